@@ -1,0 +1,124 @@
+"""What the certifier knows of the rest of the program: six verbs and a mailbox.
+
+The certifier never imports the server. It is started with `Settings` and a `Link`; the server
+provides the link over its socket pair, tests provide one in memory, and both pass the same
+contract suite.
+
+``present`` and ``publish`` block until every worker has acknowledged (or the bound has passed),
+because the CA may be told to validate only when any worker can answer. They are called from the
+certifier's issuing threads; ``receive`` only from its main thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+INTERNAL = "internal"
+
+
+class LinkBroken(Exception):
+    """The supervisor is gone; the certifier ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalAccount:
+    kid: str
+    hmac_key: str = field(repr=False)  # base64url, as the CA hands it out
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A CA and how to be its customer. ``directory`` is an https URL or "internal"."""
+
+    directory: str
+    email: str | None = None
+    ca_pem: bytes | None = None  # trusted for the directory's own TLS, instead of the system's
+    profile: str | None = None
+    eab: ExternalAccount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One certificate to have. ``names[0]`` names it on disk and in every message."""
+
+    names: tuple[str, ...]
+    authority: Authority
+    key_type: str = "ecdsa-p256"
+    fallback: tuple[Authority, ...] = ()
+    challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    state: Path
+    wanted: tuple[Wanted, ...]
+    user_agent: str = "treehouse-proxy"
+    lifetime_internal: float = 7 * 86400.0  # seconds that leaves of the internal CA are valid
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A certificate in use: PEM, leaf first; ``key_pem`` PKCS#8. Times are Unix seconds."""
+
+    name: str  # names[0] of the `Wanted`
+    names: tuple[str, ...]  # as in the certificate
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    serial: str  # lower-case hex
+    not_before: float
+    not_after: float
+    source: Literal["acme", "internal", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """``kind`` http-01: serve ``key_authorization`` under ``token`` for ``host`` exactly.
+    ``kind`` tls-alpn-01: serve the certificate in ``chain_pem``/``key_pem`` to ALPN acme-tls/1."""
+
+    kind: Literal["http-01", "tls-alpn-01"]
+    host: str
+    token: str
+    key_authorization: str
+    chain_pem: bytes = b""
+    key_pem: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """From the supervisor. ``settings``: ``value`` is a new `Settings`. ``renew``: ``value`` is a
+    name. ``stop``: finish what must not be cut and return from `agent.run`.
+
+    A command with ``ticket`` wants an answer: `Link.answer(ticket, {...})`, exactly once.
+    """
+
+    verb: str
+    value: Any = None
+    ticket: int | None = None
+
+
+class Link(Protocol):
+    def publish(self, served: Served) -> bool:
+        """Have it served by every worker; False when not all acknowledged in time."""
+        ...
+
+    def present(self, challenge: Challenge) -> bool:
+        """Have it answered by every worker; False when not all acknowledged in time."""
+        ...
+
+    def retract(self, challenge: Challenge) -> None: ...
+
+    def report(self, name: str, status: dict[str, Any] | None) -> None:
+        """An entry of ``certificates`` in ``status --json`` (interface.md); None: no longer wanted."""
+        ...
+
+    def loaded(self) -> None:
+        """All certificates found on disk have been published; called once per start."""
+        ...
+
+    def answer(self, ticket: int, value: dict[str, Any]) -> None: ...
+
+    def receive(self, timeout: float | None) -> list[Command]:
+        """Commands that have come, waiting at most ``timeout`` seconds for the first one."""
+        ...

@@ -1,0 +1,197 @@
+"""The configuration as the program uses it: frozen, complete, already validated.
+
+Nothing here reads a file, resolves a name or has an opinion on syntax; that is the work of the
+modules beside it. Durations are seconds, sizes are bytes, None means "no limit" or "not given" as
+each comment says. Each part of the program is handed only its branch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. ``host`` "" is every address, IPv4 and IPv6."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    http: tuple[Address, ...] = (Address("", 80),)
+    https: tuple[Address, ...] = (Address("", 443),)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalAccount:
+    kid: str
+    hmac_key_file: Path
+
+
+KeyType = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"]
+
+
+@dataclass(frozen=True, slots=True)
+class Acme:
+    """``directory`` is an https URL, or "internal" for the built-in CA."""
+
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    directory_given: bool = False  # by the user: then it also holds for names like localhost
+    email: str | None = None
+    ca_file: Path | None = None
+    profile: str | None = None
+    key_type: KeyType = "ecdsa-p256"
+    challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
+    eab: ExternalAccount | None = None
+    fallback: tuple[Acme, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hsts:
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    hsts: Hsts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, else json
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    access: str = "stdout"  # "stdout", "stderr", "off", or an absolute path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0  # without a byte of the body
+    write_timeout: float = 60.0  # without a byte taken by the client
+    keepalive_timeout: float = 75.0
+    handshake_timeout: float = 10.0
+    shutdown_timeout: float = 30.0  # for what is under way after SIGTERM
+    header_size: int = 32 * 1024
+    target_size: int = 8 * 1024
+    header_count: int = 100
+    body_size: int | None = None  # None: unlimited
+    connections: int = 10_000  # in total, over all workers
+    connections_per_address: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One backend address. ``scheme`` http or https with host and port, or unix with ``path``."""
+
+    url: str  # as configured, for log and status
+    scheme: Literal["http", "https", "unix"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    path: str
+    interval: float = 5.0
+    timeout: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTls:
+    ca_file: Path | None = None
+    insecure: bool = False
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAction:
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAction:
+    backends: tuple[Backend, ...]
+    balance: Literal["round_robin", "least_conn", "random_two", "hash"] = "round_robin"
+    health: Health | None = None
+    tls: BackendTls = field(default_factory=BackendTls)
+    connect_timeout: float = 5.0
+    response_timeout: float = 60.0  # until the response's head
+    idle_timeout: float = 300.0  # between two pieces of a response's body, or in a tunnel
+    pool_idle: float = 30.0  # an unused kept-alive connection is closed after that
+    connections: int = 512  # to one backend, per worker
+    preserve_host: bool = True  # Host goes on as the client sent it
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAction:
+    """``target`` may hold {rest} (what * matched), {path}, {query}, {host}."""
+
+    target: str
+    status: Literal[301, 302, 303, 307, 308] = 308
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseAction:
+    """A fixed answer without content: for names that are known and have nothing."""
+
+    status: int = 404
+
+
+Action = FilesAction | ProxyAction | RedirectAction | RefuseAction
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins."""
+
+    path: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    chain: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""
+
+    names: tuple[str, ...]
+    routes: tuple[Route, ...]
+    certificate: OwnCertificate | None = None
+    default: bool = False  # served where no SNI or an unknown one is given
+    internal: bool = False  # certified by the built-in CA
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    listen: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    sites: tuple[Site, ...]
+    state: Path
+    listen: Listen = field(default_factory=Listen)
+    uid: int = 65534
+    gid: int = 65534
+    workers: int = 1  # resolved: "auto" is the number of CPUs this process may use
+    acme: Acme = field(default_factory=Acme)
+    tls: Tls = field(default_factory=Tls)
+    log: Log = field(default_factory=Log)
+    limits: Limits = field(default_factory=Limits)
+    trusted_proxies: tuple[str, ...] = ()  # CIDR
+    admin: Admin | None = None
+    sandbox: Literal["require", "auto", "off"] = "auto"
+    fast_lane: bool = True
+    uvloop: bool = True
+    sites_dir: Path | None = None
+    source: Path | None = None  # the file it came from, for reload

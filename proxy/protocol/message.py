@@ -1,0 +1,208 @@
+"""Request and Response: the seam between a protocol and the handlers.
+
+A protocol (``h1`` now, ``h2`` later) turns bytes into a `Request` and a `Response` into bytes.
+A handler takes the one and gives the other, and never sees a socket, a protocol version's
+framing, or another request of the same connection.
+
+Field names are lower-case bytes, field values are bytes without surrounding white space, exactly
+as the grammar of RFC 9110 §5 admits them; both have been validated before a `Request` exists.
+A handler may rely on that, and must keep to it in a `Response`: serialisers refuse CR, LF and NUL
+(RFC 9110 §5.5) rather than repair them.
+
+Why `__slots__` classes and not frozen dataclasses: one of each is made per request, and a frozen
+dataclass costs four times as much to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..stream import Stream
+
+Fields = list[tuple[bytes, bytes]]
+Inform = Callable[[int, Fields], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Connection:
+    """What is known of an accepted connection; the same object for all of its requests."""
+
+    peer: str  # address in text form, without port; "unix" for a unix socket
+    peer_port: int
+    local: str
+    local_port: int
+    scheme: bytes = b"http"  # b"https" once TLS stands
+    tls_version: str | None = None  # "TLSv1.3", as the ssl module spells it
+    server_name: str | None = None  # SNI, lower-case
+    certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
+
+
+class Body(Protocol):
+    """A request's or a backend response's body, read once, front to back.
+
+    ``length`` is the Content-Length, or None where the framing does not tell (chunked, or until
+    close). ``read`` gives the next piece (1 byte to 64 KiB) and b"" at the end, for ever after;
+    it raises `Fault` when the peer breaks the framing, stalls or leaves early, so that a body
+    cut short can never be taken for a whole one. ``trailers`` is complete after the end.
+    """
+
+    length: int | None
+    trailers: Fields
+
+    async def read(self) -> bytes: ...
+
+    def buffered(self) -> bytes | None:
+        """The whole body if it has arrived already and was not read from, else None; consumes it."""
+        ...
+
+    @property
+    def at_end(self) -> bool:
+        """True once everything has been read: the connection behind may be used again."""
+        ...
+
+
+class Request:
+    """One request, after validation, in origin form.
+
+    ``target`` is what goes to a backend: path and query as received (absolute-form reduced,
+    RFC 9112 §3.2.2). ``path`` is the target up to "?", still percent-encoded. ``authority`` is
+    Host as the client spelt it, ``host`` the same in lower case without port and trailing dot.
+    ``body`` is None when the request has none. ``upgrade`` is the Upgrade field of a request that
+    asks for a tunnel (Connection: upgrade), else None.
+    """
+
+    __slots__ = (
+        "authority",
+        "body",
+        "connection",
+        "expects_continue",
+        "fields",
+        "host",
+        "id",
+        "inform",
+        "method",
+        "path",
+        "query",
+        "started",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        authority: bytes,
+        host: bytes,
+        fields: Fields,
+        connection: Connection,
+        body: Body | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition(b"?")
+        self.version = version  # b"1.1" or b"1.0"
+        self.authority = authority
+        self.host = host
+        self.fields = fields  # all fields as received, Host among them
+        self.connection = connection
+        self.body = body
+        self.upgrade: bytes | None = None
+        self.expects_continue = False
+        self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
+        self.started = 0.0  # monotonic seconds, when the head was complete
+        self.id = b""  # X-Request-Id; made by whoever needs it first
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first value of a field, by lower-case name."""
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return None
+
+
+class FileBody:
+    """A range of an open file. ``release`` is called exactly once, sent or not."""
+
+    __slots__ = ("fd", "length", "offset", "release")
+
+    def __init__(self, fd: int, offset: int, length: int, release: Callable[[], None]) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+        self.release = release
+
+
+class StreamBody(Protocol):
+    """A response body that arrives piece by piece; a `Body` that must also be closed.
+
+    ``close(complete)`` is called exactly once, whatever happened: with True when the client has
+    taken everything, with False otherwise; the handler puts its backend connection back or ends it.
+    """
+
+    length: int | None
+    trailers: Fields
+
+    async def read(self) -> bytes: ...
+
+    def close(self, complete: bool) -> None: ...
+
+
+class Tunnel:
+    """After a 101: bytes both ways between the client and ``stream`` until both sides have ended.
+
+    ``leftover`` are bytes the backend sent behind its 101 head. ``close`` as in `StreamBody`.
+    """
+
+    __slots__ = ("close", "leftover", "stream")
+
+    def __init__(self, stream: Stream, leftover: bytes, close: Callable[[bool], None]) -> None:
+        self.stream = stream
+        self.leftover = leftover
+        self.close = close
+
+
+ResponseBody = bytes | FileBody | StreamBody | Tunnel
+
+
+class Response:
+    """What a handler answers.
+
+    ``fields`` hold no Date, no Connection, no Transfer-Encoding: those belong to the protocol.
+    Content-Length is the handler's only where the body does not tell (a HEAD answer, a 304);
+    for bytes, FileBody and a StreamBody with a length the protocol writes it unless present.
+    ``wire`` may hold the serialised status line and fields (see `protocol.head.serialise`), made
+    once per representation; it must say the same as ``status`` and ``fields``.
+    """
+
+    __slots__ = ("backend", "body", "close", "error", "fields", "handler", "status", "wire")
+
+    def __init__(
+        self,
+        status: int,
+        fields: Fields,
+        body: ResponseBody = b"",
+        *,
+        handler: str = "",
+        wire: bytes | None = None,
+        error: str | None = None,
+        close: bool = False,
+    ) -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+        self.handler = handler  # for log and metrics: static, upstream, redirect, challenge, error
+        self.wire = wire
+        self.error = error  # why it is not the answer hoped for; one word of errors.FAULTS
+        self.backend: str | None = None  # which backend was asked
+        self.close = close  # end the connection after this answer
+
+
+class Handler(Protocol):
+    """``handle`` gives the answer, or raises `Fault`, which the protocol's caller turns into one."""
+
+    async def handle(self, request: Request) -> Response: ...

@@ -1,0 +1,321 @@
+"""A connection as the protocols see it: read, write, a deadline, and three ways to end.
+
+TLS runs directly on the descriptor: a non-blocking `ssl.SSLSocket` that the event loop only tells
+about readiness. That is simpler than the loop's own TLS transports, as fast as the best of them,
+and lets a ClientHello be looked at before anything is decided.
+
+What makes it cheap:
+
+- Wait for readiness, then read. A read that fails with "want read" costs an exception and an
+  OpenSSL error queue, more than the read itself.
+- The reader is armed once and disarmed lazily, only when it fires while nobody waits. A kept-alive
+  connection therefore costs no epoll_ctl per request.
+- The read happens inside the readiness callback, so that a level-triggered selector does not fire
+  twice for the same bytes.
+- Deadlines are a float on the stream, looked at by one sweep per tick over all streams
+  (`Deadlines`), instead of a timer per wait.
+
+What it never does: retry, buffer what it read, or interpret a byte. Every foreign exception
+(`OSError`, `ssl.SSLError`) becomes `StreamBroken` here; callers know whose fault that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from typing import Protocol
+
+READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
+NEVER = float("inf")
+
+
+class StreamBroken(Exception):
+    """The connection ended or failed in the middle; what it carried is not complete."""
+
+
+class StreamTimeout(StreamBroken):
+    """``deadline`` passed while waiting."""
+
+
+class Stream(Protocol):
+    """One connection. At most one reader and one writer wait at a time.
+
+    ``deadline`` (the worker's monotonic clock, seconds) bounds every wait; set it before waiting.
+    """
+
+    deadline: float
+
+    async def read(self, limit: int = READ_SIZE) -> bytes:
+        """At least one byte, or b"" when the peer has ended its side properly."""
+        ...
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Return when the kernel has taken all of it (back-pressure)."""
+        ...
+
+    async def send_eof(self) -> None:
+        """End our side; the other may go on."""
+        ...
+
+    def close(self) -> None:
+        """End both sides. Never blocks, may be called twice."""
+        ...
+
+    def abort(self) -> None:
+        """End at once with a reset, so that the peer cannot take what it has for the whole."""
+        ...
+
+
+class Deadlines:
+    """All streams of a worker; `sweep` wakes those whose deadline has passed."""
+
+    def __init__(self) -> None:
+        self.streams: set[SocketStream] = set()
+
+    def sweep(self, now: float) -> None:
+        late = [stream for stream in self.streams if stream.deadline < now]
+        for stream in late:
+            stream.expire()
+
+
+class SocketStream:
+    """A plain TCP or unix connection on a non-blocking socket."""
+
+    __slots__ = (
+        "_abrupt",
+        "_closed",
+        "_deadlines",
+        "_fd",
+        "_limit",
+        "_loop",
+        "_reader_armed",
+        "_reading",
+        "_sock",
+        "_writing",
+        "deadline",
+    )
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, deadlines: Deadlines
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._deadlines = deadlines
+        self._reader_armed = False
+        self._reading: asyncio.Future[bytes] | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._limit = READ_SIZE
+        self._closed = False
+        self._abrupt = False
+        self.deadline = NEVER
+        deadlines.streams.add(self)
+
+    # Reading
+
+    async def read(self, limit: int = READ_SIZE) -> bytes:
+        if self._closed:
+            raise StreamBroken("closed")
+        self._limit = limit
+        waiter = self._reading = self._loop.create_future()
+        if not self._reader_armed:
+            self._reader_armed = True
+            self._loop.add_reader(self._fd, self._on_readable)
+        try:
+            return await waiter
+        finally:
+            self._reading = None
+
+    def _on_readable(self) -> None:
+        waiter = self._reading
+        if waiter is None or waiter.done():
+            self._reader_armed = False
+            self._loop.remove_reader(self._fd)
+            return
+        try:
+            data = self._receive()
+        except (OSError, ssl.SSLError) as error:
+            waiter.set_exception(StreamBroken(_reason(error)))
+            return
+        if data is not None:
+            waiter.set_result(data)
+
+    def _receive(self) -> bytes | None:
+        """What is there now; None when it turned out that nothing was."""
+        try:
+            return self._sock.recv(self._limit)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    # Writing
+
+    async def write(self, data: bytes | memoryview) -> None:
+        if self._closed:
+            raise StreamBroken("closed")
+        try:
+            sent = self._send(data)
+            if sent == len(data):
+                return
+            rest = memoryview(data)[sent:]
+            while rest:
+                await self._writable()
+                rest = rest[self._send(rest) :]
+        except (OSError, ssl.SSLError) as error:
+            raise StreamBroken(_reason(error)) from None
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def _writable(self) -> None:
+        if self._closed:
+            raise StreamBroken("closed")
+        waiter = self._writing = self._loop.create_future()
+        self._loop.add_writer(self._fd, self._on_writable)
+        try:
+            await waiter
+        finally:
+            self._writing = None
+            if not self._closed:
+                self._loop.remove_writer(self._fd)
+
+    def _on_writable(self) -> None:
+        waiter = self._writing
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # Ending
+
+    def expire(self) -> None:
+        """Fail whoever waits; the sweep calls this after the deadline."""
+        self._wake(StreamTimeout("deadline"))
+
+    def _wake(self, error: StreamBroken) -> None:
+        for waiter in (self._reading, self._writing):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+
+    async def send_eof(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._reader_armed:
+            self._loop.remove_reader(self._fd)
+        if self._writing is not None:
+            self._loop.remove_writer(self._fd)
+        self._deadlines.streams.discard(self)
+        if not self._abrupt:
+            self._farewell()
+        self._sock.close()
+        self._wake(StreamBroken("closed"))
+
+    def _farewell(self) -> None:
+        """What is said before the descriptor closes."""
+
+    def abort(self) -> None:
+        if self._closed:
+            return
+        with contextlib.suppress(OSError):
+            # Linger of zero: the kernel drops what is queued and sends RST.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._abrupt = True
+        self.close()
+
+
+class TlsStream(SocketStream):
+    """The same over TLS. Make it, then await `handshake` before anything else.
+
+    A FIN without close_notify counts as an end on sockets made with ``suppress_ragged_eofs=True``
+    (the ssl module's default; browsers do that, and a request's framing never relies on it). A
+    client of backends must make its sockets with False, because there a body may be framed by the
+    end of the connection alone (RFC 9112 §9.8).
+    """
+
+    __slots__ = ()
+    _sock: ssl.SSLSocket
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        return self._sock
+
+    async def handshake(self) -> None:
+        try:
+            while True:
+                try:
+                    self._sock.do_handshake()
+                    return
+                except ssl.SSLWantReadError:
+                    await self._wait_readable()
+                except ssl.SSLWantWriteError:
+                    await self._writable()
+        except (OSError, ssl.SSLError) as error:
+            raise StreamBroken(_reason(error)) from None
+
+    async def _wait_readable(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._writing = waiter  # woken by expire() and close() like a writer
+
+        def ready() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self._loop.add_reader(self._fd, ready)
+        try:
+            await waiter
+        finally:
+            self._writing = None
+            if not self._closed:
+                self._loop.remove_reader(self._fd)
+
+    async def read(self, limit: int = READ_SIZE) -> bytes:
+        if not self._closed and self._sock.pending():
+            # Bytes that OpenSSL has decrypted already do not make the descriptor readable.
+            self._limit = limit
+            try:
+                data = self._receive()
+            except (OSError, ssl.SSLError) as error:
+                raise StreamBroken(_reason(error)) from None
+            if data is not None:
+                return data
+        return await super().read(limit)
+
+    def _receive(self) -> bytes | None:
+        try:
+            return self._sock.recv(self._limit)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            # Want-write needs a renegotiation or a KeyUpdate answer into a full socket; the next
+            # readiness tries again.
+            return None
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+
+    async def send_eof(self) -> None:
+        self._farewell()
+        await super().send_eof()
+
+    def _farewell(self) -> None:
+        # One attempt at close_notify: unwrap() sends ours and then wants the peer's, which is not
+        # waited for (RFC 8446 §6.1 lets us close at once).
+        with contextlib.suppress(OSError, ssl.SSLError, ValueError):
+            self._sock.unwrap()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "TLS failure").lower().replace("_", " ")
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
