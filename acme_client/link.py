@@ -110,7 +110,7 @@ class Link(Protocol):
     def retract(self, challenge: Challenge) -> None: ...
 
     def report(self, name: str, status: dict[str, Any] | None) -> None:
-        """An entry of ``certificates`` in ``status --json`` (interface.md); None: no longer wanted."""
+        """An entry of ``certificates`` in ``status --json``; None: no longer wanted."""
         ...
 
     def loaded(self) -> None:

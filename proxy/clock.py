@@ -15,7 +15,7 @@ TICK = 0.25  # seconds; a quarter of Date's resolution, so that Date is never a 
 
 
 class Clock:
-    __slots__ = ("date", "date_field", "now", "unix", "_second")
+    __slots__ = ("_second", "date", "date_field", "now", "unix")
 
     def __init__(self) -> None:
         self._second = -1

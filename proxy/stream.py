@@ -125,7 +125,8 @@ class SocketStream:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
         try:
-            return await waiter
+            data: bytes = await waiter
+            return data
         finally:
             self._reading = None
 

@@ -54,7 +54,7 @@ class Body(Protocol):
     async def read(self) -> bytes: ...
 
     def buffered(self) -> bytes | None:
-        """The whole body if it has arrived already and was not read from, else None; consumes it."""
+        """The whole body if it has arrived and nothing was read yet, else None; consumes it."""
         ...
 
     @property
@@ -203,6 +203,6 @@ class Response:
 
 
 class Handler(Protocol):
-    """``handle`` gives the answer, or raises `Fault`, which the protocol's caller turns into one."""
+    """``handle`` gives the answer or raises `Fault`, which is turned into one."""
 
     async def handle(self, request: Request) -> Response: ...

@@ -1,0 +1,41 @@
+"""What a protocol needs of the worker around it: five facts and three verbs.
+
+The protocol asks ``answer`` for every request, ``refuse`` for every fault that it meets itself, and
+reports the end of each through ``finished``, whatever happened: that call is the access log line.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..clock import Clock
+from ..config.model import Limits
+from ..errors import Fault
+from .message import Connection, Request, Response
+
+
+class Service(Protocol):
+    limits: Limits
+    clock: Clock
+    fast_lane: bool
+    draining: bool  # answer with Connection: close, and end connections that are idle
+
+    async def answer(self, request: Request) -> Response:
+        """The handler's answer. Never raises `Fault`: those have become responses."""
+        ...
+
+    def refuse(self, fault: Fault, request: Request | None) -> Response:
+        """The answer to a fault; ``request`` is None when there was no well-formed head."""
+        ...
+
+    def finished(
+        self,
+        connection: Connection,
+        request: Request | None,
+        response: Response,
+        sent: int,
+        error: str | None,
+    ) -> None:
+        """``sent`` counts body bytes. ``error`` is what ended the sending early (a key of FAULTS),
+        else None; then ``response.error`` still tells why the answer is what it is."""
+        ...
