@@ -1,0 +1,203 @@
+"""A real CA for tests: Debian's pebble with pebble-challtestsrv as its DNS, on ports of their own.
+
+    with Pebble(http_port=responder.port) as ca:
+        Authority(ca.directory, ca_pem=ca.ca_pem)
+
+The ports, and so the directory's URL, are settled when the object is made, so that a test can name
+a CA that is not there yet (`start` brings it up) or has gone (`stop`). Every start is a new CA:
+pebble keeps nothing. `prefix` is put before the commands, for example ``ip netns exec NAME``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+_STARTS_WITHIN = 20.0  # seconds; usually a tenth of one
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free on 127.0.0.1 a moment ago, all different."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+class Pebble:
+    """``http_port``, ``tls_port``: where it validates. ``dns``: names that resolve to another
+    address than 127.0.0.1. ``nonce_reject``: percent. ``validity``: of its certificates, seconds.
+    ``eab``: kid to base64url HMAC key; with any, accounts need one. ``blocked``: domains refused.
+    """
+
+    def __init__(
+        self,
+        http_port: int = 5002,
+        tls_port: int = 5001,
+        *,
+        nonce_reject: int = 5,
+        validity: int | None = None,
+        dns: Mapping[str, str] | None = None,
+        eab: Mapping[str, str] | None = None,
+        blocked: tuple[str, ...] = (),
+        authz_reuse: int = 0,
+        always_valid: bool = False,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pebble-"))
+        self.port, self.management_port, self.dns_port, self._dns_management = free_ports(4)
+        self.directory = f"https://127.0.0.1:{self.port}/dir"
+        authority = trustme.CA()
+        served = authority.issue_cert("127.0.0.1", "localhost")
+        served.private_key_and_cert_chain_pem.write_to_path(self._folder / "tls.pem")
+        self.ca_pem: bytes = authority.cert_pem.bytes()
+        self.ca_file = self._folder / "tls-ca.pem"
+        self.ca_file.write_bytes(self.ca_pem)
+        os.chmod(self._folder, 0o755)  # ca_file is for programs that run as somebody else
+        os.chmod(self._folder / "tls.pem", 0o600)
+
+        self._dns = dict(dns or {})
+        self._prefix = prefix
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._environment = {
+            **os.environ,
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
+            "PEBBLE_AUTHZREUSE": str(authz_reuse),
+            **({"PEBBLE_VA_ALWAYS_VALID": "1"} if always_valid else {}),
+        }
+        settings: dict[str, Any] = {
+            "listenAddress": f"127.0.0.1:{self.port}",
+            "managementListenAddress": f"127.0.0.1:{self.management_port}",
+            "certificate": str(self._folder / "tls.pem"),
+            "privateKey": str(self._folder / "tls.pem"),
+            "httpPort": http_port,
+            "tlsPort": tls_port,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": bool(eab),
+            "externalAccountMACKeys": dict(eab or {}),
+            "domainBlocklist": list(blocked),
+        }
+        if validity is not None:
+            settings["certificateValidityPeriod"] = validity
+        (self._folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
+
+    def __enter__(self) -> Pebble:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Bring up DNS and CA; returns when both listen."""
+        self._run(
+            "pebble-challtestsrv",
+            "-defaultIPv4=127.0.0.1",
+            "-defaultIPv6=",
+            f"-dns01=127.0.0.1:{self.dns_port}",
+            f"-management=127.0.0.1:{self._dns_management}",
+            "-http01=",
+            "-https01=",
+            "-tlsalpn01=",
+            listens=(self.dns_port, self._dns_management),
+        )
+        for name, address in self._dns.items():
+            self.resolve(name, address)
+        self._run(
+            "pebble",
+            f"-config={self._folder / 'pebble.json'}",
+            f"-dnsserver=127.0.0.1:{self.dns_port}",
+            "-strict",
+            listens=(self.port, self.management_port),
+        )
+
+    def stop(self) -> None:
+        """End both; the directory's URL stays, refused until the next `start`."""
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def resolve(self, name: str, address: str) -> None:
+        """From now on, ``name`` has this one A record."""
+        self._curl(
+            f"http://127.0.0.1:{self._dns_management}/add-a",
+            "--data",
+            json.dumps({"host": name + ".", "addresses": [address]}),
+        )
+
+    def root(self) -> bytes:
+        """The root that its certificates lead to, as PEM."""
+        return self._curl(f"https://127.0.0.1:{self.management_port}/roots/0")
+
+    def log(self) -> str:
+        """What the CA has said so far."""
+        return (self._folder / "pebble.log").read_text(errors="replace")
+
+    def _curl(self, url: str, *options: str) -> bytes:
+        return subprocess.run(
+            [*self._prefix, "curl", "-sS", "--fail", "--cacert", self.ca_file, *options, url],
+            check=True,
+            capture_output=True,
+            timeout=10,
+        ).stdout
+
+    def _run(self, *command: str, listens: tuple[int, ...]) -> None:
+        log = self._folder / f"{command[0]}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*self._prefix, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+            )
+        self._processes.append(process)
+        deadline = time.monotonic() + _STARTS_WITHIN
+        while not set(listens) <= _listening(process.pid):
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{command[0]} does not listen: {log.read_text()}")
+            time.sleep(0.01)
+
+
+def _listening(pid: int) -> set[int]:
+    """TCP ports listened on in the network namespace of a process."""
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        except OSError:  # the process has just ended; the caller looks at that
+            continue
+        ports |= {
+            int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[3] == "0A"
+        }
+    return ports
