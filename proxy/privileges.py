@@ -28,6 +28,7 @@ Constants are those of linux/prctl.h, linux/securebits.h and linux/capability.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -64,7 +65,7 @@ _SECUREBITS = (
 
 _CAP_SETPCAP = 8
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
-_CAP_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_CAP_SETS = frozenset((b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb"))
 
 # Opened at import: after the drop the interpreter's own files may be out of reach.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,18 +101,21 @@ def drop(uid: int, gid: int) -> Dropped:
 
     Never returns with less than that: what fails ends the process with status 3 and a message.
     """
+    try:
+        return _drop(uid, gid)
+    except BaseException as error:  # whatever it was: nobody may go on from here
+        _die(f"dropping privileges failed unexpectedly: {error!r}")
+
+
+def _drop(uid: int, gid: int) -> Dropped:
     was_root = os.geteuid() == 0
     had_capabilities = not was_root and _capability_sets()["CapPrm"] != 0
-    try:
-        if was_root:
-            _become(uid, gid)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-        if not was_root and _capability_sets()["CapEff"] >> _CAP_SETPCAP & 1:
-            _empty_bounding_set()
-        _empty_capability_sets()
-    except OSError as error:
-        _die(f"privileges could not be dropped: {error}")
+    steps = _from_root(uid, gid) if was_root else _without_root()
+    for name, needs, take in steps:
+        try:
+            take()
+        except OSError as error:
+            _die(f"{name} failed ({error.strerror}); it needs {needs}")
     _prove(uid, gid, was_root)
     return Dropped(
         was_root=was_root,
@@ -123,14 +127,27 @@ def drop(uid: int, gid: int) -> Dropped:
     )
 
 
-def _become(uid: int, gid: int) -> None:
+# What is done, what it needs, how: each list in the only order in which it works.
+_Step = tuple[str, str, Callable[[], None]]
+
+
+def _from_root(uid: int, gid: int) -> tuple[_Step, ...]:
     if uid == 0 or gid == 0:
         _die("the configured user or group is root: there would be nothing to drop to")
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    _empty_bounding_set()
-    _prctl(_PR_SET_SECUREBITS, _SECUREBITS)
-    os.setresuid(uid, uid, uid)
+    return (
+        ("clearing the supplementary groups", "CAP_SETGID", lambda: os.setgroups([])),
+        ("changing the group", "CAP_SETGID", lambda: os.setresgid(gid, gid, gid)),
+        ("emptying the bounding set", "CAP_SETPCAP", _empty_bounding_set),
+        ("locking the secure bits", "CAP_SETPCAP", lambda: _prctl(_PR_SET_SECUREBITS, _SECUREBITS)),
+        ("changing the user", "CAP_SETUID", lambda: os.setresuid(uid, uid, uid)),
+        *_LAST_STEPS,
+    )
+
+
+def _without_root() -> tuple[_Step, ...]:
+    if _capability_sets()["CapEff"] >> _CAP_SETPCAP & 1:
+        return ("emptying the bounding set", "CAP_SETPCAP", _empty_bounding_set), *_LAST_STEPS
+    return _LAST_STEPS
 
 
 def _empty_bounding_set() -> None:
@@ -145,7 +162,18 @@ def _empty_capability_sets() -> None:
     header = _CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)
     nothing = (_CapData * 2)()
     if _libc.capset(ctypes.byref(header), ctypes.byref(nothing)) != 0:
-        _raise("capset")
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+_LAST_STEPS: tuple[_Step, ...] = (
+    ("no_new_privs", "Linux 3.5", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1)),
+    (
+        "clearing the ambient capabilities",
+        "Linux 4.3",
+        lambda: _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL),
+    ),
+    ("emptying the capability sets", "nothing but a kernel that works", _empty_capability_sets),
+)
 
 
 # The proof
@@ -186,17 +214,20 @@ def _prove(uid: int, gid: int, was_root: bool) -> None:
 
 
 def _capability_sets() -> dict[str, int]:
-    sets: dict[str, int] = {}
+    """The five sets as /proc/self/status gives them. As bytes: a codec that is not loaded yet may
+    be out of reach by now."""
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                name, _, value = line.partition(":")
-                if name in _CAP_SETS:
-                    sets[name] = int(value, 16)
-    except OSError as error:
-        _die(f"the proof needs /proc: {error}")
+        lines = os.read(fd, 64 * 1024).splitlines()
+    finally:
+        os.close(fd)
+    sets: dict[str, int] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name in _CAP_SETS:
+            sets[name.decode()] = int(value, 16)
     if len(sets) != len(_CAP_SETS):
-        _die("the kernel does not tell this process's capabilities in /proc/self/status")
+        raise OSError(errno.ENODATA, "/proc/self/status does not tell all capability sets")
     return sets
 
 
@@ -221,15 +252,9 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _prctl(option: int, argument: int, *rest: int) -> None:
-    padded = (argument, *rest, 0, 0, 0)[:4]
-    if _libc.prctl(option, *padded) != 0:
-        _raise(f"prctl({option}, {argument})")
-
-
-def _raise(what: str) -> NoReturn:
-    number = ctypes.get_errno()
-    raise OSError(number, f"{what}: {os.strerror(number)}")
+def _prctl(option: int, argument: int) -> None:
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _die(message: str) -> NoReturn:
