@@ -1,0 +1,26 @@
+"""The certifier: certificates obtained, renewed, kept and handed to whoever serves them.
+
+It runs in a process of its own and is the only one that holds account keys or speaks to a CA. It
+knows the server by `link.Link` alone and never imports it.
+
+    agent       the process: what is wanted, what is at hand, what is under way, commands
+    attempt     one try for one certificate, from the lock to the proof
+    lifecycle   the states of a certificate, as one table          (pure)
+    progress    what each event does to a certificate's record     (pure)
+    renewal     when a certificate is due                          (pure)
+    pauses      how long after a failure; Retry-After              (pure)
+    record      what is remembered of a certificate, as JSON       (pure)
+    proof       whether a chain and a key may be served            (pure)
+    internal_ca issuing from a root of our own
+    issuer      issuing through ACME: order, challenges, chain
+    accounts    being the customer of a CA
+    ari         asking the CA when to renew
+    network     requests to a CA: nonces, trust, headers; errors become `errors.Problem`
+    keys        private keys and signing requests
+    store       files that change together or not at all; locks, changes made by others
+    shelf       certificates, with their records, in a store
+    disk        the one way a file gets onto the disk
+
+`acme`, and what it pulls in (requests, josepy), is imported by issuer, accounts, ari and network
+only, and those by the agent only once certificates at hand are being served.
+"""

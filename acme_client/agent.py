@@ -1,0 +1,324 @@
+"""The certifier process: what is wanted, what is at hand, what is under way.
+
+One thread, the main one, reads the mailbox and decides; a few others make the attempts. What is on
+the disk is served before anything else happens, and before `acme` is imported, because that takes
+longer than everything else at start. A CA that is down, a disk that is full or a certificate that
+fails keeps nobody else from being served; nothing here gives up, it only waits longer.
+
+It never blocks on the network in the main thread: acknowledgements of the workers arrive there, and
+attempts in other threads wait for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from . import progress
+from .attempt import Bench, spell
+from .challenges import Challenges
+from .holding import Holding, timestamp
+from .internal_ca import InternalCa, InternalIssuer, how_to_trust
+from .lifecycle import READY, State
+from .link import INTERNAL, Authority, Command, Link, LinkBroken, Settings, Wanted
+from .order import Issuer
+from .record import Record
+from .shelf import Shelf
+from .store import DirectoryStore, Store
+
+log = logging.getLogger("treehouse.certifier")
+
+# Attempts at the same time. A CA is asked politely by few at a time (Let's Encrypt's clients are
+# advised to be), and a hundred new sites still have their certificates within minutes.
+ATTEMPTS_AT_ONCE = 4
+# A look at everything at least this often: the clock may have been set, the disk changed.
+LOOK_EVERY = 60.0
+# While attempts are under way, so that what they lead to follows promptly.
+LOOK_WHEN_BUSY = 0.1
+# Attempts that are cut off at the end lose nothing but themselves.
+FINISH_WITHIN = 5.0
+
+
+def run(settings: Settings, link: Link) -> None:
+    """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer."""
+    store = DirectoryStore(settings.state)
+    agent = Agent(settings, link, store)
+    agent.load()
+    link.loaded()
+    store.tidy()
+    agent.serve()
+
+
+class Agent:
+    """``now`` gives Unix seconds; ``dice`` decides what is to be spread. Tests give their own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: Link,
+        store: Store,
+        now: Callable[[], float] = time.time,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._store = store
+        self._now = now
+        self._stopping = threading.Event()
+        self._shelf = Shelf(store)
+        self._challenges = Challenges(store, link)
+        self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
+        self._issuers: dict[Authority, Issuer] = {}
+        self._importing = threading.Lock()
+        self._bench = Bench(self._shelf, link, self._issuer, now, dice or random.SystemRandom())
+        self._holdings: dict[str, Holding] = {}
+        self._changed = self._shelf.watch()
+        self._look_at = 0.0
+        self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(ATTEMPTS_AT_ONCE, "attempt")
+        self._running: set[Future[None]] = set()
+
+    # Start
+
+    def load(self) -> None:
+        """Have everything served that is at hand and may be."""
+        for wanted in self._settings.wanted:
+            self._take_on(wanted)
+        if any(one.authority.directory == INTERNAL for one in self._settings.wanted):
+            log.info("%s", how_to_trust(self._settings.state))
+        self._look_at = self._now() + LOOK_EVERY
+
+    def _take_on(self, wanted: Wanted) -> None:
+        holding = Holding(wanted, Record())
+        self._holdings[holding.name] = holding
+        try:
+            self._bench.look(holding)
+        except OSError as error:
+            log.error("%s: the state directory cannot be read: %s", holding.name, error)
+        if holding.facts is not None:
+            self._bench.serve(holding)
+            log.info(
+                "%s: certificate at hand, valid %s, renews about %s",
+                holding.name,
+                spell(holding.facts.not_after - self._now()),
+                timestamp(holding.record.renew_at),
+            )
+        self._bench.report(holding)
+
+    # The main loop
+
+    def serve(self) -> None:
+        """Until ``stop``."""
+        self._challenges.clear()
+        try:
+            while not self._stopping.is_set():
+                self._collect()
+                self._pass_time()
+                self._start_attempts()
+                for command in self._link.receive(self._rest()):
+                    self._obey(command)
+        finally:
+            self._stopping.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Let attempts notice that the program ends; the mailbox must be read meanwhile."""
+        deadline = time.monotonic() + FINISH_WITHIN
+        while time.monotonic() < deadline:
+            _, running = wait(self._running, timeout=0)
+            if not running:
+                return
+            self._link.receive(LOOK_WHEN_BUSY)
+
+    def _rest(self) -> float:
+        """Seconds until something is to be done."""
+        now = self._now()
+        until = now + LOOK_EVERY
+        for holding in self._holdings.values():
+            if holding.busy:
+                return LOOK_WHEN_BUSY
+            moment = progress.next_moment(holding.record)
+            if moment is not None:
+                until = min(until, moment)
+        return max(until - now, 0.0)
+
+    def _pass_time(self) -> None:
+        now = self._now()
+        look = not now < self._look_at <= now + LOOK_EVERY
+        changed = self._changed() if look else set()
+        if look:
+            self._look_at = now + LOOK_EVERY
+        for name, holding in self._holdings.items():
+            if holding.busy:
+                continue
+            if look and not holding.saved:
+                self._bench.keep_pair(holding)
+            if name in changed:
+                self._look_again(holding)
+            record = progress.at(holding.record, now)
+            if record != holding.record:
+                holding.record = record
+                self._bench.report(holding)
+            if holding.usable(now) and not holding.served and now >= holding.tell_at:
+                self._bench.serve(holding)
+                self._bench.report(holding)
+
+    def _look_again(self, holding: Holding) -> None:
+        """The folder has changed: by ourselves, or by somebody else who knew better."""
+        serial = holding.facts.serial if holding.facts else None
+        kept = holding.record
+        try:
+            _record, pair = self._shelf.load(holding.name)
+            if pair is None or pair == holding.pair:
+                return
+            self._bench.look(holding)
+        except OSError as error:
+            holding.record = kept
+            log.warning("%s: cannot be read: %s", holding.name, error)
+            return
+        if holding.facts is not None and holding.facts.serial != serial:
+            log.info("%s: another certificate was put on disk", holding.name)
+            self._bench.report(holding)
+
+    # Attempts
+
+    def _start_attempts(self) -> None:
+        ready = [
+            one for one in self._holdings.values() if not one.busy and one.record.state in READY
+        ]
+        for holding in sorted(ready, key=_urgency):
+            holding.busy = True
+            self._running.add(self._pool.submit(self._attempt, holding))
+
+    def _attempt(self, holding: Holding) -> None:
+        try:
+            self._bench.attempt(holding)
+        except LinkBroken:
+            log.debug("%s: the supervisor is gone", holding.name)  # the main thread ends by it
+        finally:
+            self._done.put(holding.name)
+
+    def _issuer(self, authority: Authority) -> Issuer:
+        if authority.directory == INTERNAL:
+            return self._internal
+        # The lock is also for the import: two threads in one package's circular imports may see
+        # it half made.
+        with self._importing:
+            issuer = self._issuers.get(authority)
+            if issuer is None:
+                from .issuer import AcmeIssuer
+
+                issuer = self._issuers[authority] = AcmeIssuer(
+                    authority,
+                    self._store,
+                    self._challenges,
+                    self._settings.user_agent,
+                    self._stopping,
+                    self._now,
+                )
+            return issuer
+
+    def _collect(self) -> None:
+        """What has come of attempts."""
+        self._running = {one for one in self._running if not one.done()}
+        while not self._done.empty():
+            holding = self._holdings.get(self._done.get())
+            if holding is None or not holding.busy:
+                continue
+            holding.busy = False
+            tickets, holding.tickets = holding.tickets, []
+            for ticket in tickets:
+                self._answer(ticket, holding)
+            if holding.dropped:
+                self._forget(holding)
+            elif holding.successor is not None:
+                successor, holding.successor = holding.successor, None
+                self._change(holding, successor)
+
+    # Commands
+
+    def _obey(self, command: Command) -> None:
+        match command.verb:
+            case "stop":
+                self._stopping.set()
+                self._reply(command, {"ok": True, "error": None})
+            case "settings":
+                self._adopt(command.value)
+                self._reply(command, {"ok": True, "error": None})
+            case "renew":
+                self._renew(command)
+            case _:
+                self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
+
+    def _reply(self, command: Command, value: dict[str, object]) -> None:
+        if command.ticket is not None:
+            self._link.answer(command.ticket, value)
+
+    def _answer(self, ticket: int, holding: Holding) -> None:
+        ok = holding.record.state is State.FRESH
+        self._link.answer(
+            ticket,
+            {
+                "ok": ok,
+                "error": None if ok else holding.record.last_error or "given up",
+                "certificate": holding.status(),
+            },
+        )
+
+    def _renew(self, command: Command) -> None:
+        holding = next(
+            (one for one in self._holdings.values() if command.value in one.wanted.names), None
+        )
+        if holding is None:
+            known = ", ".join(sorted(self._holdings)) or "none"
+            error = f"no certificate for {command.value} is wanted here; wanted are: {known}"
+            self._reply(command, {"ok": False, "error": error})
+            return
+        if command.ticket is not None:
+            holding.tickets.append(command.ticket)
+        if not holding.busy:
+            holding.record = progress.asked(holding.record)
+            self._bench.report(holding)
+
+    def _adopt(self, settings: Settings) -> None:
+        """Keep what is still wanted, take on what is new, let go of what is not."""
+        self._settings = settings
+        wanted = {one.names[0]: one for one in settings.wanted}
+        for name, holding in list(self._holdings.items()):
+            if name in wanted:
+                self._change(holding, wanted.pop(name))
+            else:
+                holding.dropped = True
+                if not holding.busy:
+                    self._forget(holding)
+        for one in wanted.values():
+            self._take_on(one)
+
+    def _change(self, holding: Holding, wanted: Wanted) -> None:
+        holding.dropped = False
+        if holding.busy:
+            holding.successor = wanted if wanted != holding.wanted else None
+        elif wanted != holding.wanted:
+            holding.wanted = wanted
+            self._bench.look(holding)
+            self._bench.report(holding)
+
+    def _forget(self, holding: Holding) -> None:
+        """Its files stay: it may be wanted again, and a key is never thrown away unasked."""
+        del self._holdings[holding.name]
+        self._link.report(holding.name, None)
+
+
+def _urgency(holding: Holding) -> tuple[bool, bool, float]:
+    """What takes no time first, then what has nothing to serve, then what ends soonest."""
+    return (
+        holding.wanted.authority.directory != INTERNAL,
+        holding.facts is not None,
+        holding.facts.not_after if holding.facts else 0.0,
+    )

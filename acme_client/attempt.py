@@ -1,0 +1,302 @@
+"""One try for one certificate: lock, look again, write down, issue, prove, keep, serve.
+
+The order is what makes it safe to die anywhere in it. The attempt is on disk before the CA hears of
+it; the certificate is on disk before anybody is served with it; and the one before it stays there.
+A disk that takes nothing keeps nobody from being served: then the new certificate lives in memory
+until the disk is well again.
+
+Attempts run in threads of their own. Nothing that happens in one may end the process: every fault
+becomes a `Problem` on the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator
+
+from . import choices, progress
+from .errors import Problem
+from .holding import Holding, timestamp
+from .link import INTERNAL, Authority, Link, LinkBroken
+from .order import Issuer, Order
+from .proof import Facts, Pair, covers, prove
+from .shelf import Shelf
+
+log = logging.getLogger("treehouse.certifier")
+
+# Longer than an attempt can take (the bounds stand in `issuer`), so that nobody else begins
+# meanwhile; short enough that a dead holder is forgotten within the hour.
+LEASE = 1800.0
+# Somebody else's attempt is usually over by then.
+BUSY_PAUSE = 60.0
+# A worker that does not acknowledge is being replaced; the new one gets all certificates at birth.
+TELL_AGAIN = 60.0
+# With more time than this, a certificate that could not be kept is better not ordered: every start
+# would order it anew, against the CA's limits.
+UNKEPT_BELOW = 2 * 86400.0
+
+
+class Bench:
+    """Where attempts are made. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        link: Link,
+        issuer: Callable[[Authority], Issuer],
+        now: Callable[[], float],
+        dice: random.Random,
+    ) -> None:
+        self._shelf = shelf
+        self._link = link
+        self._issuer = issuer
+        self._now = now
+        self._dice = dice
+
+    # What is at hand
+
+    def look(self, holding: Holding) -> None:
+        """Take from the shelf what is there: the certificate if it may be served, or the one
+        before it, and the record."""
+        record, pair = self._shelf.load(holding.name)
+        now = self._now()
+        found = self._usable(holding, pair, now)
+        if found is None and pair is not None:
+            previous = self._shelf.previous(holding.name)
+            found = self._usable(holding, previous, now, quiet=True)
+            if found is not None:
+                log.warning("%s: the certificate before it is used", holding.name)
+                with contextlib.suppress(OSError):  # said at the next attempt, if it lasts
+                    self._shelf.keep_pair(holding.name, found[0])
+        if found is None:
+            holding.pair = holding.facts = None
+            record = progress.lost(progress.recovered(record, now))
+        else:
+            self._hold(holding, *found)
+            facts = found[1]
+            if facts.serial == record.serial:
+                record = progress.recovered(record, now)
+            directory = record.directory or holding.wanted.authority.directory
+            record = progress.found(record, facts, source_of(directory), directory, now, self._dice)
+            if not all(covers(facts.names, name) for name in holding.wanted.names):
+                record = progress.lost(record)
+        changed = record.names not in ((), holding.wanted.names)
+        if changed or not choices.serves(holding.wanted, record):
+            record = progress.asked(record)
+        holding.record = record
+
+    def _usable(
+        self, holding: Holding, pair: Pair | None, now: float, *, quiet: bool = False
+    ) -> tuple[Pair, Facts] | None:
+        """Proven, and good for at least one of the names: better than none for all of them."""
+        if pair is None:
+            return None
+        try:
+            facts = prove(pair, (), now)
+            if not any(covers(facts.names, name) for name in holding.wanted.names):
+                raise Problem("unproven", "the certificate is for other names")
+        except Problem as problem:
+            if not quiet:
+                log.warning("%s: on disk, but not used: %s", holding.name, problem.text)
+            return None
+        return pair, facts
+
+    def _hold(self, holding: Holding, pair: Pair, facts: Facts) -> None:
+        if holding.facts is None or holding.facts.serial != facts.serial:
+            holding.served = False
+        holding.pair, holding.facts = pair, facts
+
+    # What goes out
+
+    def serve(self, holding: Holding) -> None:
+        """Have the certificate at hand served by all workers."""
+        holding.served = self._link.publish(holding.as_served())
+        if not holding.served:
+            holding.tell_at = self._now() + TELL_AGAIN
+            log.warning("%s: not all workers have taken the certificate yet", holding.name)
+
+    def report(self, holding: Holding) -> None:
+        if not holding.dropped:
+            self._link.report(holding.name, holding.status())
+
+    def keep_record(self, holding: Holding) -> bool:
+        """On disk if the disk takes it; what is not there is only forgotten at the next start."""
+        try:
+            self._shelf.keep_record(holding.name, holding.record)
+        except OSError as error:
+            log.warning("%s: its record cannot be written: %s", holding.name, error)
+            return False
+        return True
+
+    def keep_pair(self, holding: Holding) -> None:
+        if holding.pair is None:
+            return
+        try:
+            self._shelf.keep_pair(holding.name, holding.pair)
+            holding.saved = True
+        except OSError as error:
+            if holding.saved:
+                log.error(
+                    "%s: the certificate cannot be written (%s); it is served from memory and "
+                    "lost at the next start unless the disk takes it before",
+                    holding.name,
+                    error,
+                )
+            holding.saved = False
+
+    # The attempt
+
+    def attempt(self, holding: Holding) -> None:
+        authority = choices.authority(holding.wanted, holding.record, self._now())
+        holding.record = progress.started(holding.record, holding.wanted.names)
+        challenge: str | None = None
+        try:
+            with self._alone(holding):
+                if self._made_by_somebody_else(holding):
+                    return
+                self._write_down(holding)
+                self.report(holding)
+                order = Order(
+                    names=holding.wanted.names,
+                    key_type=holding.wanted.key_type,
+                    challenges=choices.challenges(holding.wanted, holding.record),
+                    replaces=self._replaced(holding, authority),
+                )
+                issued = self._issuer(authority).issue(order)
+                challenge = issued.challenge
+                facts = prove(issued.pair, holding.wanted.names, self._now())
+                self._use(holding, authority, issued.pair, facts, challenge)
+        except LinkBroken:
+            raise
+        except Problem as problem:
+            self._failed(holding, authority, problem, problem.challenge or challenge)
+        except Exception as error:
+            log.exception("%s: a fault in the certifier itself", holding.name)
+            self._failed(holding, authority, Problem("internal", repr(error)), challenge)
+
+    @contextlib.contextmanager
+    def _alone(self, holding: Holding) -> Iterator[None]:
+        try:
+            lock = self._shelf.lock(holding.name, LEASE)
+        except OSError as error:
+            self._demand_disk(holding, error)
+            yield
+            return
+        if lock is None:
+            raise Problem(
+                "busy",
+                "another certifier is at work on it",
+                not_before=self._now() + BUSY_PAUSE,
+            )
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a lease ends by itself
+                lock.release()
+
+    def _write_down(self, holding: Holding) -> None:
+        try:
+            self._shelf.keep_record(holding.name, holding.record)
+        except OSError as error:
+            self._demand_disk(holding, error)
+
+    def _demand_disk(self, holding: Holding, error: OSError) -> None:
+        """Without a disk, only who would otherwise be without a certificate gets one."""
+        now = self._now()
+        if holding.facts is not None and holding.facts.not_after - now > UNKEPT_BELOW:
+            raise Problem("disk", f"the state directory cannot be written: {error}") from None
+
+    def _made_by_somebody_else(self, holding: Holding) -> bool:
+        """After the lock, look again."""
+        record, pair = self._shelf.load(holding.name)
+        now = self._now()
+        held = holding.facts.serial if holding.facts else None
+        found = self._usable(holding, pair, now, quiet=True)
+        if found is None or found[1].serial == held:
+            return False
+        fresh = record.serial == found[1].serial and (record.renew_at or 0.0) > now
+        if not fresh or not all(covers(found[1].names, one) for one in holding.wanted.names):
+            return False
+        log.info("%s: somebody else has obtained the certificate", holding.name)
+        self._hold(holding, *found)
+        holding.record = progress.found(
+            holding.record,
+            found[1],
+            record.source or "acme",
+            record.directory or "",
+            now,
+            self._dice,
+        )
+        self.serve(holding)
+        self.report(holding)
+        return True
+
+    def _replaced(self, holding: Holding, authority: Authority) -> bytes | None:
+        """Only the CA that issued it can be told which one is replaced."""
+        if holding.pair is None or holding.record.directory != authority.directory:
+            return None
+        return holding.pair.chain_pem
+
+    def _use(
+        self,
+        holding: Holding,
+        authority: Authority,
+        pair: Pair,
+        facts: Facts,
+        challenge: str | None,
+    ) -> None:
+        now = self._now()
+        self._hold(holding, pair, facts)
+        holding.record = progress.obtained(
+            holding.record,
+            facts,
+            source_of(authority.directory),
+            authority.directory,
+            challenge,
+            now,
+            self._dice,
+        )
+        self.keep_pair(holding)
+        self.keep_record(holding)
+        self.serve(holding)
+        self.report(holding)
+        log.info(
+            "%s: certificate obtained, valid %s, renews about %s",
+            holding.name,
+            spell(facts.not_after - now),
+            timestamp(holding.record.renew_at),
+        )
+
+    def _failed(
+        self, holding: Holding, authority: Authority, problem: Problem, challenge: str | None
+    ) -> None:
+        now = self._now()
+        if problem.kind == "stopped":
+            holding.record = progress.stopped(holding.record)
+        else:
+            holding.record = progress.failed(
+                holding.record, problem, authority.directory, challenge, now
+            )
+            log.warning(
+                "%s: attempt %d failed: %s; next attempt at %s",
+                holding.name,
+                holding.record.attempts,
+                problem.text,
+                timestamp(holding.record.next_attempt),
+            )
+        self.keep_record(holding)
+        self.report(holding)
+
+
+def source_of(directory: str) -> str:
+    return "internal" if directory == INTERNAL else "acme"
+
+
+def spell(seconds: float) -> str:
+    """A length of time for people: its largest unit that leaves more than one."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{round(seconds / unit)} {name}"
+    return f"{round(seconds)} seconds"

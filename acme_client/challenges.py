@@ -1,0 +1,92 @@
+"""Challenges in force: presented to the workers, and on disk while they are.
+
+The file is for the next certifier: one that died in the middle has left workers answering for a
+token that nobody asks for any more, and `clear` takes it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+
+from .errors import Problem
+from .link import Challenge, Link
+from .store import Store
+
+log = logging.getLogger("treehouse.certifier")
+
+_FOLDER = "challenges"
+VERSION = 1
+
+
+class Challenges:
+    def __init__(self, store: Store, link: Link) -> None:
+        self._store = store
+        self._link = link
+
+    @contextlib.contextmanager
+    def presented(self, challenges: list[Challenge]) -> Iterator[None]:
+        """Inside, every worker answers all of them; afterwards none does, whatever happened."""
+        shown: list[Challenge] = []
+        try:
+            for challenge in challenges:
+                shown.append(challenge)
+                self._write(challenge)
+                if not self._link.present(challenge):
+                    raise Problem(
+                        "presentation",
+                        f"not all workers have taken the challenge for {challenge.host} in time",
+                        challenge=challenge.kind,
+                    )
+                log.info("%s: challenge %s presented", challenge.host, challenge.kind)
+            yield
+        finally:
+            for challenge in shown:
+                self._link.retract(challenge)
+                self._erase(challenge.token)
+
+    def clear(self) -> None:
+        """Take back what a certifier before this one has left."""
+        try:
+            left = self._store.load(_FOLDER)
+        except OSError as error:
+            log.warning("challenges on disk cannot be read: %s", error)
+            return
+        for token, data in left.items():
+            challenge = _read(token, data)
+            if challenge is not None:
+                self._link.retract(challenge)
+            self._erase(token)
+
+    def _write(self, challenge: Challenge) -> None:
+        document = {
+            "version": VERSION,
+            "kind": challenge.kind,
+            "host": challenge.host,
+            "key_authorization": challenge.key_authorization,
+        }
+        try:
+            self._store.store(_FOLDER, {challenge.token: json.dumps(document).encode()})
+        except OSError as error:
+            log.warning("%s: the challenge cannot be written: %s", challenge.host, error)
+
+    def _erase(self, token: str) -> None:
+        try:
+            self._store.delete(_FOLDER, token)
+        except OSError as error:
+            log.warning("the challenge %s cannot be taken off the disk: %s", token, error)
+
+
+def _read(token: str, data: bytes) -> Challenge | None:
+    try:
+        document = json.loads(data)
+        return Challenge(
+            kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
+            host=str(document["host"]),
+            token=token,
+            key_authorization=str(document["key_authorization"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

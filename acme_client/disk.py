@@ -1,0 +1,110 @@
+"""The one way a file gets onto the disk: whole, or not at all.
+
+Write to a new name, fsync, rename over the old one, fsync the directory. Whatever cuts this off (a
+kill, a full disk, power) leaves the old file or the new one under the name, and at worst a file
+that begins with "." and that `sweep` takes away.
+
+Every step is announced to ``before`` first. Tests use it to end the process at each of them and to
+make each of them fail; that is the only reason it exists.
+
+Renames stay within one directory: a sandbox may forbid the others, and only these are atomic on
+every file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Temporary names: hidden, and told apart from everything that people put there.
+_PREFIX, _SUFFIX = ".", ".new"
+# Another process may be writing at this moment; nobody writes for an hour.
+_ABANDONED_AFTER = 3600.0
+
+Step = Callable[[str, Path], None]
+
+
+def _nothing(_step: str, _path: Path) -> None:
+    pass
+
+
+class Disk:
+    """``before(step, path)`` hears of mkdir, write, fsync, symlink, rename, unlink, rmdir."""
+
+    def __init__(self, before: Step = _nothing) -> None:
+        self._before = before
+
+    def make_folder(self, path: Path) -> None:
+        """With its parents, 0700; durable when this returns."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        self._before("mkdir", path)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        self._sync_folder(path.parent)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Replace or make a file, 0600."""
+        with self._replacing(path) as temporary:
+            self._before("write", temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o600)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                self._before("fsync", temporary)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def link(self, path: Path, target: str) -> None:
+        """Replace or make a symbolic link."""
+        with self._replacing(path) as temporary:
+            self._before("symlink", temporary)
+            temporary.symlink_to(target)
+
+    def remove(self, path: Path) -> None:
+        """A file, a link, or a folder with all it holds; nothing if there is none."""
+        if path.is_dir() and not path.is_symlink():
+            for one in path.iterdir():
+                self.remove(one)
+            self._before("rmdir", path)
+            path.rmdir()
+        else:
+            self._before("unlink", path)
+            path.unlink(missing_ok=True)
+        self._sync_folder(path.parent)
+
+    def sweep(self, folder: Path) -> None:
+        """Take away what writers that are gone have left in ``folder`` and below."""
+        for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
+            with contextlib.suppress(OSError):  # somebody else's by now, or not removable: harmless
+                if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
+                    path.unlink()
+
+    @contextlib.contextmanager
+    def _replacing(self, path: Path) -> Iterator[Path]:
+        temporary = path.with_name(f"{_PREFIX}{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        try:
+            yield temporary
+            self._before("rename", path)
+            temporary.rename(path)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first failure is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
+        self._sync_folder(path.parent)
+
+    def _sync_folder(self, path: Path) -> None:
+        self._before("fsync", path)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,67 @@
+"""Why an attempt for a certificate failed: one table of kinds, each with its blame.
+
+Exceptions of libraries (acme, requests, ssl, OSError) become a `Problem` where they arise. Its text
+is for people: it stands in the log, in ``status`` and in the certificate's record, so it carries
+the CA's own words where there are any.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Blame(enum.Enum):
+    CA = "the CA"
+    NETWORK = "the way to the CA"
+    SITE = "how the names reach this server"
+    SETTINGS = "the configuration"
+    OURS = "this program or machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    blame: Blame
+    # Whether the CA told us to come back later, rather than refusing what was asked.
+    wait: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "unreachable": Kind(Blame.NETWORK),  # no answer: DNS, TCP, TLS, time-out, cut off
+    "unavailable": Kind(Blame.CA, wait=True),  # 5xx
+    "rate_limited": Kind(Blame.CA, wait=True),  # 429, urn:…:rateLimited
+    "refused": Kind(Blame.CA),  # any other problem document
+    "nonsense": Kind(Blame.CA),  # an answer that is not ACME (RFC 8555)
+    "stuck": Kind(Blame.CA),  # an order or authorization that does not get anywhere
+    "validation": Kind(Blame.SITE),  # the CA looked at the challenge and was not content
+    "presentation": Kind(Blame.OURS),  # a worker did not take the challenge in time
+    "settings": Kind(Blame.SETTINGS),  # what is configured cannot be asked of this CA
+    "unproven": Kind(Blame.CA),  # the certificate that came is not the one that was wanted
+    "disk": Kind(Blame.OURS),
+    "busy": Kind(Blame.OURS, wait=True),  # another certifier is at work on the same certificate
+    "stopped": Kind(Blame.OURS),  # the program is being stopped
+    "internal": Kind(Blame.OURS),  # a fault in this program
+}
+
+
+class Problem(Exception):
+    """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
+    attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
+    ``challenge``: the kind that was in use."""
+
+    def __init__(
+        self,
+        kind: str,
+        text: str,
+        *,
+        not_before: float | None = None,
+        typ: str | None = None,
+        challenge: str | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.not_before = not_before
+        self.typ = typ
+        self.challenge = challenge
+        self.what = KINDS[kind]

@@ -1,0 +1,85 @@
+"""One wanted certificate: what is wanted, what is at hand, and how that looks from outside.
+
+A holding belongs to the agent's main thread, except while it is ``busy``: then it belongs to the
+thread that makes the attempt, and the main thread only reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .link import INTERNAL, Served, Wanted
+from .proof import Facts, Pair
+from .record import Record
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    wanted: Wanted
+    record: Record
+    pair: Pair | None = None  # proven; served, or to be served
+    facts: Facts | None = None  # of ``pair``
+    served: bool = False
+    saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
+    tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
+    busy: bool = False
+    tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
+    successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
+    dropped: bool = False  # no longer wanted; the attempt may still run
+
+    @property
+    def name(self) -> str:
+        return self.wanted.names[0]
+
+    def usable(self, now: float) -> bool:
+        return self.facts is not None and self.facts.not_after > now
+
+    def as_served(self) -> Served:
+        """For `Link.publish`; there must be a pair."""
+        if self.pair is None or self.facts is None:
+            raise ValueError(f"{self.name} has no certificate")
+        return Served(
+            name=self.name,
+            names=self.facts.names,
+            chain_pem=self.pair.chain_pem,
+            key_pem=self.pair.key_pem,
+            serial=self.facts.serial,
+            not_before=self.facts.not_before,
+            not_after=self.facts.not_after,
+            source="internal" if self.record.source == "internal" else "acme",
+        )
+
+    def status(self) -> dict[str, Any]:
+        """An entry of ``certificates`` in ``status --json``."""
+        record, facts = self.record, self.facts
+        directory = self.wanted.authority.directory
+        return {
+            "names": list(self.wanted.names),
+            "source": "internal" if directory == INTERNAL else "acme",
+            "directory": (record.directory if facts else None) or directory,
+            "serial": facts.serial if facts else None,
+            "not_before": timestamp(facts.not_before) if facts else None,
+            "not_after": timestamp(facts.not_after) if facts else None,
+            "renew_at": timestamp(record.renew_at) if facts else None,
+            "ari_window": {
+                "start": timestamp(record.window.start),
+                "end": timestamp(record.window.end),
+                "explanation_url": record.window.explanation,
+            }
+            if record.window
+            else None,
+            "state": record.state.value,
+            "attempts": record.attempts,
+            "last_error": record.last_error,
+            "next_attempt": timestamp(record.next_attempt),
+            "served": self.served,
+        }
+
+
+def timestamp(unix: float | None) -> str | None:
+    """RFC 3339, in UTC."""
+    if unix is None:
+        return None
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

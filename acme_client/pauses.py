@@ -1,0 +1,69 @@
+"""How long after a failure, and what a CA's Retry-After means.
+
+Pure: the time is a parameter, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+# After the first, second, third failure in a row, and every one after that. A fault that mends
+# itself (a restart, a DNS change) is usually over within minutes; after that, a day keeps a broken
+# name far below every CA's limits (Let's Encrypt: 5 failed validations per name and hour).
+PAUSES = (60.0, 600.0, 6000.0, 86400.0)
+
+# While a certificate is still valid, a pause is at most this part of the time it has left, so that
+# a CA which comes back late in the runway is noticed in time: with six-day certificates a whole day
+# is too long to look away.
+RUNWAY_PART = 1 / 8
+# … but never shorter than this: four attempts an hour stay below the limit named above. For
+# certificates that live for minutes (tests) it shrinks with the lifetime.
+SHORTEST_BY_RUNWAY = 900.0
+SHORTEST_BY_LIFETIME = 1 / 100
+
+# Retry-After is obeyed within these: a CA may not make us knock every second, and a nonsensical
+# date (the CA's clock, or ours) may not silence a certificate for ever. Let's Encrypt's longest
+# window is seven days.
+RETRY_AFTER_LEAST = 1.0
+RETRY_AFTER_MOST = 8 * 86400.0
+
+
+def pause(
+    failures: int,
+    now: float,
+    *,
+    not_before: float | None = None,
+    runway: float = 0.0,
+    lifetime: float = 0.0,
+) -> float:
+    """Seconds to the next attempt, after ``failures`` in a row (at least 1).
+
+    ``not_before`` is the CA's Retry-After as a moment, and wins. ``runway`` is how long the
+    certificate in use will still be valid, out of ``lifetime``; 0 without one.
+    """
+    if not_before is not None:
+        return min(max(not_before - now, RETRY_AFTER_LEAST), RETRY_AFTER_MOST)
+    usual = PAUSES[min(failures, len(PAUSES)) - 1]
+    if runway <= 0:
+        return usual
+    floor = min(SHORTEST_BY_RUNWAY, lifetime * SHORTEST_BY_LIFETIME)
+    return min(usual, max(runway * RUNWAY_PART, floor))
+
+
+def retry_after(field: str | None, now: float) -> float | None:
+    """The moment that a Retry-After field names, or None if it names none (RFC 9110 §10.2.3).
+
+    A date is taken in whatever zone it is written (RFC 9110 knows only GMT, CAs know more);
+    without a zone it is GMT.
+    """
+    if field is None:
+        return None
+    text = field.strip()
+    if text.isascii() and text.isdigit():
+        return now + min(int(text[:12]), RETRY_AFTER_MOST)
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

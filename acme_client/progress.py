@@ -1,0 +1,196 @@
+"""What each event does to a certificate's record.
+
+`lifecycle` says which state follows; here are the figures that go with it: how many failures, when
+the pause ends, when to renew. Pure: records in, records out, the time and the dice as parameters.
+
+A clock that is set wrong must do no harm that outlasts it. Moments taken from a certificate are
+facts and stay. Moments that we chose, the pauses, carry their beginning: when the clock turns out
+to stand before a pause's beginning, it was wrong then or is wrong now, and the pause starts anew
+with its own length instead of lasting until a date that may be years away.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from .errors import Problem
+from .lifecycle import PAUSED, READY, Event, State, after
+from .pauses import RETRY_AFTER_MOST, pause
+from .proof import Facts
+from .record import HISTORY, Attempt, Record
+from .renewal import Window, moment, moment_in
+
+# Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
+# attempt that kills the process.
+INTERRUPTIONS = 2
+
+
+def found(
+    record: Record, facts: Facts, source: str, directory: str, now: float, dice: random.Random
+) -> Record:
+    """A usable certificate is at hand. What is known of this very one already stays as it is, and
+    so does a pause."""
+    if record.serial == facts.serial and record.renew_at is not None:
+        return record
+    return replace(
+        _quiet(record, after(record.state, Event.FOUND)),
+        source=source,
+        directory=directory,
+        serial=facts.serial,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        renew_at=moment(facts.not_before, facts.not_after, dice),
+        window=None,
+        ask_at=now,
+    )
+
+
+def lost(record: Record) -> Record:
+    """Nothing usable is at hand, or not for all names."""
+    return replace(record, state=after(record.state, Event.LOST))
+
+
+def recovered(record: Record, now: float) -> Record:
+    """At start: leads out of an attempt that the end of the process cut off."""
+    if record.state is not State.ISSUING:
+        return record
+    if record.interrupted < INTERRUPTIONS:
+        return replace(record, state=after(record.state, Event.INTERRUPTED))
+    return failed(
+        record,
+        Problem("internal", "the program ended during the attempt, more than once"),
+        record.directory or "",
+        None,
+        now,
+    )
+
+
+def asked(record: Record) -> Record:
+    """By hand, or because the configuration has changed: what failed before counts no longer."""
+    if record.state is State.ISSUING:
+        return record
+    return _quiet(record, after(record.state, Event.ASKED))
+
+
+def started(record: Record, names: tuple[str, ...]) -> Record:
+    """Write it down before anything is asked of anybody."""
+    return replace(
+        record,
+        state=after(record.state, Event.STARTED),
+        names=names,
+        interrupted=record.interrupted + 1,
+    )
+
+
+def obtained(
+    record: Record,
+    facts: Facts,
+    source: str,
+    directory: str,
+    challenge: str | None,
+    now: float,
+    dice: random.Random,
+) -> Record:
+    return replace(
+        _quiet(record, after(record.state, Event.OBTAINED)),
+        source=source,
+        directory=directory,
+        serial=facts.serial,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        renew_at=moment(facts.not_before, facts.not_after, dice),
+        window=None,
+        ask_at=now,
+        challenge=challenge or record.challenge,
+        history=_remember(record, Attempt(now, "obtained", directory, challenge)),
+    )
+
+
+def failed(
+    record: Record, problem: Problem, directory: str, challenge: str | None, now: float
+) -> Record:
+    told = problem.not_before is not None or problem.what.wait
+    runway = (record.not_after or now) - now
+    attempts = record.attempts + 1
+    seconds = pause(
+        attempts,
+        now,
+        not_before=problem.not_before,
+        runway=runway,
+        lifetime=(record.not_after or 0.0) - (record.not_before or 0.0),
+    )
+    return replace(
+        record,
+        state=after(record.state, Event.TOLD_TO_WAIT if told else Event.FAILED),
+        attempts=attempts,
+        last_error=problem.text,
+        paused_at=now,
+        next_attempt=now + seconds,
+        interrupted=0,
+        history=_remember(record, Attempt(now, problem.kind, directory, challenge, problem.text)),
+    )
+
+
+def stopped(record: Record) -> Record:
+    """The attempt was given up because the program ends: it counts for nothing."""
+    return replace(
+        record, state=after(record.state, Event.INTERRUPTED), interrupted=record.interrupted - 1
+    )
+
+
+def informed(record: Record, window: Window, ask_at: float, dice: random.Random) -> Record:
+    """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
+    if window == record.window:
+        return replace(record, ask_at=ask_at)
+    return replace(record, window=window, renew_at=moment_in(window, dice), ask_at=ask_at)
+
+
+def at(record: Record, now: float) -> Record:
+    """What the passing of time has done."""
+    if record.state in PAUSED:
+        if record.paused_at is None or record.next_attempt is None:
+            return replace(record, state=after(record.state, Event.PAUSE_OVER))
+        length = record.next_attempt - record.paused_at
+        if now < record.paused_at or length > RETRY_AFTER_MOST:
+            length = min(length, RETRY_AFTER_MOST)
+            return replace(record, paused_at=now, next_attempt=now + length)
+        if now >= record.next_attempt:
+            return replace(record, state=after(record.state, Event.PAUSE_OVER))
+    elif record.state is State.DUE:
+        if record.not_after is None or now >= record.not_after:
+            return lost(record)
+    elif record.state is State.FRESH:
+        if record.not_after is None or now >= record.not_after:
+            return lost(record)
+        if record.renew_at is None or now >= record.renew_at:
+            return replace(record, state=after(record.state, Event.RIPE))
+    return record
+
+
+def next_moment(record: Record) -> float | None:
+    """When `at` will find something to change, or an attempt is to be made; None: not by time."""
+    if record.state in READY:
+        return 0.0
+    if record.state in PAUSED:
+        return record.next_attempt
+    if record.state is State.FRESH:
+        return min(record.renew_at or 0.0, record.not_after or 0.0)
+    return None
+
+
+def _quiet(record: Record, state: State) -> Record:
+    """In ``state``, with no trace of failures but the history."""
+    return replace(
+        record,
+        state=state,
+        attempts=0,
+        last_error=None,
+        paused_at=None,
+        next_attempt=None,
+        interrupted=0,
+    )
+
+
+def _remember(record: Record, attempt: Attempt) -> tuple[Attempt, ...]:
+    return (*record.history, attempt)[-HISTORY:]

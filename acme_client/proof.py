@@ -1,0 +1,125 @@
+"""Whether a chain and a key may be served: proven before every use, whoever made them.
+
+Pure: PEM and the time go in, `Facts` or a `Problem` come out. Trust is no part of it (a client's
+root store decides that); that the chain is whole and in order is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from . import keys
+from .errors import Problem
+
+# A CA's clock knows better than ours, and a certificate that "is not valid yet" here is valid for
+# everybody whose clock is right. Beyond this, something else is wrong.
+CLOCK_BEHIND = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its key: PEM, leaf first; PKCS#8."""
+
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a leaf says. ``serial`` is lower-case hex, times are Unix seconds."""
+
+    names: tuple[str, ...]
+    serial: str
+    not_before: float
+    not_after: float
+
+
+def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
+    """The facts of a pair that may be served for ``names``; otherwise a `Problem` that says why.
+
+    ``names`` may be empty: then whatever it covers is enough.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates(pair.chain_pem)
+        key = keys.from_pem(pair.key_pem)
+        facts = _facts(chain[0])
+    except ValueError as error:
+        raise Problem("unproven", f"the certificate cannot be read: {error}") from None
+    if _public(chain[0]) != _public_of(key):
+        raise Problem("unproven", "the certificate is for another key")
+    _prove_chain(chain)
+    missing = [name for name in names if not covers(facts.names, name)]
+    if missing:
+        raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
+    if facts.not_after <= now:
+        raise Problem("unproven", "the certificate has expired, or this machine's clock is ahead")
+    if facts.not_before > now + CLOCK_BEHIND:
+        raise Problem(
+            "unproven", "the certificate is not valid yet, or this machine's clock is behind"
+        )
+    return facts
+
+
+def covers(certified: tuple[str, ...], name: str) -> bool:
+    """Whether a certificate with these names is one for ``name``. A wildcard stands for exactly one
+    label, the leftmost (RFC 9525 §6.3), and never for an address."""
+    wanted = canonical(name)
+    if wanted in certified:
+        return True
+    _label, dot, parent = wanted.partition(".")
+    return bool(dot) and f"*.{parent}" in certified and not keys.is_address(name)
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a name or address."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
+
+
+def _facts(leaf: x509.Certificate) -> Facts:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise ValueError("it has no subjectAltName") from None
+    return Facts(
+        names=tuple(
+            canonical(str(one.value))
+            for one in found
+            if isinstance(one, x509.DNSName | x509.IPAddress)
+        ),
+        serial=f"{leaf.serial_number:x}",
+        not_before=leaf.not_valid_before_utc.timestamp(),
+        not_after=leaf.not_valid_after_utc.timestamp(),
+    )
+
+
+def _prove_chain(chain: list[x509.Certificate]) -> None:
+    """Each certificate is signed by the next one (RFC 8446 §4.4.2, RFC 8555 §9.1)."""
+    for signed, signer in itertools.pairwise(chain):
+        try:
+            signed.verify_directly_issued_by(signer)
+        except (ValueError, TypeError, InvalidSignature):
+            raise Problem(
+                "unproven",
+                f"the chain has a gap: {_title(signer)} did not sign {_title(signed)}",
+            ) from None
+
+
+def _title(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string() or "the certificate"
+
+
+def _public(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _public_of(key: keys.PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

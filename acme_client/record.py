@@ -1,0 +1,146 @@
+"""What is remembered of a certificate between two starts: ``meta.json``.
+
+Reading is tolerant, because what stands here only saves work: an unknown key is left out, a value
+of the wrong kind becomes the default, and a file that is no JSON at all becomes an empty record.
+The certificate itself, not its record, says what it covers and how long it is valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .lifecycle import State
+from .renewal import Window
+
+# Raise it when a key changes its meaning; keys may be added without.
+VERSION = 1
+# For ``why NAME``: half a month of daily failures, and then some.
+HISTORY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    at: float  # Unix seconds, when it ended
+    outcome: str  # "obtained", or a key of errors.KINDS
+    directory: str
+    challenge: str | None = None  # "http-01", …; None where none was needed
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Moments are Unix seconds. ``serial`` to ``not_after`` are those of the certificate in use."""
+
+    names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
+    source: str | None = None  # "acme" or "internal"
+    directory: str | None = None  # of the CA that issued it
+    serial: str | None = None
+    not_before: float | None = None
+    not_after: float | None = None
+    renew_at: float | None = None  # drawn once
+    state: State = State.MISSING
+    attempts: int = 0  # failures in a row
+    last_error: str | None = None
+    paused_at: float | None = None  # a pause is [paused_at, next_attempt]
+    next_attempt: float | None = None
+    interrupted: int = 0  # attempts begun since one came to an end
+    window: Window | None = None  # ARI
+    ask_at: float | None = None  # when to ask for the window next
+    challenge: str | None = None  # the kind that worked last
+    history: tuple[Attempt, ...] = ()  # oldest first
+
+
+def to_json(record: Record) -> bytes:
+    document = {"version": VERSION, **asdict(record), "state": record.state.value}
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def from_json(data: bytes) -> Record:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return Record()
+    if not isinstance(document, dict):
+        return Record()
+    known: dict[str, Any] = {}
+    for field in fields(Record):
+        try:
+            known[field.name] = _READERS[field.name](document[field.name])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return Record(**known)
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if not abs(value) < 1e11:  # also refuses NaN, which JSON does not know but Python reads
+        raise ValueError
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**6:
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_text(one) for one in value)
+
+
+def _window(value: Any) -> Window:
+    return Window(
+        _number(value["start"]), _number(value["end"]), _optional(_text)(value["explanation"])
+    )
+
+
+def _history(value: Any) -> tuple[Attempt, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(
+        Attempt(
+            at=_number(one["at"]),
+            outcome=_text(one["outcome"]),
+            directory=_text(one["directory"]),
+            challenge=_optional(_text)(one["challenge"]),
+            text=_text(one["text"]),
+        )
+        for one in value[-HISTORY:]
+    )
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "names": _texts,
+    "source": _optional(_text),
+    "directory": _optional(_text),
+    "serial": _optional(_text),
+    "not_before": _optional(_number),
+    "not_after": _optional(_number),
+    "renew_at": _optional(_number),
+    "state": lambda value: State(_text(value)),
+    "attempts": _count,
+    "last_error": _optional(_text),
+    "paused_at": _optional(_number),
+    "next_attempt": _optional(_number),
+    "interrupted": _count,
+    "window": _optional(_window),
+    "ask_at": _optional(_number),
+    "challenge": _optional(_text),
+    "history": _history,
+}

@@ -1,0 +1,59 @@
+"""When a certificate is due.
+
+Where the CA offers renewal information (ARI, RFC 9773), it says so: one moment is drawn from its
+window, evenly, and kept until the window changes; a window that is over means now. Elsewhere the
+moment follows from the lifetime, whatever that is, since lifetimes keep shrinking.
+
+Pure: the time and the dice are parameters. Moments are Unix seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+# Renew when this part of the lifetime is left (Let's Encrypt's advice): it leaves room for a long
+# outage, and for short lifetimes (Let's Encrypt: under ten days) the room must be larger.
+PART_LEFT = 1 / 3
+PART_LEFT_SHORT = 1 / 2
+SHORT_LIFETIME = 10 * 86400.0
+
+# Certificates that were made together come due apart: earlier by up to a fiftieth of the lifetime,
+# and at most a day, so that neither a CA nor we see a thousand orders in one minute.
+SPREAD_PART = 1 / 50
+SPREAD_MOST = 86400.0
+
+# How often a window is asked for: Retry-After decides, within these (RFC 9773 §4.3: at least twice
+# a day; and politeness). ``ASK_USUALLY`` where the CA does not say.
+ASK_LEAST = 60.0
+ASK_USUALLY = 6 * 3600.0
+ASK_MOST = 12 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """ARI's suggestedWindow and explanationURL."""
+
+    start: float
+    end: float
+    explanation: str | None = None
+
+
+def moment(not_before: float, not_after: float, dice: random.Random) -> float:
+    """When to renew by the lifetime alone."""
+    lifetime = max(not_after - not_before, 0.0)
+    part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
+    spread = min(lifetime * SPREAD_PART, SPREAD_MOST)
+    return not_after - lifetime * part - dice.uniform(0.0, spread)
+
+
+def moment_in(window: Window, dice: random.Random) -> float:
+    """When to renew by a window (RFC 9773 §4.2). Draw once, and keep it."""
+    return dice.uniform(window.start, max(window.start, window.end))
+
+
+def ask_again(now: float, retry_at: float | None) -> float:
+    """When to ask for the window again; ``retry_at`` is the answer's Retry-After as a moment."""
+    if retry_at is None:
+        return now + ASK_USUALLY
+    return now + min(max(retry_at - now, ASK_LEAST), ASK_MOST)

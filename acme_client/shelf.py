@@ -1,0 +1,99 @@
+"""Certificates with their records, in a store; and how their names become folder names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from . import record as records
+from .proof import Pair
+from .record import Record
+from .store import Lock, Store
+
+CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
+_FOLDER = "certificates"
+_WILDCARD = "_wildcard"
+
+
+def folder_name(name: str) -> str:
+    """A name as a folder's: one that cannot lead elsewhere, be hidden, or need quoting in a shell.
+    "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
+    "_" and their code in hex, as in "2001_3adb8_3a_3a1". `name_of` leads back.
+    """
+    if name.startswith("*."):
+        return _WILDCARD + folder_name("x" + name[1:])[1:]
+    escaped = re.sub(r"[^a-z0-9.-]", lambda match: _escape(match[0]), name)
+    return re.sub(r"^\.", _escape("."), escaped)
+
+
+def name_of(folder: str) -> str:
+    """The name that `folder_name` made this of; ValueError if it did not."""
+    if folder.startswith(_WILDCARD + "."):
+        name = "*" + name_of("x" + folder.removeprefix(_WILDCARD))[1:]
+    else:
+        raw = re.sub(
+            rb"_([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), folder.encode()
+        )
+        name = raw.decode()
+    if folder_name(name) != folder:
+        raise ValueError(f"{folder} is not the folder of a name")
+    return name
+
+
+def _escape(character: str) -> str:
+    return "".join(f"_{byte:02x}" for byte in character.encode())
+
+
+class Shelf:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def names(self) -> list[str]:
+        """Of all certificates that are kept, wanted or not."""
+        names = []
+        for folder in self._store.list(_FOLDER):
+            try:
+                names.append(name_of(folder))
+            except ValueError:
+                continue  # somebody else's folder
+        return names
+
+    def load(self, name: str) -> tuple[Record, Pair | None]:
+        files = self._store.load(_folder(name))
+        return records.from_json(files.get(META, b"")), _pair(files)
+
+    def previous(self, name: str) -> Pair | None:
+        return _pair(self._store.previous(_folder(name)))
+
+    def keep_record(self, name: str, record: Record) -> None:
+        self._store.store(_folder(name), {META: records.to_json(record)})
+
+    def keep_pair(self, name: str, pair: Pair) -> None:
+        self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
+
+    def lock(self, name: str, lease: float) -> Lock | None:
+        return self._store.lock(_folder(name), lease)
+
+    def watch(self) -> Callable[[], set[str]]:
+        """Names whose certificate or record has changed, by whomever, since the last call."""
+        changed = self._store.watch(_FOLDER)
+
+        def names() -> set[str]:
+            folders = changed()
+            return (
+                {name for name in self.names() if folder_name(name) in folders}
+                if folders
+                else set()
+            )
+
+        return names
+
+
+def _folder(name: str) -> str:
+    return f"{_FOLDER}/{folder_name(name)}"
+
+
+def _pair(files: dict[str, bytes]) -> Pair | None:
+    if CHAIN not in files or KEY not in files:
+        return None
+    return Pair(files[CHAIN], files[KEY])
