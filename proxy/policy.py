@@ -1,0 +1,288 @@
+"""What each process may still do: computed from the configuration, and put into words.
+
+Nothing here asks the kernel for anything, so ``treehouse-proxy sandbox`` can print it without a
+server; `sandbox.apply` is what forces it. Every grant names its reason; what is not granted is
+refused.
+
+- A *worker* speaks with strangers. It reads document roots and what its own interpreter and name
+  resolution need, writes and executes nothing, connects to the backends' ports, binds none.
+- The *certifier* speaks with CAs and holds the keys. It has the state directory, and connects to
+  where CAs and name servers are. It reads no document root and binds no port.
+- The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
+  of a later configuration may need (another document root, another backend's port), the supervisor
+  must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
+  for itself and for all that come after it: writing anywhere but in the state directory and beside
+  the access log, executing anything but this program again (upgrade), device ioctls, mounting, and
+  signalling, tracing or reaching the abstract sockets of any process outside its tree.
+
+Resource limits: descriptors as the configuration needs them; core files are off for every process
+(`privileges.confine_process`). Not RLIMIT_NPROC, which counts all threads of the user on the whole
+machine, so that another service as nobody could stop ours from looking a name up; not RLIMIT_FSIZE,
+which would silently cut a log that standard error is redirected to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from .config.model import Acme, Config, FilesAction, ProxyAction
+
+Role = Literal["supervisor", "worker", "certifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A path, with all that is below it, and what it is needed for. ``optional``: machines differ
+    in whether they have it."""
+
+    path: Path
+    why: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a process keeps. Of ports None means any. ``descriptors`` is RLIMIT_NOFILE.
+
+    ``hidden`` stays out of reach whatever the lists say: a grant that covers it is not made.
+    """
+
+    descriptors: int
+    read: tuple[Grant, ...] = ()
+    write: tuple[Grant, ...] = ()
+    append: tuple[Grant, ...] = ()  # directories: files may be made in them and written to
+    execute: tuple[Grant, ...] = ()
+    connect: tuple[Port, ...] | None = ()
+    bind: tuple[Port, ...] | None = ()
+    hidden: Path | None = None
+    lenient_children: bool = False  # children may raise their descriptor limit again
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the interpreter, our code and the machine's trusted CAs are."""
+
+    interpreter: tuple[Path, ...]
+    code: tuple[Path, ...]
+    trust: tuple[Path, ...]
+    program: tuple[Path, ...]  # what executing this program again takes
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        package = Path(__file__).resolve().parent
+        trust = ssl.get_default_verify_paths()
+        folder = Path(sys.prefix) / "bin"
+        return cls(
+            interpreter=tuple(dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix)))),
+            code=(package, package.parent / "acme_client"),
+            trust=tuple(
+                Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
+            ),
+            program=(Path(sys.executable), folder, *_loaders()),
+        )
+
+
+def _loaders() -> list[Path]:
+    """The dynamic linker, which executing any program executes as well."""
+    return [
+        found
+        for folder in ("/lib64", "/lib")
+        for pattern in ("ld-linux*.so.*", "ld-musl-*.so.1")
+        for found in sorted(Path(folder).glob(pattern))
+    ]
+
+
+# Found at import: later, as nobody, some of it may be out of sight.
+HERE = Surroundings.here()
+
+
+# The decision
+
+
+_SYSTEM = (
+    *(
+        Grant(Path(path), "looking names up", optional=True)
+        for path in (
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/etc/host.conf",
+            "/etc/nsswitch.conf",
+            "/etc/gai.conf",
+        )
+    ),
+    *(
+        Grant(Path(path), "shared libraries that are loaded late (name services)", optional=True)
+        for path in ("/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+    ),
+    *(
+        Grant(Path(path), "local time in the log", optional=True)
+        for path in ("/etc/localtime", "/usr/share/zoneinfo")
+    ),
+    Grant(Path("/proc/self"), "its own figures"),
+)
+_TRUST = ("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates")
+_DNS = Port(53, "name servers, for answers too long for UDP")
+
+
+def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
+    """What each process may do under this configuration."""
+    return {
+        "supervisor": _supervisor(config, here),
+        "worker": _worker(config, here),
+        "certifier": _certifier(config, here),
+    }
+
+
+def _supervisor(config: Config, here: Surroundings) -> Policy:
+    append: tuple[Grant, ...] = ()
+    if config.log.access.startswith("/"):
+        append = (Grant(Path(config.log.access).parent, "the access log, when it is reopened"),)
+    return Policy(
+        descriptors=1024 + 16 * config.workers,
+        read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
+        write=(Grant(config.state, "the control socket; the certifier's store"),),
+        append=append,
+        execute=tuple(
+            Grant(path, "this program again, when it is upgraded") for path in here.program
+        ),
+        connect=None,
+        bind=None,
+        lenient_children=True,
+    )
+
+
+def _worker(config: Config, here: Surroundings) -> Policy:
+    return Policy(
+        # For each connection of a client one to a backend or an open file; and the files kept open.
+        descriptors=2 * config.limits.connections + 2048,
+        read=(*_roots(config), *_backend_trust(config), *_base(here)),
+        connect=tuple(_backend_ports(config)),
+        hidden=config.state,
+    )
+
+
+def _certifier(config: Config, here: Surroundings) -> Policy:
+    asks_a_ca = any(not site.internal and not site.certificate for site in config.sites)
+    return Policy(
+        descriptors=1024,
+        read=_base(here),
+        write=(Grant(config.state, "accounts, certificates and keys"),),
+        connect=tuple(_ca_ports(config.acme)) if asks_a_ca else (),
+    )
+
+
+def _base(here: Surroundings) -> tuple[Grant, ...]:
+    return (
+        *(Grant(path, "this program") for path in here.code),
+        *(Grant(path, "the interpreter and its libraries") for path in here.interpreter),
+        *(
+            Grant(path, "trusted CAs", optional=True)
+            for path in dict.fromkeys((*map(Path, _TRUST), *here.trust))
+        ),
+        *_SYSTEM,
+    )
+
+
+def _roots(config: Config) -> Iterator[Grant]:
+    served: dict[Path, str] = {}
+    for site in config.sites:
+        for route in site.routes:
+            if isinstance(route.action, FilesAction):
+                served.setdefault(route.action.root, site.names[0])
+    for root, name in served.items():
+        yield Grant(root, f"document root of {name}")
+
+
+def _proxied(config: Config) -> Iterator[ProxyAction]:
+    for site in config.sites:
+        for route in site.routes:
+            if isinstance(route.action, ProxyAction):
+                yield route.action
+
+
+def _backend_trust(config: Config) -> Iterator[Grant]:
+    files = {action.tls.ca_file for action in _proxied(config)}
+    for file in sorted(file for file in files if file is not None):
+        yield Grant(file, "CAs trusted for backends")
+
+
+def _backend_ports(config: Config) -> Iterator[Port]:
+    ports: dict[int, str] = {}
+    by_name = False
+    for action in _proxied(config):
+        for backend in action.backends:
+            if backend.scheme != "unix":
+                ports.setdefault(backend.port, backend.url)
+                by_name = by_name or not _is_address(backend.host)
+    for port in sorted(ports):
+        yield Port(port, f"backend {ports[port]}")
+    if by_name and _DNS.number not in ports:
+        yield _DNS
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _ca_ports(acme: Acme) -> Iterator[Port]:
+    ports: dict[int, str] = {}
+    for authority in (acme, *acme.fallback):
+        parts = urlsplit(authority.directory)
+        if parts.scheme in ("http", "https"):
+            ports.setdefault(parts.port or 443, f"the CA at {parts.hostname}")
+    # A directory's other URLs may be anywhere; chains name their issuers with plain HTTP.
+    ports.setdefault(443, "what a CA's directory refers to")
+    ports.setdefault(80, "issuers and figures that CAs give out over plain HTTP")
+    for port in sorted(ports):
+        yield Port(port, ports[port])
+    yield _DNS
+
+
+# The words
+
+
+def describe(by_role: Mapping[Role, Policy]) -> str:
+    """All policies for people, one process after the other, each grant with its reason."""
+    return "\n\n".join("\n".join([role, *_lines(policy)]) for role, policy in by_role.items())
+
+
+def _lines(policy: Policy) -> Iterator[str]:
+    for label, grants in (
+        ("read", policy.read),
+        ("read and write", policy.write),
+        ("append", policy.append),
+        ("execute", policy.execute),
+    ):
+        yield from _table(label, [(str(grant.path), grant.why) for grant in grants])
+    for label, ports in (("connect (TCP)", policy.connect), ("bind (TCP)", policy.bind)):
+        if ports is None:
+            yield from _table(label, [("any", "what a later configuration may need")])
+        else:
+            yield from _table(label, [(str(port.number), port.why) for port in ports])
+    yield from _table("descriptors", [(str(policy.descriptors), "at most")])
+    if policy.hidden is not None:
+        yield from _table("never", [(str(policy.hidden), "")])
+
+
+def _table(label: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    rows = list(rows) or [("nothing", "")]
+    width = min(48, max(len(what) for what, _why in rows))
+    for number, (what, why) in enumerate(rows):
+        yield f"  {'' if number else label:<15} {what:<{width}}  {why}".rstrip()
