@@ -27,8 +27,9 @@ class Challenges:
         self._link = link
 
     @contextlib.contextmanager
-    def presented(self, challenges: list[Challenge]) -> Iterator[None]:
-        """Inside, every worker answers all of them; afterwards none does, whatever happened."""
+    def presented(self, name: str, challenges: list[Challenge]) -> Iterator[None]:
+        """Inside, every worker answers all of them; afterwards none does, whatever happened.
+        ``name`` is the certificate's, for the log."""
         shown: list[Challenge] = []
         try:
             for challenge in challenges:
@@ -40,7 +41,7 @@ class Challenges:
                         f"not all workers have taken the challenge for {challenge.host} in time",
                         challenge=challenge.kind,
                     )
-                log.info("%s: challenge %s presented", challenge.host, challenge.kind)
+                log.info("%s: challenge %s for %s presented", name, challenge.kind, challenge.host)
             yield
         finally:
             for challenge in shown:

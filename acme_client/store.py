@@ -32,7 +32,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -150,7 +150,7 @@ class DirectoryStore:
         # rename of `current`. Real files make way for links only after it.
         self._point_at_current(path, [name for name in files if not (path / name).exists()])
         self._disk.link(path / "current", added)
-        self._point_at_current(path, list(files))
+        self._point_at_current(path, files)
         self._prune(path, keep={added, current})
 
     def delete(self, folder: str, file: str | None = None) -> None:
@@ -192,7 +192,7 @@ class DirectoryStore:
             self._disk.write(path / version / name, data)
         return version
 
-    def _point_at_current(self, path: Path, names: list[str]) -> None:
+    def _point_at_current(self, path: Path, names: Iterable[str]) -> None:
         for name in names:
             target = f"current/{name}"
             if not (path / name).is_symlink() or os.readlink(path / name) != target:

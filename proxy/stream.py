@@ -44,9 +44,11 @@ class Stream(Protocol):
     """One connection. At most one reader and one writer wait at a time.
 
     ``deadline`` (the worker's monotonic clock, seconds) bounds every wait; set it before waiting.
+    ``idle`` is True while the protocol waits for a request: nothing is lost if it ends then.
     """
 
     deadline: float
+    idle: bool
 
     async def read(self, limit: int = READ_SIZE) -> bytes:
         """At least one byte, or b"" when the peer has ended its side properly."""
@@ -96,6 +98,7 @@ class SocketStream:
         "_sock",
         "_writing",
         "deadline",
+        "idle",
     )
 
     def __init__(
@@ -112,6 +115,7 @@ class SocketStream:
         self._closed = False
         self._abrupt = False
         self.deadline = NEVER
+        self.idle = False
         deadlines.streams.add(self)
 
     # Reading
@@ -244,9 +248,25 @@ class TlsStream(SocketStream):
     __slots__ = ()
     _sock: ssl.SSLSocket
 
-    @property
-    def tls(self) -> ssl.SSLSocket:
-        return self._sock
+    async def peek(self, count: int) -> bytes:
+        """The connection's first bytes, which stay where they are; b"" when there will be none."""
+        while True:
+            try:
+                # The ssl module forbids flags; below it the bytes are still anybody's.
+                return socket.socket.recv(self._sock, count, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                await self._wait_readable()
+            except OSError as error:
+                raise StreamBroken(_reason(error)) from None
+
+    def take_socket(self) -> socket.socket:
+        """Give up TLS before it began: the plain socket, which the caller now owns."""
+        self._closed = True
+        self._deadlines.streams.discard(self)
+        if self._reader_armed:
+            self._reader_armed = False
+            self._loop.remove_reader(self._fd)
+        return socket.socket(fileno=self._sock.detach())
 
     async def handshake(self) -> None:
         try:

@@ -93,6 +93,7 @@ class Backend:
     host: str = ""
     port: int = 0
     path: str = ""
+    weight: int = 1  # its share of the requests, beside the other backends' weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,14 @@ class BackendTls:
     ca_file: Path | None = None
     insecure: bool = False
     server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """What ``balance: hash`` goes by; ``name`` is the header's (lower-case) or the cookie's."""
+
+    kind: Literal["address", "path", "header", "cookie"] = "address"
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,8 @@ class ProxyAction:
     pool_idle: float = 30.0  # an unused kept-alive connection is closed after that
     connections: int = 512  # to one backend, per worker
     preserve_host: bool = True  # Host goes on as the client sent it
+    hash_key: HashKey = field(default_factory=HashKey)  # used by balance "hash" only
+    sticky_cookie: str | None = None  # its name: a client stays with the backend it got first
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,15 @@ class OwnCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientAuth:
+    """Certificates of clients. ``require`` refuses the handshake without one that ``ca_file``
+    vouches for; ``request`` takes none too, and says so to the backend."""
+
+    ca_file: Path
+    mode: Literal["require", "request"] = "require"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""
 
@@ -169,6 +189,7 @@ class Site:
     certificate: OwnCertificate | None = None
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
+    client_auth: ClientAuth | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,172 @@
+"""Being the customer of a CA: one account per directory, made once and kept.
+
+The key is on disk before the CA hears of it. So an account can always be found again by its key
+(RFC 8555 §7.3.1), whatever was lost since: the answer on its way to us, or ``account.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from acme import client, messages
+from acme import errors as acme_errors
+from josepy.errors import Error as JoseError
+from josepy.jwk import JWKEC
+from josepy.util import ComparableECKey
+
+from . import answers, keys
+from .errors import Problem
+from .link import Authority
+from .network import Network
+from .shelf import folder_name
+from .store import Store
+
+log = logging.getLogger("treehouse.certifier")
+
+_FOLDER = "accounts"
+ACCOUNT, KEY = "account.json", "key.pem"
+VERSION = 1
+
+
+class Accounts:
+    """May be used by several threads; accounts are made one at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+
+    def customer(
+        self, authority: Authority, directory: messages.Directory, network: Network
+    ) -> client.ClientV2:
+        """A client that speaks for our account at this CA, made if there is none yet."""
+        with self._lock, network.translating():
+            try:
+                return self._customer(authority, directory, network)
+            except OSError as error:
+                raise Problem("disk", f"the account cannot be kept: {error}") from None
+
+    def forget(self, authority: Authority) -> None:
+        """The CA does not know the account any more; the key may serve for the next one."""
+        with self._lock:
+            try:
+                self._store.delete(self._folder(authority.directory), ACCOUNT)
+            except OSError as error:
+                raise Problem("disk", f"the account cannot be kept: {error}") from None
+
+    def _customer(
+        self, authority: Authority, directory: messages.Directory, network: Network
+    ) -> client.ClientV2:
+        folder = self._folder(authority.directory)
+        files = self._store.load(folder)
+        known = _document(files.get(ACCOUNT, b""))
+        contact = [f"mailto:{authority.email}"] if authority.email else []
+        made_before = KEY in files
+        if not made_before:
+            self._store.store(folder, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
+            files = self._store.load(folder)
+        network.key = _key(files[KEY], folder)
+        network.account = None
+        customer = client.ClientV2(directory, network)
+        account = None
+        if isinstance(known.get("uri"), str):
+            account = messages.RegistrationResource(body=messages.Registration(), uri=known["uri"])
+            network.account = account
+            if known.get("contact") == contact:
+                return customer
+            customer.update_registration(account, messages.Registration(contact=tuple(contact)))
+        elif made_before:
+            account = _find(customer)
+        if account is None:
+            account = _register(customer, network, authority, contact)
+        network.account = account
+        document = {
+            "version": VERSION,
+            "directory": authority.directory,
+            "uri": account.uri,
+            "contact": contact,
+        }
+        self._store.store(folder, {ACCOUNT: json.dumps(document, indent=1).encode() + b"\n"})
+        return customer
+
+    def _folder(self, directory: str) -> str:
+        """Named after the host. Where one host has several directories, the first that came has
+        the plain name, and the others are told apart by a mark."""
+        host = urlsplit(directory).hostname or "unknown"
+        folder = f"{_FOLDER}/{folder_name(host)}"
+        owner = _document(self._store.load(folder).get(ACCOUNT, b"")).get("directory")
+        if owner in (None, directory):
+            return folder
+        mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
+        return f"{folder}_{mark}"
+
+
+def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:
+    """The account that this key belongs to, if the CA knows one."""
+    empty = messages.RegistrationResource(body=messages.Registration(), uri="")
+    try:
+        return customer.query_registration(empty)
+    except messages.Error as error:
+        if error.typ == answers.NO_ACCOUNT:
+            return None
+        raise
+
+
+def _register(
+    customer: client.ClientV2, network: Network, authority: Authority, contact: list[str]
+) -> messages.RegistrationResource:
+    meta = customer.directory["meta"]
+    binding = None
+    if authority.eab is not None:
+        try:
+            binding = messages.ExternalAccountBinding.from_data(
+                network.account_key.public_key(),
+                authority.eab.kid,
+                authority.eab.hmac_key,
+                customer.directory,
+            )
+        except (ValueError, JoseError):
+            raise Problem("settings", "the external account's HMAC key is not base64url") from None
+    elif meta.external_account_required:
+        raise Problem("settings", "this CA needs an external account binding (acme.eab)")
+    network.account = None
+    try:
+        account = customer.new_account(
+            messages.NewRegistration(
+                contact=tuple(contact),
+                terms_of_service_agreed=True,
+                external_account_binding=binding,
+            )
+        )
+    except acme_errors.ConflictError as known:
+        return messages.RegistrationResource(body=messages.Registration(), uri=known.location)
+    log.info(
+        "account made with %s%s",
+        urlsplit(authority.directory).netloc,
+        f"; its terms of service are accepted: {meta.terms_of_service}"
+        if meta.terms_of_service
+        else "",
+    )
+    return account
+
+
+def _key(pem: bytes, folder: str) -> JWKEC:
+    """Never replaced by itself: an account is worth more than the minute that a person needs."""
+    try:
+        return JWKEC(key=ComparableECKey(keys.from_pem(pem)))
+    except (ValueError, TypeError, AttributeError):
+        raise Problem(
+            "disk", f"the account key {folder}/{KEY} is damaged; restore it or move it away"
+        ) from None
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,300 @@
+"""Issuing through ACME: an order from beginning to end (RFC 8555 §7.1.3 to §7.4.2).
+
+Phases: directory → account → order → challenges presented, then announced → every authorization
+valid → challenges retracted → CSR when the order is ready → chain.
+
+The CA is told to validate only when every worker can answer, and a challenge is taken back whatever
+happens. Polling keeps to Retry-After, bears a few cut connections, and ends: an order that does not
+get anywhere is a `Problem` like any other. Waiting ends at once when the program stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from acme import client, messages
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from josepy.b64 import b64encode
+from josepy.json_util import JSONObjectWithFields, field
+
+from . import answers, ari, keys, tls_alpn
+from .accounts import Accounts
+from .answers import Authorization, Offered, Placed
+from .challenges import Challenges
+from .errors import Problem
+from .link import Authority, Challenge
+from .network import Network, trust
+from .order import Issued, Order
+from .proof import Pair
+from .store import Store
+
+log = logging.getLogger("treehouse.certifier")
+T = TypeVar("T")
+
+# CAs look from several places and try again for a while; after that, they have failed.
+VALIDATED_WITHIN = 300.0
+# Some CAs hold an order in "processing" for minutes.
+ISSUED_WITHIN = 600.0
+# The first pauses between polls, where the CA names none; the last one repeats.
+POLLS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+# A CA that asks for more patience than this gets it as a pause between attempts.
+LONGEST_POLL = 60.0
+# Polls in a row that may fail on the way before the attempt does.
+LOST_POLLS = 5
+
+# Kinds that are built here; names of addresses and wildcards narrow them further.
+KINDS = ("http-01", "tls-alpn-01")
+# The profile that certifies addresses where there are profiles (Let's Encrypt).
+ADDRESS_PROFILE = "shortlived"
+
+
+class _NewOrder(messages.NewOrder):
+    """With the field of RFC 9773 §5, which the library lacks."""
+
+    replaces: str | None = field("replaces", omitempty=True)
+
+
+class _Ready(JSONObjectWithFields):
+    """The empty object that announces a challenge (RFC 8555 §7.5.1)."""
+
+
+class AcmeIssuer:
+    """`order.Issuer` by one CA. ``stopping`` ends every wait; ``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        store: Store,
+        challenges: Challenges,
+        user_agent: str,
+        stopping: threading.Event,
+        now: Callable[[], float],
+    ) -> None:
+        self._authority = authority
+        self._host = urlsplit(authority.directory).netloc
+        self._accounts = Accounts(store)
+        self._challenges = challenges
+        self._user_agent = user_agent
+        self._stopping = stopping
+        self._now = now
+
+    def issue(self, order: Order) -> Issued:
+        _refuse_impossible(order)
+        try:
+            return self._issue(order)
+        except Problem as problem:
+            if problem.typ != answers.NO_ACCOUNT:
+                raise
+            log.warning("%s does not know our account any more; making another", self._host)
+            self._accounts.forget(self._authority)
+            return self._issue(order)
+
+    def suggestion(self, chain_pem: bytes) -> ari.Suggestion | None:
+        """When the CA would renew this certificate; None where it does not say."""
+        with self._network() as network:
+            url = ari.offered(self._directory(network))
+            return ari.ask(network, url, chain_pem) if url else None
+
+    # One order
+
+    def _issue(self, order: Order) -> Issued:
+        name = order.names[0]
+        with self._network() as network:
+            directory = self._directory(network)
+            profile = _profile(self._authority.profile, order.names, directory)
+            customer = self._accounts.customer(self._authority, directory, network)
+            url, placed = self._place(customer, network, order, profile)
+            log.info("%s: order placed with %s", name, self._host)
+            kind = self._satisfy(network, order, placed)
+            key = keys.generate(order.key_type)
+            chain = self._finish(network, url, name, keys.signing_request(key, order.names))
+            return Issued(Pair(chain, keys.to_pem(key)), kind)
+
+    def _network(self) -> Network:
+        return Network(self._user_agent, trust(self._authority.ca_pem), self._now)
+
+    def _directory(self, network: Network) -> messages.Directory:
+        with network.translating():
+            directory = client.ClientV2.get_directory(self._authority.directory, network)
+            network.new_nonce = directory["newNonce"]
+            return directory
+
+    def _place(
+        self, customer: client.ClientV2, network: Network, order: Order, profile: str | None
+    ) -> tuple[str, Placed]:
+        """The order's URL, and the order."""
+        replaces = None
+        if order.replaces is not None and ari.offered(customer.directory):
+            replaces = ari.certificate_id(order.replaces)
+        request = _NewOrder(
+            identifiers=tuple(_identifier(name) for name in order.names),
+            profile=profile,
+            replaces=replaces,
+        )
+        url = customer.directory["newOrder"]
+        try:
+            response = network.send(url, request)
+        except Problem as problem:
+            # The CA may hold that one for replaced already, or not for ours; that is its own
+            # bookkeeping and no reason to go without a certificate.
+            if replaces is None or problem.kind != "refused":
+                raise
+            log.info("%s: ordered without naming the one it replaces", order.names[0])
+            response = network.send(url, request.update(replaces=None))
+        location = response.headers.get("Location")
+        if location is None:
+            raise Problem("nonsense", "the CA's order has no URL")
+        return location, answers.order(response.content)
+
+    def _satisfy(self, network: Network, order: Order, placed: Placed) -> str | None:
+        """Have every authorization valid; the kind of challenge that did it."""
+        pending: dict[str, tuple[Authorization, Offered]] = {}
+        for url in placed.authorizations:
+            authorization = answers.authorization(network.fetch(url).content)
+            if authorization.status == "valid":
+                continue
+            if authorization.status != "pending":
+                raise _not_content(authorization, None)
+            pending[url] = authorization, _choose(authorization, order.challenges)
+        if not pending:
+            return None
+        kind = next(iter(pending.values()))[1].kind
+        shown = [
+            self._challenge(network, authorization.name, offered)
+            for authorization, offered in pending.values()
+        ]
+        with self._challenges.presented(order.names[0], shown):
+            for _authorization, offered in pending.values():
+                network.send(offered.url, _Ready())
+            log.info("%s: %s is validating", order.names[0], self._host)
+            for url, (_authorization, offered) in pending.items():
+                self._await_valid(network, url, offered.kind)
+        return kind
+
+    def _challenge(self, network: Network, name: str, offered: Offered) -> Challenge:
+        thumbprint = b64encode(network.account_key.thumbprint(hash_function=hashes.SHA256))
+        authorization = f"{offered.token}.{thumbprint.decode()}"
+        if offered.kind == "http-01":
+            return Challenge("http-01", name, offered.token, authorization)
+        pair = tls_alpn.certificate(name, authorization, self._now())
+        return Challenge(
+            "tls-alpn-01", name, offered.token, authorization, pair.chain_pem, pair.key_pem
+        )
+
+    def _await_valid(self, network: Network, url: str, kind: str) -> None:
+        def look() -> bool | None:
+            authorization = answers.authorization(network.fetch(url).content)
+            if authorization.status == "valid":
+                return True
+            if authorization.status in ("pending", "processing"):
+                return None
+            raise _not_content(authorization, kind)
+
+        self._poll(network, look, VALIDATED_WITHIN, "the CA does not finish validating")
+
+    def _finish(self, network: Network, url: str, name: str, csr_pem: bytes) -> bytes:
+        """Hand in the CSR as often as the order is ready for it, until there is a certificate."""
+        request = messages.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
+
+        def look() -> str | None:
+            placed = answers.order(network.fetch(url).content)
+            if placed.status == "ready":
+                log.info("%s: %s has validated; sending the request", name, self._host)
+                placed = answers.order(network.send(placed.finalize, request).content)
+            if placed.status == "invalid":
+                raise Problem("refused", f"the CA gave the order up: {placed.error or 'no reason'}")
+            return placed.certificate if placed.status == "valid" else None
+
+        certificate = self._poll(network, look, ISSUED_WITHIN, "the CA does not finish the order")
+
+        def fetch() -> bytes:
+            return network.fetch(certificate).content
+
+        return self._poll(network, fetch, ISSUED_WITHIN, "the certificate cannot be fetched")
+
+    def _poll(
+        self, network: Network, look: Callable[[], T | None], within: float, otherwise: str
+    ) -> T:
+        """What ``look`` gives once it gives something."""
+        deadline = time.monotonic() + within
+        polls = lost = 0
+        while True:
+            failure: Problem | None = None
+            try:
+                found = look()
+                if found is not None:
+                    return found
+                lost = 0
+            except Problem as problem:
+                if problem.kind not in ("unreachable", "unavailable") and (
+                    problem.typ != answers.NOT_READY
+                ):
+                    raise
+                failure = problem
+                lost += 1
+            pause = POLLS[min(polls, len(POLLS) - 1)]
+            polls += 1
+            until = network.retry_after()
+            if until is not None:
+                pause = max(until - self._now(), POLLS[0])
+            if lost > LOST_POLLS or pause > LONGEST_POLL or time.monotonic() + pause > deadline:
+                raise failure or Problem("stuck", otherwise, not_before=until)
+            if self._stopping.wait(pause):
+                raise Problem("stopped", "the program is being stopped")
+
+
+def _refuse_impossible(order: Order) -> None:
+    """What no CA could do, said before an order is spent on it."""
+    wildcards = [name for name in order.names if name.startswith("*.")]
+    if wildcards:
+        raise Problem(
+            "settings",
+            f"{', '.join(wildcards)} needs DNS-01, which is not configured; "
+            "HTTP-01 and TLS-ALPN-01 cannot prove a wildcard",
+        )
+
+
+def _profile(
+    wanted: str | None, names: tuple[str, ...], directory: messages.Directory
+) -> str | None:
+    """None: whatever is the CA's own default."""
+    listed = directory["meta"].profiles or {}
+    if wanted in (None, "auto"):
+        addresses = any(keys.is_address(name) for name in names)
+        return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
+    if wanted not in listed:
+        raise Problem(
+            "settings",
+            f"the CA has no profile {wanted}; it has: {', '.join(sorted(listed)) or 'none'}",
+        )
+    return wanted
+
+
+def _identifier(name: str) -> messages.Identifier:
+    typ = messages.IDENTIFIER_IP if keys.is_address(name) else messages.IDENTIFIER_FQDN
+    return messages.Identifier(typ=typ, value=name)
+
+
+def _choose(authorization: Authorization, preferred: tuple[str, ...]) -> Offered:
+    offered = {one.kind: one for one in authorization.challenges if one.token}
+    for kind in preferred:
+        if kind in KINDS and kind in offered:
+            return offered[kind]
+    raise Problem(
+        "settings",
+        f"for {authorization.name} the CA offers {', '.join(offered) or 'no challenge'}, "
+        f"and configured is {', '.join(preferred)}",
+    )
+
+
+def _not_content(authorization: Authorization, kind: str | None) -> Problem:
+    """Why a name was not validated, in the CA's words."""
+    said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
+    reason = "; ".join(said) or f"the authorization is {authorization.status}"
+    return Problem("validation", f"{authorization.name}: {reason}", challenge=kind)

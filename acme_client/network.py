@@ -1,0 +1,207 @@
+"""Requests to a CA: what the `acme` library's network class leaves to be wished for.
+
+- badNonce is retried until it works. The library retries once, and a CA with several front ends
+  may refuse a good part of all nonces (RFC 8555 §6.5 expects the client to try again).
+- The last response is kept, because the library's exceptions carry neither its header fields
+  (Retry-After) nor the whole of a problem document.
+- Trust is one `ssl.SSLContext`, made from the CA's own bundle or the system's; the file that
+  requests would read by default may be unreadable by the time it is needed.
+- Every failure leaves as a `Problem`.
+
+One `Network` belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from acme import client, messages
+from acme import errors as acme_errors
+from josepy.errors import Error as JoseError
+from josepy.interfaces import JSONDeSerializable
+from josepy.jwa import ES256
+from josepy.jwk import JWK
+from requests.adapters import HTTPAdapter
+
+from . import answers
+from .errors import Problem
+from .pauses import retry_after
+
+log = logging.getLogger("treehouse.certifier")
+
+# At half of all nonces refused, one request in a million fails after this many.
+NONCE_TRIES = 20
+# To connect, and between two pieces of an answer. CAs under load take half a minute for an order.
+TIMEOUT = (15.0, 60.0)
+
+
+def trust(ca_pem: bytes | None) -> ssl.SSLContext:
+    """What a CA's own TLS certificate must lead to: this bundle, or else the system's roots."""
+    if ca_pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+        except (ssl.SSLError, UnicodeDecodeError) as error:
+            raise Problem("settings", f"the CA file holds no certificates: {error}") from None
+        return context
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not any(path and Path(path).exists() for path in (paths.cafile, paths.capath)):
+        import certifi  # only where the system has no roots
+
+        with contextlib.suppress(OSError):  # then every connection fails, and says why
+            context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that trust what the context trusts, and nothing that requests would add."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool: Any
+    ) -> None:
+        super().init_poolmanager(
+            connections, maxsize, block, **{**pool, "ssl_context": self._context}
+        )
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class Network(client.ClientNetwork):
+    """``now`` gives Unix seconds."""
+
+    def __init__(self, user_agent: str, context: ssl.SSLContext, now: Callable[[], float]) -> None:
+        super().__init__(user_agent=user_agent, alg=ES256)
+        self.session.mount("https://", _Adapter(context))
+        self.session.auth = _no_netrc
+        self.new_nonce: str | None = None
+        self.last: requests.Response | None = None
+        self._now = now
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    @property
+    def account_key(self) -> JWK:
+        if self.key is None:
+            raise ValueError("no account has been chosen")
+        return self.key
+
+    def read(self, url: str) -> requests.Response:
+        """GET, for the few resources that are public."""
+        with self._translating():
+            return self.get(url)
+
+    def fetch(self, url: str) -> requests.Response:
+        """POST-as-GET (RFC 8555 §6.3)."""
+        return self.send(url, None)
+
+    def send(self, url: str, content: JSONDeSerializable | None) -> requests.Response:
+        """POST ``content``, signed."""
+        with self._translating():
+            return self.post(url, content, new_nonce_url=self.new_nonce)
+
+    @contextlib.contextmanager
+    def translating(self) -> Iterator[None]:
+        """For calls of the library that come here by themselves."""
+        with self._translating():
+            yield
+
+    def retry_after(self) -> float | None:
+        """When the last answer wants to be asked again."""
+        if self.last is None:
+            return None
+        return retry_after(self.last.headers.get("Retry-After"), self._now())
+
+    # What the library calls
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        for _ in range(NONCE_TRIES):
+            try:
+                return self._post_once(*args, **kwargs)
+            except messages.Error as error:
+                if error.typ != messages.ERROR_PREFIX + "badNonce":
+                    raise
+                log.debug("the CA has refused a nonce; trying again with the one it sent")
+                self._take_nonce()
+        raise Problem("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
+
+    def _take_nonce(self) -> None:
+        """A refusal brings a fresh nonce; without one, the next try asks for it."""
+        if self.last is not None and self.REPLAY_NONCE_HEADER in self.last.headers:
+            self._add_nonce(self.last)
+
+    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        self.last = None
+        kwargs.setdefault("timeout", TIMEOUT)
+        self.last = super()._send_request(method, url, *args, **kwargs)
+        return self.last
+
+    # Failures
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except requests.RequestException as error:
+            raise Problem("unreachable", f"the CA cannot be reached: {_cause(error)}") from None
+        except (messages.Error, acme_errors.Error, JoseError) as error:
+            raise self._refusal(error) from None
+        except (ValueError, KeyError) as error:
+            raise Problem("nonsense", f"the CA's answer makes no sense: {error}") from None
+
+    def _refusal(self, error: Exception) -> Problem:
+        response = self.last
+        if response is None or response.ok:
+            return Problem("nonsense", f"the CA's answer makes no sense: {error!r}")
+        try:
+            problem = answers.document(response.content)
+        except Problem:
+            problem = {}
+        typ = problem.get("type")
+        kind = "refused"
+        if typ == answers.RATE_LIMITED or response.status_code == 429:
+            kind = "rate_limited"
+        elif response.status_code >= 500:
+            kind = "unavailable"
+        said = answers.words(problem) if problem else f"HTTP status {response.status_code}"
+        return Problem(
+            kind,
+            f"the CA says: {said}",
+            not_before=self.retry_after(),
+            typ=typ if isinstance(typ, str) else None,
+        )
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """With any ``auth`` of its own, requests does not look for ~/.netrc."""
+    return request
+
+
+def _cause(error: Exception) -> str:
+    """What lies at the bottom of requests' wrappings, in words."""
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
+        if not isinstance(inner, BaseException):
+            break
+        cause = inner
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its TLS certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return str(cause) or type(cause).__name__

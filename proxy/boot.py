@@ -1,0 +1,122 @@
+"""From the command line to a serving supervisor: the only code that may run as root.
+
+parse → bind → prepare the state → open what only root can read → DROP → supervise
+
+The order is the point. Nothing is bound before the whole configuration has been found valid; nothing
+is read from the network at any moment; and after `privileges.drop` there is no way back, which that
+function proves or ends the program. A fault up to there is explained and fatal: exit status 2 for
+the configuration, 3 for what could not be bound or dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from . import log as logs
+from . import privileges, systemd, warm_up
+from .config.flags import ConfigurationFaults, Options, load
+from .config.model import Config
+from .config.sites_dir import signature
+from .listeners import CannotBind, Listener, open_listeners
+from .own_certificates import CertificateUnusable, read_own_certificates
+from .sandbox import SandboxUnavailable, policies
+from .sandbox import apply as confine
+from .state_directory import StateUnusable, prepare
+from .supervisor import Supervisor
+
+log = logging.getLogger("treehouse.boot")
+
+OK, FAILED, USAGE, CANNOT_BIND = 0, 1, 2, 3
+
+
+def run(options: Options) -> int:
+    """Serve until told to stop; returns the exit status."""
+    logs.set_up("supervisor", options.log_format or "auto", options.log_level or "info")
+    started_as = os.geteuid()
+    try:
+        config = load(options, now_uid=started_as)
+    except ConfigurationFaults as faults:
+        for line in str(faults).splitlines():
+            log.error("%s", line)
+        return USAGE
+    logs.set_up("supervisor", config.log.format, config.log.level)
+    notifier = systemd.Notifier()
+    try:
+        listeners = open_listeners(config.listen, systemd.inherited_listeners())
+        for line in prepare(config.state, config.uid, config.gid):
+            log.info("%s", line)
+        own = read_own_certificates(config)
+        access_log = open_access_log(config)
+    except CannotBind as error:
+        log.error("%s", error)
+        return CANNOT_BIND
+    except (StateUnusable, CertificateUnusable, OSError) as error:
+        log.error("%s", error)
+        return USAGE
+    _drop(config, started_as, listeners)
+    warm_up.everything()
+    try:
+        confine(policies(config)["supervisor"], config.sandbox)
+    except SandboxUnavailable as error:
+        log.error("%s", error)
+        return CANNOT_BIND
+    tree = _Tree(config)
+    return Supervisor(
+        config,
+        listeners,
+        reread=lambda: load(options, now_uid=os.geteuid()),
+        sites_changed=tree.changed,
+        open_access_log=open_access_log,
+        access_log=access_log,
+        own_certificates=own,
+        read_own_certificates=read_own_certificates,
+        notifier=notifier,
+    ).run()
+
+
+def _drop(config: Config, started_as: int, listeners: tuple[Listener, ...]) -> None:
+    privileges.drop(config.uid, config.gid)
+    privileges.confine_process()
+    ways = ", ".join(listener.address for listener in listeners)
+    if started_as == 0:
+        log.info(
+            "bound %s as root; now uid %d, gid %d for good", ways, os.getuid(), os.getgid()
+        )
+    else:
+        log.info("bound %s as uid %d, without root", ways, os.getuid())
+
+
+def open_access_log(config: Config) -> int | None:
+    """The descriptor that access lines go to; a file is made 0640 and always appended to."""
+    match config.log.access:
+        case "off":
+            return None
+        case "stdout":
+            return 1
+        case "stderr":
+            return 2
+        case path:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(path, flags, 0o640)
+            if os.geteuid() == 0:
+                os.fchown(fd, config.uid, config.gid)  # so that it can be opened again later
+            return fd
+
+
+class _Tree:
+    """Tells when the sites directory has changed since it was last asked."""
+
+    def __init__(self, config: Config) -> None:
+        self._path: Path | None = config.sites_dir
+        self._seen = signature(config.sites_dir) if config.sites_dir else None
+
+    def changed(self) -> bool:
+        if self._path is None:
+            return False
+        seen = signature(self._path)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        return True

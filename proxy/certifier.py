@@ -1,0 +1,211 @@
+"""The certifier process: `acme_client` at work behind our end of its `Link`.
+
+What is here is the border between the two packages: the configuration becomes `Settings`, and the
+link's verbs become messages to the supervisor. The account key and everything that speaks to a CA
+stay on the other side of it, in this process only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import select
+import threading
+import time
+from typing import Any
+
+from acme_client import agent
+from acme_client.link import (
+    INTERNAL,
+    Authority,
+    Challenge,
+    Command,
+    ExternalAccount,
+    LinkBroken,
+    Served,
+    Settings,
+    Wanted,
+)
+
+from . import log as logs
+from . import sandbox
+from .channel import Channel, ChannelClosed, sealed
+from .config.model import Acme, Config, Site
+from .privileges import confine_process
+from .status import VERSION
+
+log = logging.getLogger("treehouse.certifier")
+
+# All workers acknowledge within a turn of their loops; one that does not is being replaced.
+_ACKNOWLEDGED_WITHIN = 15.0
+
+
+def run(config: Config, channel: Channel) -> int:
+    """The life of the process; returns its exit status."""
+    logs.set_up("certifier", config.log.format, config.log.level)
+    confine_process()
+    wanted = settings(config)
+    sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
+    try:
+        agent.run(wanted, ChannelLink(channel))
+    except LinkBroken:
+        return 1
+    return 0
+
+
+def settings(config: Config) -> Settings:
+    """What the certifier is to do, from the configuration; equal ones need no new certifier."""
+    return Settings(
+        state=config.state,
+        wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),
+        user_agent=f"treehouse-proxy/{VERSION}",
+    )
+
+
+def _wanted(site: Site, acme: Acme) -> Wanted:
+    if site.internal:
+        return Wanted(site.names, Authority(INTERNAL), acme.key_type)
+    return Wanted(
+        names=site.names,
+        authority=_authority(acme),
+        key_type=acme.key_type,
+        fallback=tuple(_authority(other) for other in acme.fallback),
+        challenges=acme.challenges,
+    )
+
+
+def _authority(acme: Acme) -> Authority:
+    eab = None
+    if acme.eab is not None:
+        eab = ExternalAccount(acme.eab.kid, acme.eab.hmac_key_file.read_text("ascii").strip())
+    return Authority(
+        directory=acme.directory,
+        email=acme.email,
+        ca_pem=acme.ca_file.read_bytes() if acme.ca_file else None,
+        profile=acme.profile,
+        eab=eab,
+    )
+
+
+class ChannelLink:
+    """`acme_client.link.Link` over a `Channel`. ``receive`` and everything else on the main thread
+    may read the channel; issuing threads only write to it and wait."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._main = threading.get_ident()
+        self._lock = threading.Lock()
+        self._tickets = itertools.count(1)
+        self._done: dict[int, threading.Event] = {}
+        self._commands: list[Command] = []
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+
+    # Verbs
+
+    def publish(self, served: Served) -> bool:
+        bundle = sealed("certificate", served.chain_pem + served.key_pem)
+        facts = {
+            "name": served.name,
+            "names": list(served.names),
+            "not_after": served.not_after,
+            "serial": served.serial,
+            "status": {},
+        }
+        try:
+            return self._tell({"type": "certificate", "facts": facts}, (bundle,))
+        finally:
+            os.close(bundle)
+
+    def present(self, challenge: Challenge) -> bool:
+        about = {
+            "kind": challenge.kind,
+            "host": challenge.host,
+            "token": challenge.token,
+            "key_authorization": challenge.key_authorization,
+        }
+        message = {"type": "challenge", "challenge": about}
+        if not challenge.chain_pem:
+            return self._tell(message)
+        bundle = sealed("challenge", challenge.chain_pem + challenge.key_pem)
+        try:
+            return self._tell(message, (bundle,))
+        finally:
+            os.close(bundle)
+
+    def retract(self, challenge: Challenge) -> None:
+        self._send({"type": "challenge_over", "host": challenge.host, "token": challenge.token})
+
+    def report(self, name: str, status: dict[str, Any] | None) -> None:
+        self._send({"type": "report", "name": name, "status": status})
+
+    def loaded(self) -> None:
+        self._send({"type": "loaded"})
+
+    def answer(self, ticket: int, value: dict[str, Any]) -> None:
+        self._send({"type": "answer", "ticket": ticket, "value": value})
+
+    # The mailbox
+
+    def receive(self, timeout: float | None) -> list[Command]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._commands:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self._pump(left)
+        commands, self._commands = self._commands, []
+        return commands
+
+    def _pump(self, timeout: float | None) -> None:
+        """Read what has come; wakes threads whose ticket is done."""
+        writing = [self._channel] if self._channel.waiting else []
+        readable, writable, _ = select.select([self._channel, self._woken], writing, [], timeout)
+        try:
+            if self._woken in readable:
+                os.read(self._woken, 4096)
+            if writable:
+                with self._lock:
+                    self._channel.flush()
+            if self._channel in readable:
+                for message, fds in self._channel.receive():
+                    for fd in fds:
+                        os.close(fd)
+                    self._take(message)
+        except ChannelClosed:
+            raise LinkBroken from None
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "done":
+            waiting = self._done.pop(message["ticket"], None)
+            if waiting is not None:
+                waiting.set()
+        elif message["type"] == "command":
+            self._commands.append(
+                Command(message["verb"], message.get("value"), message.get("ticket"))
+            )
+
+    def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        try:
+            with self._lock:
+                self._channel.send(message, fds)
+        except (ChannelClosed, OSError):
+            raise LinkBroken from None
+        if self._channel.waiting and threading.get_ident() != self._main:
+            os.write(self._wake, b"\0")  # the main thread flushes what the kernel did not take
+
+    def _tell(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> bool:
+        """Send, and wait until every worker has acknowledged; False after the bound."""
+        ticket = next(self._tickets)
+        done = self._done[ticket] = threading.Event()
+        self._send({**message, "ticket": ticket}, fds)
+        if threading.get_ident() != self._main:
+            acknowledged = done.wait(_ACKNOWLEDGED_WITHIN)
+        else:
+            deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN
+            while not done.is_set() and time.monotonic() < deadline:
+                self._pump(deadline - time.monotonic())
+            acknowledged = done.is_set()
+        self._done.pop(ticket, None)
+        return acknowledged

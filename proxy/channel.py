@@ -1,0 +1,147 @@
+"""Messages between the supervisor and its children: JSON and descriptors over a socket pair.
+
+One `SOCK_SEQPACKET` packet is one message, so nothing has to be framed and a torn message cannot
+exist. What is larger than a packet should be travels in a sealed memfd; so do certificates with
+their keys, which the supervisor passes on without ever reading them.
+
+Sending never blocks: what the kernel does not take is queued and leaves through `flush`, when the
+owner's loop says that the socket is writable. A peer that does not read at all is the supervisor's
+business (heartbeat), not this module's; the queue is bounded and overflow counts as a dead peer.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import socket
+from collections import deque
+from typing import Any
+
+Message = dict[str, Any]
+
+# The default socket buffer takes 208 KiB; JSON past this goes into a memfd instead.
+_PACKET = 32 * 1024
+# A worker that has not read this many messages is not coming back.
+_QUEUE = 10_000
+_MAX_FDS = 8
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class ChannelClosed(Exception):
+    """The other side is gone."""
+
+
+def sealed(name: str, content: bytes) -> int:
+    """A read-only memfd with this content; the caller closes it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.fchmod(fd, 0o600)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def content(fd: int) -> bytes:
+    """All of a memfd, wherever its offset stands (it is shared with every other holder)."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+class Channel:
+    """One end. Make both with `pair`; messages are JSON objects with up to eight descriptors."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._queue: deque[tuple[bytes, list[int]]] = deque()
+
+    @staticmethod
+    def pair() -> tuple[Channel, Channel]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return Channel(ours), Channel(theirs)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is queued: then the owner waits for writability and calls `flush`."""
+        return bool(self._queue)
+
+    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send or queue. ``fds`` are duplicated; the caller keeps and closes its own."""
+        data = json.dumps(message, separators=(",", ":")).encode()
+        copies = [os.dup(fd) for fd in fds]
+        if len(data) > _PACKET:
+            copies.append(sealed("message", data))
+            data = b'{"type":"large"}'
+        if len(self._queue) >= _QUEUE:
+            _close_all(copies)
+            raise ChannelClosed("peer does not read")
+        self._queue.append((data, copies))
+        self.flush()
+
+    def flush(self) -> None:
+        while self._queue:
+            data, fds = self._queue[0]
+            try:
+                socket.send_fds(self._sock, [data], fds)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                raise ChannelClosed(error.strerror) from None
+            self._queue.popleft()
+            _close_all(fds)
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """All messages that have arrived; the caller owns their descriptors.
+
+        Raises `ChannelClosed` at the end, but only when nothing is left to be handed out.
+        """
+        received: list[tuple[Message, list[int]]] = []
+        while True:
+            try:
+                data, fds = self._packet()
+            except (BlockingIOError, InterruptedError):
+                return received
+            except OSError as error:
+                if received:
+                    return received
+                raise ChannelClosed(error.strerror) from None
+            if not data:
+                if received:
+                    return received
+                raise ChannelClosed("end")
+            message = json.loads(data)
+            if message.get("type") == "large":
+                large = fds.pop()
+                message = json.loads(content(large))
+                os.close(large)
+            received.append((message, fds))
+
+    def _packet(self) -> tuple[bytes, list[int]]:
+        fds = array.array("i")
+        data, ancillary, _flags, _address = self._sock.recvmsg(
+            2 * _PACKET, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        return data, list(fds)
+
+    def close(self) -> None:
+        for _data, fds in self._queue:
+            _close_all(fds)
+        self._queue.clear()
+        self._sock.close()
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,198 @@
+"""The command line: words and flags in, an exit status out.
+
+Nothing is decided here. Options become an `Options` value, commands that talk to a running server
+go over its control socket, and what comes back is shown to people or, with ``--json``, to programs.
+Without a command the first word is taken to be `run`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .config.flags import ConfigurationFaults, Options, load, state_directory
+from .control import NotRunning, ask
+from .status import VERSION
+
+_OK, _FAILED, _USAGE = 0, 1, 2
+# Reloading waits for new workers, stopping for connections under way; both are bounded by the server.
+_PATIENCE = 300.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _RunByDefault(click.Group):
+    """``treehouse-proxy --domain example.org`` means ``treehouse-proxy run --domain …``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="treehouse-proxy")
+def program() -> None:
+    """HTTPS in front of an app or a folder, with its privileges dropped for good.
+
+    \b
+    treehouse-proxy --domain example.org --root /srv/www
+    treehouse-proxy --domain app.example.org --backend http://127.0.0.1:3000
+    treehouse-proxy --config /etc/treehouse-proxy/config.yaml
+    """
+
+
+_SITE_OPTIONS = (
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file."),
+    click.option("--domain", multiple=True, metavar="NAME", help="A name of the site; repeatable."),
+    click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Serve files."),
+    click.option("--backend", multiple=True, metavar="URL", help="Proxy to http://, https://, unix:"),
+    click.option("--sites", type=click.Path(path_type=Path), metavar="DIR", help="Treehouse mode."),
+    click.option("--email", metavar="ADDRESS", help="Contact for the CA."),
+    click.option("--acme-directory", metavar="URL", help="Or letsencrypt, letsencrypt-staging, internal."),
+    click.option("--acme-ca", type=click.Path(path_type=Path), metavar="FILE", help="Trusted for the directory's TLS."),
+    click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Keys and certificates."),
+    click.option("--user", metavar="NAME|UID", help="What to become; default nobody."),
+    click.option("--group", metavar="NAME|GID"),
+    click.option("--http-port", type=int, metavar="PORT", help="Default 80."),
+    click.option("--https-port", type=int, metavar="PORT", help="Default 443."),
+    click.option("--bind", multiple=True, metavar="ADDRESS", help="Default all; repeatable."),
+    click.option("--workers", metavar="N", help="Default one per CPU."),
+    click.option("--log-format", type=click.Choice(["text", "json"])),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+    click.option("--sandbox", type=click.Choice(["require", "auto", "off"])),
+    click.option("--fast-lane/--no-fast-lane", default=None, help="Parse plain requests without h11."),
+    click.option("--uvloop/--no-uvloop", default=None, help="Use uvloop's event loop."),
+)  # fmt: skip
+
+
+def _site_options(command: F) -> F:
+    for option in reversed(_SITE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _server_options(command: F) -> F:
+    """How a command finds the running server."""
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), metavar="FILE"),
+        click.option("--state", type=click.Path(path_type=Path), metavar="DIR"),
+    ):
+        command = option(command)
+    return command
+
+
+@program.command()
+@_site_options
+def run(**given: Any) -> None:
+    """Bind, drop privileges, serve in the foreground."""
+    from . import boot  # the server's parts are loaded by the command that serves
+
+    sys.exit(boot.run(Options(**given)))
+
+
+@program.command()
+@_site_options
+def check(**given: Any) -> None:
+    """Validate the configuration; touch nothing."""
+    sys.exit(0 if _load(Options(**given)) is not None else _USAGE)
+
+
+def _load(options: Options) -> Any:
+    import os
+
+    try:
+        config = load(options, now_uid=os.geteuid())
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        return None
+    names = sum(len(site.names) for site in config.sites)
+    click.echo(f"valid: {len(config.sites)} sites, {names} names")
+    return config
+
+
+@program.command()
+@_site_options
+def sandbox(**given: Any) -> None:
+    """Print what each process may read, write and connect to."""
+    import os
+
+    from .sandbox import describe, policies
+
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        sys.exit(_USAGE)
+    click.echo(describe(policies(config)))
+
+
+@program.command()
+@_server_options
+def reload(config: Path | None, state: Path | None) -> None:
+    """Put the configuration on disk in force; the same as SIGHUP."""
+    answer = _ask(config, state, {"command": "reload"})
+    click.echo(f"reloaded: generation {answer['generation']}")
+
+
+@program.command()
+@_server_options
+def stop(config: Path | None, state: Path | None) -> None:
+    """Stop gracefully; the same as SIGTERM."""
+    _ask(config, state, {"command": "stop"})
+    click.echo("stopped")
+
+
+@program.command()
+@_server_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(config: Path | None, state: Path | None, as_json: bool) -> None:
+    """Show processes, listeners, certificates and backends."""
+    document = _ask(config, state, {"command": "status"})
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    from .status_table import show
+
+    show(document)
+
+
+@program.group()
+def certs() -> None:
+    """Certificate operations against the running server."""
+
+
+@certs.command(name="list")
+@_server_options
+def list_(config: Path | None, state: Path | None) -> None:
+    """List certificates with their state and days left."""
+    from .status_table import show_certificates
+
+    show_certificates(_ask(config, state, {"command": "status"}))
+
+
+@certs.command()
+@click.argument("name")
+@_server_options
+def renew(name: str, config: Path | None, state: Path | None) -> None:
+    """Renew the certificate of NAME now."""
+    answer = _ask(config, state, {"command": "renew", "value": name})
+    click.echo(answer.get("message", "renewed"))
+
+
+def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the running server; a refusal or nobody there ends the program with status 1."""
+    try:
+        answer = ask(state_directory(config, state), request, _PATIENCE)
+    except (NotRunning, ConfigurationFaults) as error:
+        click.echo(str(error), err=True)
+        sys.exit(_FAILED)
+    if answer.get("ok") is False:
+        click.echo(answer["error"], err=True)
+        sys.exit(_FAILED)
+    return answer

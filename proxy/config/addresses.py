@@ -1,0 +1,147 @@
+"""Addresses as people write them: where to listen, which backends, which networks to trust.
+
+Host names are taken for backends only, and never resolved here: a name that does not resolve today
+may do so when the backend is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_interface, ip_network
+from urllib.parse import SplitResult, urlsplit
+
+from .faults import Wrong, nearest, shown
+from .model import Address, Backend
+
+_LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
+_BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
+_SOCKET_PATH = 107  # bytes; sun_path holds 108 with the NUL, unix(7)
+# As in a URL's host, and with underscores: container networks have them in the names of services.
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
+
+
+def parse_listen(text: str) -> Address:
+    """``:443``, ``443``, ``192.0.2.1:443``, ``[::1]:443``. Raises `Wrong`."""
+    text = text.strip()
+    host, separator, port = text.rpartition(":")
+    if host == "" and not separator and text.isdigit():
+        return Address("", parse_port(text))
+    if not separator or not port:
+        raise Wrong(f"{shown(text)} has no port", _LISTEN)
+    if ":" in host and not host.startswith("["):
+        raise Wrong(f"{shown(text)} has an IPv6 address without brackets", _LISTEN)
+    return Address(parse_host(host) if host else "", parse_port(port))
+
+
+def parse_host(text: str) -> str:
+    """An IP address to listen on; ``*`` is every address, given back as "". Raises `Wrong`."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if bare == "*":
+        return ""
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else _LISTEN
+        raise Wrong(f"{shown(text)} is not an IP address to listen on", remedy) from None
+
+
+def parse_port(text: str) -> int:
+    """0 to 65535; 0 is any free port. Raises `Wrong`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise Wrong(f"{shown(text)} is not a port", "write a number up to 65535")
+    return int(text)
+
+
+def parse_network(text: str) -> str:
+    """One address or a network in CIDR form, canonical. Raises `Wrong`."""
+    text = text.strip()
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ip_interface(text).network
+    except ValueError:
+        raise Wrong(
+            f"{shown(text)} is not an address or network",
+            "write it like 10.0.0.0/8 or 2001:db8::/32",
+        ) from None
+    raise Wrong(f"{shown(text)} names a host inside a network", f"write {meant} for the network")
+
+
+def parse_backend(url: str) -> Backend:
+    """Raises `Wrong`."""
+    url = url.strip()
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise Wrong(f"{shown(url)} has characters that a URL cannot have", _BACKEND)
+    scheme, separator, rest = url.partition(":")
+    scheme = scheme.lower()
+    if not separator or (scheme not in ("http", "https", "unix") and rest[:1].isdigit()):
+        raise Wrong(f"{shown(url)} does not say how to talk to it", f"write http://{url}")
+    if scheme == "unix":
+        return Backend(url=url, scheme="unix", path=_socket_path(url, rest))
+    parts, host, port = _authority(url)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Wrong(
+            f"{shown(url)} has more than a host and port",
+            "leave the rest out: the request's own path and query go to the backend",
+        )
+    match scheme:
+        case "http":
+            return Backend(url=url, scheme="http", host=host, port=port or 80)
+        case "https":
+            return Backend(url=url, scheme="https", host=host, port=port or 443)
+    raise Wrong(
+        f"{shown(scheme)} is not a scheme for backends", nearest(scheme, ["http", "https", "unix"])
+    )
+
+
+def _authority(url: str) -> tuple[SplitResult, str, int | None]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise Wrong(f"{shown(url)} is not a URL: {error}", _BACKEND) from None
+    if parts.username is not None or parts.password is not None:
+        raise Wrong(f"{shown(url)} holds a user name", "backends are asked without credentials")
+    if ":" in host:
+        try:
+            host = str(ip_address(host))
+        except ValueError:
+            raise Wrong(f"{shown(url)} has no valid IPv6 address", _BACKEND) from None
+    elif not _HOST.fullmatch(host):
+        raise Wrong(f"{shown(url)} has no valid host", _BACKEND)
+    if port == 0:
+        raise Wrong(f"{shown(url)} has port 0", "give the port that the backend listens on")
+    return parts, host, port
+
+
+def _socket_path(url: str, rest: str) -> str:
+    path = rest.removeprefix("//")
+    if not path.startswith("/"):
+        raise Wrong(f"{shown(url)} has no absolute path", "write it like unix:/run/app.sock")
+    if len(path.encode()) > _SOCKET_PATH:
+        raise Wrong(
+            f"{shown(url)} has a path of more than {_SOCKET_PATH} bytes",
+            "the kernel takes no longer ones: move the socket, or link a shorter path to it",
+        )
+    return path
+
+
+def parse_directory_url(text: str) -> str:
+    """The URL of an ACME directory. Raises `Wrong`."""
+    say = "write it like https://acme.example.net/directory"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme != "https":
+        raise Wrong(f"{shown(text)} is not an https URL", "ACME is spoken over TLS only")
+    if parts.query or parts.fragment:
+        raise Wrong(f"{shown(text)} has a query or fragment", say)
+    return text
+
+
+def spell_address(address: Address) -> str:
+    """As `parse_listen` reads it."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"

@@ -1,0 +1,133 @@
+"""What is wrong with a configuration, where, and what to do about it.
+
+Nothing here stops at the first fault: every stage hands its faults on, and `ConfigurationFaults`
+carries all of them together, so that a person mends a file in one go. A line reads
+
+    FILE:LINE:COL: KEY.PATH: what is wrong (what to do)
+
+and names a flag or an entry of the sites directory where there is no line to name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+Path = tuple[str | int, ...]  # sites → 0 → names: the way from the root of the document to a value
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written: a file with line and column (from 1), or a flag or path alone."""
+
+    where: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.where}:{self.line}:{self.column}" if self.line else self.where
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    origin: Origin
+    key: str  # the key's path as people write it, sites[0].names[1]; "" where there is none
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return one_line(f"{self.origin}: {key}{self.what} ({self.remedy})")
+
+
+class ConfigurationFaults(Exception):
+    """All that is wrong, in the order of the file; ``str()`` is one line for each."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults), key=_position))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class Wrong(ValueError):
+    """A single value that cannot be used. Its place is known only to whoever reads the document."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what} ({remedy})")
+        self.what = what
+        self.remedy = remedy
+
+
+class Origins:
+    """The origin of each key and each value of a document, by path.
+
+    A value that was not written where it stands (a default, a single word where a list belongs)
+    has the origin of the nearest thing around it that was.
+    """
+
+    def __init__(self, document: Origin) -> None:
+        self._values: dict[Path, Origin] = {(): document}
+        self._keys: dict[Path, Origin] = {}
+
+    def put(self, path: Path, value: Origin, key: Origin | None = None) -> None:
+        self._values[path] = value
+        if key is not None:
+            self._keys[path] = key
+
+    def written(self, path: Path) -> Path:
+        """The longest beginning of ``path`` that stands in the source."""
+        while path not in self._values:
+            path = path[:-1]
+        return path
+
+    def at(self, path: Path) -> Origin:
+        return self._values[self.written(path)]
+
+    def fault(self, path: Path, what: str, remedy: str) -> Fault:
+        """A fault of the value at ``path``."""
+        found = self.written(path)
+        return self._make(self._values[found], found, what, remedy)
+
+    def fault_of_key(self, path: Path, what: str, remedy: str) -> Fault:
+        """A fault of the key itself: it should not be there, or be there and is not."""
+        found = self.written(path)
+        return self._make(self._keys.get(path) or self._values[found], path, what, remedy)
+
+    @staticmethod
+    def _make(origin: Origin, path: Path, what: str, remedy: str) -> Fault:
+        return Fault(origin, spell(path) if origin.line else "", what, remedy)
+
+
+def spell(path: Path) -> str:
+    """A path as people write it.
+
+    >>> spell(("sites", 0, "names"))
+    'sites[0].names'
+    """
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """What to do about a word that is not one of ``known``."""
+    close = get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def one_line(text: str) -> str:
+    """``text`` with whatever could break or colour a line of output spelt as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object) -> str:
+    """A value inside a message: quoted, on one line, of bounded length."""
+    text = one_line(value if isinstance(value, str) else repr(value))
+    return f'"{text}"' if len(text) <= 80 else f'"{text[:77]}..."'
+
+
+def _position(fault: Fault) -> tuple[bool, str, int, int, str, str]:
+    origin = fault.origin
+    in_file = not origin.where.startswith("--")
+    return in_file, origin.where, origin.line, origin.column, fault.key, fault.what

@@ -1,0 +1,89 @@
+"""The two little languages of routes: which paths one takes, and where a redirect leads.
+
+A route's path is exact (``/a/b``) or everything below (``/a/*``). A redirect's target is a path or
+an http(s) address in which ``{rest}``, ``{path}``, ``{query}`` and ``{host}`` are filled in. Both
+are checked here to the last character, because a target becomes a Location field: what is not
+plainly a URL's character never gets that far.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from .faults import Wrong, nearest, shown
+
+PLACEHOLDERS = ("rest", "path", "query", "host")
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_ROUTE_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_TARGET_CHARACTERS = re.compile(
+    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]]|%[0-9A-Fa-f]{2})*", re.ASCII
+)
+_AUTHORITY = re.compile(
+    r"https?://(?:\{host\}|[A-Za-z0-9\-._]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#{]|\Z)",
+    re.ASCII,
+)
+
+_SAY_ROUTE = "write it like /api/*, or /status for that path alone"
+_SAY_TARGET = "write it like /new/{rest} or https://example.org{path}"
+
+
+def parse_route_path(text: str) -> str:
+    """Raises `Wrong`."""
+    if not text.startswith("/"):
+        raise Wrong(f"{shown(text)} does not start with a slash", _SAY_ROUTE)
+    body = text.removesuffix("*")
+    if "*" in body or (text.endswith("*") and not body.endswith("/")):
+        raise Wrong(f"{shown(text)} has its asterisk in the wrong place", _SAY_ROUTE)
+    if "?" in body or "#" in body:
+        raise Wrong(f"{shown(text)} has a query or fragment", "routes go by the path alone")
+    if not _ROUTE_CHARACTERS.fullmatch(body):
+        raise Wrong(
+            f"{shown(text)} has characters that a path cannot have", "percent-encode them (%20)"
+        )
+    if "//" in body or any(segment in (".", "..") for segment in body.split("/")):
+        raise Wrong(
+            f"{shown(text)} has empty or dot segments",
+            "write the path as it is after they are taken out",
+        )
+    return text
+
+
+def is_prefix(path: str) -> bool:
+    return path.endswith("/*")
+
+
+def same_requests(path: str) -> bytes:
+    """Equal for two route paths that take the same requests, however they are encoded."""
+    return unquote_to_bytes(path)
+
+
+def parse_redirect(text: str) -> str:
+    """Raises `Wrong`."""
+    if not text.isprintable():
+        raise Wrong(
+            f"{shown(text)} has a line break or control character", "a target is one line of text"
+        )
+    for name in _PLACEHOLDER.findall(text):
+        if name not in PLACEHOLDERS:
+            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", nearest(name, PLACEHOLDERS))
+    literal = _PLACEHOLDER.sub("", text)
+    if "{" in literal or "}" in literal:
+        raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
+    if not _TARGET_CHARACTERS.fullmatch(literal):
+        raise Wrong(
+            f"{shown(text)} has characters that a URL cannot have", "percent-encode them (%20)"
+        )
+    if text.startswith("//"):
+        raise Wrong(
+            f"{shown(text)} leads to another host by way of two slashes",
+            "write https:// before the host, or one slash for a path of this site",
+        )
+    if not (text.startswith(("/", "{path}")) or _AUTHORITY.match(text)):
+        raise Wrong(f"{shown(text)} is neither a path nor an http(s) address", _SAY_TARGET)
+    return text
+
+
+def placeholders(target: str) -> set[str]:
+    return set(_PLACEHOLDER.findall(target))

@@ -1,0 +1,195 @@
+"""What the configuration says about the disk, compared with the disk. Looks, and changes nothing.
+
+The question is never whether *we* may read a file but whether the one who will need it may:
+document roots and CA bundles are read after the privileges are gone, a site's own certificate
+before. While we are root, the answer for another user is worked out from owner and mode; where
+access control lists make that impossible, or where we may not look ourselves, no fault is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from .document import Parsed
+from .faults import Fault, Path
+from .schema import Acme, Fallback, Serving
+
+_ACL = "system.posix_acl_access"
+
+Trouble = tuple[str, str]  # what is wrong, what to do
+Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who will read. ``here`` when that is this very process, which can then simply ask."""
+
+    uid: int
+    gid: int
+    here: bool
+
+    def may(self, path: str, wanted: int) -> bool:
+        if self.here:
+            return os.access(path, wanted, effective_ids=True)
+        status = os.stat(path)
+        if _has_acl(path):
+            return True
+        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
+        return bool(status.st_mode >> shift & wanted)
+
+
+def check(
+    parsed: Parsed, base: FilePath, state: FilePath, reader: Reader | None
+) -> Iterator[Fault]:
+    """``base`` is what relative paths start from; ``reader`` None is somebody unknown."""
+    roots = list(_roots(parsed, base))
+    places = [(path, file, True, reader) for path, file in roots]
+    places += [(path, file, False, reader) for path, file in _read_later(parsed, base)]
+    places += [(path, file, False, None) for path, file in _read_first(parsed, base)]
+    for path, file, directory, needed_by in places:
+        trouble = _trouble(file, directory, needed_by)
+        if trouble:
+            yield parsed.origins.fault(path, *trouble)
+    yield from _state(parsed, state, roots)
+
+
+def _servings(parsed: Parsed) -> Iterator[tuple[Path, Serving]]:
+    for index, site in parsed.sites:
+        yield ("sites", index), site
+        for number, route in enumerate(site.routes):
+            yield ("sites", index, "routes", number), route
+
+
+def _roots(parsed: Parsed, base: FilePath) -> Iterator[Place]:
+    for path, serving in _servings(parsed):
+        if serving.root is not None:
+            yield (*path, "root"), base / serving.root
+
+
+def _read_first(parsed: Parsed, base: FilePath) -> Iterator[Place]:
+    """Read while the process may still be root."""
+    for index, site in parsed.sites:
+        if site.certificate:
+            path: Path = ("sites", index, "certificate")
+            yield (*path, "chain"), base / site.certificate.chain
+            yield (*path, "key"), base / site.certificate.key
+
+
+def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
+    """Read as the target user."""
+    acme = parsed.document.acme
+    authorities: list[tuple[Path, Acme | Fallback]] = [(("acme",), acme)]
+    authorities += [(("acme", "fallback", i), each) for i, each in enumerate(acme.fallback)]
+    for path, authority in authorities:
+        if authority.ca_file:
+            yield (*path, "ca_file"), base / authority.ca_file
+        if authority.eab:
+            yield (*path, "eab", "hmac_key_file"), base / authority.eab.hmac_key_file
+    for index, site in parsed.sites:
+        if site.tls and site.tls.client_auth:
+            yield (
+                ("sites", index, "tls", "client_auth", "ca_file"),
+                base / site.tls.client_auth.ca_file,
+            )
+    for path, serving in _servings(parsed):
+        if serving.backend_tls and serving.backend_tls.ca_file:
+            yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file
+
+
+def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble | None:
+    kind = "directory" if directory else "file"
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{path} does not exist", f"create it, or name the {kind} that is meant"
+    except PermissionError:
+        return _reach(path, os.F_OK, reader) if reader and reader.here else None
+    except (OSError, ValueError) as error:
+        return f"{path} cannot be looked at: {error}", f"name the {kind} that is meant"
+    if stat.S_ISDIR(status.st_mode) != directory:
+        return f"{path} is not a {kind}", f"name the {kind} that is meant"
+    if reader is None:
+        return None
+    # To serve files from a directory it must be entered; only to list it must it be read.
+    return _reach(path, os.X_OK if directory else os.R_OK, reader)
+
+
+def _reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
+    """Whether the reader gets as far as ``path``, and what stops it."""
+    real = FilePath(os.path.realpath(path))
+    for parent in reversed(real.parents):
+        if not reader.may(str(parent), os.X_OK):
+            return (
+                f"uid {reader.uid} may not enter {parent}",
+                f"chmod o+x {parent}, or move what lies in it",
+            )
+    if reader.may(str(real), wanted):
+        return None
+    if wanted == os.X_OK:
+        return f"uid {reader.uid} may not enter {real}", f"chmod o+x {real}"
+    return (
+        f"uid {reader.uid} may not read {real}",
+        f"chmod o+r {real}, or chgrp it to gid {reader.gid}",
+    )
+
+
+def _has_acl(path: str) -> bool:
+    try:
+        return _ACL in os.listxattr(path)
+    except OSError:
+        return False
+
+
+# Keys and certificates must never be served
+
+
+def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Fault]:
+    if "state" in parsed.broken:
+        return
+    origins = parsed.origins
+    if state.exists() and not state.is_dir():
+        yield origins.fault(("state",), f"{state} is not a directory", "name another")
+        return
+    above_state = set(_way_up(state))
+    own = _identity(state)
+    for path, root in roots:
+        identity = _identity(root)
+        if identity is None:
+            continue
+        if identity in above_state:
+            yield origins.fault(
+                ("state",),
+                f"the state directory {state} lies in the document root {root}, "
+                "and its keys would be served",
+                "keep it elsewhere, such as /var/lib/treehouse-proxy",
+            )
+        elif own is not None and own in _way_up(root):
+            yield origins.fault(
+                path,
+                f"the document root {root} lies in the state directory {state}",
+                "keep the two apart",
+            )
+
+
+def _way_up(path: FilePath) -> Iterator[tuple[int, int]]:
+    """Device and inode of ``path`` and all directories above it, of those that exist.
+
+    Names would miss bind mounts and links; these two numbers are what a directory is.
+    """
+    real = FilePath(os.path.realpath(path))
+    for each in (real, *real.parents):
+        identity = _identity(each)
+        if identity is not None:
+            yield identity
+
+
+def _identity(path: FilePath) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,139 @@
+"""From sections that have passed every check to the frozen `model.Config`. Nothing fails here.
+
+Names of directories become URLs, relative paths absolute, "auto" a number, and each site gets its
+routes in one form and the CA that certifies it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import model, schema
+from .checks import internal
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the machine and the start of the program add to what is written."""
+
+    base: Path  # what relative paths start from
+    state: Path
+    uid: int
+    gid: int
+    source: Path | None
+
+
+def resolve(
+    document: schema.Document, sites: Iterable[schema.Site], around: Surroundings
+) -> model.Config:
+    acme = document.acme
+    return model.Config(
+        sites=tuple(_site(site, acme, around.base) for site in sites),
+        state=around.state,
+        listen=model.Listen(document.listen.http, document.listen.https),
+        uid=around.uid,
+        gid=around.gid,
+        workers=document.workers or len(os.sched_getaffinity(0)),
+        acme=_acme(acme, around.base),
+        tls=model.Tls(
+            document.tls.min_version,
+            model.Hsts(document.tls.hsts.max_age) if document.tls.hsts else None,
+        ),
+        log=model.Log(document.log.format, document.log.level, _access(document, around.base)),
+        limits=model.Limits(**dict(document.limits)),
+        trusted_proxies=document.trusted_proxies,
+        admin=model.Admin(document.admin.listen) if document.admin else None,
+        sandbox=document.sandbox,
+        fast_lane=document.fast_lane,
+        uvloop=document.uvloop,
+        sites_dir=around.base / document.sites_dir if document.sites_dir else None,
+        source=around.source,
+    )
+
+
+def _access(document: schema.Document, base: Path) -> str:
+    access = document.log.access
+    return access if access in ("stdout", "stderr", "off") else str(base / access)
+
+
+def _acme(acme: schema.Acme, base: Path) -> model.Acme:
+    return model.Acme(
+        directory=schema.DIRECTORIES.get(acme.directory, acme.directory),
+        # One of the known public CAs changes nothing for names that no public CA certifies.
+        directory_given=acme.directory == "internal" or acme.directory not in schema.DIRECTORIES,
+        email=acme.email,
+        ca_file=base / acme.ca_file if acme.ca_file else None,
+        profile=acme.profile,
+        key_type=acme.key_type,
+        challenges=acme.challenges,
+        eab=_external_account(acme.eab, base),
+        fallback=tuple(_fallback(other, acme, base) for other in acme.fallback),
+    )
+
+
+def _fallback(other: schema.Fallback, acme: schema.Acme, base: Path) -> model.Acme:
+    return model.Acme(
+        directory=schema.DIRECTORIES.get(other.directory, other.directory),
+        directory_given=True,
+        email=other.email or acme.email,
+        ca_file=base / other.ca_file if other.ca_file else None,
+        profile=other.profile,
+        key_type=acme.key_type,
+        challenges=acme.challenges,
+        eab=_external_account(other.eab, base),
+    )
+
+
+def _external_account(
+    eab: schema.ExternalAccount | None, base: Path
+) -> model.ExternalAccount | None:
+    return model.ExternalAccount(eab.kid, base / eab.hmac_key_file) if eab else None
+
+
+def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
+    routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
+    certificate = site.certificate
+    client_auth = site.tls.client_auth if site.tls else None
+    return model.Site(
+        names=site.names,
+        routes=routes or (model.Route("/*", _action(site, base)),),
+        certificate=model.OwnCertificate(base / certificate.chain, base / certificate.key)
+        if certificate
+        else None,
+        default=site.default,
+        internal=certificate is None and internal(site, acme),
+        client_auth=model.ClientAuth(base / client_auth.ca_file, client_auth.mode)
+        if client_auth
+        else None,
+    )
+
+
+def _action(serving: schema.Serving, base: Path) -> model.Action:
+    if serving.root is not None:
+        return model.FilesAction(base / serving.root)
+    if serving.redirect is not None:
+        return model.RedirectAction(serving.redirect, serving.status)
+    if serving.backend is None:
+        return model.RefuseAction()
+    health, tls = serving.health, serving.backend_tls
+    return model.ProxyAction(
+        backends=tuple(replace(each.url, weight=each.weight) for each in serving.backend),
+        balance=serving.balance,
+        health=model.Health(health.path, health.interval, health.timeout) if health else None,
+        tls=model.BackendTls(
+            base / tls.ca_file if tls and tls.ca_file else None,
+            bool(tls and tls.insecure),
+            tls.server_name if tls else None,
+        ),
+        connect_timeout=serving.connect_timeout,
+        response_timeout=serving.response_timeout,
+        idle_timeout=serving.idle_timeout,
+        pool_idle=serving.pool_idle,
+        connections=serving.connections,
+        preserve_host=serving.preserve_host,
+        hash_key=serving.hash_by,
+        sticky_cookie=serving.sticky_cookie,
+    )

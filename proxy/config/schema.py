@@ -1,0 +1,402 @@
+"""What a user may write: every key, its kind, its default and its bounds.
+
+The YAML file, the flags and the sites directory all end here, as the same tree of words; one set of
+rules reads them, and the JSON Schema for editors is generated from it. Keys that exclude or need
+each other are the business of `checks`, files on disk that of `places`.
+
+Words arrive as text (see `yaml_source`), so ``workers: 4`` and ``workers: "4"`` are the same, and
+null means "not given" everywhere. Defaults are those of `model`, written down once.
+
+``python -m proxy.config.schema`` prints the schema for editors, config/schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from . import model
+from .addresses import parse_backend, parse_directory_url, parse_listen, parse_network
+from .faults import Wrong, nearest, shown
+from .kinds import (
+    DURATION,
+    SIZE,
+    Email,
+    File,
+    Many,
+    Section,
+    Switch,
+    Token,
+    count,
+    duration,
+    number_word,
+    one_of,
+    size,
+    word,
+)
+from .names import parse_name
+from .patterns import parse_redirect, parse_route_path
+from .units import spell_duration, spell_size
+
+# A name for the directories that people use; everything else is a URL.
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+    "internal": "internal",
+}
+_MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
+
+_LISTEN = model.Listen()
+_LIMITS = model.Limits()
+_ACME = model.Acme()
+_TLS = model.Tls()
+_LOG = model.Log()
+_HEALTH = model.Health("/")
+_PROXY = model.ProxyAction(())
+
+
+def _parse_directory(text: str) -> str:
+    if text in DIRECTORIES:
+        return text
+    if "/" not in text and ":" not in text:
+        raise Wrong(f"{shown(text)} is not a known CA", nearest(text, list(DIRECTORIES)))
+    return parse_directory_url(text)
+
+
+def _parse_challenge(text: str) -> str:
+    known = ("http-01", "tls-alpn-01")
+    if text in known:
+        return text
+    if text == "dns-01":
+        raise Wrong("dns-01 is not available in this version", f"use {' or '.join(known)}")
+    raise Wrong(f"{shown(text)} is not a challenge", nearest(text, known))
+
+
+def _parse_workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_WORKERS:
+        return int(text)
+    raise Wrong(
+        f"{shown(text)} is not a number of workers",
+        f"write a number from 1 to {_MAX_WORKERS}, or auto for one per CPU",
+    )
+
+
+def _parse_http_path(text: str) -> str:
+    if not (text.startswith("/") and text.isascii() and text.isprintable() and " " not in text):
+        raise Wrong(f"{shown(text)} is not a path", "write it like /healthz")
+    return text
+
+
+def _parse_hash_key(text: str) -> model.HashKey:
+    kind, _, name = text.partition(":")
+    match kind:
+        case "address" | "path" if not name:
+            return model.HashKey(kind)
+        case "header" | "cookie" if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            return model.HashKey(kind, name.lower() if kind == "header" else name)
+    raise Wrong(
+        f"{shown(text)} is nothing to hash by", "write address, path, header:NAME or cookie:NAME"
+    )
+
+
+def _parse_cookie_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
+        raise Wrong(f"{shown(text)} is not the name of a cookie", "use letters, digits, - and _")
+    return text
+
+
+ListenWord = Annotated[model.Address, number_word(parse_listen)]
+Name = Annotated[str, word(parse_name)]
+Network = Annotated[str, word(parse_network)]
+Directory = Annotated[str, word(_parse_directory, examples=list(DIRECTORIES))]
+Challenge = Annotated[str, word(_parse_challenge, enum=["http-01", "tls-alpn-01"])]
+BackendUrl = Annotated[model.Backend, word(parse_backend)]
+HashBy = Annotated[model.HashKey, word(_parse_hash_key)]
+
+
+class Listen(Section):
+    http: Many[ListenWord] = Field(
+        default=_LISTEN.http,
+        description="Where HTTP is answered: challenges, and redirects to https.",
+    )
+    https: Many[ListenWord] = Field(default=_LISTEN.https, description="Where HTTPS is answered.")
+
+
+class ExternalAccount(Section):
+    kid: Token = Field(description="The key identifier that the CA handed out.")
+    hmac_key_file: File = Field(description="A file with the MAC key, base64url.")
+
+
+class Fallback(Section):
+    directory: Directory = Field(description="The other CA: a name or an https URL.")
+    email: Email | None = Field(
+        default=None, description="Contact there; else the same as above it."
+    )
+    ca_file: File | None = Field(default=None, description="PEM bundle to trust for its own TLS.")
+    profile: Token | None = Field(default=None, description="Which of its profiles to ask for.")
+    eab: ExternalAccount | None = Field(default=None, description="External account binding.")
+
+
+class Acme(Section):
+    directory: Directory = Field(
+        default="letsencrypt", description="The CA: a name or an https URL."
+    )
+    email: Email | None = Field(default=None, description="Contact that the CA may write to.")
+    ca_file: File | None = Field(
+        default=None, description="PEM bundle to trust for the CA's own TLS."
+    )
+    profile: Token | None = Field(
+        default=None, description="Which of the CA's profiles to ask for."
+    )
+    key_type: Annotated[
+        model.KeyType, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")
+    ] = Field(default=_ACME.key_type, description="The certificates' keys.")
+    challenges: Many[Challenge] = Field(
+        default=_ACME.challenges,
+        description="Ways to prove control of a name, in order of preference.",
+    )
+    eab: ExternalAccount | None = Field(default=None, description="External account binding.")
+    fallback: Many[Fallback] = Field(
+        default=(), description="Other CAs, asked in order when one fails."
+    )
+
+
+class Hsts(Section):
+    max_age: Annotated[float, duration("1s", "520w")] = Field(
+        description="For how long browsers refuse plain HTTP to these names. Hard to take back."
+    )
+
+
+class Tls(Section):
+    min_version: Annotated[Literal["1.2", "1.3"], one_of("1.2", "1.3")] = Field(
+        default=_TLS.min_version, description="The oldest TLS version spoken with clients."
+    )
+    hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security, RFC 6797.")
+
+
+class Log(Section):
+    format: Annotated[Literal["auto", "text", "json"], one_of("auto", "text", "json")] = Field(
+        default=_LOG.format, description="auto is text on a terminal, else json."
+    )
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")
+    ] = Field(default=_LOG.level, description="The least weighty lines of the operational log.")
+    access: File = Field(default=_LOG.access, description="stdout, stderr, off, or a file.")
+
+
+class Limits(Section):
+    header_timeout: Annotated[float, duration("1s", "10m")] = Field(
+        default=_LIMITS.header_timeout, description="Until a request's head is complete."
+    )
+    body_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.body_timeout, description="Without a byte of a request's body."
+    )
+    write_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.write_timeout, description="Without a byte taken by the client."
+    )
+    keepalive_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.keepalive_timeout, description="Between two requests of a connection."
+    )
+    handshake_timeout: Annotated[float, duration("1s", "2m")] = Field(
+        default=_LIMITS.handshake_timeout, description="For the TLS handshake."
+    )
+    shutdown_timeout: Annotated[float, duration("0s", "1d")] = Field(
+        default=_LIMITS.shutdown_timeout, description="For what is under way when the server stops."
+    )
+    header_size: Annotated[int, size("1KiB", "1MiB")] = Field(
+        default=_LIMITS.header_size, description="Of a request's head, in total."
+    )
+    target_size: Annotated[int, size("256B", "1MiB")] = Field(
+        default=_LIMITS.target_size, description="Of path and query together."
+    )
+    header_count: Annotated[int, count(10, 10_000)] = Field(
+        default=_LIMITS.header_count, description="Field lines of one request."
+    )
+    body_size: Annotated[int | None, size("0B", "1000000GB", unlimited=True)] = Field(
+        default=_LIMITS.body_size, description="Of a request's body; unlimited, as backends decide."
+    )
+    connections: Annotated[int, count(1, 10_000_000)] = Field(
+        default=_LIMITS.connections, description="Open at a time, over all workers."
+    )
+    connections_per_address: Annotated[int, count(1, 10_000_000)] = Field(
+        default=_LIMITS.connections_per_address, description="From one address, or one IPv6 /64."
+    )
+
+
+class Admin(Section):
+    listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
+
+
+class Health(Section):
+    path: Annotated[str, word(_parse_http_path)] = Field(
+        description="Asked with GET; 2xx and 3xx are healthy."
+    )
+    interval: Annotated[float, duration("100ms", "1h")] = Field(
+        default=_HEALTH.interval, description="Between two checks of a backend."
+    )
+    timeout: Annotated[float, duration("10ms", "5m")] = Field(
+        default=_HEALTH.timeout, description="Until a check has failed."
+    )
+
+
+class BackendTls(Section):
+    ca_file: File | None = Field(
+        default=None, description="PEM bundle to trust instead of the system's."
+    )
+    insecure: Switch = Field(
+        default=_PROXY.tls.insecure, description="Take any certificate whatever."
+    )
+    server_name: Name | None = Field(
+        default=None, description="The name to ask for and to verify, when it is not the URL's."
+    )
+
+
+class Backend(Section):
+    url: BackendUrl = Field(description="http://HOST:PORT, https://HOST:PORT or unix:/PATH.")
+    weight: Annotated[int, count(1, 1000)] = Field(
+        default=1, description="Its share of the requests."
+    )
+
+
+def _url_alone(given: object) -> object:
+    return {"url": given} if isinstance(given, str) else given
+
+
+BackendEntry = Annotated[Backend, BeforeValidator(_url_alone, json_schema_input_type=str | Backend)]
+
+
+class Serving(Section):
+    """How requests are answered: with files, by backends, or elsewhere. A site or a route."""
+
+    root: File | None = Field(default=None, description="A directory whose files are served.")
+    backend: Many[BackendEntry] | None = Field(default=None, description="Who is asked instead.")
+    redirect: Annotated[str, word(parse_redirect)] | None = Field(
+        default=None,
+        description="Where to go instead; {rest}, {path}, {query}, {host} are filled in.",
+    )
+    status: Annotated[Literal[301, 302, 303, 307, 308], one_of(301, 302, 303, 307, 308)] = Field(
+        default=308, description="The redirect's status."
+    )
+    balance: Annotated[
+        Literal["round_robin", "least_conn", "random_two", "hash"],
+        one_of("round_robin", "least_conn", "random_two", "hash"),
+    ] = Field(default=_PROXY.balance, description="Which backend gets the next request.")
+    hash_by: HashBy = Field(
+        default=_PROXY.hash_key,
+        description="For balance hash: address, path, header:NAME, cookie:NAME.",
+    )
+    sticky_cookie: Annotated[str, word(_parse_cookie_name)] | None = Field(
+        default=None, description="A cookie by which a client stays with its backend."
+    )
+    health: Health | None = Field(default=None, description="Asks backends how they are.")
+    backend_tls: BackendTls | None = Field(default=None, description="For https backends.")
+    connect_timeout: Annotated[float, duration("10ms", "5m")] = Field(
+        default=_PROXY.connect_timeout, description="Until a backend takes the connection."
+    )
+    response_timeout: Annotated[float, duration("100ms", "1d")] = Field(
+        default=_PROXY.response_timeout, description="Until the head of a backend's answer."
+    )
+    idle_timeout: Annotated[float, duration("100ms", "7d")] = Field(
+        default=_PROXY.idle_timeout, description="Between two pieces of an answer, or in a tunnel."
+    )
+    pool_idle: Annotated[float, duration("0s", "1h")] = Field(
+        default=_PROXY.pool_idle,
+        description="An unused connection to a backend is closed after that.",
+    )
+    connections: Annotated[int, count(1, 100_000)] = Field(
+        default=_PROXY.connections, description="To one backend, per worker."
+    )
+    preserve_host: Switch = Field(
+        default=_PROXY.preserve_host, description="Pass Host on as the client sent it."
+    )
+
+
+class Route(Serving):
+    path: Annotated[str, word(parse_route_path)] = Field(
+        description="/exact or /below/*; the longest match wins."
+    )
+
+
+class Certificate(Section):
+    chain: File = Field(description="PEM: the certificate, then its intermediates.")
+    key: File = Field(description="PEM: its private key, without a passphrase.")
+
+
+class ClientAuth(Section):
+    ca_file: File = Field(description="PEM bundle that vouches for clients.")
+    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
+        default="require", description="request lets clients without a certificate in, too."
+    )
+
+
+class SiteTls(Section):
+    client_auth: ClientAuth | None = Field(default=None, description="Certificates of clients.")
+
+
+class Site(Serving):
+    names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
+    routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
+    certificate: Certificate | None = Field(
+        default=None, description="Your own; no CA is asked then."
+    )
+    tls: SiteTls | None = Field(default=None, description="TLS rules of this site alone.")
+    default: Switch = Field(
+        default=False, description="Served to clients that name no known site. At most one site."
+    )
+
+
+class Document(Section):
+    """The configuration of treehouse-proxy."""
+
+    listen: Listen = Field(default=Listen(), description="Addresses and ports.")
+    user: Token | None = Field(default=None, description="Who to become: a name or number.")
+    group: Token | None = Field(default=None, description="The group to become: a name or number.")
+    workers: Annotated[int | None, number_word(_parse_workers)] = Field(
+        default=None, description="Processes that serve; auto is one per CPU."
+    )
+    state: File | None = Field(default=None, description="The directory of keys and certificates.")
+    acme: Acme = Field(default=Acme(), description="Where certificates come from.")
+    tls: Tls = Field(default=Tls(), description="TLS rules of all sites.")
+    log: Log = Field(default=Log(), description="Logs.")
+    limits: Limits = Field(default=Limits(), description="What one client may take.")
+    trusted_proxies: Many[Network] = Field(
+        default=(), description="Networks whose forwarding fields are believed."
+    )
+    admin: Admin | None = Field(default=None, description="Off unless given.")
+    sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
+        default="auto", description="Confine each process with what the kernel has."
+    )
+    fast_lane: Switch = Field(default=True, description="Read plain requests without h11.")
+    uvloop: Switch = Field(default=True, description="Use uvloop's event loop.")
+    sites_dir: File | None = Field(
+        default=None, description="Treehouse mode: a directory of sites."
+    )
+    sites: tuple[Site, ...] = Field(default=(), description="What is served under which names.")
+
+
+def json_schema() -> str:
+    """The JSON Schema for editors, with durations and sizes spelt as people write them."""
+    schema = Document.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        for prop in section.get("properties", {}).values():
+            _spell_default(prop)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _spell_default(prop: dict[str, Any]) -> None:
+    default = prop.get("default")
+    pattern = prop.get("pattern", "")
+    if pattern == DURATION and isinstance(default, float):
+        prop["default"] = spell_duration(default)
+    elif pattern.startswith(SIZE) and "default" in prop:
+        prop["default"] = "unlimited" if default is None else spell_size(default)
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")  # noqa: T201 - printing it is what the module does when run

@@ -1,0 +1,290 @@
+"""YAML text in; plain values and their places out.
+
+The document is put together from the parser's events rather than by a YAML loader, for four
+reasons:
+
+- every key and every value keeps its line and column, so that a fault found much later can point
+  at it;
+- a key written twice is a fault. Loaders let the last one win, silently;
+- anchors, aliases and merge keys work, within a bound: nine lines can stand for billions of values;
+- a plain word stays a word. YAML 1.1 reads ``off`` as false, ``1.20`` as 1.2, ``22:30`` as 1350 and
+  an octal user id as another user; here the schema, which knows what a key is for, reads the word.
+  Only null (``~``, ``null``, nothing at all) is told apart, and means "not given".
+
+Nothing here knows a key by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from .faults import Fault, Origin, Origins, Path, one_line, shown, spell
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML built without libyaml: ten times slower, and the same events
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]  # the same interface
+
+LARGEST = 16 * 1024 * 1024  # bytes; ten thousand sites take about two million
+_VALUES = 300_000  # after aliases are followed; ten thousand sites have about a hundred thousand
+_DEPTH = 32  # the deepest key there is stands at eight
+_FAULTS = 100  # enough to see what is going on in a file that is not a configuration at all
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_STRING_TAG = "tag:yaml.org,2002:str"
+
+Value = Any  # None, str, list of values, dict from str to values
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``value`` is a dict; parts that could not be read are missing from it."""
+
+    value: dict[str, Value]
+    origins: Origins
+    faults: tuple[Fault, ...]
+
+
+def parse(text: str, filename: str) -> Document:
+    """Never raises: what is wrong with the text is among the faults."""
+    reader = _Reader(filename)
+    if len(text) > LARGEST:
+        reader.blame(None, (), f"the file is larger than {LARGEST >> 20} MiB", "split it up")
+        return reader.document(None)
+    try:
+        return reader.document(reader.read(text))
+    except yaml.reader.ReaderError as error:
+        before = text.encode()[: error.position].decode(errors="ignore")
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+        reader.blame(yaml.Mark("", 0, line, column, "", 0), (), *_plainly(error))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        reader.blame(mark, (), *_plainly(error))
+    except UnicodeEncodeError:  # half of a surrogate pair, which libyaml cannot be handed
+        reader.blame(None, (), "the text holds what UTF-8 cannot carry", "save the file as UTF-8")
+    except _TooMuch as bound:
+        reader.blame(bound.mark, (), str(bound), bound.remedy)
+    return reader.document(None)
+
+
+@dataclass(slots=True)
+class _Node:
+    mark: Any  # yaml's Mark: line and column from 0
+    content: str | list[_Node] | _Pairs | None = None
+    merge: bool = False  # a plain <<
+    open: bool = False  # not complete yet: an alias to it would never end
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """A mapping as it was written: keys may repeat."""
+
+    pairs: list[tuple[_Node, _Node]]
+
+
+class _TooMuch(Exception):
+    def __init__(self, mark: Any, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.mark = mark
+        self.remedy = remedy
+
+
+@dataclass(slots=True)
+class _Reader:
+    filename: str
+    faults: list[Fault] = field(default_factory=list)
+    anchors: dict[str, _Node] = field(default_factory=dict)
+    values: int = 0
+    origins: Origins = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origins = Origins(Origin(self.filename, 1, 1))
+
+    def document(self, value: Value) -> Document:
+        return Document(value or {}, self.origins, tuple(self.faults))
+
+    def blame(self, mark: Any, path: Path, what: str, remedy: str) -> None:
+        if len(self.faults) < _FAULTS:
+            self.faults.append(Fault(self.origin(mark), spell(path), what, remedy))
+
+    def origin(self, mark: Any) -> Origin:
+        line, column = (mark.line, mark.column) if mark else (0, 0)
+        return Origin(self.filename, line + 1, column + 1)
+
+    # From events to nodes
+
+    def read(self, text: str) -> Value:
+        root: _Node | None = None
+        events = yaml.parse(text, Loader=_Loader)
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    self.blame(
+                        event.start_mark, (), "a second document begins here", "keep one per file"
+                    )
+                    break
+                root = self.node(next(events), events, 0)
+        if root is None or root.content is None:
+            return None
+        if not isinstance(root.content, _Pairs):
+            self.blame(root.mark, (), "the file is not a mapping of keys", "write KEY: VALUE lines")
+            return None
+        return self.plain(root, ())
+
+    def node(self, event: Any, events: Iterator[Any], depth: int) -> _Node:
+        if depth > _DEPTH:
+            raise _too_deep(event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event)
+        self.refuse_tag(event)
+        made = _Node(event.start_mark)
+        if event.anchor:
+            self.anchors[event.anchor] = made
+        made.open = True
+        if isinstance(event, yaml.ScalarEvent):
+            plain = not event.style
+            made.content = None if plain and event.value in _NULLS else event.value
+            made.merge = plain and event.value == "<<"
+        elif isinstance(event, yaml.SequenceStartEvent):
+            items: list[_Node] = []
+            for inner in events:
+                if isinstance(inner, yaml.SequenceEndEvent):
+                    break
+                items.append(self.node(inner, events, depth + 1))
+            made.content = items
+        else:
+            pairs: list[tuple[_Node, _Node]] = []
+            for inner in events:
+                if isinstance(inner, yaml.MappingEndEvent):
+                    break
+                key = self.node(inner, events, depth + 1)
+                pairs.append((key, self.node(next(events), events, depth + 1)))
+            made.content = _Pairs(pairs)
+        made.open = False
+        return made
+
+    def alias(self, event: Any) -> _Node:
+        known = self.anchors.get(event.anchor)
+        name = one_line(event.anchor)
+        if known is None:
+            self.blame(
+                event.start_mark,
+                (),
+                f"the alias *{name} has no anchor before it",
+                f"write &{name} at the value that is meant",
+            )
+            return _Node(event.start_mark)
+        if known.open:
+            raise _TooMuch(
+                event.start_mark, f"*{name} stands inside the value it is for", "write it out"
+            )
+        return known
+
+    def refuse_tag(self, event: Any) -> None:
+        if event.tag not in (None, "!", _STRING_TAG):
+            self.blame(
+                event.start_mark,
+                (),
+                f"the tag {shown(event.tag)} has no meaning here",
+                "leave it out",
+            )
+
+    # From nodes to values
+
+    def plain(self, node: _Node, path: Path, key: _Node | None = None) -> Value:
+        self.count(node)
+        if len(path) > _DEPTH:
+            raise _too_deep(node.mark)
+        self.origins.put(path, self.origin(node.mark), self.origin(key.mark) if key else None)
+        content = node.content
+        if isinstance(content, list):
+            return [self.plain(item, (*path, index)) for index, item in enumerate(content)]
+        if isinstance(content, _Pairs):
+            return self.mapping(content.pairs, path)
+        return content
+
+    def count(self, node: _Node) -> None:
+        self.values += 1
+        if self.values > _VALUES:
+            raise _TooMuch(
+                node.mark, f"more than {_VALUES} values, aliases followed", "repeat less by alias"
+            )
+
+    def mapping(self, pairs: list[tuple[_Node, _Node]], path: Path) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        first: dict[str, _Node] = {}
+        for key, value in pairs:
+            if key.merge:
+                continue
+            name = key.content
+            if not isinstance(name, str):
+                self.blame(key.mark, path, "a key here is not a plain word", "write KEY: VALUE")
+            elif name in first:
+                self.blame(
+                    key.mark,
+                    (*path, name),
+                    f"this key stands here twice, first in line {first[name].mark.line + 1}",
+                    "keep one of the two",
+                )
+            else:
+                first[name] = key
+                values[name] = self.plain(value, (*path, name), key)
+        for key, value in pairs:
+            if key.merge:
+                self.merge(value, values, path)
+        return values
+
+    def merge(self, source: _Node, values: dict[str, Value], path: Path, depth: int = 0) -> None:
+        """What stands in the mapping itself wins; of several sources the first."""
+        if depth > _DEPTH:
+            raise _too_deep(source.mark)
+        self.count(source)
+        sources = source.content if isinstance(source.content, list) else [source]
+        for each in sources:
+            self.count(each)
+            if not isinstance(each.content, _Pairs):
+                self.blame(
+                    each.mark, path, "<< takes a mapping or a list of them", "name one by its alias"
+                )
+                continue
+            for key, value in each.content.pairs:
+                name = key.content
+                if key.merge:
+                    self.merge(value, values, path, depth + 1)
+                elif isinstance(name, str) and name not in values:
+                    values[name] = self.plain(value, (*path, name), key)
+
+
+def _too_deep(mark: Any) -> _TooMuch:
+    return _TooMuch(mark, f"more than {_DEPTH} levels deep", "no key lies that deep")
+
+
+def _plainly(error: yaml.YAMLError) -> tuple[str, str]:
+    """What is wrong and what to do, of the parser's own faults."""
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    for part, remedy in _REMEDIES:
+        if part in problem:
+            return f"this is not YAML: {problem}", remedy
+    return f"this is not YAML: {problem}", "see the lines up to here"
+
+
+_REMEDIES = (
+    ("end of stream", "close the quotation mark, bracket or brace that is still open"),
+    ("expected node content", "close the bracket or brace that is still open"),
+    ("cannot start any token", "indent with spaces; quote a value that starts with @ or `"),
+    ("mapping values are not allowed", "quote a value that holds a colon and a space"),
+    ("could not find expected ':'", "every line of a mapping is KEY: VALUE"),
+    (
+        "did not find expected key",
+        "indent the keys of a mapping alike, and quote values with * or &",
+    ),
+    ("did not find expected '-'", "indent the entries of a list alike"),
+    ("expected ',' or", "close the bracket or brace, and separate its entries by commas"),
+    ("quoted scalar", "close the quotation mark"),
+    ("control characters", "take the control character out; save the file as UTF-8"),
+    ("not allowed", "take the control character out; save the file as UTF-8"),
+)

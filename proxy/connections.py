@@ -1,0 +1,225 @@
+"""Accepting connections, their number, and what happens before and after HTTP is spoken on them.
+
+All workers share each listening socket; a worker takes one connection per turn of its loop, so that
+the ones that wait go to whichever worker is idle. A connection that cannot be taken (limits, no
+descriptors left) costs a close and never a spinning loop.
+
+The first byte tells TLS from plain HTTP before OpenSSL sees anything, so that somebody who speaks
+HTTP on 443 gets an answer in his own language.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .clock import Clock
+from .config.model import Limits
+from .errors import Fault
+from .listeners import Listener
+from .protocol import h1
+from .protocol.message import Connection
+from .protocol.service import Service
+from .stream import Deadlines, SocketStream, StreamBroken, TlsStream
+from .tls import ServerSocket
+
+log = logging.getLogger("treehouse.worker")
+
+# accept(2): the errors that mean "out of something", not "this connection is broken".
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# While out of descriptors: how long the queue is left alone, and how many idle ones are shed.
+_PAUSE = 0.1
+_SHED = 16
+_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
+
+
+class Connections:
+    """``services`` maps a listener's kind to what answers on it. ``on_empty`` is called whenever
+    the last connection ends while no more are accepted."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        base: ssl.SSLContext,
+        services: dict[str, Service],
+        limits: Limits,
+        share: int,
+        on_empty: Callable[[], None],
+    ) -> None:
+        self.deadlines = Deadlines()
+        self._loop = loop
+        self._clock = clock
+        self._base = base
+        self._services = services
+        self._limits = limits
+        # Each worker holds its share of the total; addresses are counted where they land.
+        self._most = -(-limits.connections // share)
+        self._on_empty = on_empty
+        self._listeners: list[Listener] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._by_address: Counter[str] = Counter()
+        self._accepting = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    # Accepting
+
+    def accept_from(self, listeners: tuple[Listener, ...]) -> None:
+        self._accepting = True
+        self._listeners = list(listeners)
+        for listener in listeners:
+            self._arm(listener)
+
+    def _arm(self, listener: Listener) -> None:
+        if self._accepting:
+            self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
+
+    def stop_accepting(self) -> None:
+        self._accepting = False
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.sock.fileno())
+            listener.sock.close()
+        self._listeners.clear()
+        if not self._tasks:
+            self._on_empty()
+
+    def end_idle(self) -> None:
+        """End the connections that wait for a request: nothing of theirs is under way."""
+        for stream in [one for one in self.deadlines.streams if one.idle]:
+            stream.expire()
+
+    def _accept(self, listener: Listener) -> None:
+        try:
+            sock, address = listener.sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in _OUT_OF_RESOURCES:
+                log.warning("accept on %s failed: %s", listener.address, error.strerror)
+                return
+            self._relieve(listener, error)
+            return
+        peer, peer_port = _peer(address)
+        key = _fairness_key(peer)
+        if len(self._tasks) >= self._most:
+            self._turn_away(sock, peer, "connections")
+            return
+        if self._by_address[key] >= self._limits.connections_per_address:
+            self._turn_away(sock, peer, "connections_per_address")
+            return
+        sock.setblocking(False)
+        local, local_port = _peer(sock.getsockname())
+        connection = Connection(peer, peer_port, local, local_port)
+        service = self._services[listener.kind]
+        if listener.kind == "https":
+            self._start(key, self._serve_https(sock, connection, service))
+        else:
+            self._start(key, self._serve_http(sock, connection, service))
+
+    def _relieve(self, listener: Listener, error: OSError) -> None:
+        log.warning("out of resources (%s): idle connections are ended", error.strerror)
+        idle = sorted(
+            (one for one in self.deadlines.streams if one.idle), key=lambda one: one.deadline
+        )
+        for stream in idle[:_SHED]:
+            stream.expire()
+        self._loop.remove_reader(listener.sock.fileno())
+        self._loop.call_later(_PAUSE, self._arm, listener)
+
+    def _turn_away(self, sock: socket.socket, peer: str, limit: str) -> None:
+        log.warning("a connection was turned away: limits.%s is reached", limit)
+        sock.close()
+
+    def _start(self, key: str, life: Coroutine[Any, Any, None]) -> None:
+        self._by_address[key] += 1
+        task = self._loop.create_task(life)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._by_address[key] -= 1
+            if not self._by_address[key]:
+                del self._by_address[key]
+            if not task.cancelled() and task.exception() is not None:
+                log.error("a connection failed inside the server", exc_info=task.exception())
+            if not self._tasks and not self._accepting:
+                self._on_empty()
+
+        task.add_done_callback(ended)
+
+    # Lives of connections
+
+    async def _serve_http(
+        self, sock: socket.socket, connection: Connection, service: Service
+    ) -> None:
+        stream = SocketStream(sock, self._loop, self.deadlines)
+        try:
+            await h1.serve(stream, connection, service)
+        finally:
+            stream.close()
+
+    async def _serve_https(
+        self, sock: socket.socket, connection: Connection, service: Service
+    ) -> None:
+        try:
+            tls = self._base.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError:  # the peer has gone already
+            sock.close()
+            return
+        assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the base context in tls.py
+        stream = TlsStream(tls, self._loop, self.deadlines)
+        stream.deadline = self._clock.now + self._limits.handshake_timeout
+        try:
+            first = await stream.peek(1)
+            if first and first[0] != _TLS_HANDSHAKE:
+                await self._answer_plain(stream, connection, service)
+                return
+            await stream.handshake()
+            _note(connection, tls)
+            await h1.serve(stream, connection, service)
+        except StreamBroken as error:
+            log.debug("%s: connection ended: %s", connection.peer, error)
+        finally:
+            stream.close()
+
+    async def _answer_plain(
+        self, stream: TlsStream, connection: Connection, service: Service
+    ) -> None:
+        plain = SocketStream(stream.take_socket(), self._loop, self.deadlines)
+        plain.deadline = self._clock.now + self._limits.header_timeout
+        try:
+            await h1.refuse(plain, connection, service, Fault("plain_on_tls"))
+        finally:
+            plain.close()
+
+
+def _note(connection: Connection, tls: ServerSocket) -> None:
+    """What the handshake has settled."""
+    connection.scheme = b"https"
+    connection.tls_version = tls.version()
+    connection.server_name = tls.requested_name
+    if tls.served is not None:
+        connection.certificate_names = tls.served.names
+
+
+def _peer(address: Any) -> tuple[str, int]:
+    """Address and port of a socket name; a unix socket has neither."""
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return "unix", 0
+
+
+def _fairness_key(peer: str) -> str:
+    """Whom a connection counts for: an IPv4 address, or the /64 that one IPv6 subscriber has."""
+    if ":" not in peer:
+        return peer
+    return str(ipaddress.ip_network((peer.partition("%")[0], 64), strict=False))

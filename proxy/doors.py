@@ -1,0 +1,165 @@
+"""What port 80 and port 443 say: the rules of the front door, request by request.
+
+A *door* decides before any handler is asked: whether the host is ours, whether this connection may
+be used for it, whether it must come back over HTTPS. It implements the protocol's `Service` for one
+kind of listener and shares everything else with the other kind. Every fault becomes an answer here,
+and every request's end a log line and a figure.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from itertools import count
+
+from .access_log import AccessLog
+from .clock import Clock
+from .config.model import Limits, Tls
+from .errors import Blame, Fault
+from .handlers.challenge import PREFIX as CHALLENGE_PREFIX
+from .handlers.challenge import Challenges
+from .protocol.message import Connection, Request, Response
+from .router import Router
+from .tls import Certificates, covers
+
+log = logging.getLogger("treehouse.worker")
+
+# While a certificate is being obtained: the order usually takes seconds, a retry a minute.
+_RETRY_AFTER = b"30"
+# Pairs of certificate and host that were found to match; cleared when full.
+_MATCHES = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """What both doors of a worker share."""
+
+    router: Router
+    challenges: Challenges
+    certificates: Certificates
+    limits: Limits
+    clock: Clock
+    access_log: AccessLog | None
+    tls: Tls
+    https_port: int
+    default_site: bool
+    fast_lane: bool
+    request_id_prefix: bytes
+    draining: bool = False
+    requests: int = 0
+    in_flight: int = 0
+    by_status: dict[int, int] = field(default_factory=dict)
+    serial: count[int] = field(default_factory=count)
+
+
+class _Door:
+    """The parts of `Service` that do not depend on the port."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.limits = room.limits
+        self.clock = room.clock
+        self.fast_lane = room.fast_lane
+
+    @property
+    def draining(self) -> bool:
+        return self.room.draining
+
+    async def answer(self, request: Request) -> Response:
+        room = self.room
+        room.in_flight += 1
+        try:
+            return await self._answer(request)
+        except Fault as fault:
+            return self.refuse(fault, request)
+        except Exception:
+            log.exception("a request failed inside the server")
+            return self.refuse(Fault("internal"), request)
+
+    async def _answer(self, request: Request) -> Response:
+        raise NotImplementedError
+
+    def refuse(self, fault: Fault, request: Request | None) -> Response:
+        kind = fault.what
+        if kind.blame is not Blame.CLIENT and fault.detail:
+            log.warning("%s: %s", fault.kind, fault.detail)
+        body = f"{kind.status} {kind.text}\n".encode()
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
+        return Response(
+            kind.status, fields, body, handler="error", error=fault.kind, close=kind.closes
+        )
+
+    def finished(
+        self,
+        connection: Connection,
+        request: Request | None,
+        response: Response,
+        sent: int,
+        error: str | None,
+    ) -> None:
+        room = self.room
+        room.requests += 1
+        if request is not None:
+            room.in_flight -= 1
+            if not request.id:
+                request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
+        if room.access_log is not None:
+            room.access_log.add(connection, request, response, sent, error)
+
+
+class PlainDoor(_Door):
+    """Port 80: answers challenges, and sends everybody else to HTTPS."""
+
+    async def _answer(self, request: Request) -> Response:
+        room = self.room
+        if request.path.startswith(CHALLENGE_PREFIX):
+            return await room.challenges.handle(request)
+        host = request.host.decode("ascii")
+        if not room.router.knows(request.host):
+            raise Fault("unknown_host")
+        if room.certificates.find(host) is None:
+            raise Fault("no_certificate", fields=[(b"retry-after", _RETRY_AFTER)])
+        return self._to_https(request)
+
+    def _to_https(self, request: Request) -> Response:
+        # 301 for old clients because 308 is younger than HTTP/1.0; for methods other than GET and
+        # HEAD a 301 would be rewritten to GET, so those get the 308 even then.
+        old = request.version == b"1.0" and request.method in (b"GET", b"HEAD")
+        port = self.room.https_port
+        host = b"[%s]" % request.host if b":" in request.host else request.host
+        authority = host if port == 443 else b"%s:%d" % (host, port)
+        location = b"https://%s%s" % (authority, request.target)
+        return Response(301 if old else 308, [(b"location", location)], handler="redirect")
+
+
+class SecureDoor(_Door):
+    """Port 443: the host must belong to the certificate that the connection was opened with
+    (RFC 9110 §7.4), then the router chooses."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        self._matches: set[tuple[tuple[str, ...], bytes]] = set()
+        hsts = room.tls.hsts
+        self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
+
+    async def _answer(self, request: Request) -> Response:
+        connection = request.connection
+        match = (connection.certificate_names, request.host)
+        if match not in self._matches:
+            self._check(connection, request.host)
+            if len(self._matches) >= _MATCHES:
+                self._matches.clear()
+            self._matches.add(match)
+        response = await self.room.router.route(request).handle(request)
+        if self._hsts is not None:
+            response.fields.append((b"strict-transport-security", self._hsts))
+            response.wire = None
+        return response
+
+    def _check(self, connection: Connection, host: bytes) -> None:
+        if covers(connection.certificate_names, host.decode("ascii")):
+            if not self.room.router.knows(host):
+                raise Fault("unknown_host")
+            return
+        if not (self.room.default_site and not self.room.router.knows(host)):
+            raise Fault("misdirected")

@@ -1,0 +1,175 @@
+"""The operational log: what happened, in plain words, one line each, on standard error.
+
+Every process of the tree writes here itself, in lines short enough that the kernel does not
+interleave them. Text is for people at a terminal, JSON for machines; both say the same. Whatever
+came from the network passes through `printable` or JSON's escapes first, so that a line can be
+neither split nor dressed up (ESC, CR, LF, C1 controls, bidirectional overrides).
+
+A log that cannot be written (disk full, reader gone) costs lines, never service: see `LogFile`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import stat
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# A pipe takes up to this much at once or not at all (pipe(7), PIPE_BUF).
+_PIPE_BUF = 4096
+# Repetitions of the same warning within this many seconds are counted instead of written.
+_QUIET = 10.0
+
+
+def printable(text: str) -> str:
+    r"""Everything but printable ASCII as \xNN or \uNNNN; the backslash itself doubled."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return json.dumps(text)[1:-1].replace('\\"', '"')
+
+
+class LogFile:
+    """A descriptor that log lines go to; never blocks and never raises.
+
+    Lines that find no room (full disk, slow or dead reader of a pipe) are dropped and counted;
+    `lost` tells how many since it was last asked.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._lost = 0
+        self.replace(fd)
+
+    def replace(self, fd: int) -> None:
+        """Write to another descriptor from now on (log rotation); the old one is not closed."""
+        mode = os.fstat(fd).st_mode
+        self.fd = fd
+        self._pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        if self._pipe:
+            self._poll = select.poll()
+            self._poll.register(fd, select.POLLOUT)
+
+    def write(self, lines: bytes) -> None:
+        try:
+            if self._pipe:
+                self._write_pipe(lines)
+            else:
+                view = memoryview(lines)
+                while view:
+                    view = view[os.write(self.fd, view) :]
+        except OSError:
+            self._lost += lines.count(b"\n")
+
+    def _write_pipe(self, lines: bytes) -> None:
+        # The descriptor is shared with whoever started us and must stay blocking, so ask first.
+        start = 0
+        while start < len(lines):
+            end = lines.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
+            if not any(event & select.POLLOUT for _fd, event in self._poll.poll(0)):
+                self._lost += lines.count(b"\n", start)
+                return
+            os.write(self.fd, lines[start:end])
+            start = end
+
+    def lost(self) -> int:
+        count, self._lost = self._lost, 0
+        return count
+
+
+class _Text(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        text = printable(record.getMessage())
+        if record.exc_info:
+            text += " | " + printable(self.formatException(record.exc_info).replace("\n", " | "))
+        return f"{moment} {self._process}[{record.process}] {level}{text}"
+
+
+class _Json(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Quiet(logging.Filter):
+    """Warnings and errors that repeat themselves are written once per `_QUIET` seconds, and the
+    next one tells how many were held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        text = record.getMessage()
+        since, held = self._seen.get(text, (-_QUIET, 0))
+        now = time.monotonic()
+        if now - since < _QUIET:
+            self._seen[text] = (since, held + 1)
+            return False
+        if len(self._seen) > 1000:
+            self._seen.clear()
+        self._seen[text] = (now, 0)
+        if held:
+            record.msg, record.args = f"{text} ({held} more like this)", None
+        return True
+
+
+class _Handler(logging.Handler):
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._file.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+
+
+LogFormat = Literal["auto", "text", "json"]
+
+
+def resolve_format(wanted: LogFormat, fd: int) -> Literal["text", "json"]:
+    """Text on a terminal, else JSON, unless told otherwise."""
+    if wanted == "auto":
+        return "text" if os.isatty(fd) else "json"
+    return wanted
+
+
+def set_up(process: str, wanted: LogFormat, level: str) -> None:
+    """(Re)direct the whole process's operational log; called again after each fork."""
+    handler = _Handler(LogFile(2))
+    kind = resolve_format(wanted, 2)
+    handler.setFormatter(_Text(process) if kind == "text" else _Json(process))
+    handler.addFilter(_Quiet())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # libraries speak only when something is wrong
+    logging.getLogger("treehouse").setLevel(_LEVELS[level])
+    logging.raiseExceptions = False
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    logging.getLogger("treehouse").error("unexpected end", exc_info=error)

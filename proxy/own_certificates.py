@@ -1,0 +1,92 @@
+"""Certificates that people bring along: read, proven, and put into a sealed memfd.
+
+Read at boot while the process may still be root, because such keys are usually root's alone; and
+again at each reload, as the user that the server has become. What is wrong with one is a fault of
+the configuration and reported like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from .channel import Message, sealed
+from .config.model import Config, OwnCertificate, Site
+from .status import timestamp
+
+
+class CertificateUnusable(Exception):
+    """A file of a site's own certificate cannot be used; the text says which and why."""
+
+
+def read_own_certificates(config: Config) -> list[tuple[Message, int]]:
+    """Facts and memfd of every site that brings its own certificate."""
+    loaded: list[tuple[Message, int]] = []
+    try:
+        for site in config.sites:
+            if site.certificate is not None:
+                # A comprehension would lose the descriptors when a later one fails.
+                loaded.append(_read(site, site.certificate))  # noqa: PERF401
+    except CertificateUnusable:
+        for _facts, bundle in loaded:
+            os.close(bundle)
+        raise
+    return loaded
+
+
+def _read(site: Site, certificate: OwnCertificate) -> tuple[Message, int]:
+    try:
+        chain = certificate.chain.read_bytes()
+        key = certificate.key.read_bytes()
+    except OSError as error:
+        raise CertificateUnusable(
+            f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
+            "restart the server as root, which reads it before the privileges are dropped)"
+        ) from None
+    bundle = sealed("certificate", chain.rstrip() + b"\n" + key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(f"/proc/self/fd/{bundle}")
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+    except (ssl.SSLError, ValueError) as error:
+        os.close(bundle)
+        reason = "the key does not belong to the certificate"
+        if not (isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"):
+            reason = f"not a usable PEM pair ({error})"
+        raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {reason}") from None
+    return _facts(site, leaf), bundle
+
+
+def _facts(site: Site, leaf: x509.Certificate) -> Message:
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
+        names += [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
+    except x509.ExtensionNotFound:
+        names = list(site.names)
+    not_before = leaf.not_valid_before_utc.timestamp()
+    not_after = leaf.not_valid_after_utc.timestamp()
+    expired = datetime.now(UTC).timestamp() > not_after
+    serial = f"{leaf.serial_number:x}"
+    return {
+        "name": site.names[0],
+        "names": names,
+        "not_after": not_after,
+        "serial": serial,
+        "status": {
+            "names": names,
+            "source": "file",
+            "directory": None,
+            "serial": serial,
+            "not_before": timestamp(not_before),
+            "not_after": timestamp(not_after),
+            "renew_at": None,
+            "ari_window": None,
+            "state": "failed" if expired else "fresh",
+            "attempts": 0,
+            "last_error": "the certificate in the file has expired" if expired else None,
+            "next_attempt": None,
+        },
+    }

@@ -1,0 +1,145 @@
+"""The grammar of RFC 9110 and RFC 9112 as compiled expressions over bytes, each under its rule.
+
+Both directions and both parsers (the lane and the strict layer) take their expressions from here,
+so that a byte is admitted in one place or in none. Where the RFC lets a recipient be lenient (bare
+LF, folded lines, white space before a colon) there is no expression: what is not matched here is
+refused. Where we are narrower than the RFC, the reason stands beside it.
+
+Every expression is used with ``fullmatch`` and is linear: no alternative can match where another
+one does, so that no input makes it go back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+# RFC 9110 §5.6.2
+#   token = 1*tchar
+#   tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~"
+#           / DIGIT / ALPHA
+_TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TOKEN = re.compile(_TCHAR + rb"+")
+
+# RFC 9110 §5.5
+#   field-value   = *field-content
+#   field-content = field-vchar [ 1*( SP / HTAB / field-vchar ) field-vchar ]
+#   field-vchar   = VCHAR / obs-text
+#   obs-text      = %x80-FF
+# White space around it is cut off by whoever uses the expression, for `re` would have to go back.
+_FIELD_BYTES = rb"[\t\x20-\x7e\x80-\xff]*"
+FIELD_VALUE = re.compile(_FIELD_BYTES)
+
+# RFC 9112 §5
+#   field-line = field-name ":" OWS field-value OWS
+#   field-name = token
+#   OWS        = *( SP / HTAB )
+# Groups: the name, and the value with its OWS. No obs-fold (§5.2).
+FIELD_LINE = re.compile(rb"(" + _TCHAR + rb"+):(" + _FIELD_BYTES + rb")")
+OWS = b" \t"
+
+# RFC 9112 §3
+#   request-line = method SP request-target SP HTTP-version
+#   method       = token
+#   HTTP-version = "HTTP/" DIGIT "." DIGIT
+# A method of more than 32 bytes is nobody's. The target's bytes are VCHAR without "#", which begins
+# a fragment and is never sent (RFC 3986 §3.5); bytes that RFC 3986 wants encoded but browsers leave
+# alone in a query ("|", "{", "^" and the like) pass.
+_TARGET_BYTE = rb"[\x21\x22\x24-\x7e]"
+REQUEST_LINE = re.compile(
+    rb"(" + _TCHAR + rb"{1,32}) (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
+)
+
+# RFC 9112 §3.2
+#   request-target = origin-form / absolute-form / authority-form / asterisk-form
+#   origin-form    = absolute-path [ "?" query ]
+#   absolute-form  = absolute-URI
+# authority-form belongs to CONNECT, which is refused; asterisk-form is the literal "*". Of
+# absolute-URI only http and https mean something here; userinfo has no place in either
+# (RFC 9110 §4.2.4), so that the authority ends at the first "/" or "?".
+# Groups: the scheme, the authority, and the rest, which may be empty or begin with "/" or "?".
+ABSOLUTE_FORM = re.compile(
+    rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?@\x00-\x20#\\]+)((?:[/?]" + _TARGET_BYTE + rb"*)?)"
+)
+
+# RFC 9112 §4
+#   status-line   = HTTP-version SP status-code SP [ reason-phrase ]
+#   status-code   = 3DIGIT
+#   reason-phrase = 1*( HTAB / SP / VCHAR / obs-text )
+# The SP before an absent reason-phrase is missing in enough answers to be optional.
+STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
+
+# RFC 9110 §7.2 and RFC 3986 §3.2.2
+#   Host     = uri-host [ ":" port ]
+#   uri-host = IP-literal / IPv4address / reg-name
+#   port     = *DIGIT
+# reg-name is narrowed to what a DNS name can be made of (letters, digits, "-", and "_", which
+# resolvers and people use): its percent-encoding, "," and ";" only serve to be read differently
+# by whoever comes next. Groups: the name or the IPv6 address within brackets, and the port.
+AUTHORITY = re.compile(
+    rb"(?:([0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*)\.?|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?"
+)
+_LONGEST_NAME = 255  # RFC 1035 §2.3.4
+_HIGHEST_PORT = 65535
+
+# RFC 9110 §8.6
+#   Content-Length = 1*DIGIT
+# Eighteen digits are an exabyte, and fit into 63 bits at every later reader.
+CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+# RFC 9112 §7.1
+#   chunk-size    = 1*HEXDIG
+#   chunk-ext     = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
+#   chunk-ext-val = token / quoted-string
+# Sixteen digits fill 64 bits. BWS is not admitted: it is what a lenient and a strict reader
+# disagree about, and no client in use writes it. Group: the size.
+CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,16})"
+    rb"(?:;" + _TCHAR + rb"+(?:=(?:" + _TCHAR + rb"+"
+    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*'
+)
+
+
+def tokens(values: list[bytes]) -> list[bytes] | None:
+    """The elements of a ``#token`` list (RFC 9110 §5.6.1), lower-case; None if one is no token.
+
+    ``values`` are those of all field lines of the name, which count as one list (§5.3).
+    """
+    found = []
+    for element in b",".join(values).split(b","):
+        element = element.strip(OWS)
+        if not element:
+            continue  # §5.6.1.2: empty elements are read over
+        if TOKEN.fullmatch(element) is None:
+            return None
+        found.append(element.lower())
+    return found
+
+
+def split_authority(authority: bytes) -> tuple[bytes, int | None] | None:
+    """Host and port of an authority, or None when it is malformed.
+
+    The host is in the one spelling used for comparisons: lower case, no trailing dot, an IPv6
+    address without brackets in the form of RFC 5952. The port is None when none is given.
+    """
+    match = AUTHORITY.fullmatch(authority)
+    if match is None:
+        return None
+    name, address, digits = match.groups()
+    port = int(digits) if digits else None
+    if port is not None and port > _HIGHEST_PORT:
+        return None
+    if address is not None:
+        try:
+            return str(ipaddress.IPv6Address(address.decode("ascii"))).encode("ascii"), port
+        except ValueError:
+            return None
+    if len(name) > _LONGEST_NAME:
+        return None
+    return name.lower(), port
+
+
+def normalise_host(authority: bytes) -> bytes | None:
+    """The host of an authority as `split_authority` spells it, or None when it is malformed."""
+    parts = split_authority(authority)
+    return None if parts is None else parts[0]

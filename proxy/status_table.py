@@ -1,0 +1,77 @@
+"""``status`` for people: three tables, worst first where that matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_BAD, _WATCH, _GOOD = "red", "yellow", "green"
+
+
+def show(document: dict[str, Any]) -> None:
+    console = Console()
+    console.print(
+        f"treehouse-proxy {document['version']}, pid {document['pid']} as uid {document['uid']}, "
+        f"generation {document['generation']}, since {document['started_at']}",
+        highlight=False,
+    )
+    console.print(
+        "listening on "
+        + ", ".join(f"{one['address']} ({one['kind']})" for one in document["listeners"]),
+        highlight=False,
+    )
+    console.print(_workers(document["workers"]))
+    if document["certificates"]:
+        console.print(_certificates(document["certificates"]))
+    if document["upstreams"]:
+        console.print(_upstreams(document["upstreams"]))
+
+
+def show_certificates(document: dict[str, Any]) -> None:
+    Console().print(_certificates(document["certificates"]))
+
+
+def _workers(workers: list[dict[str, Any]]) -> Table:
+    table = Table("worker", "generation", "state", "connections", "streams", "requests")
+    for one in workers:
+        figures = (one["connections"], one["streams"], one["requests"])
+        table.add_row(str(one["pid"]), str(one["generation"]), one["state"], *map(str, figures))
+    return table
+
+
+def _certificates(certificates: list[dict[str, Any]]) -> Table:
+    table = Table("names", "source", "state", "left", "served", "renews", "last error")
+    for one in sorted(certificates, key=lambda one: one["not_after"] or ""):
+        table.add_row(
+            "\n".join(one["names"]),
+            one["source"],
+            one["state"],
+            _left(one["not_after"]),
+            "yes" if one["served"] else f"[{_BAD}]no",
+            one["renew_at"] or "",
+            one["last_error"] or "",
+        )
+    return table
+
+
+def _left(not_after: str | None) -> str:
+    """Days and hours until the certificate ends, coloured by urgency."""
+    if not_after is None:
+        return f"[{_BAD}]none"
+    seconds = (datetime.fromisoformat(not_after) - datetime.now(UTC)).total_seconds()
+    if seconds < 0:
+        return f"[{_BAD}]expired"
+    days, hours = divmod(int(seconds // 3600), 24)
+    colour = _GOOD if days >= 7 else _WATCH if days >= 2 else _BAD
+    return f"[{colour}]{days} d {hours} h"
+
+
+def _upstreams(upstreams: list[dict[str, Any]]) -> Table:
+    table = Table("backend", "healthy", "in flight", "failures")
+    for one in upstreams:
+        healthy = f"[{_GOOD}]yes" if one["healthy"] else f"[{_BAD}]no"
+        table.add_row(one["url"], healthy, str(one["in_flight"]), str(one["failures"]))
+    return table

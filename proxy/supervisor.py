@@ -1,0 +1,510 @@
+"""The supervisor: owns the listening sockets, the children and the control socket.
+
+It speaks no HTTP, loads no certificate key and runs no event loop: a plain `selectors` loop, in
+which signal handlers only enqueue, so that forking is safe at every turn. What it knows it gives to
+a child at birth: a worker is forked with the certificates, the pending challenges and the
+configuration of its generation already in its memory, and needs no conversation before it serves.
+
+A *generation* is one configuration with its TLS base context and its workers. A reload builds the
+next one beside the present one; when all its workers are ready the old ones drain. Until that
+moment a failure leaves everything as it was.
+
+It is hard because every step can be overtaken by a death. The rule that keeps it simple: a child's
+end is handled in one place (`_on_exit`), and whatever waits for children (`Announcements`, a
+generation's start, a status) is settled there too.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import selectors
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from . import certifier, status, worker
+from .announcements import Announcements
+from .channel import Channel, Message
+from .config.faults import ConfigurationFaults
+from .config.model import Config
+from .control import ControlSocket, Reply
+from .listeners import CannotBind, Listener, open_listeners
+from .processes import Child, Processes, Role, describe_exit
+from .schedule import Schedule
+from .systemd import Notifier
+from .tls import server_context
+
+log = logging.getLogger("treehouse.supervisor")
+
+# A crashed child comes back at once; one that keeps crashing waits longer each time, so that a
+# fault at start costs no CPU.
+_RESTART_FIRST = 0.05
+_RESTART_MOST = 10.0
+# A child that lived this long was not crashing at start.
+_RESTART_FORGET = 30.0
+# A new generation that is not ready by then is given up; the old one goes on.
+_READY_WITHIN = 30.0
+# The certifier reads the store before the first worker starts; a slow disk must not keep the
+# door shut for ever.
+_LOADED_WITHIN = 10.0
+# Draining generations beyond this are ended, oldest first: each holds processes and memory.
+_DRAINING_MOST = 4
+# A worker that does not answer for that long is stuck in a blocking call or a loop.
+_HEARTBEAT_EVERY = 1.0
+_HEARTBEAT_LOST = 10.0
+# Beyond the workers' own bound on what is under way; after that they are killed.
+_STOP_MARGIN = 2.0
+# How long a status waits for workers that do not answer.
+_STATUS_WITHIN = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    number: int
+    config: Config
+    base: ssl.SSLContext
+    listeners: tuple[Listener, ...]
+    state: Literal["starting", "serving", "draining"] = "starting"
+
+
+class Supervisor:
+    """``run`` returns the exit status. Everything that needs root has been done before.
+
+    ``reread`` gives the configuration as it stands on disk now, or raises `ConfigurationFaults`.
+    ``open_access_log`` gives a descriptor, or None where there is no access log.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: tuple[Listener, ...],
+        *,
+        reread: Callable[[], Config],
+        sites_changed: Callable[[], bool],
+        open_access_log: Callable[[Config], int | None],
+        access_log: int | None,
+        own_certificates: list[tuple[Message, int]],
+        read_own_certificates: Callable[[Config], list[tuple[Message, int]]],
+        notifier: Notifier,
+    ) -> None:
+        self.started_at = time.time()
+        self._notifier = notifier
+        self._reread = reread
+        self._sites_changed = sites_changed
+        self._open_access_log = open_access_log
+        self._access_log = access_log
+        self._read_own_certificates = read_own_certificates
+        self._selector = selectors.DefaultSelector()
+        self._schedule = Schedule()
+        self._processes = Processes(self._selector, self._hear)
+        self._announcements = Announcements(self._processes)
+        for facts, bundle in own_certificates:
+            self._announcements.certificate(facts, bundle)
+        self._generations = [Generation(1, config, server_context(config.tls), listeners)]
+        self._numbers = itertools.count(2)
+        self._loaded = False
+        self._stopping = False
+        self._outcome = 0  # the exit status, once all children are gone
+        self._status: int | None = None
+        self._pauses: dict[tuple[Role, int], float] = {}
+        self._reloading: Reply | None = None
+        self._questions: list[status.Question] = []
+        self._control = ControlSocket(
+            config.state / "control.sock", self._selector, self._schedule, self._on_command
+        )
+        self._signals = self._catch_signals()
+        self._processes.private += [self._control.close_descriptors, self._release_signals]
+
+    # The loop
+
+    def run(self) -> int:
+        try:
+            self._start()
+            while self._status is None:
+                now = time.monotonic()
+                for key, events in self._selector.select(self._schedule.pause(now)):
+                    key.data(events)
+                self._schedule.run(time.monotonic())
+            return self._status
+        finally:
+            self._control.close()
+
+    def _start(self) -> None:
+        gc.freeze()  # what exists now stays shared with the children instead of being copied
+        self._start_certifier()
+        self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
+        self._schedule.at(time.monotonic() + _HEARTBEAT_EVERY, self._beat)
+
+    def _catch_signals(self) -> tuple[socket.socket, socket.socket]:
+        ours, wakeup = socket.socketpair()
+        ours.setblocking(False)
+        wakeup.setblocking(False)
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+            signal.SIGCHLD,
+        ):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(ours, selectors.EVENT_READ, lambda _events: self._on_signals())
+        return ours, wakeup
+
+    def _release_signals(self) -> None:
+        for sock in self._signals:
+            sock.close()
+
+    def _on_signals(self) -> None:
+        for number in self._signals[0].recv(4096):
+            match number:
+                case signal.SIGCHLD:
+                    for child, how in self._processes.reap():
+                        self._on_exit(child, how)
+                case signal.SIGTERM | signal.SIGINT:
+                    self._stop(signal.Signals(number).name)
+                case signal.SIGHUP:
+                    self._reload("SIGHUP", None)
+                case signal.SIGUSR1:
+                    self._reopen_logs()
+                case _:
+                    log.warning("SIGUSR2: this version cannot upgrade in place yet; restart it")
+
+    # Children
+
+    @property
+    def _serving(self) -> Generation:
+        """The newest generation that serves, or the first one while it starts."""
+        return next(
+            (one for one in reversed(self._generations) if one.state == "serving"),
+            self._generations[0],
+        )
+
+    def _start_certifier(self) -> None:
+        config = self._generations[-1].config
+
+        def run(channel: Channel) -> int:
+            return certifier.run(config, channel)
+
+        self._processes.fork("certifier", self._generations[-1].number, 0, run)
+
+    def _start_worker(self, generation: Generation, number: int) -> None:
+        birth = worker.Birth(
+            number=number,
+            config=generation.config,
+            base=generation.base,
+            listeners=generation.listeners,
+            certificates=self._announcements.certificates(),
+            challenges=self._announcements.challenges(),
+            access_log=self._access_log,
+        )
+        self._processes.fork(
+            "worker", generation.number, number, lambda channel: worker.run(birth, channel)
+        )
+
+    def _start_workers(self, generation: Generation) -> None:
+        for number in range(1, generation.config.workers + 1):
+            self._start_worker(generation, number)
+
+    def _on_loaded(self) -> None:
+        """The certifier has read the store (or takes too long): the workers may start."""
+        if not self._loaded and not self._stopping:
+            self._loaded = True
+            self._start_workers(self._generations[0])
+
+    def _on_ready(self, child: Child) -> None:
+        child.state = "serving"
+        generation = self._find(child.generation)
+        if generation is None or generation.state != "starting":
+            return
+        workers = self._processes.workers(generation.number)
+        serving = [one for one in workers if one.state == "serving"]
+        if len(serving) >= generation.config.workers:
+            self._on_generation_ready(generation)
+
+    def _find(self, number: int) -> Generation | None:
+        return next((one for one in self._generations if one.number == number), None)
+
+    def _on_exit(self, child: Child, how: int) -> None:
+        self._announcements.settle(child.pid)
+        for question in list(self._questions):
+            question.settle(child.pid)
+        if self._stopping:
+            self._finish_if_empty()
+        elif child.role == "certifier":
+            self._announcements.certifier_ended()
+            if child.state == "draining":
+                self._start_certifier()
+            else:
+                self._restart(child, how, self._start_certifier)
+        else:
+            self._on_worker_exit(child, how)
+
+    def _on_worker_exit(self, child: Child, how: int) -> None:
+        generation = self._find(child.generation)
+        if generation is None or generation.state == "draining":
+            log.info("%s of generation %d has finished", child.title, child.generation)
+            self._end_generation_if_empty(child.generation)
+        elif generation.state == "starting":
+            log.error("%s %s before it was ready", child.title, describe_exit(how))
+            self._give_up(generation)
+        else:
+            self._restart(child, how, lambda: self._start_worker(generation, child.number))
+
+    def _restart(self, child: Child, how: int, start: Callable[[], None]) -> None:
+        pause = self._pause(child)
+        said = describe_exit(how)
+        log.error("%s (pid %d) %s; another starts in %.2g s", child.title, child.pid, said, pause)
+        generation = self._find(child.generation)
+
+        def replace() -> None:
+            wanted = generation is None or generation.state == "serving"
+            if wanted and not self._stopping:
+                start()
+
+        self._schedule.at(time.monotonic() + pause, replace)
+
+    def _pause(self, child: Child) -> float:
+        """Seconds until a crashed child is replaced."""
+        key = (child.role, child.number)
+        last = self._pauses.get(key, 0.0)
+        if time.monotonic() - child.born > _RESTART_FORGET or not last:
+            pause = _RESTART_FIRST
+        else:
+            pause = min(_RESTART_MOST, last * 3)
+        self._pauses[key] = pause
+        return pause
+
+    def _beat(self) -> None:
+        """Ask every worker how it is; replace those that have stopped answering."""
+        now = time.monotonic()
+        for child in self._processes.workers():
+            if now - child.heard > _HEARTBEAT_LOST:
+                log.error("%s (pid %d) does not answer any more", child.title, child.pid)
+                self._processes.kill(child)
+            else:
+                self._processes.send(child, {"type": "stats"})
+        self._notifier.watchdog()
+        if self._sites_changed() and self._reloading is None:
+            self._reload("the sites directory changed", None)
+        self._schedule.at(now + _HEARTBEAT_EVERY, self._beat)
+
+    # What children say
+
+    def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
+        kind = message["type"]
+        if child.role == "worker":
+            self._hear_worker(child, kind, message)
+        elif kind == "loaded":
+            self._on_loaded()
+        elif kind == "answer":
+            self._announcements.answered(message)
+        else:
+            self._announcements.hear(child, kind, message, fds)
+
+    def _hear_worker(self, child: Child, kind: str, message: Message) -> None:
+        match kind:
+            case "ready":
+                self._on_ready(child)
+            case "ack":
+                self._announcements.acknowledged(child.pid, message["ticket"])
+            case "stats":
+                child.stats = message["stats"]
+                for question in list(self._questions):
+                    question.settle(child.pid)
+
+    # Generations
+
+    def _on_generation_ready(self, generation: Generation) -> None:
+        generation.state = "serving"
+        for older in list(self._generations):
+            if older.number < generation.number and older.state == "serving":
+                if certifier.settings(older.config) != certifier.settings(generation.config):
+                    self._renew_certifier()
+                self._drain(older)
+        ways = ", ".join(one.address for one in generation.listeners)
+        log.info("serving on %s with %d workers", ways, generation.config.workers)
+        self._notifier.ready()
+        self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
+        if self._reloading is not None:
+            self._answer_reload({"ok": True, "generation": generation.number})
+
+    def _drain(self, generation: Generation) -> None:
+        generation.state = "draining"
+        for child in self._processes.workers(generation.number):
+            child.state = "draining"
+            self._processes.send(child, {"type": "drain"})
+        kept = {one.sock for other in self._generations[-1:] for one in other.listeners}
+        for listener in generation.listeners:
+            if listener.sock not in kept:
+                log.info("no longer listening on %s", listener.address)
+                listener.sock.close()
+        draining = [one for one in self._generations if one.state == "draining"]
+        for oldest in draining[:-_DRAINING_MOST]:
+            log.warning("generation %d still drains after %d reloads; it is ended",
+                        oldest.number, _DRAINING_MOST)  # fmt: skip
+            for child in self._processes.workers(oldest.number):
+                self._processes.kill(child, signal.SIGTERM)
+        self._end_generation_if_empty(generation.number)
+
+    def _end_generation_if_empty(self, number: int) -> None:
+        generation = self._find(number)
+        if generation is None or generation.state != "draining":
+            return
+        if not self._processes.workers(number):
+            self._generations.remove(generation)
+
+    def _give_up(self, generation: Generation) -> None:
+        """A generation that cannot start: the first one ends the program, a later one itself."""
+        if len(self._generations) == 1:
+            self._outcome = 1
+            self._stopping = True
+            self._kill_all()
+            return
+        self._generations.remove(generation)
+        for child in self._processes.workers(generation.number):
+            child.state = "draining"
+            self._processes.kill(child)
+        kept = {one.sock for one in self._serving.listeners}
+        for listener in generation.listeners:
+            if listener.sock not in kept:
+                listener.sock.close()
+        log.error("the new configuration could not be started; the old one goes on")
+        self._answer_reload({"ok": False, "error": "the new workers did not start; see the log"})
+
+    def _reload(self, why: str, reply: Reply | None) -> None:
+        answer = reply or (lambda _answer: None)
+        if self._stopping or self._reloading is not None or self._serving.state != "serving":
+            answer({"ok": False, "error": "busy: starting, reloading or stopping already"})
+            return
+        log.info("reloading: %s", why)
+        self._notifier.reloading()
+        self._reloading = answer
+        present = self._serving
+        try:
+            config = self._reread()
+            listeners = open_listeners(config.listen, present.listeners, config.admin)
+            certificates = self._read_own_certificates(config)
+        except (ConfigurationFaults, CannotBind) as error:
+            for line in str(error).splitlines():
+                log.error("%s", line)
+            log.error("the configuration on disk is not usable; nothing was changed")
+            self._answer_reload({"ok": False, "error": str(error)})
+            self._notifier.ready()
+            return
+        for facts, bundle in certificates:
+            self._announcements.certificate(facts, bundle)
+        generation = Generation(next(self._numbers), config, server_context(config.tls), listeners)
+        self._generations.append(generation)
+        self._start_workers(generation)
+        self._schedule.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(generation))
+
+    def _renew_certifier(self) -> None:
+        """A certifier is born with its settings and its sandbox; other ones need another."""
+        present = self._processes.certifier()
+        if present is not None:
+            present.state = "draining"
+            self._processes.send(present, {"type": "command", "verb": "stop"})
+
+    def _too_late(self, generation: Generation) -> None:
+        if generation.state == "starting" and generation in self._generations:
+            log.error("generation %d was not ready in time", generation.number)
+            self._give_up(generation)
+
+    def _answer_reload(self, answer: dict[str, Any]) -> None:
+        reply, self._reloading = self._reloading, None
+        if reply is not None:
+            reply(answer)
+
+    # Logs, status, commands, the end
+
+    def _reopen_logs(self) -> None:
+        try:
+            fd = self._open_access_log(self._serving.config)
+        except OSError as error:
+            log.error("the access log could not be opened again: %s", error.strerror)
+            return
+        if fd is None:
+            return
+        self._access_log = fd
+        for child in self._processes.workers():
+            self._processes.send(child, {"type": "log"}, (fd,))
+        log.info("logs reopened")
+
+    def _on_command(self, request: dict[str, Any], reply: Reply) -> None:
+        match request.get("command"):
+            case "status":
+                self._ask_status(reply)
+            case "reload":
+                self._reload("asked on the control socket", reply)
+            case "stop":
+                self._stop("asked on the control socket")
+                reply({"ok": True})
+            case "renew" | "revoke" | "why" as verb:
+                certifying = self._processes.certifier()
+                if certifying is None:
+                    reply({"ok": False, "error": "the certifier is being restarted; ask again"})
+                else:
+                    self._announcements.ask(certifying, verb, request, reply)
+            case other:
+                reply({"ok": False, "error": f"unknown command {other!r}"})
+
+    def _ask_status(self, reply: Reply) -> None:
+        workers = self._processes.workers()
+        question = status.Question({one.pid for one in workers}, lambda: answer())
+        self._questions.append(question)
+
+        def answer() -> None:
+            self._questions.remove(question)
+            reply(self._status_document())
+
+        for child in workers:
+            self._processes.send(child, {"type": "stats"})
+        question.settle(0)
+        self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
+
+    def _status_document(self) -> dict[str, Any]:
+        return status.document(
+            started_at=self.started_at,
+            generation=self._serving.number,
+            workers=self._processes.workers(),
+            listeners=self._serving.listeners,
+            certificates=self._announcements.statuses(),
+        )
+
+    def _stop(self, why: str) -> None:
+        if self._stopping:
+            log.warning("stopping at once: %s", why)
+            self._kill_all()
+            return
+        self._stopping = True
+        log.info("stopping: %s", why)
+        self._notifier.stopping()
+        limit = self._serving.config.limits.shutdown_timeout
+        for child in self._processes:
+            if child.role == "certifier":
+                self._processes.send(child, {"type": "command", "verb": "stop"})
+            else:
+                self._processes.send(child, {"type": "stop"})
+        for generation in self._generations:
+            for listener in generation.listeners:
+                listener.sock.close()
+        self._schedule.at(time.monotonic() + limit + _STOP_MARGIN, lambda: self._stop("time is up"))
+        self._finish_if_empty()
+
+    def _kill_all(self) -> None:
+        for child in self._processes:
+            self._processes.kill(child)
+        self._finish_if_empty()
+
+    def _finish_if_empty(self) -> None:
+        if not len(self._processes):
+            log.info("stopped")
+            self._status = self._outcome

@@ -1,0 +1,134 @@
+"""TLS contexts: one base per generation for the tickets, one per certificate for the names.
+
+The base context is made in the supervisor, before the workers are forked. It holds the ticket keys,
+so a session that one worker began resumes at any other; contexts made after the fork would each
+have keys of their own. It has no certificate: the callback for SNI (RFC 6066 §3) chooses the
+context whose certificate covers the name, and a name that nobody serves is refused within the
+handshake (``unrecognized_name``) instead of being shown a stranger's certificate.
+
+A worker never reads a key from disk, nor could it: a certificate comes as the descriptor of a
+sealed memfd (chain and key in PEM), and `ssl`, which takes only paths, loads it through
+``/proc/self/fd``.
+
+OpenSSL never rotates the ticket keys of a context and the `ssl` module cannot set them; new keys
+come with a new generation.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+from .config.model import Tls
+
+ALPN = ["http/1.1"]
+# Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
+# Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """A context with our policy and without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = ServerSocket
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.set_ciphers(CIPHERS)
+    context.options |= (
+        ssl.OP_NO_COMPRESSION
+        | ssl.OP_NO_RENEGOTIATION
+        | ssl.OP_SINGLE_ECDH_USE
+        | ssl.OP_CIPHER_SERVER_PREFERENCE
+    )
+    context.set_alpn_protocols(ALPN)
+    return context
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A certificate in use. ``name`` is the first of the site's names and identifies it."""
+
+    name: str
+    names: tuple[str, ...]
+    not_after: float
+    serial: str
+    context: ssl.SSLContext
+
+
+def covers(names: tuple[str, ...], host: str) -> bool:
+    """Whether a certificate with these names is one for ``host`` (RFC 9525 §6.3: a wildcard stands
+    for exactly one label, the leftmost)."""
+    if host in names:
+        return True
+    _label, dot, parent = host.partition(".")
+    return bool(dot) and f"*.{parent}" in names
+
+
+class Certificates:
+    """What a worker serves, by name. Changing it never disturbs a connection that stands: each
+    keeps the context that it was made with."""
+
+    def __init__(self, tls: Tls, default: str | None = None) -> None:
+        self._tls = tls
+        self._default = default
+        self._by_name: dict[str, Served] = {}
+        self._by_host: dict[str, Served] = {}
+
+    def put(
+        self, name: str, names: tuple[str, ...], not_after: float, serial: str, bundle: int
+    ) -> None:
+        """Serve the certificate whose chain and key are in the memfd ``bundle``."""
+        context = server_context(self._tls)
+        context.load_cert_chain(f"/proc/self/fd/{bundle}")
+        self._by_name[name] = Served(name, names, not_after, serial, context)
+        self._index()
+
+    def remove(self, name: str) -> None:
+        if self._by_name.pop(name, None) is not None:
+            self._index()
+
+    def _index(self) -> None:
+        # An exact name beats a wildcard by the lookup's order; between two certificates for the
+        # same name the one that lasts longer wins.
+        table: dict[str, Served] = {}
+        for served in sorted(self._by_name.values(), key=lambda served: served.not_after):
+            table.update(dict.fromkeys(served.names, served))
+        self._by_host = table
+
+    def find(self, host: str) -> Served | None:
+        """The certificate for a lower-case name or address, if there is one."""
+        found = self._by_host.get(host)
+        if found is None:
+            _label, dot, parent = host.partition(".")
+            found = self._by_host.get(f"*.{parent}") if dot else None
+        return found
+
+    def choose(self, server_name: str | None, local: str) -> Served | None:
+        """For a ClientHello: by SNI, or without one by the address that was connected to."""
+        found = self.find((server_name or local).lower().rstrip("."))
+        if found is None and self._default is not None:
+            found = self._by_name.get(self._default)
+        return found
+
+    def listen_with(self, base: ssl.SSLContext) -> None:
+        """Make ``base`` choose from this table. The choice is kept on the socket's owner through
+        `ssl.SSLSocket.context`; `served_by` finds it again."""
+
+        def on_name(sock: Any, server_name: str | None, _base: ssl.SSLContext) -> int | None:
+            served = self.choose(server_name, sock.getsockname()[0])
+            if served is None:
+                return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+            sock.context = served.context
+            sock.served = served
+            sock.requested_name = server_name
+            return None
+
+        base.sni_callback = on_name
+
+
+class ServerSocket(ssl.SSLSocket):
+    """An accepted connection that remembers which certificate was chosen for it."""
+
+    served: Served | None = None
+    requested_name: str | None = None

@@ -1,0 +1,253 @@
+"""A worker: one event loop that accepts, speaks TLS and HTTP, and asks the handlers.
+
+It is born knowing everything (`Birth`): configuration, certificates, challenges, sockets. It reads
+document roots and writes nothing but log lines; it has no access to the state directory and never
+sees the account key. News reach it over its channel and are acknowledged when they are in force.
+Its life: build, confine itself, say that it is ready, serve, drain, end.
+
+Draining (after a reload): no new connections; every kept-alive one is answered once more, with
+``Connection: close``, and long ones finish in their own time. Stopping: the same, but idle
+connections end at once and the rest has a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import ssl
+from dataclasses import dataclass
+
+import uvloop
+
+from . import log as logs
+from . import sandbox
+from .access_log import AccessLog
+from .announcements import Announced
+from .channel import Channel, ChannelClosed, Message
+from .clock import TICK, Clock
+from .config.model import Config
+from .connections import Connections
+from .doors import PlainDoor, Room, SecureDoor
+from .handlers.challenge import Challenges
+from .listeners import Listener
+from .log import LogFile, resolve_format
+from .privileges import confine_process
+from .router import Router
+from .sites import Sites
+from .tls import Certificates
+
+log = logging.getLogger("treehouse.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a worker is forked with."""
+
+    number: int
+    config: Config
+    base: ssl.SSLContext
+    listeners: tuple[Listener, ...]
+    certificates: tuple[Announced, ...]
+    challenges: tuple[Message, ...]
+    access_log: int | None
+
+
+def run(birth: Birth, channel: Channel) -> int:
+    """The life of the process; returns its exit status."""
+    config = birth.config
+    logs.set_up(f"worker {birth.number}", config.log.format, config.log.level)
+    confine_process()
+    random.seed()  # the state inherited by fork is every worker's
+    loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(birth, channel, loop)
+    sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    loop.run_until_complete(worker.live())
+    return 0
+
+
+class Worker:
+    def __init__(self, birth: Birth, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        config = birth.config
+        self._config = config
+        self._listeners = birth.listeners
+        self._channel = channel
+        self._loop = loop
+        self._ended = loop.create_future()
+        self._clock = Clock()
+        self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
+        self._known_names = {site.names[0] for site in config.sites}
+        self._certificates = Certificates(config.tls, _default_site(config))
+        self._certificates.listen_with(birth.base)
+        self._challenges = Challenges()
+        for announced in birth.certificates:
+            self._put(announced.facts, announced.bundle)
+        for message in birth.challenges:
+            self._challenges.put(**_token(message))
+        self._room = Room(
+            router=Router(config.sites),
+            challenges=self._challenges,
+            certificates=self._certificates,
+            limits=config.limits,
+            clock=self._clock,
+            access_log=self._access_log(birth),
+            tls=config.tls,
+            https_port=_https_port(birth.listeners),
+            default_site=_default_site(config) is not None,
+            fast_lane=config.fast_lane,
+            request_id_prefix=b"%x-" % random.getrandbits(48),
+        )
+        self._connections = Connections(
+            loop,
+            self._clock,
+            birth.base,
+            {"http": PlainDoor(self._room), "https": SecureDoor(self._room)},
+            config.limits,
+            config.workers,
+            self._on_empty,
+        )
+        self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
+        self._room.router.bind(self._sites.handler)
+
+    def _access_log(self, birth: Birth) -> AccessLog | None:
+        if self._log_file is None or birth.access_log is None:
+            return None
+        style = resolve_format(birth.config.log.format, birth.access_log)
+        return AccessLog(self._log_file, style, self._loop)
+
+    async def live(self) -> None:
+        self._sites.start()
+        self._loop.add_reader(self._channel.fileno(), self._on_news)
+        self._connections.accept_from(self._listeners)
+        self._tick()
+        self._say({"type": "ready"})
+        await self._ended
+        self._sites.close()
+        if self._room.access_log is not None:
+            self._room.access_log.flush()
+
+    def _tick(self) -> None:
+        self._clock.tick()
+        self._connections.deadlines.sweep(self._clock.now)
+        self._sites.tick(self._clock.now)
+        self._loop.call_later(TICK, self._tick)
+
+    def _on_empty(self) -> None:
+        """No connection is left and none will come."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    # News
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._channel.send(message)
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        if self._channel.waiting:
+            self._loop.add_writer(self._channel.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        try:
+            self._channel.flush()
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        if not self._channel.waiting:
+            self._loop.remove_writer(self._channel.fileno())
+
+    def _on_orphaned(self) -> None:
+        """The supervisor is gone, and with it whoever could replace this process."""
+        log.error("the supervisor has gone; ending")
+        os._exit(1)
+
+    def _on_news(self) -> None:
+        try:
+            news = self._channel.receive()
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        for message, fds in news:
+            self._take(message, fds)
+            if "ticket" in message:
+                self._say({"type": "ack", "ticket": message["ticket"]})
+
+    def _take(self, message: Message, fds: list[int]) -> None:
+        match message["type"]:
+            case "certificate":
+                self._put(message["facts"], fds[0])
+            case "certificate_gone":
+                self._certificates.remove(message["name"])
+            case "challenge":
+                self._challenges.put(**_token(message))
+            case "challenge_over":
+                self._challenges.remove(message["host"], message["token"])
+            case "stats":
+                self._say({"type": "stats", "stats": self._stats()})
+            case "log" if self._log_file is not None:
+                previous = self._log_file.fd
+                self._log_file.replace(os.dup(fds[0]))
+                os.close(previous)
+            case "drain":
+                self._drain()
+            case "stop":
+                self._stop()
+        for fd in fds:
+            os.close(fd)
+
+    def _put(self, facts: Message, bundle: int) -> None:
+        if facts["name"] not in self._known_names:
+            return  # a site of an older or a newer generation
+        try:
+            self._certificates.put(
+                facts["name"], tuple(facts["names"]), facts["not_after"], facts["serial"], bundle
+            )
+        except ssl.SSLError as error:
+            log.error("the certificate for %s cannot be used: %s", facts["name"], error.reason)
+
+    def _stats(self) -> Message:
+        room = self._room
+        return {
+            "connections": len(self._connections),
+            "streams": room.in_flight,
+            "requests": room.requests,
+            "upstreams": self._sites.upstreams(),
+        }
+
+    # The end
+
+    def _drain(self) -> None:
+        self._room.draining = True
+        self._sites.drain()
+        self._connections.stop_accepting()
+
+    def _stop(self) -> None:
+        self._drain()
+        self._connections.end_idle()
+        self._loop.call_later(self._config.limits.shutdown_timeout, self._on_time_up)
+
+    def _on_time_up(self) -> None:
+        if len(self._connections):
+            log.warning("%d connections are cut: time is up", len(self._connections))
+        self._on_empty()
+
+
+def _default_site(config: Config) -> str | None:
+    return next((site.names[0] for site in config.sites if site.default), None)
+
+
+def _https_port(listeners: tuple[Listener, ...]) -> int:
+    """Where a redirect leads; the port that the first HTTPS listener has."""
+    for listener in listeners:
+        if listener.kind == "https":
+            name = listener.sock.getsockname()
+            return int(name[1]) if isinstance(name, tuple) else 443
+    return 443
+
+
+def _token(message: Message) -> dict[str, str]:
+    about = message["challenge"]
+    return {key: about[key] for key in ("host", "token", "key_authorization")}

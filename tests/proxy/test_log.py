@@ -1,0 +1,91 @@
+"""Log lines: one each, printable, and never at the cost of service."""
+
+import json
+import logging
+import os
+
+import pytest
+
+from proxy import log as logs
+from proxy.log import LogFile, printable
+
+HOSTILE = "a\r\nb\x1b[31mc\x9bd\u202ee\x00f\\g\u2028h"
+
+
+@pytest.fixture
+def stderr_pipe(monkeypatch):
+    """Standard error as a pipe whose other end the test reads."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    saved = os.dup(2)
+    root, level = logging.getLogger(), logging.getLogger("treehouse").level
+    handlers = root.handlers[:]
+    os.dup2(write, 2)
+    yield read
+    os.dup2(saved, 2)
+    root.handlers[:] = handlers
+    logging.getLogger("treehouse").setLevel(level)
+    for fd in (read, write, saved):
+        os.close(fd)
+
+
+def test_nothing_hostile_survives_printable():
+    text = printable(HOSTILE)
+    assert text.isascii()
+    assert text.isprintable()
+
+
+def test_printable_leaves_plain_text_alone():
+    assert printable('GET /a?b=c "quoted"') == 'GET /a?b=c "quoted"'
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_hostile_message_is_one_line(stderr_pipe, style):
+    logs.set_up("worker 1", style, "info")
+    logging.getLogger("treehouse.x").info("said %s", HOSTILE)
+    lines = os.read(stderr_pipe, 65536).split(b"\n")
+    assert len(lines) == 2
+    assert lines[1] == b""
+    assert all(32 <= byte < 127 for byte in lines[0])
+    if style == "json":
+        assert json.loads(lines[0])["message"] == f"said {HOSTILE}"
+
+
+def test_a_warning_that_repeats_itself_is_written_once(stderr_pipe):
+    logs.set_up("worker 1", "json", "info")
+    for _ in range(50):
+        logging.getLogger("treehouse.x").warning("limits.connections is reached")
+    assert os.read(stderr_pipe, 65536).count(b"\n") == 1
+
+
+def test_lines_for_a_full_pipe_are_dropped_and_counted():
+    read, write = os.pipe()
+    file = LogFile(write)
+    for _ in range(2000):
+        file.write(b"x" * 99 + b"\n")
+    lost = file.lost()
+    assert lost > 0
+    os.set_blocking(read, False)
+    received = b""
+    while len(received) < (2000 - lost) * 100:
+        received += os.read(read, 65536)
+    assert received == (b"x" * 99 + b"\n") * (2000 - lost)
+    assert file.lost() == 0
+    os.close(read)
+    os.close(write)
+
+
+def test_a_reader_that_has_gone_costs_lines_and_nothing_else():
+    read, write = os.pipe()
+    os.close(read)
+    file = LogFile(write)
+    file.write(b"a line\n")
+    assert file.lost() == 1
+    os.close(write)
+
+
+def test_a_full_disk_costs_lines_and_nothing_else():
+    with open("/dev/full", "wb", buffering=0) as full:
+        file = LogFile(full.fileno())
+        file.write(b"one\ntwo\n")
+        assert file.lost() == 2
