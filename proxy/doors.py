@@ -18,6 +18,7 @@ from .config.model import Limits, Tls
 from .errors import Blame, Fault
 from .handlers.challenge import PREFIX as CHALLENGE_PREFIX
 from .handlers.challenge import Challenges
+from .protocol.lane import Lane
 from .protocol.message import Connection, Request, Response
 from .router import Router
 from .tls import Certificates, covers
@@ -43,7 +44,7 @@ class Room:
     tls: Tls
     https_port: int
     default_site: bool
-    fast_lane: bool
+    lane: Lane | None
     request_id_prefix: bytes
     draining: bool = False
     requests: int = 0
@@ -59,16 +60,17 @@ class _Door:
         self.room = room
         self.limits = room.limits
         self.clock = room.clock
-        self.fast_lane = room.fast_lane
+        self.lane = room.lane
 
     @property
     def draining(self) -> bool:
         return self.room.draining
 
     async def answer(self, request: Request) -> Response:
-        room = self.room
-        room.in_flight += 1
+        self.room.in_flight += 1
         try:
+            if request.body is not None:
+                self._check_length(request.body.length)
             return await self._answer(request)
         except Fault as fault:
             return self.refuse(fault, request)
@@ -78,6 +80,12 @@ class _Door:
 
     async def _answer(self, request: Request) -> Response:
         raise NotImplementedError
+
+    def _check_length(self, length: int | None) -> None:
+        """A body known to be too large is refused before a byte of it is read."""
+        most = self.limits.body_size
+        if most is not None and length is not None and length > most:
+            raise Fault("body_too_large", f"{length} bytes")
 
     def refuse(self, fault: Fault, request: Request | None) -> Response:
         kind = fault.what

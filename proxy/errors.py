@@ -38,7 +38,7 @@ FAULTS: dict[str, Kind] = {
     "bad_framing": Kind(400, _CLIENT, "The length of the request's body is ambiguous.", True),
     "bad_chunk": Kind(400, _CLIENT, "The request's chunked body is not well-formed.", True),
     "tiny_chunks": Kind(400, _CLIENT, "The request's body comes in needlessly small chunks.", True),
-    "unsupported_coding": Kind(501, _CLIENT, "This transfer coding is not supported.", True),
+    "unsupported_coding": Kind(400, _CLIENT, "This transfer coding is not supported.", True),
     "unsupported_version": Kind(505, _CLIENT, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", True),
     "plain_on_tls": Kind(400, _CLIENT, "This port speaks HTTPS; the request was plain HTTP.", True),
     "header_timeout": Kind(408, _CLIENT, "The request's head did not arrive in time.", True),
@@ -64,6 +64,7 @@ FAULTS: dict[str, Kind] = {
     "no_capacity": Kind(503, _OURS, "There is no capacity for this request at the moment."),
     "no_certificate": Kind(503, _OURS, "The certificate for this name is still being obtained."),
     "shutting_down": Kind(503, _OURS, "The server is shutting down.", True),
+    "file_shrank": Kind(500, _OURS, "The file became shorter while it was being sent.", True),
     "internal": Kind(500, _OURS, "Something went wrong here."),
 }
 

@@ -34,6 +34,7 @@ from .handlers.challenge import Challenges
 from .listeners import Listener
 from .log import LogFile, resolve_format
 from .privileges import confine_process
+from .protocol.lane import Lane
 from .router import Router
 from .sites import Sites
 from .tls import Certificates
@@ -96,7 +97,7 @@ class Worker:
             tls=config.tls,
             https_port=_https_port(birth.listeners),
             default_site=_default_site(config) is not None,
-            fast_lane=config.fast_lane,
+            lane=Lane(config.limits) if config.fast_lane else None,
             request_id_prefix=b"%x-" % random.getrandbits(48),
         )
         self._connections = Connections(

@@ -53,6 +53,11 @@ class Body(Protocol):
 
     async def read(self) -> bytes: ...
 
+    @property
+    def remaining(self) -> int | None:
+        """Bytes still to be read, where the framing tells."""
+        ...
+
     def buffered(self) -> bytes | None:
         """The whole body if it has arrived and nothing was read yet, else None; consumes it."""
         ...
@@ -156,12 +161,20 @@ class Tunnel:
     """After a 101: bytes both ways between the client and ``stream`` until both sides have ended.
 
     ``leftover`` are bytes the backend sent behind its 101 head. ``close`` as in `StreamBody`.
+    ``idle_timeout`` is how many seconds both directions together may be silent.
     """
 
-    __slots__ = ("close", "leftover", "stream")
+    __slots__ = ("close", "idle_timeout", "leftover", "stream")
 
-    def __init__(self, stream: Stream, leftover: bytes, close: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        leftover: bytes,
+        close: Callable[[bool], None],
+        idle_timeout: float = 300.0,
+    ) -> None:
         self.stream = stream
+        self.idle_timeout = idle_timeout
         self.leftover = leftover
         self.close = close
 

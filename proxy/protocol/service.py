@@ -11,13 +11,14 @@ from typing import Protocol
 from ..clock import Clock
 from ..config.model import Limits
 from ..errors import Fault
+from .lane import Lane
 from .message import Connection, Request, Response
 
 
 class Service(Protocol):
     limits: Limits
     clock: Clock
-    fast_lane: bool
+    lane: Lane | None  # None: every head goes through h11
     draining: bool  # answer with Connection: close, and end connections that are idle
 
     async def answer(self, request: Request) -> Response:

@@ -1,0 +1,167 @@
+"""HTTP/1.1 on one connection: a head, an answer, and again (RFC 9112).
+
+`serve` is the whole life of a connection and the one place to read it. The parts stand beside it:
+`inlet` (bytes in), `lane` and `strict` (heads), `outlet` (bytes out), `tunnel`. Every request ends
+in ``service.finished``, whatever happened to it.
+
+A connection is used again only when both messages have ended where their framing says. In doubt it
+ends, and it is said beforehand: ``Connection: close`` goes with an answer, never instead of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ..errors import Fault
+from ..stream import Stream, StreamBroken
+from . import strict
+from .head import serialise
+from .inlet import WORTH_READING, CountedBody, Inlet, JudgedBody, send_interim
+from .message import Body, Connection, Fields, Request, Response, Tunnel
+from .outlet import Outlet
+from .service import Service
+from .strict import CHUNKED
+from .tunnel import relay
+
+# A client that pipelines without end gives others a turn after so many answers.
+_TURN = 32
+# How long, and for how many bytes, we listen to a client that has been refused, so that the answer
+# reaches it before a reset would take it away (RFC 9112 §9.6). nginx: lingering_timeout 5s.
+_LINGER = 2.0
+_LINGER_BYTES = 1024 * 1024
+
+
+async def serve(stream: Stream, connection: Connection, service: Service) -> None:
+    """Answer requests until the client or we have had enough. The caller closes the stream."""
+    inlet = Inlet(stream, service)
+    outlet = Outlet(stream, service)
+    answered = 0
+    while True:
+        try:
+            head = await inlet.head()
+            if not head:
+                return
+            request, close = _read(head, connection, inlet)
+        except Fault as fault:
+            await _refuse(inlet, outlet, connection, fault)
+            return
+        response = await service.answer(request)
+        body = request.body
+        close = close or response.close or service.draining or not _ends(body, request)
+        if isinstance(response.body, Tunnel):
+            await _tunnel(inlet, connection, request, response, response.body)
+            return
+        whole = await outlet.send(request, response, close)
+        service.finished(connection, request, response, outlet.sent, outlet.error)
+        if not whole:
+            return
+        if close:
+            if body is not None and not body.at_end:
+                await _linger(inlet)
+            return
+        if body is not None and not body.at_end and not await _read_over(body):
+            return
+        answered += 1
+        if answered % _TURN == 0:
+            await asyncio.sleep(0)
+
+
+async def refuse(stream: Stream, connection: Connection, service: Service, fault: Fault) -> None:
+    """One answer to something that never became a request."""
+    await _refuse(Inlet(stream, service), Outlet(stream, service), connection, fault)
+
+
+def _read(head: bytes, connection: Connection, inlet: Inlet) -> tuple[Request, bool]:
+    """The request of a head, with its body, and whether the connection ends after it."""
+    service = inlet.service
+    lane = service.lane
+    parsed = lane.parse(head, connection) if lane is not None else None
+    if parsed is None:
+        parsed = strict.parse(head, connection, service.limits)
+    request, length, close, judge = parsed
+    request.started = time.monotonic()
+    if length:
+        if judge is None:
+            request.body = CountedBody(inlet, request, length)
+        else:
+            known = None if length == CHUNKED else length
+            request.body = JudgedBody(inlet, request, known, judge)
+    if request.version == b"1.1":
+        request.inform = Informer(inlet, request)
+    return request, close
+
+
+class Informer:
+    """Sends interim answers (RFC 9110 §15.2); what `Request.inform` is."""
+
+    __slots__ = ("_inlet", "_request")
+
+    def __init__(self, inlet: Inlet, request: Request) -> None:
+        self._inlet = inlet
+        self._request = request
+
+    async def __call__(self, status: int, fields: Fields) -> None:
+        if status == 100:
+            if not self._request.expects_continue:
+                return  # not asked for, or sent already
+            self._request.expects_continue = False
+        await send_interim(self._inlet, serialise(status, fields) + b"\r\n")
+
+
+def _ends(body: Body | None, request: Request) -> bool:
+    """Whether the request's end is, or can cheaply be, reached."""
+    if body is None or body.at_end:
+        return True
+    remaining = body.remaining
+    return not request.expects_continue and remaining is not None and remaining <= WORTH_READING
+
+
+async def _read_over(body: Body) -> bool:
+    try:
+        while await body.read():
+            pass
+    except Fault:
+        return False
+    return True
+
+
+async def _refuse(inlet: Inlet, outlet: Outlet, connection: Connection, fault: Fault) -> None:
+    response = inlet.service.refuse(fault, None)
+    if fault.kind == "client_gone":
+        outlet.error = fault.kind
+    elif await outlet.send(None, response, True):
+        await _linger(inlet)
+    inlet.service.finished(connection, None, response, outlet.sent, outlet.error)
+
+
+async def _linger(inlet: Inlet) -> None:
+    """End our side, and listen until the client has ended his, within bounds."""
+    stream = inlet.stream
+    stream.deadline = inlet.service.clock.now + _LINGER
+    heard = 0
+    try:
+        await stream.send_eof()
+        while heard < _LINGER_BYTES:
+            data = await stream.read()
+            if not data:
+                return
+            heard += len(data)
+    except StreamBroken:
+        return
+
+
+async def _tunnel(
+    inlet: Inlet, connection: Connection, request: Request, response: Response, tunnel: Tunnel
+) -> None:
+    service = inlet.service
+    sent, error = 0, None
+    try:
+        upgrade = [(b"connection", b"Upgrade")]
+        await send_interim(inlet, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
+    except Fault as fault:
+        error = fault.kind
+        tunnel.close(False)
+    else:
+        sent = await relay(inlet.stream, inlet.take(inlet.at_hand), tunnel, service.clock)
+    service.finished(connection, request, response, sent, error)

@@ -1,0 +1,143 @@
+"""The fast lane: request heads of the plain kind, without asking h11.
+
+The rule that makes it safe: *for every head it either declines, or yields exactly what the strict
+layer and h11 would* (`strict.parse`). A lane may therefore be as dull as it likes: it declines
+whatever is rare, and never repairs, refuses or guesses. Hypothesis and a coverage-guided fuzzer
+compare the two (tests/fuzz).
+
+What it takes: HTTP/1.1, a common method, origin-form, one Host, no body or Content-Length, and no
+field that changes what the message or the connection is.
+
+What makes it quick: browsers send the same field lines again and again, so a line that has passed
+the grammar once is remembered with its name and value. The table is bounded and holds neither long
+lines nor any that could carry a secret.
+"""
+
+from __future__ import annotations
+
+from ..config.model import Limits
+from .grammar import CONTENT_LENGTH, FIELD_LINE, OWS, REQUEST_LINE, normalise_host
+from .message import Connection, Fields, Request
+from .strict import Parsed
+
+# A few thousand lines are those of all browsers in use at once; a thousand bytes each at most.
+_MOST_LINES = 4096
+_LONGEST_LINE = 256
+_MOST_HOSTS = 1024
+
+# Only lines of these names are remembered: they come again, and hold no secret. What an application
+# makes of a field of its own (X-Api-Key and its kin) nobody here can know.
+_REMEMBERED = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"connection",
+        b"content-type",
+        b"dnt",
+        b"origin",
+        b"pragma",
+        b"priority",
+        b"sec-ch-ua",
+        b"sec-ch-ua-mobile",
+        b"sec-ch-ua-platform",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"sec-gpc",
+        b"te",
+        b"upgrade-insecure-requests",
+        b"user-agent",
+        b"x-requested-with",
+    }
+)
+# These change what the message or the connection is; a Host here is a second one.
+_DECLINED = frozenset({b"host", b"transfer-encoding", b"expect", b"upgrade"})
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+_Host = tuple[tuple[bytes, bytes], bytes, bytes]  # the field, the authority, the host
+
+
+class Lane:
+    """The tables of one worker. `parse` takes a complete head, which ends with its empty line."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._hosts: dict[bytes, _Host] = {}
+
+    def parse(self, head: bytes, connection: Connection) -> Parsed | None:
+        limits = self._limits
+        lines = head[:-4].split(b"\r\n")
+        match = REQUEST_LINE.fullmatch(lines[0])
+        if match is None:
+            return None
+        method, target, version = match.groups()
+        if (
+            version != b"1.1"
+            or method not in _METHODS
+            or target[0] != 0x2F  # "/"
+            or len(target) > limits.target_size
+            or len(head) > limits.header_size
+            or not 2 <= len(lines) <= limits.header_count + 1
+        ):
+            return None
+        # Browsers send Host first; whoever does not is no worse off than with h11.
+        host = self._hosts.get(lines[1]) or self._learn_host(lines[1])
+        if host is None:
+            return None
+        del lines[0]
+        known = self._known
+        fields: Fields = [known.get(line) for line in lines]  # type: ignore[misc] # None: see below
+        fields[0] = host[0]
+        length = 0
+        if None in fields:
+            found = self._look_at_new(lines, fields)
+            if found is None:
+                return None
+            length = found
+        request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
+        return request, length, False, None
+
+    def _look_at_new(self, lines: list[bytes], fields: Fields) -> int | None:
+        """Fill the places of lines not known yet; the body's length, or None to decline."""
+        length: int | None = None
+        known = self._known
+        for place, field in enumerate(fields):
+            if field is not None:
+                continue
+            line = lines[place]  # type: ignore[unreachable] # None stands for "not known"
+            match = FIELD_LINE.fullmatch(line)
+            if match is None:
+                return None
+            name, value = match[1].lower(), match[2].strip(OWS)
+            fields[place] = entry = (name, value)
+            if name == b"content-length":
+                if length is not None or CONTENT_LENGTH.fullmatch(value) is None:
+                    return None
+                length = int(value)
+            elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
+                return None
+            elif name in _REMEMBERED and len(line) <= _LONGEST_LINE:
+                if len(known) >= _MOST_LINES:
+                    known.clear()
+                known[line] = entry
+        return length or 0
+
+    def _learn_host(self, line: bytes) -> _Host | None:
+        match = FIELD_LINE.fullmatch(line)
+        if match is None or match[1].lower() != b"host":
+            return None
+        authority = match[2].strip(OWS)
+        host = normalise_host(authority)
+        if host is None:
+            return None
+        entry = ((b"host", authority), authority, host)
+        if len(line) <= _LONGEST_LINE:
+            if len(self._hosts) >= _MOST_HOSTS:
+                self._hosts.clear()
+            self._hosts[line] = entry
+        return entry

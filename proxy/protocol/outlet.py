@@ -1,0 +1,191 @@
+"""An answer on its way to the client: framing, head, body, and what the connection is worth then.
+
+Framing is decided here and nowhere else (RFC 9112 §6.1, §6.3): a length where it is known, chunks
+where the client knows them, else the connection's end. A body that breaks off half-way ends in a
+reset, never in a clean close, so that no client can take a part for the whole.
+
+Small answers leave in one write, head and body together. Files go in pieces read into one buffer,
+with a turn for everybody else in between, so that a large download never delays a small request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from ..errors import Fault
+from ..stream import Stream, StreamBroken, StreamTimeout
+from .head import field_lines, serialise
+from .message import FileBody, Request, Response, StreamBody, Tunnel
+from .service import Service
+
+# Read from a file at once: sixteen TLS records. Larger ones gained nothing (docs/decisions).
+FILE_PIECE = 256 * 1024
+# Bytes sent without waiting before others have a turn.
+_TURN = 512 * 1024
+# RFC 9110 §6.4.1, §8.6: these never have content, and no Content-Length that could promise some.
+_BARE = frozenset({204, 205, 304})
+
+
+class Outlet:
+    """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
+
+    __slots__ = ("_service", "_stream", "error", "sent")
+
+    def __init__(self, stream: Stream, service: Service) -> None:
+        self._stream = stream
+        self._service = service
+        self.sent = 0
+        self.error: str | None = None
+
+    async def send(self, request: Request | None, response: Response, close: bool) -> bool:
+        """Send it; ``close`` announces the end of the connection. False when it was not sent whole,
+        and the connection cannot be used again."""
+        self.sent = 0
+        self.error = None
+        body = response.body
+        try:
+            if isinstance(body, bytes):
+                return await self._send_bytes(request, response, body, close)
+            if isinstance(body, FileBody):
+                return await self._send_file(request, response, body, close)
+            if isinstance(body, Tunnel):
+                raise Fault("internal", "a tunnel is relayed, not sent")
+            return await self._send_stream(request, response, body, close)
+        except StreamTimeout:
+            self.error = "client_stalled"
+        except StreamBroken:
+            self.error = "client_gone"
+        except Fault as fault:
+            self.error = fault.kind
+        self._stream.abort()
+        return False
+
+    # Heads
+
+    def _head(
+        self, request: Request | None, response: Response, close: bool, framing: bytes = b""
+    ) -> bytes:
+        wire = response.wire
+        if wire is None:
+            wire = serialise(response.status, response.fields)
+        if b"\r\ndate: " not in wire:
+            framing += self._service.clock.date_field
+        if close:
+            framing += b"connection: close\r\n"
+        elif request is not None and request.version == b"1.0":
+            framing += b"connection: keep-alive\r\n"
+        return b"%b%b\r\n" % (wire, framing)
+
+    def _length(self, response: Response, length: int) -> bytes:
+        """The Content-Length line, unless the handler has given it."""
+        if response.wire is not None:
+            given = b"\r\ncontent-length: " in response.wire
+        else:
+            given = any(name == b"content-length" for name, _ in response.fields)
+        return b"" if given else b"content-length: %d\r\n" % length
+
+    # Bodies
+
+    async def _send_bytes(
+        self, request: Request | None, response: Response, body: bytes, close: bool
+    ) -> bool:
+        bare = response.status in _BARE or response.status < 200
+        framing = b"" if bare else self._length(response, len(body))
+        head = self._head(request, response, close, framing)
+        stream = self._stream
+        stream.deadline = self._service.clock.now + self._service.limits.write_timeout
+        if bare or (request is not None and request.method == b"HEAD"):
+            await stream.write(head)
+        else:
+            await stream.write(head + body)
+            self.sent = len(body)
+        return True
+
+    async def _send_file(
+        self, request: Request | None, response: Response, body: FileBody, close: bool
+    ) -> bool:
+        stream = self._stream
+        patience = self._service.limits.write_timeout
+        clock = self._service.clock
+        try:
+            head = self._head(request, response, close, self._length(response, body.length))
+            stream.deadline = clock.now + patience
+            if request is not None and request.method == b"HEAD":
+                await stream.write(head)
+                return True
+            offset, left, turn = body.offset, body.length, 0
+            while left:
+                try:
+                    piece = os.pread(body.fd, min(left, FILE_PIECE), offset)
+                except OSError as error:
+                    raise Fault("internal", f"a file cannot be read: {error.strerror}") from None
+                if not piece:
+                    raise Fault("file_shrank")
+                stream.deadline = clock.now + patience
+                if head:
+                    # The head rides along with the first piece.
+                    await stream.write(head + piece)
+                    head = b""
+                else:
+                    await stream.write(piece)
+                offset += len(piece)
+                left -= len(piece)
+                self.sent += len(piece)
+                turn += len(piece)
+                if turn >= _TURN:
+                    turn = 0
+                    await asyncio.sleep(0)
+            if head:
+                await stream.write(head)
+        finally:
+            body.release()
+        return True
+
+    async def _send_stream(
+        self,
+        request: Request | None,
+        response: Response,
+        body: StreamBody,
+        close: bool,
+    ) -> bool:
+        complete = False
+        try:
+            if request is not None and request.method == b"HEAD":
+                await self._write(self._head(request, response, close))
+            elif body.length is not None:
+                await self._write(
+                    self._head(request, response, close, self._length(response, body.length))
+                )
+                await self._relay(body)
+            elif request is None or request.version == b"1.0":
+                await self._write(self._head(request, response, True))
+                await self._relay(body)
+            else:
+                framing = b"transfer-encoding: chunked\r\n"
+                await self._write(self._head(request, response, close, framing))
+                await self._relay_chunked(body)
+            complete = True
+        finally:
+            body.close(complete)
+        return True
+
+    async def _relay(self, body: StreamBody) -> None:
+        turn = 0
+        while piece := await body.read():
+            await self._write(piece)
+            self.sent += len(piece)
+            turn += len(piece)
+            if turn >= _TURN:
+                turn = 0
+                await asyncio.sleep(0)
+
+    async def _relay_chunked(self, body: StreamBody) -> None:
+        while piece := await body.read():
+            await self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.sent += len(piece)
+        await self._write(b"0\r\n%b\r\n" % field_lines(body.trailers))
+
+    async def _write(self, data: bytes) -> None:
+        self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
+        await self._stream.write(data)

@@ -1,0 +1,68 @@
+"""Bytes both ways between a client and a backend after a 101, until both have ended.
+
+Each direction is a loop of its own: read from the one, write to the other, and pass the end on as
+an end, so that a protocol with half-closed connections keeps working (RFC 9110 §7.8). Nothing is
+looked at, and at most one piece per direction is held, so that the slower side sets the pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..clock import Clock
+from ..stream import NEVER, Stream, StreamBroken
+from .message import Tunnel
+
+
+class _Activity:
+    """Either direction keeps the whole tunnel alive."""
+
+    __slots__ = ("_clock", "_patience", "_streams")
+
+    def __init__(self, clock: Clock, patience: float, *streams: Stream) -> None:
+        self._clock = clock
+        self._patience = patience
+        self._streams = streams
+        self.noted()
+
+    def noted(self) -> None:
+        deadline = self._clock.now + self._patience
+        for stream in self._streams:
+            stream.deadline = deadline
+
+
+async def relay(client: Stream, early: bytes, tunnel: Tunnel, clock: Clock) -> int:
+    """Carry bytes until both sides have ended or one has broken; the number that the client got.
+
+    ``early`` are bytes of the client's that came with its request's head.
+    """
+    backend = tunnel.stream
+    activity = _Activity(clock, tunnel.idle_timeout, client, backend)
+    carried = [0]
+
+    async def carry(source: Stream, sink: Stream, first: bytes, count: bool) -> None:
+        data = first or await source.read()
+        while data:
+            activity.noted()
+            await sink.write(data)
+            if count:
+                carried[0] += len(data)
+            data = await source.read()
+        await sink.send_eof()
+
+    up = asyncio.ensure_future(carry(client, backend, early, False))
+    down = asyncio.ensure_future(carry(backend, client, tunnel.leftover, True))
+    try:
+        await asyncio.wait((up, down), return_when=asyncio.FIRST_EXCEPTION)
+        complete = all(one.done() and one.exception() is None for one in (up, down))
+    finally:
+        for one in (up, down):
+            one.cancel()
+        for outcome in await asyncio.gather(up, down, return_exceptions=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, StreamBroken):
+                raise outcome
+        client.deadline = NEVER
+        tunnel.close(False)
+    if not complete:
+        client.abort()
+    return carried[0]
