@@ -19,7 +19,7 @@ from . import strict
 from .head import serialise
 from .inlet import WORTH_READING, CountedBody, Inlet, JudgedBody, send_interim
 from .message import Body, Connection, Fields, Request, Response, Tunnel
-from .outlet import Outlet
+from .outlet import Outlet, ends_with_connection
 from .service import Service
 from .strict import CHUNKED
 from .tunnel import relay
@@ -48,7 +48,13 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
             return
         response = await service.answer(request)
         body = request.body
-        close = close or response.close or service.draining or not _ends(body, request)
+        close = (
+            close
+            or response.close
+            or service.draining
+            or not _ends(body, request)
+            or (request.version == b"1.0" and ends_with_connection(response))
+        )
         if isinstance(response.body, Tunnel):
             await _tunnel(inlet, connection, request, response, response.body)
             return

@@ -27,6 +27,12 @@ _TURN = 512 * 1024
 _BARE = frozenset({204, 205, 304})
 
 
+def ends_with_connection(response: Response) -> bool:
+    """Whether only the end of the connection can tell a client without chunks where this ends."""
+    body = response.body
+    return not isinstance(body, bytes | FileBody | Tunnel) and body.length is None
+
+
 class Outlet:
     """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
 
@@ -159,7 +165,7 @@ class Outlet:
                 )
                 await self._relay(body)
             elif request is None or request.version == b"1.0":
-                await self._write(self._head(request, response, True))
+                await self._write(self._head(request, response, close))
                 await self._relay(body)
             else:
                 framing = b"transfer-encoding: chunked\r\n"

@@ -21,6 +21,7 @@ from .grammar import (
     ABSOLUTE_FORM,
     CONTENT_LENGTH,
     FIELD_LINE,
+    OWS,
     REQUEST_LINE,
     normalise_host,
     split_authority,
@@ -54,8 +55,26 @@ def parse(head: bytes, connection: Connection, limits: Limits) -> Parsed:
         raise Fault("head_too_large")
     if len(lines) - 1 > limits.header_count:
         raise Fault("head_too_large", f"{len(lines) - 1} fields")
-    _fields(lines)
+    fields = [_field(line) for line in lines[1:]]
+    authority, host = _host(fields)
+    length = _framing(fields, version)
+    options = _connection_options(fields)
+    expects_continue = _expectation(fields, version)
+    if not target.startswith(b"/"):
+        target = _other_form(method, target, authority, connection)
+
     judge = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_size + 1)
+    fields = _judge(judge, head)
+    request = Request(method, target, version, authority, host, fields, connection)
+    request.expects_continue = expects_continue
+    if version == b"1.1" and length == 0 and b"upgrade" in options:
+        request.upgrade = _upgrade(fields)
+    close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
+    return request, length, close, judge
+
+
+def _judge(judge: h11.Connection, head: bytes) -> Fields:
+    """What h11 makes of the head; its refusal is final."""
     try:
         judge.receive_data(head)
         event = judge.next_event()
@@ -63,18 +82,7 @@ def parse(head: bytes, connection: Connection, limits: Limits) -> Parsed:
         raise Fault("malformed_request", f"h11: {error}") from None
     if not isinstance(event, h11.Request):
         raise Fault("malformed_request", "h11 sees no request")
-    fields: Fields = list(event.headers)
-    authority, host = _host(fields)
-    if not target.startswith(b"/"):
-        target = _other_form(method, target, authority, connection)
-    length = _framing(fields, version)
-    options = _connection_options(fields)
-    close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
-    request = Request(method, target, version, authority, host, fields, connection)
-    request.expects_continue = _expectation(fields, version)
-    if version == b"1.1" and length == 0 and b"upgrade" in options:
-        request.upgrade = _upgrade(fields)
-    return request, length, close, judge
+    return list(event.headers)
 
 
 def too_large(data: bytes, limits: Limits) -> Fault:
@@ -85,6 +93,8 @@ def too_large(data: bytes, limits: Limits) -> Fault:
 
 
 def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
+    if len(line) > limits.target_size + _ROOM:
+        raise Fault("target_too_long")
     match = REQUEST_LINE.fullmatch(line)
     if match is None:
         raise Fault("malformed_request", f"request line {line[:64]!r}")
@@ -98,10 +108,11 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     return method, target, version
 
 
-def _fields(lines: list[bytes]) -> None:
-    for line in lines[1:]:
-        if FIELD_LINE.fullmatch(line) is None:
-            raise Fault("malformed_request", f"field line {line[:64]!r}")
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    match = FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise Fault("malformed_request", f"field line {line[:64]!r}")
+    return match[1].lower(), match[2].strip(OWS)
 
 
 def _values(fields: Fields, name: bytes) -> list[bytes]:

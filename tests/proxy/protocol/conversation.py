@@ -1,0 +1,135 @@
+"""A client on one end of a real socket, `h1.serve` on the other, and a service that is told what to
+answer. Tests read as conversations: the client says, the server says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from proxy.clock import Clock
+from proxy.config.model import Limits
+from proxy.errors import Fault
+from proxy.protocol import h1
+from proxy.protocol.lane import Lane
+from proxy.protocol.message import Connection, Request, Response
+from proxy.stream import Deadlines, SocketStream
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+async def echo(request: Request) -> Response:
+    """What arrived, in a form that a test can compare."""
+    body = b""
+    if request.body is not None:
+        while piece := await request.body.read():
+            body += piece
+    return Response(200, [], b"%b %b|%b|%b" % (request.method, request.target, request.host, body))
+
+
+@dataclass
+class Told:
+    """A `Service` that asks ``answer_with`` and keeps what it is told."""
+
+    lane: Lane | None
+    answer_with: Answer = echo
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = field(default_factory=Clock)
+    draining: bool = False
+    requests: list[Request] = field(default_factory=list)
+    ends: list[tuple[int, int, str | None]] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        try:
+            return await self.answer_with(request)
+        except Fault as fault:
+            return self.refuse(fault, request)
+
+    def refuse(self, fault: Fault, request: Request | None) -> Response:
+        kind = fault.what
+        return Response(
+            kind.status, list(fault.fields), fault.kind.encode(), error=fault.kind,
+            close=kind.closes,
+        )  # fmt: skip
+
+    def finished(
+        self,
+        connection: Connection,
+        request: Request | None,
+        response: Response,
+        sent: int,
+        error: str | None,
+    ) -> None:
+        self.ends.append((response.status, sent, error or response.error))
+
+
+class Client:
+    def __init__(self, sock: socket.socket, service: Told, deadlines: Deadlines) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self.service = service
+        self.deadlines = deadlines
+        self.heard = b""
+
+    async def says(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._sock, data)
+
+    async def hears(self, until: bytes) -> bytes:
+        """Everything heard since the last call, up to and with ``until``."""
+        while until not in self.heard:
+            data = await self._loop.sock_recv(self._sock, 65536)
+            assert data, f"the server ended after {self.heard!r}"
+            self.heard += data
+        end = self.heard.index(until) + len(until)
+        heard, self.heard = self.heard[:end], self.heard[end:]
+        return heard
+
+    async def hears_the_end(self) -> bytes:
+        """Everything up to the end of the connection; a reset is the string b'RESET' at its end."""
+        while True:
+            try:
+                data = await self._loop.sock_recv(self._sock, 65536)
+            except ConnectionResetError:
+                data = b""
+                self.heard += b"RESET"
+            if not data:
+                heard, self.heard = self.heard, b""
+                return heard
+            self.heard += data
+
+    def hangs_up(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def time_passes(self, seconds: float) -> None:
+        """The deadlines that lie within ``seconds`` from now are over."""
+        self.deadlines.sweep(self.service.clock.now + seconds)
+
+
+@contextlib.asynccontextmanager
+async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[Client]:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    near.setblocking(False)
+    far.setblocking(False)
+    deadlines = Deadlines()
+    stream = SocketStream(far, loop, deadlines)
+    connection = Connection("192.0.2.1", 1234, "192.0.2.2", 443, scheme)
+
+    async def live() -> None:
+        try:
+            await h1.serve(stream, connection, service)
+        finally:
+            stream.close()
+
+    task = loop.create_task(live())
+    try:
+        yield Client(near, service, deadlines)
+    finally:
+        near.close()
+        deadlines.sweep(float("inf"))
+        await asyncio.wait_for(task, 10)

@@ -1,0 +1,346 @@
+"""Conversations with the server side of HTTP/1.1, in both modes of parsing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+
+import pytest
+
+from proxy.config.model import Limits
+from proxy.errors import Fault
+from proxy.protocol.lane import Lane
+from proxy.protocol.message import Fields, FileBody, Request, Response
+
+from .conversation import Told, conversation, echo
+
+
+@pytest.fixture(params=["lane", "h11"])
+def service(request: pytest.FixtureRequest) -> Told:
+    return Told(Lane(Limits()) if request.param == "lane" else None)
+
+
+GET = b"GET /a HTTP/1.1\r\nHost: x.test\r\n\r\n"
+
+
+async def test_a_kept_alive_connection_answers_one_request_after_the_other(service: Told) -> None:
+    async with conversation(service) as client:
+        for _ in range(3):
+            await client.says(GET)
+            heard = await client.hears(b"GET /a|x.test|")
+            assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"content-length: 14\r\n" in heard
+            assert b"\r\ndate: " in heard
+            assert b"connection:" not in heard
+    assert service.ends == [(200, 14, None)] * 3
+
+
+async def test_pipelined_requests_are_answered_in_their_order(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"".join(GET.replace(b"/a", b"/%d" % n) for n in range(100)))
+        for n in range(100):
+            await client.hears(b"GET /%d|x.test|" % n)
+
+
+async def test_a_head_may_come_byte_by_byte(service: Told) -> None:
+    async with conversation(service) as client:
+        for at in range(len(GET)):
+            await client.says(GET[at : at + 1])
+            await asyncio.sleep(0)
+        await client.hears(b"GET /a|x.test|")
+
+
+async def test_a_body_ends_where_its_length_says(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(
+            b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 5\r\n\r\nhello" + GET
+        )
+        await client.hears(b"POST /p|x.test|hello")
+        await client.hears(b"GET /a|x.test|")
+
+
+async def test_a_chunked_body_and_what_comes_behind_it(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(
+            b"POST /p HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n" + GET
+        )
+        await client.hears(b"POST /p|x.test|hello!")
+        await client.hears(b"GET /a|x.test|")
+    body = service.requests[0].body
+    assert body is not None
+    assert body.trailers == [(b"x-sum", b"1")]
+
+
+async def test_a_large_body_arrives_whole(service: Told) -> None:
+    sent = os.urandom(300_000)
+    got = b""
+
+    async def count(request: Request) -> Response:
+        nonlocal got
+        assert request.body is not None
+        while piece := await request.body.read():
+            got += piece
+        return Response(204, [])
+
+    service.answer_with = count
+    async with conversation(service) as client:
+        await client.says(
+            b"PUT /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 300000\r\n\r\n" + sent
+        )
+        assert b"content-length" not in await client.hears(b"\r\n\r\n")
+    assert got == sent
+
+
+async def test_whoever_expects_100_gets_it_when_the_body_is_wanted(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(
+            b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert await client.hears(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.says(b"ok")
+        await client.hears(b"POST /p|x.test|ok")
+
+
+async def test_an_answer_before_the_invitation_ends_the_connection(service: Told) -> None:
+    async def refuse(request: Request) -> Response:
+        raise Fault("not_found")
+
+    service.answer_with = refuse
+    async with conversation(service) as client:
+        await client.says(
+            b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+        heard = await client.hears(b"not_found")
+        assert heard.startswith(b"HTTP/1.1 404 ")
+        assert b"connection: close\r\n" in heard
+        # The body that came after all is no request.
+        await client.says(b"GE")
+        client.hangs_up()
+        assert await client.hears_the_end() == b""
+
+
+async def test_a_short_body_that_nobody_read_is_read_over(service: Told) -> None:
+    async def ignore(request: Request) -> Response:
+        return Response(200, [], b"ignored")
+
+    service.answer_with = ignore
+    async with conversation(service) as client:
+        await client.says(b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 10\r\n\r\nhello")
+        await client.hears(b"ignored")
+        service.answer_with = echo
+        await client.says(b"world" + GET)
+        await client.hears(b"GET /a|x.test|")
+
+
+async def test_a_long_body_that_nobody_read_ends_the_connection_after_the_answer(
+    service: Told,
+) -> None:
+    async def ignore(request: Request) -> Response:
+        return Response(200, [], b"ignored")
+
+    service.answer_with = ignore
+    async with conversation(service) as client:
+        await client.says(b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 9999999\r\n\r\n")
+        assert b"connection: close\r\n" in await client.hears(b"ignored")
+
+
+async def test_old_clients_close_unless_they_ask_otherwise(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"GET / HTTP/1.0\r\nHost: x.test\r\nConnection: keep-alive\r\n\r\n")
+        assert b"connection: keep-alive\r\n" in await client.hears(b"GET /|x.test|")
+        await client.says(b"GET / HTTP/1.0\r\nHost: x.test\r\n\r\n")
+        assert b"connection: close\r\n" in await client.hears(b"GET /|x.test|")
+        client.hangs_up()
+        assert await client.hears_the_end() == b""
+
+
+async def test_connection_close_is_honoured_and_said(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"GET / HTTP/1.1\r\nHost: x.test\r\nConnection: close\r\n\r\n")
+        assert b"connection: close\r\n" in await client.hears_the_end()
+
+
+async def test_a_draining_server_says_so_on_the_next_answer(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"GET /a|x.test|")
+        service.draining = True
+        await client.says(GET)
+        assert b"connection: close\r\n" in await client.hears_the_end()
+
+
+async def test_head_has_the_fields_of_get_and_no_body(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(GET.replace(b"GET", b"HEAD") + GET)
+        heard = await client.hears(b"\r\n\r\n")
+        assert b"content-length: 15\r\n" in heard
+        assert (await client.hears(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_absolute_form_is_reduced(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"GET http://X.test/p?q HTTP/1.1\r\nHost: x.test\r\n\r\n")
+        await client.hears(b"GET /p?q|x.test|")
+        await client.says(b"GET http://x.test?q HTTP/1.1\r\nHost: x.test\r\n\r\n")
+        await client.hears(b"GET /?q|x.test|")
+
+
+async def test_one_empty_line_before_a_request_is_read_over(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"\r\n" + GET)
+        await client.hears(b"GET /a|x.test|")
+
+
+async def test_a_slow_head_is_told_so(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"GET /a|x.test|")
+        await client.says(GET[:10])
+        while not any(
+            stream.deadline - service.clock.now <= 10 for stream in client.deadlines.streams
+        ):
+            await asyncio.sleep(0)
+        client.time_passes(11)
+        heard = await client.hears(b"header_timeout")
+        assert heard.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_idle_client_is_left_without_a_word(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"GET /a|x.test|")
+        while not any(stream.idle for stream in client.deadlines.streams):
+            await asyncio.sleep(0)
+        client.time_passes(76)
+        assert await client.hears_the_end() == b""
+
+
+async def test_a_slow_body_is_told_so(service: Told) -> None:
+    async with conversation(service) as client:
+        await client.says(b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 5\r\n\r\nhe")
+        while not service.requests:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        client.time_passes(31)
+        assert (await client.hears(b"body_timeout")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_beyond_the_limit_is_refused(service: Told) -> None:
+    service.limits = replace(service.limits, body_size=4)
+    async with conversation(service) as client:
+        await client.says(
+            b"POST / HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        )
+        heard = await client.hears(b"body_too_large")
+        assert heard.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close\r\n" in heard
+
+
+class Pieces:
+    """A body that arrives piece by piece; None in the list is a backend that breaks off."""
+
+    def __init__(self, pieces: list[bytes | None], length: int | None) -> None:
+        self._pieces = pieces
+        self.length = length
+        self.trailers: Fields = []
+        self.closed: list[bool] = []
+
+    async def read(self) -> bytes:
+        if not self._pieces:
+            return b""
+        piece = self._pieces.pop(0)
+        if piece is None:
+            raise Fault("backend_broke_off")
+        return piece
+
+    def close(self, complete: bool) -> None:
+        self.closed.append(complete)
+
+
+def answering(service: Told, body: Pieces) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(200, [], body)
+
+    service.answer_with = answer
+
+
+async def test_a_stream_without_length_goes_out_in_chunks_with_its_trailers(service: Told) -> None:
+    body = Pieces([b"one", b"three"], None)
+    body.trailers = [(b"x-sum", b"8")]
+    answering(service, body)
+    async with conversation(service) as client:
+        await client.says(GET)
+        heard = await client.hears(b"0\r\nx-sum: 8\r\n\r\n")
+        assert b"transfer-encoding: chunked\r\n" in heard
+        assert heard.endswith(b"\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\nx-sum: 8\r\n\r\n")
+    assert body.closed == [True]
+    assert service.ends == [(200, 8, None)]
+
+
+async def test_to_an_old_client_it_ends_with_the_connection(service: Told) -> None:
+    body = Pieces([b"one", b"three"], None)
+    answering(service, body)
+    async with conversation(service) as client:
+        await client.says(b"GET / HTTP/1.0\r\nHost: x.test\r\nConnection: keep-alive\r\n\r\n")
+        heard = await client.hears_the_end()
+        assert b"connection: close\r\n" in heard
+        assert heard.endswith(b"\r\n\r\nonethree")
+    assert body.closed == [True]
+
+
+@pytest.mark.parametrize("length", [100, None])
+async def test_a_body_that_breaks_off_ends_in_a_reset(service: Told, length: int | None) -> None:
+    body = Pieces([b"part", None], length)
+    answering(service, body)
+    async with conversation(service) as client:
+        await client.says(GET)
+        heard = await client.hears_the_end()
+        assert heard.endswith(b"RESET")
+        assert b"0\r\n\r\n" not in heard
+    assert body.closed == [False]
+    assert service.ends == [(200, 4, "backend_broke_off")]
+
+
+async def test_a_file_that_shrinks_ends_in_a_reset(service: Told, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "f"
+    path.write_bytes(b"short")
+    fd = os.open(path, os.O_RDONLY)
+    released = []
+
+    async def answer(request: Request) -> Response:
+        return Response(200, [], FileBody(fd, 0, 50, lambda: released.append(True)))
+
+    service.answer_with = answer
+    async with conversation(service) as client:
+        await client.says(GET)
+        assert (await client.hears_the_end()).endswith(b"shortRESET")
+    os.close(fd)
+    assert released == [True]
+    assert service.ends == [(200, 5, "file_shrank")]
+
+
+async def test_interim_answers_go_to_those_who_know_them(service: Told) -> None:
+    async def hint(request: Request) -> Response:
+        if request.inform is not None:
+            await request.inform(103, [(b"link", b"</s.css>")])
+        return Response(200, [], b"done")
+
+    service.answer_with = hint
+    async with conversation(service) as client:
+        await client.says(GET)
+        heard = await client.hears(b"done")
+        assert heard.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\nHTTP/1.1 200")
+        await client.says(b"GET / HTTP/1.0\r\nHost: x.test\r\n\r\n")
+        assert (await client.hears(b"done")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_field_that_would_split_the_answer_is_never_sent(service: Told) -> None:
+    async def split(request: Request) -> Response:
+        return Response(200, [(b"location", b"/\r\nset-cookie: a=b")], b"")
+
+    service.answer_with = split
+    async with conversation(service) as client:
+        await client.says(GET)
+        assert b"set-cookie" not in await client.hears_the_end()
