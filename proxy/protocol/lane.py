@@ -102,6 +102,10 @@ class Lane:
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
         return request, length, False, None
 
+    def remembered(self) -> list[bytes]:
+        """The lines kept from earlier heads."""
+        return [*self._known, *self._hosts]
+
     def _look_at_new(self, lines: list[bytes], fields: Fields) -> int | None:
         """Fill the places of lines not known yet; the body's length, or None to decline."""
         length: int | None = None
