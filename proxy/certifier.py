@@ -160,15 +160,16 @@ class ChannelLink:
 
     def _pump(self, timeout: float | None) -> None:
         """Read what has come; wakes threads whose ticket is done."""
-        writing = [self._channel] if self._channel.waiting else []
-        readable, writable, _ = select.select([self._channel, self._woken], writing, [], timeout)
+        channel = self._channel.fileno()
+        writing = [channel] if self._channel.waiting else []
+        readable, writable, _ = select.select([channel, self._woken], writing, [], timeout)
         try:
             if self._woken in readable:
                 os.read(self._woken, 4096)
             if writable:
                 with self._lock:
                     self._channel.flush()
-            if self._channel in readable:
+            if channel in readable:
                 for message, fds in self._channel.receive():
                     for fd in fds:
                         os.close(fd)

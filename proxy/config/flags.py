@@ -15,7 +15,7 @@ import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from . import checks, places
 from .addresses import parse_host, parse_listen, spell_address
@@ -55,7 +55,7 @@ class Options:
     https_port: int | None = None
     bind: tuple[str, ...] = ()
     workers: str | None = None
-    log_format: str | None = None
+    log_format: Literal["text", "json"] | None = None
     log_level: str | None = None
     sandbox: str | None = None
     fast_lane: bool | None = None

@@ -87,6 +87,7 @@ class Request:
         "host",
         "id",
         "inform",
+        "matched",
         "method",
         "path",
         "query",
@@ -116,6 +117,7 @@ class Request:
         self.fields = fields  # all fields as received, Host among them
         self.connection = connection
         self.body = body
+        self.matched = b"/"  # the prefix of the route that was chosen, decoded
         self.upgrade: bytes | None = None
         self.expects_continue = False
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0

@@ -19,7 +19,11 @@ class Service(Protocol):
     limits: Limits
     clock: Clock
     lane: Lane | None  # None: every head goes through h11
-    draining: bool  # answer with Connection: close, and end connections that are idle
+
+    @property
+    def draining(self) -> bool:
+        """Whether every answer is the last of its connection."""
+        ...
 
     async def answer(self, request: Request) -> Response:
         """The handler's answer. Never raises `Fault`: those have become responses."""

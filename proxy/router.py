@@ -1,0 +1,114 @@
+"""Which handler answers a request: by host, then by path. Pure: a table made once, and look-ups.
+
+The host finds the site: its exact name, else a wildcard for one label, else the default site.
+Within a site an exact path beats a prefix and a longer prefix a shorter one; ``/api/*`` takes
+``/api/`` and everything below it, and not ``/api``.
+
+Why it is hard: the router and whoever answers must understand the same path, or a route can be
+dodged by spelling it differently. A site with one route for everything has nothing to dodge, and
+its requests pass unread. On a site with several, paths are compared decoded and with their slashes
+merged, and a path that two readers could take for two (dot segments, an encoded slash, backslash or
+NUL, a broken percent sign) is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
+
+from .config.model import Action, Route, Site
+from .errors import Fault
+from .protocol.message import Handler, Request
+
+_MANY_SLASHES = re.compile(rb"//+")
+_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
+_DOT_SEGMENT = re.compile(rb"(?:^|/)\.\.?(?:/|$)")
+
+
+def understood(path: bytes) -> bytes:
+    """A percent-encoded path as everybody must understand it: decoded, slashes merged.
+
+    Raises `Fault` ("bad_path") for one that can be understood in two ways.
+    """
+    if _AMBIGUOUS.search(path) or _BROKEN_PERCENT.search(path):
+        raise Fault("bad_path", f"{path[:64]!r} has an ambiguous encoding")
+    decoded = _MANY_SLASHES.sub(b"/", unquote_to_bytes(path))
+    if _DOT_SEGMENT.search(decoded):
+        raise Fault("bad_path", f"{path[:64]!r} has dot segments")
+    return decoded
+
+
+class _Paths:
+    """The routes of a site that has several."""
+
+    def __init__(self, routes: tuple[Route, ...], handler_of: Callable[[Action], Handler]) -> None:
+        self._exact: dict[bytes, Handler] = {}
+        self._prefixes: list[tuple[bytes, Handler]] = []
+        for route in routes:
+            handler = handler_of(route.action)
+            if route.path.endswith("/*"):
+                self._prefixes.append((unquote_to_bytes(route.path[:-1]), handler))
+            else:
+                self._exact[unquote_to_bytes(route.path)] = handler
+        self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
+
+    def find(self, request: Request) -> Handler:
+        path = understood(request.path)
+        handler = self._exact.get(path)
+        if handler is not None:
+            return handler
+        for prefix, handler in self._prefixes:
+            if path.startswith(prefix):
+                request.matched = prefix
+                return handler
+        raise Fault("not_found", "no route takes this path")
+
+
+class Router:
+    """The table of a generation. `bind` once, before the first request."""
+
+    def __init__(self, sites: tuple[Site, ...]) -> None:
+        self._sites = sites
+        self._hosts: dict[bytes, Handler | _Paths] = {}
+        self._default: Handler | _Paths | None = None
+        self._names = frozenset(name.encode("ascii") for site in sites for name in site.names)
+
+    def bind(self, handler_of: Callable[[Action], Handler]) -> None:
+        """Make the handlers of all routes."""
+        for site in self._sites:
+            entry = self._entry(site.routes, handler_of)
+            for name in site.names:
+                self._hosts[name.encode("ascii")] = entry
+            if site.default:
+                self._default = entry
+
+    @staticmethod
+    def _entry(
+        routes: tuple[Route, ...], handler_of: Callable[[Action], Handler]
+    ) -> Handler | _Paths:
+        if len(routes) == 1 and routes[0].path == "/*":
+            return handler_of(routes[0].action)
+        return _Paths(routes, handler_of)
+
+    def knows(self, host: bytes) -> bool:
+        """Whether a site has this name, or a wildcard for it."""
+        return host in self._names or _wildcard(host) in self._names
+
+    def route(self, request: Request) -> Handler:
+        """Raises `Fault` where nobody answers."""
+        host = request.host
+        entry = self._hosts.get(host)
+        if entry is None:
+            entry = self._hosts.get(_wildcard(host), self._default)
+            if entry is None:
+                raise Fault("unknown_host")
+        if isinstance(entry, _Paths):
+            return entry.find(request)
+        return entry
+
+
+def _wildcard(host: bytes) -> bytes:
+    _label, dot, parent = host.partition(b".")
+    return b"*." + parent if dot else b""
