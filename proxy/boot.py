@@ -58,10 +58,12 @@ def run(options: Options) -> int:
     _drop(config, started_as, listeners)
     warm_up.everything()
     try:
-        confine(policies(config)["supervisor"], config.sandbox)
+        confined = confine(policies(config)["supervisor"], config.sandbox)
     except SandboxUnavailable as error:
         log.error("%s", error)
         return CANNOT_BIND
+    for what in (*confined.missing, *confined.skipped):
+        log.warning("sandbox: %s", what)
     tree = _Tree(config)
     return Supervisor(
         config,

@@ -109,9 +109,10 @@ class Processes:
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # A terminal's Ctrl-C reaches the whole group; ending is the supervisor's to order.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A terminal's Ctrl-C reaches the whole group, and a service manager may send its SIGTERM to
+        # every process; ending is the supervisor's to order.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         self._selector.close()
         ours.close()
         for child in self._children.values():

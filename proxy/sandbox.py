@@ -48,6 +48,7 @@ _WRITE = (
     | File.MAKE_REG
     | File.MAKE_DIR
     | File.MAKE_SOCK
+    | File.MAKE_SYM  # a certificate and its key change together by one link
     | File.REMOVE_FILE
     | File.REMOVE_DIR
     | File.REFER

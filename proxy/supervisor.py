@@ -351,7 +351,7 @@ class Supervisor:
             log.warning("generation %d still drains after %d reloads; it is ended",
                         oldest.number, _DRAINING_MOST)  # fmt: skip
             for child in self._processes.workers(oldest.number):
-                self._processes.kill(child, signal.SIGTERM)
+                self._processes.send(child, {"type": "stop"})
         self._end_generation_if_empty(generation.number)
 
     def _end_generation_if_empty(self, number: int) -> None:
@@ -505,6 +505,6 @@ class Supervisor:
         self._finish_if_empty()
 
     def _finish_if_empty(self) -> None:
-        if not len(self._processes):
+        if not len(self._processes) and self._status is None:
             log.info("stopped")
             self._status = self._outcome
