@@ -83,9 +83,7 @@ def _drop(config: Config, started_as: int, listeners: tuple[Listener, ...]) -> N
     privileges.confine_process()
     ways = ", ".join(listener.address for listener in listeners)
     if started_as == 0:
-        log.info(
-            "bound %s as root; now uid %d, gid %d for good", ways, os.getuid(), os.getgid()
-        )
+        log.info("bound %s as root; now uid %d, gid %d for good", ways, os.getuid(), os.getgid())
     else:
         log.info("bound %s as uid %d, without root", ways, os.getuid())
 

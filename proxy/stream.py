@@ -96,9 +96,11 @@ class SocketStream:
         "_reader_armed",
         "_reading",
         "_sock",
+        "_watching",
         "_writing",
         "deadline",
         "idle",
+        "stirred",
     )
 
     def __init__(
@@ -114,8 +116,10 @@ class SocketStream:
         self._limit = READ_SIZE
         self._closed = False
         self._abrupt = False
+        self._watching = False
         self.deadline = NEVER
         self.idle = False
+        self.stirred = False
         deadlines.streams.add(self)
 
     # Reading
@@ -124,6 +128,7 @@ class SocketStream:
         if self._closed:
             raise StreamBroken("closed")
         self._limit = limit
+        self._watching = False
         waiter = self._reading = self._loop.create_future()
         if not self._reader_armed:
             self._reader_armed = True
@@ -137,8 +142,9 @@ class SocketStream:
     def _on_readable(self) -> None:
         waiter = self._reading
         if waiter is None or waiter.done():
-            self._reader_armed = False
-            self._loop.remove_reader(self._fd)
+            if not (self._watching and self._nothing_came()):
+                self._reader_armed = False
+                self._loop.remove_reader(self._fd)
             return
         try:
             data = self._receive()
@@ -154,6 +160,23 @@ class SocketStream:
             return self._sock.recv(self._limit)
         except (BlockingIOError, InterruptedError):
             return None
+
+    def watch(self) -> None:
+        """Set ``stirred`` when anything comes, or the end, while nobody reads: for connections that
+        are kept for later and must be silent meanwhile. The next `read` ends it."""
+        self._watching = True
+        self.stirred = False
+        if not self._reader_armed:
+            self._reader_armed = True
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def _nothing_came(self) -> bool:
+        """TLS has messages of its own (a session ticket), which are no stir."""
+        try:
+            self.stirred = self._receive() is not None
+        except (OSError, ssl.SSLError):
+            self.stirred = True
+        return not self.stirred
 
     # Writing
 

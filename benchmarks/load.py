@@ -1,0 +1,121 @@
+"""The load: wrk for requests, and a client of our own for what wrk cannot do (resumed handshakes,
+connections that idle)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+_HEAD = b"GET /100.txt HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nConnection: %b\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run of load did. ``errors`` are answers that were not 2xx or 3xx, and broken
+    connections; p50 and p99 are microseconds."""
+
+    requests: int
+    seconds: float
+    mib: float
+    errors: int
+    p50: float = 0.0
+    p99: float = 0.0
+
+
+def wrk(
+    url: str,
+    script: Path,
+    core: str,
+    seconds: float,
+    connections: int,
+    work: Path,
+    threads: int = 1,
+) -> Load:
+    environment = dict(os.environ, OPENSSL_CONF=str(_one_cipher(work)))
+    done = subprocess.run(
+        ["taskset", "-c", core, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s",
+         "--latency", "-s", str(script), url],
+        capture_output=True, text=True, env=environment, check=True, timeout=seconds + 60,
+    )  # fmt: skip
+    return _parse(done.stdout)
+
+
+def _one_cipher(work: Path) -> Path:
+    """The client offers one cipher only, so that every server uses the same."""
+    path = work / "openssl.cnf"
+    path.write_text(
+        "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+        "Ciphersuites = TLS_AES_128_GCM_SHA256\n"
+    )
+    return path
+
+
+def _parse(text: str) -> Load:
+    def found(pattern: str, default: str = "0") -> str:
+        match = re.search(pattern, text)
+        return match[1] if match else default
+
+    def micros(percent: str) -> float:
+        match = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", text)
+        return float(match[1]) * _UNITS[match[2]] if match else 0.0
+
+    read = re.search(r"requests in ([\d.]+)(ms|s|m), ([\d.]+)(B|KB|MB|GB) read", text)
+    if read is None:
+        raise ValueError(f"wrk said: {text}")
+    seconds = float(read[1]) * {"ms": 1e-3, "s": 1.0, "m": 60.0}[read[2]]
+    mib = float(read[3]) * {"B": 2**-20, "KB": 2**-10, "MB": 1.0, "GB": 1024.0}[read[4]]
+    broken = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
+    )
+    errors = int(found(r"Non-2xx or 3xx responses: (\d+)"))
+    errors += sum(map(int, broken.groups())) if broken else 0
+    return Load(int(found(r"(\d+) requests in")), seconds, mib, errors, micros("50"), micros("99"))
+
+
+def client_context(ca: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def ask(context: ssl.SSLContext, port: int, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+    """A connection on which one request has been answered; it stays open."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock = context.wrap_socket(raw, server_hostname="localhost", session=session)
+    sock.sendall(_HEAD % b"keep-alive")
+    heard = b""
+    while not heard.endswith(b"x" * 100):
+        piece = sock.recv(65536)
+        if not piece:
+            raise ConnectionError("the server ended before its answer")
+        heard += piece
+    return sock
+
+
+def handshakes(ca: Path, port: int, seconds: float, resume: bool) -> Load:
+    """One connection, one request, and again; with the ticket of the connection before, or none."""
+    context = client_context(ca)
+    session = None
+    count, errors = 0, 0
+    begun = time.monotonic()
+    while time.monotonic() < begun + seconds:
+        with ask(context, port, session) as sock:
+            if resume:
+                errors += int(session is not None and not sock.session_reused)
+                session = sock.session
+        count += 1
+    return Load(count, time.monotonic() - begun, 0.0, errors)
+
+
+def idle_connections(ca: Path, port: int, count: int) -> list[ssl.SSLSocket]:
+    context = client_context(ca)
+    return [ask(context, port, None) for _ in range(count)]

@@ -1,0 +1,248 @@
+"""The servers that are compared, each given the same work on the same terms.
+
+The same certificate and key (ECDSA P-256), TLS 1.3 only, HTTP/1.1 only, an access log with the
+usual facts to a file, one worker (or thread) on one core; or two on both. What a server does better
+by default (nginx's open_file_cache is off) is switched on where its manual recommends it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BACKEND_PORT = 18900
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run happens. ``root`` holds the files, ``chain`` and ``key`` the certificate."""
+
+    work: Path
+    root: Path
+    chain: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """``static`` and ``proxied`` say which of the two it is asked to do."""
+
+    name: str
+    port: int
+    static: bool = True
+    proxied: bool = True
+
+    def command(self, place: Place, workers: int) -> list[str]:
+        """Write the configuration, and how to start the server in the foreground."""
+        folder = place.work / self.name
+        folder.mkdir(exist_ok=True)
+        return _COMMANDS[self.name](self, place, folder, workers)
+
+    def log(self, place: Place) -> Path:
+        return place.work / self.name / "output.log"
+
+
+def version(name: str) -> str:
+    """What the server says of itself."""
+    words = {
+        "treehouse-proxy": [sys.executable, "-m", "proxy", "--version"],
+        "nginx": ["nginx", "-v"],
+        "haproxy": ["haproxy", "-v"],
+        "caddy": [_caddy(), "version"],
+        "uvicorn": [sys.executable, "-m", "uvicorn", "--version"],
+        "hypercorn": [sys.executable, "-c", "import importlib.metadata as m;print(m.version('hypercorn'))"],
+    }[name]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    return (done.stdout or done.stderr).splitlines()[0].strip()
+
+
+def _caddy() -> str:
+    return str(Path(sys.executable).parent / "caddy")
+
+
+def _treehouse(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{peer.port + 1}"], https: ["127.0.0.1:{peer.port}"]}}
+workers: {workers}
+state: {folder / "state"}
+tls: {{min_version: "1.3"}}
+log: {{format: text, level: warning, access: {folder / "access.log"}}}
+limits: {{connections_per_address: 10000}}
+sites:
+  - names: [localhost]
+    certificate: {{chain: {place.chain}, key: {place.key}}}
+    routes:
+      - {{path: /proxied/*, backend: "http://127.0.0.1:{BACKEND_PORT}"}}
+      - {{path: /*, root: {place.root}}}
+"""
+    )
+    return [sys.executable, "-m", "proxy", "--config", str(config)]
+
+
+def _nginx(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""
+worker_processes {workers};
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log {folder}/access.log;
+    include /etc/nginx/mime.types;
+    sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout 75s;
+    open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s;
+    client_body_temp_path {folder}; proxy_temp_path {folder};
+    fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    upstream backend {{ server 127.0.0.1:{BACKEND_PORT}; keepalive 256; keepalive_requests 1000000; }}
+    server {{
+        listen 127.0.0.1:{peer.port} ssl;
+        server_name localhost;
+        ssl_certificate {place.chain}; ssl_certificate_key {place.key};
+        ssl_protocols TLSv1.3; ssl_session_cache shared:s:10m;
+        root {place.root};
+        location /proxied/ {{
+            proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }}
+    }}
+}}
+"""
+    )
+    return ["nginx", "-c", str(config), "-p", str(folder)]
+
+
+def _haproxy(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    config = folder / "haproxy.cfg"
+    pem = folder / "both.pem"
+    pem.write_bytes(place.chain.read_bytes() + place.key.read_bytes())
+    config.write_text(
+        f"""
+global
+    log stdout format raw local0
+    nbthread {workers}
+    maxconn 8192
+defaults
+    mode http
+    log global
+    option httplog
+    timeout client 75s
+    timeout server 60s
+    timeout connect 5s
+    http-reuse always
+frontend front
+    bind 127.0.0.1:{peer.port} ssl crt {pem} ssl-min-ver TLSv1.3 alpn http/1.1
+    option forwardfor
+    default_backend back
+backend back
+    server one 127.0.0.1:{BACKEND_PORT} maxconn 1024
+"""
+    )
+    return ["haproxy", "-db", "-f", str(config)]
+
+
+def _caddyfile(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    config = folder / "Caddyfile"
+    config.write_text(
+        f"""
+{{
+    admin off
+    auto_https off
+    persist_config off
+    servers {{ protocols h1 }}
+}}
+https://localhost:{peer.port} {{
+    bind 127.0.0.1
+    tls {place.chain} {place.key} {{ protocols tls1.3 }}
+    log {{ output file {folder}/access.log }}
+    handle /proxied/* {{
+        reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
+            transport http {{ keepalive_idle_conns_per_host 256 }}
+        }}
+    }}
+    handle {{ root * {place.root}
+        file_server }}
+}}
+"""
+    )
+    return ["env", f"GOMAXPROCS={workers}", f"HOME={folder}", _caddy(), "run", "--config", str(config), "--adapter", "caddyfile"]  # fmt: skip
+
+
+def _uvicorn(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    return [
+        sys.executable, "-m", "uvicorn", "benchmarks.asgi:app", "--app-dir", str(REPOSITORY),
+        "--host", "127.0.0.1", "--port", str(peer.port), "--workers", str(workers),
+        "--ssl-certfile", str(place.chain), "--ssl-keyfile", str(place.key),
+    ]  # fmt: skip
+
+
+def _hypercorn(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    return [
+        sys.executable, "-m", "hypercorn", "benchmarks.asgi:app",
+        "--bind", f"127.0.0.1:{peer.port}", "--workers", str(workers), "--worker-class", "uvloop",
+        "--certfile", str(place.chain), "--keyfile", str(place.key),
+        "--access-logfile", str(folder / "access.log"),
+    ]  # fmt: skip
+
+
+_COMMANDS = {
+    "treehouse-proxy": _treehouse,
+    "nginx": _nginx,
+    "haproxy": _haproxy,
+    "caddy": _caddyfile,
+    "uvicorn": _uvicorn,
+    "hypercorn": _hypercorn,
+}
+
+PEERS = (
+    Peer("treehouse-proxy", 18443),
+    Peer("nginx", 18453),
+    Peer("caddy", 18463),
+    Peer("haproxy", 18473, static=False),
+    Peer("uvicorn", 18483, proxied=False),
+    Peer("hypercorn", 18493, proxied=False),
+)
+
+
+def backend(work: Path) -> list[str]:
+    """The application behind all proxies: nginx, because it is the one that costs least."""
+    folder = work / "backend"
+    folder.mkdir(exist_ok=True)
+    (folder / "files" / "proxied").mkdir(parents=True, exist_ok=True)
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    sendfile on; tcp_nopush on; keepalive_requests 10000000; client_max_body_size 100m;
+    open_file_cache max=100; client_body_temp_path {folder}; proxy_temp_path {folder};
+    client_body_in_single_buffer on; client_body_buffer_size 64k;
+    fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    server {{
+        listen 127.0.0.1:{BACKEND_PORT} backlog=4096;
+        root {folder}/files;
+        location /proxied/post {{ proxy_pass http://127.0.0.1:{BACKEND_PORT}/taken; }}
+        location /taken {{ return 200 "taken\\n"; }}
+        location /proxied/stream {{ ssi on; ssi_types *; }}
+    }}
+}}
+"""
+    )
+    return ["nginx", "-c", str(config), "-p", str(folder)]
+
+
+def describe() -> str:
+    return json.dumps({peer.name: version(peer.name) for peer in PEERS}, indent=2)

@@ -1,0 +1,64 @@
+"""A server's process tree: what it costs, read from /proc; and starting and stopping it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree(root: int) -> Iterator[int]:
+    """``root`` and all its descendants."""
+    yield root
+    for task in Path(f"/proc/{root}/task").glob("*/children"):
+        for child in task.read_text().split():
+            yield from tree(int(child))
+
+
+def cpu_seconds(root: int) -> float:
+    """User and system time of the tree, with that of children that have been waited for."""
+    total = 0
+    for pid in tree(root):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(int(fields[at]) for at in (11, 12, 13, 14))
+    return total / _TICKS
+
+
+def pss_kib(root: int) -> int:
+    """Proportional set size of the tree: shared pages count once among those who share them."""
+    total = 0
+    for pid in tree(root):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total
+
+
+def start(command: list[str], core: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            ["taskset", "-c", core, *command], cwd=cwd, stdout=out, stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the whole group, first politely."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)

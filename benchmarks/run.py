@@ -1,0 +1,227 @@
+"""`python -m benchmarks.run [--quick] [--only WORDS] [--peers NAMES]`: all of it, in one run.
+
+Each round asks every peer every scenario, one server running at a time, so that what changes on the
+machine in between falls on all alike. The server runs on core 0, the load and the backend on core 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trustme
+
+from . import load, peers, processes, report, scenarios
+from .peers import PEERS, Peer, Place
+from .report import Figures, Results
+
+HERE = Path(__file__).resolve().parent
+WORK = HERE / ".work"
+SERVER_CORE, LOAD_CORE = "0", "1"
+IDLE = 2000
+
+
+def main() -> int:
+    wanted = _arguments()
+    place = _prepare()
+    rounds = wanted.rounds or (1 if wanted.quick else 5)
+    seconds = 1 if wanted.quick else 4
+    chosen = [one for one in PEERS if not wanted.peers or one.name in wanted.peers]
+    asked = [one for one in scenarios.SCENARIOS if not wanted.only or wanted.only in one.name]
+    results: Results = {}
+    units = {one.name: "MiB" if one.unit == "mib" else "request" for one in asked}
+    extras: dict[str, dict[str, list[float]]] = {}
+    backend = processes.start(
+        peers.backend(place.work), LOAD_CORE, place.work / "b.log", place.work
+    )
+    try:
+        _await_port(peers.BACKEND_PORT)
+        for number in range(rounds):
+            for peer in chosen:
+                print(f"round {number + 1} of {rounds}: {peer.name}", flush=True)
+                _round(peer, place, asked, seconds, results, extras, units, wanted)
+    finally:
+        processes.stop(backend)
+    if wanted.only or wanted.peers:
+        print(report.table(results, units))
+        print(_extras(extras))
+        return 0
+    text = _page(results, units, extras, rounds, seconds)
+    (HERE / "results.md").write_text(text)
+    (HERE / "chart.svg").write_text(report.chart(results))
+    print(f"written: {HERE / 'results.md'} and chart.svg")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, under three minutes")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--only", help="scenarios whose name holds this; prints, writes nothing")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=None)
+    return parser.parse_args()
+
+
+def _prepare() -> Place:
+    WORK.mkdir(exist_ok=True)
+    os.chmod(WORK, 0o755)
+    root = WORK / "files"
+    scenarios.make_files(root, WORK / "backend" / "files")
+    ca = trustme.CA()
+    leaf = ca.issue_cert("localhost", "127.0.0.1")
+    chain, key = WORK / "chain.pem", WORK / "key.pem"
+    chain.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
+    key.write_bytes(leaf.private_key_pem.bytes())
+    ca.cert_pem.write_to_path(str(WORK / "ca.pem"))
+    return Place(WORK, root, chain, key)
+
+
+@contextmanager
+def _running(peer: Peer, place: Place, workers: int, core: str) -> Iterator[tuple[int, float]]:
+    """The server's pid, and the seconds from its start to its first answer."""
+    command = peer.command(place, workers)
+    begun = time.monotonic()
+    process = processes.start(command, core, peer.log(place), peers.REPOSITORY)
+    try:
+        context = load.client_context(WORK / "ca.pem")
+        while True:
+            try:
+                load.ask(context, peer.port, None).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > begun + 20:
+                    raise RuntimeError(f"{peer.name} did not start: {peer.log(place)}") from None
+                time.sleep(0.005)
+        yield process.pid, time.monotonic() - begun
+    finally:
+        processes.stop(process)
+        for log in (place.work / peer.name).glob("*.log"):
+            log.unlink()
+
+
+def _round(
+    peer: Peer,
+    place: Place,
+    asked: list[scenarios.Scenario],
+    seconds: float,
+    results: Results,
+    extras: dict[str, dict[str, list[float]]],
+    units: dict[str, str],
+    wanted: argparse.Namespace,
+) -> None:
+    def note(what: str, value: float) -> None:
+        extras.setdefault(what, {}).setdefault(peer.name, []).append(value)
+
+    with _running(peer, place, 1, SERVER_CORE) as (pid, started):
+        note("seconds from start to first answer", started)
+        for scenario in asked:
+            if scenario.asked_of(peer):
+                figures = results.setdefault(scenario.name, {}).setdefault(peer.name, Figures())
+                _measure(peer, place, scenario, pid, seconds, figures)
+        if not wanted.only or "handshake" in wanted.only:
+            for name, resume in (("full handshake", False), ("resumed handshake", True)):
+                figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
+                units[name] = "handshake"
+                before = processes.cpu_seconds(pid)
+                done = load.handshakes(WORK / "ca.pem", peer.port, seconds, resume)
+                figures.cost.append((processes.cpu_seconds(pid) - before) * 1e6 / done.requests)
+                figures.rate.append(done.requests / done.seconds)
+                figures.p50.append(0.0)
+                figures.p99.append(0.0)
+                figures.errors += done.errors
+    if peer.name in ("uvicorn", "hypercorn") or (wanted.only and "memory" not in wanted.only):
+        return
+    with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
+        time.sleep(0.5)  # what a server does after its first answer belongs to neither figure
+        rest = processes.pss_kib(pid)
+        note("MiB of memory (PSS) at rest, two workers", rest / 1024)
+        count = IDLE // 4 if wanted.quick else IDLE
+        held = load.idle_connections(WORK / "ca.pem", peer.port, count)
+        note("KiB of memory per idle TLS connection", (processes.pss_kib(pid) - rest) / count)
+        for sock in held:
+            sock.close()
+
+
+def _measure(
+    peer: Peer,
+    place: Place,
+    scenario: scenarios.Scenario,
+    pid: int,
+    seconds: float,
+    figures: Figures,
+) -> None:
+    script = scenarios.script(scenario, place.work)
+    url = f"https://localhost:{peer.port}/"
+    before = processes.cpu_seconds(pid)
+    done = load.wrk(url, script, LOAD_CORE, seconds, scenario.connections, place.work)
+    spent = processes.cpu_seconds(pid) - before
+    amount = done.mib if scenario.unit == "mib" else done.requests
+    figures.cost.append(spent * 1e6 / max(amount, 1))
+    figures.rate.append(amount / done.seconds)
+    figures.p50.append(done.p50)
+    figures.p99.append(done.p99)
+    figures.errors += done.errors
+
+
+def _await_port(port: int) -> None:
+    for _ in range(500):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+def _extras(extras: dict[str, dict[str, list[float]]]) -> str:
+    lines = []
+    for what, by_peer in extras.items():
+        lines += [f"### {what}", "", "| server | median | spread |", "|---|---:|---:|"]
+        for name, values in sorted(by_peer.items(), key=lambda item: min(item[1])):
+            middle = sorted(values)[len(values) // 2]
+            lines.append(f"| {name} | {middle:.2f} | {min(values):.2f} to {max(values):.2f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _page(
+    results: Results,
+    units: dict[str, str],
+    extras: dict[str, dict[str, list[float]]],
+    rounds: int,
+    seconds: float,
+) -> str:
+    commit = "unknown"
+    if shutil.which("git"):
+        said = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
+        )
+        commit = said.stdout.strip() or commit
+    versions = "\n".join(f"- {peer.name}: {peers.version(peer.name)}" for peer in PEERS)
+    return f"""# Side by side
+
+Made by `make bench` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {commit};
+Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores.
+{rounds} rounds of {seconds} seconds each, peers alternated; medians; the spread is half the
+distance between the best and the worst round. Server on core 0, load and backend on core 1, TLS 1.3
+with TLS_AES_128_GCM_SHA256 and one ECDSA P-256 key, HTTP/1.1, access log on for all. CPU is user and
+system time of the server's whole process tree.
+
+{versions}
+
+{report.table(results, units)}
+{_extras(extras)}"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

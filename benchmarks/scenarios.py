@@ -1,0 +1,112 @@
+"""What is asked of the servers. Heads are like a browser's; URLs and cookies vary."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from .peers import Peer
+
+SIZES = {"100.txt": 100, "10k.txt": 10 * 1024, "1m.bin": 1024**2, "100m.bin": 100 * 1024**2}
+_VARIANTS = 200  # URLs of each small size
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``unit``: what is counted per server CPU second: "request", or "mib" for large bodies."""
+
+    name: str
+    path: str
+    connections: int = 40
+    unit: str = "request"
+    proxied: bool = False
+    method: str = "GET"
+    conditional: bool = False
+    every_peer: bool = False
+
+    def asked_of(self, peer: Peer) -> bool:
+        if self.proxied:
+            return peer.proxied
+        return peer.static and (self.every_peer or peer.name not in ("uvicorn", "hypercorn"))
+
+
+SCENARIOS = (
+    Scenario("static 100 B", "/100.txt", every_peer=True),
+    Scenario("static 10 KiB", "/10k.txt", every_peer=True),
+    Scenario("static 1 MiB", "/1m.bin", 8, "mib"),
+    Scenario("static 100 MiB", "/100m.bin", 4, "mib"),
+    Scenario("browser mix, a third conditional", "/v/", conditional=True),
+    Scenario("proxied 100 B", "/proxied/100.txt", proxied=True),
+    Scenario("proxied 10 KiB", "/proxied/10k.txt", proxied=True),
+    Scenario("proxied 1 MiB", "/proxied/1m.bin", 8, "mib", proxied=True),
+    Scenario("proxied 100 MiB", "/proxied/100m.bin", 4, "mib", proxied=True),
+    Scenario("POST 10 KiB proxied", "/proxied/post", proxied=True, method="POST"),
+    Scenario("chunked 64 KiB proxied", "/proxied/stream/64k.html", 16, proxied=True),
+)
+
+
+def make_files(root: Path, backend_root: Path) -> None:
+    """The same files for the servers and for the backend; sparse content is not compressed by
+    anybody here, so that its bytes do not matter."""
+    for folder in (root, backend_root / "proxied"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, size in SIZES.items():
+            path = folder / name
+            if not path.exists() or path.stat().st_size != size:
+                path.write_bytes(b"x" * size)
+    varied = root / "v"
+    varied.mkdir(exist_ok=True)
+    for number in range(_VARIANTS):
+        (varied / f"{number}.css").write_bytes(b"y" * (500 + 37 * number))
+    stream = backend_root / "proxied" / "stream"
+    stream.mkdir(exist_ok=True)
+    (stream / "64k.html").write_bytes(b"z" * 65536)  # served chunked, because SSI may change it
+
+
+_BROWSER = """
+local heads = {
+  ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
+  ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+  ["Accept-Language"] = "en-GB,en;q=0.5", ["Accept-Encoding"] = "gzip, deflate, br, zstd",
+  ["Connection"] = "keep-alive", ["Upgrade-Insecure-Requests"] = "1",
+  ["Sec-Fetch-Dest"] = "document", ["Sec-Fetch-Mode"] = "navigate",
+  ["Sec-Fetch-Site"] = "same-origin", ["Priority"] = "u=0, i", ["Host"] = "localhost",
+}
+local requests = {}
+function init(args)
+  math.randomseed(%(seed)d)
+  for n = 1, 500 do
+    heads["Cookie"] = "session=" .. math.random(1, 1e9) .. "; theme=dark; visits=" .. n
+    heads["If-Modified-Since"] = nil
+    local path = %(path)s
+    if %(conditional)s and n %% 3 == 0 then
+      heads["If-Modified-Since"] = "Fri, 01 Jan 2038 00:00:00 GMT"
+    end
+    requests[n] = wrk.format("%(method)s", path, heads, %(body)s)
+  end
+end
+local at = 0
+function request()
+  at = at %% 500 + 1
+  return requests[at]
+end
+"""
+
+
+def script(scenario: Scenario, folder: Path) -> Path:
+    """The wrk script that makes the scenario's requests."""
+    path = folder / f"{scenario.name.replace(' ', '-').replace(',', '')}.lua"
+    if scenario.conditional:
+        target = f'"{scenario.path}" .. ((n * 7) % {_VARIANTS}) .. ".css"'
+    else:
+        target = f'"{scenario.path}?q=" .. n'
+    values = {
+        "seed": random.Random(scenario.name).randrange(10**6),
+        "path": target.replace("%", "%"),
+        "conditional": "true" if scenario.conditional else "false",
+        "method": scenario.method,
+        "body": 'string.rep("b", 10240)' if scenario.method == "POST" else "nil",
+    }
+    path.write_text(_BROWSER % values)
+    return path
