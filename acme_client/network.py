@@ -97,9 +97,10 @@ class Network(client.ClientNetwork):
 
     @property
     def account_key(self) -> JWK:
-        if self.key is None:
+        key: JWK | None = self.key
+        if key is None:
             raise ValueError("no account has been chosen")
-        return self.key
+        return key
 
     def read(self, url: str) -> requests.Response:
         """GET, for the few resources that are public."""

@@ -2,10 +2,10 @@
 
 parse → bind → prepare the state → open what only root can read → DROP → supervise
 
-The order is the point. Nothing is bound before the whole configuration has been found valid; nothing
-is read from the network at any moment; and after `privileges.drop` there is no way back, which that
-function proves or ends the program. A fault up to there is explained and fatal: exit status 2 for
-the configuration, 3 for what could not be bound or dropped.
+The order is the point. Nothing is bound before the whole configuration has been found valid;
+nothing is read from the network at any moment; and after `privileges.drop` there is no way back,
+which that function proves or ends the program. A fault up to there is explained and fatal: exit
+status 2 for the configuration, 3 for what could not be bound or dropped.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from .control import NotRunning, ask
 from .status import VERSION
 
 _OK, _FAILED, _USAGE = 0, 1, 2
-# Reloading waits for new workers, stopping for connections under way; both are bounded by the server.
+# Reloading waits for new workers, stopping for connections under way; the server bounds both.
 _PATIENCE = 300.0
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,28 +47,34 @@ def program() -> None:
     """
 
 
-_SITE_OPTIONS = (
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file."),
-    click.option("--domain", multiple=True, metavar="NAME", help="A name of the site; repeatable."),
-    click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Serve files."),
-    click.option("--backend", multiple=True, metavar="URL", help="Proxy to http://, https://, unix:"),
-    click.option("--sites", type=click.Path(path_type=Path), metavar="DIR", help="Treehouse mode."),
-    click.option("--email", metavar="ADDRESS", help="Contact for the CA."),
-    click.option("--acme-directory", metavar="URL", help="Or letsencrypt, letsencrypt-staging, internal."),
-    click.option("--acme-ca", type=click.Path(path_type=Path), metavar="FILE", help="Trusted for the directory's TLS."),
-    click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Keys and certificates."),
-    click.option("--user", metavar="NAME|UID", help="What to become; default nobody."),
-    click.option("--group", metavar="NAME|GID"),
-    click.option("--http-port", type=int, metavar="PORT", help="Default 80."),
-    click.option("--https-port", type=int, metavar="PORT", help="Default 443."),
+_PATH = click.Path(path_type=Path)
+
+# Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
+_VALUES: tuple[tuple[str, Any, str, str], ...] = (
+    ("--config", _PATH, "FILE", "YAML; default /etc/treehouse-proxy/config.yaml."),
+    ("--root", _PATH, "DIR", "Serve the files in it."),
+    ("--sites", _PATH, "DIR", "Treehouse mode: each directory in it is a domain."),
+    ("--email", str, "ADDRESS", "Where the CA may write to."),
+    ("--acme-directory", str, "URL", "Or letsencrypt (default), letsencrypt-staging, internal."),
+    ("--acme-ca", _PATH, "FILE", "PEM bundle to trust for the directory's own TLS."),
+    ("--state", _PATH, "DIR", "Keys and certificates; as root /var/lib/treehouse-proxy."),
+    ("--user", str, "NAME|UID", "What to become; default nobody (65534)."),
+    ("--group", str, "NAME|GID", "Default 65534."),
+    ("--http-port", click.IntRange(0, 65535), "PORT", "Default 80."),
+    ("--https-port", click.IntRange(0, 65535), "PORT", "Default 443."),
+    ("--workers", str, "N", "Default one per CPU."),
+    ("--log-format", click.Choice(["text", "json"]), "text|json", "Text on a terminal."),
+    ("--log-level", click.Choice(["debug", "info", "warning", "error"]), "LEVEL", "Or info."),
+    ("--sandbox", click.Choice(["require", "auto", "off"]), "MODE", "require, auto or off."),
+)
+_SITE_OPTIONS: tuple[Callable[[F], F], ...] = (
+    click.option("--domain", multiple=True, metavar="NAME", help="Names of a site; repeatable."),
+    click.option("--backend", multiple=True, metavar="URL", help="http://, https://, unix:/path."),
     click.option("--bind", multiple=True, metavar="ADDRESS", help="Default all; repeatable."),
-    click.option("--workers", metavar="N", help="Default one per CPU."),
-    click.option("--log-format", type=click.Choice(["text", "json"])),
-    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
-    click.option("--sandbox", type=click.Choice(["require", "auto", "off"])),
-    click.option("--fast-lane/--no-fast-lane", default=None, help="Parse plain requests without h11."),
-    click.option("--uvloop/--no-uvloop", default=None, help="Use uvloop's event loop."),
-)  # fmt: skip
+    *(click.option(name, type=kind, metavar=as_, help=said) for name, kind, as_, said in _VALUES),
+    click.option("--fast-lane/--no-fast-lane", default=None, help="Heads past h11, or all of it."),
+    click.option("--uvloop/--no-uvloop", default=None, help="Which event loop workers run."),
+)
 
 
 def _site_options(command: F) -> F:

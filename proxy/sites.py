@@ -22,7 +22,8 @@ from .config.model import (
 from .errors import Fault
 from .handlers.redirect import Redirect
 from .handlers.static import Static
-from .handlers.upstream import Surroundings, Upstream
+from .handlers.surroundings import Surroundings
+from .handlers.upstream import Upstream
 from .protocol.message import Handler, Request, Response
 from .stream import Deadlines
 

@@ -1,8 +1,8 @@
 """Heads of backends' answers: the strict layer, the fast lane, and h11, in the other direction.
 
-A backend is trusted more than a client, and its answers are read as strictly: whoever can write into
-one (a header that an application builds from its input) must not be able to make two answers of it,
-or to have ours end elsewhere than the client's reading of it (RFC 9112 §11.1, §6.3).
+A backend is trusted more than a client, and its answers are read as strictly: whoever can write
+into one (a header that an application builds from its input) must not be able to make two answers
+of it, or to have ours end elsewhere than the client's reading of it (RFC 9112 §11.1, §6.3).
 
 The lane follows the same rule as the one for requests: it declines, or says what the strict layer
 and h11 would.
@@ -64,8 +64,8 @@ _REMEMBERED = frozenset(
 @dataclass(slots=True)
 class Answer:
     """``length`` is that of the body that follows on the connection: 0 for none, `CHUNKED`, or
-    `UNTIL_CLOSE`. ``close``: the connection is of no use afterwards. ``judge`` is the h11 connection
-    that goes on to judge the body, None from the lane."""
+    `UNTIL_CLOSE`. ``close``: the connection is of no use afterwards. ``judge`` is the h11
+    connection that goes on to judge the body, None from the lane."""
 
     status: int
     fields: Fields

@@ -152,7 +152,9 @@ class StreamBody(Protocol):
     """
 
     length: int | None
-    trailers: Fields
+
+    @property
+    def trailers(self) -> Fields: ...
 
     async def read(self) -> bytes: ...
 

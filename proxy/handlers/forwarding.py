@@ -1,0 +1,217 @@
+"""Which fields go on, which stay, and what is said about whom they came from. Pure.
+
+Hop-by-hop fields belong to one connection (RFC 9110 §7.6.1): those named here, and those that the
+Connection field of the message names. What the backend is told about the client (X-Forwarded-For
+and its kin, RFC 7239) comes from us; what a client says of itself is dropped, unless it is a proxy
+that the configuration trusts. A name with "_" for "-" is dropped where the other spelling is ours,
+because CGI and its heirs read both alike.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+
+from ..errors import Fault
+from ..protocol.grammar import tokens
+from ..protocol.head import field_lines
+from ..protocol.message import Connection, Fields, Request
+
+# RFC 9110 §7.6.1, and names that older software uses in the same way. `proxy` is not hop-by-hop
+# but a trap: CGI turns it into HTTP_PROXY (httpoxy, CVE-2016-5385).
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# What we say of the client ourselves.
+OURS = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+        b"client-cert",
+        b"client-cert-chain",
+    }
+)
+# Written by the serialiser, from what was parsed.
+_FRAMING = frozenset({b"content-length", b"expect", b"host"})
+_NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"via", b"x-request-id"}
+
+# Via's pseudonym (RFC 9110 §7.6.3). The random part tells this installation from another of its
+# kind in a chain, which is allowed; meeting ourselves is a loop. Made before workers are forked.
+PSEUDONYM = b"treehouse-" + secrets.token_hex(4).encode("ascii")
+VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
+_MOST_KNOWN = 4096
+
+
+class Forwarder:
+    """Makes the heads of requests to backends. One per route and worker."""
+
+    def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
+        self._trusted = tuple(map(ipaddress.ip_network, trusted_proxies))
+        self._trusts: dict[str, bool] = {}
+        self._clients: dict[tuple[str, bytes, bytes], bytes] = {}
+        self._prefix = secrets.token_hex(6).encode("ascii")
+        self._serial = 0
+
+    def head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
+        """The head for a backend, with its empty line.
+
+        ``host`` replaces what the client sent as Host; ``framing`` are the lines for the body.
+        Raises `Fault` ("loop") for a request that has been here already.
+        """
+        dropped = _NOT_COPIED
+        via = b""
+        given_id = b""
+        before: Fields = []
+        lines = []
+        for field in request.fields:
+            name = field[0]
+            if name not in dropped:
+                if b"_" in name and name.replace(b"_", b"-") in _NOT_COPIED:
+                    continue
+                lines.append(b"%b: %b\r\n" % field)
+            elif name == b"connection":
+                if field[1] not in (b"keep-alive", b"close", b"Keep-Alive"):
+                    return self._careful_head(request, host, framing)
+            elif name == b"x-request-id":
+                given_id = field[1]
+            elif name == b"via":
+                via += field[1] + b", "
+            elif name in OURS:
+                before.append(field)
+            elif name == b"te" and b"trailers" in field[1].lower():
+                lines.append(b"te: trailers\r\n")
+        return self._finish(request, host, framing, lines, via, given_id, before)
+
+    def _careful_head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
+        """The same where Connection names fields: they are left out first."""
+        named = connection_options(request.fields)
+        kept = [
+            field for field in request.fields if field[0] != b"connection" and field[0] not in named
+        ]
+        plain = Request(
+            request.method,
+            request.target,
+            request.version,
+            request.authority,
+            request.host,
+            kept,
+            request.connection,
+        )
+        plain.id = request.id
+        head = self.head(plain, host, framing)
+        request.id = plain.id
+        return head
+
+    def _finish(
+        self,
+        request: Request,
+        host: bytes | None,
+        framing: bytes,
+        lines: list[bytes],
+        via: bytes,
+        given_id: bytes,
+        before: Fields,
+    ) -> bytes:
+        if PSEUDONYM in via:
+            raise Fault("loop", "Via holds our own name")
+        connection = request.connection
+        if self._trusts_peer(connection.peer):
+            about = _extended(connection, request.authority, before)
+        else:
+            about = self._about(connection, request.authority)
+        if not request.id:
+            request.id = given_id if _REQUEST_ID.fullmatch(given_id) else self._next_id()
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bvia: %b%b %b\r\nx-request-id: %b\r\n%b\r\n" % (
+            request.method,
+            request.target,
+            request.authority if host is None else host,
+            b"".join(lines),
+            about,
+            via,
+            request.version,
+            PSEUDONYM,
+            request.id,
+            framing,
+        )
+
+    def _next_id(self) -> bytes:
+        self._serial += 1
+        return b"%b-%x" % (self._prefix, self._serial)
+
+    def _about(self, connection: Connection, authority: bytes) -> bytes:
+        key = (connection.peer, connection.scheme, authority)
+        known = self._clients.get(key)
+        if known is None:
+            if len(self._clients) >= _MOST_KNOWN:
+                self._clients.clear()
+            known = self._clients[key] = _extended(connection, authority, [])
+        return known
+
+    def _trusts_peer(self, peer: str) -> bool:
+        if not self._trusted:
+            return False
+        known = self._trusts.get(peer)
+        if known is None:
+            known = peer == "unix" or any(_address(peer) in network for network in self._trusted)
+            if len(self._trusts) >= _MOST_KNOWN:
+                self._trusts.clear()
+            self._trusts[peer] = known
+        return known
+
+
+def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(peer.partition("%")[0])
+
+
+def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes:
+    """The forwarding lines. ``before`` is what a trusted proxy has said already; it is kept, and
+    the peer added where a list grows with each hop."""
+    said: dict[bytes, list[bytes]] = {}
+    for name, value in before:
+        said.setdefault(name, []).append(value)
+    peer = connection.peer.encode("ascii")
+    node = b'"[%b]"' % peer if b":" in peer else peer
+    element = b'for=%b;host="%b";proto=%b' % (node, authority, connection.scheme)
+    return field_lines(
+        [
+            (b"x-forwarded-for", b", ".join([*said.get(b"x-forwarded-for", []), peer])),
+            (b"x-forwarded-proto", said.get(b"x-forwarded-proto", [connection.scheme])[-1]),
+            (b"x-forwarded-host", said.get(b"x-forwarded-host", [authority])[-1]),
+            (b"forwarded", b", ".join([*said.get(b"forwarded", []), element])),
+        ]
+    )
+
+
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """What the Connection fields name, lower-case."""
+    return frozenset(tokens([value for name, value in fields if name == b"connection"]) or ())
+
+
+def end_to_end(fields: Fields) -> Fields:
+    """The fields of an answer that concern the client; Content-Length is left to the framing."""
+    named = connection_options(fields)
+    return [
+        field
+        for field in fields
+        if field[0] not in HOP_BY_HOP and field[0] not in named and field[0] != b"content-length"
+    ]

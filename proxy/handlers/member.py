@@ -1,0 +1,123 @@
+"""One backend of a route: its connections, its health, and what is said of it.
+
+Passive health: a backend that cannot be reached, or answers no request in time, is left out for a
+pause that grows while it goes on failing; then it is tried again by a real request. Active health:
+a request of our own at an interval, where the configuration asks for it. A backend that is out gets
+requests only when all the others are out too: trying is better than refusing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from ..config.model import Backend, Health
+from ..errors import Fault
+from ..protocol.h1_client import AnswerBody, NothingCame
+from ..stream import StreamBroken
+from .pool import Pool
+from .surroundings import Surroundings
+
+log = logging.getLogger("treehouse.upstream")
+
+_PAUSE_FIRST = 1.0
+_PAUSE_MOST = 30.0
+
+
+class Member:
+    __slots__ = (
+        "_checking",
+        "_failures_in_a_row",
+        "_out_until",
+        "_passing",
+        "backend",
+        "credit",
+        "failures",
+        "in_flight",
+        "pool",
+    )
+
+    def __init__(self, backend: Backend, pool: Pool) -> None:
+        self.backend = backend
+        self.pool = pool
+        self.in_flight = 0
+        self.failures = 0
+        self.credit = 0.0
+        self._failures_in_a_row = 0
+        self._out_until = 0.0
+        self._passing = True  # what the last active check said
+        self._checking: asyncio.Task[None] | None = None
+
+    def is_in(self, now: float) -> bool:
+        return self._passing and now >= self._out_until
+
+    def failed(self, now: float, why: str) -> None:
+        self.failures += 1
+        pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
+        self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
+        if now >= self._out_until:
+            log.warning("%s is left out for %g s: %s", self.backend.url, pause, why)
+        self._out_until = now + pause
+
+    def succeeded(self) -> None:
+        if self._failures_in_a_row:
+            log.info("%s answers again", self.backend.url)
+            self._failures_in_a_row = 0
+            self._out_until = 0.0
+
+    def status(self, now: float) -> dict[str, Any]:
+        return {
+            "url": self.backend.url,
+            "healthy": self.is_in(now),
+            "in_flight": self.in_flight,
+            "failures": self.failures,
+        }
+
+    # Active checks
+
+    def watch(self, health: Health, around: Surroundings) -> None:
+        self._checking = around.loop.create_task(self._check_for_ever(health, around))
+
+    def close(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+        self.pool.close()
+
+    async def _check_for_ever(self, health: Health, around: Surroundings) -> None:
+        while True:
+            why = await self._check(health)
+            if (why is None) != self._passing:
+                self._passing = why is None
+                if why is None:
+                    log.info("%s passes its check again", self.backend.url)
+                else:
+                    log.warning("%s fails its check: %s", self.backend.url, why)
+            await asyncio.sleep(health.interval)
+
+    async def _check(self, health: Health) -> str | None:
+        """Why the backend is not well; None when it is."""
+        backend = self.backend
+        host = backend.host or "localhost"
+        authority = f"[{host}]" if ":" in host else host
+        request = (
+            f"GET {health.path} HTTP/1.1\r\nhost: {authority}\r\n"
+            "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"
+        )
+        try:
+            async with asyncio.timeout(health.timeout):
+                connection = await self.pool.open()
+                try:
+                    await connection.send(request.encode("ascii"), health.timeout)
+                    found = await connection.head(b"GET", health.timeout)
+                    body = AnswerBody(connection, found, health.timeout)
+                    while await body.read():
+                        pass
+                finally:
+                    connection.usable = False
+                    self.pool.end(connection)
+        except TimeoutError:
+            return f"no answer within {health.timeout:g} s"
+        except (Fault, NothingCame, StreamBroken) as error:
+            return str(error)
+        return None if 200 <= found.status < 400 else f"status {found.status}"

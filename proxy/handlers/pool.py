@@ -1,0 +1,206 @@
+"""Connections to one backend: opened, kept for the next request, bounded in number.
+
+Kept ones are taken last in, first out, so that a burst's surplus ages and is closed. A kept
+connection is watched: whatever comes on it while nobody asks (an end, most of all) makes it
+useless, so that taking one out costs no system call. Requests beyond the bound wait in a bounded
+queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from typing import Any
+
+from ..config.model import Backend, ProxyAction
+from ..errors import Fault
+from ..protocol.answer import AnswerLane
+from ..protocol.h1_client import BackendConnection
+from ..stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from .surroundings import Surroundings
+
+# A name's addresses are asked for again after so many seconds; containers move.
+_RESOLVED_FOR = 30.0
+# Requests that wait for a connection; beyond it they are told at once.
+_QUEUE = 1024
+_RETRY_AFTER = [(b"retry-after", b"1")]
+
+_Address = tuple[socket.AddressFamily, Any]
+
+
+class Pool:
+    def __init__(
+        self,
+        backend: Backend,
+        action: ProxyAction,
+        tls: ssl.SSLContext | None,
+        around: Surroundings,
+        lane: AnswerLane | None,
+    ) -> None:
+        self.backend = backend
+        self._action = action
+        self._tls = tls
+        self._around = around
+        self._lane = lane
+        self._kept: list[tuple[BackendConnection, float]] = []
+        self._open = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._addresses: list[_Address] = []
+        self._resolved = float("-inf")
+        self._closed = False
+
+    def take(self) -> BackendConnection | None:
+        """A kept connection that is as good as new, if there is one."""
+        kept = self._kept
+        while kept:
+            connection, _ = kept.pop()
+            if not connection.stream.stirred:
+                return connection
+            self.end(connection)
+        return None
+
+    async def open(self) -> BackendConnection:
+        """A new connection. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
+        if self._open >= self._action.connections:
+            await self._wait_for_room()
+            kept = self.take()
+            if kept is not None:
+                return kept
+        self._open += 1
+        try:
+            stream = await self._connect()
+        except BaseException:
+            self._open -= 1
+            self._wake()
+            raise
+        return BackendConnection(stream, self._around.clock, self._lane)
+
+    def give_back(self, connection: BackendConnection) -> None:
+        """Keep it for the next request, or end it if it is of no more use."""
+        if not connection.usable or not connection.silent or self._closed:
+            self.end(connection)
+            return
+        connection.stream.deadline = float("inf")
+        connection.stream.watch()
+        self._kept.append((connection, self._around.clock.now))
+        self._wake()
+
+    def end(self, connection: BackendConnection) -> None:
+        connection.stream.close()
+        self._open -= 1
+        self._wake()
+
+    def tick(self, now: float) -> None:
+        """End what was kept too long; the oldest are at the front."""
+        kept, patience = self._kept, self._action.pool_idle
+        while kept and (kept[0][0].stream.stirred or now - kept[0][1] > patience):
+            self.end(kept.pop(0)[0])
+
+    def close(self) -> None:
+        self._closed = True
+        while self._kept:
+            self.end(self._kept.pop()[0])
+
+    # Room
+
+    async def _wait_for_room(self) -> None:
+        if len(self._queue) >= _QUEUE:
+            raise Fault("no_capacity", f"{self.backend.url}: the queue is full", _RETRY_AFTER)
+        waiter: asyncio.Future[None] = self._around.loop.create_future()
+        self._queue.append(waiter)
+        try:
+            async with asyncio.timeout(self._action.connect_timeout):
+                await waiter
+        except TimeoutError:
+            detail = f"{self.backend.url}: no connection became free"
+            raise Fault("no_capacity", detail, _RETRY_AFTER) from None
+        finally:
+            if not waiter.done():
+                self._queue.remove(waiter)
+
+    def _wake(self) -> None:
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # Connecting
+
+    async def _connect(self) -> SocketStream:
+        backend = self.backend
+        try:
+            async with asyncio.timeout(self._action.connect_timeout):
+                sock = await self._connect_any()
+                if backend.scheme != "https":
+                    return SocketStream(sock, self._around.loop, self._around.deadlines)
+                return await self._handshake(sock)
+        except TimeoutError:
+            raise Fault("backend_timeout", f"{backend.url}: no connection in time") from None
+
+    async def _connect_any(self) -> socket.socket:
+        """To the first of the backend's addresses that answers."""
+        error: OSError | None = None
+        for family, address in await self._resolve():
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                if family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await self._around.loop.sock_connect(sock, address)
+            except OSError as failed:
+                sock.close()
+                error = failed
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        said = error.strerror if error is not None and error.strerror else "no address"
+        raise Fault("backend_refused", f"{self.backend.url}: {said}")
+
+    async def _resolve(self) -> list[_Address]:
+        backend = self.backend
+        if backend.scheme == "unix":
+            return [(socket.AF_UNIX, backend.path)]
+        now = self._around.clock.now
+        if now - self._resolved > _RESOLVED_FOR:
+            try:
+                found = await self._around.loop.getaddrinfo(
+                    backend.host, backend.port, type=socket.SOCK_STREAM
+                )
+            except OSError as error:
+                if not self._addresses:
+                    detail = f"{backend.url}: the name cannot be resolved: {error.strerror}"
+                    raise Fault("backend_refused", detail) from None
+            else:
+                self._addresses = [(one[0], one[4]) for one in found]
+            self._resolved = now
+        return self._addresses
+
+    async def _handshake(self, sock: socket.socket) -> SocketStream:
+        assert self._tls is not None  # noqa: S101 - made for every https backend
+        name = self._action.tls.server_name or self.backend.host
+        tls = self._tls.wrap_socket(
+            sock,
+            server_hostname=name,
+            do_handshake_on_connect=False,
+            # A body may end with the connection: then a cut one must not look complete.
+            suppress_ragged_eofs=False,
+        )
+        stream = TlsStream(tls, self._around.loop, self._around.deadlines)
+        stream.deadline = self._around.clock.now + self._action.connect_timeout
+        try:
+            await stream.handshake()
+        except StreamTimeout:
+            stream.close()
+            raise TimeoutError from None
+        except StreamBroken as error:
+            stream.close()
+            raise Fault("backend_tls", f"{self.backend.url}: {error}") from None
+        except BaseException:
+            stream.close()
+            raise
+        return stream

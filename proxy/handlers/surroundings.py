@@ -1,0 +1,20 @@
+"""What the handlers of backends need of their worker."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..stream import Deadlines
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``trusted_proxies`` in CIDR notation; ``fast_lane`` as in the configuration."""
+
+    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
+    clock: Clock
+    trusted_proxies: tuple[str, ...]
+    fast_lane: bool

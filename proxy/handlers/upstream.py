@@ -1,0 +1,344 @@
+"""The reverse proxy: a request goes to one of a route's backends, its answer comes back.
+
+The way of an exchange:
+
+    choose     a backend (`balance`, `member`)
+    connect    a kept connection or a new one (`pool`); where that fails, another backend
+    send       the head made anew (`forwarding`), with the body if it is all there, in one write;
+               else the body follows beside the answer (`upload`)
+    await      interim answers, which are passed on, and the final head
+    answer     the whole body at once if it came with its head; else piece by piece; or a tunnel
+    settle     the connection goes back to its pool, or ends
+
+It repeats a request in two cases only. Nothing had been sent: any request, to another backend. A
+kept connection turned out dead before a byte of an answer came: a request whose repetition does no
+harm (RFC 9110 §9.2.2, RFC 9112 §9.3.1) and whose body, if any, is at hand.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from ..config.model import Backend, ProxyAction
+from ..errors import Fault
+from ..protocol.answer import Answer, AnswerLane, has_no_body
+from ..protocol.h1_client import AnswerBody, BackendConnection, NothingCame
+from ..protocol.head import serialise
+from ..protocol.message import Fields, Request, Response, Tunnel
+from ..stream import StreamBroken
+from .balance import Policy, cookie, mark, policy
+from .forwarding import PSEUDONYM, Forwarder, end_to_end
+from .member import Member
+from .pool import Pool
+from .surroundings import Surroundings
+from .upload import Upload
+
+# RFC 9110 §9.2.2
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+# A backend that fails in these ways is left out for a while.
+_COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"})
+
+
+class Upstream:
+    def __init__(self, action: ProxyAction, around: Surroundings) -> None:
+        self._action = action
+        self._around = around
+        self._forwarder = Forwarder(around.trusted_proxies)
+        tls = _tls_context(action)
+        lane = AnswerLane() if around.fast_lane else None
+        self._members = [
+            Member(backend, Pool(backend, action, tls, around, lane)) for backend in action.backends
+        ]
+        self._policy: Policy[Member] = policy(action)
+        self._marks = {mark(one.backend): one for one in self._members}
+        self._sticky = action.sticky_cookie.encode("ascii") if action.sticky_cookie else None
+
+    # Life
+
+    def start(self) -> None:
+        if self._action.health is not None:
+            for member in self._members:
+                member.watch(self._action.health, self._around)
+
+    def tick(self, now: float) -> None:
+        for member in self._members:
+            member.pool.tick(now)
+
+    def drain(self) -> None:
+        """Nothing to be done: requests under way go on, and kept connections age."""
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+
+    def status(self) -> list[dict[str, Any]]:
+        return [member.status(self._around.clock.now) for member in self._members]
+
+    # An exchange
+
+    async def handle(self, request: Request) -> Response:
+        """The backend's answer, or a `Fault` that says what kept it."""
+        tried: list[Member] = []
+        while True:
+            member = self._choose(request, tried)
+            tried.append(member)
+            connection = member.pool.take()
+            try:
+                if connection is None:
+                    connection = await member.pool.open()
+            except Fault as fault:
+                self._count(member, fault)
+                if len(tried) < len(self._members):
+                    continue  # nothing has been sent
+                raise
+            member.in_flight += 1
+            exchange = _Exchange(self, member, connection, request)
+            try:
+                response = await exchange.run()
+            except NothingCame as nothing:
+                if exchange.repeatable:
+                    tried.pop()  # not the backend's fault, but the connection's age
+                    continue
+                raise Fault("backend_broke_off", f"{member.backend.url}: {nothing}") from None
+            except Fault as fault:
+                self._count(member, fault)
+                raise
+            response.backend = member.backend.url
+            if self._sticky is not None:
+                self._stick(request, response, member)
+            return response
+
+    def _choose(self, request: Request, tried: list[Member]) -> Member:
+        members = self._members
+        if len(members) == 1:
+            return members[0]
+        now = self._around.clock.now
+        left = [one for one in members if one not in tried]
+        candidates = [one for one in left if one.is_in(now)] or left
+        if self._sticky is not None:
+            bound = self._marks.get(cookie(request, self._sticky) or b"")
+            if bound is not None and bound in candidates:
+                return bound
+        return self._policy(candidates, request)
+
+    def _count(self, member: Member, fault: Fault) -> None:
+        if fault.kind in _COUNTS_AGAINST:
+            member.failed(self._around.clock.now, fault.detail or fault.kind)
+
+    def _stick(self, request: Request, response: Response, member: Member) -> None:
+        assert self._sticky is not None  # noqa: S101 - asked only then
+        own = mark(member.backend)
+        if cookie(request, self._sticky) != own:
+            value = b"%b=%b; Path=/; HttpOnly; Secure; SameSite=Lax" % (self._sticky, own)
+            response.fields = [*response.fields, (b"set-cookie", value)]
+            response.wire = None
+
+    def head(self, request: Request, backend: Backend, framing: bytes) -> bytes:
+        host = None if self._action.preserve_host else _authority(backend)
+        return self._forwarder.head(request, host, framing)
+
+    @property
+    def action(self) -> ProxyAction:
+        return self._action
+
+
+class _Exchange:
+    """One request on one connection, until the answer's head is there."""
+
+    __slots__ = (
+        "_connection",
+        "_fresh",
+        "_member",
+        "_patience",
+        "_request",
+        "_route",
+        "_upload",
+        "repeatable",
+    )
+
+    def __init__(
+        self, route: Upstream, member: Member, connection: BackendConnection, request: Request
+    ) -> None:
+        self._route = route
+        self._member = member
+        self._connection = connection
+        self._request = request
+        self._fresh = connection.fresh
+        self._patience = route.action.response_timeout
+        self._upload: Upload | None = None
+        self.repeatable = False
+
+    async def run(self) -> Response:
+        try:
+            await self._send()
+            found = await self._await_answer()
+        except BaseException as error:
+            self._connection.usable = False
+            if self._upload is not None:
+                await self._upload.stop()
+            self.settle()
+            if self._upload is not None and self._upload.fault is not None:
+                raise self._upload.fault from None  # the client's doing, whatever came of it
+            if isinstance(error, StreamBroken):
+                raise NothingCame(str(error)) from None
+            raise
+        self._member.succeeded()
+        return await self._answer(found)
+
+    async def _send(self) -> None:
+        request, connection = self._request, self._connection
+        body = request.body
+        backend = self._member.backend
+        if body is None:
+            framing = b"" if request.upgrade is None else _upgrade_lines(request.upgrade)
+            self.repeatable = not self._fresh and request.method in _IDEMPOTENT
+            await connection.send(self._route.head(request, backend, framing), self._patience)
+            return
+        whole = body.buffered() if not request.expects_continue else None
+        if whole is not None:
+            framing = b"content-length: %d\r\n" % len(whole)
+            head = self._route.head(request, backend, framing)
+            await connection.send(head + whole, self._patience)
+            return
+        if body.length is None:
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            framing = b"content-length: %d\r\n" % body.length
+        if request.expects_continue:
+            framing += b"expect: 100-continue\r\n"
+        await connection.send(self._route.head(request, backend, framing), self._patience)
+        self._upload = Upload(request, body, connection, self._patience)
+
+    async def _await_answer(self) -> Answer:
+        request, connection = self._request, self._connection
+        while True:
+            found = await connection.head(request.method, self._patience)
+            self.repeatable = False
+            if found.status == 101:
+                self._check_upgrade(found)
+                return found
+            if found.status >= 200:
+                return found
+            if found.status == 100:
+                if self._upload is not None:
+                    self._upload.invited.set()
+            elif request.inform is not None:
+                await request.inform(found.status, end_to_end(found.fields))
+
+    def _check_upgrade(self, found: Answer) -> None:
+        """A 101 that nobody asked for, or to another protocol, is no tunnel."""
+        asked = self._request.upgrade
+        given = [value for name, value in found.fields if name == b"upgrade"]
+        if asked is None or len(given) != 1 or given[0].lower() not in _protocols(asked):
+            self._connection.usable = False
+            raise Fault("backend_protocol", "a 101 that does not answer the request's Upgrade")
+
+    async def _answer(self, found: Answer) -> Response:
+        request, connection = self._request, self._connection
+        fields = end_to_end(found.fields)
+        if found.status == 101:
+            return self._tunnel(found, fields)
+        fields.append((b"via", b"1.1 " + PSEUDONYM))
+        if has_no_body(found.status, request.method):
+            # The length that a GET would have had is news to the client; a 204's is not.
+            if found.status != 204:
+                fields += [one for one in found.fields if one[0] == b"content-length"]
+            whole: bytes | None = b""
+        else:
+            whole = connection.whole(found)
+            if found.length >= 0:
+                fields.append((b"content-length", b"%d" % found.length))
+        if whole is not None and (found.judge is None or not whole) and self._upload is None:
+            self.settle()
+            return Response(
+                found.status,
+                fields,
+                whole,
+                handler="upstream",
+                wire=serialise(found.status, fields),
+            )
+        if whole is not None:
+            connection.put_back(whole + connection.leftover())
+        body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
+        return Response(found.status, fields, body, handler="upstream")
+
+    def _tunnel(self, found: Answer, fields: Fields) -> Response:
+        fields += [one for one in found.fields if one[0] == b"upgrade"]
+        self._connection.usable = False
+        tunnel = Tunnel(
+            self._connection.stream,
+            self._connection.leftover(),
+            lambda _complete: self.settle(),
+            self._route.action.idle_timeout,
+        )
+        return Response(101, fields, tunnel, handler="tunnel")
+
+    def settle(self, whole: bool = True) -> None:
+        """The exchange is over: the connection goes back, or ends if its answer was not read."""
+        upload = self._upload
+        if upload is not None and not upload.complete:
+            upload.abandon()
+            whole = False
+        if not whole:
+            self._connection.usable = False
+        self._member.in_flight -= 1
+        self._member.pool.give_back(self._connection)
+
+    def fault_of_client(self) -> Fault | None:
+        return self._upload.fault if self._upload is not None else None
+
+
+class _Body:
+    """The answer's body; a `StreamBody`."""
+
+    __slots__ = ("_body", "_exchange", "length")
+
+    def __init__(self, exchange: _Exchange, body: AnswerBody) -> None:
+        self._exchange = exchange
+        self._body = body
+        self.length = body.length
+
+    @property
+    def trailers(self) -> Fields:
+        return self._body.trailers
+
+    async def read(self) -> bytes:
+        try:
+            return await self._body.read()
+        except Fault:
+            fault = self._exchange.fault_of_client()
+            if fault is not None:
+                raise fault from None
+            raise
+
+    def close(self, complete: bool) -> None:
+        self._exchange.settle(whole=complete and self._body.ended)
+
+
+def _upgrade_lines(upgrade: bytes) -> bytes:
+    return b"connection: upgrade\r\nupgrade: %b\r\n" % upgrade
+
+
+def _protocols(upgrade: bytes) -> list[bytes]:
+    return [one.strip().lower() for one in upgrade.split(b",")]
+
+
+def _authority(backend: Backend) -> bytes:
+    if backend.scheme == "unix":
+        return b"localhost"
+    host = f"[{backend.host}]" if ":" in backend.host else backend.host
+    usual = {"http": 80, "https": 443}[backend.scheme]
+    return (host if backend.port == usual else f"{host}:{backend.port}").encode("ascii")
+
+
+def _tls_context(action: ProxyAction) -> ssl.SSLContext | None:
+    if not any(backend.scheme == "https" for backend in action.backends):
+        return None
+    tls = action.tls
+    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
