@@ -157,19 +157,29 @@ def _caddyfile(peer: Peer, place: Place, folder: Path, workers: int) -> list[str
     admin off
     auto_https off
     persist_config off
-    servers {{ protocols h1 }}
+    servers {{
+        protocols h1
+    }}
 }}
 https://localhost:{peer.port} {{
     bind 127.0.0.1
-    tls {place.chain} {place.key} {{ protocols tls1.3 }}
-    log {{ output file {folder}/access.log }}
+    tls {place.chain} {place.key} {{
+        protocols tls1.3
+    }}
+    log {{
+        output file {folder}/access.log
+    }}
     handle /proxied/* {{
         reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
-            transport http {{ keepalive_idle_conns_per_host 256 }}
+            transport http {{
+                keepalive_idle_conns_per_host 256
+            }}
         }}
     }}
-    handle {{ root * {place.root}
-        file_server }}
+    handle {{
+        root * {place.root}
+        file_server
+    }}
 }}
 """
     )

@@ -11,7 +11,8 @@ on the way to it, may try to have root give away something else. Therefore
   only where nobody but root can have put it;
 - a directory is taken away from everybody (root, 0700) before its entries are looked at, so that
   what was looked at is what is changed; only then may hard links be counted;
-- a file with a second name elsewhere, a symbolic link, a device or a pipe is refused, not changed;
+- a file with a second name elsewhere, a symbolic link that leads out, a device or a pipe is
+  refused, not changed;
 - a directory that everybody shares, or that holds anything the server does not put there, is not
   taken over: `state: /etc` is a mistake to be reported, not a wish to be granted.
 """
@@ -194,7 +195,7 @@ def _wrong(directory: int, shown: str, owner: _Owner, depth: int = _DEPTH) -> It
         try:
             info = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if not stat.S_ISDIR(info.st_mode):
-                if not owner.has(info) or not _is_fine(info):
+                if not owner.has(info) or not _is_fine(directory, name, info):
                     yield _describe(below, info)
                 continue
             handle = os.open(name, _LIST, dir_fd=directory)
@@ -210,10 +211,18 @@ def _wrong(directory: int, shown: str, owner: _Owner, depth: int = _DEPTH) -> It
             os.close(handle)
 
 
-def _is_fine(info: os.stat_result) -> bool:
+def _is_fine(directory: int, name: str, info: os.stat_result) -> bool:
+    if stat.S_ISLNK(info.st_mode):
+        return _leads_below(directory, name)
     return stat.S_ISSOCK(info.st_mode) or (
         stat.S_ISREG(info.st_mode) and not info.st_mode & _OTHERS
     )
+
+
+def _leads_below(directory: int, name: str) -> bool:
+    """A link of the store's own kind, which names the version in use. Root never follows one."""
+    parts = os.readlink(name, dir_fd=directory).split("/")
+    return all(part not in ("", ".", "..") for part in parts)
 
 
 def _describe(path: str, info: os.stat_result) -> _Wrong:
@@ -271,6 +280,10 @@ def _mend_entry(directory: int, name: str, shown: str, owner: _Owner, depth: int
             _mend(handle, shown, owner, depth - 1)
         finally:
             os.close(handle)
+        return
+    if stat.S_ISLNK(info.st_mode) and _leads_below(directory, name):
+        if owner.as_root:
+            os.chown(name, owner.uid, owner.gid, dir_fd=directory, follow_symlinks=False)
         return
     if not (stat.S_ISREG(info.st_mode) or stat.S_ISSOCK(info.st_mode)):
         raise StateUnusable(f"{shown}: neither a file nor a directory; remove it: sudo rm {shown}")

@@ -213,7 +213,7 @@ class _Exchange:
     async def _await_answer(self) -> Answer:
         request, connection = self._request, self._connection
         while True:
-            found = await connection.head(request.method, self._patience)
+            found = await connection.head(request.method, self._patience, request.upgrade)
             self.repeatable = False
             if found.status == 101:
                 self._check_upgrade(found)

@@ -74,8 +74,9 @@ class Answer:
     judge: h11.Connection | None = None
 
 
-def parse(head: bytes, method: bytes) -> Answer:
-    """The answer that a complete head begins; ``method`` is the request's. Raises `Fault`."""
+def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
+    """The answer that a complete head begins; ``method`` and ``upgrade`` are the request's.
+    Raises `Fault`."""
     lines = head[: -len(HEAD_END)].split(b"\r\n")
     match = STATUS_LINE.fullmatch(lines[0])
     if match is None:
@@ -91,14 +92,17 @@ def parse(head: bytes, method: bytes) -> Answer:
         raise _broken("Connection is no list of tokens")
     close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
     length = _framing(fields, status, version, method)
-    judge = _judge(method)
+    judge = _judge(method, upgrade)
     return Answer(status, _judged(judge, head), length, close or length == UNTIL_CLOSE, judge)
 
 
-def _judge(method: bytes) -> h11.Connection:
+def _judge(method: bytes, upgrade: bytes | None) -> h11.Connection:
     """A connection on which the request has been sent."""
     judge = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD + 1)
-    judge.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"backend")]))
+    headers = [(b"host", b"backend")]
+    if upgrade is not None:
+        headers += [(b"connection", b"upgrade"), (b"upgrade", upgrade)]
+    judge.send(h11.Request(method=method, target=b"/", headers=headers))
     judge.send(h11.EndOfMessage())
     return judge
 

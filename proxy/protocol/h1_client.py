@@ -45,7 +45,9 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         await self.stream.write(data)
 
-    async def head(self, method: bytes, patience: float) -> Answer:
+    async def head(
+        self, method: bytes, patience: float, upgrade: bytes | None = None
+    ) -> Answer:
         """The next answer's head, interim ones among them.
 
         Raises `NothingCame` when there was none at all, `Fault` for anything else that is wrong.
@@ -84,7 +86,7 @@ class BackendConnection:
         head, self._held = data[:end], data[end:]
         found = self._lane.parse(head, method) if self._lane is not None else None
         if found is None:
-            found = answer.parse(head, method)
+            found = answer.parse(head, method, upgrade)
         if found.status < 200 and found.status != 101:
             self._interim += 1
             if self._interim > _MOST_INTERIM:
