@@ -12,8 +12,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .peers import Peer
+
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
-_HEAD = b"GET /100.txt HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nConnection: %b\r\n\r\n"
+_HEAD = b"GET %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nConnection: %b\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,14 @@ def client_context(ca: Path) -> ssl.SSLContext:
     return context
 
 
-def ask(context: ssl.SSLContext, port: int, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+def ask(
+    context: ssl.SSLContext, peer: Peer, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
     """A connection on which one request has been answered; it stays open."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", peer.port), timeout=10)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock = context.wrap_socket(raw, server_hostname="localhost", session=session)
-    sock.sendall(_HEAD % b"keep-alive")
+    sock.sendall(_HEAD % (peer.probe, b"keep-alive"))
     heard = b""
     while not heard.endswith(b"x" * 100):
         piece = sock.recv(65536)
@@ -101,14 +105,14 @@ def ask(context: ssl.SSLContext, port: int, session: ssl.SSLSession | None) -> s
     return sock
 
 
-def handshakes(ca: Path, port: int, seconds: float, resume: bool) -> Load:
+def handshakes(ca: Path, peer: Peer, seconds: float, resume: bool) -> Load:
     """One connection, one request, and again; with the ticket of the connection before, or none."""
     context = client_context(ca)
     session = None
     count, errors = 0, 0
     begun = time.monotonic()
     while time.monotonic() < begun + seconds:
-        with ask(context, port, session) as sock:
+        with ask(context, peer, session) as sock:
             if resume:
                 errors += int(session is not None and not sock.session_reused)
                 session = sock.session
@@ -116,6 +120,6 @@ def handshakes(ca: Path, port: int, seconds: float, resume: bool) -> Load:
     return Load(count, time.monotonic() - begun, 0.0, errors)
 
 
-def idle_connections(ca: Path, port: int, count: int) -> list[ssl.SSLSocket]:
+def idle_connections(ca: Path, peer: Peer, count: int) -> list[ssl.SSLSocket]:
     context = client_context(ca)
-    return [ask(context, port, None) for _ in range(count)]
+    return [ask(context, peer) for _ in range(count)]

@@ -36,6 +36,11 @@ class Peer:
     static: bool = True
     proxied: bool = True
 
+    @property
+    def probe(self) -> bytes:
+        """A path that yields 100 bytes."""
+        return b"/100.txt" if self.static else b"/proxied/100.txt"
+
     def command(self, place: Place, workers: int) -> list[str]:
         """Write the configuration, and how to start the server in the foreground."""
         folder = place.work / self.name

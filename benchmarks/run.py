@@ -96,7 +96,7 @@ def _running(peer: Peer, place: Place, workers: int, core: str) -> Iterator[tupl
         context = load.client_context(WORK / "ca.pem")
         while True:
             try:
-                load.ask(context, peer.port, None).close()
+                load.ask(context, peer).close()
                 break
             except OSError:
                 if process.poll() is not None or time.monotonic() > begun + 20:
@@ -105,7 +105,7 @@ def _running(peer: Peer, place: Place, workers: int, core: str) -> Iterator[tupl
         yield process.pid, time.monotonic() - begun
     finally:
         processes.stop(process)
-        for log in (place.work / peer.name).glob("*.log"):
+        for log in (place.work / peer.name).glob("access.log"):
             log.unlink()
 
 
@@ -133,7 +133,7 @@ def _round(
                 figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
                 units[name] = "handshake"
                 before = processes.cpu_seconds(pid)
-                done = load.handshakes(WORK / "ca.pem", peer.port, seconds, resume)
+                done = load.handshakes(WORK / "ca.pem", peer, seconds, resume)
                 figures.cost.append((processes.cpu_seconds(pid) - before) * 1e6 / done.requests)
                 figures.rate.append(done.requests / done.seconds)
                 figures.p50.append(0.0)
@@ -146,7 +146,7 @@ def _round(
         rest = processes.pss_kib(pid)
         note("MiB of memory (PSS) at rest, two workers", rest / 1024)
         count = IDLE // 4 if wanted.quick else IDLE
-        held = load.idle_connections(WORK / "ca.pem", peer.port, count)
+        held = load.idle_connections(WORK / "ca.pem", peer, count)
         note("KiB of memory per idle TLS connection", (processes.pss_kib(pid) - rest) / count)
         for sock in held:
             sock.close()

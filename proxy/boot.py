@@ -20,7 +20,7 @@ from .config.flags import ConfigurationFaults, Options, load
 from .config.model import Config
 from .config.sites_dir import signature
 from .listeners import CannotBind, Listener, open_listeners
-from .own_certificates import CertificateUnusable, read_own_certificates
+from .own_certificates import CertificateUnusable, OwnCertificates
 from .sandbox import SandboxUnavailable, policies
 from .sandbox import apply as confine
 from .state_directory import StateUnusable, prepare
@@ -43,11 +43,12 @@ def run(options: Options) -> int:
         return USAGE
     logs.set_up("supervisor", config.log.format, config.log.level)
     notifier = systemd.Notifier()
+    own = OwnCertificates()
     try:
         listeners = open_listeners(config.listen, systemd.inherited_listeners())
         for line in prepare(config.state, config.uid, config.gid):
             log.info("%s", line)
-        own = read_own_certificates(config)
+        certificates = own.read(config)
         access_log = open_access_log(config)
     except CannotBind as error:
         log.error("%s", error)
@@ -72,8 +73,8 @@ def run(options: Options) -> int:
         sites_changed=tree.changed,
         open_access_log=open_access_log,
         access_log=access_log,
-        own_certificates=own,
-        read_own_certificates=read_own_certificates,
+        own_certificates=certificates,
+        read_own_certificates=own.read,
         notifier=notifier,
     ).run()
 

@@ -7,56 +7,86 @@ the configuration and reported like any other.
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from datetime import UTC, datetime
 
 from cryptography import x509
 
-from .channel import Message, sealed
+from .channel import Message, content, sealed
 from .config.model import Config, OwnCertificate, Site
 from .status import timestamp
+
+log = logging.getLogger("treehouse.certificates")
 
 
 class CertificateUnusable(Exception):
     """A file of a site's own certificate cannot be used; the text says which and why."""
 
 
-def read_own_certificates(config: Config) -> list[tuple[Message, int]]:
-    """Facts and memfd of every site that brings its own certificate."""
-    loaded: list[tuple[Message, int]] = []
-    try:
-        for site in config.sites:
-            if site.certificate is not None:
-                # A comprehension would lose the descriptors when a later one fails.
-                loaded.append(_read(site, site.certificate))  # noqa: PERF401
-    except CertificateUnusable:
-        for _facts, bundle in loaded:
+class OwnCertificates:
+    """What was read, kept for a reload that may not read it again: a key that only root can read
+    was read once at boot, and stays in use until the program is restarted."""
+
+    def __init__(self) -> None:
+        self._present: dict[OwnCertificate, int] = {}
+
+    def read(self, config: Config) -> list[tuple[Message, int]]:
+        """Facts and memfd of every site that brings its own certificate; the descriptors are the
+        caller's. Raises `CertificateUnusable`, and then nothing has changed."""
+        loaded: list[tuple[Message, int]] = []
+        present: dict[OwnCertificate, int] = {}
+        try:
+            for site in config.sites:
+                if site.certificate is not None:
+                    bundle = self._bundle(site.certificate, config)
+                    loaded.append((_facts(site, _leaf(bundle)), bundle))
+                    present[site.certificate] = os.dup(bundle)
+        except CertificateUnusable:
+            for bundle in (*present.values(), *(bundle for _facts, bundle in loaded)):
+                os.close(bundle)
+            raise
+        for bundle in self._present.values():
             os.close(bundle)
-        raise
-    return loaded
+        self._present = present
+        return loaded
+
+    def _bundle(self, certificate: OwnCertificate, config: Config) -> int:
+        try:
+            chain = certificate.chain.read_bytes()
+            key = certificate.key.read_bytes()
+        except OSError as error:
+            kept = self._present.get(certificate)
+            if kept is not None:
+                log.warning(
+                    "%s: %s; the certificate that was read before stays in use (restart the "
+                    "server as root to have it read again)",
+                    error.filename,
+                    error.strerror,
+                )
+                return os.dup(kept)
+            raise CertificateUnusable(
+                f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
+                "restart the server as root, which reads it before the privileges are dropped)"
+            ) from None
+        bundle = sealed("certificate", chain.rstrip() + b"\n" + key)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(f"/proc/self/fd/{bundle}")
+            _leaf(bundle)
+        except (ssl.SSLError, ValueError) as error:
+            os.close(bundle)
+            reason = "the key does not belong to the certificate"
+            if not (isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"):
+                reason = f"not a usable PEM pair ({error})"
+            raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {reason}") from None
+        return bundle
 
 
-def _read(site: Site, certificate: OwnCertificate) -> tuple[Message, int]:
-    try:
-        chain = certificate.chain.read_bytes()
-        key = certificate.key.read_bytes()
-    except OSError as error:
-        raise CertificateUnusable(
-            f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
-            "restart the server as root, which reads it before the privileges are dropped)"
-        ) from None
-    bundle = sealed("certificate", chain.rstrip() + b"\n" + key)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(f"/proc/self/fd/{bundle}")
-        leaf = x509.load_pem_x509_certificates(chain)[0]
-    except (ssl.SSLError, ValueError) as error:
-        os.close(bundle)
-        reason = "the key does not belong to the certificate"
-        if not (isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"):
-            reason = f"not a usable PEM pair ({error})"
-        raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {reason}") from None
-    return _facts(site, leaf), bundle
+def _leaf(bundle: int) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(content(bundle))[0]
 
 
 def _facts(site: Site, leaf: x509.Certificate) -> Message:

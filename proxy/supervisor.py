@@ -35,6 +35,7 @@ from .config.faults import ConfigurationFaults
 from .config.model import Config
 from .control import ControlSocket, Reply
 from .listeners import CannotBind, Listener, open_listeners
+from .own_certificates import CertificateUnusable
 from .processes import Child, Processes, Role, describe_exit
 from .schedule import Schedule
 from .systemd import Notifier
@@ -392,7 +393,7 @@ class Supervisor:
             config = self._reread()
             listeners = open_listeners(config.listen, present.listeners, config.admin)
             certificates = self._read_own_certificates(config)
-        except (ConfigurationFaults, CannotBind) as error:
+        except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("the configuration on disk is not usable; nothing was changed")

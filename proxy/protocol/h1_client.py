@@ -45,9 +45,7 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         await self.stream.write(data)
 
-    async def head(
-        self, method: bytes, patience: float, upgrade: bytes | None = None
-    ) -> Answer:
+    async def head(self, method: bytes, patience: float, upgrade: bytes | None = None) -> Answer:
         """The next answer's head, interim ones among them.
 
         Raises `NothingCame` when there was none at all, `Fault` for anything else that is wrong.
