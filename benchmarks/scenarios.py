@@ -65,25 +65,32 @@ def make_files(root: Path, backend_root: Path) -> None:
 
 
 _BROWSER = """
-local heads = {
-  ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
-  ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-  ["Accept-Language"] = "en-GB,en;q=0.5", ["Accept-Encoding"] = "gzip, deflate, br, zstd",
-  ["Connection"] = "keep-alive", ["Upgrade-Insecure-Requests"] = "1",
-  ["Sec-Fetch-Dest"] = "document", ["Sec-Fetch-Mode"] = "navigate",
-  ["Sec-Fetch-Site"] = "same-origin", ["Priority"] = "u=0, i", ["Host"] = "localhost",
-}
 local requests = {}
 function init(args)
   math.randomseed(%(seed)d)
   for n = 1, 500 do
-    heads["Cookie"] = "session=" .. math.random(1, 1e9) .. "; theme=dark; visits=" .. n
-    heads["If-Modified-Since"] = nil
     local path = %(path)s
+    local lines = {
+      "%(method)s " .. path .. " HTTP/1.1",
+      "Host: localhost",
+      "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
+      "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+      "Accept-Language: en-GB,en;q=0.5",
+      "Accept-Encoding: gzip, deflate, br, zstd",
+      "Connection: keep-alive",
+      "Cookie: session=" .. math.random(1, 1e9) .. "; theme=dark; visits=" .. n,
+      "Upgrade-Insecure-Requests: 1",
+      "Sec-Fetch-Dest: document",
+      "Sec-Fetch-Mode: navigate",
+      "Sec-Fetch-Site: same-origin",
+      "Priority: u=0, i",
+    }
     if %(conditional)s and n %% 3 == 0 then
-      heads["If-Modified-Since"] = "Fri, 01 Jan 2038 00:00:00 GMT"
+      table.insert(lines, "If-Modified-Since: Fri, 01 Jan 2038 00:00:00 GMT")
     end
-    requests[n] = wrk.format("%(method)s", path, heads, %(body)s)
+    local body = %(body)s
+    if body ~= "" then table.insert(lines, "Content-Length: " .. #body) end
+    requests[n] = table.concat(lines, "\\r\\n") .. "\\r\\n\\r\\n" .. body
   end
 end
 local at = 0
@@ -103,10 +110,10 @@ def script(scenario: Scenario, folder: Path) -> Path:
         target = f'"{scenario.path}?q=" .. n'
     values = {
         "seed": random.Random(scenario.name).randrange(10**6),
-        "path": target.replace("%", "%"),
+        "path": target,
         "conditional": "true" if scenario.conditional else "false",
         "method": scenario.method,
-        "body": 'string.rep("b", 10240)' if scenario.method == "POST" else "nil",
+        "body": 'string.rep("b", 10240)' if scenario.method == "POST" else '""',
     }
     path.write_text(_BROWSER % values)
     return path

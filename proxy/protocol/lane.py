@@ -54,8 +54,8 @@ _REMEMBERED = frozenset(
         b"x-requested-with",
     }
 )
-# These change what the message or the connection is; a Host here is a second one.
-_DECLINED = frozenset({b"host", b"transfer-encoding", b"expect", b"upgrade"})
+# These change what the message or the connection is.
+_DECLINED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 _Host = tuple[tuple[bytes, bytes], bytes, bytes]  # the field, the authority, the host
@@ -85,20 +85,20 @@ class Lane:
             or not 2 <= len(lines) <= limits.header_count + 1
         ):
             return None
-        # Browsers send Host first; whoever does not is no worse off than with h11.
-        host = self._hosts.get(lines[1]) or self._learn_host(lines[1])
-        if host is None:
-            return None
         del lines[0]
         known = self._known
         fields: Fields = [known.get(line) for line in lines]  # type: ignore[misc] # None: see below
-        fields[0] = host[0]
+        host = self._hosts.get(lines[0])  # browsers send it first
+        if host is not None:
+            fields[0] = host[0]
         length = 0
         if None in fields:
-            found = self._look_at_new(lines, fields)
+            found = self._look_at_new(lines, fields, host)
             if found is None:
                 return None
-            length = found
+            length, host = found
+        if host is None:
+            return None
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
         return request, length, False, None
 
@@ -106,10 +106,12 @@ class Lane:
         """The lines kept from earlier heads."""
         return [*self._known, *self._hosts]
 
-    def _look_at_new(self, lines: list[bytes], fields: Fields) -> int | None:
-        """Fill the places of lines not known yet; the body's length, or None to decline."""
+    def _look_at_new(
+        self, lines: list[bytes], fields: Fields, host: _Host | None
+    ) -> tuple[int, _Host] | None:
+        """Fill the places of lines not known yet: the body's length and the host, or None to
+        decline."""
         length: int | None = None
-        known = self._known
         for place, field in enumerate(fields):
             if field is not None:
                 continue
@@ -119,23 +121,28 @@ class Lane:
                 return None
             name, value = match[1].lower(), match[2].strip(OWS)
             fields[place] = entry = (name, value)
-            if name == b"content-length":
+            if name == b"host":
+                if host is not None:
+                    return None
+                host = self._learn_host(line, value)
+                if host is None:
+                    return None
+            elif name == b"content-length":
                 if length is not None or CONTENT_LENGTH.fullmatch(value) is None:
                     return None
                 length = int(value)
             elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
                 return None
             elif name in _REMEMBERED and len(line) <= _LONGEST_LINE:
-                if len(known) >= _MOST_LINES:
-                    known.clear()
-                known[line] = entry
-        return length or 0
+                if len(self._known) >= _MOST_LINES:
+                    self._known.clear()
+                self._known[line] = entry
+        return None if host is None else (length or 0, host)
 
-    def _learn_host(self, line: bytes) -> _Host | None:
-        match = FIELD_LINE.fullmatch(line)
-        if match is None or match[1].lower() != b"host":
-            return None
-        authority = match[2].strip(OWS)
+    def _learn_host(self, line: bytes, authority: bytes) -> _Host | None:
+        found = self._hosts.get(line)
+        if found is not None:
+            return found
         host = normalise_host(authority)
         if host is None:
             return None
