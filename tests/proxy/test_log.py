@@ -1,5 +1,6 @@
 """Log lines: one each, printable, and never at the cost of service."""
 
+import contextlib
 import json
 import logging
 import os
@@ -12,21 +13,24 @@ from proxy.log import LogFile, printable
 HOSTILE = "a\r\nb\x1b[31mc\x9bd\u202ee\x00f\\g\u2028h"
 
 
-@pytest.fixture
-def stderr_pipe(monkeypatch):
-    """Standard error as a pipe whose other end the test reads."""
+@contextlib.contextmanager
+def stderr_as_pipe():
+    """Standard error as a pipe whose other end the test reads. No fixture: pytest puts its own
+    descriptor back between a fixture and its test."""
     read, write = os.pipe()
     os.set_blocking(read, False)
     saved = os.dup(2)
     root, level = logging.getLogger(), logging.getLogger("treehouse").level
     handlers = root.handlers[:]
     os.dup2(write, 2)
-    yield read
-    os.dup2(saved, 2)
-    root.handlers[:] = handlers
-    logging.getLogger("treehouse").setLevel(level)
-    for fd in (read, write, saved):
-        os.close(fd)
+    try:
+        yield read
+    finally:
+        os.dup2(saved, 2)
+        root.handlers[:] = handlers
+        logging.getLogger("treehouse").setLevel(level)
+        for fd in (read, write, saved):
+            os.close(fd)
 
 
 def test_nothing_hostile_survives_printable():
@@ -40,22 +44,24 @@ def test_printable_leaves_plain_text_alone():
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_a_hostile_message_is_one_line(stderr_pipe, style):
-    logs.set_up("worker 1", style, "info")
-    logging.getLogger("treehouse.x").info("said %s", HOSTILE)
-    lines = os.read(stderr_pipe, 65536).split(b"\n")
-    assert len(lines) == 2
-    assert lines[1] == b""
-    assert all(32 <= byte < 127 for byte in lines[0])
-    if style == "json":
-        assert json.loads(lines[0])["message"] == f"said {HOSTILE}"
+def test_a_hostile_message_is_one_line(style):
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("worker 1", style, "info")
+        logging.getLogger("treehouse.x").info("said %s", HOSTILE)
+        lines = os.read(stderr_pipe, 65536).split(b"\n")
+        assert len(lines) == 2
+        assert lines[1] == b""
+        assert all(32 <= byte < 127 for byte in lines[0])
+        if style == "json":
+            assert json.loads(lines[0])["message"] == f"said {HOSTILE}"
 
 
-def test_a_warning_that_repeats_itself_is_written_once(stderr_pipe):
-    logs.set_up("worker 1", "json", "info")
-    for _ in range(50):
-        logging.getLogger("treehouse.x").warning("limits.connections is reached")
-    assert os.read(stderr_pipe, 65536).count(b"\n") == 1
+def test_a_warning_that_repeats_itself_is_written_once():
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("worker 1", "json", "info")
+        for _ in range(50):
+            logging.getLogger("treehouse.x").warning("limits.connections is reached")
+        assert os.read(stderr_pipe, 65536).count(b"\n") == 1
 
 
 def test_lines_for_a_full_pipe_are_dropped_and_counted():

@@ -49,13 +49,18 @@ def serving(table):
     thread.join()
 
 
-def connect(address, name, session=None, version=None, alpn="http/1.1"):
+def client_context(version=None):
     context = ssl.create_default_context()
     CA.configure_trust(context)
-    context.set_alpn_protocols([alpn])
-    context.check_hostname = name is not None
+    context.set_alpn_protocols(["http/1.1"])
     if version:
         context.maximum_version = version
+    return context
+
+
+def connect(address, name, session=None, context=None):
+    context = context or client_context()
+    context.check_hostname = name is not None
     raw = create_connection(address)
     try:
         tls = context.wrap_socket(raw, server_hostname=name, session=session)
@@ -79,7 +84,7 @@ def test_each_name_gets_its_own_certificate():
 def test_an_unknown_name_is_refused_in_the_handshake(name):
     table = Certificates(Tls())
     put(table, "b.test", "*.c.test")
-    with serving(table) as address, pytest.raises(ssl.SSLError, match="(?i)unrecognized"):
+    with serving(table) as address, pytest.raises(ssl.SSLError, match=r"(?i)unrecognized"):
         connect(address, name)
 
 
@@ -117,11 +122,12 @@ def test_swapping_a_certificate_keeps_sessions_resumable():
     table = Certificates(Tls())
     put(table, "a.test")
     with serving(table) as address:
-        first = connect(address, "a.test", version=ssl.TLSVersion.TLSv1_2)
+        context = client_context(ssl.TLSVersion.TLSv1_2)
+        first = connect(address, "a.test", context=context)
         session = first.session
         first.close()
         put(table, "a.test")
-        second = connect(address, "a.test", session=session, version=ssl.TLSVersion.TLSv1_2)
+        second = connect(address, "a.test", session, context)
         assert second.session_reused
         second.close()
 

@@ -1,0 +1,91 @@
+# The two commands: `make run` and `make test`. Each installs what it needs, and says so.
+# make help lists the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
+READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
+# Real peers that the tests talk to. Nothing here listens outside the loopback interface.
+PACKAGES := pebble nginx-light haproxy wrk curl iproute2 slowhttptest
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: run
+run: $(READY) ## a demo site over HTTPS, with the built-in CA; no root, no internet
+	@config/demo/run $(BIN)/python
+
+.PHONY: check
+check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not e2e"
+
+.PHONY: test
+test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
+	$(BIN)/python -m pytest -m e2e
+
+.PHONY: bench
+bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
+	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+
+.PHONY: fuzz
+fuzz: $(READY_DEV) ## coverage-guided fuzzing of the parsers; SECONDS_EACH=300
+	@mkdir -p .run/fuzz
+	@for target in tests/fuzz/fuzz_*.py; do \
+	  echo "$$target"; mkdir -p .run/fuzz/$$(basename $$target .py); \
+	  PYTHONPATH=.:tests $(BIN)/python $$target -max_total_time=$(or $(SECONDS_EACH),300) \
+	    .run/fuzz/$$(basename $$target .py) || exit 1; \
+	done
+
+.PHONY: soak
+soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -q -s tests/e2e/test_soak.py
+
+.PHONY: lock
+lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
+	@for name in run dev; do \
+	  $(BIN)/pip-compile -q --upgrade --strip-extras --allow-unsafe --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/$$name.txt requirements/$$name.in; \
+	done
+
+.PHONY: packages
+packages:
+	@missing=""; \
+	for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q "install ok installed" \
+	    || missing="$$missing $$package"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	case "$$missing" in *nginx-light*) command -v nginx >/dev/null && missing=$${missing/ nginx-light/};; esac; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ $$(id -u) = 0 ]; then as_root=; elif command -v sudo >/dev/null; then as_root=sudo; else \
+	  echo "these Debian packages are missing:$$missing"; \
+	  echo "install them as root: apt-get install$$missing"; exit 1; fi; \
+	echo "installing Debian packages:$$missing"; \
+	$$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+	  $$as_root apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+$(VENV)/bin/pip:
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ $$(id -u) = 0 ]; then echo "installing the Debian package python3-venv"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; \
+	  else echo "this Python has no venv: sudo apt-get install python3-venv"; exit 1; fi; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): $(VENV)/bin/pip requirements/run.txt
+	@echo "installing the program's Python packages into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(READY_DEV): $(VENV)/bin/pip requirements/dev.txt
+	@echo "installing the Python packages for development into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@ $(READY)
