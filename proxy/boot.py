@@ -56,6 +56,8 @@ def run(options: Options) -> int:
     except (StateUnusable, CertificateUnusable, OSError) as error:
         log.error("%s", error)
         return USAGE
+    if started_as == 0:
+        warm_up.while_root(config.uid, config.gid)
     _drop(config, started_as, listeners)
     warm_up.everything()
     try:

@@ -12,12 +12,51 @@ import encodings.idna
 import encodings.latin_1
 import encodings.punycode
 import encodings.utf_8
+import importlib
+import importlib.util
 import linecache
+import os
 import socket
 import ssl
 import traceback
 
-LOADED = (encodings.ascii, encodings.latin_1, encodings.utf_8, encodings.punycode, linecache)
+import cryptography.hazmat.backends.openssl.backend as _backend
+
+LOADED = (
+    _backend,
+    encodings.ascii,
+    encodings.latin_1,
+    encodings.utf_8,
+    encodings.punycode,
+    linecache,
+)
+
+
+def while_root(uid: int, gid: int) -> None:
+    """Before the drop: what the certifier imports late, if by then nobody could read it.
+
+    `acme` and what it pulls in cost memory that workers have no use for, so usually only the
+    certifier has them; where the interpreter's prefix is root's alone, all must.
+    """
+    found = importlib.util.find_spec("acme")
+    if found is not None and found.origin and not _may_read(found.origin, uid, gid):
+        importlib.import_module("acme_client.issuer")
+
+
+def _may_read(path: str, uid: int, gid: int) -> bool:
+    """Tried by a child that becomes the user: permissions have too many sources to be guessed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            os.close(os.open(path, os.O_RDONLY))
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    return status == 0
 
 
 def everything() -> None:

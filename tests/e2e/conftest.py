@@ -1,0 +1,52 @@
+"""Every test here starts real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.netns import Netns
+from support.pebble import free_ports
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that nobody (the user) may enter, unlike pytest's own."""
+    made = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    os.chmod(made, 0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def root(folder: Path) -> Path:
+    """A document root with a page."""
+    made = folder / "www"
+    made.mkdir()
+    (made / "index.html").write_text("<p>hello\n")
+    return made
+
+
+@pytest.fixture
+def netns() -> Iterator[Netns]:
+    with Netns() as made:
+        yield made
+
+
+@pytest.fixture
+def ports() -> tuple[int, int]:
+    """Two free ports: for http and https."""
+    one, other = free_ports(2)
+    return one, other

@@ -1,0 +1,260 @@
+"""The real program, started as a user would start it, and looked at from outside.
+
+    with Server(["--domain", "localhost", "--root", root], folder) as server:
+        server.ports["https"]
+
+Readiness is the program's own READY=1 to NOTIFY_SOCKET; log lines are awaited, never slept for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+READY_WITHIN = 30.0
+ENDED_WITHIN = 45.0
+
+
+class Server:
+    """``folder`` is for the notification socket. ``user``: uid to start as; ``python``: another
+    interpreter; ``environment`` is added to a clean one."""
+
+    def __init__(
+        self,
+        options: list[str],
+        folder: Path,
+        *,
+        prefix: tuple[str, ...] = (),
+        user: int | None = None,
+        python: str = sys.executable,
+        environment: dict[str, str] | None = None,
+        cwd: Path = REPOSITORY,
+        stdout: Any = subprocess.PIPE,
+    ) -> None:
+        self._notify_path = folder / f"notify-{os.urandom(4).hex()}"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(self._notify_path))
+        os.chmod(self._notify_path, 0o666)
+        self._changed = threading.Condition()
+        self._readers: list[threading.Thread] = []
+        self.log: list[dict[str, Any]] = []
+        self.access: list[dict[str, Any]] = []
+        self.raw: list[bytes] = []
+        self.told: list[str] = []
+        environment = {
+            "PATH": os.environ["PATH"],
+            "NOTIFY_SOCKET": str(self._notify_path),
+            "PYTHONPATH": str(cwd),
+            **(environment or {}),
+        }
+        if os.environ.get("TREEHOUSE_NO_FAST_LANE"):
+            options = [*options, "--no-fast-lane"]
+        self.command = [*prefix, python, "-m", "proxy", *options]
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **({"user": user, "group": user, "extra_groups": []} if user is not None else {}),
+        )
+        self._read(self.process.stderr, self.log)
+        if stdout == subprocess.PIPE:
+            self._read(self.process.stdout, self.access)
+
+    # Life
+
+    def __enter__(self) -> Server:
+        try:
+            self.await_told("READY=1")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end; the exit status. Everything that was logged has been read then."""
+        status = self.process.wait(ENDED_WITHIN)
+        for reader in self._readers:
+            reader.join(10)
+        return status
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(ENDED_WITHIN)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for reader in self._readers:
+            reader.join(10)
+        self._notify.close()
+        self._notify_path.unlink(missing_ok=True)
+
+    # What it says
+
+    def _read(self, stream: Any, into: list[dict[str, Any]]) -> None:
+        def run() -> None:
+            with stream:
+                for line in stream:
+                    try:
+                        entry = json.loads(line)
+                    except ValueError:
+                        entry = {"message": line.decode(errors="replace")}
+                    with self._changed:
+                        self.raw.append(line)
+                        into.append(entry)
+                        self._changed.notify_all()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._readers.append(thread)
+
+    def await_told(self, text: str, within: float = READY_WITHIN) -> None:
+        """A notification to the service manager."""
+        self._notify.settimeout(0.1)
+        deadline = time.monotonic() + within
+        while not any(text in one for one in self.told):
+            try:
+                self.told.append(self._notify.recv(4096).decode())
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"it ended: {self.text()}") from None
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{text} was not told: {self.text()}") from None
+
+    def await_log(self, pattern: str, within: float = 20.0, since: int = 0) -> dict[str, Any]:
+        """The first operational line from number ``since`` on that matches."""
+        return self._await(
+            self.log, lambda one: bool(re.search(pattern, one["message"])), within, since, pattern
+        )
+
+    def await_access(self, within: float = 10.0, since: int = 0, **facts: Any) -> dict[str, Any]:
+        """The first access line with these facts."""
+        return self._await(
+            self.access,
+            lambda one: all(one.get(key) == value for key, value in facts.items()),
+            within,
+            since,
+            str(facts),
+        )
+
+    def _await(
+        self,
+        lines: list[dict[str, Any]],
+        fits: Callable[[dict[str, Any]], bool],
+        within: float,
+        since: int,
+        wanted: str,
+    ) -> dict[str, Any]:
+        deadline = time.monotonic() + within
+        with self._changed:
+            while True:
+                for line in lines[since:]:
+                    if fits(line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"no line {wanted!r} in: {self.text()}")
+                self._changed.wait(left)
+
+    def text(self) -> str:
+        return b"".join(self.raw).decode(errors="replace")
+
+    # What it is
+
+    def tree(self) -> list[int]:
+        """All processes, the supervisor first."""
+        return list(_tree(self.pid))
+
+    def children(self) -> list[int]:
+        return self.tree()[1:]
+
+    def status(self, state: Path) -> dict[str, Any]:
+        """``status --json``, asked as root over the control socket."""
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", "status", "--json", "--state", str(state)],
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+
+def _tree(root: int) -> Iterator[int]:
+    yield root
+    for task in Path(f"/proc/{root}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in task.read_text().split():
+                yield from _tree(int(child))
+
+
+def proc_status(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return proc_status(pid)["State"][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def await_gone(pids: list[int], within: float = 20.0) -> None:
+    """Return when none of the processes exists any more: each is waited for by its pidfd."""
+    import select
+
+    deadline = time.monotonic() + within
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            ready, _, _ = select.select([fd], [], [], max(deadline - time.monotonic(), 0))
+            if not ready:
+                raise AssertionError(f"process {pid} is still there")
+        finally:
+            os.close(fd)
+
+
+def treehouse(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run(
+        [*options.pop("prefix", ()), options.pop("python", sys.executable), "-m", "proxy", *arguments],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
