@@ -63,6 +63,10 @@ class _NewOrder(messages.NewOrder):
 class _Ready(JSONObjectWithFields):
     """The empty object that announces a challenge (RFC 8555 §7.5.1)."""
 
+    def __bool__(self) -> bool:
+        """An object without fields is no less one: the library posts nothing for what is falsy."""
+        return True
+
 
 class AcmeIssuer:
     """`order.Issuer` by one CA. ``stopping`` ends every wait; ``now`` gives Unix seconds."""

@@ -38,12 +38,13 @@ def while_root(uid: int, gid: int) -> None:
     `acme` and what it pulls in cost memory that workers have no use for, so usually only the
     certifier has them; where the interpreter's prefix is root's alone, all must.
     """
-    found = importlib.util.find_spec("acme")
-    if found is not None and found.origin and not _may_read(found.origin, uid, gid):
+    # Of the standard library, of the installed packages, and of our own code.
+    origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
+    if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
         importlib.import_module("acme_client.issuer")
 
 
-def _may_read(path: str, uid: int, gid: int) -> bool:
+def _may_read(paths: list[str], uid: int, gid: int) -> bool:
     """Tried by a child that becomes the user: permissions have too many sources to be guessed."""
     pid = os.fork()
     if pid == 0:
@@ -51,7 +52,8 @@ def _may_read(path: str, uid: int, gid: int) -> bool:
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-            os.close(os.open(path, os.O_RDONLY))
+            for path in paths:
+                os.close(os.open(path, os.O_RDONLY))
             os._exit(0)
         except OSError:
             os._exit(1)

@@ -1,0 +1,191 @@
+"""Certificates from a real CA (pebble), over HTTP-01, seen from outside: the chain that is served, the
+files on disk, and what goes on being served when the CA does not."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from support.client import http, https
+from support.pebble import Pebble
+from support.server import Server
+
+
+def config(folder: Path, ports: tuple[int, int], ca: Pebble, sites: str, more: str = "") -> Path:
+    path = folder / "config.yaml"
+    path.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 2
+state: {folder / "state"}
+acme: {{directory: "{ca.directory}", ca_file: {ca.ca_file}, email: ops@example.org, challenges: [http-01]}}
+{more}
+sites:
+{sites}
+"""
+    )
+    return path
+
+
+def served(port: int, name: str) -> x509.Certificate:
+    """The leaf that is shown for a name, without a look at who signed it."""
+    with https(port, name, None) as talk:
+        assert isinstance(talk.sock, ssl.SSLSocket)
+        leaf = talk.sock.getpeercert(binary_form=True)
+    assert leaf is not None
+    return x509.load_der_x509_certificate(leaf)
+
+
+@pytest.mark.parametrize("nonce_reject", [5, 30])
+def test_several_certificates_are_obtained_kept_and_used_again(
+    folder: Path, root: Path, ports: tuple[int, int], nonce_reject: int
+) -> None:
+    state = folder / "state"
+    with Pebble(ports[0], ports[1], nonce_reject=nonce_reject) as ca:
+        path = config(
+            folder, ports, ca,
+            f"  - {{names: [one.example, www.one.example], root: {root}}}\n"
+            f"  - {{names: [two.example], root: {root}}}\n"
+            f"  - {{names: [three.example], root: {root}}}\n",
+        )  # fmt: skip
+        with Server(["--config", str(path)], folder) as server:
+            for name in ("one.example", "two.example", "three.example"):
+                server.await_log(f"{name}: certificate obtained", within=60)
+            trusted = ca.root()
+            for name in ("one.example", "www.one.example", "two.example", "three.example"):
+                with https(ports[1], name, trusted) as talk:
+                    assert talk.asks("/", name).body == b"<p>hello\n"
+                assert (
+                    http(ports[0]).asks("/x?y", name)["location"]
+                    == f"https://{name}:{ports[1]}/x?y"
+                )
+            document = server.status(state)
+            facts = {one["names"][0]: one for one in document["certificates"]}
+            assert facts["one.example"]["names"] == ["one.example", "www.one.example"]
+            assert {one["state"] for one in facts.values()} == {"fresh"}
+            assert all(one["served"] and one["source"] == "acme" for one in facts.values())
+            serials = {name: served(ports[1], name).serial_number for name in facts}
+            # Every file by its documented name, keys for the owner alone.
+            for name in facts:
+                for file in ("fullchain.pem", "privkey.pem", "meta.json"):
+                    assert (state / "certificates" / name / file).stat().st_mode & 0o077 == 0
+            (account,) = (state / "accounts").iterdir()
+            assert (account / "key.pem").exists()
+            assert (account / "account.json").exists()
+            assert list((state / "challenges").glob("*")) == []
+            # The token's path is closed again.
+            assert http(ports[0]).asks("/.well-known/acme-challenge/x", "one.example").status == 404
+            assert server.stop() == 0
+        # The CA is gone; what is on disk is served, at once, and the account stays.
+        key = (account / "key.pem").read_bytes()
+        ca.stop()
+        with Server(["--config", str(path)], folder) as server:
+            for name, serial in serials.items():
+                assert served(ports[1], name).serial_number == serial
+            assert (account / "key.pem").read_bytes() == key
+            assert not [line for line in server.log if "attempt" in line["message"]]
+
+
+def test_a_name_without_certificate_is_refused_and_told_to_come_back(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """The CA is down at start; the site that has a certificate is served, the other comes when the
+    CA does."""
+    with Pebble(ports[0], ports[1]) as ca:
+        have = f"  - {{names: [have.example], root: {root}}}\n"
+        path = config(folder, ports, ca, have)
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("have.example: certificate obtained", within=60)
+        ca.stop()
+        path = config(folder, ports, ca, have + f"  - {{names: [new.example], root: {root}}}\n")
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("new.example: attempt 1 failed")
+            assert https(ports[1], "have.example", None).asks("/", "have.example").status == 200
+            with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized"):
+                https(ports[1], "new.example", None)
+            refused = http(ports[0]).asks("/", "new.example")
+            assert refused.status == 503
+            assert int(refused["retry-after"]) > 0
+            state = {
+                one["names"][0]: one for one in server.status(folder / "state")["certificates"]
+            }
+            assert state["new.example"]["state"] == "failed"
+            assert state["new.example"]["attempts"] == 1
+            assert state["new.example"]["next_attempt"]
+            assert state["new.example"]["last_error"]
+            assert not state["new.example"]["served"]
+
+
+def test_it_renews_without_dropping_a_connection(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """Certificates that live 25 seconds: renewed at a third of the lifetime left, while one
+    connection is kept all the time and new ones come."""
+    with Pebble(ports[0], ports[1], validity=25) as ca:
+        path = config(folder, ports, ca, f"  - {{names: [short.example], root: {root}}}\n")
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("short.example: certificate obtained", within=60)
+            trusted = ca.root()
+            kept = https(ports[1], "short.example", trusted)
+            serials = set()
+            deadline = time.monotonic() + 90
+            while len(serials) < 3:
+                assert time.monotonic() < deadline, server.text()
+                assert kept.asks("/", "short.example").status == 200
+                with https(ports[1], "short.example", trusted) as talk:
+                    assert talk.asks("/", "short.example").status == 200
+                serials.add(served(ports[1], "short.example").serial_number)
+            kept.sock.close()
+
+
+def test_the_ca_asks_any_worker_and_gets_exactly_the_key_authorization(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """Pebble validates from several connections; here the test stands in for it: a CA whose
+    validation never comes leaves the token open to be asked for."""
+    with Pebble(ports[0], ports[1], dns={"slow.example": "127.0.0.9"}) as ca:
+        path = config(folder, ports, ca, f"  - {{names: [slow.example], root: {root}}}\n")
+        # Pebble finds nobody at 127.0.0.9 and retries; meanwhile the token lies on disk.
+        with socket.create_server(("127.0.0.9", ports[0])), Server(
+            ["--config", str(path)], folder
+        ) as server:  # fmt: skip
+            token = _await_token(folder / "state" / "challenges", server)
+            target = f"/.well-known/acme-challenge/{token.name}"
+            for _ in range(20):  # any worker
+                answer = http(ports[0]).asks(target, "slow.example")
+                assert answer.status == 200
+                assert answer.body.decode().split(".")[0] == token.name
+            assert http(ports[0]).asks(target, "other.example").status == 404
+            assert http(ports[0]).asks(target + "x", "slow.example").status == 404
+            assert http(ports[0]).asks(target + "?x", "slow.example").status == 404
+            assert http(ports[0]).asks(target, "slow.example", "POST").status in (404, 405)
+            server.signal(signal.SIGTERM)
+            server.signal(signal.SIGTERM)
+            server.ended()
+
+
+def _await_token(folder: Path, server: Server) -> Path:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = [path for path in folder.glob("*") if not path.name.startswith(".")]
+        if found:
+            return found[0]
+        time.sleep(0.02)  # a file of another process has no event that a test could await here
+    raise AssertionError(server.text())
+
+
+def test_meta_is_json_that_a_person_can_read(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    with Pebble(ports[0], ports[1]) as ca:
+        path = config(folder, ports, ca, f"  - {{names: [one.example], root: {root}}}\n")
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("one.example: certificate obtained", within=60)
+        meta = json.loads((folder / "state/certificates/one.example/meta.json").read_text())
+    assert meta["version"]
