@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from support.client import http, https
 from support.pebble import Pebble
 from support.server import Server
