@@ -1,0 +1,280 @@
+"""Processes: replaced when they die, reloaded without a loss, stopped gracefully."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.client import Talk, http, https
+from support.server import Server, alive, await_gone, proc_status, treehouse
+
+
+@pytest.fixture
+def backend() -> Iterator[int]:
+    """Answers after as many seconds as the path says."""
+    import http.server
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            time.sleep(float(self.path.rpartition("/")[2] or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"slow\n")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def config(folder: Path, ports: tuple[int, int], root: Path, backend: int, more: str = "") -> Path:
+    path = folder / "config.yaml"
+    path.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 2
+state: {folder / "state"}
+limits: {{shutdown_timeout: 10s}}
+sites:
+  - names: [a.test]
+    routes:
+      - {{path: /slow/*, backend: "http://127.0.0.1:{backend}"}}
+      - {{path: /*, root: {root}}}
+{more}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def running(folder: Path, root: Path, ports: tuple[int, int], backend: int) -> Iterator[Server]:
+    with Server(["--config", str(config(folder, ports, root, backend))], folder) as server:
+        server.await_log("a.test: certificate obtained")
+        yield server
+
+
+def talk(folder: Path, ports: tuple[int, int]) -> Talk:
+    return https(ports[1], "a.test", folder / "state/internal-ca/root.pem")
+
+
+def roles(server: Server, folder: Path) -> tuple[list[int], list[int]]:
+    """The pids of workers and of the rest of the children."""
+    workers = [one["pid"] for one in server.status(folder / "state")["workers"]]
+    return workers, [pid for pid in server.children() if pid not in workers]
+
+
+def test_a_killed_worker_is_replaced_and_the_others_go_on(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    kept = [talk(folder, ports) for _ in range(8)]
+    for one in kept:
+        assert one.asks("/", "a.test").status == 200
+    (victim, other), _ = roles(running, folder)
+    os.kill(victim, signal.SIGKILL)
+    running.await_log(f"pid {victim}.*SIGKILL.*another starts")
+    # The listening sockets never closed: new connections are taken all the time.
+    for _ in range(20):
+        assert talk(folder, ports).asks("/", "a.test").status == 200
+    survived = 0
+    for one in kept:
+        try:
+            survived += one.asks("/", "a.test").status == 200
+        except OSError:
+            continue
+    assert survived
+    workers, _ = roles(running, folder)
+    assert len(workers) == 2
+    assert other in workers
+    assert victim not in workers
+
+
+def test_a_killed_certifier_is_replaced(running: Server, folder: Path) -> None:
+    _, (victim,) = roles(running, folder)
+    os.kill(victim, signal.SIGKILL)
+    running.await_log(f"certifier.*pid {victim}.*another starts")
+    running.await_log("certificate at hand")
+    _, (successor,) = roles(running, folder)
+    assert successor != victim
+
+
+def test_a_hung_worker_is_noticed_and_replaced(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    (victim, _), _ = roles(running, folder)
+    os.kill(victim, signal.SIGSTOP)
+    running.await_log(f"pid {victim}.*does not answer", within=30)
+    await_gone([victim])
+    assert talk(folder, ports).asks("/", "a.test").status == 200
+
+
+def test_sigterm_lets_what_is_under_way_finish(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    children = running.children()
+    idle = talk(folder, ports)
+    assert idle.asks("/", "a.test").status == 200
+    busy = talk(folder, ports)
+    busy.says(b"GET /slow/1.5 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    _await_stream(running, folder)
+    running.signal(signal.SIGTERM)
+    running.await_log("stopping: SIGTERM")
+    answer = busy.hears()
+    assert answer.body == b"slow\n"
+    assert answer["connection"] == "close"
+    assert idle.rest() == b""  # ended without a word, and properly
+    assert running.ended() == 0
+    await_gone(children)
+    with pytest.raises(ConnectionRefusedError):
+        talk(folder, ports)
+    assert not (folder / "state/control.sock").exists()
+
+
+def test_a_second_sigterm_ends_at_once(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    children = running.children()
+    busy = talk(folder, ports)
+    busy.says(b"GET /slow/30 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    _await_stream(running, folder)
+    running.signal(signal.SIGTERM)
+    running.await_log("stopping: SIGTERM")
+    running.signal(signal.SIGTERM)
+    running.await_log("stopping at once")
+    assert running.ended() == 0
+    await_gone(children)
+
+
+def _await_stream(server: Server, folder: Path) -> None:
+    """Until a worker has the request that a test has sent."""
+    while not any(one["streams"] for one in server.status(folder / "state")["workers"]):
+        assert alive(server.pid)
+
+
+def test_reload_takes_a_new_generation_and_loses_nothing(
+    running: Server, folder: Path, root: Path, ports: tuple[int, int], backend: int
+) -> None:
+    before = set(running.children())
+    kept = talk(folder, ports)
+    assert kept.asks("/", "a.test").status == 200
+    busy = talk(folder, ports)
+    busy.says(b"GET /slow/1.5 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    _await_stream(running, folder)
+    config(folder, ports, root, backend, f"  - {{names: [b.test], root: {root}}}\n")
+    done = treehouse("reload", "--state", str(folder / "state"))
+    assert done.returncode == 0, done.stderr
+    # The kept-alive connection's next answer says that it is the last; nothing was cut.
+    answer = kept.asks("/", "a.test")
+    assert (answer.status, answer["connection"]) == (200, "close")
+    assert busy.hears().body == b"slow\n"
+    running.await_log("b.test: certificate obtained")
+    assert http(ports[0]).asks("/", "b.test").status == 308
+    status = running.status(folder / "state")
+    assert status["generation"] == 2
+    assert before.isdisjoint(one["pid"] for one in status["workers"] if one["state"] == "serving")
+    await_gone(sorted(before - set(running.children())))
+
+
+def test_a_faulty_file_changes_nothing_and_says_where(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    workers, _ = roles(running, folder)
+    with (folder / "config.yaml").open("a") as file:
+        file.write("  - {names: [b.test], rot: /srv}\n")
+    done = treehouse("reload", "--state", str(folder / "state"))
+    assert done.returncode != 0
+    assert "config.yaml:" in done.stderr + done.stdout
+    assert "rot" in done.stderr + done.stdout
+    running.await_log("nothing was changed")
+    assert roles(running, folder)[0] == workers
+    assert talk(folder, ports).asks("/", "a.test").status == 200
+
+
+def test_logs_are_reopened_on_sigusr1(folder: Path, root: Path, ports: tuple[int, int]) -> None:
+    logs = folder / "log"
+    logs.mkdir()
+    os.chown(logs, 65534, 65534)
+    path = folder / "config.yaml"
+    path.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+state: {folder / "state"}
+log: {{access: {logs / "access.log"}}}
+sites: [{{names: [a.test], root: {root}}}]
+"""
+    )
+    with Server(["--config", str(path)], folder) as server:
+        server.await_log("certificate obtained")
+        assert http(ports[0]).asks("/one", "a.test").status == 308
+        (logs / "access.log").rename(logs / "access.log.1")
+        server.signal(signal.SIGUSR1)
+        server.await_log("log.*reopened|reopened.*log")
+        deadline = time.monotonic() + 10
+        while not ((logs / "access.log").exists() and "/two" in (logs / "access.log").read_text()):
+            assert time.monotonic() < deadline
+            assert http(ports[0]).asks("/two", "a.test").status == 308
+        assert "/one" in (logs / "access.log.1").read_text()
+
+
+def test_treehouse_mode_follows_the_file_system(
+    folder: Path, ports: tuple[int, int], backend: int
+) -> None:
+    sites = folder / "sites"
+    (sites / "a.test").mkdir(parents=True)
+    (sites / "a.test" / "index.html").write_text("a\n")
+    (sites / "www.a.test").symlink_to("a.test")
+    options = ["--sites", str(sites), "--state", str(folder / "state")]
+    options += ["--http-port", str(ports[0]), "--https-port", str(ports[1]), "--bind", "127.0.0.1"]
+    ca = folder / "state/internal-ca/root.pem"
+    with Server(options, folder) as server:
+        server.await_log("www.a.test: certificate obtained")
+        server.await_log("(?<!www.)a.test: certificate obtained")
+        assert https(ports[1], "a.test", ca).asks("/", "a.test").body == b"a\n"
+        answer = https(ports[1], "www.a.test", ca).asks("/x?y", "www.a.test")
+        assert answer["location"] == f"https://a.test:{ports[1]}/x?y"
+        assert http(ports[0]).asks("/", "b.test").status == 404
+        (sites / "b.test").symlink_to(f"http://127.0.0.1:{backend}")
+        server.await_log("b.test: certificate obtained")
+        assert https(ports[1], "b.test", ca).asks("/0", "b.test").body == b"slow\n"
+        since = len(server.log)
+        (sites / "not a domain").mkdir()
+        server.await_log("nothing was changed", since=since)
+        assert https(ports[1], "b.test", ca).asks("/0", "b.test").status == 200
+
+
+def test_standard_output_that_nobody_reads_does_not_stop_the_service(
+    folder: Path, root: Path, ports: tuple[int, int], backend: int
+) -> None:
+    read, write = os.pipe()
+    try:
+        path = config(folder, ports, root, backend)
+        with Server(["--config", str(path)], folder, stdout=write) as server:
+            server.await_log("certificate obtained")
+            with talk(folder, ports) as one:
+                for number in range(2000):  # far more than a pipe holds
+                    assert one.asks(f"/?{number}", "a.test").status == 200
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_no_zombie_stays(running: Server, folder: Path) -> None:
+    for _ in range(3):
+        workers, _ = roles(running, folder)
+        os.kill(workers[0], signal.SIGKILL)
+        running.await_log(f"pid {workers[0]}\\).*another starts")
+    assert all(proc_status(pid)["State"][0] != "Z" for pid in running.tree())
