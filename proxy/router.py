@@ -8,7 +8,8 @@ Why it is hard: the router and whoever answers must understand the same path, or
 dodged by spelling it differently. A site with one route for everything has nothing to dodge, and
 its requests pass unread. On a site with several, paths are compared decoded and with their slashes
 merged, and a path that two readers could take for two (dot segments, an encoded slash, backslash or
-NUL, a broken percent sign) is refused.
+NUL, an overlong UTF-8 sequence, a broken percent sign) is refused. Path parameters (``;``) and case
+are left to backends: a route that protects something does not rely on their reading of either.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from .protocol.message import Handler, Request
 _MANY_SLASHES = re.compile(rb"//+")
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
+# RFC 3629 §3: the octets C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make
+# "." and "/" of what strict ones refuse.
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _DOT_SEGMENT = re.compile(rb"(?:^|/)\.\.?(?:/|$)")
 
 
@@ -35,6 +39,8 @@ def understood(path: bytes) -> bytes:
     if _AMBIGUOUS.search(path) or _BROKEN_PERCENT.search(path):
         raise Fault("bad_path", f"{path[:64]!r} has an ambiguous encoding")
     decoded = _MANY_SLASHES.sub(b"/", unquote_to_bytes(path))
+    if _OVERLONG.search(decoded):
+        raise Fault("bad_path", f"{path[:64]!r} has overlong UTF-8")
     if _DOT_SEGMENT.search(decoded):
         raise Fault("bad_path", f"{path[:64]!r} has dot segments")
     return decoded

@@ -137,7 +137,8 @@ class SocketStream:
             data: bytes = await waiter
             return data
         finally:
-            self._reading = None
+            if self._reading is waiter:  # else its successor has begun already
+                self._reading = None
 
     def _on_readable(self) -> None:
         waiter = self._reading
@@ -208,9 +209,10 @@ class SocketStream:
         try:
             await waiter
         finally:
-            self._writing = None
-            if not self._closed:
-                self._loop.remove_writer(self._fd)
+            if self._writing is waiter:
+                self._writing = None
+                if not self._closed:
+                    self._loop.remove_writer(self._fd)
 
     def _on_writable(self) -> None:
         waiter = self._writing

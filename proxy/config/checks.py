@@ -131,7 +131,7 @@ def _clash(one: Address, other: Address) -> bool:
     hosts = {one.host, other.host}
     if len(hosts) == 1 or "" in hosts:
         return True
-    if ":" in one.host != ":" in other.host:
+    if (":" in one.host) != (":" in other.host):
         return False
     return bool(hosts & {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
@@ -214,7 +214,7 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
 
 
 def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
-    first: dict[bytes, Path] = {}
+    first: dict[tuple[bool, bytes], Path] = {}
     for number, route in enumerate(site.routes):
         path = (*at, "routes", number, "path")
         requests = same_requests(route.path)

@@ -17,11 +17,13 @@ PLACEHOLDERS = ("rest", "path", "query", "host")
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ROUTE_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_AMBIGUOUS = re.compile("%(?:2[fF]|5[cC]|00)")
 _TARGET_CHARACTERS = re.compile(
     r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#\[\]]|%[0-9A-Fa-f]{2})*", re.ASCII
 )
+# Only what begins with a slash may follow the host: "{rest}" there would lengthen its name.
 _AUTHORITY = re.compile(
-    r"https?://(?:\{host\}|[A-Za-z0-9\-._]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#{]|\Z)",
+    r"https?://(?:\{host\}|[A-Za-z0-9\-._]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\{path\}|\Z)",
     re.ASCII,
 )
 
@@ -42,7 +44,13 @@ def parse_route_path(text: str) -> str:
         raise Wrong(
             f"{shown(text)} has characters that a path cannot have", "percent-encode them (%20)"
         )
-    if "//" in body or any(segment in (".", "..") for segment in body.split("/")):
+    if _AMBIGUOUS.search(body):
+        raise Wrong(
+            f"{shown(text)} has an encoded slash, backslash or NUL",
+            "leave it out: requests with one are refused where there are several routes",
+        )
+    decoded = unquote_to_bytes(body)
+    if b"//" in decoded or any(segment in (b".", b"..") for segment in decoded.split(b"/")):
         raise Wrong(
             f"{shown(text)} has empty or dot segments",
             "write the path as it is after they are taken out",
@@ -54,9 +62,9 @@ def is_prefix(path: str) -> bool:
     return path.endswith("/*")
 
 
-def same_requests(path: str) -> bytes:
+def same_requests(path: str) -> tuple[bool, bytes]:
     """Equal for two route paths that take the same requests, however they are encoded."""
-    return unquote_to_bytes(path)
+    return is_prefix(path), unquote_to_bytes(path)
 
 
 def parse_redirect(text: str) -> str:

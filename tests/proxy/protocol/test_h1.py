@@ -12,8 +12,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Fields, FileBody, Request, Response
-
-from .conversation import Told, conversation, echo
+from support.conversation import Told, conversation, echo
 
 
 @pytest.fixture(params=["lane", "h11"])

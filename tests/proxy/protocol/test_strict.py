@@ -11,8 +11,7 @@ import pytest
 from proxy.config.model import Limits
 from proxy.errors import FAULTS
 from proxy.protocol.lane import Lane
-
-from .conversation import Told, conversation
+from support.conversation import Told, conversation
 
 H = b"Host: x.test\r\n"
 CANARY = b"GET /canary HTTP/1.1\r\nHost: x.test\r\n\r\n"

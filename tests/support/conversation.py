@@ -87,6 +87,12 @@ class Client:
         heard, self.heard = self.heard[:end], self.heard[end:]
         return heard
 
+    async def hears_more(self) -> None:
+        """At least one more byte into ``heard``."""
+        data = await self._loop.sock_recv(self._sock, 65536)
+        assert data, "the server ended"
+        self.heard += data
+
     async def hears_the_end(self) -> bytes:
         """Everything up to the end of the connection; a reset is the string b'RESET' at its end."""
         while True:
