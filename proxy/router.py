@@ -25,8 +25,8 @@ from .protocol.message import Handler, Request
 _MANY_SLASHES = re.compile(rb"//+")
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
-# RFC 3629 §3: the octets C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make
-# "." and "/" of what strict ones refuse.
+# RFC 3629 §3: C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make "." and
+# "/" of what strict ones refuse.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _DOT_SEGMENT = re.compile(rb"(?:^|/)\.\.?(?:/|$)")
 
