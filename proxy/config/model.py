@@ -172,15 +172,6 @@ class OwnCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientAuth:
-    """Certificates of clients. ``require`` refuses the handshake without one that ``ca_file``
-    vouches for; ``request`` takes none too, and says so to the backend."""
-
-    ca_file: Path
-    mode: Literal["require", "request"] = "require"
-
-
-@dataclass(frozen=True, slots=True)
 class Site:
     """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""
 
@@ -189,7 +180,6 @@ class Site:
     certificate: OwnCertificate | None = None
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
-    client_auth: ClientAuth | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,6 @@ def _external_account(
 def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
     routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
     certificate = site.certificate
-    client_auth = site.tls.client_auth if site.tls else None
     return model.Site(
         names=site.names,
         routes=routes or (model.Route("/*", _action(site, base)),),
@@ -105,9 +104,6 @@ def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
         else None,
         default=site.default,
         internal=certificate is None and internal(site, acme),
-        client_auth=model.ClientAuth(base / client_auth.ca_file, client_auth.mode)
-        if client_auth
-        else None,
     )
 
 

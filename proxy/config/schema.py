@@ -327,24 +327,12 @@ class Certificate(Section):
     key: File = Field(description="PEM: its private key, without a passphrase.")
 
 
-class ClientAuth(Section):
-    ca_file: File = Field(description="PEM bundle that vouches for clients.")
-    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
-        default="require", description="request lets clients without a certificate in, too."
-    )
-
-
-class SiteTls(Section):
-    client_auth: ClientAuth | None = Field(default=None, description="Certificates of clients.")
-
-
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
     certificate: Certificate | None = Field(
         default=None, description="Your own; no CA is asked then."
     )
-    tls: SiteTls | None = Field(default=None, description="TLS rules of this site alone.")
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN = 5  # openat2 answers EAGAIN when a rename interfered; it seldom does so twice
 
+# What may stand in a Location field as it is.
+_ADDRESS = re.compile(rb"https?://[\x21-\x7e]+")
 # Out of descriptors or memory is not "there is no such file".
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -102,6 +105,8 @@ class DocumentRoot:
             return self._link(path) if error.errno == errno.ENOENT else None
         try:
             status = os.fstat(fd)
+            if self._is_hidden(fd):
+                return None
             if stat.S_ISREG(status.st_mode):
                 if not path.endswith(b"/"):
                     return Found(os.dup(fd), status)
@@ -123,6 +128,13 @@ class DocumentRoot:
             raise FileNotFoundError(errno.ENOENT, "outside the document root")
         return _openat2(self._fd, inside, _FLAGS)
 
+    def _is_hidden(self, fd: int) -> bool:
+        """Whether what was opened is hidden under its own name, whatever link has led to it."""
+        # Both are asked for now, because the root may have been renamed since it was opened.
+        real = os.readlink(b"/proc/self/fd/%d" % fd)
+        root = os.readlink(b"/proc/self/fd/%d" % self._fd)
+        return real != root and hidden(real.removeprefix(root.rstrip(b"/") + b"/"))
+
     def _link(self, path: bytes) -> Elsewhere | None:
         """A link that leads nowhere on this machine may lead to the web."""
         try:
@@ -137,6 +149,4 @@ class DocumentRoot:
             return None
         finally:
             os.close(fd)
-        if target.startswith((b"http://", b"https://")) and target.isascii():
-            return Elsewhere(target)
-        return None
+        return Elsewhere(target) if _ADDRESS.fullmatch(target) else None

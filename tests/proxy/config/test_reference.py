@@ -1,0 +1,105 @@
+"""config/: the reference is complete and true, the schema current, every example sound."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.config import checks, model
+from proxy.config.document import subsection, validate
+from proxy.config.kinds import Section
+from proxy.config.resolve import Surroundings, resolve
+from proxy.config.schema import Document, json_schema
+from proxy.config.yaml_source import parse
+
+CONFIG = Path(__file__).resolve().parents[3] / "config"
+EXAMPLES = sorted((CONFIG / "examples").glob("*.yaml"))
+
+
+def resolved(path: Path) -> model.Config:
+    """The configuration of a file, without a look at what it names on the disk."""
+    document = parse(path.read_text(), path.name)
+    parsed, faults = validate(document.value, document.origins)
+    faults = [*document.faults, *faults, *checks.check(parsed)]
+    assert not faults, "\n".join(map(str, faults))
+    around = Surroundings(CONFIG, Path("/var/lib/treehouse-proxy"), 65534, 65534, path)
+    return resolve(parsed.document, (site for _, site in parsed.sites), around)
+
+
+def keys_of(section: type[Section], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        below = subsection(field.annotation)
+        if below is not None:
+            yield from keys_of(below, f"{prefix}{name}.")
+
+
+def words(node: Any) -> Iterator[str]:
+    """Every key of a YAML tree, wherever it stands."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from words(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from words(value)
+
+
+def test_every_key_stands_in_the_reference() -> None:
+    text = (CONFIG / "reference.yaml").read_text()
+    written = set(words(yaml.safe_load(text)))
+    for key in keys_of(Document):
+        name = key.rpartition(".")[2]
+        # Keys of sections that are off by default stand in a comment beside their section.
+        assert name in written or f"{name}:" in text, key
+
+
+def test_every_key_of_the_reference_is_one() -> None:
+    known = {key.rpartition(".")[2] for key in keys_of(Document)}
+    assert set(words(yaml.safe_load((CONFIG / "reference.yaml").read_text()))) <= known
+
+
+def test_every_default_of_the_reference_is_the_one_in_force() -> None:
+    config = resolved(CONFIG / "reference.yaml")
+    for field in dataclasses.fields(model.Config):
+        if field.name in ("sites", "state", "source", "workers"):
+            continue
+        default = field.default
+        if default is dataclasses.MISSING:
+            assert field.default_factory is not dataclasses.MISSING
+            default = field.default_factory()
+        assert getattr(config, field.name) == default, field.name
+    app = config.sites[1].routes[0].action
+    assert isinstance(app, model.ProxyAction)
+    assert app == model.ProxyAction(app.backends)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_sound(path: Path) -> None:
+    assert resolved(path).acme.directory.startswith("https://")
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    assert (CONFIG / "schema.json").read_text() == json_schema()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize(
+    ("unit", "most"), [("treehouse-proxy", 3.5), ("treehouse-proxy-unprivileged", 2.0)]
+)
+def test_the_units_are_hardened(unit: str, most: float) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", CONFIG / f"systemd/{unit}.service"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    if "exposure level" not in done.stdout:
+        pytest.skip(f"systemd-analyze does not work here: {done.stderr}")
+    exposure = float(done.stdout.splitlines()[-1].split(":")[1].split()[0])
+    assert exposure <= most
