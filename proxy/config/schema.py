@@ -1,20 +1,17 @@
 """What a user may write: every key, its kind, its default and its bounds.
 
 The YAML file, the flags and the sites directory all end here, as the same tree of words; one set of
-rules reads them, and the JSON Schema for editors is generated from it. Keys that exclude or need
+rules reads them, and `json_schema` makes the schema for editors from it. Keys that exclude or need
 each other are the business of `checks`, files on disk that of `places`.
 
 Words arrive as text (see `yaml_source`), so ``workers: 4`` and ``workers: "4"`` are the same, and
 null means "not given" everywhere. Defaults are those of `model`, written down once.
-
-``python -m proxy.config.schema`` prints the schema for editors, config/schema.json.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -22,8 +19,6 @@ from . import model
 from .addresses import parse_backend, parse_directory_url, parse_listen, parse_network
 from .faults import Wrong, nearest, shown
 from .kinds import (
-    DURATION,
-    SIZE,
     Email,
     File,
     Many,
@@ -39,7 +34,6 @@ from .kinds import (
 )
 from .names import parse_name
 from .patterns import parse_redirect, parse_route_path
-from .units import spell_duration, spell_size
 
 # A name for the directories that people use; everything else is a URL.
 DIRECTORIES = {
@@ -365,26 +359,3 @@ class Document(Section):
         default=None, description="Treehouse mode: a directory of sites."
     )
     sites: tuple[Site, ...] = Field(default=(), description="What is served under which names.")
-
-
-def json_schema() -> str:
-    """The JSON Schema for editors, with durations and sizes spelt as people write them."""
-    schema = Document.model_json_schema()
-    for section in (schema, *schema["$defs"].values()):
-        for prop in section.get("properties", {}).values():
-            _spell_default(prop)
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def _spell_default(prop: dict[str, Any]) -> None:
-    default = prop.get("default")
-    pattern = prop.get("pattern", "")
-    if pattern == DURATION and isinstance(default, float):
-        prop["default"] = spell_duration(default)
-    elif pattern.startswith(SIZE) and "default" in prop:
-        prop["default"] = "unlimited" if default is None else spell_size(default)
-
-
-if __name__ == "__main__":
-    print(json_schema(), end="")  # noqa: T201 - printing it is what the module does when run

@@ -14,9 +14,10 @@ import yaml
 
 from proxy.config import checks, model
 from proxy.config.document import subsection, validate
+from proxy.config.json_schema import json_schema
 from proxy.config.kinds import Section
 from proxy.config.resolve import Surroundings, resolve
-from proxy.config.schema import Document, json_schema
+from proxy.config.schema import Document
 from proxy.config.yaml_source import parse
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
