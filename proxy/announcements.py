@@ -44,6 +44,7 @@ class Announcements:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self.published: dict[str, int] = {}  # how often each certificate was put in force
 
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
@@ -83,6 +84,7 @@ class Announcements:
         """Put a certificate in force; ``bundle`` is this object's from now on."""
         previous = self._certificates.get(facts["name"])
         self._certificates[facts["name"]] = Announced(facts, bundle)
+        self.published[facts["name"]] = self.published.get(facts["name"], 0) + 1
         if facts["status"]:
             self._statuses[facts["name"]] = facts["status"]
         self._tell({"type": "certificate", "facts": facts}, (bundle,), done)

@@ -45,7 +45,7 @@ def run(options: Options) -> int:
     notifier = systemd.Notifier()
     own = OwnCertificates()
     try:
-        listeners = open_listeners(config.listen, systemd.inherited_listeners())
+        listeners = open_listeners(config.listen, systemd.inherited_listeners(), config.admin)
         for line in prepare(config.state, config.uid, config.gid):
             log.info("%s", line)
         certificates = own.read(config)

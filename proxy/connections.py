@@ -23,6 +23,7 @@ from typing import Any
 from .clock import Clock
 from .config.model import Limits
 from .errors import Fault
+from .figures import Figures
 from .listeners import Listener
 from .protocol import h1
 from .protocol.message import Connection
@@ -53,6 +54,7 @@ class Connections:
         limits: Limits,
         share: int,
         on_empty: Callable[[], None],
+        figures: Figures | None = None,
     ) -> None:
         self.deadlines = Deadlines()
         self._loop = loop
@@ -63,6 +65,7 @@ class Connections:
         # Each worker holds its share of the total; addresses are counted where they land.
         self._most = -(-limits.connections // share)
         self._on_empty = on_empty
+        self._figures = figures
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_address: Counter[str] = Counter()
@@ -183,13 +186,25 @@ class Connections:
             if first and first[0] != _TLS_HANDSHAKE:
                 await self._answer_plain(stream, connection, service)
                 return
-            await stream.handshake()
-            _note(connection, tls)
+            await self._handshake(stream, connection, tls)
             await h1.serve(stream, connection, service)
         except StreamBroken as error:
             log.debug("%s: connection ended: %s", connection.peer, error)
         finally:
             stream.close()
+
+    async def _handshake(
+        self, stream: TlsStream, connection: Connection, tls: ServerSocket
+    ) -> None:
+        try:
+            await stream.handshake()
+        except StreamBroken:
+            if self._figures is not None:
+                self._figures.handshake(connection, False, "failed")
+            raise
+        _note(connection, tls)
+        if self._figures is not None:
+            self._figures.handshake(connection, bool(tls.session_reused), "ok")
 
     async def _answer_plain(
         self, stream: TlsStream, connection: Connection, service: Service

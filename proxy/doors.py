@@ -9,6 +9,7 @@ and every request's end a log line and a figure.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -16,6 +17,7 @@ from .access_log import AccessLog
 from .clock import Clock
 from .config.model import Limits, Tls
 from .errors import Blame, Fault
+from .figures import Figures
 from .handlers.challenge import PREFIX as CHALLENGE_PREFIX
 from .handlers.challenge import Challenges
 from .protocol.lane import Lane
@@ -46,14 +48,14 @@ class Room:
     default_site: bool
     lane: Lane | None
     request_id_prefix: bytes
+    figures: Figures | None = None  # counted only where somebody can ask
     draining: bool = False
     requests: int = 0
     in_flight: int = 0
-    by_status: dict[int, int] = field(default_factory=dict)
     serial: count[int] = field(default_factory=count)
 
 
-class _Door:
+class Door:
     """The parts of `Service` that do not depend on the port."""
 
     def __init__(self, room: Room) -> None:
@@ -111,11 +113,15 @@ class _Door:
             room.in_flight -= 1
             if not request.id:
                 request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
+        if room.figures is not None:
+            begun = request.started if request is not None else 0.0
+            seconds = time.monotonic() - begun if begun else 0.0
+            room.figures.request(request, response, sent, seconds)
         if room.access_log is not None:
             room.access_log.add(connection, request, response, sent, error)
 
 
-class PlainDoor(_Door):
+class PlainDoor(Door):
     """Port 80: answers challenges, and sends everybody else to HTTPS."""
 
     async def _answer(self, request: Request) -> Response:
@@ -140,7 +146,7 @@ class PlainDoor(_Door):
         return Response(301 if old else 308, [(b"location", location)], handler="redirect")
 
 
-class SecureDoor(_Door):
+class SecureDoor(Door):
     """Port 443: the host must belong to the certificate that the connection was opened with
     (RFC 9110 §7.4), then the router chooses."""
 

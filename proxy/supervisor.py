@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import certifier, status, worker
+from . import certifier, figures, status, worker
 from .announcements import Announcements
 from .channel import Channel, Message
 from .config.faults import ConfigurationFaults
@@ -109,6 +109,9 @@ class Supervisor:
             self._announcements.certificate(facts, bundle)
         self._generations = [Generation(1, config, server_context(config.tls), listeners)]
         self._numbers = itertools.count(2)
+        self._retired = figures.empty()  # of workers that have ended
+        self._reloads = {"ok": 0, "failed": 0}
+        self._certifier_heard = 0.0  # Unix seconds
         self._loaded = False
         self._stopping = False
         self._outcome = 0  # the exit status, once all children are gone
@@ -235,6 +238,8 @@ class Supervisor:
 
     def _on_exit(self, child: Child, how: int) -> None:
         self._announcements.settle(child.pid)
+        if child.stats.get("figures"):
+            self._retired = figures.added(self._retired, child.stats["figures"])
         for question in list(self._questions):
             question.settle(child.pid)
         if self._stopping:
@@ -301,6 +306,8 @@ class Supervisor:
 
     def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
         kind = message["type"]
+        if child.role == "certifier":
+            self._certifier_heard = time.time()
         if child.role == "worker":
             self._hear_worker(child, kind, message)
         elif kind == "loaded":
@@ -316,6 +323,8 @@ class Supervisor:
                 self._on_ready(child)
             case "ack":
                 self._announcements.acknowledged(child.pid, message["ticket"])
+            case "overview":
+                self._ask_status(lambda _: self._send_overview(child, message["number"]))
             case "stats":
                 child.stats = message["stats"]
                 for question in list(self._questions):
@@ -420,6 +429,7 @@ class Supervisor:
             self._give_up(generation)
 
     def _answer_reload(self, answer: dict[str, Any]) -> None:
+        self._reloads["ok" if answer["ok"] else "failed"] += 1
         reply, self._reloading = self._reloading, None
         if reply is not None:
             reply(answer)
@@ -470,6 +480,20 @@ class Supervisor:
             self._processes.send(child, {"type": "stats"})
         question.settle(0)
         self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
+
+    def _send_overview(self, child: Child, number: int) -> None:
+        """What a worker shows on the admin listener, on behalf of all."""
+        counted = self._retired
+        for one in self._processes.workers():
+            counted = figures.added(counted, one.stats.get("figures") or figures.empty())
+        overview = {
+            "status": self._status_document(),
+            "figures": counted,
+            "reloads": self._reloads,
+            "renewals": self._announcements.published,
+            "certifier_heard": self._certifier_heard,
+        }
+        self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
 
     def _status_document(self) -> dict[str, Any]:
         return status.document(

@@ -13,6 +13,7 @@ connections end at once and the rest has a bound.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -24,12 +25,14 @@ import uvloop
 from . import log as logs
 from . import sandbox
 from .access_log import AccessLog
+from .admin import AdminDoor
 from .announcements import Announced
 from .channel import Channel, ChannelClosed, Message
 from .clock import TICK, Clock
 from .config.model import Config
 from .connections import Connections
 from .doors import PlainDoor, Room, SecureDoor
+from .figures import Figures
 from .handlers.challenge import Challenges
 from .listeners import Listener
 from .log import LogFile, resolve_format
@@ -78,6 +81,8 @@ class Worker:
         self._loop = loop
         self._ended = loop.create_future()
         self._clock = Clock()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Message]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
         self._known_names = {site.names[0] for site in config.sites}
         self._certificates = Certificates(config.tls, _default_site(config))
@@ -98,16 +103,22 @@ class Worker:
             https_port=_https_port(birth.listeners),
             default_site=_default_site(config) is not None,
             lane=Lane(config.limits) if config.fast_lane else None,
+            figures=_figures(config),
             request_id_prefix=b"%x-" % random.getrandbits(48),
         )
         self._connections = Connections(
             loop,
             self._clock,
             birth.base,
-            {"http": PlainDoor(self._room), "https": SecureDoor(self._room)},
+            {
+                "http": PlainDoor(self._room),
+                "https": SecureDoor(self._room),
+                "admin": AdminDoor(self._room, self._overview),
+            },
             config.limits,
             config.workers,
             self._on_empty,
+            self._room.figures,
         )
         self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
         self._room.router.bind(self._sites.handler)
@@ -188,6 +199,10 @@ class Worker:
                 self._challenges.remove(message["host"], message["token"])
             case "stats":
                 self._say({"type": "stats", "stats": self._stats()})
+            case "overview":
+                asked = self._asked.pop(message["number"], None)
+                if asked is not None and not asked.done():
+                    asked.set_result(message["overview"])
             case "log" if self._log_file is not None:
                 previous = self._log_file.fd
                 self._log_file.replace(os.dup(fds[0]))
@@ -209,9 +224,19 @@ class Worker:
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", facts["name"], error.reason)
 
+    async def _overview(self) -> Message:
+        """What the supervisor knows of all of us; it gives up on a worker that hangs."""
+        number = next(self._numbers)
+        asked = self._asked[number] = self._loop.create_future()
+        self._say({"type": "overview", "number": number})
+        overview: Message = await asked
+        return overview
+
     def _stats(self) -> Message:
         room = self._room
+        figures = room.figures.message() if room.figures is not None else None
         return {
+            "figures": figures,
             "connections": len(self._connections),
             "streams": room.in_flight,
             "requests": room.requests,
@@ -234,6 +259,12 @@ class Worker:
         if len(self._connections):
             log.warning("%d connections are cut: time is up", len(self._connections))
         self._on_empty()
+
+
+def _figures(config: Config) -> Figures | None:
+    if config.admin is None:
+        return None
+    return Figures(frozenset(name.encode("ascii") for site in config.sites for name in site.names))
 
 
 def _default_site(config: Config) -> str | None:

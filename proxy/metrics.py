@@ -1,0 +1,110 @@
+"""`/metrics`: the supervisor's overview in Prometheus' text format, by its official client library.
+
+The figures of all workers are added up by the supervisor, those of workers that have ended among
+them, so that a counter never goes back while the program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from .figures import BUCKETS, labels
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+Overview = dict[str, Any]
+
+
+class _Overview(Collector):
+    def __init__(self, overview: Overview) -> None:
+        self._status = overview["status"]
+        self._figures = overview["figures"]
+        self._overview = overview
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._figures
+        yield _counter(
+            "treehouse_requests", "Requests answered.", figures["requests"],
+            "site", "method", "status", "handler",
+        )  # fmt: skip
+        yield _counter(
+            "treehouse_handshakes", "TLS handshakes.", figures["handshakes"],
+            "version", "resumed", "result",
+        )  # fmt: skip
+        yield _counter(
+            "treehouse_upstream_requests", "Requests to backends.", figures["upstreams"],
+            "upstream", "outcome",
+        )  # fmt: skip
+        yield self._seconds()
+        moved = CounterMetricFamily("treehouse_bytes", "Bytes of bodies.", labels=["direction"])
+        moved.add_metric(["in"], figures["bytes_in"])
+        moved.add_metric(["out"], figures["bytes_out"])
+        yield moved
+        yield from self._gauges()
+
+    def _seconds(self) -> Metric:
+        family = HistogramMetricFamily("treehouse_request_seconds", "From head to last byte.")
+        counts = list(accumulate(self._figures["seconds"]))
+        bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
+        family.add_metric([], list(zip(bounds, counts, strict=True)), self._figures["seconds_sum"])
+        return family
+
+    def _gauges(self) -> Iterator[Metric]:
+        connections = GaugeMetricFamily(
+            "treehouse_connections", "Open connections of clients.", labels=["listener"]
+        )
+        connections.add_metric(["all"], sum(one["connections"] for one in self._status["workers"]))
+        yield connections
+        healthy = GaugeMetricFamily(
+            "treehouse_upstream_healthy", "1 where requests go.", labels=["upstream"]
+        )
+        for one in self._status["upstreams"]:
+            healthy.add_metric([one["url"]], float(one["healthy"]))
+        yield healthy
+        ends = GaugeMetricFamily(
+            "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
+        )
+        renewals = CounterMetricFamily(
+            "treehouse_certificate_renewals", "Certificates put in use.", labels=["name", "outcome"]
+        )
+        for one in self._status["certificates"]:
+            if one["not_after"]:
+                ends.add_metric(
+                    [one["names"][0]], datetime.fromisoformat(one["not_after"]).timestamp()
+                )
+        for name, count in self._overview["renewals"].items():
+            renewals.add_metric([name, "ok"], count)
+        yield ends
+        yield renewals
+        reloads = CounterMetricFamily("treehouse_reloads", "Reloads.", labels=["outcome"])
+        for outcome, count in self._overview["reloads"].items():
+            reloads.add_metric([outcome], count)
+        yield reloads
+        last = GaugeMetricFamily(
+            "treehouse_certifier_last_pass_seconds", "When the certifier was last heard of."
+        )
+        last.add_metric([], self._overview["certifier_heard"])
+        yield last
+
+
+def _counter(name: str, said: str, counts: dict[str, int], *names: str) -> Metric:
+    family = CounterMetricFamily(name, said, labels=names)
+    for key, count in counts.items():
+        family.add_metric(labels(key), count)
+    return family
+
+
+def render(overview: Overview) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Overview(overview))
+    ProcessCollector(registry=registry)
+    text: bytes = generate_latest(registry)
+    return text
