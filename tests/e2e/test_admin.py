@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
 from support.client import http, https
 from support.pebble import free_ports
 from support.server import Server
