@@ -26,7 +26,7 @@ def parse_listen(text: str) -> Address:
     host, separator, port = text.rpartition(":")
     if host == "" and not separator and text.isdigit():
         return Address("", parse_port(text))
-    if not separator or not port:
+    if not separator or not port or text.endswith("]"):
         raise Wrong(f"{shown(text)} has no port", _LISTEN)
     if ":" in host and not host.startswith("["):
         raise Wrong(f"{shown(text)} has an IPv6 address without brackets", _LISTEN)
@@ -38,6 +38,7 @@ def parse_host(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if bare == "*":
         return ""
+    _refuse_zone(text, bare)
     try:
         return str(ip_address(bare))
     except ValueError:
@@ -105,6 +106,7 @@ def _authority(url: str) -> tuple[SplitResult, str, int | None]:
     if parts.username is not None or parts.password is not None:
         raise Wrong(f"{shown(url)} holds a user name", "backends are asked without credentials")
     if ":" in host:
+        _refuse_zone(url, host)
         try:
             host = str(ip_address(host))
         except ValueError:
@@ -114,6 +116,12 @@ def _authority(url: str) -> tuple[SplitResult, str, int | None]:
     if port == 0:
         raise Wrong(f"{shown(url)} has port 0", "give the port that the backend listens on")
     return parts, host, port
+
+
+def _refuse_zone(text: str, host: str) -> None:
+    """An interface's name is the machine's own matter, and links come and go (RFC 4007 §11.2)."""
+    if "%" in host:
+        raise Wrong(f"{shown(text)} has a zone", "give an address that needs none")
 
 
 def _socket_path(url: str, rest: str) -> str:
