@@ -104,7 +104,8 @@ def _authority(url: str) -> tuple[SplitResult, str, int | None]:
     except ValueError as error:
         raise Wrong(f"{shown(url)} is not a URL: {error}", _BACKEND) from None
     if parts.username is not None or parts.password is not None:
-        raise Wrong(f"{shown(url)} holds a user name", "backends are asked without credentials")
+        # Without repeating it: faults end in logs, and there may be a password with it.
+        raise Wrong(f"the URL of {shown(host)} holds a user name", "leave it out, up to the @")
     if ":" in host:
         _refuse_zone(url, host)
         try:

@@ -173,6 +173,12 @@ def test_a_directory_keeps_its_spelling():
     assert parse_directory_url(url) == url
 
 
+def test_a_password_is_not_repeated():
+    with pytest.raises(Wrong) as wrong:
+        parse_backend("http://user:hunter2@app.internal")
+    assert "hunter2" not in str(wrong.value)
+
+
 URLISH = st.text(st.sampled_from("htps:/unix@[]0123.%?#aé \r\n\0-_"), max_size=30)
 
 
