@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.config import checks
+from proxy.config.document import Parsed, validate
+from proxy.config.faults import ConfigurationFaults, Fault
+from proxy.config.yaml_source import parse
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that the server's user may enter, which pytest's own is not."""
+    made = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def _read(text: str) -> tuple[Parsed, list[Fault]]:
+    document = parse(text, "c.yaml")
+    parsed, faults = validate(document.value, document.origins)
+    return parsed, [*document.faults, *faults, *checks.check(parsed)]
+
+
+@pytest.fixture
+def sections():
+    """From text to sections, without a look at the disk; any fault fails the test."""
+
+    def read(text: str) -> Parsed:
+        parsed, faults = _read(text)
+        assert not faults, "\n".join(map(str, faults))
+        return parsed
+
+    return read
+
+
+@pytest.fixture
+def told():
+    """The faults of a text, as people see them, without a look at the disk."""
+
+    def read(text: str) -> list[str]:
+        _parsed, faults = _read(text)
+        return [str(fault) for fault in ConfigurationFaults(faults).faults]
+
+    return read
