@@ -111,7 +111,7 @@ def test_merge_keys_fill_in_what_is_not_there(text, merged):
         ("a: !!binary aGk=", "has no meaning here"),
         ("? [a]\n: b", "a key here is not a plain word"),
         ("? {a: b}\n: c", "a key here is not a plain word"),
-        ("{: a}", "a key here is not a plain word"),
+        ("~: a", "a key here is not a plain word"),
         ("a: [", "close the"),
         ("a: 'x", "close the quotation mark"),
         ("\ta: b", "indent with spaces"),
