@@ -73,6 +73,8 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     directory, and whether there is a user to become. ``argv0`` is for the messages.
     """
     draft = _Draft.of_file(options, argv0)
+    if draft.faults and not draft.tree:
+        raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
     draft.lay_over(options)
     draft.add_sites_dir()
     parsed, faults = validate(draft.tree, draft.origins)
