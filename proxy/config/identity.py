@@ -29,7 +29,7 @@ def find_user(word: str) -> tuple[int, int | None]:
     except (KeyError, ValueError):
         raise Wrong(
             f"there is no user {shown(word)} here",
-            f"create it (useradd --system {word}), or name another",
+            "create it with useradd --system, or name another",
         ) from None
     if entry.pw_uid == 0:
         raise Wrong(f"{shown(word)} is root", f"name another user: {_NOT_ROOT}")
