@@ -29,8 +29,6 @@ log = logging.getLogger("treehouse.worker")
 
 # While a certificate is being obtained: the order usually takes seconds, a retry a minute.
 _RETRY_AFTER = b"30"
-# Pairs of certificate and host that were found to match; cleared when full.
-_MATCHES = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -152,18 +150,14 @@ class SecureDoor(Door):
 
     def __init__(self, room: Room) -> None:
         super().__init__(room)
-        self._matches: set[tuple[tuple[str, ...], bytes]] = set()
         hsts = room.tls.hsts
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
     async def _answer(self, request: Request) -> Response:
         connection = request.connection
-        match = (connection.certificate_names, request.host)
-        if match not in self._matches:
+        if request.host != connection.covered_host:
             self._check(connection, request.host)
-            if len(self._matches) >= _MATCHES:
-                self._matches.clear()
-            self._matches.add(match)
+            connection.covered_host = request.host
         response = await self.room.router.route(request).handle(request)
         if self._hsts is not None:
             response.fields.append((b"strict-transport-security", self._hsts))

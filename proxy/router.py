@@ -36,6 +36,8 @@ def understood(path: bytes) -> bytes:
 
     Raises `Fault` ("bad_path") for one that can be understood in two ways.
     """
+    if b"%" not in path and b"//" not in path and b"/." not in path and b"\\" not in path:
+        return path  # nearly all of them
     if _AMBIGUOUS.search(path) or _BROKEN_PERCENT.search(path):
         raise Fault("bad_path", f"{path[:64]!r} has an ambiguous encoding")
     decoded = _MANY_SLASHES.sub(b"/", unquote_to_bytes(path))

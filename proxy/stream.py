@@ -26,10 +26,13 @@ import contextlib
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
 NEVER = float("inf")
+# One read of OpenSSL's gives one record at most (RFC 8446 §5.1); a larger buffer is only allocated.
+_RECORD = 16 * 1024
 
 
 class StreamBroken(Exception):
@@ -270,7 +273,7 @@ class TlsStream(SocketStream):
     end of the connection alone (RFC 9112 §9.8).
     """
 
-    __slots__ = ()
+    __slots__ = ("_decrypt", "_encrypt")
     _sock: ssl.SSLSocket
 
     async def peek(self, count: int) -> bytes:
@@ -298,6 +301,11 @@ class TlsStream(SocketStream):
             while True:
                 try:
                     self._sock.do_handshake()
+                    # What SSLSocket.recv and send come down to, without two frames of checks that
+                    # this class has made already. Each costs as much as parsing a field line.
+                    inner = self._sock._sslobj  # type: ignore[attr-defined] # see above
+                    self._decrypt: Callable[[int], bytes] = inner.read
+                    self._encrypt: Callable[[bytes | memoryview], int] = inner.write
                     return
                 except ssl.SSLWantReadError:
                     await self._wait_readable()
@@ -336,17 +344,22 @@ class TlsStream(SocketStream):
 
     def _receive(self) -> bytes | None:
         try:
-            return self._sock.recv(self._limit)
+            return self._decrypt(min(self._limit, _RECORD))
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             # Want-write needs a renegotiation or a KeyUpdate answer into a full socket; the next
             # readiness tries again.
             return None
         except ssl.SSLZeroReturnError:
             return b""
+        except ssl.SSLEOFError:
+            # A FIN without close_notify.
+            if self._sock.suppress_ragged_eofs:  # type: ignore[attr-defined] # not in typeshed
+                return b""
+            raise
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
-            return self._sock.send(data)
+            return self._encrypt(data)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
 

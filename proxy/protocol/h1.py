@@ -69,7 +69,7 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         if body is not None and not body.at_end and not await _read_over(body):
             return
         answered += 1
-        if answered % _TURN == 0:
+        if inlet.at_hand and answered % _TURN == 0:
             await asyncio.sleep(0)
 
 

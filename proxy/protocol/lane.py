@@ -16,7 +16,7 @@ lines nor any that could carry a secret.
 from __future__ import annotations
 
 from ..config.model import Limits
-from .grammar import CONTENT_LENGTH, FIELD_LINE, OWS, REQUEST_LINE, normalise_host
+from .grammar import CONTENT_LENGTH, OWS, TARGET_BYTES, TOKEN, VALUE_BYTES, normalise_host
 from .message import Connection, Fields, Request
 from .strict import Parsed
 
@@ -58,6 +58,34 @@ _REMEMBERED = frozenset(
 _DECLINED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
+# How browsers and common clients spell the names of fields whose lines are not remembered.
+_NAMES = {
+    spelt: spelt.lower()
+    for spelt in (
+        b"Authorization",
+        b"Content-Length",
+        b"Cookie",
+        b"Host",
+        b"If-Modified-Since",
+        b"If-None-Match",
+        b"Range",
+        b"Referer",
+        b"authorization",
+        b"content-length",
+        b"cookie",
+        b"host",
+        b"if-modified-since",
+        b"if-none-match",
+        b"range",
+        b"referer",
+    )
+}
+
+
+def _lower(spelt: bytes) -> bytes | None:
+    return spelt.lower() if TOKEN.fullmatch(spelt) else None
+
+
 _Host = tuple[tuple[bytes, bytes], bytes, bytes]  # the field, the authority, the host
 
 
@@ -72,17 +100,20 @@ class Lane:
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
         limits = self._limits
         lines = head[:-4].split(b"\r\n")
-        match = REQUEST_LINE.fullmatch(lines[0])
-        if match is None:
-            return None
-        method, target, version = match.groups()
+        words = lines[0].split(b" ")
         if (
-            version != b"1.1"
-            or method not in _METHODS
-            or target[0] != 0x2F  # "/"
-            or len(target) > limits.target_size
+            len(words) != 3
+            or words[2] != b"HTTP/1.1"
+            or words[0] not in _METHODS
             or len(head) > limits.header_size
             or not 2 <= len(lines) <= limits.header_count + 1
+        ):
+            return None
+        method, target, _version = words
+        if (
+            target[:1] != b"/"
+            or target.translate(None, TARGET_BYTES)
+            or len(target) > limits.target_size
         ):
             return None
         del lines[0]
@@ -116,10 +147,11 @@ class Lane:
             if field is not None:
                 continue
             line = lines[place]  # type: ignore[unreachable] # None stands for "not known"
-            match = FIELD_LINE.fullmatch(line)
-            if match is None:
+            spelt, colon, value = line.partition(b":")
+            name = _NAMES.get(spelt) or _lower(spelt)
+            if not colon or name is None or value.translate(None, VALUE_BYTES):
                 return None
-            name, value = match[1].lower(), match[2].strip(OWS)
+            value = value.strip(OWS)
             fields[place] = entry = (name, value)
             if name == b"host":
                 if host is not None:

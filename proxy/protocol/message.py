@@ -37,6 +37,7 @@ class Connection:
     tls_version: str | None = None  # "TLSv1.3", as the ssl module spells it
     server_name: str | None = None  # SNI, lower-case
     certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
+    covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
 
 
 class Body(Protocol):
@@ -193,7 +194,8 @@ class Response:
     Content-Length is the handler's only where the body does not tell (a HEAD answer, a 304);
     for bytes, FileBody and a StreamBody with a length the protocol writes it unless present.
     ``wire`` may hold the serialised status line and fields (see `protocol.head.serialise`), made
-    once per representation; it must say the same as ``status`` and ``fields``.
+    once per representation; it must say the same as ``status`` and ``fields``, and where the body
+    is bytes, Content-Length is among them.
     """
 
     __slots__ = ("backend", "body", "close", "error", "fields", "handler", "status", "wire")
