@@ -30,6 +30,9 @@ _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _DOT_SEGMENT = re.compile(rb"(?:^|/)\.\.?(?:/|$)")
 
+# Paths whose route is remembered, per site; a site's busy ones are fewer.
+_MOST_FOUND = 4096
+
 
 def understood(path: bytes) -> bytes:
     """A percent-encoded path as everybody must understand it: decoded, slashes merged.
@@ -53,6 +56,7 @@ class _Paths:
 
     def __init__(self, routes: tuple[Route, ...], handler_of: Callable[[Action], Handler]) -> None:
         self._exact: dict[bytes, Handler] = {}
+        self._found: dict[bytes, tuple[Handler, bytes]] = {}  # by path as it was sent; bounded
         self._prefixes: list[tuple[bytes, Handler]] = []
         for route in routes:
             handler = handler_of(route.action)
@@ -63,14 +67,22 @@ class _Paths:
         self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
 
     def find(self, request: Request) -> Handler:
-        path = understood(request.path)
+        found = self._found.get(request.path)
+        if found is None:
+            found = self._look_for(understood(request.path))
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[request.path] = found
+        handler, request.matched = found
+        return handler
+
+    def _look_for(self, path: bytes) -> tuple[Handler, bytes]:
         handler = self._exact.get(path)
         if handler is not None:
-            return handler
+            return handler, b"/"
         for prefix, handler in self._prefixes:
             if path.startswith(prefix):
-                request.matched = prefix
-                return handler
+                return handler, prefix
         raise Fault("not_found", "no route takes this path")
 
 

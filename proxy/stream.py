@@ -61,6 +61,10 @@ class Stream(Protocol):
         """Return when the kernel has taken all of it (back-pressure)."""
         ...
 
+    def write_now(self, data: bytes) -> bytes | memoryview:
+        """Send without waiting; what is left goes to `write`."""
+        ...
+
     async def send_eof(self) -> None:
         """End our side; the other may go on."""
         ...
@@ -184,6 +188,16 @@ class SocketStream:
 
     # Writing
 
+    def write_now(self, data: bytes) -> bytes | memoryview:
+        """What the kernel does not take at once; `write` sends it in its own time."""
+        if self._closed:
+            raise StreamBroken("closed")
+        try:
+            sent = self._send(data)
+        except (OSError, ssl.SSLError) as error:
+            raise StreamBroken(_reason(error)) from None
+        return b"" if sent == len(data) else memoryview(data)[sent:]
+
     async def write(self, data: bytes | memoryview) -> None:
         if self._closed:
             raise StreamBroken("closed")
@@ -273,7 +287,7 @@ class TlsStream(SocketStream):
     end of the connection alone (RFC 9112 §9.8).
     """
 
-    __slots__ = ("_decrypt", "_encrypt")
+    __slots__ = ("_decrypt", "_encrypt", "_more_decrypted")
     _sock: ssl.SSLSocket
 
     async def peek(self, count: int) -> bytes:
@@ -303,6 +317,7 @@ class TlsStream(SocketStream):
                     self._sock.do_handshake()
                     # What SSLSocket.recv and send come down to, without two frames of checks that
                     # this class has made already. Each costs as much as parsing a field line.
+                    self._more_decrypted = True  # early bytes may have come with the handshake
                     inner = self._sock._sslobj  # type: ignore[attr-defined] # see above
                     self._decrypt: Callable[[int], bytes] = inner.read
                     self._encrypt: Callable[[bytes | memoryview], int] = inner.write
@@ -331,11 +346,11 @@ class TlsStream(SocketStream):
                 self._loop.remove_reader(self._fd)
 
     async def read(self, limit: int = READ_SIZE) -> bytes:
-        if not self._closed and self._sock.pending():
+        if self._more_decrypted and not self._closed:
             # Bytes that OpenSSL has decrypted already do not make the descriptor readable.
             self._limit = limit
             try:
-                data = self._receive()
+                data = self._receive() if self._sock.pending() else None
             except (OSError, ssl.SSLError) as error:
                 raise StreamBroken(_reason(error)) from None
             if data is not None:
@@ -343,8 +358,13 @@ class TlsStream(SocketStream):
         return await super().read(limit)
 
     def _receive(self) -> bytes | None:
+        limit = self._limit
         try:
-            return self._decrypt(min(self._limit, _RECORD))
+            if limit >= _RECORD:
+                self._more_decrypted = False  # a record fits into it, so nothing stays behind
+                return self._decrypt(_RECORD)
+            self._more_decrypted = True
+            return self._decrypt(limit)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             # Want-write needs a renegotiation or a KeyUpdate answer into a full socket; the next
             # readiness tries again.

@@ -6,7 +6,7 @@ others; `Parsed.broken` says what is missing, because a later check must not com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -31,9 +31,12 @@ class Parsed:
     origins: Origins
 
 
-def validate(tree: dict[str, Any], origins: Origins) -> tuple[Parsed, list[Fault]]:
+def validate(
+    tree: dict[str, Any], origins: Origins, broken_before: Iterable[str] = ()
+) -> tuple[Parsed, list[Fault]]:
+    """``broken_before`` are keys with a fault that has been told already."""
     faults: list[Fault] = []
-    broken: set[str] = set()
+    broken = set(broken_before)
     rest = dict(tree)
     raw_sites = rest.pop("sites", None)
     sites = []

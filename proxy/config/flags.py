@@ -13,7 +13,7 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -77,7 +77,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
     draft.lay_over(options)
     draft.add_sites_dir()
-    parsed, faults = validate(draft.tree, draft.origins)
+    parsed, faults = validate(draft.tree, draft.origins, draft.broken)
     faults += draft.faults
     faults += checks.check(parsed)
     identity, reader = _identity(parsed, now_uid, faults)
@@ -150,6 +150,7 @@ class _Draft:
     faults: list[Fault]
     base: Path
     source: Path | None
+    broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> _Draft:
@@ -231,10 +232,10 @@ class _Draft:
         if not options.domain:
             for option in ("root", "backend"):
                 if getattr(options, option):
-                    self.faults.append(Fault(_flag(option, True), "", *_NO_NAME))
+                    self._miss_site(_flag(option, True), *_NO_NAME)
             return
         if not (options.root or options.backend):
-            self.faults.append(Fault(Origin("--domain"), "", *_NOTHING))
+            self._miss_site(Origin("--domain"), *_NOTHING)
             return
         names = [name for word in options.domain for name in word.split(",")]
         site: dict[str, Any] = {"names": names}
@@ -245,6 +246,10 @@ class _Draft:
         if options.backend:
             site["backend"] = list(options.backend)
             self.origins.put((*path, "backend"), Origin("--backend"), Origin("--backend"))
+
+    def _miss_site(self, flag: Origin, what: str, remedy: str) -> None:
+        self.faults.append(Fault(flag, "", what, remedy))
+        self.broken.add("sites")
 
     def _append_site(self, site: dict[str, Any], origin: Origin) -> KeyPath:
         if self.tree.get("sites") is None:

@@ -58,7 +58,12 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         if isinstance(response.body, Tunnel):
             await _tunnel(inlet, connection, request, response, response.body)
             return
-        whole = await outlet.send(request, response, close)
+        data = None if close else outlet.prepared(request, response)
+        if data is None:
+            whole = await outlet.send(request, response, close)
+        else:
+            sent = outlet.send_now(data, len(response.body))  # type: ignore[arg-type] # bytes
+            whole = await outlet.send_rest() if sent is None else sent
         service.finished(connection, request, response, outlet.sent, outlet.error)
         if not whole:
             return

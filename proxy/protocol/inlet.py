@@ -45,7 +45,14 @@ class Inlet:
         """
         data = self._held
         if not data:
-            data = await self._first_bytes()
+            stream = self.stream
+            stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
+            stream.idle = True
+            try:
+                data = await stream.read()
+            except StreamBroken:
+                return b""  # nothing was under way, so nothing is lost
+            stream.idle = False
         end = data.find(strict.HEAD_END)
         if end < 0 or data[0] == 0x0D:
             data = await self._rest_of_head(data)
@@ -53,19 +60,11 @@ class Inlet:
                 return b""
             end = data.find(strict.HEAD_END)
         end += len(strict.HEAD_END)
+        if end == len(data):
+            self._held = b""
+            return data
         self._held = data[end:]
         return data[:end]
-
-    async def _first_bytes(self) -> bytes:
-        stream = self.stream
-        stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
-        stream.idle = True
-        try:
-            return await stream.read()
-        except StreamBroken:
-            return b""  # nothing was under way, so nothing is lost
-        finally:
-            stream.idle = False
 
     async def _rest_of_head(self, data: bytes) -> bytes:
         limits = self.limits

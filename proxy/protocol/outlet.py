@@ -36,13 +36,56 @@ def ends_with_connection(response: Response) -> bool:
 class Outlet:
     """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
 
-    __slots__ = ("_service", "_stream", "error", "sent")
+    __slots__ = ("_rest", "_service", "_stream", "error", "sent")
 
     def __init__(self, stream: Stream, service: Service) -> None:
         self._stream = stream
         self._service = service
+        self._rest: bytes | memoryview = b""
         self.sent = 0
         self.error: str | None = None
+
+    def prepared(self, request: Request, response: Response) -> bytes | None:
+        """All the bytes of a plain answer whose head is ready but for Date; None for any other.
+
+        It is the common case, and needs no coroutine to be sent.
+        """
+        wire, body = response.wire, response.body
+        if (
+            wire is None
+            or type(body) is not bytes
+            or response.status in _BARE
+            or request.version != b"1.1"
+            or request.method == b"HEAD"
+        ):
+            return None
+        if b"\r\ndate: " in wire:
+            return b"%b\r\n%b" % (wire, body)
+        return b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
+
+    def send_now(self, data: bytes, body: int) -> bool | None:
+        """Send what `prepared` gave, ``body`` bytes of it body: True when the kernel took all of
+        it, False when the client is gone, None when `send_rest` has to wait for the rest."""
+        self.sent, self.error = 0, None
+        try:
+            self._rest = self._stream.write_now(data)
+        except StreamBroken as error:
+            return self._broken(error)
+        self.sent = body
+        return None if self._rest else True
+
+    async def send_rest(self) -> bool:
+        rest, self._rest = self._rest, b""
+        try:
+            await self._write(rest)
+        except StreamBroken as error:
+            return self._broken(error)
+        return True
+
+    def _broken(self, error: StreamBroken) -> bool:
+        self.error = "client_stalled" if isinstance(error, StreamTimeout) else "client_gone"
+        self._stream.abort()
+        return False
 
     async def send(self, request: Request | None, response: Response, close: bool) -> bool:
         """Send it; ``close`` announces the end of the connection. False when it was not sent whole,
@@ -52,43 +95,18 @@ class Outlet:
         body = response.body
         try:
             if isinstance(body, bytes):
-                wire = response.wire
-                if (
-                    wire is not None
-                    and not close
-                    and response.status == 200
-                    and (
-                        request is not None
-                        and request.method == b"GET"
-                        and request.version == b"1.1"
-                    )
-                ):
-                    return await self._send_prepared(wire, body)
                 return await self._send_bytes(request, response, body, close)
             if isinstance(body, FileBody):
                 return await self._send_file(request, response, body, close)
             if isinstance(body, Tunnel):
                 raise Fault("internal", "a tunnel is relayed, not sent")
             return await self._send_stream(request, response, body, close)
-        except StreamTimeout:
-            self.error = "client_stalled"
-        except StreamBroken:
-            self.error = "client_gone"
+        except StreamBroken as error:
+            return self._broken(error)
         except Fault as fault:
             self.error = fault.kind
         self._stream.abort()
         return False
-
-    async def _send_prepared(self, wire: bytes, body: bytes) -> bool:
-        """The common case of `_send_bytes`: a head that is complete but for Date."""
-        service, stream = self._service, self._stream
-        stream.deadline = service.clock.now + service.limits.write_timeout
-        if b"\r\ndate: " in wire:
-            await stream.write(b"%b\r\n%b" % (wire, body))
-        else:
-            await stream.write(b"%b%b\r\n%b" % (wire, service.clock.date_field, body))
-        self.sent = len(body)
-        return True
 
     # Heads
 
@@ -215,6 +233,6 @@ class Outlet:
             self.sent += len(piece)
         await self._write(b"0\r\n%b\r\n" % field_lines(body.trailers))
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | memoryview) -> None:
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
         await self._stream.write(data)
