@@ -150,7 +150,6 @@ def test_spelling_a_path_differently_does_not_dodge_its_route(path):
         b"/./admin/",
         b"/admin/.",
         b"/admin/..",
-        b"..",
         b"/a%2fadmin/",
         b"/admin%2F",
         b"/admin%5cx",
