@@ -1,0 +1,88 @@
+"""No line of documentation that does not work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from proxy.cli import program
+from proxy.config import checks
+from proxy.config.document import validate
+from proxy.config.yaml_source import parse
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", COOKBOOK, re.DOTALL)
+
+
+def sound(text: str) -> None:
+    document = parse(text, "snippet.yaml")
+    parsed, faults = validate(document.value, document.origins)
+    assert not [*document.faults, *faults, *checks.check(parsed)]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"), ids=lambda text: text.split("\n")[0][:30])
+def test_a_recipe_in_yaml_is_a_configuration(text: str) -> None:
+    sound(text)
+
+
+@pytest.mark.parametrize("line", [line for text in blocks("sh") for line in text.splitlines()])
+def test_a_recipe_for_the_shell_is_a_command(line: str) -> None:
+    understood(line)
+
+
+def understood(line: str) -> None:
+    """The command line parses, down to the last option."""
+    name, *words = shlex.split(line, comments=True)
+    assert name == "treehouse-proxy"
+    if words[0].startswith("-"):
+        words = ["run", *words]
+    command: click.Command = program
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None, line
+        command = found
+    command.make_context(name, words)
+
+
+def test_the_readmes_commands_and_file() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    lines = re.findall(r"^    (?:sudo )?(treehouse-proxy .*)$", text, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        understood(line)
+    (snippet,) = re.findall(r"(    # /etc/treehouse-proxy/config.yaml\n(?:    .*\n)+)", text)
+    sound(re.sub(r"^    ", "", snippet, flags=re.MULTILINE))
+    targets = re.findall(r"^    make (\w+)$", text, re.MULTILINE)
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_dependency_has_its_line() -> None:
+    text = (REPOSITORY / "docs/dependencies.md").read_text().lower()
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    (listed,) = re.findall(r"^dependencies = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r'"([A-Za-z-]+)', listed):
+        assert name.lower() in text, name
+
+
+def test_every_yaml_of_config_is_yaml() -> None:
+    for path in (REPOSITORY / "config").rglob("*.yaml"):
+        yaml.safe_load(path.read_text())
