@@ -60,7 +60,7 @@ def document(body: bytes) -> dict[str, Any]:
     """A JSON object."""
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter by ten thousand brackets
         raise Problem("nonsense", "the CA's answer is not JSON") from None
     if not isinstance(value, dict):
         raise Problem("nonsense", "the CA's answer is not a JSON object")

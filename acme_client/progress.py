@@ -32,6 +32,8 @@ def found(
     """A usable certificate is at hand. What is known of this very one already stays as it is, and
     so does a pause."""
     if record.serial == facts.serial and record.renew_at is not None:
+        if record.state is State.MISSING:  # it was taken for expired by a clock that ran ahead
+            return replace(record, state=after(record.state, Event.FOUND))
         return record
     return replace(
         _quiet(record, after(record.state, Event.FOUND)),

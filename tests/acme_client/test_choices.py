@@ -1,0 +1,86 @@
+"""Which CA, and which challenge: by what has worked and what has failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from acme_client.choices import authority, challenges, serves
+from acme_client.link import Authority, Wanted
+from acme_client.record import Attempt, Record
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+FIRST, SECOND, THIRD = (Authority(f"https://{one}.example/dir") for one in ("a", "b", "c"))
+ONE_CA = Wanted(("example.org",), FIRST)
+THREE_CAS = Wanted(("example.org",), FIRST, fallback=(SECOND, THIRD))
+
+
+def record(attempts: int, days_left: float | None) -> Record:
+    if days_left is None:
+        return Record(attempts=attempts)
+    end = NOW + days_left * DAY
+    return Record(attempts=attempts, not_before=end - 90 * DAY, not_after=end)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "attempts", "days_left", "chosen"),
+    [
+        (ONE_CA, 9, None, FIRST),  # there is no other
+        (THREE_CAS, 0, None, FIRST),
+        (THREE_CAS, 2, None, FIRST),  # a hiccup
+        (THREE_CAS, 3, None, SECOND),  # nothing to serve, and it keeps failing
+        (THREE_CAS, 4, None, THIRD),
+        (THREE_CAS, 5, None, FIRST),
+        (THREE_CAS, 6, None, SECOND),
+        (THREE_CAS, 6, 29, FIRST),  # plenty of time
+        (THREE_CAS, 6, 14.9, SECOND),  # less than a sixth left
+        (THREE_CAS, 0, 1, FIRST),
+        (THREE_CAS, 3, -1, SECOND),
+    ],
+)
+def test_another_ca_is_for_when_it_keeps_failing_and_time_is_short(
+    wanted: Wanted, attempts: int, days_left: float | None, chosen: Authority
+) -> None:
+    assert authority(wanted, record(attempts, days_left), NOW) is chosen
+
+
+def after(outcome: str, challenge: str, worked: str | None = None) -> Record:
+    return Record(challenge=worked, history=(Attempt(NOW, outcome, FIRST.directory, challenge),))
+
+
+@pytest.mark.parametrize(
+    ("remembered", "first"),
+    [
+        (Record(), "http-01"),
+        (after("validation", "http-01"), "tls-alpn-01"),
+        (after("validation", "tls-alpn-01"), "http-01"),
+        (after("obtained", "tls-alpn-01", "tls-alpn-01"), "tls-alpn-01"),
+        (after("validation", "tls-alpn-01", "tls-alpn-01"), "http-01"),  # it worked once
+        (after("unreachable", "http-01"), "http-01"),  # not the challenge's fault
+        (after("validation", "dns-01", "dns-01"), "http-01"),  # configured no longer
+    ],
+)
+def test_what_worked_comes_first_and_what_just_failed_last(remembered: Record, first: str) -> None:
+    kinds = challenges(ONE_CA, remembered)
+    assert kinds[0] == first
+    assert sorted(kinds) == ["http-01", "tls-alpn-01"]
+
+
+def test_with_one_kind_configured_there_is_no_choice() -> None:
+    wanted = Wanted(("example.org",), FIRST, challenges=("http-01",))
+    assert challenges(wanted, after("validation", "http-01")) == ("http-01",)
+
+
+@pytest.mark.parametrize(
+    ("directory", "wanted", "good"),
+    [
+        (None, ONE_CA, True),  # the record is lost; the certificate is not
+        (FIRST.directory, ONE_CA, True),
+        (SECOND.directory, ONE_CA, False),
+        (SECOND.directory, THREE_CAS, True),
+    ],
+)
+def test_a_certificate_counts_if_its_ca_is_configured(
+    directory: str | None, wanted: Wanted, good: bool
+) -> None:
+    assert serves(wanted, Record(directory=directory)) is good

@@ -1,0 +1,265 @@
+"""What each event does to a record: the figures that go with the table of states."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from acme_client import progress
+from acme_client.errors import KINDS, Problem
+from acme_client.lifecycle import PAUSED, READY, State
+from acme_client.pauses import RETRY_AFTER_MOST
+from acme_client.proof import Facts
+from acme_client.record import HISTORY, Record
+from acme_client.renewal import Window
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+CA = "https://ca.example/dir"
+NAMES = ("example.org",)
+DICE = random.Random(7)
+REFUSED = Problem("refused", "the CA says: no")
+
+
+def facts(serial: str, now: float, days: float = 90) -> Facts:
+    return Facts(NAMES, serial, now, now + days * DAY)
+
+
+def fresh(now: float = NOW, days: float = 90) -> Record:
+    return progress.found(Record(names=NAMES), facts("1", now, days), "acme", CA, now, DICE)
+
+
+def failed(times: int, record: Record | None = None, problem: Problem = REFUSED) -> Record:
+    """After as many failures in a row, each as soon as its pause was over; the last one at NOW."""
+    record = record or Record()
+    for _ in range(times):
+        record = replace(record, state=State.DUE)
+        record = progress.failed(progress.started(record, NAMES), problem, CA, "http-01", NOW)
+    return record
+
+
+def test_the_whole_story_of_a_certificate() -> None:
+    record = Record()
+    assert record.state in READY
+    record = progress.started(record, NAMES)
+    assert record.state is State.ISSUING
+    record = progress.obtained(record, facts("a", NOW), "acme", CA, "http-01", NOW, DICE)
+    assert record.state is State.FRESH
+    assert record.renew_at is not None
+    assert NOW + 58 * DAY < record.renew_at <= NOW + 60 * DAY
+    assert progress.at(record, record.renew_at - 1) == record
+    record = progress.at(record, record.renew_at)
+    assert record.state is State.DUE
+    record = progress.failed(
+        progress.started(record, NAMES), REFUSED, CA, "http-01", NOW + 60 * DAY
+    )
+    assert (record.state, record.attempts) == (State.FAILED, 1)
+    assert record.next_attempt == NOW + 60 * DAY + 60
+    record = progress.at(record, NOW + 60 * DAY + 60)
+    assert record.state is State.DUE
+    record = progress.started(record, NAMES)
+    record = progress.obtained(
+        record, facts("b", NOW + 61 * DAY), "acme", CA, None, NOW + 61 * DAY, DICE
+    )
+    assert (record.state, record.attempts, record.last_error) == (State.FRESH, 0, None)
+    assert record.challenge == "http-01"
+    assert [one.outcome for one in record.history] == ["obtained", "refused", "obtained"]
+
+
+@pytest.mark.parametrize(("failures", "pause"), [(1, 60), (2, 600), (3, 6000), (4, DAY), (9, DAY)])
+def test_pauses_grow_with_failures_in_a_row(failures: int, pause: float) -> None:
+    record = failed(failures)
+    assert (record.paused_at, record.next_attempt) == (NOW, NOW + pause)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_set_the_pause_is_in_the_state(kind: str) -> None:
+    told = failed(1, problem=Problem(kind, "…", not_before=NOW + 500))
+    assert (told.state, told.next_attempt) == (State.WAITING, NOW + 500)
+    own = failed(1, problem=Problem(kind, "…"))
+    assert own.state is (State.WAITING if KINDS[kind].wait else State.FAILED)
+
+
+def test_a_pause_outlives_the_certificate_and_a_restart() -> None:
+    record = failed(4, fresh(NOW - 100 * DAY))
+    assert progress.lost(record) == record
+    assert progress.recovered(record, NOW) == record
+    assert progress.at(record, NOW + 1) == record
+
+
+def test_a_person_ends_a_pause() -> None:
+    record = progress.asked(failed(4, fresh()))
+    assert (record.state, record.attempts, record.next_attempt) == (State.DUE, 0, None)
+
+
+def test_another_certificate_on_disk_ends_a_pause_and_the_same_does_not() -> None:
+    record = failed(4, fresh())
+    assert progress.found(record, facts("1", NOW), "acme", CA, NOW, DICE) == record
+    other = progress.found(record, facts("2", NOW), "acme", CA, NOW, DICE)
+    assert (other.state, other.attempts, other.serial) == (State.FRESH, 0, "2")
+
+
+def test_the_moment_of_renewal_is_drawn_once() -> None:
+    record = fresh()
+    for seed in range(5):
+        again = progress.found(record, facts("1", NOW), "acme", CA, NOW, random.Random(seed))
+        assert again.renew_at == record.renew_at
+
+
+def test_an_interrupted_attempt_is_made_again_once_and_then_after_a_pause() -> None:
+    record = progress.started(fresh_due(), NAMES)
+    again = progress.recovered(record, NOW)
+    assert again.state is State.DUE
+    record = progress.recovered(progress.started(again, NAMES), NOW)
+    assert (record.state, record.attempts) == (State.FAILED, 1)
+    assert record.last_error is not None
+    assert "more than once" in record.last_error
+
+
+def fresh_due() -> Record:
+    return replace(fresh(), state=State.DUE)
+
+
+def test_a_stop_in_the_middle_counts_for_nothing() -> None:
+    before = fresh_due()
+    assert progress.stopped(progress.started(before, NAMES)) == before
+
+
+def test_asking_during_an_attempt_changes_nothing() -> None:
+    record = progress.started(fresh_due(), NAMES)
+    assert progress.asked(record) == record
+
+
+def test_history_is_bounded() -> None:
+    record = failed(3 * HISTORY)
+    assert len(record.history) == HISTORY
+    assert record.attempts == 3 * HISTORY
+
+
+# The CA's window
+
+
+def test_a_moment_drawn_from_a_window_stays_until_the_window_changes() -> None:
+    window = Window(NOW + DAY, NOW + 3 * DAY)
+    record = progress.informed(fresh(), window, NOW + 100, DICE)
+    assert record.renew_at is not None
+    assert window.start <= record.renew_at <= window.end
+    again = progress.informed(record, window, NOW + 200, DICE)
+    assert (again.renew_at, again.ask_at) == (record.renew_at, NOW + 200)
+    moved = progress.informed(record, Window(NOW - 2 * DAY, NOW - DAY), NOW + 300, DICE)
+    assert progress.at(moved, NOW).state is State.DUE
+
+
+# Clocks
+
+
+def test_an_expired_certificate_is_missing() -> None:
+    record = fresh()
+    assert progress.at(record, NOW + 90 * DAY).state is State.MISSING
+    assert progress.at(replace(record, state=State.DUE), NOW + 90 * DAY).state is State.MISSING
+
+
+def test_a_clock_that_ran_ahead_is_forgiven() -> None:
+    """Taken for expired in the wrong year; in the right one it is as fresh as ever."""
+    record = progress.at(fresh(), NOW + 3650 * DAY)
+    assert record.state is State.MISSING
+    back = progress.found(record, facts("1", NOW), "acme", CA, NOW + 60, DICE)
+    assert (back.state, back.renew_at) == (State.FRESH, record.renew_at)
+
+
+def test_a_pause_set_in_the_wrong_year_lasts_no_longer_than_it_is_long() -> None:
+    far = NOW + 3650 * DAY
+    record = progress.failed(progress.started(Record(), NAMES), REFUSED, CA, None, far)
+    anew = progress.at(record, NOW)
+    assert (anew.paused_at, anew.next_attempt) == (NOW, NOW + 60)
+    assert progress.at(anew, NOW + 60).state in READY
+
+
+def test_a_pause_from_before_the_epoch_is_over() -> None:
+    record = progress.failed(progress.started(Record(), NAMES), REFUSED, CA, None, 0.0)
+    assert progress.at(record, NOW).state in READY
+
+
+@given(paused_at=st.floats(0, 4e9), length=st.floats(0, 4e9), now=st.floats(0, 4e9))
+def test_no_pause_lasts_beyond_its_most_from_now(
+    paused_at: float, length: float, now: float
+) -> None:
+    record = Record(state=State.FAILED, paused_at=paused_at, next_attempt=paused_at + length)
+    record = progress.at(record, now)
+    if record.state in PAUSED:
+        assert record.next_attempt is not None
+        assert record.next_attempt - now <= RETRY_AFTER_MOST + 1e-3
+
+
+@pytest.mark.parametrize("broken", [{"paused_at": None}, {"next_attempt": None}])
+def test_a_pause_without_an_end_is_over(broken: dict[str, None]) -> None:
+    assert progress.at(replace(failed(1), **broken), NOW).state in READY
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever happens in whatever order: never two certificates at once, never stuck."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now, self.serial = NOW, 0
+        self.record = Record()
+        self.dice = random.Random(1)
+
+    @rule(seconds=st.sampled_from([0.0, 59.0, 600.0, DAY, 30 * DAY, 91 * DAY, -400 * DAY]))
+    def time_passes(self, seconds: float) -> None:
+        self.now = max(self.now + seconds, 0.0)
+        self.record = progress.at(self.record, self.now)
+
+    @rule()
+    @precondition(lambda self: self.record.state in READY)
+    def an_attempt_begins(self) -> None:
+        self.record = progress.started(self.record, NAMES)
+
+    @rule(days=st.sampled_from([1 / 24, 6.0, 45.0, 90.0]))
+    @precondition(lambda self: self.record.state is State.ISSUING)
+    def it_succeeds(self, days: float) -> None:
+        self.serial += 1
+        got = facts(str(self.serial), self.now, days)
+        self.record = progress.obtained(self.record, got, "acme", CA, None, self.now, self.dice)
+        assert self.record.state is State.FRESH
+
+    @rule(kind=st.sampled_from(sorted(KINDS)), wait=st.none() | st.floats(-DAY, 1000 * DAY))
+    @precondition(lambda self: self.record.state is State.ISSUING)
+    def it_fails(self, kind: str, wait: float | None) -> None:
+        problem = Problem(kind, "no", not_before=None if wait is None else self.now + wait)
+        self.record = progress.failed(self.record, problem, CA, None, self.now)
+        assert self.record.state in PAUSED
+
+    @rule()
+    def a_restart(self) -> None:
+        self.record = progress.recovered(self.record, self.now)
+        assert self.record.state is not State.ISSUING
+
+    @rule()
+    def a_person_asks(self) -> None:
+        self.record = progress.asked(self.record)
+
+    @rule(start=st.floats(-DAY, 60 * DAY), length=st.floats(0, DAY))
+    @precondition(lambda self: self.record.state is State.FRESH)
+    def the_ca_suggests(self, start: float, length: float) -> None:
+        window = Window(self.now + start, self.now + start + length)
+        self.record = progress.informed(self.record, window, self.now + DAY, self.dice)
+
+    @invariant()
+    def it_goes_on(self) -> None:
+        """There is always a moment at which something happens, unless it is happening."""
+        moment = progress.next_moment(self.record)
+        if self.record.state is State.ISSUING:
+            assert moment is None
+            return
+        assert moment is not None
+        later = progress.at(self.record, max(moment, self.now))
+        assert self.record.state in READY or later != self.record
+
+
+TestLife = Life.TestCase

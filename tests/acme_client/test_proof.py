@@ -1,0 +1,109 @@
+"""What may be served, and what is said about the rest."""
+
+from __future__ import annotations
+
+import pytest
+import trustme
+
+from acme_client.errors import Problem
+from acme_client.keys import generate, to_pem
+from acme_client.proof import CLOCK_BEHIND, Pair, canonical, covers, prove
+from support.chains import DAY, chain, joined, split
+
+NOW = 1_795_521_600.0
+GOOD = chain("example.org", "*.example.org", "192.0.2.7", "2001:db8::1", now=NOW)
+ROOT_CA = trustme.CA()
+MIDDLE = ROOT_CA.create_child_ca()
+BOTTOM = MIDDLE.create_child_ca()
+
+
+def test_a_good_one_tells_its_facts() -> None:
+    facts = prove(GOOD, ("example.org", "www.example.org", "192.0.2.7"), NOW)
+    assert set(facts.names) == {"example.org", "*.example.org", "192.0.2.7", "2001:db8::1"}
+    assert (facts.not_before, facts.not_after) == (NOW - DAY, NOW + 89 * DAY)
+    assert int(facts.serial, 16) > 0
+    assert facts.serial == facts.serial.lower()
+
+
+def test_a_chain_of_three_is_whole() -> None:
+    prove(chain("example.org", now=NOW, ca=BOTTOM), (), NOW)
+
+
+LEAF, ISSUER = split(GOOD.chain_pem)
+DEEP = chain("example.org", now=NOW, ca=BOTTOM)
+DEEP_LEAF, LOWER, UPPER = split(DEEP.chain_pem)
+
+
+@pytest.mark.parametrize(
+    ("pair", "names", "complaint"),
+    [
+        (Pair(GOOD.chain_pem, to_pem(generate("ecdsa-p256"))), (), "for another key"),
+        (Pair(GOOD.chain_pem, to_pem(generate("rsa-2048"))), (), "for another key"),
+        (Pair(ISSUER + LEAF, GOOD.key_pem), (), "no subjectAltName|another key"),
+        (Pair(joined([DEEP_LEAF, UPPER]), DEEP.key_pem), (), "has a gap"),
+        (Pair(joined([DEEP_LEAF, UPPER, LOWER]), DEEP.key_pem), (), "has a gap"),
+        (Pair(joined([LEAF, trustme.CA().cert_pem.bytes()]), GOOD.key_pem), (), "has a gap"),
+        (GOOD, ("example.org", "example.net", "example.com"), "not cover example.net, example.com"),
+        (GOOD, ("a.b.example.org",), "not cover a.b.example.org"),
+        (GOOD, ("192.0.2.8",), "not cover 192.0.2.8"),
+        (chain("example.org", now=NOW, ends=0), (), "expired, or this machine's clock is ahead"),
+        (
+            chain("example.org", now=NOW, begins=CLOCK_BEHIND + 60),
+            (),
+            "not valid yet, or this machine's clock is behind",
+        ),
+        (Pair(b"", GOOD.key_pem), (), "cannot be read"),
+        (Pair(GOOD.chain_pem[:300], GOOD.key_pem), (), "cannot be read"),
+        (Pair(GOOD.chain_pem, GOOD.key_pem[:60]), (), "cannot be read"),
+        (Pair(b"\xff\xfe", b"\0"), (), "cannot be read"),
+    ],
+)
+def test_a_bad_one_is_refused_with_the_reason(
+    pair: Pair, names: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises(Problem, match=complaint) as refusal:
+        prove(pair, names, NOW)
+    assert refusal.value.kind == "unproven"
+
+
+def test_one_that_begins_within_the_day_may_be_served() -> None:
+    """The CA's clock is the better one."""
+    prove(chain("example.org", now=NOW, begins=CLOCK_BEHIND - 60), (), NOW)
+
+
+@pytest.mark.parametrize(
+    ("certified", "name", "covered"),
+    [
+        (("example.org",), "example.org", True),
+        (("example.org",), "EXAMPLE.org", True),
+        (("example.org",), "www.example.org", False),
+        (("*.example.org",), "www.example.org", True),
+        (("*.example.org",), "*.example.org", True),
+        (("*.example.org",), "example.org", False),
+        (("*.example.org",), "a.b.example.org", False),
+        (("*.0.2.7",), "192.0.2.7", False),
+        (("2001:db8::1",), "2001:0DB8:0::1", True),
+        (("localhost",), "localhost", True),
+        ((), "example.org", False),
+    ],
+)
+def test_a_name_is_covered_as_clients_see_it(
+    certified: tuple[str, ...], name: str, covered: bool
+) -> None:
+    assert covers(certified, name) is covered
+
+
+@pytest.mark.parametrize(
+    ("name", "spelling"),
+    [
+        ("Example.ORG", "example.org"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_names_and_addresses_have_one_spelling(name: str, spelling: str) -> None:
+    assert canonical(name) == spelling
+
+
+def test_the_key_is_not_shown_where_a_pair_is_printed() -> None:
+    assert "PRIVATE" not in repr(GOOD)
