@@ -160,8 +160,10 @@ class SecureDoor(Door):
             connection.covered_host = request.host
         response = await self.room.router.route(request).handle(request)
         if self._hsts is not None:
-            response.fields.append((b"strict-transport-security", self._hsts))
-            response.wire = None
+            # The handler's list may be shared with later answers.
+            response.fields = [*response.fields, (b"strict-transport-security", self._hsts)]
+            if response.wire is not None:
+                response.wire += b"strict-transport-security: %b\r\n" % self._hsts
         return response
 
     def _check(self, connection: Connection, host: bytes) -> None:

@@ -14,28 +14,10 @@ import re
 import secrets
 
 from ..errors import Fault
-from ..protocol.grammar import tokens
+from ..protocol.grammar import HOP_BY_HOP, tokens
 from ..protocol.head import field_lines
 from ..protocol.message import Connection, Fields, Request
 
-# RFC 9110 §7.6.1, and names that older software uses in the same way. `proxy` is not hop-by-hop
-# but a trap: CGI turns it into HTTP_PROXY (httpoxy, CVE-2016-5385).
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 # What we say of the client ourselves.
 OURS = frozenset(
     {

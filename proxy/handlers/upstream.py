@@ -24,16 +24,17 @@ from ..config.model import Backend, ProxyAction
 from ..errors import Fault
 from ..protocol.answer import Answer, AnswerLane, has_no_body
 from ..protocol.h1_client import AnswerBody, BackendConnection, NothingCame
-from ..protocol.head import serialise
-from ..protocol.message import Fields, Request, Response, Tunnel
+from ..protocol.head import STATUS_LINES
+from ..protocol.message import Body, Fields, Request, Response, Tunnel
 from ..stream import StreamBroken
 from .balance import Policy, cookie, mark, policy
-from .forwarding import PSEUDONYM, Forwarder, end_to_end
+from .forwarding import PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 from .member import Member
 from .pool import Pool
 from .surroundings import Surroundings
 from .upload import Upload
 
+_VIA = (b"via", b"1.1 " + PSEUDONYM)
 # RFC 9110 §9.2.2
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 # A backend that fails in these ways is left out for a while.
@@ -147,6 +148,7 @@ class _Exchange:
     """One request on one connection, until the answer's head is there."""
 
     __slots__ = (
+        "_body_follows",
         "_connection",
         "_fresh",
         "_member",
@@ -166,15 +168,30 @@ class _Exchange:
         self._request = request
         self._fresh = connection.fresh
         self._patience = route.action.response_timeout
+        self._body_follows: Body | None = None
         self._upload: Upload | None = None
         self.repeatable = False
 
     async def run(self) -> Response:
+        connection = self._connection
         try:
-            await self._send()
-            found = await self._await_answer()
+            rest = connection.send_now(self._first_bytes(), self._patience)
+            if rest:
+                await connection.send(rest, self._patience)
+            if self._body_follows is not None:
+                self._upload = Upload(self._request, self._body_follows, connection, self._patience)
+            while True:
+                found = await connection.head(
+                    self._request.method, self._patience, self._request.upgrade
+                )
+                self.repeatable = False
+                if found.status >= 200 or found.status == 101:
+                    break
+                await self._pass_on(found)
+            if found.status == 101:
+                self._check_upgrade(found)
         except BaseException as error:
-            self._connection.usable = False
+            connection.usable = False
             if self._upload is not None:
                 await self._upload.stop()
             self.settle()
@@ -184,47 +201,35 @@ class _Exchange:
                 raise NothingCame(str(error)) from None
             raise
         self._member.succeeded()
-        return await self._answer(found)
+        return self._answer(found)
 
-    async def _send(self) -> None:
-        request, connection = self._request, self._connection
+    def _first_bytes(self) -> bytes:
+        """The head, and the body if it is all there; else ``_body_follows``."""
+        request, route = self._request, self._route
         body = request.body
         backend = self._member.backend
         if body is None:
-            framing = b"" if request.upgrade is None else _upgrade_lines(request.upgrade)
             self.repeatable = not self._fresh and request.method in _IDEMPOTENT
-            await connection.send(self._route.head(request, backend, framing), self._patience)
-            return
+            framing = b"" if request.upgrade is None else _upgrade_lines(request.upgrade)
+            return route.head(request, backend, framing)
         whole = body.buffered() if not request.expects_continue else None
         if whole is not None:
-            framing = b"content-length: %d\r\n" % len(whole)
-            head = self._route.head(request, backend, framing)
-            await connection.send(head + whole, self._patience)
-            return
+            return route.head(request, backend, b"content-length: %d\r\n" % len(whole)) + whole
         if body.length is None:
             framing = b"transfer-encoding: chunked\r\n"
         else:
             framing = b"content-length: %d\r\n" % body.length
         if request.expects_continue:
             framing += b"expect: 100-continue\r\n"
-        await connection.send(self._route.head(request, backend, framing), self._patience)
-        self._upload = Upload(request, body, connection, self._patience)
+        self._body_follows = body
+        return route.head(request, backend, framing)
 
-    async def _await_answer(self) -> Answer:
-        request, connection = self._request, self._connection
-        while True:
-            found = await connection.head(request.method, self._patience, request.upgrade)
-            self.repeatable = False
-            if found.status == 101:
-                self._check_upgrade(found)
-                return found
-            if found.status >= 200:
-                return found
-            if found.status == 100:
-                if self._upload is not None:
-                    self._upload.invited.set()
-            elif request.inform is not None:
-                await request.inform(found.status, end_to_end(found.fields))
+    async def _pass_on(self, interim: Answer) -> None:
+        if interim.status == 100:
+            if self._upload is not None:
+                self._upload.invited.set()
+        elif self._request.inform is not None:
+            await self._request.inform(interim.status, end_to_end(interim.fields))
 
     def _check_upgrade(self, found: Answer) -> None:
         """A 101 that nobody asked for, or to another protocol, is no tunnel."""
@@ -234,34 +239,36 @@ class _Exchange:
             self._connection.usable = False
             raise Fault("backend_protocol", "a 101 that does not answer the request's Upgrade")
 
-    async def _answer(self, found: Answer) -> Response:
-        request, connection = self._request, self._connection
-        fields = end_to_end(found.fields)
-        if found.status == 101:
-            return self._tunnel(found, fields)
-        fields.append((b"via", b"1.1 " + PSEUDONYM))
-        if has_no_body(found.status, request.method):
-            # The length that a GET would have had is news to the client; a 204's is not.
-            if found.status != 204:
-                fields += [one for one in found.fields if one[0] == b"content-length"]
-            whole: bytes | None = b""
-        else:
-            whole = connection.whole(found)
-            if found.length >= 0:
-                fields.append((b"content-length", b"%d" % found.length))
-        if whole is not None and (found.judge is None or not whole) and self._upload is None:
-            self.settle()
-            return Response(
-                found.status,
-                fields,
-                whole,
-                handler="upstream",
-                wire=serialise(found.status, fields),
-            )
-        if whole is not None:
+    def _answer(self, found: Answer) -> Response:
+        status, connection = found.status, self._connection
+        if status == 101:
+            return self._tunnel(found, end_to_end(found.fields))
+        bodiless = has_no_body(status, self._request.method)
+        whole = b"" if bodiless else connection.whole(found)
+        if whole and (found.judge is not None or self._upload is not None):
+            # h11 has to see it, or the request is still on its way: piece by piece then.
             connection.put_back(whole + connection.leftover())
-        body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
-        return Response(found.status, fields, body, handler="upstream")
+            whole = None
+        fields = end_to_end(found.fields)
+        fields.append(_VIA)
+        if not bodiless:
+            length = b"" if found.length < 0 else b"%d" % found.length
+        else:
+            # What a GET would have had is news to the client; of a 204 there is nothing to tell.
+            given = [value for name, value in found.fields if name == b"content-length"]
+            length = given[0] if given and status != 204 else b""
+        if length:
+            fields.append((b"content-length", length))
+        if whole is None or self._upload is not None:
+            body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
+            return Response(status, fields, body, handler="upstream")
+        self.settle()
+        wire = None
+        if found.lines is not None and length:
+            wire = b"%b%b%bcontent-length: %b\r\n" % (
+                STATUS_LINES[status], found.lines, VIA_LINE, length
+            )  # fmt: skip
+        return Response(status, fields, whole, handler="upstream", wire=wire)
 
     def _tunnel(self, found: Answer, fields: Fields) -> Response:
         fields += [one for one in found.fields if one[0] == b"upgrade"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import h11
 
 from ..errors import Fault
-from .grammar import CONTENT_LENGTH, FIELD_LINE, OWS, STATUS_LINE, tokens
+from .grammar import CONTENT_LENGTH, FIELD_LINE, HOP_BY_HOP, OWS, STATUS_LINE, tokens
 from .message import Fields
 
 # What a backend may send us as a head: more than we take from a client, for cookies and policies
@@ -65,13 +65,17 @@ _REMEMBERED = frozenset(
 class Answer:
     """``length`` is that of the body that follows on the connection: 0 for none, `CHUNKED`, or
     `UNTIL_CLOSE`. ``close``: the connection is of no use afterwards. ``judge`` is the h11
-    connection that goes on to judge the body, None from the lane."""
+    connection that goes on to judge the body, None from the lane.
+
+    ``fields`` are those of the whole message, and ``lines``, from the lane only, the ones that
+    concern the client as they are to be sent to it, Content-Length left out."""
 
     status: int
     fields: Fields
     length: int
     close: bool
     judge: h11.Connection | None = None
+    lines: bytes | None = None
 
 
 def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
@@ -162,11 +166,15 @@ def beginning_is_bad(data: bytes) -> bool:
     )
 
 
+# A field, its line for the client (empty where it is not for him), and whether it concerns framing.
+_Entry = tuple[tuple[bytes, bytes], bytes, bool]
+
+
 class AnswerLane:
     """The table of one worker's backends; bounded, without cookies and other secrets."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._known: dict[bytes, _Entry] = {}
 
     def parse(self, head: bytes, method: bytes) -> Answer | None:
         """The answer, or None to decline."""
@@ -182,40 +190,45 @@ class AnswerLane:
         del lines[0]
         known = self._known
         fields: Fields = []
+        onward = []
         length: int | None = None
         close = False
         for line in lines:
-            field = known.get(line) or self._learn(line)
-            if field is None:
+            entry = known.get(line) or self._learn(line)
+            if entry is None:
                 return None
-            name, value = field
-            if name == b"content-length":
-                if length is not None:
-                    return None
-                length = int(value)
-            elif name == b"connection":
-                if value.lower() not in (b"keep-alive", b"close") or close:
-                    return None
-                close = value.lower() == b"close"
+            field, wire, matters = entry
             fields.append(field)
+            onward.append(wire)
+            if matters:
+                name, value = field
+                if name == b"content-length":
+                    if length is not None:
+                        return None
+                    length = int(value)
+                else:
+                    if value.lower() not in (b"keep-alive", b"close") or close:
+                        return None
+                    close = value.lower() == b"close"
         if has_no_body(status, method):
             length = 0
         elif length is None:
             return None
-        return Answer(status, fields, length, close)
+        return Answer(status, fields, length, close, None, b"".join(onward))
 
-    def _learn(self, line: bytes) -> tuple[bytes, bytes] | None:
+    def _learn(self, line: bytes) -> _Entry | None:
         match = FIELD_LINE.fullmatch(line)
         if match is None:
             return None
-        field = (match[1].lower(), match[2].strip(OWS))
-        name, value = field
+        name, value = field = (match[1].lower(), match[2].strip(OWS))
         if name in (b"transfer-encoding", b"upgrade"):
             return None
         if name == b"content-length" and CONTENT_LENGTH.fullmatch(value) is None:
             return None
+        matters = name in (b"content-length", b"connection")
+        entry = (field, b"" if matters or name in HOP_BY_HOP else b"%b: %b\r\n" % field, matters)
         if name in _REMEMBERED and len(line) <= _LONGEST_LINE:
             if len(self._known) >= _MOST_LINES:
                 self._known.clear()
-            self._known[line] = field
-        return field
+            self._known[line] = entry
+        return entry

@@ -92,6 +92,24 @@ _HIGHEST_PORT = 65535
 # Eighteen digits are an exabyte, and fit into 63 bits at every later reader.
 CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 
+# RFC 9110 §7.6.1, and names that older software uses in the same way. `proxy` is not hop-by-hop
+# but a trap: CGI turns it into HTTP_PROXY (httpoxy, CVE-2016-5385).
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
 # RFC 9112 §7.1
 #   chunk-size    = 1*HEXDIG
 #   chunk-ext     = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )

@@ -40,7 +40,12 @@ class BackendConnection:
         self.fresh = True
         self.usable = True
 
-    async def send(self, data: bytes, patience: float) -> None:
+    def send_now(self, data: bytes, patience: float) -> bytes | memoryview:
+        """What could not be sent at once. Raises `StreamBroken`."""
+        self.stream.deadline = self._clock.now + patience
+        return self.stream.write_now(data)
+
+    async def send(self, data: bytes | memoryview, patience: float) -> None:
         """Raises `StreamBroken`."""
         self.stream.deadline = self._clock.now + patience
         await self.stream.write(data)

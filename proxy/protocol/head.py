@@ -15,11 +15,11 @@ from .message import Fields
 REASONS: dict[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 # RFC 9112 §4: the space before an unknown status' empty reason-phrase stays.
-_STATUS_LINES: dict[int, bytes] = {
+STATUS_LINES: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"")) for status in range(100, 600)
 }
 
-CONTINUE = _STATUS_LINES[100] + b"\r\n"
+CONTINUE = STATUS_LINES[100] + b"\r\n"
 
 
 def field_lines(fields: Fields) -> bytes:
@@ -38,7 +38,7 @@ def serialise(status: int, fields: Fields) -> bytes:
     Date, Connection and the framing fields are appended by the protocol. Raises `Fault`
     ("internal") for a field that would break the head apart or a status outside 100 to 599.
     """
-    line = _STATUS_LINES.get(status)
+    line = STATUS_LINES.get(status)
     if line is None:
         raise Fault("internal", f"a status of {status} cannot be sent")
     return line + field_lines(fields)

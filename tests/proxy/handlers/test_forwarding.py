@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.handlers.forwarding import HOP_BY_HOP, OURS, PSEUDONYM, Forwarder, end_to_end
-from proxy.protocol.grammar import FIELD_LINE
+from proxy.handlers.forwarding import OURS, PSEUDONYM, Forwarder, end_to_end
+from proxy.protocol.grammar import FIELD_LINE, HOP_BY_HOP
 from proxy.protocol.message import Connection, Fields, Request
 
 PEER = Connection("192.0.2.1", 1, "192.0.2.2", 443, b"https")
