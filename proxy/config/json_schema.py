@@ -3,6 +3,7 @@
     python -m proxy.config.json_schema > config/schema.json
 
 It knows keys, kinds, bounds of numbers and defaults; what keys mean together only ``check`` knows.
+Defaults stand in it as people write them, and not as the program keeps them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import sys
 from typing import Any
 
+from .addresses import spell_address
 from .kinds import DURATION, SIZE
+from .model import Address
 from .schema import Document
 from .units import spell_duration, spell_size
 
 
 def json_schema() -> str:
-    """Durations and sizes are spelt as people write them."""
     schema = Document.model_json_schema()
     for section in (schema, *schema["$defs"].values()):
         for prop in section.get("properties", {}).values():
@@ -29,10 +31,19 @@ def json_schema() -> str:
 def _spell_default(prop: dict[str, Any]) -> None:
     default = prop.get("default")
     pattern = prop.get("pattern", "")
-    if pattern == DURATION and isinstance(default, float):
-        prop["default"] = spell_duration(default)
-    elif pattern.startswith(SIZE) and "default" in prop:
-        prop["default"] = "unlimited" if default is None else spell_size(default)
+    match default:
+        case _ if "$ref" in prop:
+            prop.pop("default", None)  # a section's defaults are those of its keys
+        case float() if pattern == DURATION:
+            prop["default"] = spell_duration(default)
+        case _ if "default" in prop and pattern.startswith(SIZE):
+            prop["default"] = "unlimited" if default is None else spell_size(default)
+        case [{"host": _, "port": _}, *_]:
+            prop["default"] = [spell_address(Address(**each)) for each in default]
+        case {"kind": kind, "name": _}:  # a `model.HashKey`
+            prop["default"] = kind
+        case None:
+            prop.pop("default", None)  # leaving the key out is not a value to suggest
 
 
 if __name__ == "__main__":

@@ -204,3 +204,4 @@ Switch = Annotated[bool, _Word(_parse_switch, {"type": "boolean"})]
 File = Annotated[str, word(_parse_file)]  # as written; relative to the configuration's directory
 Email = Annotated[str, word(_parse_email, format="email")]
 Token = Annotated[str, word(_parse_token)]
+Account = Annotated[str, number_word(_parse_token)]  # of the system: by name or number

@@ -19,6 +19,7 @@ from . import model
 from .addresses import parse_backend, parse_directory_url, parse_listen, parse_network
 from .faults import Wrong, nearest, shown
 from .kinds import (
+    Account,
     Email,
     File,
     Many,
@@ -336,8 +337,10 @@ class Document(Section):
     """The configuration of treehouse-proxy."""
 
     listen: Listen = Field(default=Listen(), description="Addresses and ports.")
-    user: Token | None = Field(default=None, description="Who to become: a name or number.")
-    group: Token | None = Field(default=None, description="The group to become: a name or number.")
+    user: Account | None = Field(default=None, description="Who to become: a name or number.")
+    group: Account | None = Field(
+        default=None, description="The group to become: a name or number."
+    )
     workers: Annotated[int | None, number_word(_parse_workers)] = Field(
         default=None, description="Processes that serve; auto is one per CPU."
     )
