@@ -90,18 +90,24 @@ def _limits(parsed: Parsed) -> Iterator[Fault]:
 
 
 def _listeners(parsed: Parsed) -> Iterator[Fault]:
-    if parsed.broken & {"listen", "admin"}:
+    if parsed.broken & {"listen", "admin", "acme"}:
         return
     document = parsed.document
     if not document.listen.https:
         yield parsed.origins.fault(
             ("listen", "https"), "there is no address for HTTPS", "give one, or leave the key out"
         )
-    if not document.listen.http and "tls-alpn-01" not in document.acme.challenges:
+    if not document.listen.http and any(
+        not site.certificate and not internal(site, document.acme) for _index, site in parsed.sites
+    ):
         yield parsed.origins.fault(
             ("listen", "http"),
             "the CA's http-01 challenge comes over HTTP, and there is no address for it",
-            "give one, or add tls-alpn-01 to acme.challenges",
+            "give one, or bring your own certificates",
+        )
+    if not document.acme.challenges:
+        yield parsed.origins.fault(
+            ("acme", "challenges"), "the list of challenges is empty", "leave the key out"
         )
     taken: list[tuple[Path, Address]] = [
         *((("listen", "http", i), address) for i, address in enumerate(document.listen.http)),
