@@ -37,6 +37,7 @@ _MOST_FOUND = 4096
 def understood(path: bytes) -> bytes:
     """A percent-encoded path as everybody must understand it: decoded, slashes merged.
 
+    ``path`` is printable ASCII, as the grammar of a request's target has it (protocol/grammar.py).
     Raises `Fault` ("bad_path") for one that can be understood in two ways.
     """
     if b"%" not in path and b"//" not in path and b"/." not in path and b"\\" not in path:
