@@ -36,6 +36,8 @@ log = logging.getLogger("treehouse.certifier")
 # Attempts at the same time. A CA is asked politely by few at a time (Let's Encrypt's clients are
 # advised to be), and a hundred new sites still have their certificates within minutes.
 ATTEMPTS_AT_ONCE = 4
+# Of a holding that is busy: its attempt has not come to its end.
+UNDER_WAY = READY | {State.ISSUING}
 # A look at everything at least this often: the clock may have been set, the disk changed.
 LOOK_EVERY = 60.0
 # While attempts are under way, so that what they lead to follows promptly.
@@ -240,6 +242,9 @@ class Agent:
             elif holding.successor is not None:
                 successor, holding.successor = holding.successor, None
                 self._change(holding, successor)
+            postponed, holding.postponed = holding.postponed, []
+            for command in postponed:
+                self._renew(command)
 
     # Commands
 
@@ -279,6 +284,9 @@ class Agent:
             known = ", ".join(sorted(self._holdings)) or "none"
             error = f"no certificate for {command.value} is wanted here; wanted are: {known}"
             self._reply(command, {"ok": False, "error": error})
+            return
+        if holding.busy and holding.record.state not in UNDER_WAY:
+            holding.postponed.append(command)  # the attempt is over; what was asked for is another
             return
         if command.ticket is not None:
             holding.tickets.append(command.ticket)

@@ -1,0 +1,355 @@
+"""The certifier against a real CA (pebble): obtained, kept, used again, renewed, and borne with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from acme_client.link import Authority, ExternalAccount, Settings, Wanted
+from acme_client.proof import Pair, prove
+from acme_client.record import from_json
+from support.certifier import Certifier, FakeServer, authority, settings
+from support.pebble import Pebble
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[FakeServer]:
+    """Holds the ports that the shared CA validates at."""
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ca(doors: FakeServer) -> Iterator[Pebble]:
+    with Pebble(doors.http_port, doors.tls_port) as pebble:
+        yield pebble
+
+
+@pytest.fixture
+def server(doors: FakeServer) -> FakeServer:
+    """The same doors, with nothing remembered."""
+    for kept in (doors.served, doors.reports, doors.answers, doors.asked):
+        kept.clear()
+    for said in (doors.published, doors.shown, doors.taken_back, doors.mute):
+        said.clear()
+    doors.asked.update({"http-01": 0, "tls-alpn-01": 0})
+    doors.accepts, doors.is_loaded = True, False
+    return doors
+
+
+def obtain(server: FakeServer, wanted: Settings) -> None:
+    """Have the certifier work until everything wanted is there."""
+    with Certifier(wanted, server):
+        names = [one.names[0] for one in wanted.wanted]
+        server.until(lambda: all(server.state(one) == "fresh" for one in names))
+
+
+def test_several_certificates_of_several_names(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    sites = [("a.example", "www.a.example"), ("b.example",), ("c.example", "d.example")]
+    obtain(server, settings(tmp_path, ca, *sites))
+    (root,) = x509.load_pem_x509_certificates(ca.root())
+    for names in sites:
+        served = server.served[names[0]]
+        facts = prove(Pair(served.chain_pem, served.key_pem), names, time.time())
+        assert set(facts.names) == set(names)
+        assert served.source == "acme"
+        x509.load_pem_x509_certificates(served.chain_pem)[-1].verify_directly_issued_by(root)
+    assert {(one.kind, one.host, one.token) for one in server.shown} == {
+        (one.kind, one.host, one.token) for one in server.taken_back
+    }
+    assert len(server.shown) == 5
+    assert list((tmp_path / "challenges").iterdir()) == []
+
+
+@pytest.mark.parametrize("percent", [30, 50])
+def test_a_ca_that_refuses_many_nonces(
+    percent: int, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "treehouse.certifier")
+    with Pebble(server.http_port, server.tls_port, nonce_reject=percent) as ca:
+        obtain(server, settings(tmp_path, ca, ("a.example", "b.example"), ("c.example",)))
+    assert "the CA has refused a nonce" in caplog.text
+    assert all(one["attempts"] == 0 for one in server.reports.values())
+
+
+def test_the_account_is_kept_and_used_again(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",)))
+    (folder,) = (tmp_path / "accounts").iterdir()
+    account = json.loads((folder / "account.json").read_bytes())
+    obtain(server, settings(tmp_path, ca, ("a.example",), ("b.example",)))
+    assert json.loads((folder / "account.json").read_bytes()) == account
+    assert account["directory"] == ca.directory
+    assert account["contact"] == ["mailto:ops@example.org"]
+
+
+def test_an_account_whose_file_is_lost_is_found_by_its_key(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",)))
+    (folder,) = (tmp_path / "accounts").iterdir()
+    account = json.loads((folder / "account.json").read_bytes())
+    (folder / "account.json").unlink()
+    obtain(server, settings(tmp_path, ca, ("a.example",), ("b.example",)))
+    assert json.loads((folder / "account.json").read_bytes())["uri"] == account["uri"]
+
+
+def test_another_address_is_told_to_the_ca(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",)))
+    (folder,) = (tmp_path / "accounts").iterdir()
+    account = json.loads((folder / "account.json").read_bytes())
+    moved = Authority(ca.directory, email="new@example.org", ca_pem=ca.ca_pem)
+    obtain(server, settings(tmp_path, moved, ("b.example",)))
+    changed = json.loads((folder / "account.json").read_bytes())
+    assert changed == {**account, "contact": ["mailto:new@example.org"]}
+
+
+def test_a_ca_that_has_forgotten_the_account_gets_another(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    with Pebble(server.http_port, server.tls_port) as ca:
+        obtain(server, settings(tmp_path, ca, ("a.example",)))
+        (folder,) = (tmp_path / "accounts").iterdir()
+        key = (folder / "key.pem").read_bytes()
+        ca.stop()
+        ca.start()  # pebble keeps nothing
+        obtain(server, settings(tmp_path, ca, ("a.example",), ("b.example",)))
+        assert (folder / "key.pem").read_bytes() == key
+
+
+def test_a_damaged_account_key_is_never_replaced(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",)))
+    (folder,) = (tmp_path / "accounts").iterdir()
+    (folder / "key.pem").write_bytes(b"torn")
+    with Certifier(settings(tmp_path, ca, ("b.example",)), server):
+        server.until(lambda: server.state("b.example") == "failed")
+    assert "damaged" in server.reports["b.example"]["last_error"]
+    assert (folder / "key.pem").read_bytes() == b"torn"
+
+
+def test_what_is_at_hand_is_served_without_asking_the_ca(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    with Pebble(server.http_port, server.tls_port) as ca:
+        obtain(server, settings(tmp_path, ca, ("a.example",), ("b.example",)))
+    before = dict(server.served)
+    server.served.clear()
+    server.is_loaded = False
+    with Certifier(settings(tmp_path, ca, ("a.example",), ("b.example",)), server):
+        server.until(lambda: server.is_loaded)
+        assert server.served == before
+        assert {one["state"] for one in server.reports.values()} == {"fresh"}
+
+
+def test_a_ca_that_is_down_keeps_nobody_from_being_served_and_the_pause_survives(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    with Pebble(server.http_port, server.tls_port) as ca:
+        obtain(server, settings(tmp_path, ca, ("a.example",)))
+    both = settings(tmp_path, ca, ("a.example",), ("b.example",))
+    with Certifier(both, server):
+        server.until(lambda: server.state("b.example") == "failed")
+        assert "a.example" in server.served
+        report = server.reports["b.example"]
+        assert "cannot be reached: connection refused" in report["last_error"]
+    record = from_json((tmp_path / "certificates/b.example/meta.json").read_bytes())
+    assert record.next_attempt is not None
+    assert record.paused_at is not None
+    assert record.next_attempt - record.paused_at == 60
+    server.reports.clear()
+    with Certifier(both, server):  # the next start does not forget
+        server.until(lambda: server.is_loaded and "b.example" in server.reports)
+        assert server.reports["b.example"]["next_attempt"] == report["next_attempt"]
+        ahead = [0.0]
+    with Certifier(both, server, now=lambda: time.time() + ahead[0]):
+        ahead[0] = 61
+        server.tell("wake")  # an unknown verb is answered, and the clock is looked at
+        server.until(lambda: server.reports["b.example"]["attempts"] == 2)
+    record = from_json((tmp_path / "certificates/b.example/meta.json").read_bytes())
+    assert record.next_attempt is not None
+    assert record.paused_at is not None
+    assert record.next_attempt - record.paused_at == 600
+
+
+def test_renewed_when_a_third_or_half_is_left_with_a_new_key_each_time(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    with (
+        Pebble(server.http_port, server.tls_port, validity=12) as ca,
+        Certifier(settings(tmp_path, ca, ("a.example",)), server),
+    ):
+        server.until(lambda: len(server.published) >= 3)
+    serials = [one.serial for one in server.published]
+    assert len(set(serials)) == len(serials)
+    assert len({one.key_pem for one in server.published}) == len(serials)
+    for earlier, later in zip(server.published, server.published[1:], strict=False):
+        assert later.not_before < earlier.not_after, "a gap in which nothing valid was served"
+
+
+def test_renewed_by_hand(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example", "b.example")), server):
+        server.until(lambda: server.state("a.example") == "fresh")
+        serial = server.served["a.example"].serial
+        answer = server.ask("renew", "b.example")
+        assert answer["ok"], answer
+        assert server.served["a.example"].serial != serial
+        unknown = server.ask("renew", "c.example")
+        assert not unknown["ok"]
+        assert "wanted are: a.example" in unknown["error"]
+
+
+def test_an_external_account(server: FakeServer, tmp_path: Path) -> None:
+    mac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+    with Pebble(server.http_port, server.tls_port, eab={"kid-1": mac}) as ca:
+        with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+            server.until(lambda: server.state("a.example") == "failed")
+        assert "external account" in server.reports["a.example"]["last_error"]
+        bound = authority(ca, eab=ExternalAccount("kid-1", mac))
+        obtain(server, settings(tmp_path / "bound", bound, ("a.example",)))
+        wrong = authority(ca, eab=ExternalAccount("kid-1", mac[:-4] + "AAAA"))
+        with Certifier(settings(tmp_path / "wrong", wrong, ("a.example",)), server):
+            server.until(lambda: server.state("a.example") == "failed")
+
+
+@pytest.mark.parametrize(
+    ("key_type", "kind", "size"),
+    [
+        ("ecdsa-p256", ec.EllipticCurvePublicKey, 256),
+        ("ecdsa-p384", ec.EllipticCurvePublicKey, 384),
+        ("rsa-2048", rsa.RSAPublicKey, 2048),
+    ],
+)
+def test_keys_of_the_type_that_is_wanted(
+    server: FakeServer, ca: Pebble, tmp_path: Path, key_type: str, kind: type, size: int
+) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",), key_type=key_type))
+    key = x509.load_pem_x509_certificate(server.served["a.example"].chain_pem).public_key()
+    assert isinstance(key, kind)
+    assert key.key_size == size
+
+
+@pytest.mark.parametrize("kind", ["http-01", "tls-alpn-01"])
+def test_a_certificate_for_an_address(
+    server: FakeServer, ca: Pebble, tmp_path: Path, kind: str
+) -> None:
+    obtain(server, settings(tmp_path, ca, ("127.0.0.1",), challenges=(kind,)))
+    assert server.served["127.0.0.1"].names == ("127.0.0.1",)
+    assert server.asked[kind] > 0
+
+
+def test_tls_alpn_01(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:
+    names = ("a.example", "b.example")
+    obtain(server, settings(tmp_path, ca, names, challenges=("tls-alpn-01",)))
+    assert {one.kind for one in server.shown} == {"tls-alpn-01"}
+    assert server.asked["http-01"] == 0
+    record = from_json((tmp_path / "certificates/a.example/meta.json").read_bytes())
+    assert record.challenge == "tls-alpn-01"
+
+
+def test_a_challenge_that_does_not_get_through_gives_way_to_the_other(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    server.mute.add("http-01")
+    both = settings(tmp_path, ca, ("a.example",), challenges=("http-01", "tls-alpn-01"))
+    with Certifier(both, server):
+        server.until(lambda: server.state("a.example") == "failed")
+        said = server.reports["a.example"]["last_error"]
+        assert said.startswith("a.example: http-01: ")
+        assert "404" in said
+        assert server.ask("renew", "a.example")["ok"]
+    assert [one.kind for one in server.shown] == ["http-01", "tls-alpn-01"]
+    record = from_json((tmp_path / "certificates/a.example/meta.json").read_bytes())
+    assert record.challenge == "tls-alpn-01"
+    assert [one.outcome for one in record.history] == ["validation", "obtained"]
+
+
+def test_a_worker_that_does_not_take_the_challenge_is_not_the_cas_business(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    server.accepts = False
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        server.until(lambda: server.state("a.example") == "failed")
+    assert "not all workers" in server.reports["a.example"]["last_error"]
+    assert server.asked["http-01"] == 0
+    assert [one.host for one in server.taken_back] == ["a.example"]
+
+
+def test_a_wildcard_is_refused_before_an_order_is_spent(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("*.a.example",)), server):
+        server.until(lambda: server.state("*.a.example") == "failed")
+    assert "DNS-01" in server.reports["*.a.example"]["last_error"]
+    assert not (tmp_path / "accounts").exists()
+
+
+def test_one_bad_name_keeps_no_other_from_its_certificate(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    with (
+        Pebble(server.http_port, server.tls_port, blocked=("bad.example",)) as ca,
+        Certifier(settings(tmp_path, ca, ("bad.example",), ("a.example",)), server),
+    ):
+        server.until(lambda: server.state("a.example") == "fresh")
+        server.until(lambda: server.state("bad.example") == "failed")
+    assert "rejectedIdentifier" in server.reports["bad.example"]["last_error"]
+
+
+def test_what_is_wanted_changes_while_it_runs(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",), ("b.example",)), server):
+        server.until(lambda: {server.state(f"{one}.example") for one in "ab"} == {"fresh"})
+        kept = server.served["b.example"].serial
+        changed = settings(
+            tmp_path, ca, ("a.example", "www.a.example"), ("b.example",), ("c.example",)
+        )
+        assert server.ask("settings", changed)["ok"]
+        server.until(lambda: "www.a.example" in server.served["a.example"].names)
+        server.until(lambda: server.state("c.example") == "fresh")
+        assert server.served["b.example"].serial == kept
+        server.ask("settings", settings(tmp_path, ca, ("b.example",)))
+        server.until(lambda: set(server.reports) == {"b.example"})
+    assert (tmp_path / "certificates/a.example/privkey.pem").exists()
+
+
+def test_another_ca_is_tried_when_the_first_keeps_failing(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    gone = Authority("https://127.0.0.1:1/dir", ca_pem=ca.ca_pem)
+    wanted = Settings(
+        tmp_path,
+        (Wanted(("a.example",), gone, fallback=(authority(ca),), challenges=("http-01",)),),
+    )
+    skipped = [0.0]
+    with Certifier(wanted, server, now=lambda: time.time() + skipped[0]):
+        for failures, pause in ((1, 61), (2, 601), (3, 6001)):
+            server.until(
+                lambda failures=failures: (
+                    server.reports.get("a.example", {}).get("attempts") == failures
+                )
+            )
+            skipped[0] += pause
+            server.tell("wake")
+        server.until(lambda: server.state("a.example") == "fresh")
+    assert server.reports["a.example"]["directory"] == ca.directory
+
+
+def test_the_loss_of_the_supervisor_ends_it(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server) as certifier:
+        server.until(lambda: server.state("a.example") == "fresh")
+        server.vanish()
+        certifier._thread.join(10)
+        assert not certifier._thread.is_alive()
