@@ -35,6 +35,9 @@ OURS = frozenset(
 _FRAMING = frozenset({b"content-length", b"expect", b"host"})
 _NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"via", b"x-request-id"}
 
+# Of an answer: the framing is the protocol's to write.
+NOT_ONWARD = HOP_BY_HOP | {b"content-length"}
+
 # Via's pseudonym (RFC 9110 §7.6.3). The random part tells this installation from another of its
 # kind in a chain, which is allowed; meeting ourselves is a loop. Made before workers are forked.
 PSEUDONYM = b"treehouse-" + secrets.token_hex(4).encode("ascii")
@@ -191,9 +194,5 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 
 def end_to_end(fields: Fields) -> Fields:
     """The fields of an answer that concern the client; Content-Length is left to the framing."""
-    named = connection_options(fields)
-    return [
-        field
-        for field in fields
-        if field[0] not in HOP_BY_HOP and field[0] not in named and field[0] != b"content-length"
-    ]
+    named = NOT_ONWARD | connection_options(fields)
+    return [field for field in fields if field[0] not in named]

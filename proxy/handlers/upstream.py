@@ -28,7 +28,7 @@ from ..protocol.head import STATUS_LINES
 from ..protocol.message import Body, Fields, Request, Response, Tunnel
 from ..stream import StreamBroken
 from .balance import Policy, cookie, mark, policy
-from .forwarding import PSEUDONYM, VIA_LINE, Forwarder, end_to_end
+from .forwarding import NOT_ONWARD, PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 from .member import Member
 from .pool import Pool
 from .surroundings import Surroundings
@@ -249,7 +249,12 @@ class _Exchange:
             # h11 has to see it, or the request is still on its way: piece by piece then.
             connection.put_back(whole + connection.leftover())
             whole = None
-        fields = end_to_end(found.fields)
+        # From the lane, Connection names nothing that would have to be looked for.
+        fields = (
+            end_to_end(found.fields)
+            if found.lines is None
+            else [one for one in found.fields if one[0] not in NOT_ONWARD]
+        )
         fields.append(_VIA)
         if not bodiless:
             length = b"" if found.length < 0 else b"%d" % found.length

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 import h11
 
 from ..errors import Fault
-from .grammar import CONTENT_LENGTH, FIELD_LINE, HOP_BY_HOP, OWS, STATUS_LINE, tokens
+from .grammar import (
+    CONTENT_LENGTH,
+    FIELD_LINE,
+    HOP_BY_HOP,
+    OWS,
+    STATUS_LINE,
+    TOKEN,
+    VALUE_BYTES,
+    tokens,
+)
 from .message import Fields
 
 # What a backend may send us as a head: more than we take from a client, for cookies and policies
@@ -29,6 +38,7 @@ UNTIL_CLOSE = -2
 
 _MOST_LINES = 4096
 _LONGEST_LINE = 256
+_MOST_STATUSES = 256
 _REMEMBERED = frozenset(
     {
         b"accept-ranges",
@@ -175,17 +185,15 @@ class AnswerLane:
 
     def __init__(self) -> None:
         self._known: dict[bytes, _Entry] = {}
+        self._statuses: dict[bytes, int] = {}
 
     def parse(self, head: bytes, method: bytes) -> Answer | None:
         """The answer, or None to decline."""
         if len(head) > LARGEST_HEAD:
             return None
         lines = head[:-4].split(b"\r\n")
-        match = STATUS_LINE.fullmatch(lines[0])
-        if match is None or match[1] != b"1.1" or len(lines) > _MOST_FIELDS:
-            return None
-        status = int(match[2])
-        if status < 200:
+        status = self._statuses.get(lines[0]) or self._learn_status(lines[0])
+        if status < 200 or len(lines) > _MOST_FIELDS:
             return None
         del lines[0]
         known = self._known
@@ -216,11 +224,22 @@ class AnswerLane:
             return None
         return Answer(status, fields, length, close, None, b"".join(onward))
 
+    def _learn_status(self, line: bytes) -> int:
+        """The status of a status line, 0 to decline."""
+        match = STATUS_LINE.fullmatch(line)
+        if match is None or match[1] != b"1.1":
+            return 0
+        if len(self._statuses) >= _MOST_STATUSES:
+            self._statuses.clear()
+        if len(line) <= _LONGEST_LINE:
+            self._statuses[line] = int(match[2])
+        return int(match[2])
+
     def _learn(self, line: bytes) -> _Entry | None:
-        match = FIELD_LINE.fullmatch(line)
-        if match is None:
+        spelt, colon, value = line.partition(b":")
+        if not colon or value.translate(None, VALUE_BYTES) or TOKEN.fullmatch(spelt) is None:
             return None
-        name, value = field = (match[1].lower(), match[2].strip(OWS))
+        name, value = field = (spelt.lower(), value.strip(OWS))
         if name in (b"transfer-encoding", b"upgrade"):
             return None
         if name == b"content-length" and CONTENT_LENGTH.fullmatch(value) is None:
