@@ -35,7 +35,7 @@ def main() -> int:
     wanted = _arguments()
     place = _prepare()
     rounds = wanted.rounds or (1 if wanted.quick else 5)
-    seconds = 1 if wanted.quick else 4
+    seconds = wanted.seconds or (1 if wanted.quick else 4)
     chosen = [one for one in PEERS if not wanted.peers or one.name in wanted.peers]
     asked = [one for one in scenarios.SCENARIOS if not wanted.only or wanted.only in one.name]
     results: Results = {}
@@ -67,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, under three minutes")
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0, help="of load for each figure")
     parser.add_argument("--only", help="scenarios whose name holds this; prints, writes nothing")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=None)
     return parser.parse_args()
