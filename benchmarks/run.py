@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, under three minutes")
     parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=0, help="of load for each figure")
+    parser.add_argument("--seconds", type=int, default=0, help="of load for each figure")
     parser.add_argument("--only", help="scenarios whose name holds this; prints, writes nothing")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=None)
     return parser.parse_args()

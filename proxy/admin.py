@@ -10,12 +10,13 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from . import metrics
 from .doors import Door, Room
 from .errors import Fault
-from .metrics import Overview
 from .protocol.message import Request, Response
+
+Overview = dict[str, Any]
 
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehouse-proxy</title>
 <style>:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{margin:2rem}
@@ -58,6 +59,8 @@ class AdminDoor(Door):
                 document = (await self._ask())["status"]
                 return _content(b"application/json", json.dumps(document, indent=1).encode())
             case b"/metrics":
+                from . import metrics  # 3 MiB that nobody needs who does not ask
+
                 return _content(metrics.CONTENT_TYPE, metrics.render(await self._ask()))
         raise Fault("not_found")
 

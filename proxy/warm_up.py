@@ -33,7 +33,7 @@ LOADED = (
 
 
 def while_root(uid: int, gid: int) -> None:
-    """Before the drop: what the certifier imports late, if by then nobody could read it.
+    """Before the drop: what is imported late, if by then nobody could read it.
 
     `acme` and what it pulls in cost memory that workers have no use for, so usually only the
     certifier has them; where the interpreter's prefix is root's alone, all must.
@@ -41,7 +41,8 @@ def while_root(uid: int, gid: int) -> None:
     # Of the standard library, of the installed packages, and of our own code.
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
-        importlib.import_module("acme_client.issuer")
+        for name in ("acme_client.issuer", "proxy.metrics"):
+            importlib.import_module(name)
 
 
 def _may_read(paths: list[str], uid: int, gid: int) -> bool:

@@ -1,0 +1,35 @@
+"""`pip install .` into any virtual environment gives the command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from support.server import REPOSITORY
+
+
+def test_the_command_is_installed(folder: Path) -> None:
+    source = folder / "source"
+    source.mkdir()
+    for name in ("proxy", "acme_client", "pyproject.toml", "README.md"):
+        subprocess.run(["cp", "-r", str(REPOSITORY / name), str(source)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run(
+        [*pip, "--python", str(folder / "venv/bin/python"), "install", "--no-deps", str(wheel)],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    # Its dependencies are those of the environment that the tests run in.
+    packages = next(Path(sys.prefix, "lib").glob("python*/site-packages"))
+    done = subprocess.run(
+        [folder / "venv/bin/treehouse-proxy", "--version"],
+        cwd=folder, env={"PYTHONPATH": str(packages)}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "0.1.0" in done.stdout
