@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 from . import log as logs
 from . import privileges, systemd, warm_up
 from .config.flags import ConfigurationFaults, Options, load
 from .config.model import Config
-from .config.sites_dir import signature
+from .disk_watch import DiskWatch
 from .listeners import CannotBind, Listener, open_listeners
 from .own_certificates import CertificateUnusable, OwnCertificates
 from .sandbox import SandboxUnavailable, policies
@@ -67,12 +66,13 @@ def run(options: Options) -> int:
         return CANNOT_BIND
     for what in (*confined.missing, *confined.skipped):
         log.warning("sandbox: %s", what)
-    tree = _Tree(config)
+    watch = DiskWatch(config)
+
     return Supervisor(
         config,
         listeners,
-        reread=lambda: load(options, now_uid=os.geteuid()),
-        sites_changed=tree.changed,
+        reread=lambda: watch.rereading(lambda: load(options, now_uid=started_as)),
+        disk_changed=watch.changed,
         open_access_log=open_access_log,
         access_log=access_log,
         own_certificates=certificates,
@@ -106,20 +106,3 @@ def open_access_log(config: Config) -> int | None:
             if os.geteuid() == 0:
                 os.fchown(fd, config.uid, config.gid)  # so that it can be opened again later
             return fd
-
-
-class _Tree:
-    """Tells when the sites directory has changed since it was last asked."""
-
-    def __init__(self, config: Config) -> None:
-        self._path: Path | None = config.sites_dir
-        self._seen = signature(config.sites_dir) if config.sites_dir else None
-
-    def changed(self) -> bool:
-        if self._path is None:
-            return False
-        seen = signature(self._path)
-        if seen == self._seen:
-            return False
-        self._seen = seen
-        return True

@@ -87,7 +87,7 @@ class Supervisor:
         listeners: tuple[Listener, ...],
         *,
         reread: Callable[[], Config],
-        sites_changed: Callable[[], bool],
+        disk_changed: Callable[[], str | None],
         open_access_log: Callable[[Config], int | None],
         access_log: int | None,
         own_certificates: list[tuple[Message, int]],
@@ -97,7 +97,7 @@ class Supervisor:
         self.started_at = time.time()
         self._notifier = notifier
         self._reread = reread
-        self._sites_changed = sites_changed
+        self._disk_changed = disk_changed
         self._open_access_log = open_access_log
         self._access_log = access_log
         self._read_own_certificates = read_own_certificates
@@ -298,8 +298,10 @@ class Supervisor:
             else:
                 self._processes.send(child, {"type": "stats"})
         self._notifier.watchdog()
-        if self._sites_changed() and self._reloading is None:
-            self._reload("the sites directory changed", None)
+        if self._reloading is None and self._serving.state == "serving":
+            why = self._disk_changed()
+            if why is not None:
+                self._reload(why, None)
         self._schedule.at(now + _HEARTBEAT_EVERY, self._beat)
 
     # What children say

@@ -258,6 +258,25 @@ def test_treehouse_mode_follows_the_file_system(
         assert https(ports[1], "b.test", ca).asks("/0", "b.test").status == 200
 
 
+def test_a_deployment_that_turns_a_link_is_served(folder: Path, ports: tuple[int, int]) -> None:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "index.html").write_text(name)
+    (folder / "current").symlink_to("one")
+    options = ["--domain", "a.test", "--root", str(folder / "current"), "--bind", "127.0.0.1"]
+    options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
+    with Server([*options, "--state", str(folder / "state")], folder) as server:
+        server.await_log("certificate obtained")
+        with talk(folder, ports) as one:
+            assert one.asks("/", "a.test").body == b"one"
+        (folder / "next").symlink_to("two")
+        (folder / "next").rename(folder / "current")
+        server.await_log("leads elsewhere now")
+        server.await_log("generation 1 has finished")
+        with talk(folder, ports) as one:
+            assert one.asks("/", "a.test").body == b"two"
+
+
 def test_standard_output_that_nobody_reads_does_not_stop_the_service(
     folder: Path, root: Path, ports: tuple[int, int], backend: int
 ) -> None:
