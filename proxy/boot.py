@@ -71,6 +71,7 @@ def run(options: Options) -> int:
     return Supervisor(
         config,
         listeners,
+        read=lambda: load(options, now_uid=started_as),
         reread=lambda: watch.rereading(lambda: load(options, now_uid=started_as)),
         disk_changed=watch.changed,
         open_access_log=open_access_log,

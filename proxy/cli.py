@@ -148,6 +148,34 @@ def reload(config: Path | None, state: Path | None) -> None:
 
 @program.command()
 @_server_options
+def plan(config: Path | None, state: Path | None) -> None:
+    """Show what a reload would change, and change nothing."""
+    changes = _ask(config, state, {"command": "plan"})["changes"]
+    for line in changes or ["a reload would change nothing"]:
+        click.echo(line)
+    if changes:
+        click.echo("no connection would be cut: what is under way finishes with the old settings")
+
+
+@program.command()
+@click.argument("name")
+@_server_options
+def why(name: str, config: Path | None, state: Path | None) -> None:
+    """One page on the certificate of NAME: where it stands, and why."""
+    document = _ask(config, state, {"command": "status"})
+    for certificate in document["certificates"]:
+        if name in certificate["names"]:
+            from .status_table import show_certificate
+
+            show_certificate(certificate)
+            return
+    known = ", ".join(one["names"][0] for one in document["certificates"])
+    click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
+    sys.exit(_FAILED)
+
+
+@program.command()
+@_server_options
 def stop(config: Path | None, state: Path | None) -> None:
     """Stop gracefully; the same as SIGTERM."""
     _ask(config, state, {"command": "stop"})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _BAD, _WATCH, _GOOD = "red", "yellow", "green"
@@ -46,13 +47,13 @@ def _certificates(certificates: list[dict[str, Any]]) -> Table:
     table = Table("names", "source", "state", "left", "served", "renews", "last error")
     for one in sorted(certificates, key=lambda one: one["not_after"] or ""):
         table.add_row(
-            "\n".join(one["names"]),
+            escape("\n".join(one["names"])),
             one["source"],
             one["state"],
             _left(one["not_after"]),
             "yes" if one["served"] else f"[{_BAD}]no",
             one["renew_at"] or "",
-            one["last_error"] or "",
+            escape(one["last_error"] or ""),
         )
     return table
 
@@ -73,5 +74,52 @@ def _upstreams(upstreams: list[dict[str, Any]]) -> Table:
     table = Table("backend", "healthy", "in flight", "failures")
     for one in upstreams:
         healthy = f"[{_GOOD}]yes" if one["healthy"] else f"[{_BAD}]no"
-        table.add_row(one["url"], healthy, str(one["in_flight"]), str(one["failures"]))
+        table.add_row(escape(one["url"]), healthy, str(one["in_flight"]), str(one["failures"]))
     return table
+
+
+# What each state means for whoever asks, and what happens next without anybody doing anything.
+_STATES = {
+    "missing": "there is none yet; it is about to be ordered",
+    "fresh": "valid, and not due for renewal",
+    "due": "due for renewal; the attempt is about to begin",
+    "issuing": "an attempt is under way",
+    "waiting": "the CA has asked to wait",
+    "failed": "the last attempt failed; another will be made by itself",
+}
+
+
+def show_certificate(one: dict[str, Any]) -> None:
+    """One page on one certificate, in plain words."""
+    window = one["ari_window"]
+    rows = [
+        ("names", ", ".join(one["names"])),
+        ("state", f"{one['state']}: {_STATES.get(one['state'], '')}"),
+        ("served", "yes" if one["served"] else "no"),
+        ("from", {"file": "a file of your own", "internal": "the built-in CA"}.get(one["source"])
+            or one["directory"]),
+        ("serial", one["serial"]),
+        ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
+        ("runway", _runway(one["not_after"])),
+        ("renews", one["renew_at"]),
+        ("CA's window", f"{window['start']} to {window['end']}" if window else None),
+        ("CA says", window["explanation_url"] if window else None),
+        ("attempts", f"{one['attempts']} failed since a success" if one["attempts"] else None),
+        ("last error", one["last_error"]),
+        ("next attempt", one["next_attempt"]),
+    ]  # fmt: skip
+    for name, value in rows:
+        if value:
+            print(f"{name:>13}  {value}")  # noqa: T201 - it is what was asked for
+    if one["last_error"]:
+        print("\nTo try at once: treehouse-proxy certs renew " + one["names"][0])  # noqa: T201 - as above
+
+
+def _runway(not_after: str | None) -> str | None:
+    if not_after is None:
+        return None
+    seconds = (datetime.fromisoformat(not_after) - datetime.now(UTC)).total_seconds()
+    if seconds < 0:
+        return "none: it has expired"
+    days, hours = divmod(int(seconds // 3600), 24)
+    return f"{days} days {hours} hours"

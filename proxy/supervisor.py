@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import certifier, figures, status, worker
+from . import certifier, figures, plan, status, worker
 from .announcements import Announcements
 from .channel import Channel, Message
 from .config.faults import ConfigurationFaults
@@ -77,7 +77,8 @@ class Generation:
 class Supervisor:
     """``run`` returns the exit status. Everything that needs root has been done before.
 
-    ``reread`` gives the configuration as it stands on disk now, or raises `ConfigurationFaults`.
+    ``read`` gives the configuration as it stands on disk now, or raises `ConfigurationFaults`;
+    ``reread`` the same for a reload, after which ``disk_changed`` tells what differs from it.
     ``open_access_log`` gives a descriptor, or None where there is no access log.
     """
 
@@ -86,6 +87,7 @@ class Supervisor:
         config: Config,
         listeners: tuple[Listener, ...],
         *,
+        read: Callable[[], Config],
         reread: Callable[[], Config],
         disk_changed: Callable[[], str | None],
         open_access_log: Callable[[Config], int | None],
@@ -96,6 +98,7 @@ class Supervisor:
     ) -> None:
         self.started_at = time.time()
         self._notifier = notifier
+        self._read = read
         self._reread = reread
         self._disk_changed = disk_changed
         self._open_access_log = open_access_log
@@ -457,6 +460,8 @@ class Supervisor:
                 self._ask_status(reply)
             case "reload":
                 self._reload("asked on the control socket", reply)
+            case "plan":
+                reply(self._plan())
             case "stop":
                 self._stop("asked on the control socket")
                 reply({"ok": True})
@@ -468,6 +473,17 @@ class Supervisor:
                     self._announcements.ask(certifying, verb, request, reply)
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
+
+    def _plan(self) -> dict[str, Any]:
+        """What a reload would change; nothing is changed by asking."""
+        try:
+            config = self._read()
+        except ConfigurationFaults as error:
+            return {"ok": False, "error": str(error)}
+        certified = frozenset(
+            one["names"][0] for one in self._announcements.statuses() if one["served"]
+        )
+        return {"ok": True, "changes": plan.changes(self._serving.config, config, certified)}
 
     def _ask_status(self, reply: Reply) -> None:
         workers = self._processes.workers()

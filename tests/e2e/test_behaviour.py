@@ -30,8 +30,11 @@ class Running:
         return https(self.https_port, name, self.ca)
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
+MODES = {"lane": [], "h11 alone": ["--no-fast-lane"], "asyncio's loop": ["--no-uvloop"]}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
     folder.chmod(0o755)
     root = folder / "www"
@@ -62,7 +65,7 @@ sites:
 """
     )
     try:
-        with Server(["--config", str(config)], folder) as server:
+        with Server(["--config", str(config), *MODES[request.param]], folder) as server:
             for name in ("a.test", "b.test", "c.test"):
                 server.await_log(f"{name}: certificate obtained")
             yield Running(server, one, other, folder / "state/internal-ca/root.pem")

@@ -191,6 +191,33 @@ def test_reload_takes_a_new_generation_and_loses_nothing(
     await_gone(sorted(before - set(running.children())))
 
 
+def test_plan_tells_what_a_reload_would_change_and_changes_nothing(
+    running: Server, folder: Path, root: Path, ports: tuple[int, int], backend: int
+) -> None:
+    workers, _ = roles(running, folder)
+    state = ["--state", str(folder / "state")]
+    assert treehouse("plan", *state).stdout == "a reload would change nothing\n"
+    config(folder, ports, root, backend, f"  - {{names: [b.test], root: {root}}}\nworkers: 3\n")
+    done = treehouse("plan", *state)
+    assert done.returncode == 1  # workers stands there twice
+    assert "workers" in done.stderr
+    config(folder, ports, root, backend, f"  - {{names: [b.test], root: {root}}}\n")
+    done = treehouse("plan", *state)
+    assert "site b.test: new" in done.stdout
+    assert "certificate for b.test: to be had from the built-in CA" in done.stdout
+    assert roles(running, folder)[0] == workers
+
+
+def test_why_tells_of_one_certificate(running: Server, folder: Path) -> None:
+    state = ["--state", str(folder / "state")]
+    done = treehouse("why", "a.test", *state)
+    assert "fresh: valid, and not due for renewal" in done.stdout
+    assert "the built-in CA" in done.stdout
+    done = treehouse("why", "nobody.test", *state)
+    assert done.returncode == 1
+    assert "a.test" in done.stderr
+
+
 def test_a_faulty_file_changes_nothing_and_says_where(
     running: Server, folder: Path, ports: tuple[int, int]
 ) -> None:
@@ -291,6 +318,25 @@ def test_standard_output_that_nobody_reads_does_not_stop_the_service(
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_out_of_descriptors_it_sheds_the_idle_and_serves_on(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    options = ["--domain", "a.test", "--root", str(root), "--state", str(folder / "state")]
+    options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
+    options += ["--bind", "127.0.0.1", "--workers", "1"]
+    with Server(options, folder, prefix=("prlimit", "--nofile=64:64")) as server:
+        server.await_log("certificate obtained")
+        held = []
+        for _ in range(150):
+            held.append(talk(folder, ports))
+            assert held[-1].asks("/", "a.test").status == 200
+        server.await_log("out of resources")
+        assert talk(folder, ports).asks("/", "a.test").status == 200
+        assert "Traceback" not in server.text()
+        # The line is one, however often it happens.
+        assert sum("out of resources" in line["message"] for line in server.log) < 20
 
 
 def test_no_zombie_stays(running: Server, folder: Path) -> None:

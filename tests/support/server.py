@@ -59,8 +59,6 @@ class Server:
             "PYTHONPATH": str(cwd),
             **(environment or {}),
         }
-        if os.environ.get("TREEHOUSE_NO_FAST_LANE"):
-            options = [*options, "--no-fast-lane"]
         self.command = [*prefix, python, "-m", "proxy", *options]
         self.process = subprocess.Popen(
             self.command,

@@ -1,0 +1,353 @@
+"""A reverse proxy in front of pebble that behaves as badly as a test wants, and true to the RFCs where
+pebble falls short of them.
+
+    with Faults(ca) as front:
+        front.window = (start, end)                         # renewalInfo appears in the directory
+        front.add("newOrder", Refuse(429, "rateLimited", {"Retry-After": "90"}))
+        Authority(front.directory, ca_pem=front.ca_pem)
+
+A fault is for the resources of one kind and is used up after ``times``; what comes later passes.
+Host is passed on, so that pebble signs, checks and hands out the proxy's own URLs. Every request is
+kept in ``seen``, its signed payload decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+import trustme
+
+from .pebble import Pebble
+
+# Where pebble has what, by the names of RFC 8555 §7.1.1 and RFC 9773.
+_KINDS = {
+    "/dir": "directory",
+    "/nonce-plz": "newNonce",
+    "/sign-me-up": "newAccount",
+    "/order-plz": "newOrder",
+    "/my-order/": "order",
+    "/finalize-order/": "finalize",
+    "/authZ/": "authorization",
+    "/chalZ/": "challenge",
+    "/certZ/": "certificate",
+    "/my-account/": "account",
+    "/rollover-account-key": "keyChange",
+    "/revoke-cert": "revokeCert",
+    "/renewal-info/": "renewalInfo",
+}
+
+# Fields about one connection; the proxy makes its own.
+_HOP = ("connection", "content-length", "date", "transfer-encoding")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    kind: str
+    path: str
+    payload: dict[str, Any] | None  # None: nothing signed, or POST-as-GET
+    at: float
+    agent: str
+
+
+@dataclass(slots=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Exchange(Protocol):
+    """One request under way: pass it on, or not."""
+
+    kind: str
+    command: str  # the method
+
+    def forward(self) -> Reply: ...
+
+    def fresh_nonce(self) -> str: ...
+
+
+class Fault(Protocol):
+    def __call__(self, exchange: Exchange) -> Reply | None:
+        """What the client gets; None: the connection is cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A problem document (RFC 8555 §6.7), with a fresh nonce as a CA's refusals have."""
+
+    status: int
+    typ: str = "serverInternal"
+    headers: dict[str, str] = field(default_factory=dict)
+    detail: str = "refused by the test"
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        document = {"type": f"urn:ietf:params:acme:error:{self.typ}", "detail": self.detail}
+        headers = {
+            "Content-Type": "application/problem+json",
+            "Replay-Nonce": exchange.fresh_nonce(),
+            **self.headers,
+        }
+        return Reply(self.status, headers, json.dumps(document).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Any bytes at all."""
+
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        return Reply(
+            self.status, {"Replay-Nonce": exchange.fresh_nonce(), **self.headers}, self.body
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The CA hears it (or does not), and the answer is lost."""
+
+    heard: bool = True
+
+    def __call__(self, exchange: Exchange) -> None:
+        if self.heard:
+            exchange.forward()
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    seconds: float
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        time.sleep(self.seconds)
+        return exchange.forward()
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The CA's answer, changed."""
+
+    change: Callable[[bytes], bytes]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        return Reply(reply.status, {**reply.headers, **self.headers}, self.change(reply.body))
+
+
+@dataclass(frozen=True, slots=True)
+class BadNonce:
+    """So many of a hundred signed requests; only those carry a nonce."""
+
+    percent: int
+    dice: random.Random = field(default_factory=lambda: random.Random(3))
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        if exchange.command == "POST" and self.dice.randrange(100) < self.percent:
+            return Refuse(400, "badNonce")(exchange)
+        return exchange.forward()
+
+
+def with_status(status: str) -> Callable[[bytes], bytes]:
+    """For `Edit`: an order or authorization that says it is in this state."""
+
+    def change(body: bytes) -> bytes:
+        document = {**json.loads(body), "status": status}
+        document.pop("certificate", None)
+        return json.dumps(document).encode()
+
+    return change
+
+
+class Faults:
+    """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
+    ``explanation``: its explanationURL. ``profiles``: names to descriptions."""
+
+    def __init__(self, ca: Pebble) -> None:
+        self._ca = ca
+        self._faults: list[tuple[str, Fault, list[int]]] = []
+        self._lock = threading.Lock()
+        self.seen: list[Seen] = []
+        self.window: tuple[float, float] | None = None
+        self.ask_again: str | None = "21600"
+        self.explanation: str | None = None
+        self.profiles: dict[str, str] = {}
+        self._upstream = ssl.create_default_context(cadata=ca.ca_pem.decode())
+        authority = trustme.CA()
+        self.ca_pem: bytes = authority.cert_pem.bytes()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        self._server = _Server(("127.0.0.1", 0), self._handler(), context)
+        self.directory = f"https://127.0.0.1:{self._server.server_address[1]}/dir"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Faults:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def add(self, kind: str, fault: Fault, times: int = 1) -> None:
+        """Requests for resources of this kind, or of any by "*", meet the fault so many times."""
+        assert kind == "*" or kind in _KINDS.values()
+        with self._lock:
+            self._faults.append((kind, fault, [times]))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def of(self, kind: str) -> list[Seen]:
+        return [one for one in self.seen if one.kind == kind]
+
+    def _fault(self, kind: str) -> Fault | None:
+        with self._lock:
+            for wanted, fault, left in self._faults:
+                if wanted in ("*", kind) and left[0] > 0:
+                    left[0] -= 1
+                    return fault
+        return None
+
+    def _own(self, kind: str, reply: Reply) -> Reply:
+        """What pebble's directory lacks."""
+        if kind != "directory":
+            return reply
+        document = json.loads(reply.body)
+        if self.window is not None:
+            document["renewalInfo"] = self.directory.removesuffix("/dir") + "/renewal-info"
+        if self.profiles:
+            document["meta"]["profiles"] = self.profiles
+        return Reply(reply.status, reply.headers, json.dumps(document).encode())
+
+    def _renewal_info(self) -> Reply:
+        assert self.window is not None
+        start, end = (datetime.fromtimestamp(one, UTC).isoformat() for one in self.window)
+        document: dict[str, Any] = {"suggestedWindow": {"start": start, "end": end}}
+        if self.explanation:
+            document["explanationURL"] = self.explanation
+        headers = {"Retry-After": self.ask_again} if self.ask_again else {}
+        return Reply(200, headers, json.dumps(document).encode())
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        front = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            kind = ""
+            body = b""
+
+            def do_POST(self) -> None:
+                self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer()
+
+            def do_GET(self) -> None:
+                self.body = b""
+                self.answer()
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def answer(self) -> None:
+                self.kind = next(
+                    (kind for path, kind in _KINDS.items() if self.path.startswith(path)), "other"
+                )
+                agent = self.headers.get("User-Agent", "")
+                front.seen.append(
+                    Seen(self.kind, self.path, _payload(self.body), time.time(), agent)
+                )
+                fault = front._fault(self.kind)
+                reply = fault(self) if fault else self.forward()
+                if reply is None:
+                    self.close_connection = True
+                    return
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(reply.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(reply.body)
+
+            def forward(self) -> Reply:
+                if self.kind == "renewalInfo":
+                    return front._renewal_info()
+                return front._own(self.kind, self.upstream(self.command, self.path, self.body))
+
+            def fresh_nonce(self) -> str:
+                return self.upstream("HEAD", "/nonce-plz", b"").headers["Replay-Nonce"]
+
+            def upstream(self, method: str, path: str, body: bytes) -> Reply:
+                connection = http.client.HTTPSConnection(
+                    "127.0.0.1", front._ca.port, context=front._upstream
+                )
+                try:
+                    headers = {"Host": self.headers["Host"], "User-Agent": "test"}
+                    if body:
+                        headers["Content-Type"] = self.headers["Content-Type"]
+                    connection.request(method, path, body or None, headers)
+                    response = connection.getresponse()
+                    kept = {
+                        name: value
+                        for name, value in response.getheaders()
+                        if name.lower() not in _HOP
+                    }
+                    return Reply(response.status, kept, response.read())
+                finally:
+                    connection.close()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    """TLS in the connection's own thread, and quiet about clients that leave."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+        context: ssl.SSLContext,
+    ) -> None:
+        self._context = context
+        super().__init__(address, handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        try:
+            with self._context.wrap_socket(request, server_side=True) as tls:
+                super().finish_request(tls, client_address)
+        except OSError:
+            request.close()
+
+    def shutdown_request(self, request: Any) -> None:
+        try:
+            super().shutdown_request(request)
+        except OSError:
+            request.close()
+
+
+def _payload(body: bytes) -> dict[str, Any] | None:
+    try:
+        part = json.loads(body)["payload"]
+        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, KeyError):
+        return None
+    return value if isinstance(value, dict) else None
