@@ -185,6 +185,7 @@ class _Parts:
             sum(map(len, heads)) + sum(count for _, count in wanted) + len(end)
         )
         self.trailers: Fields = []
+        self.at_hand = True
 
     async def read(self) -> bytes:
         if not self._ahead:

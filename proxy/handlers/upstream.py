@@ -315,6 +315,10 @@ class _Body:
     def trailers(self) -> Fields:
         return self._body.trailers
 
+    @property
+    def at_hand(self) -> bool:
+        return self._body.at_hand
+
     async def read(self) -> bytes:
         try:
             return await self._body.read()

@@ -174,6 +174,11 @@ class AnswerBody:
         self.trailers: Fields = []
         self.ended = found.length == 0
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether some of it came with the head."""
+        return not self._connection.silent
+
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises `Fault`."""
         while not self.ended:

@@ -202,37 +202,43 @@ class Outlet:
             if request is not None and request.method == b"HEAD":
                 await self._write(self._head(request, response, close))
             elif body.length is not None:
-                await self._write(
-                    self._head(request, response, close, self._length(response, body.length))
-                )
-                await self._relay(body)
+                length = self._length(response, body.length)
+                await self._relay(self._head(request, response, close, length), body)
             elif request is None or request.version == b"1.0":
-                await self._write(self._head(request, response, close))
-                await self._relay(body)
+                await self._relay(self._head(request, response, close), body)
             else:
                 framing = b"transfer-encoding: chunked\r\n"
-                await self._write(self._head(request, response, close, framing))
-                await self._relay_chunked(body)
+                await self._relay_chunked(self._head(request, response, close, framing), body)
             complete = True
         finally:
             body.close(complete)
         return True
 
-    async def _relay(self, body: StreamBody) -> None:
+    async def _relay(self, head: bytes, body: StreamBody) -> None:
         turn = 0
+        if not body.at_hand:
+            await self._write(head)  # the client need not wait for what the backend has not sent
+            head = b""
         while piece := await body.read():
-            await self._write(piece)
+            await self._write(head + piece if head else piece)
+            head = b""
             self.sent += len(piece)
             turn += len(piece)
             if turn >= _TURN:
                 turn = 0
                 await asyncio.sleep(0)
+        if head:
+            await self._write(head)
 
-    async def _relay_chunked(self, body: StreamBody) -> None:
+    async def _relay_chunked(self, head: bytes, body: StreamBody) -> None:
+        if not body.at_hand:
+            await self._write(head)
+            head = b""
         while piece := await body.read():
-            await self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await self._write(b"%b%x\r\n%b\r\n" % (head, len(piece), piece))
+            head = b""
             self.sent += len(piece)
-        await self._write(b"0\r\n%b\r\n" % field_lines(body.trailers))
+        await self._write(b"%b0\r\n%b\r\n" % (head, field_lines(body.trailers)))
 
     async def _write(self, data: bytes | memoryview) -> None:
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout

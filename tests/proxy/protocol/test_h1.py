@@ -245,6 +245,7 @@ class Pieces:
         self.length = length
         self.trailers: Fields = []
         self.closed: list[bool] = []
+        self.at_hand = False
 
     async def read(self) -> bytes:
         if not self._pieces:
