@@ -84,6 +84,8 @@ class Agent:
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(ATTEMPTS_AT_ONCE, "attempt")
         self._running: set[Future[None]] = set()
+        self._asker = ThreadPoolExecutor(1, "ask")
+        self._asking: Future[None] | None = None
 
     # Start
 
@@ -122,18 +124,21 @@ class Agent:
                 self._collect()
                 self._pass_time()
                 self._start_attempts()
+                self._ask_for_a_window()
                 for command in self._link.receive(self._rest()):
                     self._obey(command)
         finally:
             self._stopping.set()
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            for pool in (self._pool, self._asker):
+                pool.shutdown(wait=False, cancel_futures=True)
         self._finish()
 
     def _finish(self) -> None:
         """Let attempts notice that the program ends; the mailbox must be read meanwhile."""
         deadline = time.monotonic() + FINISH_WITHIN
+        under_way = self._running | ({self._asking} if self._asking else set())
         while time.monotonic() < deadline:
-            _, running = wait(self._running, timeout=0)
+            _, running = wait(under_way, timeout=0)
             if not running:
                 return
             self._link.receive(LOOK_WHEN_BUSY)
@@ -196,11 +201,28 @@ class Agent:
         ]
         for holding in sorted(ready, key=_urgency):
             holding.busy = True
-            self._running.add(self._pool.submit(self._attempt, holding))
+            self._running.add(self._pool.submit(self._work, self._bench.attempt, holding))
 
-    def _attempt(self, holding: Holding) -> None:
+    def _ask_for_a_window(self) -> None:
+        """One at a time, and in a thread of its own: a CA that is slow to say when to renew must
+        not keep attempts from being made."""
+        now = self._now()
+        due = [
+            (one.record.ask_at, name)
+            for name, one in self._holdings.items()
+            if one.record.state is State.FRESH
+            and not one.busy
+            and one.record.ask_at is not None
+            and one.record.ask_at <= now
+        ]
+        if due and (self._asking is None or self._asking.done()):
+            holding = self._holdings[min(due)[1]]
+            holding.busy = True
+            self._asking = self._asker.submit(self._work, self._bench.ask, holding)
+
+    def _work(self, what: Callable[[Holding], None], holding: Holding) -> None:
         try:
-            self._bench.attempt(holding)
+            what(holding)
         except LinkBroken:
             log.debug("%s: the supervisor is gone", holding.name)  # the main thread ends by it
         finally:

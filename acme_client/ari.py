@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 
 from acme import messages
 from cryptography import x509
 
 from . import answers
 from .network import Network
-from .renewal import Window
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    window: Window
-    retry_at: float | None  # when to ask again, if the CA says so
+from .renewal import Suggestion
 
 
 def certificate_id(chain_pem: bytes) -> str | None:

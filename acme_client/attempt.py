@@ -146,6 +146,36 @@ class Bench:
                 )
             holding.saved = False
 
+    def ask(self, holding: Holding) -> None:
+        """Ask the CA when to renew. One that does not say is asked again all the same: it may
+        learn to."""
+        record = holding.record
+        authority = choices.issued_by(holding.wanted, record)
+        suggestion, retry_at = None, None
+        try:
+            if authority is not None and holding.pair is not None:
+                suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
+        except Problem as problem:
+            retry_at = problem.not_before
+            log.info("%s: no word on when to renew: %s", holding.name, problem.text)
+        except Exception as error:
+            log.exception("%s: a fault in the certifier itself: %r", holding.name, error)
+        now = self._now()
+        if suggestion is None:
+            holding.record = progress.uninformed(record, now, retry_at)
+        else:
+            holding.record = progress.informed(record, suggestion, now, self._dice)
+        if holding.record.window != record.window:
+            why = holding.record.window.explanation if holding.record.window else None
+            log.info(
+                "%s: the CA suggests another time; renews about %s%s",
+                holding.name,
+                timestamp(holding.record.renew_at),
+                f"; why: {why}" if why else "",
+            )
+            self.report(holding)
+        self.keep_record(holding)
+
     # The attempt
 
     def attempt(self, holding: Holding) -> None:
@@ -210,7 +240,11 @@ class Bench:
 
     def _made_by_somebody_else(self, holding: Holding) -> bool:
         """After the lock, look again."""
-        record, pair = self._shelf.load(holding.name)
+        try:
+            record, pair = self._shelf.load(holding.name)
+        except OSError as error:
+            self._demand_disk(holding, error)
+            return False
         now = self._now()
         held = holding.facts.serial if holding.facts else None
         found = self._usable(holding, pair, now, quiet=True)

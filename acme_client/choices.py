@@ -36,12 +36,20 @@ def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def issued_by(wanted: Wanted, record: Record) -> Authority | None:
+    """The CA of the certificate on record, if it is configured still."""
+    for one in (wanted.authority, *wanted.fallback):
+        if one.directory == record.directory:
+            return one
+    return None
+
+
 def serves(wanted: Wanted, record: Record) -> bool:
     """Whether the certificate on record comes from a CA that is configured. One whose record is
     lost may."""
     if record.directory is None:
         return True
-    return record.directory in {one.directory for one in (wanted.authority, *wanted.fallback)}
+    return issued_by(wanted, record) is not None
 
 
 def _short(record: Record, now: float) -> bool:

@@ -26,6 +26,7 @@ from . import keys
 from .errors import Problem
 from .order import Issued, Order
 from .proof import Pair
+from .renewal import Suggestion
 from .store import Store
 
 log = logging.getLogger("treehouse.certifier")
@@ -122,6 +123,9 @@ class InternalIssuer:
             return Issued(self._authority.issue(order.names, order.key_type), None)
         except OSError as error:
             raise Problem("disk", f"the internal CA's root cannot be kept: {error}") from None
+
+    def suggestion(self, chain_pem: bytes) -> Suggestion | None:
+        return None
 
 
 def how_to_trust(state: Path) -> str:

@@ -32,6 +32,7 @@ from .link import Authority, Challenge
 from .network import Network, trust
 from .order import Issued, Order
 from .proof import Pair
+from .renewal import Suggestion
 from .store import Store
 
 log = logging.getLogger("treehouse.certifier")
@@ -99,7 +100,7 @@ class AcmeIssuer:
             self._accounts.forget(self._authority)
             return self._issue(order)
 
-    def suggestion(self, chain_pem: bytes) -> ari.Suggestion | None:
+    def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         """When the CA would renew this certificate; None where it does not say."""
         with self._network() as network:
             url = ari.offered(self._directory(network))
@@ -160,7 +161,7 @@ class AcmeIssuer:
         """Have every authorization valid; the kind of challenge that did it."""
         pending: dict[str, tuple[Authorization, Offered]] = {}
         for url in placed.authorizations:
-            authorization = answers.authorization(network.fetch(url).content)
+            authorization = self._authorization(network, url)
             if authorization.status == "valid":
                 continue
             if authorization.status != "pending":
@@ -180,6 +181,12 @@ class AcmeIssuer:
             for url, (_authorization, offered) in pending.items():
                 self._await_valid(network, url, offered.kind)
         return kind
+
+    def _authorization(self, network: Network, url: str) -> Authorization:
+        def look() -> Authorization:
+            return answers.authorization(network.fetch(url).content)
+
+        return self._poll(network, look, VALIDATED_WITHIN, "an authorization cannot be fetched")
 
     def _challenge(self, network: Network, name: str, offered: Offered) -> Challenge:
         thumbprint = b64encode(network.account_key.thumbprint(hash_function=hashes.SHA256))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .proof import Pair
+from .renewal import Suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +30,9 @@ class Issuer(Protocol):
 
     def issue(self, order: Order) -> Issued:
         """Returns when the certificate is here; raises `errors.Problem` when it will not come."""
+        ...
+
+    def suggestion(self, chain_pem: bytes) -> Suggestion | None:
+        """When the CA would renew this certificate; None where it does not say. Raises
+        `errors.Problem`."""
         ...

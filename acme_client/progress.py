@@ -16,10 +16,11 @@ from dataclasses import replace
 
 from .errors import Problem
 from .lifecycle import PAUSED, READY, Event, State, after
+from .link import INTERNAL
 from .pauses import RETRY_AFTER_MOST, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
-from .renewal import Window, moment, moment_in
+from .renewal import ASK_MOST, Suggestion, ask_again, moment, moment_in
 
 # Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
 # attempt that kills the process.
@@ -44,7 +45,7 @@ def found(
         not_after=facts.not_after,
         renew_at=moment(facts.not_before, facts.not_after, dice),
         window=None,
-        ask_at=now,
+        ask_at=None if source == INTERNAL else now,
     )
 
 
@@ -103,7 +104,7 @@ def obtained(
         not_after=facts.not_after,
         renew_at=moment(facts.not_before, facts.not_after, dice),
         window=None,
-        ask_at=now,
+        ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
         history=_remember(record, Attempt(now, "obtained", directory, challenge)),
     )
@@ -141,11 +142,18 @@ def stopped(record: Record) -> Record:
     )
 
 
-def informed(record: Record, window: Window, ask_at: float, dice: random.Random) -> Record:
+def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Random) -> Record:
     """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
-    if window == record.window:
+    window, ask_at = suggestion.window, ask_again(now, suggestion.retry_at)
+    if window == record.window or record.not_before is None or record.not_after is None:
         return replace(record, ask_at=ask_at)
-    return replace(record, window=window, renew_at=moment_in(window, dice), ask_at=ask_at)
+    renew_at = moment_in(window, record.not_before, record.not_after, dice)
+    return replace(record, window=window, renew_at=renew_at, ask_at=ask_at)
+
+
+def uninformed(record: Record, now: float, retry_at: float | None = None) -> Record:
+    """The CA does not say when to renew, or cannot be asked; what it said before stays."""
+    return replace(record, ask_at=ask_again(now, retry_at))
 
 
 def at(record: Record, now: float) -> Record:
@@ -167,6 +175,8 @@ def at(record: Record, now: float) -> Record:
             return lost(record)
         if record.renew_at is None or now >= record.renew_at:
             return replace(record, state=after(record.state, Event.RIPE))
+        if record.ask_at is not None and record.ask_at > now + ASK_MOST:
+            return replace(record, ask_at=now)  # set by a clock that ran ahead
     return record
 
 
@@ -177,7 +187,8 @@ def next_moment(record: Record) -> float | None:
     if record.state in PAUSED:
         return record.next_attempt
     if record.state is State.FRESH:
-        return min(record.renew_at or 0.0, record.not_after or 0.0)
+        ask_at = record.renew_at if record.ask_at is None else record.ask_at
+        return min(record.renew_at or 0.0, record.not_after or 0.0, ask_at or 0.0)
     return None
 
 

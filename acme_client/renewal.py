@@ -23,6 +23,10 @@ SHORT_LIFETIME = 10 * 86400.0
 SPREAD_PART = 1 / 50
 SPREAD_MOST = 86400.0
 
+# Whatever the CA suggests, this part of the lifetime is left for attempts that fail: a window that
+# ends with the certificate, by the CA's mistake, must not lead to a lapse.
+PART_LEFT_AT_LEAST = 1 / 10
+
 # How often a window is asked for: Retry-After decides, within these (RFC 9773 §4.3: at least twice
 # a day; and politeness). ``ASK_USUALLY`` where the CA does not say.
 ASK_LEAST = 60.0
@@ -47,9 +51,19 @@ def moment(not_before: float, not_after: float, dice: random.Random) -> float:
     return not_after - lifetime * part - dice.uniform(0.0, spread)
 
 
-def moment_in(window: Window, dice: random.Random) -> float:
+def moment_in(window: Window, not_before: float, not_after: float, dice: random.Random) -> float:
     """When to renew by a window (RFC 9773 §4.2). Draw once, and keep it."""
-    return dice.uniform(window.start, max(window.start, window.end))
+    latest = not_after - max(not_after - not_before, 0.0) * PART_LEFT_AT_LEAST
+    start = min(window.start, latest)
+    return dice.uniform(start, max(start, min(window.end, latest)))
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What the CA answers when it is asked."""
+
+    window: Window
+    retry_at: float | None  # when to ask again, if it says so
 
 
 def ask_again(now: float, retry_at: float | None) -> float:

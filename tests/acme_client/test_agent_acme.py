@@ -36,13 +36,7 @@ def ca(doors: FakeServer) -> Iterator[Pebble]:
 
 @pytest.fixture
 def server(doors: FakeServer) -> FakeServer:
-    """The same doors, with nothing remembered."""
-    for kept in (doors.served, doors.reports, doors.answers, doors.asked):
-        kept.clear()
-    for said in (doors.published, doors.shown, doors.taken_back, doors.mute):
-        said.clear()
-    doors.asked.update({"http-01": 0, "tls-alpn-01": 0})
-    doors.accepts, doors.is_loaded = True, False
+    doors.forget()
     return doors
 
 

@@ -16,7 +16,7 @@ from acme_client.lifecycle import PAUSED, READY, State
 from acme_client.pauses import RETRY_AFTER_MOST
 from acme_client.proof import Facts
 from acme_client.record import HISTORY, Record
-from acme_client.renewal import Window
+from acme_client.renewal import ASK_MOST, Suggestion, Window
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -146,12 +146,16 @@ def test_history_is_bounded() -> None:
 
 def test_a_moment_drawn_from_a_window_stays_until_the_window_changes() -> None:
     window = Window(NOW + DAY, NOW + 3 * DAY)
-    record = progress.informed(fresh(), window, NOW + 100, DICE)
+    record = progress.informed(fresh(), Suggestion(window, NOW + 3600), NOW, DICE)
     assert record.renew_at is not None
     assert window.start <= record.renew_at <= window.end
-    again = progress.informed(record, window, NOW + 200, DICE)
-    assert (again.renew_at, again.ask_at) == (record.renew_at, NOW + 200)
-    moved = progress.informed(record, Window(NOW - 2 * DAY, NOW - DAY), NOW + 300, DICE)
+    assert record.ask_at == NOW + 3600
+    again = progress.informed(record, Suggestion(window, NOW + 7200), NOW, DICE)
+    assert (again.renew_at, again.ask_at) == (record.renew_at, NOW + 7200)
+    silent = progress.uninformed(record, NOW)
+    assert (silent.renew_at, silent.window) == (record.renew_at, window)
+    past = Window(NOW - 2 * DAY, NOW - DAY)
+    moved = progress.informed(record, Suggestion(past, None), NOW, DICE)
     assert progress.at(moved, NOW).state is State.DUE
 
 
@@ -183,6 +187,21 @@ def test_a_pause_set_in_the_wrong_year_lasts_no_longer_than_it_is_long() -> None
 def test_a_pause_from_before_the_epoch_is_over() -> None:
     record = progress.failed(progress.started(Record(), NAMES), REFUSED, CA, None, 0.0)
     assert progress.at(record, NOW).state in READY
+
+
+def test_a_ca_is_not_forgotten_because_a_clock_ran_ahead() -> None:
+    record = progress.uninformed(fresh(), NOW + 3650 * DAY)
+    assert progress.at(record, NOW).ask_at == NOW
+    usual = progress.uninformed(fresh(), NOW)
+    assert progress.at(usual, NOW) == usual
+    assert usual.ask_at is not None
+    assert usual.ask_at <= NOW + ASK_MOST
+
+
+def test_a_ca_of_our_own_is_not_asked() -> None:
+    record = progress.found(Record(), facts("1", NOW), "internal", "internal", NOW, DICE)
+    assert record.ask_at is None
+    assert progress.next_moment(record) == record.renew_at
 
 
 @given(paused_at=st.floats(0, 4e9), length=st.floats(0, 4e9), now=st.floats(0, 4e9))
@@ -248,7 +267,8 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.record.state is State.FRESH)
     def the_ca_suggests(self, start: float, length: float) -> None:
         window = Window(self.now + start, self.now + start + length)
-        self.record = progress.informed(self.record, window, self.now + DAY, self.dice)
+        suggestion = Suggestion(window, None)
+        self.record = progress.informed(self.record, suggestion, self.now, self.dice)
 
     @invariant()
     def it_goes_on(self) -> None:
@@ -258,6 +278,8 @@ class Life(RuleBasedStateMachine):
             assert moment is None
             return
         assert moment is not None
+        if self.record.state is State.FRESH and moment == self.record.ask_at:
+            return  # the CA is to be asked
         later = progress.at(self.record, max(moment, self.now))
         assert self.record.state in READY or later != self.record
 

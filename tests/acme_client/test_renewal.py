@@ -67,14 +67,23 @@ def test_a_certificate_that_ends_before_it_begins_is_due_at_once() -> None:
 @given(start=st.floats(0, 4e9), length=st.floats(0, 90 * DAY), seed=st.integers())
 def test_a_window_gives_a_moment_inside_it(start: float, length: float, seed: int) -> None:
     window = Window(start, start + length)
-    assert window.start <= moment_in(window, random.Random(seed)) <= window.end
+    assert window.start <= moment_in(window, 0.0, 1e11, random.Random(seed)) <= window.end
+
+
+@given(start=st.floats(-DAY, 200 * DAY), length=st.floats(0, 90 * DAY), seed=st.integers())
+def test_no_window_leads_past_the_last_tenth_of_the_lifetime(
+    start: float, length: float, seed: int
+) -> None:
+    """A CA's mistake must not lead to a lapse."""
+    window = Window(NOW + start, NOW + start + length)
+    assert moment_in(window, NOW, NOW + 90 * DAY, random.Random(seed)) <= NOW + 81 * DAY
 
 
 def test_moments_in_a_window_are_spread_evenly() -> None:
     dice = random.Random(2)
     tenths = [0] * 10
     for _ in range(10_000):
-        tenths[int(moment_in(Window(0.0, 10.0), dice)) % 10] += 1
+        tenths[int(moment_in(Window(0.0, 10.0), 0.0, 1e9, dice)) % 10] += 1
     assert min(tenths) > 800
 
 

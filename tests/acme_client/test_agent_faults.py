@@ -1,0 +1,364 @@
+"""The certifier and a CA that has a bad day: every fault ends in a certificate or in a pause, with
+the reason in words, and never in a loop."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acme_client.ari import certificate_id
+from acme_client.link import Authority, Settings
+from acme_client.record import Record, from_json
+from support.ca_faults import (
+    BadNonce,
+    Cut,
+    Edit,
+    Fault,
+    Faults,
+    Refuse,
+    Say,
+    Slow,
+    with_status,
+)
+from support.certifier import Certifier, FakeServer, settings
+from support.chains import DAY, chain, split
+from support.pebble import Pebble
+
+pytestmark = pytest.mark.e2e
+NAME = "a.example"
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ca(doors: FakeServer) -> Iterator[Pebble]:
+    with Pebble(doors.http_port, doors.tls_port, nonce_reject=0) as pebble:
+        yield pebble
+
+
+@pytest.fixture
+def front(ca: Pebble) -> Iterator[Faults]:
+    with Faults(ca) as faults:
+        yield faults
+
+
+@pytest.fixture
+def server(doors: FakeServer) -> FakeServer:
+    doors.forget()
+    return doors
+
+
+class Clock:
+    """The real one, and then some."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def wanted(front: Faults, state: Path, **more: Any) -> Settings:
+    return settings(state, Authority(front.directory, ca_pem=front.ca_pem, **more), (NAME,))
+
+
+def record(state: Path) -> Record:
+    return from_json((state / "certificates" / NAME / "meta.json").read_bytes())
+
+
+# What the CA gets over, or we do
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "times"),
+    [
+        ("*", BadNonce(50), 10_000),
+        ("order", Cut(), 2),
+        ("authorization", Say(b"", 503), 2),
+        ("certificate", Cut(), 1),
+        ("finalize", Refuse(403, "orderNotReady"), 1),
+        ("finalize", Cut(heard=True), 1),
+        ("finalize", Cut(heard=False), 1),
+        ("finalize", Edit(with_status("processing"), {"Retry-After": "1"}), 1),
+        ("order", Edit(with_status("processing")), 2),
+        ("certificate", Refuse(500), 1),
+        ("newOrder", Slow(1.0), 1),
+    ],
+    ids=str,
+)
+def test_a_hiccup_costs_nothing_but_time(
+    front: Faults, server: FakeServer, tmp_path: Path, kind: str, fault: Fault, times: int
+) -> None:
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        front.add(kind, fault, times)
+        answer = server.ask("renew", NAME)
+        assert answer["ok"], answer
+    assert record(tmp_path).attempts == 0
+
+
+# What ends the attempt
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "outcome", "said"),
+    [
+        ("directory", Say(b"<html>maintenance"), "nonsense", "not JSON|makes no sense"),
+        ("directory", Say(b"{}"), "nonsense", "makes no sense"),
+        ("directory", Cut(), "unreachable", "cannot be reached"),
+        ("newNonce", Refuse(500), "unavailable", "HTTP status 500|refused by the test"),
+        ("newAccount", Refuse(403, "unauthorized"), "refused", "refused by the test"),
+        ("newOrder", Say(b'{"status": "pendi'), "nonsense", "not JSON|no URL"),
+        ("newOrder", Say(b"[]", 201), "nonsense", "no URL|not a JSON object"),
+        ("newOrder", Refuse(403, "caa"), "refused", r"the CA says: refused by the test \(caa\)"),
+        ("newOrder", Refuse(500), "unavailable", "refused by the test"),
+        ("newOrder", Cut(), "unreachable", "cannot be reached"),
+        ("authorization", Say(b"{}"), "nonsense", "authorization"),
+        ("authorization", Edit(with_status("deactivated")), "validation", "deactivated"),
+        ("order", Edit(with_status("invalid")), "refused", "gave the order up"),
+        ("finalize", Refuse(400, "badCSR"), "refused", "badCSR"),
+        ("certificate", Say(b"not PEM"), "unproven", "cannot be read"),
+    ],
+    ids=str,
+)
+def test_a_fault_becomes_a_pause_with_its_reason(
+    front: Faults,
+    server: FakeServer,
+    tmp_path: Path,
+    kind: str,
+    fault: Fault,
+    outcome: str,
+    said: str,
+) -> None:
+    front.add(kind, fault)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+        orders = len(front.of("newOrder"))
+        kept = record(tmp_path)
+        assert kept.history[-1].outcome == outcome
+        assert kept.last_error is not None
+        assert re.search(said, kept.last_error)
+        assert kept.next_attempt is not None
+        assert kept.next_attempt > time.time() + 30
+        assert orders <= 1
+        assert server.ask("renew", NAME)["ok"], "and the next attempt works"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("spelling", ["seconds", "date", "date in another zone"])
+@pytest.mark.parametrize("kind", ["newOrder", "directory", "newNonce"])
+def test_the_ca_says_when_to_come_back(
+    front: Faults, server: FakeServer, tmp_path: Path, status: int, spelling: str, kind: str
+) -> None:
+    at = int(time.time()) + 7200
+    field = {
+        "seconds": "7200",
+        "date": formatdate(at, usegmt=True),
+        "date in another zone": formatdate(at - 5 * 3600).replace("-0000", "-0500"),
+    }[spelling]
+    front.add(kind, Refuse(status, "rateLimited", {"Retry-After": field}))
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+    kept = record(tmp_path)
+    assert server.state(NAME) == "waiting"
+    assert kept.next_attempt == pytest.approx(at, abs=30)
+
+
+def test_an_order_that_is_stuck_in_processing_is_left_for_later(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """The CA asks for an hour's patience; the attempt does not sit there."""
+    patience = {"Retry-After": "3600"}
+    front.add("finalize", Edit(with_status("processing"), patience))
+    front.add("order", Edit(with_status("processing"), patience), 100)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+    kept = record(tmp_path)
+    assert kept.history[-1].outcome == "stuck"
+    assert kept.next_attempt == pytest.approx(time.time() + 3600, abs=30)
+
+
+# A certificate that is not what was wanted
+
+OTHER_NAME = chain("b.example", now=time.time())
+OTHER_KEY = chain(NAME, now=time.time())
+
+
+def without_the_middle(body: bytes) -> bytes:
+    """A leaf, and after it something that did not sign it."""
+    return split(body)[0] + split(OTHER_KEY.chain_pem)[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda _: OTHER_KEY.chain_pem, "for another key"),
+        (lambda _: OTHER_NAME.chain_pem, "for another key"),
+        (without_the_middle, "the chain has a gap"),
+        (lambda body: body[: len(body) // 3], "cannot be read"),
+    ],
+)
+def test_a_wrong_certificate_is_never_served(
+    front: Faults,
+    server: FakeServer,
+    tmp_path: Path,
+    change: Callable[[bytes], bytes],
+    said: str,
+) -> None:
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        good = server.served[NAME]
+        front.add("certificate", Edit(change))
+        answer = server.ask("renew", NAME)
+        assert not answer["ok"]
+        assert said in answer["error"]
+        assert server.served[NAME] == good
+        assert len(server.published) == 1
+    stored = (tmp_path / "certificates" / NAME / "fullchain.pem").read_bytes()
+    assert stored == good.chain_pem
+
+
+# Renewal information
+
+
+def test_the_window_decides_and_the_certificate_that_is_replaced_is_named(
+    front: Faults, server: FakeServer, tmp_path: Path, clock: Clock
+) -> None:
+    front.window = (time.time() + 10 * DAY, time.time() + 12 * DAY)
+    front.explanation = "https://ca.example/mass-revocation"
+    with Certifier(wanted(front, tmp_path), server, now=clock):
+        server.until(lambda: (server.reports.get(NAME) or {}).get("ari_window"))
+        first = server.served[NAME]
+        kept = record_once(tmp_path)
+        assert kept.renew_at is not None
+        assert front.window[0] <= kept.renew_at <= front.window[1]
+        report = server.reports[NAME]["ari_window"]
+        assert report["explanation_url"] == "https://ca.example/mass-revocation"
+        # Asked again half a day later at the latest, the CA has changed its mind: now.
+        front.window = (time.time() - DAY, time.time() - 3600)
+        clock.ahead = 6 * 3600 + 60
+        server.tell("wake")
+        server.until(lambda: server.served[NAME].serial != first.serial)
+    asked, *_ = front.of("renewalInfo")
+    assert asked.path.endswith(f"/{certificate_id(first.chain_pem)}")
+    assert asked.payload is None
+    one, two, *_ = front.of("newOrder")
+    assert one.payload is not None
+    assert two.payload is not None
+    assert "replaces" not in one.payload
+    assert two.payload["replaces"] == certificate_id(first.chain_pem)
+
+
+def record_once(state: Path) -> Record:
+    """The record, once the window is in it: it is reported before it is kept."""
+    while record(state).window is None:
+        time.sleep(0.01)
+    return record(state)
+
+
+@pytest.mark.parametrize("typ", ["alreadyReplaced", "malformed"])
+def test_a_ca_that_holds_it_for_replaced_gets_one_order_without(
+    front: Faults, server: FakeServer, tmp_path: Path, typ: str
+) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        front.add("newOrder", Refuse(409 if typ == "alreadyReplaced" else 400, typ))
+        assert server.ask("renew", NAME)["ok"]
+    assert ["replaces" in (one.payload or {}) for one in front.of("newOrder")] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_without_renewal_information_nothing_is_said_to_be_replaced(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        assert server.ask("renew", NAME)["ok"]
+    assert all("replaces" not in (one.payload or {}) for one in front.of("newOrder"))
+    assert front.of("renewalInfo") == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Refuse(500),
+        Say(b"{}"),
+        Cut(),
+        Refuse(404, "malformed"),
+        Refuse(503, headers={"Retry-After": "60"}),
+    ],
+    ids=str,
+)
+def test_a_ca_that_cannot_say_when_is_asked_later_and_the_lifetime_decides(
+    front: Faults, server: FakeServer, tmp_path: Path, fault: Fault
+) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    front.add("renewalInfo", fault, 100)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: front.of("renewalInfo"))
+        server.until(lambda: server.state(NAME) == "fresh")
+        while (record(tmp_path).ask_at or 0.0) <= time.time():
+            time.sleep(0.01)
+        kept = record(tmp_path)
+    assert kept.window is None
+    assert kept.not_after is not None
+    assert kept.renew_at is not None
+    assert kept.renew_at < kept.not_after
+    assert len(front.of("renewalInfo")) == 1
+
+
+# Profiles
+
+
+def test_a_profile_that_is_asked_for(front: Faults, server: FakeServer, tmp_path: Path) -> None:
+    front.profiles = {"classic": "as ever", "shortlived": "six days"}
+    with Certifier(wanted(front, tmp_path, profile="shortlived"), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+    assert [(one.payload or {}).get("profile") for one in front.of("newOrder")] == ["shortlived"]
+
+
+def test_a_profile_the_ca_does_not_list_is_said_before_an_order_is_spent(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    front.profiles = {"classic": "as ever"}
+    with Certifier(wanted(front, tmp_path, profile="tlsserver"), server):
+        server.until(lambda: server.state(NAME) == "failed")
+    assert "no profile tlsserver; it has: classic" in server.reports[NAME]["last_error"]
+    assert front.of("newOrder") == []
+
+
+@pytest.mark.parametrize(("name", "profile"), [("127.0.0.1", "shortlived"), (NAME, None)])
+def test_by_itself_only_addresses_get_one(
+    front: Faults, server: FakeServer, tmp_path: Path, name: str, profile: str | None
+) -> None:
+    front.profiles = {"classic": "as ever", "shortlived": "six days"}
+    by = Authority(front.directory, ca_pem=front.ca_pem, profile="auto")
+    with Certifier(settings(tmp_path, by, (name,)), server):
+        server.until(lambda: server.state(name) == "fresh")
+    assert [(one.payload or {}).get("profile") for one in front.of("newOrder")] == [profile]
+
+
+def test_every_request_says_who_asks(front: Faults, server: FakeServer, tmp_path: Path) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: front.of("renewalInfo"))
+    assert {one.agent for one in front.seen} == {"treehouse-proxy"}
