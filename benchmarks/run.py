@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 WORK = HERE / ".work"
 SERVER_CORE, LOAD_CORE = "0", "1"
 IDLE = 2000
+_PYTHON = ("uvicorn", "hypercorn")
 
 
 def main() -> int:
@@ -114,7 +116,7 @@ def _round(
     peer: Peer,
     place: Place,
     asked: list[scenarios.Scenario],
-    seconds: float,
+    seconds: int,
     results: Results,
     extras: dict[str, dict[str, list[float]]],
     units: dict[str, str],
@@ -129,6 +131,15 @@ def _round(
             if scenario.asked_of(peer):
                 figures = results.setdefault(scenario.name, {}).setdefault(peer.name, Figures())
                 _measure(peer, place, scenario, pid, seconds, figures)
+        if (
+            peer.static
+            and peer.name not in _PYTHON
+            and (not wanted.only or "during" in wanted.only)
+        ):
+            note(
+                "p99 of small requests during four downloads, µs",
+                _during_downloads(peer, place, seconds),
+            )
         if not wanted.only or "handshake" in wanted.only:
             for name, resume in (("full handshake", False), ("resumed handshake", True)):
                 figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
@@ -140,7 +151,7 @@ def _round(
                 figures.p50.append(0.0)
                 figures.p99.append(0.0)
                 figures.errors += done.errors
-    if peer.name in ("uvicorn", "hypercorn") or (wanted.only and "memory" not in wanted.only):
+    if peer.name in _PYTHON or (wanted.only and wanted.only not in ("memory", "both cores")):
         return
     with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
         time.sleep(0.5)  # what a server does after its first answer belongs to neither figure
@@ -151,6 +162,12 @@ def _round(
         note("KiB of memory per idle TLS connection", (processes.pss_kib(pid) - rest) / count)
         for sock in held:
             sock.close()
+        for scenario in scenarios.SCENARIOS:
+            if scenario.name.endswith(" 10 KiB") and scenario.asked_of(peer):
+                name = f"both cores: {scenario.name}"
+                units[name] = "request"
+                figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
+                _measure(peer, place, scenario, pid, seconds, figures, f"{SERVER_CORE},{LOAD_CORE}")
 
 
 def _measure(
@@ -158,13 +175,15 @@ def _measure(
     place: Place,
     scenario: scenarios.Scenario,
     pid: int,
-    seconds: float,
+    seconds: int,
     figures: Figures,
+    cores: str = LOAD_CORE,
 ) -> None:
     script = scenarios.script(scenario, place.work)
     url = f"https://localhost:{peer.port}/"
     before = processes.cpu_seconds(pid)
-    done = load.wrk(url, script, LOAD_CORE, seconds, scenario.connections, place.work)
+    threads = len(cores.split(","))
+    done = load.wrk(url, script, cores, seconds, scenario.connections, place.work, threads)
     spent = processes.cpu_seconds(pid) - before
     amount = done.mib if scenario.unit == "mib" else done.requests
     figures.cost.append(spent * 1e6 / max(amount, 1))
@@ -172,6 +191,21 @@ def _measure(
     figures.p50.append(done.p50)
     figures.p99.append(done.p99)
     figures.errors += done.errors
+
+
+def _during_downloads(peer: Peer, place: Place, seconds: int) -> float:
+    """The p99 of small requests while four clients download as fast as they can."""
+    by_name = {one.name: one for one in scenarios.SCENARIOS}
+    large, small = by_name["static 100 MiB"], by_name["static 100 B"]
+    url = f"https://localhost:{peer.port}/"
+    with ThreadPoolExecutor(1) as pool:
+        script = scenarios.script(large, place.work)
+        downloads = pool.submit(load.wrk, url, script, LOAD_CORE, seconds + 2, 4, place.work)
+        time.sleep(0.5)  # the downloads are under way
+        script = scenarios.script(small, place.work)
+        done = load.wrk(url, script, LOAD_CORE, seconds, 10, place.work)
+        downloads.result()
+    return done.p99
 
 
 def _await_port(port: int) -> None:
