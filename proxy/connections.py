@@ -25,6 +25,7 @@ from .config.model import Limits
 from .errors import Fault
 from .figures import Figures
 from .listeners import Listener
+from .log import Seldom
 from .protocol import h1
 from .protocol.message import Connection
 from .protocol.service import Service
@@ -70,6 +71,7 @@ class Connections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_address: Counter[str] = Counter()
         self._accepting = False
+        self._seldom = Seldom(log)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -107,17 +109,22 @@ class Connections:
             return
         except OSError as error:
             if error.errno not in _OUT_OF_RESOURCES:
-                log.warning("accept on %s failed: %s", listener.address, error.strerror)
+                now = self._clock.now
+                self._seldom.warning(
+                    now, "accept on %s failed: %s", listener.address, error.strerror
+                )
                 return
             self._relieve(listener, error)
             return
         peer, peer_port = _peer(address)
         key = _fairness_key(peer)
         if len(self._tasks) >= self._most:
-            self._turn_away(sock, peer, "connections")
+            self._turn_away(sock, "a connection was turned away: limits.connections is reached")
             return
         if self._by_address[key] >= self._limits.connections_per_address:
-            self._turn_away(sock, peer, "connections_per_address")
+            self._turn_away(
+                sock, "a connection was turned away: limits.connections_per_address is reached"
+            )
             return
         sock.setblocking(False)
         local, local_port = _peer(sock.getsockname())
@@ -129,7 +136,10 @@ class Connections:
             self._start(key, self._serve_http(sock, connection, service))
 
     def _relieve(self, listener: Listener, error: OSError) -> None:
-        log.warning("out of resources (%s): idle connections are ended", error.strerror)
+        now = self._clock.now
+        self._seldom.warning(
+            now, "out of resources (%s): idle connections are ended", error.strerror
+        )
         idle = sorted(
             (one for one in self.deadlines.streams if one.idle), key=lambda one: one.deadline
         )
@@ -138,8 +148,8 @@ class Connections:
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)
 
-    def _turn_away(self, sock: socket.socket, peer: str, limit: str) -> None:
-        log.warning("a connection was turned away: limits.%s is reached", limit)
+    def _turn_away(self, sock: socket.socket, why: str) -> None:
+        self._seldom.warning(self._clock.now, why)
         sock.close()
 
     def _start(self, key: str, life: Coroutine[Any, Any, None]) -> None:

@@ -20,6 +20,7 @@ from .errors import Blame, Fault
 from .figures import Figures
 from .handlers.challenge import PREFIX as CHALLENGE_PREFIX
 from .handlers.challenge import Challenges
+from .log import Seldom
 from .protocol.lane import Lane
 from .protocol.message import Connection, Request, Response
 from .router import Router
@@ -47,6 +48,7 @@ class Room:
     lane: Lane | None
     request_id_prefix: bytes
     figures: Figures | None = None  # counted only where somebody can ask
+    seldom: Seldom = field(default_factory=lambda: Seldom(log))
     draining: bool = False
     requests: int = 0
     in_flight: int = 0
@@ -90,7 +92,9 @@ class Door:
     def refuse(self, fault: Fault, request: Request | None) -> Response:
         kind = fault.what
         if kind.blame is not Blame.CLIENT and fault.detail:
-            log.warning("%s: %s", fault.kind, fault.detail)
+            # A backend that is down is a line every few seconds here; each request has its own in
+            # the access log.
+            self.room.seldom.warning(self.clock.now, "%s: %s", fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         return Response(

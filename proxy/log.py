@@ -173,3 +173,24 @@ def set_up(process: str, wanted: LogFormat, level: str) -> None:
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
     logging.getLogger("treehouse").error("unexpected end", exc_info=error)
+
+
+class Seldom:
+    """Warnings that an attack could otherwise make by the thousand: each text at most once in
+    ``every`` seconds, with the number of those left out. ``now`` is monotonic."""
+
+    def __init__(self, log: logging.Logger, every: float = 5.0) -> None:
+        self._log = log
+        self._every = every
+        self._said: dict[str, tuple[float, int]] = {}  # texts are ours, so there are few
+
+    def warning(self, now: float, text: str, *details: object) -> None:
+        last, left_out = self._said.get(text, (float("-inf"), 0))
+        if now - last < self._every:
+            self._said[text] = last, left_out + 1
+            return
+        self._said[text] = now, 0
+        if left_out:
+            self._log.warning(text + " (and %d times more meanwhile)", *details, left_out)
+        else:
+            self._log.warning(text, *details)

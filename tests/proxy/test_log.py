@@ -95,3 +95,16 @@ def test_a_full_disk_costs_lines_and_nothing_else():
         file = LogFile(full.fileno())
         file.write(b"one\ntwo\n")
         assert file.lost() == 2
+
+
+def test_a_warning_by_the_thousand_is_one_line_and_a_number(caplog):
+    seldom = logs.Seldom(logging.getLogger("treehouse.x"), every=5.0)
+    for turn in range(1000):
+        seldom.warning(turn / 1000, "turned away: %s", turn)
+    seldom.warning(0.5, "another")
+    seldom.warning(6.0, "turned away: %s", "last")
+    assert [record.getMessage() for record in caplog.records] == [
+        "turned away: 0",
+        "another",
+        "turned away: last (and 999 times more meanwhile)",
+    ]
