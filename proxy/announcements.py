@@ -39,7 +39,7 @@ class Announcements:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._certificates: dict[str, Announced] = {}
-        self._challenges: dict[tuple[str, str], Message] = {}
+        self._challenges: dict[tuple[str, str], tuple[Message, int | None]] = {}
         self._statuses: dict[str, dict[str, Any]] = {}
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
@@ -49,7 +49,7 @@ class Announcements:
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
 
-    def challenges(self) -> tuple[Message, ...]:
+    def challenges(self) -> tuple[tuple[Message, int | None], ...]:
         return tuple(self._challenges.values())
 
     def statuses(self) -> list[dict[str, Any]]:
@@ -70,13 +70,20 @@ class Announcements:
                 self.certificate(message["facts"], fds[0], done)
             case "challenge":
                 challenge = message["challenge"]
-                self._challenges[challenge["host"], challenge["token"]] = message
-                self._tell(message, (), done)
+                key = challenge["host"], challenge["token"]
+                self._drop_challenge(key)
+                self._challenges[key] = message, fds[0] if fds else None
+                self._tell(message, tuple(fds), done)
             case "challenge_over":
-                self._challenges.pop((message["host"], message["token"]), None)
+                self._drop_challenge((message["host"], message["token"]))
                 self._tell(message, (), None)
             case "report":
                 self._report(message["name"], message["status"])
+
+    def _drop_challenge(self, key: tuple[str, str]) -> None:
+        _message, bundle = self._challenges.pop(key, (None, None))
+        if bundle is not None:
+            os.close(bundle)
 
     def certificate(
         self, facts: Message, bundle: int, done: Callable[[], None] | None = None

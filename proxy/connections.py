@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from . import client_hello
 from .clock import Clock
 from .config.model import Limits
 from .errors import Fault
@@ -31,6 +32,7 @@ from .protocol.message import Connection
 from .protocol.service import Service
 from .stream import Deadlines, SocketStream, StreamBroken, TlsStream
 from .tls import ServerSocket
+from .tls_alpn import AlpnChallenges
 
 log = logging.getLogger("treehouse.worker")
 
@@ -55,6 +57,7 @@ class Connections:
         limits: Limits,
         share: int,
         on_empty: Callable[[], None],
+        alpn: AlpnChallenges,
         figures: Figures | None = None,
     ) -> None:
         self.deadlines = Deadlines()
@@ -66,6 +69,7 @@ class Connections:
         # Each worker holds its share of the total; addresses are counted where they land.
         self._most = -(-limits.connections // share)
         self._on_empty = on_empty
+        self._alpn = alpn
         self._figures = figures
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,12 +200,43 @@ class Connections:
             if first and first[0] != _TLS_HANDSHAKE:
                 await self._answer_plain(stream, connection, service)
                 return
+            if self._alpn:
+                context = await self._challenge(stream)
+                if context is not None:
+                    await self._answer_challenge(stream, context)
+                    return
             await self._handshake(stream, connection, tls)
             await h1.serve(stream, connection, service)
         except StreamBroken as error:
             log.debug("%s: connection ended: %s", connection.peer, error)
         finally:
             stream.close()
+
+    async def _challenge(self, stream: TlsStream) -> ssl.SSLContext | None:
+        """The certificate that a CA asks for; None for everybody else."""
+        least = 1
+        while True:
+            data = await stream.peek(client_hello.LARGEST, least)
+            if len(data) < least or len(data) >= client_hello.LARGEST:
+                return None  # it ended, or is none that we know
+            try:
+                hello = client_hello.parse(data)
+            except client_hello.Incomplete:
+                least = len(data) + 1
+            else:
+                return None if hello is None else self._alpn.find(hello)
+
+    async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
+        """RFC 8737 §3: the handshake is the answer; nothing follows."""
+        tls = context.wrap_socket(
+            stream.take_socket(), server_side=True, do_handshake_on_connect=False
+        )
+        answering = TlsStream(tls, self._loop, self.deadlines)
+        answering.deadline = self._clock.now + self._limits.handshake_timeout
+        try:
+            await answering.handshake()
+        finally:
+            answering.close()
 
     async def _handshake(
         self, stream: TlsStream, connection: Connection, tls: ServerSocket

@@ -290,16 +290,29 @@ class TlsStream(SocketStream):
     __slots__ = ("_decrypt", "_encrypt", "_more_decrypted")
     _sock: ssl.SSLSocket
 
-    async def peek(self, count: int) -> bytes:
-        """The connection's first bytes, which stay where they are; b"" when there will be none."""
-        while True:
-            try:
-                # The ssl module forbids flags; below it the bytes are still anybody's.
-                return socket.socket.recv(self._sock, count, socket.MSG_PEEK)
-            except (BlockingIOError, InterruptedError):
+    async def peek(self, count: int, least: int = 1) -> bytes:
+        """The connection's first bytes, which stay where they are: ``least`` of them at least, or
+        all there will be."""
+        if least > 1:
+            # Else what is there already would make the descriptor readable again and again.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+        waited = False
+        try:
+            while True:
+                try:
+                    # The ssl module forbids flags; below it the bytes are still anybody's.
+                    data = socket.socket.recv(self._sock, count, socket.MSG_PEEK)
+                    if len(data) >= least or not data or waited:
+                        return data  # after a wait, less than asked for is all there will be
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except OSError as error:
+                    raise StreamBroken(_reason(error)) from None
                 await self._wait_readable()
-            except OSError as error:
-                raise StreamBroken(_reason(error)) from None
+                waited = True
+        finally:
+            if least > 1 and not self._closed:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     def take_socket(self) -> socket.socket:
         """Give up TLS before it began: the plain socket, which the caller now owns."""

@@ -42,6 +42,7 @@ from .protocol.lane import Lane
 from .router import Router
 from .sites import Sites
 from .tls import Certificates
+from .tls_alpn import AlpnChallenges
 
 log = logging.getLogger("treehouse.worker")
 
@@ -59,7 +60,7 @@ class Birth:
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
     certificates: tuple[Announced, ...]
-    challenges: tuple[Message, ...]
+    challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
     access_log: int | None
 
 
@@ -98,8 +99,9 @@ class Worker:
         self._challenges = Challenges()
         for announced in birth.certificates:
             self._put(announced.facts, announced.bundle)
-        for message in birth.challenges:
-            self._challenges.put(**_token(message))
+        self._alpn = AlpnChallenges()
+        for message, bundle in birth.challenges:
+            self._take_challenge(message["challenge"], bundle)
         self._room = Room(
             router=Router(config.sites),
             challenges=self._challenges,
@@ -126,6 +128,7 @@ class Worker:
             config.limits,
             config.workers,
             self._on_empty,
+            self._alpn,
             self._room.figures,
         )
         self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
@@ -202,9 +205,10 @@ class Worker:
             case "certificate_gone":
                 self._certificates.remove(message["name"])
             case "challenge":
-                self._challenges.put(**_token(message))
+                self._take_challenge(message["challenge"], fds[0] if fds else None)
             case "challenge_over":
                 self._challenges.remove(message["host"], message["token"])
+                self._alpn.remove(message["host"])
             case "stats":
                 self._say({"type": "stats", "stats": self._stats()})
             case "overview":
@@ -221,6 +225,12 @@ class Worker:
                 self._stop()
         for fd in fds:
             os.close(fd)
+
+    def _take_challenge(self, about: Message, bundle: int | None) -> None:
+        if bundle is not None:
+            self._alpn.put(about["host"], bundle)
+        else:
+            self._challenges.put(about["host"], about["token"], about["key_authorization"])
 
     def _put(self, facts: Message, bundle: int) -> None:
         if facts["name"] not in self._known_names:
@@ -286,8 +296,3 @@ def _https_port(listeners: tuple[Listener, ...]) -> int:
             name = listener.sock.getsockname()
             return int(name[1]) if isinstance(name, tuple) else 443
     return 443
-
-
-def _token(message: Message) -> dict[str, str]:
-    about = message["challenge"]
-    return {key: about[key] for key in ("host", "token", "key_authorization")}

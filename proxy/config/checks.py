@@ -97,13 +97,19 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
         yield parsed.origins.fault(
             ("listen", "https"), "there is no address for HTTPS", "give one, or leave the key out"
         )
-    if not document.listen.http and any(
-        not site.certificate and not internal(site, document.acme) for _index, site in parsed.sites
+    over_http_only = "tls-alpn-01" not in document.acme.challenges
+    if (
+        not document.listen.http
+        and over_http_only
+        and any(
+            not site.certificate and not internal(site, document.acme)
+            for _index, site in parsed.sites
+        )
     ):
         yield parsed.origins.fault(
             ("listen", "http"),
             "the CA's http-01 challenge comes over HTTP, and there is no address for it",
-            "give one, or bring your own certificates",
+            "give one, or add tls-alpn-01 to acme.challenges",
         )
     if not document.acme.challenges:
         yield parsed.origins.fault(

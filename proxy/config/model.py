@@ -45,7 +45,7 @@ class Acme:
     ca_file: Path | None = None
     profile: str | None = None
     key_type: KeyType = "ecdsa-p256"
-    challenges: tuple[str, ...] = ("http-01",)
+    challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
     eab: ExternalAccount | None = None
     fallback: tuple[Acme, ...] = ()
 

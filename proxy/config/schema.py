@@ -42,8 +42,7 @@ DIRECTORIES = {
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "internal": "internal",
 }
-# What the workers can answer. The certifier knows tls-alpn-01, too; asked for, it would only fail.
-_CHALLENGES = ("http-01",)
+_CHALLENGES = ("http-01", "tls-alpn-01")
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
 
 _LISTEN = model.Listen()
@@ -66,7 +65,7 @@ def _parse_directory(text: str) -> str:
 def _parse_challenge(text: str) -> str:
     if text in _CHALLENGES:
         return text
-    if text in ("tls-alpn-01", "dns-01"):
+    if text == "dns-01":
         raise Wrong(f"{text} is not available in this version", f"use {' or '.join(_CHALLENGES)}")
     raise Wrong(f"{shown(text)} is not a challenge", nearest(text, _CHALLENGES))
 

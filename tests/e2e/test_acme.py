@@ -18,15 +18,16 @@ from support.pebble import Pebble
 from support.server import Server
 
 
-def config(folder: Path, ports: tuple[int, int], ca: Pebble, sites: str, more: str = "") -> Path:
+def config(
+    folder: Path, ports: tuple[int, int], ca: Pebble, sites: str, challenge: str = "http-01"
+) -> Path:
     path = folder / "config.yaml"
     path.write_text(
         f"""
 listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
 workers: 2
 state: {folder / "state"}
-acme: {{directory: "{ca.directory}", ca_file: {ca.ca_file}, email: ops@example.org, challenges: [http-01]}}
-{more}
+acme: {{directory: "{ca.directory}", ca_file: {ca.ca_file}, email: ops@example.org, challenges: [{challenge}]}}
 sites:
 {sites}
 """
@@ -91,6 +92,32 @@ def test_several_certificates_are_obtained_kept_and_used_again(
                 assert served(ports[1], name).serial_number == serial
             assert (account / "key.pem").read_bytes() == key
             assert not [line for line in server.log if "attempt" in line["message"]]
+
+
+def test_tls_alpn_01_needs_port_443_alone_and_disturbs_nobody(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """Renewed over the very port, and under the very name, that clients are being served on."""
+    with Pebble(1, ports[1], validity=25) as ca:
+        sites = f"  - {{names: [one.example, www.one.example, 127.0.0.1], root: {root}}}\n"
+        path = config(folder, ports, ca, sites, "tls-alpn-01")
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("one.example: certificate obtained", within=60)
+            trusted = ca.root()
+            serials = set()
+            deadline = time.monotonic() + 60
+            while len(serials) < 2:
+                assert time.monotonic() < deadline, server.text()
+                for name in ("one.example", "www.one.example"):
+                    with https(ports[1], name, trusted) as talk:
+                        assert talk.asks("/", name).status == 200
+                serials.add(served(ports[1], "one.example").serial_number)
+            # Whoever asks for the challenge when there is none gets no certificate of one.
+            context = ssl.create_default_context(cadata=trusted.decode())
+            context.set_alpn_protocols(["acme-tls/1"])
+            with https(ports[1], "one.example", None, using=context) as talk:
+                assert isinstance(talk.sock, ssl.SSLSocket)
+                assert talk.sock.selected_alpn_protocol() is None
 
 
 def test_a_name_without_certificate_is_refused_and_told_to_come_back(

@@ -62,7 +62,7 @@ FAULTS = [
     ("limits: {connections: 100}\n" + site(), "limits.connections: connections_per_address is larger"),
     ("limits: {target_size: 64KiB}\n" + site(), "limits.target_size: target_size is larger"),
     ("listen: {https: []}\n" + site(), "there is no address for HTTPS"),
-    ("listen: {http: []}\n" + site(names="example.org"), "comes over HTTP"),
+    ("listen: {http: []}\nacme: {challenges: http-01}\n" + site(names="example.org"), "comes over HTTP"),
     ("acme: {challenges: []}\n" + site(), "the list of challenges is empty"),
     ("listen: {http: ':443'}\n" + site(), "\":443\" is already taken by :443|:443 is already taken"),
     ("listen: {http: ['127.0.0.1:80', ':80']}\n" + site(), "already taken"),
@@ -104,7 +104,8 @@ SOUND = [
     "listen: {http: '192.0.2.1:80', https: '192.0.2.1:443'}\n" + backend("http://127.0.0.1:80"),
     site("backend: ['http://x:1', 'https://x:1']"),
     backend("https://x:1", ", backend_tls: {insecure: true}"),
-    "listen: {http: []}\n" + site(),  # the built-in CA asks for no proof
+    "listen: {http: []}\n" + site(names="example.org"),  # tls-alpn-01 is left
+    "listen: {http: []}\nacme: {challenges: http-01}\n" + site(),  # the built-in CA asks for no proof
     "listen: {http: []}\n" + site("root: x, certificate: {chain: c, key: k}", "example.org"),
     "listen: {http: ['127.0.0.1:80', '[::1]:80', '127.0.0.2:80']}\n" + site(),
     "listen: {http: ['0.0.0.0:80', '[::]:80']}\n" + site(),

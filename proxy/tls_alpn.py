@@ -1,0 +1,45 @@
+"""TLS-ALPN-01 (RFC 8737): the challenge's certificate, for who asks for ``acme-tls/1`` and nothing
+else, under exactly that name. Everybody else of the same name gets the ordinary certificate."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+
+from .client_hello import Hello
+
+PROTOCOL = b"acme-tls/1"
+
+
+class AlpnChallenges:
+    """The challenges in force, as told by the supervisor. False when there is none."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[bytes, ssl.SSLContext] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._contexts)
+
+    def put(self, host: str, bundle: int) -> None:
+        """``bundle`` is a memfd with the challenge's certificate and its key."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols([PROTOCOL.decode()])
+        context.load_cert_chain(f"/proc/self/fd/{bundle}")
+        self._contexts[asked_as(host)] = context
+
+    def remove(self, host: str) -> None:
+        self._contexts.pop(asked_as(host), None)
+
+    def find(self, hello: Hello) -> ssl.SSLContext | None:
+        if hello.protocols != (PROTOCOL,) or hello.server_name is None:
+            return None
+        return self._contexts.get(hello.server_name)
+
+
+def asked_as(host: str) -> bytes:
+    """The name that a CA sends as SNI: for an address that of its reverse (RFC 8738 §6)."""
+    try:
+        return ipaddress.ip_address(host).reverse_pointer.encode("ascii")
+    except ValueError:
+        return host.encode("ascii")
