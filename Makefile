@@ -30,6 +30,9 @@ check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
 .PHONY: test
 test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
 	$(BIN)/python -m pytest -m e2e
+	@echo "once more with h11 alone: what speaks HTTP"
+	TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(BIN)/python -m pytest -q -m e2e \
+	  tests/e2e/test_backends.py tests/e2e/test_bodies.py tests/e2e/test_behaviour.py tests/e2e/test_workers.py
 
 .PHONY: bench
 bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes

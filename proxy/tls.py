@@ -42,6 +42,8 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
     context.set_alpn_protocols(ALPN)
+    # Each costs 24 µs; a resumption brings the next one.
+    context.num_tickets = 1
     return context
 
 
