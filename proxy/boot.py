@@ -2,6 +2,9 @@
 
 parse → bind → prepare the state → open what only root can read → DROP → supervise
 
+A program that is started by a running server to replace it (`upgrade`) walks the same way with what
+it was left: it has no privileges to begin with, and takes the sockets instead of binding.
+
 The order is the point. Nothing is bound before the whole configuration has been found valid;
 nothing is read from the network at any moment; and after `privileges.drop` there is no way back,
 which that function proves or ends the program. A fault up to there is explained and fatal: exit
@@ -20,10 +23,11 @@ from .config.model import Config
 from .disk_watch import DiskWatch
 from .listeners import CannotBind, Listener, open_listeners
 from .own_certificates import CertificateUnusable, OwnCertificates
-from .sandbox import SandboxUnavailable, policies
+from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
 from .state_directory import StateUnusable, prepare
 from .supervisor import Supervisor
+from .upgrade import CannotUpgrade, Estate, Program, inherited
 
 log = logging.getLogger("treehouse.boot")
 
@@ -33,7 +37,13 @@ OK, FAILED, USAGE, CANNOT_BIND = 0, 1, 2, 3
 def run(options: Options) -> int:
     """Serve until told to stop; returns the exit status."""
     logs.set_up("supervisor", options.log_format or "auto", options.log_level or "info")
-    started_as = os.geteuid()
+    program = Program.this()
+    try:
+        estate = inherited()
+    except CannotUpgrade as error:
+        log.error("%s", error)
+        return FAILED
+    started_as = estate.started_as if estate else os.geteuid()
     try:
         config = load(options, now_uid=started_as)
     except ConfigurationFaults as faults:
@@ -41,10 +51,14 @@ def run(options: Options) -> int:
             log.error("%s", line)
         return USAGE
     logs.set_up("supervisor", config.log.format, config.log.level)
-    notifier = systemd.Notifier()
-    own = OwnCertificates()
+    notifier = systemd.Notifier(estate.manager if estate else None)
+    own = OwnCertificates(estate.certificates if estate else None)
     try:
-        listeners = open_listeners(config.listen, systemd.inherited_listeners(), config.admin)
+        present = estate.listeners if estate else systemd.inherited_listeners()
+        listeners = open_listeners(config.listen, present, config.admin)
+        for listener in present:
+            if listener not in listeners:
+                listener.sock.close()
         for line in prepare(config.state, config.uid, config.gid):
             log.info("%s", line)
         certificates = own.read(config)
@@ -55,17 +69,20 @@ def run(options: Options) -> int:
     except (StateUnusable, CertificateUnusable, OSError) as error:
         log.error("%s", error)
         return USAGE
-    if started_as == 0:
+    if os.geteuid() == 0:
         warm_up.while_root(config.uid, config.gid)
-    _drop(config, started_as, listeners)
+    _drop(config, listeners, estate)
     warm_up.everything()
+    policy = policies(config)["supervisor"]
+    sandbox = f"{config.sandbox}\n{describe({'supervisor': policy})}"
     try:
-        confined = confine(policies(config)["supervisor"], config.sandbox)
+        if estate is None or estate.sandbox != sandbox:
+            confined = confine(policy, config.sandbox)
+            for what in (*confined.missing, *confined.skipped):
+                log.warning("sandbox: %s", what)
     except SandboxUnavailable as error:
         log.error("%s", error)
         return CANNOT_BIND
-    for what in (*confined.missing, *confined.skipped):
-        log.warning("sandbox: %s", what)
     watch = DiskWatch(config)
 
     return Supervisor(
@@ -77,16 +94,23 @@ def run(options: Options) -> int:
         open_access_log=open_access_log,
         access_log=access_log,
         own_certificates=certificates,
-        read_own_certificates=own.read,
+        own=own,
         notifier=notifier,
+        program=program,
+        started_as=started_as,
+        sandbox=sandbox,
+        estate=estate,
     ).run()
 
 
-def _drop(config: Config, started_as: int, listeners: tuple[Listener, ...]) -> None:
+def _drop(config: Config, listeners: tuple[Listener, ...], estate: Estate | None) -> None:
+    was_root = os.geteuid() == 0
     privileges.drop(config.uid, config.gid)
     privileges.confine_process()
     ways = ", ".join(listener.address for listener in listeners)
-    if started_as == 0:
+    if estate is not None:
+        log.info("took over %s from the running server, as uid %d", ways, os.getuid())
+    elif was_root:
         log.info("bound %s as root; now uid %d, gid %d for good", ways, os.getuid(), os.getgid())
     else:
         log.info("bound %s as uid %d, without root", ways, os.getuid())

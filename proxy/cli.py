@@ -148,6 +148,14 @@ def reload(config: Path | None, state: Path | None) -> None:
 
 @program.command()
 @_server_options
+def upgrade(config: Path | None, state: Path | None) -> None:
+    """Hand over to the program now on disk; the same as SIGUSR2."""
+    answer = _ask(config, state, {"command": "upgrade"})
+    click.echo(f"upgraded: process {answer['pid']} serves")
+
+
+@program.command()
+@_server_options
 def plan(config: Path | None, state: Path | None) -> None:
     """Show what a reload would change, and change nothing."""
     changes = _ask(config, state, {"command": "plan"})["changes"]

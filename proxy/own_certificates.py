@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -29,8 +30,13 @@ class OwnCertificates:
     """What was read, kept for a reload that may not read it again: a key that only root can read
     was read once at boot, and stays in use until the program is restarted."""
 
-    def __init__(self) -> None:
-        self._present: dict[OwnCertificate, int] = {}
+    def __init__(self, inherited: Mapping[OwnCertificate, int] | None = None) -> None:
+        self._present: dict[OwnCertificate, int] = dict(inherited or {})
+
+    @property
+    def present(self) -> Mapping[OwnCertificate, int]:
+        """The memfds, for a successor; they stay ours."""
+        return self._present
 
     def read(self, config: Config) -> list[tuple[Message, int]]:
         """Facts and memfd of every site that brings its own certificate; the descriptors are the

@@ -12,7 +12,8 @@ refused.
   of a later configuration may need (another document root, another backend's port), the supervisor
   must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
   for itself and for all that come after it: writing anywhere but in the state directory and beside
-  the access log, executing anything but this program again (upgrade), device ioctls, mounting, and
+  the access log, executing anything but what lies beside its interpreter (upgrade; the folder, not
+  the file, because an update of the interpreter is another file), device ioctls, mounting, and
   signalling, tracing or reaching the abstract sockets of any process outside its tree.
 
 Resource limits: descriptors as the configuration needs them; core files are off for every process
@@ -91,14 +92,16 @@ class Surroundings:
             trust=tuple(
                 Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
             ),
-            program=(Path(sys.executable), folder, *_loaders()),
+            program=tuple(
+                dict.fromkeys((folder, Path(sys.executable).resolve().parent, *_loaders()))
+            ),
         )
 
 
 def _loaders() -> list[Path]:
-    """The dynamic linker, which executing any program executes as well."""
+    """Where the dynamic linker is, which executing any program executes as well."""
     return [
-        found
+        found.resolve().parent
         for folder in ("/lib64", "/lib")
         for pattern in ("ld-linux*.so.*", "ld-musl-*.so.1")
         for found in sorted(Path(folder).glob(pattern))

@@ -53,7 +53,8 @@ def describe_exit(status: int) -> str:
 
 
 class Processes:
-    """All children. ``hear(child, message, fds)`` is called for each message that comes."""
+    """All children. ``hear(child, message, fds)`` is called for each message that comes;
+    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor)."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Processes:
         self._selector = selector
         self._hear = hear
         self._children: dict[int, Child] = {}
+        self.on_other: Callable[[int, int], None] = lambda _pid, _status: None
         self.private: list[Callable[[], None]] = []  # closes what is the supervisor's alone
 
     def __iter__(self) -> Iterator[Child]:
@@ -166,7 +168,9 @@ class Processes:
             if pid == 0:
                 return ended
             child = self._children.pop(pid, None)
-            if child is not None:
+            if child is None:
+                self.on_other(pid, status)
+            else:
                 self._last_words(child)
                 self._forget_channel(child)
                 child.channel.close()

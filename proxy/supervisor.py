@@ -35,11 +35,13 @@ from .config.faults import ConfigurationFaults
 from .config.model import Config
 from .control import ControlSocket, Reply
 from .listeners import CannotBind, Listener, open_listeners
-from .own_certificates import CertificateUnusable
+from .own_certificates import CertificateUnusable, OwnCertificates
 from .processes import Child, Processes, Role, describe_exit
 from .schedule import Schedule
+from .succession import Succession
 from .systemd import Notifier
 from .tls import server_context
+from .upgrade import CannotUpgrade, Estate, Program
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -61,6 +63,8 @@ _HEARTBEAT_EVERY = 1.0
 _HEARTBEAT_LOST = 10.0
 # Beyond the workers' own bound on what is under way; after that they are killed.
 _STOP_MARGIN = 2.0
+_BUSY = "busy: starting, reloading, upgrading or stopping already"
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 # How long a status waits for workers that do not answer.
 _STATUS_WITHIN = 1.0
 
@@ -93,8 +97,12 @@ class Supervisor:
         open_access_log: Callable[[Config], int | None],
         access_log: int | None,
         own_certificates: list[tuple[Message, int]],
-        read_own_certificates: Callable[[Config], list[tuple[Message, int]]],
+        own: OwnCertificates,
         notifier: Notifier,
+        program: Program,
+        started_as: int,
+        sandbox: str,
+        estate: Estate | None,
     ) -> None:
         self.started_at = time.time()
         self._notifier = notifier
@@ -103,15 +111,18 @@ class Supervisor:
         self._disk_changed = disk_changed
         self._open_access_log = open_access_log
         self._access_log = access_log
-        self._read_own_certificates = read_own_certificates
+        self._own = own
+        self._started_as = started_as
+        self._sandbox = sandbox
         self._selector = selectors.DefaultSelector()
         self._schedule = Schedule()
         self._processes = Processes(self._selector, self._hear)
         self._announcements = Announcements(self._processes)
         for facts, bundle in own_certificates:
             self._announcements.certificate(facts, bundle)
-        self._generations = [Generation(1, config, server_context(config.tls), listeners)]
-        self._numbers = itertools.count(2)
+        self._numbers = itertools.count(estate.generation + 1 if estate else 1)
+        first = Generation(next(self._numbers), config, server_context(config.tls), listeners)
+        self._generations = [first]
         self._retired = figures.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self._certifier_heard = 0.0  # Unix seconds
@@ -122,11 +133,23 @@ class Supervisor:
         self._pauses: dict[tuple[Role, int], float] = {}
         self._reloading: Reply | None = None
         self._questions: list[status.Question] = []
-        self._control = ControlSocket(
-            config.state / "control.sock", self._selector, self._schedule, self._on_command
+        self._succession = Succession(
+            self._selector,
+            self._schedule,
+            program,
+            estate,
+            managed=notifier.sock is not None,
+            settled=self._on_upgrade_settled,
+            ended=self._on_successor_ended,
+            superseded=self._end,
         )
+        self._upgraded: Reply | None = None
+        self._processes.on_other = self._succession.exited
         self._signals = self._catch_signals()
-        self._processes.private += [self._control.close_descriptors, self._release_signals]
+        self._processes.private += [self._release_signals, self._succession.close_descriptors]
+        self._control: ControlSocket | None = None
+        if estate is None:
+            self._open_control()
 
     # The loop
 
@@ -140,7 +163,14 @@ class Supervisor:
                 self._schedule.run(time.monotonic())
             return self._status
         finally:
-            self._control.close()
+            if self._control is not None:
+                self._control.close()
+
+    def _open_control(self) -> None:
+        """A successor does so when it is ready: until then commands are its predecessor's."""
+        path = self._serving.config.state / "control.sock"
+        self._control = ControlSocket(path, self._selector, self._schedule, self._on_command)
+        self._processes.private.append(self._control.close_descriptors)
 
     def _start(self) -> None:
         gc.freeze()  # what exists now stays shared with the children instead of being copied
@@ -171,10 +201,15 @@ class Supervisor:
 
     def _on_signals(self) -> None:
         for number in self._signals[0].recv(4096):
+            passed_on = number != signal.SIGCHLD and self._succession.pass_on(number)
+            if passed_on and number not in _ENDING:
+                continue
             match number:
                 case signal.SIGCHLD:
                     for child, how in self._processes.reap():
                         self._on_exit(child, how)
+                case _ if self._succession.retired and number not in _ENDING:
+                    log.info("%s ignored: the successor serves", signal.Signals(number).name)
                 case signal.SIGTERM | signal.SIGINT:
                     self._stop(signal.Signals(number).name)
                 case signal.SIGHUP:
@@ -182,7 +217,7 @@ class Supervisor:
                 case signal.SIGUSR1:
                     self._reopen_logs()
                 case _:
-                    log.warning("SIGUSR2: this version cannot upgrade in place yet; restart it")
+                    self._upgrade("SIGUSR2", None)
 
     # Children
 
@@ -195,6 +230,9 @@ class Supervisor:
         )
 
     def _start_certifier(self) -> None:
+        """Not while a successor is on its way: two certifiers would be at the same work."""
+        if self._succession.upgrading or self._succession.retired or self._processes.certifier():
+            return
         config = self._generations[-1].config
 
         def run(channel: Channel) -> int:
@@ -261,6 +299,8 @@ class Supervisor:
         if generation is None or generation.state == "draining":
             log.info("%s of generation %d has finished", child.title, child.generation)
             self._end_generation_if_empty(child.generation)
+            if self._succession.retired:
+                self._finish_if_empty()
         elif generation.state == "starting":
             log.error("%s %s before it was ready", child.title, describe_exit(how))
             self._give_up(generation)
@@ -301,7 +341,7 @@ class Supervisor:
             else:
                 self._processes.send(child, {"type": "stats"})
         self._notifier.watchdog()
-        if self._reloading is None and self._serving.state == "serving":
+        if not self._busy():
             why = self._disk_changed()
             if why is not None:
                 self._reload(why, None)
@@ -346,6 +386,9 @@ class Supervisor:
                 self._drain(older)
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
+        if self._control is None:
+            self._open_control()
+            self._succession.ready()
         self._notifier.ready()
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         if self._reloading is not None:
@@ -371,7 +414,7 @@ class Supervisor:
 
     def _end_generation_if_empty(self, number: int) -> None:
         generation = self._find(number)
-        if generation is None or generation.state != "draining":
+        if generation is None or generation.state != "draining" or self._succession.retired:
             return
         if not self._processes.workers(number):
             self._generations.remove(generation)
@@ -394,10 +437,19 @@ class Supervisor:
         log.error("the new configuration could not be started; the old one goes on")
         self._answer_reload({"ok": False, "error": "the new workers did not start; see the log"})
 
+    def _busy(self) -> bool:
+        """Whether something is under way that a reload or an upgrade would get in the way of."""
+        return (
+            self._stopping
+            or self._reloading is not None
+            or self._succession.upgrading
+            or self._serving.state != "serving"
+        )
+
     def _reload(self, why: str, reply: Reply | None) -> None:
         answer = reply or (lambda _answer: None)
-        if self._stopping or self._reloading is not None or self._serving.state != "serving":
-            answer({"ok": False, "error": "busy: starting, reloading or stopping already"})
+        if self._busy():
+            answer({"ok": False, "error": _BUSY})
             return
         log.info("reloading: %s", why)
         self._notifier.reloading()
@@ -406,7 +458,7 @@ class Supervisor:
         try:
             config = self._reread()
             listeners = open_listeners(config.listen, present.listeners, config.admin)
-            certificates = self._read_own_certificates(config)
+            certificates = self._own.read(config)
         except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
@@ -439,6 +491,69 @@ class Supervisor:
         if reply is not None:
             reply(answer)
 
+    # Upgrade
+
+    def _upgrade(self, why: str, reply: Reply | None) -> None:
+        answer = reply or (lambda _answer: None)
+        if self._busy():
+            answer({"ok": False, "error": _BUSY})
+            return
+        log.info("upgrading to the program now on disk: %s", why)
+        serving = self._serving
+        estate = Estate(
+            generation=serving.number,
+            started_as=self._started_as,
+            sandbox=self._sandbox,
+            listeners=serving.listeners,
+            certificates=self._own.present,
+            manager=self._notifier.sock,
+            keeper=self._succession.keeper,
+        )
+        try:
+            self._succession.begin(estate)
+        except CannotUpgrade as error:
+            log.error("%s; nothing was changed", error)
+            answer({"ok": False, "error": str(error)})
+            return
+        self._upgraded = answer
+        self._renew_certifier()
+
+    def _on_upgrade_settled(self, error: str | None) -> None:
+        answer, self._upgraded = self._upgraded, None
+        pid = self._succession.pid
+        if error is not None:
+            log.error("%s; this one goes on", error)
+            if self._processes.certifier() is None:
+                self._start_certifier()
+        else:
+            log.info("process %s has taken over; finishing what is under way", pid)
+            if pid is not None:
+                self._notifier.main_pid(pid)
+            self._retire()
+        if answer is not None:
+            answer({"ok": error is None, "error": error, "pid": pid})
+
+    def _retire(self) -> None:
+        """The successor accepts from the same sockets; nobody new comes to us."""
+        for generation in self._generations:
+            generation.state = "draining"
+            for listener in generation.listeners:
+                listener.sock.close()
+        for child in self._processes.workers():
+            child.state = "draining"
+            self._processes.send(child, {"type": "drain"})
+        self._finish_if_empty()
+
+    def _on_successor_ended(self, status: int) -> None:
+        self._outcome = status if 0 <= status < 128 else 1  # 128 and more is a shell's for signals
+        self._end("the successor has ended")
+
+    def _end(self, why: str) -> None:
+        """Stop, and only once: what a second SIGTERM means is for people to say."""
+        if not self._stopping:
+            self._stop(why)
+        self._finish_if_empty()
+
     # Logs, status, commands, the end
 
     def _reopen_logs(self) -> None:
@@ -460,6 +575,8 @@ class Supervisor:
                 self._ask_status(reply)
             case "reload":
                 self._reload("asked on the control socket", reply)
+            case "upgrade":
+                self._upgrade("asked on the control socket", reply)
             case "plan":
                 reply(self._plan())
             case "stop":
@@ -529,7 +646,8 @@ class Supervisor:
             return
         self._stopping = True
         log.info("stopping: %s", why)
-        self._notifier.stopping()
+        if not self._succession.retired:
+            self._notifier.stopping()
         limit = self._serving.config.limits.shutdown_timeout
         for child in self._processes:
             if child.role == "certifier":
@@ -548,6 +666,6 @@ class Supervisor:
         self._finish_if_empty()
 
     def _finish_if_empty(self) -> None:
-        if not len(self._processes) and self._status is None:
+        if not len(self._processes) and self._status is None and not self._succession.keeping:
             log.info("stopped")
             self._status = self._outcome

@@ -85,9 +85,10 @@ class Notifier:
     watches. Nothing here blocks or raises: a manager that does not listen must not stop the server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        """``sock`` is connected already: inherited, where the sandbox may not let us have one."""
         path = os.environ.pop("NOTIFY_SOCKET", "")
-        self._sock = _connect(path) if path else None
+        self.sock = sock or (_connect(path) if path else None)
         self.watchdog_interval = _watchdog_interval()
 
     def ready(self) -> None:
@@ -116,14 +117,14 @@ class Notifier:
 
     def close(self) -> None:
         """In a forked child, which has nothing to tell."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
 
     def _send(self, message: str) -> None:
-        if self._sock is not None:
+        if self.sock is not None:
             with contextlib.suppress(OSError):  # full, or gone: the next message may come through
-                self._sock.send(message.encode("utf-8", "replace"))
+                self.sock.send(message.encode("utf-8", "replace"))
 
 
 def _connect(path: str) -> socket.socket | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from support.netns import Netns
 from support.pebble import free_ports
+from support.server import REPOSITORY, packages
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,3 +53,18 @@ def ports() -> tuple[int, int]:
     """Two free ports: for http and https."""
     one, other = free_ports(2)
     return one, other
+
+
+@pytest.fixture(scope="session")
+def shared_python() -> str:
+    """An interpreter that any user can run: that of the tests, or Debian's, which finds the
+    packages by `PACKAGES`."""
+    become = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
+    for candidate in (sys.executable, "/usr/bin/python3"):
+        # The shell is for a second exec: the first is still made with root's capabilities.
+        command = [*become, "sh", "-c", 'exec "$0" -c "import proxy.boot"', candidate]
+        environment = os.environ | packages(REPOSITORY)
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        if not done.returncode:
+            return candidate
+    pytest.skip("every interpreter lies where only root can reach it")

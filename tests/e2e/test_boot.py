@@ -14,7 +14,7 @@ import pytest
 
 from support.client import http, https
 from support.netns import Netns
-from support.server import REPOSITORY, Server, await_gone, proc_status, treehouse
+from support.server import REPOSITORY, Server, await_gone, packages, proc_status, treehouse
 
 NOBODY = 65534
 USER = 12345
@@ -134,19 +134,6 @@ def test_without_root_a_low_port_is_explained_with_the_ways_out(
         assert way in done.stderr, way
 
 
-@pytest.fixture(scope="module")
-def shared_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter that any user can run: the one the tests run with, or Debian's, which has to
-    find the packages by PYTHONPATH."""
-    done = subprocess.run(
-        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", sys.executable, "-c", ""],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        pytest.skip("this interpreter lies where only root can reach it")
-    return sys.executable
-
-
 def test_without_root_where_the_kernel_allows_low_ports(
     folder: Path, root: Path, netns: Netns, shared_python: str
 ) -> None:
@@ -156,7 +143,11 @@ def test_without_root_where_the_kernel_allows_low_ports(
     os.chown(state, USER, USER)
     become = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     with Server(
-        site(root, state / "state"), folder, prefix=(*netns.prefix, *become), python=shared_python
+        site(root, state / "state"),
+        folder,
+        prefix=(*netns.prefix, *become),
+        python=shared_python,
+        environment=packages(REPOSITORY),
     ) as server:
         for pid in server.tree():
             assert proc_status(pid)["Uid"].split() == [str(USER)] * 4

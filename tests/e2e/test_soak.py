@@ -1,4 +1,4 @@
-"""Everything at once: traffic of several kinds, reloads, killed workers, a backend that misbehaves.
+"""Everything at once: traffic of several kinds, reloads, upgrades, killed workers, a bad backend.
 
     make soak                        ten minutes
     SOAK_SECONDS=60 make soak
@@ -11,6 +11,7 @@ was told to fail; nothing else is.
 from __future__ import annotations
 
 import collections
+import contextlib
 import http.client
 import os
 import random
@@ -27,7 +28,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Talk, https
-from support.server import Server, treehouse
+from support.server import REPOSITORY, Server, packages, treehouse
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
 # After a kill, how long a failure may still come from a connection of that worker.
@@ -191,7 +192,9 @@ def resident(pid: int) -> int:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-def test_soak(folder: Path, root: Path, ports: tuple[int, int], backend: int) -> None:
+def test_soak(
+    folder: Path, root: Path, ports: tuple[int, int], backend: int, shared_python: str
+) -> None:
     (root / "large.bin").write_bytes(b"x" * (8 << 20))
     config = folder / "config.yaml"
     config.write_text(
@@ -208,7 +211,11 @@ sites:
 """
     )
     ledger = Ledger()
-    with Server(["--config", str(config)], folder) as server:
+    # Without a service manager the first process stays, through all upgrades.
+    environment = packages(REPOSITORY) | {"NOTIFY_SOCKET": ""}
+    options = ["--config", str(config)]
+    server = Server(options, folder, python=shared_python, environment=environment)
+    with contextlib.closing(server):
         server.await_log("certificate obtained")
         using = ssl.create_default_context(cafile=str(folder / "state/internal-ca/root.pem"))
 
@@ -224,7 +231,7 @@ sites:
         started = (resident(server.pid), descriptors(server.pid))
         for thread in threads:
             thread.start()
-        reloads = kills = 0
+        reloads = kills = upgrades = 0
         turn = 0
         try:
             while time.monotonic() < begun + SECONDS:
@@ -232,6 +239,10 @@ sites:
                 done = treehouse("reload", "--state", str(folder / "state"))
                 assert done.returncode == 0, done.stderr
                 reloads += 1
+                if turn % 6 == 0:
+                    done = treehouse("upgrade", "--state", str(folder / "state"))
+                    assert done.returncode == 0, done.stderr
+                    upgrades += 1
                 if turn % 4 == 0:
                     status = server.status(folder / "state")
                     serving = [one["pid"] for one in status["workers"] if one["state"] == "serving"]
@@ -243,10 +254,12 @@ sites:
             ledger.over.set()
             for thread in threads:
                 thread.join()
-        ended = (resident(server.pid), descriptors(server.pid))
+        pid = server.status(folder / "state")["pid"]
+        ended = (resident(pid), descriptors(pid))
         for sock in (socket.create_connection(("127.0.0.1", ports[1])),):
             sock.close()
-        print(_table(ledger, started, ended, reloads, kills, time.monotonic() - begun))
+        print(_table(ledger, started, ended, (reloads, upgrades, kills), time.monotonic() - begun))
+        assert server.stop() == 0
         assert "Traceback" not in server.text()
         assert not ledger.unexpected
         assert ended[1] <= started[1] + 16
@@ -258,11 +271,11 @@ def _table(
     ledger: Ledger,
     started: tuple[int, int],
     ended: tuple[int, int],
-    reloads: int,
-    kills: int,
+    turns: tuple[int, int, int],
     seconds: float,
 ) -> str:
-    lines = [f"\n{seconds:.0f} seconds, {reloads} reloads, {kills} workers killed"]
+    told = "{} reloads, {} upgrades, {} workers killed".format(*turns)
+    lines = [f"\n{seconds:.0f} seconds, {told}"]
     lines += [f"  {kind:<10} {count:>9} done" for kind, count in sorted(ledger.done.items())]
     lines += [f"  {count:>9} expected: {what}" for what, count in ledger.expected.items()]
     lines += [

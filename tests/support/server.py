@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ READY_WITHIN = 30.0
 # `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server.
 EVERYWHERE = os.environ.get("TREEHOUSE_TEST_OPTIONS", "").split()
 ENDED_WITHIN = 45.0
+
+
+def packages(program: Path) -> dict[str, str]:
+    """For an interpreter that is not the virtual environment's: where everything is."""
+    return {"PYTHONPATH": f"{program}:{sysconfig.get_path('platlib')}"}
 
 
 class Server:
@@ -82,12 +88,12 @@ class Server:
         try:
             self.await_told("READY=1")
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.close()
 
     @property
     def pid(self) -> int:
@@ -108,7 +114,7 @@ class Server:
             reader.join(10)
         return status
 
-    def _end(self) -> None:
+    def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
