@@ -4,13 +4,16 @@ All workers share each listening socket; a worker takes one connection per turn 
 the ones that wait go to whichever worker is idle. A connection that cannot be taken (limits, no
 descriptors left) costs a close and never a spinning loop.
 
-The first byte tells TLS from plain HTTP before OpenSSL sees anything, so that somebody who speaks
-HTTP on 443 gets an answer in his own language.
+What is looked at before OpenSSL sees anything: the PROXY header, where one has to come first; the
+first byte, which tells TLS from plain HTTP, so that somebody who speaks HTTP on 443 gets an answer
+in his own language; and, only while a challenge is pending or where a site asks for client
+certificates, what the ClientHello asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import ipaddress
 import logging
@@ -20,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from . import client_hello
+from . import client_hello, proxy_header
 from .clock import Clock
 from .config.model import Limits
 from .errors import Fault
@@ -31,7 +34,7 @@ from .protocol import h1
 from .protocol.message import Connection
 from .protocol.service import Service
 from .stream import Deadlines, SocketStream, StreamBroken, TlsStream
-from .tls import ServerSocket
+from .tls import Certificates, Served, ServerSocket
 from .tls_alpn import AlpnChallenges
 
 log = logging.getLogger("treehouse.worker")
@@ -46,7 +49,8 @@ _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 
 class Connections:
     """``services`` maps a listener's kind to what answers on it. ``on_empty`` is called whenever
-    the last connection ends while no more are accepted."""
+    the last connection ends while no more are accepted. ``proxies``: the networks whose connections
+    begin with a PROXY header."""
 
     def __init__(
         self,
@@ -58,7 +62,9 @@ class Connections:
         share: int,
         on_empty: Callable[[], None],
         alpn: AlpnChallenges,
+        certificates: Certificates,
         figures: Figures | None = None,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         self.deadlines = Deadlines()
         self._loop = loop
@@ -70,6 +76,8 @@ class Connections:
         self._most = -(-limits.connections // share)
         self._on_empty = on_empty
         self._alpn = alpn
+        self._certificates = certificates
+        self._proxies = tuple(map(ipaddress.ip_network, proxies))
         self._figures = figures
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,23 +129,73 @@ class Connections:
             self._relieve(listener, error)
             return
         peer, peer_port = _peer(address)
-        key = _fairness_key(peer)
         if len(self._tasks) >= self._most:
             self._turn_away(sock, "a connection was turned away: limits.connections is reached")
             return
+        sock.setblocking(False)
+        local, local_port = _peer(sock.getsockname())
+        connection = Connection(peer, peer_port, local, local_port)
+        if self._proxies and listener.kind != "admin" and self._is_proxy(peer):
+            self._start(self._introduce(sock, connection, listener))
+        else:
+            self._admit(sock, connection, listener)
+
+    def _admit(self, sock: socket.socket, connection: Connection, listener: Listener) -> None:
+        """Serve a connection whose client is known, if he has not too many already."""
+        key = fairness_key(connection.peer)
         if self._by_address[key] >= self._limits.connections_per_address:
             self._turn_away(
                 sock, "a connection was turned away: limits.connections_per_address is reached"
             )
             return
-        sock.setblocking(False)
-        local, local_port = _peer(sock.getsockname())
-        connection = Connection(peer, peer_port, local, local_port)
         service = self._services[listener.kind]
         if listener.kind == "https":
-            self._start(key, self._serve_https(sock, connection, service))
+            self._start(self._serve_https(sock, connection, service), key)
         else:
-            self._start(key, self._serve_http(sock, connection, service))
+            self._start(self._serve_http(sock, connection, service), key)
+
+    def _is_proxy(self, peer: str) -> bool:
+        if peer == "unix":
+            return True
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        return any(address in network for network in self._proxies)
+
+    async def _introduce(
+        self, sock: socket.socket, connection: Connection, listener: Listener
+    ) -> None:
+        """Read the PROXY header, which stands before TLS and HTTP alike."""
+        stream = SocketStream(sock, self._loop, self.deadlines)
+        stream.deadline = self._clock.now + self._limits.handshake_timeout
+        try:
+            header = await self._proxy_header(stream)
+        except (StreamBroken, proxy_header.BadHeader) as error:
+            self._seldom.warning(
+                self._clock.now, "a connection of %s was ended: %s", connection.peer, error
+            )
+            stream.close()
+            return
+        sock = stream.take_socket()
+        sock.setblocking(False)
+        try:
+            sock.recv(header.size)
+        except OSError:
+            sock.close()
+            return
+        if header.peer is not None:
+            connection.peer, connection.peer_port = header.peer, header.peer_port
+        self._admit(sock, connection, listener)
+
+    @staticmethod
+    async def _proxy_header(stream: SocketStream) -> proxy_header.Header:
+        least = 1
+        while True:
+            data = await stream.peek(proxy_header.MOST, least)
+            if len(data) < least:
+                raise StreamBroken("it ended before its PROXY header did")
+            try:
+                return proxy_header.parse(data)
+            except proxy_header.Incomplete:
+                least = len(data) + 1
 
     def _relieve(self, listener: Listener, error: OSError) -> None:
         now = self._clock.now
@@ -156,16 +214,19 @@ class Connections:
         self._seldom.warning(self._clock.now, why)
         sock.close()
 
-    def _start(self, key: str, life: Coroutine[Any, Any, None]) -> None:
-        self._by_address[key] += 1
+    def _start(self, life: Coroutine[Any, Any, None], key: str | None = None) -> None:
+        """``key``: whom the connection counts for, once that is known."""
+        if key is not None:
+            self._by_address[key] += 1
         task = self._loop.create_task(life)
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._by_address[key] -= 1
-            if not self._by_address[key]:
-                del self._by_address[key]
+            if key is not None:
+                self._by_address[key] -= 1
+                if not self._by_address[key]:
+                    del self._by_address[key]
             if not task.cancelled() and task.exception() is not None:
                 log.error("a connection failed inside the server", exc_info=task.exception())
             if not self._tasks and not self._accepting:
@@ -200,11 +261,15 @@ class Connections:
             if first and first[0] != _TLS_HANDSHAKE:
                 await self._answer_plain(stream, connection, service)
                 return
-            if self._alpn:
-                context = await self._challenge(stream)
+            if self._alpn or self._certificates.asks_clients:
+                hello = await _hello(stream)
+                context = self._alpn.find(hello) if hello is not None else None
                 if context is not None:
                     await self._answer_challenge(stream, context)
                     return
+                served = self._asking(hello, connection.local)
+                if served is not None:
+                    stream, tls = self._held_to(served, hello, stream)
             await self._handshake(stream, connection, tls)
             await h1.serve(stream, connection, service)
         except StreamBroken as error:
@@ -212,19 +277,29 @@ class Connections:
         finally:
             stream.close()
 
-    async def _challenge(self, stream: TlsStream) -> ssl.SSLContext | None:
-        """The certificate that a CA asks for; None for everybody else."""
-        least = 1
-        while True:
-            data = await stream.peek(client_hello.LARGEST, least)
-            if len(data) < least or len(data) >= client_hello.LARGEST:
-                return None  # it ended, or is none that we know
-            try:
-                hello = client_hello.parse(data)
-            except client_hello.Incomplete:
-                least = len(data) + 1
-            else:
-                return None if hello is None else self._alpn.find(hello)
+    def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
+        """The certificate of a site that asks its clients for theirs; None with any other."""
+        if hello is None:
+            return None
+        name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
+        served = self._certificates.choose(name, local)
+        return served if served is not None and served.asks_clients else None
+
+    def _held_to(
+        self, served: Served, hello: client_hello.Hello | None, stream: TlsStream
+    ) -> tuple[TlsStream, ServerSocket]:
+        """The connection begun anew with the site's own rules, before a byte of it was read."""
+        deadline = stream.deadline
+        tls = served.context.wrap_socket(
+            stream.take_socket(), server_side=True, do_handshake_on_connect=False
+        )
+        assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the context in tls.py
+        tls.served = served
+        if hello is not None and hello.server_name:
+            tls.requested_name = hello.server_name.decode("ascii", "replace")
+        stream = TlsStream(tls, self._loop, self.deadlines)
+        stream.deadline = deadline
+        return stream, tls
 
     async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
         """RFC 8737 §3: the handshake is the answer; nothing follows."""
@@ -262,6 +337,19 @@ class Connections:
             plain.close()
 
 
+async def _hello(stream: TlsStream) -> client_hello.Hello | None:
+    """What the connection's ClientHello asks for; None for what is none that we can read."""
+    least = 1
+    while True:
+        data = await stream.peek(client_hello.LARGEST, least)
+        if len(data) < least or len(data) >= client_hello.LARGEST:
+            return None
+        try:
+            return client_hello.parse(data)
+        except client_hello.Incomplete:
+            least = len(data) + 1
+
+
 def _note(connection: Connection, tls: ServerSocket) -> None:
     """What the handshake has settled."""
     connection.scheme = b"https"
@@ -269,6 +357,13 @@ def _note(connection: Connection, tls: ServerSocket) -> None:
     connection.server_name = tls.requested_name
     if tls.served is not None:
         connection.certificate_names = tls.served.names
+        if tls.served.asks_clients:
+            connection.client_site = tls.served.name
+            certificate = tls.getpeercert(binary_form=True)
+            if certificate:
+                # RFC 9440 §2.2, a byte sequence of RFC 8941
+                encoded = base64.b64encode(certificate)
+                connection.client_certificate = b"client-cert: :%b:\r\n" % encoded
 
 
 def _peer(address: Any) -> tuple[str, int]:
@@ -278,7 +373,7 @@ def _peer(address: Any) -> tuple[str, int]:
     return "unix", 0
 
 
-def _fairness_key(peer: str) -> str:
+def fairness_key(peer: str) -> str:
     """Whom a connection counts for: an IPv4 address, or the /64 that one IPv6 subscriber has."""
     if ":" not in peer:
         return peer

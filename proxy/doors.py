@@ -18,6 +18,7 @@ from .clock import Clock
 from .config.model import Limits, Tls
 from .errors import Blame, Fault
 from .figures import Figures
+from .gates import Gates
 from .handlers.challenge import PREFIX as CHALLENGE_PREFIX
 from .handlers.challenge import Challenges
 from .log import Seldom
@@ -46,6 +47,7 @@ class Room:
     https_port: int
     default_site: bool
     lane: Lane | None
+    gates: Gates
     request_id_prefix: bytes
     figures: Figures | None = None  # counted only where somebody can ask
     seldom: Seldom = field(default_factory=lambda: Seldom(log))
@@ -162,6 +164,8 @@ class SecureDoor(Door):
         if request.host != connection.covered_host:
             self._check(connection, request.host)
             connection.covered_host = request.host
+        if self.room.gates:
+            self.room.gates.check(request)
         response = await self.room.router.route(request).handle(request)
         if self._hsts is not None:
             # The handler's list may be shared with later answers.

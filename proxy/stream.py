@@ -186,6 +186,57 @@ class SocketStream:
             self.stirred = True
         return not self.stirred
 
+    # Before the first read
+
+    async def peek(self, count: int, least: int = 1) -> bytes:
+        """The connection's first bytes, which stay where they are: ``least`` of them at least, or
+        all there will be."""
+        if least > 1:
+            # Else what is there already would make the descriptor readable again and again.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+        waited = False
+        try:
+            while True:
+                try:
+                    # The ssl module forbids flags; below it the bytes are still anybody's.
+                    data = socket.socket.recv(self._sock, count, socket.MSG_PEEK)
+                    if len(data) >= least or not data or waited:
+                        return data  # after a wait, less than asked for is all there will be
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except OSError as error:
+                    raise StreamBroken(_reason(error)) from None
+                await self._wait_readable()
+                waited = True
+        finally:
+            if least > 1 and not self._closed:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    def take_socket(self) -> socket.socket:
+        """Give the plain socket up, which the caller now owns; before TLS, or anything, began."""
+        self._closed = True
+        self._deadlines.streams.discard(self)
+        if self._reader_armed:
+            self._reader_armed = False
+            self._loop.remove_reader(self._fd)
+        return socket.socket(fileno=self._sock.detach())
+
+    async def _wait_readable(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._writing = waiter  # woken by expire() and close() like a writer
+
+        def ready() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self._loop.add_reader(self._fd, ready)
+        try:
+            await waiter
+        finally:
+            self._writing = None
+            if not self._closed:
+                self._loop.remove_reader(self._fd)
+
     # Writing
 
     def write_now(self, data: bytes) -> bytes | memoryview:
@@ -290,39 +341,6 @@ class TlsStream(SocketStream):
     __slots__ = ("_decrypt", "_encrypt", "_more_decrypted")
     _sock: ssl.SSLSocket
 
-    async def peek(self, count: int, least: int = 1) -> bytes:
-        """The connection's first bytes, which stay where they are: ``least`` of them at least, or
-        all there will be."""
-        if least > 1:
-            # Else what is there already would make the descriptor readable again and again.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
-        waited = False
-        try:
-            while True:
-                try:
-                    # The ssl module forbids flags; below it the bytes are still anybody's.
-                    data = socket.socket.recv(self._sock, count, socket.MSG_PEEK)
-                    if len(data) >= least or not data or waited:
-                        return data  # after a wait, less than asked for is all there will be
-                except (BlockingIOError, InterruptedError):
-                    pass
-                except OSError as error:
-                    raise StreamBroken(_reason(error)) from None
-                await self._wait_readable()
-                waited = True
-        finally:
-            if least > 1 and not self._closed:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-
-    def take_socket(self) -> socket.socket:
-        """Give up TLS before it began: the plain socket, which the caller now owns."""
-        self._closed = True
-        self._deadlines.streams.discard(self)
-        if self._reader_armed:
-            self._reader_armed = False
-            self._loop.remove_reader(self._fd)
-        return socket.socket(fileno=self._sock.detach())
-
     async def handshake(self) -> None:
         try:
             while True:
@@ -341,22 +359,6 @@ class TlsStream(SocketStream):
                     await self._writable()
         except (OSError, ssl.SSLError) as error:
             raise StreamBroken(_reason(error)) from None
-
-    async def _wait_readable(self) -> None:
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._writing = waiter  # woken by expire() and close() like a writer
-
-        def ready() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        self._loop.add_reader(self._fd, ready)
-        try:
-            await waiter
-        finally:
-            self._writing = None
-            if not self._closed:
-                self._loop.remove_reader(self._fd)
 
     async def read(self, limit: int = READ_SIZE) -> bytes:
         if self._more_decrypted and not self._closed:

@@ -25,7 +25,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import certifier, figures, plan, status, worker
@@ -37,6 +37,7 @@ from .control import ControlSocket, Reply
 from .listeners import CannotBind, Listener, open_listeners
 from .own_certificates import CertificateUnusable, OwnCertificates
 from .processes import Child, Processes, Role, describe_exit
+from .rate_limit import Buckets
 from .schedule import Schedule
 from .succession import Succession
 from .systemd import Notifier
@@ -56,6 +57,9 @@ _READY_WITHIN = 30.0
 # The certifier reads the store before the first worker starts; a slow disk must not keep the
 # door shut for ever.
 _LOADED_WITHIN = 10.0
+# RFC 8446 §4.6.1 lets a ticket live for a week; who gets hold of its key reads all of them. Keys
+# come with a generation, and it is followed by one with the same configuration after that long.
+_TICKET_KEYS_FOR = 20 * 3600.0
 # Draining generations beyond this are ended, oldest first: each holds processes and memory.
 _DRAINING_MOST = 4
 # A worker that does not answer for that long is stuck in a blocking call or a loop.
@@ -76,6 +80,7 @@ class Generation:
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
     state: Literal["starting", "serving", "draining"] = "starting"
+    born: float = field(default_factory=time.monotonic)
 
 
 class Supervisor:
@@ -123,6 +128,7 @@ class Supervisor:
         self._numbers = itertools.count(estate.generation + 1 if estate else 1)
         first = Generation(next(self._numbers), config, server_context(config.tls), listeners)
         self._generations = [first]
+        self._buckets = Buckets()  # one table for all generations
         self._retired = figures.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self._certifier_heard = 0.0  # Unix seconds
@@ -249,6 +255,7 @@ class Supervisor:
             certificates=self._announcements.certificates(),
             challenges=self._announcements.challenges(),
             access_log=self._access_log,
+            buckets=self._buckets,
         )
         self._processes.fork(
             "worker", generation.number, number, lambda channel: worker.run(birth, channel)
@@ -345,6 +352,10 @@ class Supervisor:
             why = self._disk_changed()
             if why is not None:
                 self._reload(why, None)
+            elif now - self._serving.born > _TICKET_KEYS_FOR:
+                log.info("new ticket keys: the next generation has the same configuration")
+                self._reloading = lambda _answer: None
+                self._follow(self._serving.config, self._serving.listeners)
         self._schedule.at(now + _HEARTBEAT_EVERY, self._beat)
 
     # What children say
@@ -468,6 +479,10 @@ class Supervisor:
             return
         for facts, bundle in certificates:
             self._announcements.certificate(facts, bundle)
+        self._follow(config, listeners)
+
+    def _follow(self, config: Config, listeners: tuple[Listener, ...]) -> None:
+        """Start the next generation beside the present one."""
         generation = Generation(next(self._numbers), config, server_context(config.tls), listeners)
         self._generations.append(generation)
         self._start_workers(generation)

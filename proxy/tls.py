@@ -11,16 +11,20 @@ sealed memfd (chain and key in PEM), and `ssl`, which takes only paths, loads it
 ``/proc/self/fd``.
 
 OpenSSL never rotates the ticket keys of a context and the `ssl` module cannot set them; new keys
-come with a new generation.
+come with a new generation, and the supervisor makes one when they are nearly a day old.
+
+A site that asks for client certificates is served by its own context from the first byte on:
+OpenSSL takes the rules of verification from the context that a connection began with.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config.model import Tls
+from .config.model import ClientAuth, Tls
 
 ALPN = ["http/1.1"]
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
@@ -56,6 +60,7 @@ class Served:
     not_after: float
     serial: str
     context: ssl.SSLContext
+    asks_clients: bool = False  # for a certificate of theirs
 
 
 def covers(names: tuple[str, ...], host: str) -> bool:
@@ -71,9 +76,19 @@ class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with."""
 
-    def __init__(self, tls: Tls, default: str | None = None) -> None:
+    def __init__(
+        self,
+        tls: Tls,
+        default: str | None = None,
+        client_auth: Mapping[str, ClientAuth] | None = None,
+    ) -> None:
         self._tls = tls
         self._default = default
+        # Read now: later, in the sandbox, the files may be out of reach.
+        self._clients = {
+            name: (auth.mode, auth.ca_file.read_text("ascii"))
+            for name, auth in (client_auth or {}).items()
+        }
         self._by_name: dict[str, Served] = {}
         self._by_host: dict[str, Served] = {}
 
@@ -83,8 +98,25 @@ class Certificates:
         """Serve the certificate whose chain and key are in the memfd ``bundle``."""
         context = server_context(self._tls)
         context.load_cert_chain(f"/proc/self/fd/{bundle}")
-        self._by_name[name] = Served(name, names, not_after, serial, context)
+        asks = name in self._clients
+        if asks:
+            self._ask_clients(context, *self._clients[name])
+        self._by_name[name] = Served(name, names, not_after, serial, context, asks)
         self._index()
+
+    @staticmethod
+    def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
+        """No session is resumed on such a site: a ticket would let in who was verified by other
+        rules, or once. Its context has its own ticket keys, so tickets of other sites are void."""
+        context.load_verify_locations(cadata=cas)
+        context.verify_mode = ssl.CERT_REQUIRED if mode == "require" else ssl.CERT_OPTIONAL
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether any site does: then each ClientHello has to be looked at."""
+        return bool(self._clients)
 
     def remove(self, name: str) -> None:
         if self._by_name.pop(name, None) is not None:
@@ -121,6 +153,10 @@ class Certificates:
             served = self.choose(server_name, sock.getsockname()[0])
             if served is None:
                 return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+            if served.asks_clients:
+                # OpenSSL takes the verification's rules from the context that a connection began
+                # with, and this one began with another: its ClientHello was none that we read.
+                return int(ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE)
             sock.context = served.context
             sock.served = served
             sock.requested_name = server_name

@@ -19,6 +19,7 @@ import logging
 import os
 import random
 import ssl
+import time
 from dataclasses import dataclass
 
 import uvloop
@@ -31,14 +32,16 @@ from .announcements import Announced
 from .channel import Channel, ChannelClosed, Message
 from .clock import TICK, Clock
 from .config.model import Config
-from .connections import Connections
+from .connections import Connections, fairness_key
 from .doors import PlainDoor, Room, SecureDoor
 from .figures import Figures
+from .gates import Gates
 from .handlers.challenge import Challenges
 from .listeners import Listener
 from .log import LogFile, resolve_format
 from .privileges import confine_process
 from .protocol.lane import Lane
+from .rate_limit import Buckets, RateLimits
 from .router import Router
 from .sites import Sites
 from .tls import Certificates
@@ -62,6 +65,7 @@ class Birth:
     certificates: tuple[Announced, ...]
     challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
     access_log: int | None
+    buckets: Buckets
 
 
 def run(birth: Birth, channel: Channel) -> int:
@@ -94,7 +98,11 @@ class Worker:
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
         self._known_names = {site.names[0] for site in config.sites}
-        self._certificates = Certificates(config.tls, _default_site(config))
+        self._certificates = Certificates(
+            config.tls,
+            _default_site(config),
+            {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
+        )
         self._certificates.listen_with(birth.base)
         self._challenges = Challenges()
         for announced in birth.certificates:
@@ -114,6 +122,7 @@ class Worker:
             default_site=_default_site(config) is not None,
             lane=Lane(config.limits) if config.fast_lane else None,
             figures=_figures(config),
+            gates=Gates(config.sites, self._rate_limits(birth)),
             request_id_prefix=b"%x-" % random.getrandbits(48),
         )
         self._connections = Connections(
@@ -129,10 +138,22 @@ class Worker:
             config.workers,
             self._on_empty,
             self._alpn,
+            self._certificates,
             self._room.figures,
+            config.proxy_protocol,
         )
         self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
         self._room.router.bind(self._sites.handler)
+
+    def _rate_limits(self, birth: Birth) -> dict[str, RateLimits]:
+        # Not the worker's own clock, whose ticks the others do not share.
+        return {
+            site.names[0]: RateLimits(
+                site.names[0], site.rate_limits, birth.buckets, time.monotonic, fairness_key
+            )
+            for site in birth.config.sites
+            if site.rate_limits
+        }
 
     def _access_log(self, birth: Birth) -> AccessLog | None:
         if self._log_file is None or birth.access_log is None:

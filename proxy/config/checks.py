@@ -27,6 +27,8 @@ _PROXY_KEYS = (
     "hash_by",
     "sticky_cookie",
     "health",
+    "breaker",
+    "slow_start",
     "backend_tls",
     "connect_timeout",
     "response_timeout",
@@ -56,6 +58,13 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         yield from _serving(site, at, parsed.origins, "/*")
         for number, route in enumerate(site.routes):
             yield from _serving(route, (*at, "routes", number), parsed.origins, route.path)
+        if site.default and site.tls.client_auth:
+            yield parsed.origins.fault(
+                (*at, "tls", "client_auth"),
+                "the default site serves clients that name no site, which cannot be told apart "
+                "in time to ask for a certificate",
+                "make another site the default one",
+            )
         if "listen" not in parsed.broken:
             yield from _loops(site, at, parsed)
 
@@ -287,6 +296,10 @@ def _backends(serving: Serving, at: Path, origins: Origins) -> Iterator[Fault]:
                 "leave one out; weight gives a backend a larger share",
             )
         seen.add(key)
+    if backends and all(each.drain for each in backends):
+        yield origins.fault(
+            (*at, "backend"), "every backend is in maintenance", "leave drain out at one of them"
+        )
     if serving.backend_tls:
         if not any(each.url.scheme == "https" for each in backends):
             yield origins.fault_of_key(

@@ -94,6 +94,7 @@ class Backend:
     port: int = 0
     path: str = ""
     weight: int = 1  # its share of the requests, beside the other backends' weights
+    drain: bool = False  # in maintenance: only who is bound to it by a cookie still gets there
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,17 @@ class Health:
     path: str
     interval: float = 5.0
     timeout: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Circuit breaking: of at least ``requests`` within ``window`` seconds, ``share`` (0 to 1)
+    failed or were answered with 5xx; then the backend is left out for ``pause`` seconds."""
+
+    share: float
+    requests: int = 20
+    window: float = 10.0
+    pause: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,8 @@ class ProxyAction:
     preserve_host: bool = True  # Host goes on as the client sent it
     hash_key: HashKey = field(default_factory=HashKey)  # used by balance "hash" only
     sticky_cookie: str | None = None  # its name: a client stays with the backend it got first
+    slow_start: float = 0.0  # a backend that comes back gets its full share after that
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +186,23 @@ class OwnCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientAuth:
+    """Client certificates of these CAs are asked for; ``require``: nobody gets in without."""
+
+    ca_file: Path
+    mode: Literal["require", "request"] = "require"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A token bucket: ``rate`` requests a second, ``burst`` at once."""
+
+    rate: float
+    burst: int
+    by: Literal["address", "site"] = "address"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""
 
@@ -180,6 +211,8 @@ class Site:
     certificate: OwnCertificate | None = None
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
+    client_auth: ClientAuth | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +233,7 @@ class Config:
     log: Log = field(default_factory=Log)
     limits: Limits = field(default_factory=Limits)
     trusted_proxies: tuple[str, ...] = ()  # CIDR
+    proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     fast_lane: bool = True

@@ -89,6 +89,10 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
             yield (*path, "ca_file"), base / authority.ca_file
         if authority.eab:
             yield (*path, "eab", "hmac_key_file"), base / authority.eab.hmac_key_file
+    for index, site in parsed.sites:
+        if site.tls.client_auth:
+            path = ("sites", index, "tls", "client_auth", "ca_file")
+            yield path, base / site.tls.client_auth.ca_file
     for path, serving in _servings(parsed):
         if serving.backend_tls and serving.backend_tls.ca_file:
             yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file

@@ -45,6 +45,7 @@ def resolve(
         log=model.Log(document.log.format, document.log.level, _access(document, around.base)),
         limits=model.Limits(**dict(document.limits)),
         trusted_proxies=document.trusted_proxies,
+        proxy_protocol=document.proxy_protocol,
         admin=model.Admin(document.admin.listen) if document.admin else None,
         sandbox=document.sandbox,
         fast_lane=document.fast_lane,
@@ -95,7 +96,7 @@ def _external_account(
 
 def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
     routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
-    certificate = site.certificate
+    certificate, auth = site.certificate, site.tls.client_auth
     return model.Site(
         names=site.names,
         routes=routes or (model.Route("/*", _action(site, base)),),
@@ -104,6 +105,11 @@ def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
         else None,
         default=site.default,
         internal=certificate is None and internal(site, acme),
+        client_auth=model.ClientAuth(base / auth.ca_file, auth.mode) if auth else None,
+        rate_limits=tuple(
+            model.RateLimit(one.rate, one.burst or max(1, int(one.rate)), one.by)
+            for one in site.rate_limit
+        ),
     )
 
 
@@ -114,9 +120,11 @@ def _action(serving: schema.Serving, base: Path) -> model.Action:
         return model.RedirectAction(serving.redirect, serving.status)
     if serving.backend is None:
         return model.RefuseAction()
-    health, tls = serving.health, serving.backend_tls
+    health, tls, breaker = serving.health, serving.backend_tls, serving.breaker
     return model.ProxyAction(
-        backends=tuple(replace(each.url, weight=each.weight) for each in serving.backend),
+        backends=tuple(
+            replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
+        ),
         balance=serving.balance,
         health=model.Health(health.path, health.interval, health.timeout) if health else None,
         tls=model.BackendTls(
@@ -132,4 +140,6 @@ def _action(serving: schema.Serving, base: Path) -> model.Action:
         preserve_host=serving.preserve_host,
         hash_key=serving.hash_by,
         sticky_cookie=serving.sticky_cookie,
+        slow_start=serving.slow_start,
+        breaker=model.Breaker(**dict(breaker)) if breaker else None,
     )

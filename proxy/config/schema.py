@@ -99,6 +99,20 @@ def _parse_hash_key(text: str) -> model.HashKey:
     )
 
 
+def _parse_rate(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,9}) ?/ ?(s|m|h|d)", text)
+    if not found or not int(found[1]):
+        raise Wrong(f"{shown(text)} is not a rate", "write it like 10/s, 100/m, 1000/h or 5000/d")
+    return int(found[1]) / {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def _parse_share(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,3}) ?%", text)
+    if not found or not 1 <= int(found[1]) <= 100:
+        raise Wrong(f"{shown(text)} is not a share", "write it like 50%")
+    return int(found[1]) / 100
+
+
 def _parse_cookie_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
         raise Wrong(f"{shown(text)} is not the name of a cookie", "use letters, digits, - and _")
@@ -239,6 +253,24 @@ class Health(Section):
     )
 
 
+_BREAKER = model.Breaker(1.0)
+
+
+class Breaker(Section):
+    share: Annotated[float, word(_parse_share)] = Field(
+        description="Of failed requests and 5xx answers, like 50%."
+    )
+    requests: Annotated[int, count(1, 1_000_000)] = Field(
+        default=_BREAKER.requests, description="Fewer than that decide nothing."
+    )
+    window: Annotated[float, duration("1s", "1h")] = Field(
+        default=_BREAKER.window, description="Over how long they are counted, per worker."
+    )
+    pause: Annotated[float, duration("100ms", "1h")] = Field(
+        default=_BREAKER.pause, description="How long the backend is left out then."
+    )
+
+
 class BackendTls(Section):
     ca_file: File | None = Field(
         default=None, description="PEM bundle to trust instead of the system's."
@@ -256,6 +288,7 @@ class Backend(Section):
     weight: Annotated[int, count(1, 1000)] = Field(
         default=1, description="Its share of the requests."
     )
+    drain: Switch = Field(default=False, description="In maintenance: no new client is sent there.")
 
 
 def _url_alone(given: object) -> object:
@@ -289,6 +322,13 @@ class Serving(Section):
         default=None, description="A cookie by which a client stays with its backend."
     )
     health: Health | None = Field(default=None, description="Asks backends how they are.")
+    breaker: Breaker | None = Field(
+        default=None, description="Leaves a backend out that fails too often."
+    )
+    slow_start: Annotated[float, duration("0s", "1h")] = Field(
+        default=_PROXY.slow_start,
+        description="How long a backend that comes back takes to its full share.",
+    )
     backend_tls: BackendTls | None = Field(default=None, description="For https backends.")
     connect_timeout: Annotated[float, duration("10ms", "5m")] = Field(
         default=_PROXY.connect_timeout, description="Until a backend takes the connection."
@@ -322,11 +362,38 @@ class Certificate(Section):
     key: File = Field(description="PEM: its private key, without a passphrase.")
 
 
+class ClientAuth(Section):
+    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
+    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
+        default="require", description="request lets clients in that have none."
+    )
+
+
+class SiteTls(Section):
+    client_auth: ClientAuth | None = Field(
+        default=None, description="Client certificates; the backend is told in Client-Cert."
+    )
+
+
+class RateLimit(Section):
+    rate: Annotated[float, word(_parse_rate)] = Field(description="Like 10/s, 100/m, 1000/h.")
+    burst: Annotated[int | None, count(1, 1_000_000)] = Field(
+        default=None, description="Requests at once; left out, those of one second, at least one."
+    )
+    by: Annotated[Literal["address", "site"], one_of("address", "site")] = Field(
+        default="address", description="Each address (IPv6 /64) by itself, or all together."
+    )
+
+
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
     certificate: Certificate | None = Field(
         default=None, description="Your own; no CA is asked then."
+    )
+    tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
+    rate_limit: Many[RateLimit] = Field(
+        default=(), description="More requests than that are answered 429."
     )
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."
@@ -351,6 +418,10 @@ class Document(Section):
     limits: Limits = Field(default=Limits(), description="What one client may take.")
     trusted_proxies: Many[Network] = Field(
         default=(), description="Networks whose forwarding fields are believed."
+    )
+    proxy_protocol: Many[Network] = Field(
+        default=(),
+        description="Networks whose connections begin with a PROXY header, version 1 or 2.",
     )
     admin: Admin | None = Field(default=None, description="Off unless given.")
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(

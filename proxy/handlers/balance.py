@@ -17,8 +17,11 @@ from ..protocol.message import Request
 
 
 class Candidate(Protocol):
+    """``weight`` is the backend's, or less while it warms up."""
+
     in_flight: int
     credit: float
+    weight: float
 
     @property
     def backend(self) -> Backend: ...
@@ -45,17 +48,17 @@ def policy(action: ProxyAction) -> Policy[C]:
 def _round_robin(candidates: Sequence[C], request: Request) -> C:
     """Smooth weighted round robin, as nginx does it: each gains its weight, the richest is taken
     and pays for all, so that a heavy backend's turns are spread among the others'."""
-    total = 0
+    total = 0.0
     for one in candidates:
-        one.credit += one.backend.weight
-        total += one.backend.weight
+        one.credit += one.weight
+        total += one.weight
     best = max(candidates, key=lambda one: one.credit)
     best.credit -= total
     return best
 
 
 def _load(one: Candidate) -> float:
-    return (one.in_flight + 1) / one.backend.weight
+    return (one.in_flight + 1) / one.weight
 
 
 def _least_conn(candidates: Sequence[C], request: Request) -> C:
@@ -76,7 +79,7 @@ def _rendezvous(candidates: Sequence[C], key: bytes) -> C:
     def score(one: C) -> float:
         digest = hashlib.blake2b(key + b"\0" + one.backend.url.encode(), digest_size=8).digest()
         drawn = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
-        return -one.backend.weight / math.log(drawn)
+        return -one.weight / math.log(drawn)
 
     return max(candidates, key=score)
 

@@ -18,6 +18,8 @@ from ..protocol.grammar import HOP_BY_HOP, tokens
 from ..protocol.head import field_lines
 from ..protocol.message import Connection, Fields, Request
 
+# RFC 9440 §2
+_CLIENT_CERTIFICATE = (b"client-cert", b"client-cert-chain")
 # What we say of the client ourselves.
 OURS = frozenset(
     {
@@ -27,8 +29,7 @@ OURS = frozenset(
         b"x-forwarded-port",
         b"x-forwarded-proto",
         b"x-real-ip",
-        b"client-cert",
-        b"client-cert-chain",
+        *_CLIENT_CERTIFICATE,
     }
 )
 # Written by the serialiser, from what was parsed.
@@ -124,6 +125,8 @@ class Forwarder:
             about = _extended(connection, request.authority, before)
         else:
             about = self._about(connection, request.authority)
+        if connection.client_certificate:
+            about += connection.client_certificate
         if not request.id:
             request.id = given_id if _REQUEST_ID.fullmatch(given_id) else self._next_id()
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bvia: %b%b %b\r\nx-request-id: %b\r\n%b\r\n" % (
@@ -175,6 +178,8 @@ def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes
     for name, value in before:
         said.setdefault(name, []).append(value)
     peer = connection.peer.encode("ascii")
+    # A proxy that we trust may have seen a client certificate; one that we have seen comes after.
+    vouched = [] if connection.client_certificate else before
     node = b'"[%b]"' % peer if b":" in peer else peer
     element = b'for=%b;host="%b";proto=%b' % (node, authority, connection.scheme)
     return field_lines(
@@ -183,6 +188,7 @@ def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes
             (b"x-forwarded-proto", said.get(b"x-forwarded-proto", [connection.scheme])[-1]),
             (b"x-forwarded-host", said.get(b"x-forwarded-host", [authority])[-1]),
             (b"forwarded", b", ".join([*said.get(b"forwarded", []), element])),
+            *(field for field in vouched if field[0] in _CLIENT_CERTIFICATE),
         ]
     )
 

@@ -4,6 +4,9 @@ Passive health: a backend that cannot be reached, or answers no request in time,
 pause that grows while it goes on failing; then it is tried again by a real request. Active health:
 a request of our own at an interval, where the configuration asks for it. A backend that is out gets
 requests only when all the others are out too: trying is better than refusing.
+
+Circuit breaking: a backend that answers, but too often with a failure, is left out as well. Slow
+start: what comes back gets its share of new requests little by little.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import asyncio
 import logging
 from typing import Any
 
-from ..config.model import Backend, Health
+from ..config.model import Backend, Health, ProxyAction
 from ..errors import Fault
 from ..protocol.h1_client import AnswerBody, NothingCame
 from ..stream import StreamBroken
@@ -23,24 +26,41 @@ log = logging.getLogger("treehouse.upstream")
 
 _PAUSE_FIRST = 1.0
 _PAUSE_MOST = 30.0
+# A backend that warms up begins with this part of its share.
+_COLD = 0.05
 
 
 class Member:
     __slots__ = (
+        "_answered",
+        "_breaker",
         "_checking",
+        "_counted_since",
+        "_failed",
         "_failures_in_a_row",
         "_out_until",
         "_passing",
+        "_slow_start",
+        "_warm_since",
         "backend",
         "credit",
         "failures",
         "in_flight",
+        "open_until",
         "pool",
+        "weight",
     )
 
-    def __init__(self, backend: Backend, pool: Pool) -> None:
+    def __init__(self, backend: Backend, pool: Pool, action: ProxyAction) -> None:
         self.backend = backend
         self.pool = pool
+        self.weight = float(backend.weight)
+        self._slow_start = action.slow_start
+        self._warm_since = float("-inf")  # since when it is in; one that was never out is warm
+        self._breaker = action.breaker
+        self._answered = self._failed = 0  # since `_counted_since`, for the breaker
+        self._counted_since = float("-inf")
+        self.open_until = float("-inf")  # the breaker's: no request at all until then
         self.in_flight = 0
         self.failures = 0
         self.credit = 0.0
@@ -50,7 +70,39 @@ class Member:
         self._checking: asyncio.Task[None] | None = None
 
     def is_in(self, now: float) -> bool:
-        return self._passing and now >= self._out_until
+        return self._passing and now >= self._out_until and now >= self.open_until
+
+    def tick(self, now: float) -> None:
+        self.pool.tick(now)
+        if not self._slow_start:
+            return
+        if not self.is_in(now):
+            self._warm_since = now
+        warmth = (now - self._warm_since) / self._slow_start
+        self.weight = self.backend.weight * min(max(warmth, _COLD), 1.0)
+
+    def count(self, now: float, failed: bool) -> None:
+        """One request more, for the breaker."""
+        breaker = self._breaker
+        if breaker is None:
+            return
+        if now - self._counted_since > breaker.window:
+            self._counted_since = now
+            self._answered = self._failed = 0
+        self._answered += 1
+        self._failed += failed
+        if self._answered < breaker.requests or self._failed < breaker.share * self._answered:
+            return
+        if now >= self.open_until:
+            log.warning(
+                "%s is left out for %g s: %d of %d requests failed",
+                self.backend.url,
+                breaker.pause,
+                self._failed,
+                self._answered,
+            )
+        self.open_until = now + breaker.pause
+        self._counted_since = float("-inf")
 
     def failed(self, now: float, why: str) -> None:
         self.failures += 1
@@ -70,6 +122,7 @@ class Member:
         return {
             "url": self.backend.url,
             "healthy": self.is_in(now),
+            "draining": self.backend.drain,
             "in_flight": self.in_flight,
             "failures": self.failures,
         }

@@ -17,11 +17,12 @@ harm (RFC 9110 §9.2.2, RFC 9112 §9.3.1) and whose body, if any, is at hand.
 
 from __future__ import annotations
 
+import math
 import ssl
 from typing import Any
 
 from ..config.model import Backend, ProxyAction
-from ..errors import Fault
+from ..errors import Blame, Fault
 from ..protocol.answer import Answer, AnswerLane, has_no_body
 from ..protocol.h1_client import AnswerBody, BackendConnection, NothingCame
 from ..protocol.head import STATUS_LINES
@@ -49,7 +50,8 @@ class Upstream:
         tls = _tls_context(action)
         lane = AnswerLane() if around.fast_lane else None
         self._members = [
-            Member(backend, Pool(backend, action, tls, around, lane)) for backend in action.backends
+            Member(backend, Pool(backend, action, tls, around, lane), action)
+            for backend in action.backends
         ]
         self._policy: Policy[Member] = policy(action)
         self._marks = {mark(one.backend): one for one in self._members}
@@ -64,7 +66,7 @@ class Upstream:
 
     def tick(self, now: float) -> None:
         for member in self._members:
-            member.pool.tick(now)
+            member.tick(now)
 
     def drain(self) -> None:
         """Nothing to be done: requests under way go on, and kept connections age."""
@@ -106,24 +108,38 @@ class Upstream:
                 self._count(member, fault)
                 raise
             response.backend = member.backend.url
+            member.count(self._around.clock.now, response.status >= 500)
             if self._sticky is not None:
                 self._stick(request, response, member)
             return response
 
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members
+        now = self._around.clock.now
+        if self._action.breaker is not None:
+            self._demand_one_closed(now)
         if len(members) == 1:
             return members[0]
-        now = self._around.clock.now
         left = [one for one in members if one not in tried]
-        candidates = [one for one in left if one.is_in(now)] or left
         if self._sticky is not None:
             bound = self._marks.get(cookie(request, self._sticky) or b"")
-            if bound is not None and bound in candidates:
+            if bound is not None and bound in left and bound.is_in(now):
                 return bound
-        return self._policy(candidates, request)
+        # In maintenance beats broken, and broken is tried before giving up.
+        wanted = [one for one in left if not one.backend.drain] or left
+        return self._policy([one for one in wanted if one.is_in(now)] or wanted, request)
+
+    def _demand_one_closed(self, now: float) -> None:
+        """Where every breaker is open, waiting for an answer would only help it to stay so."""
+        first = min(one.open_until for one in self._members)
+        if now < first:
+            wait = b"%d" % math.ceil(first - now)
+            detail = "the breakers of all backends are open"
+            raise Fault("no_capacity", detail, [(b"retry-after", wait)])
 
     def _count(self, member: Member, fault: Fault) -> None:
+        if fault.what.blame is Blame.BACKEND:
+            member.count(self._around.clock.now, True)
         if fault.kind in _COUNTS_AGAINST:
             member.failed(self._around.clock.now, fault.detail or fault.kind)
 

@@ -37,6 +37,8 @@ class Connection:
     tls_version: str | None = None  # "TLSv1.3", as the ssl module spells it
     server_name: str | None = None  # SNI, lower-case
     certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
+    client_site: str | None = None  # the site whose rules on client certificates were applied
+    client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
     covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
 
 

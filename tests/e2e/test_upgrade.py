@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.client import https
+from support.client import context, https
 from support.server import REPOSITORY, Server, alive, await_gone, packages, proc_status, treehouse
 
 
@@ -237,3 +237,31 @@ def test_an_interpreter_that_only_root_can_run_is_said(
         assert "cannot be started as uid 65534: Permission denied (restart" in done.stderr
         server.await_log("a.test: certificate obtained")
         assert server.status(folder / "state")["generation"] == 1
+
+
+def test_ticket_keys_are_renewed_with_a_generation(
+    start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
+) -> None:
+    """A day shortened to two seconds; who holds an old ticket makes a full handshake again."""
+    supervisor = program / "proxy/supervisor.py"
+    text = supervisor.read_text()
+    shorter = text.replace("_TICKET_KEYS_FOR = 20 * 3600.0", "_TICKET_KEYS_FOR = 2.0")
+    assert shorter != text
+    supervisor.write_text(shorter)
+    with start() as server:
+        server.await_log("a.test: certificate obtained")
+        using = context(folder / "state/internal-ca/root.pem")
+        with https(ports[1], "a.test", None, using=using) as talk:
+            assert talk.asks("/", "a.test").status == 200
+            session = talk.sock.session  # type: ignore[attr-defined] # it is a TLS socket
+        with https(ports[1], "a.test", None, using=using, session=session) as talk:
+            assert talk.asks("/", "a.test").status == 200
+            assert talk.sock.session_reused  # type: ignore[attr-defined] # as above
+        with Load(folder, ports) as load:
+            for generation in (1, 2):
+                server.await_log(f"of generation {generation} has finished")
+            load.await_answers(10)
+        assert load.failures == []
+        with https(ports[1], "a.test", None, using=using, session=session) as talk:
+            assert talk.asks("/", "a.test").status == 200
+            assert not talk.sock.session_reused  # type: ignore[attr-defined] # as above

@@ -18,6 +18,10 @@ class One:
     in_flight: int = 0
     credit: float = 0.0
 
+    @property
+    def weight(self) -> float:
+        return self.backend.weight
+
 
 def ones(*weights: int) -> list[One]:
     return [
