@@ -118,10 +118,10 @@ class Channel:
                 if received:
                     return received
                 raise ChannelClosed("end")
-            message = json.loads(data)
+            message = json.loads(data.decode())
             if message.get("type") == "large":
                 large = fds.pop()
-                message = json.loads(content(large))
+                message = json.loads(content(large).decode())
                 os.close(large)
             received.append((message, fds))
 

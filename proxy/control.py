@@ -114,7 +114,8 @@ class ControlSocket:
             return
         self._selector.unregister(caller)
         try:
-            request = json.loads(buffer)
+            # Given bytes, json would guess among encodings, whose codecs are out of sight here.
+            request = json.loads(buffer.decode())
             if not isinstance(request, dict):
                 raise TypeError("not an object")
         except (ValueError, TypeError, RecursionError):

@@ -134,6 +134,12 @@ class Processes:
                         self._hear(child, message, fds)
             except ChannelClosed:
                 self._forget_channel(child)
+            except Exception:
+                # A child that has been taken over may say anything; it is not to take us along.
+                log.exception("%s (pid %d) is ended: what it says is not understood",
+                              child.title, child.pid)  # fmt: skip
+                self._forget_channel(child)
+                self.kill(child)
 
         return ready
 
@@ -177,9 +183,13 @@ class Processes:
                 ended.append((child, status))
 
     def _last_words(self, child: Child) -> None:
-        with contextlib.suppress(ChannelClosed):
+        try:
             for message, fds in child.channel.receive():
                 self._hear(child, message, fds)
+        except ChannelClosed:
+            pass
+        except Exception:
+            log.exception("the last words of %s (pid %d)", child.title, child.pid)
 
     def kill(self, child: Child, number: signal.Signals = signal.SIGKILL) -> None:
         with contextlib.suppress(ProcessLookupError):

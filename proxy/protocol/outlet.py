@@ -19,9 +19,10 @@ from .head import field_lines, serialise
 from .message import FileBody, Request, Response, StreamBody, Tunnel
 from .service import Service
 
-# Read from a file at once: three TLS records, which is what a reader that stalls costs us. Sixteen
-# made a large download a sixth cheaper and a stalled one five times as dear (docs/decisions).
-FILE_PIECE = 48 * 1024
+# Read from a file at once: two TLS records, so that a reader that stalls costs us less than 64 KiB.
+# Sixteen made a large download a sixth cheaper and a stalled one five times as dear
+# (docs/decisions/hot-path.md).
+FILE_PIECE = 32 * 1024
 # Bytes sent without waiting before others have a turn.
 _TURN = 512 * 1024
 # RFC 9110 §6.4.1, §8.6: these never have content, and no Content-Length that could promise some.

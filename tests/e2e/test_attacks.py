@@ -1,0 +1,283 @@
+"""Real attackers: while they are at it, ordinary clients are served, and afterwards nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from support.client import Talk, context
+from support.server import Server
+
+# Attackers come from here, ordinary clients from elsewhere on the loopback network.
+ATTACKER, ORDINARY = "127.0.0.1", "127.0.0.77"
+ATTACK_SECONDS = 6
+LARGE = 16 << 20
+
+
+class Application(BaseHTTPRequestHandler):
+    """Takes bodies, and gives a large answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(b"taken\n")
+
+    def do_GET(self) -> None:
+        self.answer(b"x" * LARGE)
+
+    def answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def backend() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Application)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # broken off by the proxy
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def running(folder: Path, root: Path, ports: tuple[int, int], backend: int) -> Iterator[Server]:
+    (root / "large.bin").write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["0.0.0.0:{ports[0]}"], https: ["0.0.0.0:{ports[1]}"]}}
+workers: 2
+state: {folder / "state"}
+limits: {{header_timeout: 2s, body_timeout: 2s, handshake_timeout: 2s, write_timeout: 4s,
+          connections_per_address: 400}}
+sites:
+  - names: [a.test]
+    default: true
+    routes:
+      - {{path: /app/*, backend: "http://127.0.0.1:{backend}"}}
+      - {{path: /*, root: {root}}}
+"""
+    )
+    with Server(["--config", str(config)], folder) as server:
+        server.await_log("a.test: certificate obtained")
+        yield server
+        assert server.stop() == 0
+        assert "Traceback" not in server.text(), server.text()
+        assert not [one for one in server.log if one.get("level") == "error"]
+
+
+@pytest.fixture
+def using(running: Server, folder: Path) -> ssl.SSLContext:
+    return context(folder / "state/internal-ca/root.pem")
+
+
+def connect(port: int, source: str = ATTACKER) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
+
+
+def secure(port: int, using: ssl.SSLContext, source: str = ATTACKER) -> Talk:
+    return Talk(using.wrap_socket(connect(port, source), server_hostname="a.test"))
+
+
+class Ordinary:
+    """Somebody who asks for pages all the while, on new connections and on a kept one."""
+
+    def __init__(self, port: int, using: ssl.SSLContext) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, args=(port, using))
+
+    def _ask(self, port: int, using: ssl.SSLContext) -> None:
+        while not self._over.is_set():
+            try:
+                with secure(port, using, ORDINARY) as talk:
+                    for _ in range(10):
+                        answer = talk.asks("/", "a.test")
+                        assert (answer.status, answer.body) == (200, b"<p>hello\n")
+                        self.answered += 1
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self) -> Ordinary:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def await_connections(server: Server, folder: Path, most: int) -> None:
+    """Until the workers have no more than that."""
+    for _ in range(200):
+        workers = server.status(folder / "state")["workers"]
+        if sum(one["connections"] for one in workers) <= most:
+            return
+    raise AssertionError(f"{workers}")
+
+
+MODES = {
+    "slow heads": ["-H", "-i", "1"],
+    "slow bodies": ["-B", "-i", "1", "-s", "8192"],
+    "ranges": ["-R", "-a", "1", "-b", "2000"],
+    "slow reading": ["-X", "-w", "1", "-y", "64", "-n", "1", "-z", "32", "-k", "3"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_slow_clients_keep_nobody_else_waiting(
+    running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext, mode: str
+) -> None:
+    path = {"slow bodies": "/app/post", "slow reading": "/large.bin"}.get(mode, "/")
+    with Ordinary(ports[1], using) as ordinary:
+        subprocess.run(
+            ["slowhttptest", *MODES[mode], "-c", "300", "-r", "150", "-l", str(ATTACK_SECONDS),
+             "-u", f"https://127.0.0.1:{ports[1]}{path}", "-p", "2"],
+            capture_output=True, check=False, timeout=60, cwd=folder,
+        )  # fmt: skip
+    assert ordinary.failures == []
+    assert ordinary.answered > 100
+    await_connections(running, folder, 0)
+
+
+def test_handshakes_that_never_end(
+    running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = using.wrap_bio(incoming, outgoing, server_hostname="a.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    with Ordinary(ports[1], using) as ordinary, contextlib.ExitStack() as stack:
+        for number in range(300):
+            raw = stack.enter_context(connect(ports[1]))
+            raw.sendall(hello[: random.randrange(len(hello)) if number % 3 else len(hello)])
+        await_connections(running, folder, 10)
+    assert ordinary.failures == []
+
+
+def test_a_storm_of_resets(
+    running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext
+) -> None:
+    before = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in running.children()}
+    with Ordinary(ports[1], using) as ordinary:
+        for number in range(2000):
+            raw = connect(ports[number % 2])
+            if number % 3:
+                raw.sendall(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"GET / HT")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.close()
+    assert ordinary.failures == []
+    await_connections(running, folder, 0)
+    after = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in running.children()}
+    assert after.keys() == before.keys()
+    assert all(after[pid] <= before[pid] + 16 for pid in before)
+
+
+def test_a_thousand_connections_that_only_stand(
+    running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            talk = secure(ports[1], using, f"127.0.1.{number % 200 + 1}")
+            stack.enter_context(talk)
+        workers = running.status(folder / "state")["workers"]
+        assert sum(one["connections"] for one in workers) == 1000
+        with Ordinary(ports[1], using) as ordinary:
+            while ordinary.answered < 200 and not ordinary.failures:
+                pass
+        assert ordinary.failures == []
+
+
+@pytest.mark.parametrize(("target", "most"), [("/large.bin", 64), ("/app/large", 128)])
+def test_a_reader_that_stalls_costs_little(
+    running: Server,
+    folder: Path,
+    ports: tuple[int, int],
+    using: ssl.SSLContext,
+    target: str,
+    most: int,
+) -> None:
+    """So many KiB of the worker's memory, whatever the size of the answer; and no disk."""
+    with secure(ports[1], using, ORDINARY) as talk:
+        assert len(talk.asks(target, "a.test").body) == LARGE  # what the first one costs, it costs
+    before = {pid: resident(pid) for pid in running.children()}
+    with contextlib.ExitStack() as stack:
+        talks = []
+        for _ in range(100):
+            talk = stack.enter_context(secure(ports[1], using))
+            talk.says(f"GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+            talks.append(talk)
+        for talk in talks:
+            assert talk.sock.recv(1)  # its answer has begun
+        grown = sum(max(resident(pid) - before[pid], 0) for pid in before)
+        assert grown < 100 * most * 1024
+    await_connections(running, folder, 0)
+
+
+def resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_flood_of_tiny_chunks_is_ended(
+    running: Server, ports: tuple[int, int], using: ssl.SSLContext
+) -> None:
+    with Ordinary(ports[1], using) as ordinary:
+        for _ in range(3):
+            with secure(ports[1], using) as talk:
+                talk.says(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    for _ in range(200):
+                        talk.says(b"1\r\nx\r\n" * 1000)
+                with contextlib.suppress(OSError):
+                    assert talk.hears().status in (400, 405)
+    assert ordinary.failures == []
+
+
+def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:
+    random.seed(7)
+    path = str(folder / "state/control.sock")
+    words = ["status", "reload", "renew", "plan", "", None, 5, [], {"a": "b"}, "x" * 1000]
+    messages = [json.dumps({"command": one, "value": two}).encode() + b"\n"
+                for one, two in itertools.product(words[2:], words)]  # fmt: skip
+    messages += [random.randbytes(random.randrange(1, 300)) + b"\n" for _ in range(100)]
+    messages += [b"[" * 5000 + b"\n", b"x" * 70_000, b"", b"{}\n", b"null\n", b'"status"\n']
+    for message in messages:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(path)
+            with contextlib.suppress(OSError):
+                sock.sendall(message)
+                sock.shutdown(socket.SHUT_WR)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := sock.recv(65536):
+                    answer += piece
+            assert not answer or isinstance(json.loads(answer)["ok"], bool)
+    assert running.status(folder / "state")["pid"] == running.pid
