@@ -61,7 +61,7 @@ _LOADED_WITHIN = 10.0
 # come with a generation, and it is followed by one with the same configuration after that long.
 _TICKET_KEYS_FOR = 20 * 3600.0
 # Draining generations beyond this are ended, oldest first: each holds processes and memory.
-_DRAINING_MOST = 4
+_DRAINING_MOST = 16
 # A worker that does not answer for that long is stuck in a blocking call or a loop.
 _HEARTBEAT_EVERY = 1.0
 _HEARTBEAT_LOST = 10.0

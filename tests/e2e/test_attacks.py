@@ -281,3 +281,33 @@ def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:
                     answer += piece
             assert not answer or isinstance(json.loads(answer)["ok"], bool)
     assert running.status(folder / "state")["pid"] == running.pid
+
+
+# What the built-in CA's certificates are by design: of a root that only its installer trusts, and of
+# a few days. What a site's own answers say of themselves is the site's.
+OF_THE_CERTIFICATE = {
+    "cert_chain_of_trust", "cert_expirationStatus", "cert_notAfter", "cert_revocation",
+    "cert_trust", "DNS_CAArecord", "security_headers",
+}  # fmt: skip
+
+
+def test_testssl_finds_nothing_above_low(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    found = folder / "findings.json"
+    subprocess.run(
+        ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1",
+         "-p", "-s", "-f", "-S", "-U", "--jsonfile", str(found), f"a.test:{ports[1]}"],
+        capture_output=True, check=False, timeout=240,
+    )  # fmt: skip
+    findings = json.loads(found.read_text())
+    seen = {one["id"] for one in findings}
+    assert {"TLS1_3", "TLS1_2", "heartbleed", "ROBOT", "BEAST", "SWEET32"} <= seen
+    assert [
+        one
+        for one in findings
+        if one["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")
+        and one["id"] not in OF_THE_CERTIFICATE
+    ] == []
+    offered = {one["id"]: one["finding"] for one in findings}
+    assert all("not offered" in offered[old] for old in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"))
