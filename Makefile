@@ -51,6 +51,10 @@ fuzz: $(READY_DEV) ## coverage-guided fuzzing of the parsers; SECONDS_EACH=300
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -q -s tests/e2e/test_soak.py
 
+.PHONY: live
+live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds
+	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
+
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
 	@for name in run dev; do \
