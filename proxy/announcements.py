@@ -44,6 +44,7 @@ class Announcements:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self.on_change: Callable[[str], None] = lambda _name: None
         self.published: dict[str, int] = {}  # how often each certificate was put in force
 
     def certificates(self) -> tuple[Announced, ...]:
@@ -95,6 +96,7 @@ class Announcements:
         if facts["status"]:
             self._statuses[facts["name"]] = facts["status"]
         self._tell({"type": "certificate", "facts": facts}, (bundle,), done)
+        self.on_change(facts["name"])
         if previous is not None:
             os.close(previous.bundle)
 
@@ -163,7 +165,10 @@ class Announcements:
             reply(message["value"])
 
     def certifier_ended(self) -> None:
-        """Whoever waits for the certifier's answer hears that it is gone."""
+        """Whoever waits for its answer hears that it is gone; its challenges went with it."""
+        for host, token in list(self._challenges):
+            self._drop_challenge((host, token))
+            self._tell({"type": "challenge_over", "host": host, "token": token}, (), None)
         questions, self._questions = self._questions, {}
         for reply in questions.values():
             reply({"ok": False, "error": "the certifier ended before it answered; ask again"})

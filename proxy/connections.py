@@ -154,6 +154,11 @@ class Connections:
         else:
             self._start(self._serve_http(sock, connection, service), key)
 
+    def look_at(self, sock: socket.socket) -> None:
+        """Serve our own end of a socket pair, of which a look at ourselves has the other."""
+        connection = Connection("self", 0, "", 0)
+        self._start(self._serve_https(sock, connection, self._services["https"]))
+
     def _is_proxy(self, peer: str) -> bool:
         if peer == "unix":
             return True

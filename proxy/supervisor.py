@@ -39,6 +39,7 @@ from .own_certificates import CertificateUnusable, OwnCertificates
 from .processes import Child, Processes, Role, describe_exit
 from .rate_limit import Buckets
 from .schedule import Schedule
+from .self_check import SelfCheck
 from .succession import Succession
 from .systemd import Notifier
 from .tls import server_context
@@ -123,6 +124,10 @@ class Supervisor:
         self._schedule = Schedule()
         self._processes = Processes(self._selector, self._hear)
         self._announcements = Announcements(self._processes)
+        self._self_check = SelfCheck(
+            self._processes, self._announcements, self._schedule, self._serves
+        )
+        self._announcements.on_change = self._self_check.changed
         for facts, bundle in own_certificates:
             self._announcements.certificate(facts, bundle)
         self._numbers = itertools.count(estate.generation + 1 if estate else 1)
@@ -281,11 +286,18 @@ class Supervisor:
         if len(serving) >= generation.config.workers:
             self._on_generation_ready(generation)
 
+    def _serves(self, child: Child, name: str) -> bool:
+        generation = self._find(child.generation)
+        return generation is not None and any(
+            name == site.names[0] for site in generation.config.sites
+        )
+
     def _find(self, number: int) -> Generation | None:
         return next((one for one in self._generations if one.number == number), None)
 
     def _on_exit(self, child: Child, how: int) -> None:
         self._announcements.settle(child.pid)
+        self._self_check.ended(child.pid)
         if child.stats.get("figures"):
             self._retired = figures.added(self._retired, child.stats["figures"])
         for question in list(self._questions):
@@ -379,6 +391,8 @@ class Supervisor:
                 self._on_ready(child)
             case "ack":
                 self._announcements.acknowledged(child.pid, message["ticket"])
+            case "seen":
+                self._self_check.seen(child, message)
             case "overview":
                 self._ask_status(lambda _: self._send_overview(child, message["number"]))
             case "stats":

@@ -150,7 +150,7 @@ class Certificates:
         `ssl.SSLSocket.context`; `served_by` finds it again."""
 
         def on_name(sock: Any, server_name: str | None, _base: ssl.SSLContext) -> int | None:
-            served = self.choose(server_name, sock.getsockname()[0])
+            served = self.choose(server_name, "" if server_name else sock.getsockname()[0])
             if served is None:
                 return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
             if served.asks_clients:

@@ -39,6 +39,7 @@ from .gates import Gates
 from .handlers.challenge import Challenges
 from .listeners import Listener
 from .log import LogFile, resolve_format
+from .mirror import Mirror
 from .privileges import confine_process
 from .protocol.lane import Lane
 from .rate_limit import Buckets, RateLimits
@@ -142,6 +143,9 @@ class Worker:
             self._room.figures,
             config.proxy_protocol,
         )
+        self._mirror = Mirror(loop, self._clock, self._connections)
+        self._one_look = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
         self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
         self._room.router.bind(self._sites.handler)
 
@@ -232,6 +236,10 @@ class Worker:
                 self._alpn.remove(message["host"])
             case "stats":
                 self._say({"type": "stats", "stats": self._stats()})
+            case "look":
+                task = self._loop.create_task(self._look(message["number"], message["host"]))
+                self._looks.add(task)
+                task.add_done_callback(self._looks.discard)
             case "overview":
                 asked = self._asked.pop(message["number"], None)
                 if asked is not None and not asked.done():
@@ -246,6 +254,11 @@ class Worker:
                 self._stop()
         for fd in fds:
             os.close(fd)
+
+    async def _look(self, number: int, host: str) -> None:
+        async with self._one_look:  # a thousand names must not be a thousand handshakes at once
+            serial = await self._mirror.shown(host)
+        self._say({"type": "seen", "number": number, "serial": serial})
 
     def _take_challenge(self, about: Message, bundle: int | None) -> None:
         if bundle is not None:

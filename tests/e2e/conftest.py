@@ -55,6 +55,17 @@ def ports() -> tuple[int, int]:
     return one, other
 
 
+@pytest.fixture
+def program(folder: Path) -> Path:
+    """A copy of the program that a test may change."""
+    copy = folder / "program"
+    for package in ("proxy", "acme_client"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / package, copy / package, ignore=ignored)
+    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+    return copy
+
+
 @pytest.fixture(scope="session")
 def shared_python() -> str:
     """An interpreter that any user can run: that of the tests, or Debian's, which finds the

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,17 +14,6 @@ import pytest
 
 from support.client import context, https
 from support.server import REPOSITORY, Server, alive, await_gone, packages, proc_status, treehouse
-
-
-@pytest.fixture
-def program(folder: Path) -> Path:
-    """A copy of the program that a test may change."""
-    copy = folder / "program"
-    for package in ("proxy", "acme_client"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / package, copy / package, ignore=ignored)
-    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
-    return copy
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path) -> Path:
