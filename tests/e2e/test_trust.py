@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -330,6 +331,56 @@ sites:
             assert talk.asks("/", "www.example.test").status == 200
             assert talk.asks("/", "staff.example.test").status == 421
             assert talk.asks("/", "www.example.test").status == 200
+
+
+# Certificates that people bring along
+
+
+def test_a_certificate_of_ones_own_is_watched(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """Renewed by somebody else, in two steps; a pair that does not match changes nothing."""
+    own = folder / "own"
+    own.mkdir()
+    chain, key = own / "chain.pem", own / "key.pem"
+
+    def renewed() -> tuple[bytes, bytes]:
+        authority = trustme.CA()
+        made = authority.issue_cert("shop.test")
+        authority.cert_pem.write_to_path(own / "ca.pem")
+        return made.cert_chain_pems[0].bytes(), made.private_key_pem.bytes()
+
+    def put(path: Path, content: bytes) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(content)
+        fresh.chmod(0o644)
+        fresh.rename(path)
+
+    for path, content in zip((chain, key), renewed(), strict=True):
+        put(path, content)
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 1
+state: {folder / "state"}
+sites:
+  - {{names: [shop.test], root: {root}, certificate: {{chain: {chain}, key: {key}}}}}
+"""
+    )
+    with Server(["--config", str(config)], folder) as server:
+        first = own / "first.pem"
+        (own / "ca.pem").rename(first)
+        assert https(ports[1], "shop.test", first).asks("/", "shop.test").status == 200
+        fresh_chain, fresh_key = renewed()
+        put(chain, fresh_chain)
+        server.await_log("the key does not belong to the certificate")
+        assert https(ports[1], "shop.test", first).asks("/", "shop.test").status == 200
+        put(key, fresh_key)
+        server.await_log("generation 1 has finished")
+        assert https(ports[1], "shop.test", own / "ca.pem").asks("/", "shop.test").status == 200
+        reloads = [one for one in server.log if "reloading: " in one["message"]]
+        assert len(reloads) == 2
 
 
 # Rates
