@@ -1,7 +1,9 @@
 """Being the customer of a CA: one account per directory, made once and kept.
 
 The key is on disk before the CA hears of it. So an account can always be found again by its key
-(RFC 8555 §7.3.1), whatever was lost since: the answer on its way to us, or ``account.json``.
+(RFC 8555 §7.3.1), whatever was lost since: the answer on its way to us, or ``account.json``. The
+same holds for a key that is to follow: if we do not live to hear the CA's answer, it is asked whose
+key that is.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
-from acme import client, messages
+from acme import client, jws, messages
 from acme import errors as acme_errors
 from josepy.errors import Error as JoseError
+from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from josepy.util import ComparableECKey
 
@@ -30,6 +33,8 @@ log = logging.getLogger("treehouse.certifier")
 
 _FOLDER = "accounts"
 ACCOUNT, KEY = "account.json", "key.pem"
+# Between its making and the CA's word that it is the account's key now.
+NEXT_KEY = "key-next.pem"
 VERSION = 1
 
 
@@ -58,6 +63,46 @@ class Accounts:
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
+    def roll_key(
+        self, authority: Authority, directory: messages.Directory, network: Network
+    ) -> None:
+        """Give the account a new key (RFC 8555 §7.3.5)."""
+        customer = self.customer(authority, directory, network)
+        with self._lock, network.translating():
+            try:
+                self._roll_key(self._folder(authority.directory), customer, network)
+            except OSError as error:
+                raise Problem("disk", f"the new key cannot be kept: {error}") from None
+
+    def _roll_key(self, folder: str, customer: client.ClientV2, network: Network) -> None:
+        pem = keys.to_pem(keys.generate(keys.DEFAULT))
+        self._store.store(folder, {NEXT_KEY: pem})
+        following = _key(pem, folder)
+        url = customer.directory["keyChange"]
+        if network.account is None:
+            raise Problem("internal", "there is no account to give a key to")
+        change = {
+            "account": network.account.uri,
+            "oldKey": network.account_key.public_key().to_partial_json(),
+        }
+        payload = json.dumps(change).encode()
+        network.send(url, jws.JWS.sign(payload, key=following, alg=ES256, nonce=None, url=url))
+        self._store.store(folder, {KEY: pem})
+        self._store.delete(folder, NEXT_KEY)
+        log.info("the account with %s has a new key", urlsplit(url).netloc)
+
+    def _settle_next_key(
+        self, folder: str, files: dict[str, bytes], customer: client.ClientV2, network: Network
+    ) -> bytes:
+        """The account's key, after a change of keys of which the end was not heard."""
+        network.key, network.account = _key(files[NEXT_KEY], folder), None
+        if _find(customer) is None:
+            self._store.delete(folder, NEXT_KEY)
+            return files[KEY]
+        self._store.store(folder, {KEY: files[NEXT_KEY]})
+        self._store.delete(folder, NEXT_KEY)
+        return files[NEXT_KEY]
+
     def _customer(
         self, authority: Authority, directory: messages.Directory, network: Network
     ) -> client.ClientV2:
@@ -69,9 +114,12 @@ class Accounts:
         if not made_before:
             self._store.store(folder, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
             files = self._store.load(folder)
-        network.key = _key(files[KEY], folder)
-        network.account = None
         customer = client.ClientV2(directory, network)
+        pem = files[KEY]
+        if NEXT_KEY in files:
+            pem = self._settle_next_key(folder, files, customer, network)
+        network.key = _key(pem, folder)
+        network.account = None
         account = None
         if isinstance(known.get("uri"), str):
             account = messages.RegistrationResource(body=messages.Registration(), uri=known["uri"])

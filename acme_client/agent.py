@@ -42,6 +42,14 @@ UNDER_WAY = READY | {State.ISSUING}
 LOOK_EVERY = 60.0
 # While attempts are under way, so that what they lead to follows promptly.
 LOOK_WHEN_BUSY = 0.1
+# RFC 5280 §5.3.1, those that Let's Encrypt and others take from subscribers.
+REASONS = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+}
 # Attempts that are cut off at the end lose nothing but themselves.
 FINISH_WITHIN = 5.0
 
@@ -266,7 +274,7 @@ class Agent:
                 self._change(holding, successor)
             postponed, holding.postponed = holding.postponed, []
             for command in postponed:
-                self._renew(command)
+                self._obey(command)
 
     # Commands
 
@@ -280,6 +288,10 @@ class Agent:
                 self._reply(command, {"ok": True, "error": None})
             case "renew":
                 self._renew(command)
+            case "revoke":
+                self._revoke(command)
+            case "roll_account_key":
+                self._asker.submit(self._roll_account_keys, command)
             case _:
                 self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
 
@@ -298,14 +310,17 @@ class Agent:
             },
         )
 
+    def _wanted_as(self, name: object) -> Holding | None:
+        return next((one for one in self._holdings.values() if name in one.wanted.names), None)
+
+    def _unknown(self, name: object) -> str:
+        known = ", ".join(sorted(self._holdings)) or "none"
+        return f"no certificate for {name} is wanted here; wanted are: {known}"
+
     def _renew(self, command: Command) -> None:
-        holding = next(
-            (one for one in self._holdings.values() if command.value in one.wanted.names), None
-        )
+        holding = self._wanted_as(command.value)
         if holding is None:
-            known = ", ".join(sorted(self._holdings)) or "none"
-            error = f"no certificate for {command.value} is wanted here; wanted are: {known}"
-            self._reply(command, {"ok": False, "error": error})
+            self._reply(command, {"ok": False, "error": self._unknown(command.value)})
             return
         if holding.busy and holding.record.state not in UNDER_WAY:
             holding.postponed.append(command)  # the attempt is over; what was asked for is another
@@ -315,6 +330,49 @@ class Agent:
         if not holding.busy:
             holding.record = progress.asked(holding.record)
             self._bench.report(holding)
+
+    def _revoke(self, command: Command) -> None:
+        """In a thread, and in the mailbox again as an order for another one."""
+        value = command.value if isinstance(command.value, dict) else {}
+        holding = self._wanted_as(value.get("name"))
+        reason = REASONS.get(str(value.get("reason", "unspecified")))
+        if holding is None:
+            self._reply(command, {"ok": False, "error": self._unknown(value.get("name"))})
+        elif reason is None:
+            error = f"{value.get('reason')!r} is no reason; there are: {', '.join(REASONS)}"
+            self._reply(command, {"ok": False, "error": error})
+        elif holding.busy:
+            holding.postponed.append(command)
+        else:
+            holding.busy = True
+            self._asker.submit(self._work, lambda one: self._revoked(one, reason, command), holding)
+
+    def _revoked(self, holding: Holding, reason: int, command: Command) -> None:
+        error = self._bench.revoke(holding, reason)
+        message = "revoked; another one is being ordered"
+        if error is None:
+            log.warning("%s: certificate %s was revoked", holding.name, holding.record.serial)
+            if reason == REASONS["cessationOfOperation"]:
+                message = "revoked; it is served until its site is taken out of the configuration"
+            else:
+                holding.record = progress.asked(holding.record)
+                self._bench.keep_record(holding)
+                self._bench.report(holding)
+        self._reply(command, {"ok": error is None, "error": error, "message": message})
+
+    def _roll_account_keys(self, command: Command) -> None:
+        """With every CA that we are a customer of."""
+        authorities = {
+            one
+            for holding in list(self._holdings.values())
+            for one in (holding.wanted.authority, *holding.wanted.fallback)
+            if one.directory != INTERNAL
+        }
+        told = {one.directory: self._bench.roll_account_key(one) for one in authorities}
+        failed = [f"{directory}: {error}" for directory, error in told.items() if error]
+        error = "; ".join(failed) or (None if told else "no CA is configured that has accounts")
+        message = f"new account keys at {', '.join(sorted(told))}"
+        self._reply(command, {"ok": error is None, "error": error, "message": message})
 
     def _adopt(self, settings: Settings) -> None:
         """Keep what is still wanted, take on what is new, let go of what is not."""

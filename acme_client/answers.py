@@ -20,6 +20,9 @@ _ACME = "urn:ietf:params:acme:error:"
 RATE_LIMITED = _ACME + "rateLimited"
 NO_ACCOUNT = _ACME + "accountDoesNotExist"
 NOT_READY = _ACME + "orderNotReady"
+ALREADY_REVOKED = _ACME + "alreadyRevoked"
+# A certificate or an account that does not go with the key a request was signed with.
+NOT_OURS = (_ACME + "unauthorized", NO_ACCOUNT)
 
 # It becomes a file's name and a path, so nothing but base64url (RFC 8555 §8.1).
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")

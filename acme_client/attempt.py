@@ -176,6 +176,31 @@ class Bench:
             self.report(holding)
         self.keep_record(holding)
 
+    def revoke(self, holding: Holding, reason: int) -> str | None:
+        """Why it could not be revoked; None when it was."""
+        authority = choices.issued_by(holding.wanted, holding.record)
+        pair = holding.pair
+        if pair is None or authority is None:
+            return "there is no certificate of a CA that is configured"
+        issuer = self._issuer(authority)
+        return self._outcome(
+            holding.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
+        )
+
+    def roll_account_key(self, authority: Authority) -> str | None:
+        """Why the account has no new key; None when it has."""
+        return self._outcome(authority.directory, self._issuer(authority).roll_account_key)
+
+    def _outcome(self, about: str, what: Callable[[], None]) -> str | None:
+        try:
+            what()
+        except Problem as problem:
+            return problem.text
+        except Exception as error:
+            log.exception("%s: a fault in the certifier itself", about)
+            return repr(error)
+        return None
+
     # The attempt
 
     def attempt(self, holding: Holding) -> None:

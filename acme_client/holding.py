@@ -76,6 +76,17 @@ class Holding:
             "last_error": record.last_error,
             "next_attempt": timestamp(record.next_attempt),
             "served": self.served,
+            "profile": self.wanted.authority.profile,
+            "history": [
+                {
+                    "at": timestamp(one.at),
+                    "outcome": one.outcome,
+                    "directory": one.directory,
+                    "challenge": one.challenge,
+                    "error": one.text or None,
+                }
+                for one in record.history
+            ],
         }
 
 

@@ -127,6 +127,12 @@ class InternalIssuer:
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         return None
 
+    def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
+        raise Problem("settings", "nobody asks the built-in CA what it has revoked; renew instead")
+
+    def roll_account_key(self) -> None:
+        raise Problem("settings", "the built-in CA has no accounts")
+
 
 def how_to_trust(state: Path) -> str:
     """For the log: what to do so that browsers and programs accept the certificates."""

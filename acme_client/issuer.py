@@ -106,6 +106,30 @@ class AcmeIssuer:
             url = ari.offered(self._directory(network))
             return ari.ask(network, url, chain_pem) if url else None
 
+    def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
+        """Signed by the account, and where the CA does not take that (another account ordered the
+        certificate), by the certificate's own key (RFC 8555 §7.6)."""
+        request = messages.Revocation(
+            certificate=x509.load_pem_x509_certificate(chain_pem), reason=reason
+        )
+        with self._network() as network:
+            directory = self._directory(network)
+            try:
+                self._accounts.customer(self._authority, directory, network)
+                network.send(directory["revokeCert"], request)
+            except Problem as problem:
+                if problem.typ == answers.ALREADY_REVOKED:
+                    return
+                if problem.typ not in answers.NOT_OURS:
+                    raise
+                network.speak_with(keys.from_pem(key_pem))
+                network.send(directory["revokeCert"], request)
+
+    def roll_account_key(self) -> None:
+        with self._network() as network:
+            directory = self._directory(network)
+            self._accounts.roll_key(self._authority, directory, network)
+
     # One order
 
     def _issue(self, order: Order) -> Issued:

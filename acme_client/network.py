@@ -23,13 +23,15 @@ from typing import Any
 import requests
 from acme import client, messages
 from acme import errors as acme_errors
+from cryptography.hazmat.primitives.asymmetric import rsa
 from josepy.errors import Error as JoseError
 from josepy.interfaces import JSONDeSerializable
-from josepy.jwa import ES256
-from josepy.jwk import JWK
+from josepy.jwa import ES256, ES384, RS256
+from josepy.jwk import JWK, JWKEC, JWKRSA
+from josepy.util import ComparableECKey, ComparableRSAKey
 from requests.adapters import HTTPAdapter
 
-from . import answers
+from . import answers, keys
 from .errors import Problem
 from .pauses import retry_after
 
@@ -101,6 +103,15 @@ class Network(client.ClientNetwork):
         if key is None:
             raise ValueError("no account has been chosen")
         return key
+
+    def speak_with(self, key: keys.PrivateKey) -> None:
+        """From now on, sign with this key and for no account."""
+        self.account = None
+        if isinstance(key, rsa.RSAPrivateKey):
+            self.key, self.alg = JWKRSA(key=ComparableRSAKey(key)), RS256
+        else:
+            self.key = JWKEC(key=ComparableECKey(key))
+            self.alg = ES384 if key.key_size == 384 else ES256
 
     def read(self, url: str) -> requests.Response:
         """GET, for the few resources that are public."""

@@ -36,3 +36,11 @@ class Issuer(Protocol):
         """When the CA would renew this certificate; None where it does not say. Raises
         `errors.Problem`."""
         ...
+
+    def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
+        """Have the certificate revoked; ``reason``: RFC 5280 §5.3.1. Raises `errors.Problem`."""
+        ...
+
+    def roll_account_key(self) -> None:
+        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.Problem`."""
+        ...

@@ -206,7 +206,7 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
 
 @program.group()
 def certs() -> None:
-    """Certificate operations against the running server."""
+    """Certificate operations."""
 
 
 @certs.command(name="list")
@@ -225,6 +225,63 @@ def renew(name: str, config: Path | None, state: Path | None) -> None:
     """Renew the certificate of NAME now."""
     answer = _ask(config, state, {"command": "renew", "value": name})
     click.echo(answer.get("message", "renewed"))
+
+
+_REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+)
+
+
+@certs.command()
+@click.argument("name")
+@click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True)
+@_server_options
+def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> None:
+    """Have the certificate of NAME revoked by its CA, and another one ordered."""
+    value = {"name": name, "reason": reason}
+    click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
+
+
+@certs.command(name="roll-account-key")
+@_server_options
+def roll_account_key(config: Path | None, state: Path | None) -> None:
+    """Give the accounts with all configured CAs new keys."""
+    click.echo(_ask(config, state, {"command": "roll_account_key"})["message"])
+
+
+@certs.command()
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
+@click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
+@click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
+@_server_options
+def export(
+    name: str,
+    form: str,
+    out: Path | None,
+    password_file: Path | None,
+    config: Path | None,
+    state: Path | None,
+) -> None:
+    """Write the certificate of NAME, its chain and its private key; no server is needed."""
+    from .export import CannotExport, exported, write_secret
+
+    try:
+        content = exported(state_directory(config, state), name, form, password_file)
+        if out is not None:
+            write_secret(out, content)
+            click.echo(f"written to {out}, with the private key: for its owner's eyes only")
+        elif sys.stdout.isatty():
+            raise CannotExport("a private key is not shown on a terminal; give --out FILE")
+        else:
+            sys.stdout.buffer.write(content)
+    except (CannotExport, ConfigurationFaults) as error:
+        click.echo(str(error), err=True)
+        sys.exit(_FAILED)
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Three things change without anybody touching the configuration's file. The entries of a sites
 directory are configuration themselves. A name can come to lead elsewhere: a deployment turns the
 link that a document root goes by, resolv.conf is replaced; a confined process keeps the directory
-that it was given and may not open another (see `sandbox`). And a certificate that people bring along
-is renewed by whoever looks after it. A new generation has to be born for any of them.
+that it was given and may not open another (see `sandbox`). And a certificate that people bring
+along is renewed by whoever looks after it. A new generation has to be born for any of them.
 
 A certificate and its key are two files, changed one after the other: they are told when they have
 not changed for one look.

@@ -98,6 +98,7 @@ def show_certificate(one: dict[str, Any]) -> None:
         ("served", "yes" if one["served"] else "no"),
         ("from", {"file": "a file of your own", "internal": "the built-in CA"}.get(one["source"])
             or one["directory"]),
+        ("profile", one.get("profile")),
         ("serial", one["serial"]),
         ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
         ("runway", _runway(one["not_after"])),
@@ -111,6 +112,12 @@ def show_certificate(one: dict[str, Any]) -> None:
     for name, value in rows:
         if value:
             print(f"{name:>13}  {value}")  # noqa: T201 - it is what was asked for
+    if one.get("history"):
+        print("\nattempts, the last one first")  # noqa: T201 - as above
+        for past in reversed(one["history"]):
+            way = f" by {past['challenge']}" if past["challenge"] else ""
+            why = f": {past['error']}" if past["error"] else ""
+            print(f"  {past['at']}  {past['outcome']}{way}, {past['directory']}{why}")  # noqa: T201
     if one["last_error"]:
         print("\nTo try at once: treehouse-proxy certs renew " + one["names"][0])  # noqa: T201 - as above
 

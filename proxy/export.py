@@ -1,0 +1,84 @@
+"""A certificate and its key for use elsewhere: PEM, or PKCS#12 for those who want one file with a
+password. Reads the state directory only, and needs no server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from acme_client.keys import from_pem
+from acme_client.proof import Pair
+from acme_client.shelf import Shelf
+from acme_client.store import DirectoryStore
+
+
+class CannotExport(Exception):
+    """Why not, and what to do."""
+
+
+def exported(state: Path, name: str, form: str, password_file: Path | None) -> bytes:
+    """The pair that is kept for ``name``, which is any name of the certificate. Raises
+    `CannotExport`."""
+    if not state.is_dir():
+        raise CannotExport(f"{state} is not there; name the state directory with --state")
+    try:
+        pair = _kept(Shelf(DirectoryStore(state)), name)
+        if form == "pem":
+            return pair.chain_pem.rstrip() + b"\n" + pair.key_pem
+        return _pkcs12(pair, name, _password(password_file))
+    except OSError as error:
+        raise CannotExport(f"{error.filename or state}: {error.strerror}") from None
+
+
+def _kept(shelf: Shelf, name: str) -> Pair:
+    known = shelf.names()
+    for one in sorted(known, key=lambda kept: kept != name):
+        record, pair = shelf.load(one)
+        if pair is not None and name in (one, *record.names):
+            return pair
+    there = ", ".join(sorted(known)) or "none"
+    raise CannotExport(f"no certificate for {name} is kept; there are: {there}")
+
+
+def _password(file: Path | None) -> bytes:
+    if file is None:
+        raise CannotExport("PKCS#12 holds the private key; give a password with --password-file")
+    password = file.read_bytes().rstrip(b"\r\n")
+    if not password:
+        raise CannotExport(f"{file} holds no password")
+    return password
+
+
+def _pkcs12(pair: Pair, name: str, password: bytes) -> bytes:
+    leaf, *issuers = x509.load_pem_x509_certificates(pair.chain_pem)
+    return pkcs12.serialize_key_and_certificates(
+        name.encode(),
+        from_pem(pair.key_pem),
+        leaf,
+        issuers,
+        serialization.BestAvailableEncryption(password),
+    )
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Whole or not at all, and readable by nobody else from the first byte on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            temporary.rename(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise CannotExport(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,179 @@
+"""What people may ask of the certifier beside renewing: revocation and new account keys (pebble)."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from acme_client import keys
+from acme_client.accounts import NEXT_KEY
+from acme_client.challenges import Challenges
+from acme_client.issuer import AcmeIssuer
+from acme_client.store import DirectoryStore
+from support.certifier import Certifier, FakeServer, settings
+from support.pebble import Pebble
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ca(doors: FakeServer) -> Iterator[Pebble]:
+    with Pebble(doors.http_port, doors.tls_port) as pebble:
+        yield pebble
+
+
+@pytest.fixture
+def server(doors: FakeServer) -> FakeServer:
+    doors.forget()
+    return doors
+
+
+def revoked(ca: Pebble, chain_pem: bytes) -> str | None:
+    """The reason by which the CA holds it for revoked; pebble leaves an unspecified one out."""
+    serial = x509.load_pem_x509_certificate(chain_pem).serial_number
+    status = json.loads(
+        ca._curl(f"https://127.0.0.1:{ca.management_port}/cert-status-by-serial/{serial:x}")
+    )
+    return str(status.get("Reason", 0)) if status["Status"] == "Revoked" else None
+
+
+def obtained(server: FakeServer, name: str) -> None:
+    server.until(lambda: server.state(name) == "fresh")
+
+
+@pytest.mark.parametrize(("reason", "number"), [("keyCompromise", "1"), ("superseded", "4")])
+def test_a_revoked_certificate_is_followed_by_another(
+    server: FakeServer, ca: Pebble, tmp_path: Path, reason: str, number: str
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example", "b.example")), server):
+        obtained(server, "a.example")
+        first = server.served["a.example"]
+        assert server.ask("revoke", {"name": "b.example", "reason": reason})["ok"]
+        assert revoked(ca, first.chain_pem) == number
+        server.until(lambda: server.served["a.example"].serial != first.serial)
+        assert server.served["a.example"].key_pem != first.key_pem
+        assert revoked(ca, server.served["a.example"].chain_pem) is None
+
+
+def test_what_nobody_wants_any_more_is_not_ordered_again(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+        first = server.served["a.example"]
+        value = {"name": "a.example", "reason": "cessationOfOperation"}
+        assert server.ask("revoke", value)["ok"]
+        assert revoked(ca, first.chain_pem) == "5"
+        assert server.ask("revoke", value)["ok"], "revoked is revoked"
+        assert server.served["a.example"] == first
+
+
+def test_with_another_account_the_certificates_own_key_is_used(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    for key_type in ("ecdsa-p256", "ecdsa-p384", "rsa-2048"):
+        server.forget()
+        state = tmp_path / key_type
+        wanted = settings(state, ca, ("a.example",), key_type=key_type)
+        with Certifier(wanted, server):
+            obtained(server, "a.example")
+        first = server.served["a.example"]
+        (folder,) = (state / "accounts").iterdir()
+        for file in ("account.json", "key.pem"):
+            (folder / file).unlink()
+        with Certifier(wanted, server):
+            server.until(lambda: server.is_loaded)
+            answer = server.ask("revoke", {"name": "a.example", "reason": "unspecified"})
+            assert answer["ok"], answer
+        assert revoked(ca, first.chain_pem) == "0"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"name": "nobody.example"}, "wanted are: a.example"),
+        ({"name": "a.example", "reason": "boredom"}, "'boredom' is no reason; there are: unspec"),
+        ("a.example", "wanted are: a.example"),
+        (None, "wanted are: a.example"),
+    ],
+)
+def test_what_cannot_be_revoked(
+    server: FakeServer, ca: Pebble, tmp_path: Path, value: object, said: str
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+        answer = server.ask("revoke", value)
+        assert not answer["ok"]
+        assert said in answer["error"]
+
+
+def test_an_account_gets_a_new_key_and_stays_the_account(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+        (folder,) = (tmp_path / "accounts").iterdir()
+        account, key = (folder / "account.json").read_bytes(), (folder / "key.pem").read_bytes()
+        assert server.ask("roll_account_key")["ok"]
+        assert (folder / "key.pem").read_bytes() != key
+        assert not (folder / NEXT_KEY).exists()
+        assert server.ask("renew", "a.example")["ok"]
+        assert (folder / "account.json").read_bytes() == account
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
+    server: FakeServer, ca: Pebble, tmp_path: Path, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program dies after the CA has taken the key, or before it has heard of it."""
+
+    class Died(BaseException):
+        pass
+
+    wanted = settings(tmp_path, ca, ("a.example",))
+    with Certifier(wanted, server):
+        obtained(server, "a.example")
+    (folder,) = (tmp_path / "accounts").iterdir()
+    before = (folder / "key.pem").read_bytes()
+    if heard:
+        store, kept = DirectoryStore(tmp_path), []
+        original = DirectoryStore.store
+
+        def dies(self: DirectoryStore, name: str, files: dict[str, bytes]) -> None:
+            if "key.pem" in files:
+                raise Died
+            kept.append(files)
+            original(self, name, files)
+
+        monkeypatch.setattr(DirectoryStore, "store", dies)
+        challenges = Challenges(store, server)
+        by = wanted.wanted[0].authority
+        issuer = AcmeIssuer(by, store, challenges, "test", threading.Event(), time.time)
+        with pytest.raises(Died):
+            issuer.roll_account_key()
+        monkeypatch.setattr(DirectoryStore, "store", original)
+        assert kept
+        assert (folder / "key.pem").read_bytes() == before
+    else:
+        DirectoryStore(tmp_path).store(
+            f"accounts/{folder.name}",
+            {NEXT_KEY: keys.to_pem(keys.generate(keys.DEFAULT))},
+        )
+    following = (folder / NEXT_KEY).read_bytes()
+    with Certifier(wanted, server):
+        server.until(lambda: server.is_loaded)
+        assert server.ask("renew", "a.example")["ok"]
+    assert (folder / "key.pem").read_bytes() == (following if heard else before)
+    assert not (folder / NEXT_KEY).exists()
