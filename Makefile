@@ -55,6 +55,10 @@ soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=6
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
 
+.PHONY: years
+years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock
+	YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=3 $(BIN)/python -m pytest -q -s tests/acme_client/test_years.py
+
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
 	@for name in run dev; do \

@@ -24,6 +24,7 @@ from .attempt import Bench, spell
 from .challenges import Challenges
 from .holding import Holding, timestamp
 from .internal_ca import InternalCa, InternalIssuer, how_to_trust
+from .ledgers import Ledgers
 from .lifecycle import READY, State
 from .link import INTERNAL, Authority, Command, Link, LinkBroken, Settings, Wanted
 from .order import Issuer
@@ -85,7 +86,14 @@ class Agent:
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
-        self._bench = Bench(self._shelf, link, self._issuer, now, dice or random.SystemRandom())
+        self._bench = Bench(
+            self._shelf,
+            link,
+            self._issuer,
+            now,
+            dice or random.SystemRandom(),
+            Ledgers(store, now),
+        )
         self._holdings: dict[str, Holding] = {}
         self._changed = self._shelf.watch()
         self._look_at = 0.0
@@ -318,9 +326,15 @@ class Agent:
         return f"no certificate for {name} is wanted here; wanted are: {known}"
 
     def _renew(self, command: Command) -> None:
-        holding = self._wanted_as(command.value)
+        value = command.value
+        name, force = (
+            (value.get("name"), bool(value.get("force")))
+            if isinstance(value, dict)
+            else (value, False)
+        )
+        holding = self._wanted_as(name)
         if holding is None:
-            self._reply(command, {"ok": False, "error": self._unknown(command.value)})
+            self._reply(command, {"ok": False, "error": self._unknown(name)})
             return
         if holding.busy and holding.record.state not in UNDER_WAY:
             holding.postponed.append(command)  # the attempt is over; what was asked for is another
@@ -328,6 +342,7 @@ class Agent:
         if command.ticket is not None:
             holding.tickets.append(command.ticket)
         if not holding.busy:
+            holding.force = force
             holding.record = progress.asked(holding.record)
             self._bench.report(holding)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from . import choices, progress
 from .errors import Problem
 from .holding import Holding, timestamp
+from .ledgers import Ledgers
 from .link import INTERNAL, Authority, Link, LinkBroken
 from .order import Issuer, Order
 from .proof import Facts, Pair, covers, prove
@@ -48,7 +49,9 @@ class Bench:
         issuer: Callable[[Authority], Issuer],
         now: Callable[[], float],
         dice: random.Random,
+        ledgers: Ledgers,
     ) -> None:
+        self._ledgers = ledgers
         self._shelf = shelf
         self._link = link
         self._issuer = issuer
@@ -207,19 +210,26 @@ class Bench:
         authority = choices.authority(holding.wanted, holding.record, self._now())
         holding.record = progress.started(holding.record, holding.wanted.names)
         challenge: str | None = None
+        force, holding.force = holding.force, False
         try:
             with self._alone(holding):
                 if self._made_by_somebody_else(holding):
                     return
                 self._write_down(holding)
                 self.report(holding)
+                replaces = self._replaced(holding, authority)
+                exempt = replaces is not None and holding.record.window is not None
+                self._ledgers.admit(
+                    authority.directory, holding.wanted.names, replaces=exempt, force=force
+                )
                 order = Order(
                     names=holding.wanted.names,
                     key_type=holding.wanted.key_type,
                     challenges=choices.challenges(holding.wanted, holding.record),
-                    replaces=self._replaced(holding, authority),
+                    replaces=replaces,
                 )
                 issued = self._issuer(authority).issue(order)
+                self._ledgers.issued(authority.directory, holding.wanted.names, replaces=exempt)
                 challenge = issued.challenge
                 facts = prove(issued.pair, holding.wanted.names, self._now())
                 self._use(holding, authority, issued.pair, facts, challenge)
@@ -332,6 +342,8 @@ class Bench:
         self, holding: Holding, authority: Authority, problem: Problem, challenge: str | None
     ) -> None:
         now = self._now()
+        if problem.kind == "validation" and problem.name is not None:
+            self._ledgers.failed(authority.directory, problem.name)
         if problem.kind == "stopped":
             holding.record = progress.stopped(holding.record)
         else:
@@ -339,9 +351,11 @@ class Bench:
                 holding.record, problem, authority.directory, challenge, now
             )
             log.warning(
-                "%s: attempt %d failed: %s; next attempt at %s",
+                "%s: %s: %s; next attempt at %s",
                 holding.name,
-                holding.record.attempts,
+                "waits"
+                if problem.kind == "limits"
+                else f"attempt {holding.record.attempts} failed",
                 problem.text,
                 timestamp(holding.record.next_attempt),
             )

@@ -30,6 +30,7 @@ KINDS: dict[str, Kind] = {
     "unreachable": Kind(Blame.NETWORK),  # no answer: DNS, TCP, TLS, time-out, cut off
     "unavailable": Kind(Blame.CA, wait=True),  # 5xx
     "rate_limited": Kind(Blame.CA, wait=True),  # 429, urn:…:rateLimited
+    "limits": Kind(Blame.CA, wait=True),  # our own ledger of its limits says to wait
     "refused": Kind(Blame.CA),  # any other problem document
     "nonsense": Kind(Blame.CA),  # an answer that is not ACME (RFC 8555)
     "stuck": Kind(Blame.CA),  # an order or authorization that does not get anywhere
@@ -47,7 +48,7 @@ KINDS: dict[str, Kind] = {
 class Problem(Exception):
     """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
     attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
-    ``challenge``: the kind that was in use."""
+    ``challenge``: the kind that was in use; ``name``: the one that it was about."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Problem(Exception):
         not_before: float | None = None,
         typ: str | None = None,
         challenge: str | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(text)
         self.kind = kind
@@ -64,4 +66,5 @@ class Problem(Exception):
         self.not_before = not_before
         self.typ = typ
         self.challenge = challenge
+        self.name = name
         self.what = KINDS[kind]

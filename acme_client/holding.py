@@ -26,6 +26,7 @@ class Holding:
     tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
     busy: bool = False
     tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
+    force: bool = False  # whatever the ledger of the CA's limits says, once
     postponed: list[Command] = field(default_factory=list)  # came between its end and our notice
     successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
     dropped: bool = False  # no longer wanted; the attempt may still run

@@ -332,4 +332,5 @@ def _not_content(authorization: Authorization, kind: str | None) -> Problem:
     """Why a name was not validated, in the CA's words."""
     said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
     reason = "; ".join(said) or f"the authorization is {authorization.status}"
-    return Problem("validation", f"{authorization.name}: {reason}", challenge=kind)
+    name = authorization.name
+    return Problem("validation", f"{name}: {reason}", challenge=kind, name=name)

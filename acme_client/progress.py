@@ -115,9 +115,10 @@ def failed(
 ) -> Record:
     told = problem.not_before is not None or problem.what.wait
     runway = (record.not_after or now) - now
-    attempts = record.attempts + 1
+    # Nothing was tried where our own ledger says to wait.
+    attempts = record.attempts + (problem.kind != "limits")
     seconds = pause(
-        attempts,
+        max(attempts, 1),
         now,
         not_before=problem.not_before,
         runway=runway,

@@ -220,10 +220,12 @@ def list_(config: Path | None, state: Path | None) -> None:
 
 @certs.command()
 @click.argument("name")
+@click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
 @_server_options
-def renew(name: str, config: Path | None, state: Path | None) -> None:
+def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
     """Renew the certificate of NAME now."""
-    answer = _ask(config, state, {"command": "renew", "value": name})
+    value = {"name": name, "force": force}
+    answer = _ask(config, state, {"command": "renew", "value": value})
     click.echo(answer.get("message", "renewed"))
 
 
