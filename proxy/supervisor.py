@@ -17,42 +17,35 @@ generation's start, a status) is settled there too.
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 import selectors
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from . import certifier, figures, plan, status, worker
+from . import certifier, plan, worker
 from .announcements import Announcements
+from .backoff import Backoff
 from .channel import Channel, Message
 from .config.faults import ConfigurationFaults
 from .config.model import Config
 from .control import ControlSocket, Reply
+from .generations import DRAINING_MOST, Generation, Generations
 from .listeners import CannotBind, Listener, open_listeners
+from .overview import Overview
 from .own_certificates import CertificateUnusable, OwnCertificates
-from .processes import Child, Processes, Role, describe_exit
+from .processes import Child, Processes, describe_exit
 from .rate_limit import Buckets
 from .schedule import Schedule
 from .self_check import SelfCheck
+from .signal_socket import SignalSocket
 from .succession import Succession
 from .systemd import Notifier
-from .tls import server_context
 from .upgrade import CannotUpgrade, Estate, Program
 
 log = logging.getLogger("treehouse.supervisor")
 
-# A crashed child comes back at once; one that keeps crashing waits longer each time, so that a
-# fault at start costs no CPU.
-_RESTART_FIRST = 0.05
-_RESTART_MOST = 10.0
-# A child that lived this long was not crashing at start.
-_RESTART_FORGET = 30.0
 # A new generation that is not ready by then is given up; the old one goes on.
 _READY_WITHIN = 30.0
 # The certifier reads the store before the first worker starts; a slow disk must not keep the
@@ -61,8 +54,6 @@ _LOADED_WITHIN = 10.0
 # RFC 8446 §4.6.1 lets a ticket live for a week; who gets hold of its key reads all of them. Keys
 # come with a generation, and it is followed by one with the same configuration after that long.
 _TICKET_KEYS_FOR = 20 * 3600.0
-# Draining generations beyond this are ended, oldest first: each holds processes and memory.
-_DRAINING_MOST = 16
 # A worker that does not answer for that long is stuck in a blocking call or a loop.
 _HEARTBEAT_EVERY = 1.0
 _HEARTBEAT_LOST = 10.0
@@ -70,18 +61,6 @@ _HEARTBEAT_LOST = 10.0
 _STOP_MARGIN = 2.0
 _BUSY = "busy: starting, reloading, upgrading or stopping already"
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-# How long a status waits for workers that do not answer.
-_STATUS_WITHIN = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class Generation:
-    number: int
-    config: Config
-    base: ssl.SSLContext
-    listeners: tuple[Listener, ...]
-    state: Literal["starting", "serving", "draining"] = "starting"
-    born: float = field(default_factory=time.monotonic)
 
 
 class Supervisor:
@@ -110,7 +89,6 @@ class Supervisor:
         sandbox: str,
         estate: Estate | None,
     ) -> None:
-        self.started_at = time.time()
         self._notifier = notifier
         self._read = read
         self._reread = reread
@@ -130,20 +108,17 @@ class Supervisor:
         self._announcements.on_change = self._self_check.changed
         for facts, bundle in own_certificates:
             self._announcements.certificate(facts, bundle)
-        self._numbers = itertools.count(estate.generation + 1 if estate else 1)
-        first = Generation(next(self._numbers), config, server_context(config.tls), listeners)
-        self._generations = [first]
+        self._generations = Generations(config, listeners, estate.generation if estate else 0)
+        self._overview = Overview(
+            self._processes, self._announcements, self._generations, self._schedule
+        )
         self._buckets = Buckets()  # one table for all generations
-        self._retired = figures.empty()  # of workers that have ended
-        self._reloads = {"ok": 0, "failed": 0}
-        self._certifier_heard = 0.0  # Unix seconds
         self._loaded = False
         self._stopping = False
         self._outcome = 0  # the exit status, once all children are gone
         self._status: int | None = None
-        self._pauses: dict[tuple[Role, int], float] = {}
+        self._backoff = Backoff()
         self._reloading: Reply | None = None
-        self._questions: list[status.Question] = []
         self._succession = Succession(
             self._selector,
             self._schedule,
@@ -156,8 +131,11 @@ class Supervisor:
         )
         self._upgraded: Reply | None = None
         self._processes.on_other = self._succession.exited
-        self._signals = self._catch_signals()
-        self._processes.private += [self._release_signals, self._succession.close_descriptors]
+        signals = SignalSocket(self._selector, self._on_signal)
+        self._processes.private += [
+            signals.close_descriptors,
+            self._succession.close_descriptors,
+        ]
         self._control: ControlSocket | None = None
         if estate is None:
             self._open_control()
@@ -189,67 +167,41 @@ class Supervisor:
         self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
         self._schedule.at(time.monotonic() + _HEARTBEAT_EVERY, self._beat)
 
-    def _catch_signals(self) -> tuple[socket.socket, socket.socket]:
-        ours, wakeup = socket.socketpair()
-        ours.setblocking(False)
-        wakeup.setblocking(False)
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        for number in (
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGHUP,
-            signal.SIGUSR1,
-            signal.SIGUSR2,
-            signal.SIGCHLD,
-        ):
-            signal.signal(number, lambda *_: None)
-        self._selector.register(ours, selectors.EVENT_READ, lambda _events: self._on_signals())
-        return ours, wakeup
-
-    def _release_signals(self) -> None:
-        for sock in self._signals:
-            sock.close()
-
-    def _on_signals(self) -> None:
-        for number in self._signals[0].recv(4096):
-            passed_on = number != signal.SIGCHLD and self._succession.pass_on(number)
-            if passed_on and number not in _ENDING:
-                continue
-            match number:
-                case signal.SIGCHLD:
-                    for child, how in self._processes.reap():
-                        self._on_exit(child, how)
-                case _ if self._succession.retired and number not in _ENDING:
-                    log.info("%s ignored: the successor serves", signal.Signals(number).name)
-                case signal.SIGTERM | signal.SIGINT:
-                    self._stop(signal.Signals(number).name)
-                case signal.SIGHUP:
-                    self._reload("SIGHUP", None)
-                case signal.SIGUSR1:
-                    self._reopen_logs()
-                case _:
-                    self._upgrade("SIGUSR2", None)
+    def _on_signal(self, number: int) -> None:
+        passed_on = number != signal.SIGCHLD and self._succession.pass_on(number)
+        if passed_on and number not in _ENDING:
+            return
+        match number:
+            case signal.SIGCHLD:
+                for child, how in self._processes.reap():
+                    self._on_exit(child, how)
+            case _ if self._succession.retired and number not in _ENDING:
+                log.info("%s ignored: the successor serves", signal.Signals(number).name)
+            case signal.SIGTERM | signal.SIGINT:
+                self._stop(signal.Signals(number).name)
+            case signal.SIGHUP:
+                self._reload("SIGHUP", None)
+            case signal.SIGUSR1:
+                self._reopen_logs()
+            case _:
+                self._upgrade("SIGUSR2", None)
 
     # Children
 
     @property
     def _serving(self) -> Generation:
-        """The newest generation that serves, or the first one while it starts."""
-        return next(
-            (one for one in reversed(self._generations) if one.state == "serving"),
-            self._generations[0],
-        )
+        return self._generations.serving
 
     def _start_certifier(self) -> None:
         """Not while a successor is on its way: two certifiers would be at the same work."""
         if self._succession.upgrading or self._succession.retired or self._processes.certifier():
             return
-        config = self._generations[-1].config
+        newest = self._generations.newest
 
         def run(channel: Channel) -> int:
-            return certifier.run(config, channel)
+            return certifier.run(newest.config, channel)
 
-        self._processes.fork("certifier", self._generations[-1].number, 0, run)
+        self._processes.fork("certifier", newest.number, 0, run)
 
     def _start_worker(self, generation: Generation, number: int) -> None:
         birth = worker.Birth(
@@ -274,11 +226,11 @@ class Supervisor:
         """The certifier has read the store (or takes too long): the workers may start."""
         if not self._loaded and not self._stopping:
             self._loaded = True
-            self._start_workers(self._generations[0])
+            self._start_workers(self._serving)
 
     def _on_ready(self, child: Child) -> None:
         child.state = "serving"
-        generation = self._find(child.generation)
+        generation = self._generations.find(child.generation)
         if generation is None or generation.state != "starting":
             return
         workers = self._processes.workers(generation.number)
@@ -287,21 +239,15 @@ class Supervisor:
             self._on_generation_ready(generation)
 
     def _serves(self, child: Child, name: str) -> bool:
-        generation = self._find(child.generation)
+        generation = self._generations.find(child.generation)
         return generation is not None and any(
             name == site.names[0] for site in generation.config.sites
         )
 
-    def _find(self, number: int) -> Generation | None:
-        return next((one for one in self._generations if one.number == number), None)
-
     def _on_exit(self, child: Child, how: int) -> None:
         self._announcements.settle(child.pid)
         self._self_check.ended(child.pid)
-        if child.stats.get("figures"):
-            self._retired = figures.added(self._retired, child.stats["figures"])
-        for question in list(self._questions):
-            question.settle(child.pid)
+        self._overview.ended(child)
         if self._stopping:
             self._finish_if_empty()
         elif child.role == "certifier":
@@ -314,7 +260,7 @@ class Supervisor:
             self._on_worker_exit(child, how)
 
     def _on_worker_exit(self, child: Child, how: int) -> None:
-        generation = self._find(child.generation)
+        generation = self._generations.find(child.generation)
         if generation is None or generation.state == "draining":
             log.info("%s of generation %d has finished", child.title, child.generation)
             self._end_generation_if_empty(child.generation)
@@ -327,10 +273,11 @@ class Supervisor:
             self._restart(child, how, lambda: self._start_worker(generation, child.number))
 
     def _restart(self, child: Child, how: int, start: Callable[[], None]) -> None:
-        pause = self._pause(child)
+        lived = time.monotonic() - child.born
+        pause = self._backoff.pause((child.role, child.number), lived)
         said = describe_exit(how)
         log.error("%s (pid %d) %s; another starts in %.2g s", child.title, child.pid, said, pause)
-        generation = self._find(child.generation)
+        generation = self._generations.find(child.generation)
 
         def replace() -> None:
             wanted = generation is None or generation.state == "serving"
@@ -338,17 +285,6 @@ class Supervisor:
                 start()
 
         self._schedule.at(time.monotonic() + pause, replace)
-
-    def _pause(self, child: Child) -> float:
-        """Seconds until a crashed child is replaced."""
-        key = (child.role, child.number)
-        last = self._pauses.get(key, 0.0)
-        if time.monotonic() - child.born > _RESTART_FORGET or not last:
-            pause = _RESTART_FIRST
-        else:
-            pause = min(_RESTART_MOST, last * 3)
-        self._pauses[key] = pause
-        return pause
 
     def _beat(self) -> None:
         """Ask every worker how it is; replace those that have stopped answering."""
@@ -375,7 +311,7 @@ class Supervisor:
     def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
         kind = message["type"]
         if child.role == "certifier":
-            self._certifier_heard = time.time()
+            self._overview.heard_certifier()
         if child.role == "worker":
             self._hear_worker(child, kind, message)
         elif kind == "loaded":
@@ -394,21 +330,18 @@ class Supervisor:
             case "seen":
                 self._self_check.seen(child, message)
             case "overview":
-                self._ask_status(lambda _: self._send_overview(child, message["number"]))
+                self._overview.send(child, message["number"])
             case "stats":
-                child.stats = message["stats"]
-                for question in list(self._questions):
-                    question.settle(child.pid)
+                self._overview.heard_worker(child, message["stats"])
 
     # Generations
 
     def _on_generation_ready(self, generation: Generation) -> None:
         generation.state = "serving"
-        for older in list(self._generations):
-            if older.number < generation.number and older.state == "serving":
-                if certifier.settings(older.config) != certifier.settings(generation.config):
-                    self._renew_certifier()
-                self._drain(older)
+        for older in self._generations.before(generation):
+            if certifier.settings(older.config) != certifier.settings(generation.config):
+                self._renew_certifier()
+            self._drain(older)
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
         if self._control is None:
@@ -424,21 +357,17 @@ class Supervisor:
         for child in self._processes.workers(generation.number):
             child.state = "draining"
             self._processes.send(child, {"type": "drain"})
-        kept = {one.sock for other in self._generations[-1:] for one in other.listeners}
-        for listener in generation.listeners:
-            if listener.sock not in kept:
-                log.info("no longer listening on %s", listener.address)
-                listener.sock.close()
-        draining = [one for one in self._generations if one.state == "draining"]
-        for oldest in draining[:-_DRAINING_MOST]:
+        for listener in self._generations.close_sockets_of(generation, self._generations.newest):
+            log.info("no longer listening on %s", listener.address)
+        for oldest in self._generations.too_many:
             log.warning("generation %d still drains after %d reloads; it is ended",
-                        oldest.number, _DRAINING_MOST)  # fmt: skip
+                        oldest.number, DRAINING_MOST)  # fmt: skip
             for child in self._processes.workers(oldest.number):
                 self._processes.send(child, {"type": "stop"})
         self._end_generation_if_empty(generation.number)
 
     def _end_generation_if_empty(self, number: int) -> None:
-        generation = self._find(number)
+        generation = self._generations.find(number)
         if generation is None or generation.state != "draining" or self._succession.retired:
             return
         if not self._processes.workers(number):
@@ -455,10 +384,7 @@ class Supervisor:
         for child in self._processes.workers(generation.number):
             child.state = "draining"
             self._processes.kill(child)
-        kept = {one.sock for one in self._serving.listeners}
-        for listener in generation.listeners:
-            if listener.sock not in kept:
-                listener.sock.close()
+        self._generations.close_sockets_of(generation, self._serving)
         log.error("the new configuration could not be started; the old one goes on")
         self._answer_reload({"ok": False, "error": "the new workers did not start; see the log"})
 
@@ -497,8 +423,7 @@ class Supervisor:
 
     def _follow(self, config: Config, listeners: tuple[Listener, ...]) -> None:
         """Start the next generation beside the present one."""
-        generation = Generation(next(self._numbers), config, server_context(config.tls), listeners)
-        self._generations.append(generation)
+        generation = self._generations.add(config, listeners)
         self._start_workers(generation)
         self._schedule.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(generation))
 
@@ -515,7 +440,7 @@ class Supervisor:
             self._give_up(generation)
 
     def _answer_reload(self, answer: dict[str, Any]) -> None:
-        self._reloads["ok" if answer["ok"] else "failed"] += 1
+        self._overview.reloaded(answer["ok"])
         reply, self._reloading = self._reloading, None
         if reply is not None:
             reply(answer)
@@ -601,7 +526,7 @@ class Supervisor:
     def _on_command(self, request: dict[str, Any], reply: Reply) -> None:
         match request.get("command"):
             case "status":
-                self._ask_status(reply)
+                self._overview.ask(reply)
             case "reload":
                 self._reload("asked on the control socket", reply)
             case "upgrade":
@@ -630,43 +555,6 @@ class Supervisor:
             one["names"][0] for one in self._announcements.statuses() if one["served"]
         )
         return {"ok": True, "changes": plan.changes(self._serving.config, config, certified)}
-
-    def _ask_status(self, reply: Reply) -> None:
-        workers = self._processes.workers()
-        question = status.Question({one.pid for one in workers}, lambda: answer())
-        self._questions.append(question)
-
-        def answer() -> None:
-            self._questions.remove(question)
-            reply(self._status_document())
-
-        for child in workers:
-            self._processes.send(child, {"type": "stats"})
-        question.settle(0)
-        self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
-
-    def _send_overview(self, child: Child, number: int) -> None:
-        """What a worker shows on the admin listener, on behalf of all."""
-        counted = self._retired
-        for one in self._processes.workers():
-            counted = figures.added(counted, one.stats.get("figures") or figures.empty())
-        overview = {
-            "status": self._status_document(),
-            "figures": counted,
-            "reloads": self._reloads,
-            "renewals": self._announcements.published,
-            "certifier_heard": self._certifier_heard,
-        }
-        self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
-
-    def _status_document(self) -> dict[str, Any]:
-        return status.document(
-            started_at=self.started_at,
-            generation=self._serving.number,
-            workers=self._processes.workers(),
-            listeners=self._serving.listeners,
-            certificates=self._announcements.statuses(),
-        )
 
     def _stop(self, why: str) -> None:
         if self._stopping:
