@@ -1,0 +1,134 @@
+"""State that an earlier version has written is read by this one: `frozen/` is never changed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from acme import messages
+
+from acme_client.accounts import Accounts
+from acme_client.agent import Agent
+from acme_client.challenges import Challenges
+from acme_client.errors import Problem
+from acme_client.ledgers import Ledgers
+from acme_client.lifecycle import State
+from acme_client.link import Authority, Settings, Wanted
+from acme_client.network import Network, trust
+from acme_client.record import Attempt
+from acme_client.renewal import Window
+from acme_client.shelf import Shelf
+from acme_client.store import DirectoryStore
+from support.certifier import FakeServer
+
+FROZEN_AT = 1795553512.0
+PEBBLE = "https://127.0.0.1:36111/dir"
+LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+ORDERS = ("a.example", "b.example", "c.example", "d.example")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A copy, with the modes that git does not keep."""
+    copy = tmp_path / "state"
+    shutil.copytree(Path(__file__).parent / "frozen" / "v1", copy, symlinks=True)
+    for path in copy.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    return copy
+
+
+def test_certificates_are_served_and_their_records_understood(state: Path) -> None:
+    by = Authority(PEBBLE, email="ops@example.org", ca_pem=b"")
+    names = [("a.example", "www.a.example"), *((one,) for one in ORDERS[1:])]
+    wanted = [Wanted(one, by) for one in names] + [Wanted(("i.localhost",), Authority("internal"))]
+    with FakeServer() as server:
+        agent = Agent(
+            Settings(state, tuple(wanted)),
+            server,
+            DirectoryStore(state),
+            lambda: FROZEN_AT,
+            random.Random(1),
+        )
+        agent.load()
+        assert {name: one.serial for name, one in server.served.items()} == {
+            "a.example": "6746c157bbe5bc3c",
+            "b.example": "29edcf2eb792a2ed",
+            "i.localhost": "39dee0a2dd63195f26d0ac7dfae105e5c4713315",
+        }
+        assert {name: one["state"] for name, one in server.reports.items()} == {
+            "a.example": "fresh",
+            "b.example": "waiting",
+            "c.example": "failed",
+            "d.example": "missing",
+            "i.localhost": "fresh",
+        }
+        assert server.reports["a.example"]["renew_at"] == "2027-01-15T04:08:22Z"
+        assert server.reports["b.example"]["next_attempt"] == "2026-12-01T20:51:50Z"
+
+
+def test_every_field_of_a_record(state: Path) -> None:
+    record, pair = Shelf(DirectoryStore(state)).load("b.example")
+    assert pair is not None
+    assert record.names == ("b.example",)
+    assert record.state is State.WAITING
+    assert (record.source, record.directory, record.serial) == ("acme", PEBBLE, "29edcf2eb792a2ed")
+    assert (record.not_before, record.not_after) == (1795553508.0, 1953319907.0)
+    assert record.renew_at == 1799917583.601835
+    assert (record.attempts, record.interrupted, record.challenge) == (1, 0, "http-01")
+    said = "the CA says: too many certificates already issued (rateLimited)"
+    assert record.last_error == said
+    assert (record.paused_at, record.next_attempt) == (1795553510.447187, 1796158310.4466448)
+    assert record.ask_at == 1795575108.8544059
+    assert record.window == Window(1799873507.674187, 1800046307.674188, "https://ca.example/why")
+    assert record.history == (
+        Attempt(1795553508.576635, "obtained", PEBBLE, "http-01", ""),
+        Attempt(1795553510.447187, "rate_limited", PEBBLE, None, said),
+    )
+    cut_off, _ = Shelf(DirectoryStore(state)).load("d.example")
+    assert (cut_off.state, cut_off.interrupted) == (State.ISSUING, 1)
+
+
+def test_the_one_before_it_is_there(state: Path) -> None:
+    shelf = Shelf(DirectoryStore(state))
+    _, now = shelf.load("a.example")
+    before = shelf.previous("a.example")
+    assert now is not None
+    assert before is not None
+    assert before != now
+
+
+def test_the_account_and_its_key(state: Path) -> None:
+    """Nothing is asked of the CA: there is none."""
+    accounts = Accounts(DirectoryStore(state))
+    authority = Authority(PEBBLE, email="ops@example.org")
+    directory = messages.Directory({"newAccount": "https://127.0.0.1:36111/sign-me-up"})
+    with Network("test", trust(None), lambda: FROZEN_AT) as network:
+        accounts.customer(authority, directory, network)
+        assert network.account is not None
+        assert network.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
+        assert network.account_key is not None
+
+
+def test_the_ledger(state: Path) -> None:
+    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    with pytest.raises(Problem, match="certificates for exactly these names"):
+        book.admit(LETSENCRYPT, ("a.example.org",), replaces=False, force=False)
+    book.admit(LETSENCRYPT, ("other.example.org",), replaces=False, force=False)
+
+
+def test_a_challenge_that_was_left_is_taken_back(state: Path) -> None:
+    with FakeServer() as server:
+        Challenges(DirectoryStore(state), server).clear()
+        (one,) = server.taken_back
+    assert (one.kind, one.host, one.token) == ("http-01", "d.example", "tok-en_1")
+    assert list((state / "challenges").iterdir()) == []
+
+
+def test_every_document_says_which_version_wrote_it(state: Path) -> None:
+    documents = [*state.rglob("*.json"), state / "challenges" / "tok-en_1"]
+    assert len(documents) == 8
+    assert {json.loads(one.read_bytes())["version"] for one in documents} == {1}
