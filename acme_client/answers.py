@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import Problem
+from .errors import Problem, Said
 from .renewal import Window
 
 _ACME = "urn:ietf:params:acme:error:"
@@ -28,6 +28,9 @@ NOT_OURS = (_ACME + "unauthorized", NO_ACCOUNT)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 # A CA's words go into the log and the status; they are cut where nobody reads on.
 _LONGEST_TEXT = 2000
+# Of a problem document: an order for a hundred names may have as many subproblems, and subproblems
+# have none of their own (RFC 8555 §6.7.1).
+_MOST_PARTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Offered:
     url: str
     token: str
     error: str | None
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Placed:
     finalize: str
     certificate: str | None
     error: str | None
+    said: Said | None = None
 
 
 def document(body: bytes) -> dict[str, Any]:
@@ -80,6 +85,7 @@ def order(body: bytes) -> Placed:
             finalize=_text(value["finalize"]),
             certificate=None if certificate is None else _text(certificate),
             error=words(value["error"]) if value.get("error") else None,
+            said=said(value.get("error")),
         )
     except (KeyError, TypeError) as error:
         raise Problem("nonsense", f"the CA's order is not one: {error}") from None
@@ -98,6 +104,7 @@ def authorization(body: bytes) -> Authorization:
                     url=_text(one["url"]),
                     token=_token(one.get("token", "")),
                     error=words(one["error"]) if one.get("error") else None,
+                    said=said(one.get("error")),
                 )
                 for one in value["challenges"]
             ),
@@ -135,6 +142,28 @@ def words(problem: Any) -> str:
             name = identifier.get("value") if isinstance(identifier, dict) else None
             parts.append(f"{name}: {words(sub)}" if name else words(sub))
     return _printable("; ".join(parts))[:_LONGEST_TEXT]
+
+
+def said(problem: Any, name: str | None = None, *, whole: bool = True) -> Said | None:
+    """A problem document in its parts, for the record; None for what is none. ``name``: what it
+    is about where it does not say so itself."""
+    if not isinstance(problem, dict):
+        return None
+    identifier = problem.get("identifier")
+    if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
+        name = identifier["value"]
+    listed = problem.get("subproblems") if whole else None
+    parts = [said(one, whole=False) for one in listed] if isinstance(listed, list) else []
+    return Said(
+        typ=_cut(str(problem.get("type") or "").removeprefix(_ACME)),
+        detail=_cut(str(problem.get("detail") or problem.get("title") or "")),
+        name=None if name is None else _cut(name),
+        parts=tuple(one for one in parts if one is not None)[:_MOST_PARTS],
+    )
+
+
+def _cut(text: str) -> str:
+    return _printable(text)[:_LONGEST_TEXT]
 
 
 def _printable(text: str) -> str:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from . import choices, progress
 from .errors import Problem
@@ -207,6 +208,7 @@ class Bench:
     # The attempt
 
     def attempt(self, holding: Holding) -> None:
+        begun = self._now()
         authority = choices.authority(holding.wanted, holding.record, self._now())
         holding.record = progress.started(holding.record, holding.wanted.names)
         challenge: str | None = None
@@ -232,14 +234,14 @@ class Bench:
                 self._ledgers.issued(authority.directory, holding.wanted.names, replaces=exempt)
                 challenge = issued.challenge
                 facts = prove(issued.pair, holding.wanted.names, self._now())
-                self._use(holding, authority, issued.pair, facts, challenge)
+                self._use(holding, authority, issued.pair, facts, challenge, begun)
         except LinkBroken:
             raise
         except Problem as problem:
-            self._failed(holding, authority, problem, problem.challenge or challenge)
+            self._failed(holding, authority, problem, problem.challenge or challenge, begun)
         except Exception as error:
             log.exception("%s: a fault in the certifier itself", holding.name)
-            self._failed(holding, authority, Problem("internal", repr(error)), challenge)
+            self._failed(holding, authority, Problem("internal", repr(error)), challenge, begun)
 
     @contextlib.contextmanager
     def _alone(self, holding: Holding) -> Iterator[None]:
@@ -315,6 +317,7 @@ class Bench:
         pair: Pair,
         facts: Facts,
         challenge: str | None,
+        begun: float,
     ) -> None:
         now = self._now()
         self._hold(holding, pair, facts)
@@ -326,41 +329,62 @@ class Bench:
             challenge,
             now,
             self._dice,
+            max(now - begun, 0.0),
         )
         self.keep_pair(holding)
         self.keep_record(holding)
         self.serve(holding)
         self.report(holding)
         log.info(
-            "%s: certificate obtained, valid %s, renews about %s",
+            "%s: certificate obtained %s, valid %s, renews about %s",
             holding.name,
+            _course("from", authority, challenge, now - begun),
             spell(facts.not_after - now),
             timestamp(holding.record.renew_at),
         )
 
     def _failed(
-        self, holding: Holding, authority: Authority, problem: Problem, challenge: str | None
+        self,
+        holding: Holding,
+        authority: Authority,
+        problem: Problem,
+        challenge: str | None,
+        begun: float,
     ) -> None:
         now = self._now()
         if problem.kind == "validation" and problem.name is not None:
             self._ledgers.failed(authority.directory, problem.name)
         if problem.kind == "stopped":
             holding.record = progress.stopped(holding.record)
+            log.info("%s: attempt given up: %s", holding.name, problem.text)
         else:
             holding.record = progress.failed(
-                holding.record, problem, authority.directory, challenge, now
+                holding.record,
+                problem,
+                authority.directory,
+                challenge,
+                now,
+                max(now - begun, 0.0),
             )
             log.warning(
-                "%s: %s: %s; next attempt at %s",
+                "%s: %s %s: %s; next attempt at %s",
                 holding.name,
                 "waits"
                 if problem.kind == "limits"
                 else f"attempt {holding.record.attempts} failed",
+                _course("at", authority, challenge, now - begun),
                 problem.text,
                 timestamp(holding.record.next_attempt),
             )
         self.keep_record(holding)
         self.report(holding)
+
+
+def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:
+    """Of an attempt, for its line in the log: with whom, by what, how long."""
+    host = urlsplit(authority.directory).netloc or authority.directory
+    way = f" by {challenge}" if challenge else ""
+    return f"{word} {host}{way} in {max(seconds, 0.0):.1f} s"
 
 
 def source_of(directory: str) -> str:

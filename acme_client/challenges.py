@@ -41,7 +41,7 @@ class Challenges:
                         f"not all workers have taken the challenge for {challenge.host} in time",
                         challenge=challenge.kind,
                     )
-                log.info("%s: challenge %s for %s presented", name, challenge.kind, challenge.host)
+                log.debug("%s: challenge %s for %s presented", name, challenge.kind, challenge.host)
             yield
         finally:
             for challenge in shown:

@@ -45,10 +45,22 @@ KINDS: dict[str, Kind] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A problem document of a CA (RFC 8555 §6.7). ``typ`` without the prefix that all of ACME's
+    types have; ``name`` what it is about, if it says; ``parts`` its subproblems (§6.7.1)."""
+
+    typ: str
+    detail: str
+    name: str | None = None
+    parts: tuple[Said, ...] = ()
+
+
 class Problem(Exception):
     """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
     attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
-    ``challenge``: the kind that was in use; ``name``: the one that it was about."""
+    ``challenge``: the kind that was in use; ``name``: the one that it was about; ``said``: the
+    CA's problem document."""
 
     def __init__(
         self,
@@ -59,6 +71,7 @@ class Problem(Exception):
         typ: str | None = None,
         challenge: str | None = None,
         name: str | None = None,
+        said: Said | None = None,
     ) -> None:
         super().__init__(text)
         self.kind = kind
@@ -67,4 +80,5 @@ class Problem(Exception):
         self.typ = typ
         self.challenge = challenge
         self.name = name
+        self.said = said
         self.what = KINDS[kind]

@@ -6,7 +6,7 @@ thread that makes the attempt, and the main thread only reads it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,6 +85,8 @@ class Holding:
                     "directory": one.directory,
                     "challenge": one.challenge,
                     "error": one.text or None,
+                    "seconds": one.seconds,
+                    "problem": asdict(one.said) if one.said else None,
                 }
                 for one in record.history
             ],

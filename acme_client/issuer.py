@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -139,7 +140,7 @@ class AcmeIssuer:
             profile = _profile(self._authority.profile, order.names, directory)
             customer = self._accounts.customer(self._authority, directory, network)
             url, placed = self._place(customer, network, order, profile)
-            log.info("%s: order placed with %s", name, self._host)
+            log.debug("%s: order placed with %s", name, self._host)
             kind = self._satisfy(network, order, placed)
             key = keys.generate(order.key_type)
             chain = self._finish(network, url, name, keys.signing_request(key, order.names))
@@ -174,7 +175,7 @@ class AcmeIssuer:
             # bookkeeping and no reason to go without a certificate.
             if replaces is None or problem.kind != "refused":
                 raise
-            log.info("%s: ordered without naming the one it replaces", order.names[0])
+            log.debug("%s: ordered without naming the one it replaces", order.names[0])
             response = network.send(url, request.update(replaces=None))
         location = response.headers.get("Location")
         if location is None:
@@ -201,7 +202,7 @@ class AcmeIssuer:
         with self._challenges.presented(order.names[0], shown):
             for _authorization, offered in pending.values():
                 network.send(offered.url, _Ready())
-            log.info("%s: %s is validating", order.names[0], self._host)
+            log.debug("%s: %s is validating", order.names[0], self._host)
             for url, (_authorization, offered) in pending.items():
                 self._await_valid(network, url, offered.kind)
         return kind
@@ -240,10 +241,11 @@ class AcmeIssuer:
         def look() -> str | None:
             placed = answers.order(network.fetch(url).content)
             if placed.status == "ready":
-                log.info("%s: %s has validated; sending the request", name, self._host)
+                log.debug("%s: %s has validated; sending the request", name, self._host)
                 placed = answers.order(network.send(placed.finalize, request).content)
             if placed.status == "invalid":
-                raise Problem("refused", f"the CA gave the order up: {placed.error or 'no reason'}")
+                why = f"the CA gave the order up: {placed.error or 'no reason'}"
+                raise Problem("refused", why, said=placed.said)
             return placed.certificate if placed.status == "valid" else None
 
         certificate = self._poll(network, look, ISSUED_WITHIN, "the CA does not finish the order")
@@ -333,4 +335,7 @@ def _not_content(authorization: Authorization, kind: str | None) -> Problem:
     said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
     reason = "; ".join(said) or f"the authorization is {authorization.status}"
     name = authorization.name
-    return Problem("validation", f"{name}: {reason}", challenge=kind, name=name)
+    told = next((one.said for one in authorization.challenges if one.said), None)
+    if told is not None and told.name is None:
+        told = replace(told, name=name)
+    return Problem("validation", f"{name}: {reason}", challenge=kind, name=name, said=told)

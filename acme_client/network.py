@@ -196,6 +196,7 @@ class Network(client.ClientNetwork):
             f"the CA says: {said}",
             not_before=self.retry_after(),
             typ=typ if isinstance(typ, str) else None,
+            said=answers.said(problem) if problem else None,
         )
 
 

@@ -94,7 +94,9 @@ def obtained(
     challenge: str | None,
     now: float,
     dice: random.Random,
+    seconds: float | None = None,
 ) -> Record:
+    """``seconds``: how long the attempt took."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
@@ -106,12 +108,17 @@ def obtained(
         window=None,
         ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
-        history=_remember(record, Attempt(now, "obtained", directory, challenge)),
+        history=_remember(record, Attempt(now, "obtained", directory, challenge, "", seconds)),
     )
 
 
 def failed(
-    record: Record, problem: Problem, directory: str, challenge: str | None, now: float
+    record: Record,
+    problem: Problem,
+    directory: str,
+    challenge: str | None,
+    now: float,
+    seconds: float | None = None,
 ) -> Record:
     told = problem.not_before is not None or problem.what.wait
     runway = (record.not_after or now) - now
@@ -132,7 +139,10 @@ def failed(
         paused_at=now,
         next_attempt=now + seconds,
         interrupted=0,
-        history=_remember(record, Attempt(now, problem.kind, directory, challenge, problem.text)),
+        history=_remember(
+            record,
+            Attempt(now, problem.kind, directory, challenge, problem.text, seconds, problem.said),
+        ),
     )
 
 

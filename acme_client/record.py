@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .errors import Said
 from .lifecycle import State
 from .renewal import Window
 
@@ -28,6 +29,8 @@ class Attempt:
     directory: str
     challenge: str | None = None  # "http-01", …; None where none was needed
     text: str = ""
+    seconds: float | None = None  # how long it took
+    said: Said | None = None  # the CA's own problem document
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,19 @@ def _history(value: Any) -> tuple[Attempt, ...]:
             directory=_text(one["directory"]),
             challenge=_optional(_text)(one["challenge"]),
             text=_text(one["text"]),
+            seconds=_optional(_number)(one.get("seconds")),
+            said=_optional(_said)(one.get("said")),
         )
         for one in value[-HISTORY:]
+    )
+
+
+def _said(value: Any) -> Said:
+    return Said(
+        typ=_text(value["typ"]),
+        detail=_text(value["detail"]),
+        name=_optional(_text)(value["name"]),
+        parts=tuple(_said(one) for one in value["parts"]),
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from acme_client import answers
 from acme_client.answers import Offered, words
-from acme_client.errors import Problem
+from acme_client.errors import Problem, Said
 from acme_client.renewal import Window
 
 ORDER: dict[str, Any] = {
@@ -177,3 +177,44 @@ def test_words_are_printable_and_bounded(problem: Any) -> None:
     text = words(problem)
     assert text.isprintable()
     assert len(text) <= 2000
+
+
+def test_the_parts_of_a_problem_survive_for_the_record() -> None:
+    prefix = "urn:ietf:params:acme:error:"
+    problem = {
+        "type": prefix + "compound",
+        "detail": "some\nare wrong",
+        "subproblems": [
+            {
+                "type": prefix + "caa",
+                "detail": "CAA forbids it",
+                "identifier": {"type": "dns", "value": "a.test"},
+                "subproblems": [{"type": "deeper"}],
+            },
+            "nonsense",
+            {"type": "about:blank", "title": "no detail"},
+        ],
+    }
+    assert answers.said(problem) == Said(
+        "compound",
+        "some are wrong",
+        None,
+        (Said("caa", "CAA forbids it", "a.test"), Said("about:blank", "no detail")),
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["type", "detail", "title", "identifier", "subproblems", "value"]),
+                inner,
+            )
+        ),
+    )
+)
+def test_whatever_a_problem_is_it_is_read_or_none(value: Any) -> None:
+    found = answers.said(value)
+    assert (found is None) == (not isinstance(value, dict))

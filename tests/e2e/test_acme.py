@@ -133,7 +133,9 @@ def test_a_name_without_certificate_is_refused_and_told_to_come_back(
         ca.stop()
         path = config(folder, ports, ca, have + f"  - {{names: [new.example], root: {root}}}\n")
         with Server(["--config", str(path)], folder) as server:
-            server.await_log("new.example: attempt 1 failed")
+            server.await_log(
+                r"new.example: attempt 1 failed at 127.0.0.1:\d+ in [\d.]+ s: .*; next attempt at 20"
+            )
             assert https(ports[1], "have.example", None).asks("/", "have.example").status == 200
             with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized"):
                 https(ports[1], "new.example", None)
