@@ -4,6 +4,7 @@ It runs in a process of its own and is the only one that holds account keys or s
 knows the server by `link.Link` alone and never imports it.
 
     agent       the process: what is wanted, what is at hand, what is under way, commands
+    desks       threads for talking to CAs, so many for each
     attempt     one try for one certificate, from the lock to the proof
     lifecycle   the states of a certificate, as one table          (pure)
     progress    what each event does to a certificate's record     (pure)

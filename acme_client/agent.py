@@ -17,11 +17,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from . import progress
+from . import choices, progress
 from .attempt import Bench, spell
 from .challenges import Challenges
+from .desks import Desks
 from .holding import Holding, timestamp
 from .internal_ca import InternalCa, InternalIssuer, how_to_trust
 from .ledgers import Ledgers
@@ -34,9 +34,6 @@ from .store import DirectoryStore, Store
 
 log = logging.getLogger("treehouse.certifier")
 
-# Attempts at the same time. A CA is asked politely by few at a time (Let's Encrypt's clients are
-# advised to be), and a hundred new sites still have their certificates within minutes.
-ATTEMPTS_AT_ONCE = 4
 # Of a holding that is busy: its attempt has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}
 # A look at everything at least this often: the clock may have been set, the disk changed.
@@ -98,10 +95,7 @@ class Agent:
         self._changed = self._shelf.watch()
         self._look_at = 0.0
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(ATTEMPTS_AT_ONCE, "attempt")
-        self._running: set[Future[None]] = set()
-        self._asker = ThreadPoolExecutor(1, "ask")
-        self._asking: Future[None] | None = None
+        self._desks = Desks()
 
     # Start
 
@@ -145,19 +139,9 @@ class Agent:
                     self._obey(command)
         finally:
             self._stopping.set()
-            for pool in (self._pool, self._asker):
-                pool.shutdown(wait=False, cancel_futures=True)
-        self._finish()
-
-    def _finish(self) -> None:
-        """Let attempts notice that the program ends; the mailbox must be read meanwhile."""
-        deadline = time.monotonic() + FINISH_WITHIN
-        under_way = self._running | ({self._asking} if self._asking else set())
-        while time.monotonic() < deadline:
-            _, running = wait(under_way, timeout=0)
-            if not running:
-                return
-            self._link.receive(LOOK_WHEN_BUSY)
+            self._desks.close()
+        # Attempts notice that the program ends; the mailbox must be read meanwhile.
+        self._desks.ended(FINISH_WITHIN, lambda: self._link.receive(LOOK_WHEN_BUSY))
 
     def _rest(self) -> float:
         """Seconds until something is to be done."""
@@ -212,16 +196,20 @@ class Agent:
     # Attempts
 
     def _start_attempts(self) -> None:
+        """The most urgent first, as far as there is room at its CA."""
+        now = self._now()
         ready = [
             one for one in self._holdings.values() if not one.busy and one.record.state in READY
         ]
         for holding in sorted(ready, key=_urgency):
-            holding.busy = True
-            self._running.add(self._pool.submit(self._work, self._bench.attempt, holding))
+            directory = choices.authority(holding.wanted, holding.record, now).directory
+            if self._desks.has_room(directory):
+                holding.busy = True
+                self._desks.attempt(directory, self._working(self._bench.attempt, holding))
 
     def _ask_for_a_window(self) -> None:
-        """One at a time, and in a thread of its own: a CA that is slow to say when to renew must
-        not keep attempts from being made."""
+        """One at a time of each CA, and in a thread of its own: a CA that is slow to say when to
+        renew must not keep attempts from being made."""
         now = self._now()
         due = [
             (one.record.ask_at, name)
@@ -231,18 +219,23 @@ class Agent:
             and one.record.ask_at is not None
             and one.record.ask_at <= now
         ]
-        if due and (self._asking is None or self._asking.done()):
-            holding = self._holdings[min(due)[1]]
-            holding.busy = True
-            self._asking = self._asker.submit(self._work, self._bench.ask, holding)
+        for _ask_at, name in sorted(due):
+            holding = self._holdings[name]
+            directory = _issued_by(holding)
+            if not self._desks.is_asking(directory):
+                holding.busy = True
+                self._desks.ask(directory, self._working(self._bench.ask, holding))
 
-    def _work(self, what: Callable[[Holding], None], holding: Holding) -> None:
-        try:
-            what(holding)
-        except LinkBroken:
-            log.debug("%s: the supervisor is gone", holding.name)  # the main thread ends by it
-        finally:
-            self._done.put(holding.name)
+    def _working(self, what: Callable[[Holding], None], holding: Holding) -> Callable[[], None]:
+        def work() -> None:
+            try:
+                what(holding)
+            except LinkBroken:
+                log.debug("%s: the supervisor is gone", holding.name)  # the main thread ends by it
+            finally:
+                self._done.put(holding.name)
+
+        return work
 
     def _issuer(self, authority: Authority) -> Issuer:
         if authority.directory == INTERNAL:
@@ -266,7 +259,6 @@ class Agent:
 
     def _collect(self) -> None:
         """What has come of attempts."""
-        self._running = {one for one in self._running if not one.done()}
         while not self._done.empty():
             holding = self._holdings.get(self._done.get())
             if holding is None or not holding.busy:
@@ -299,7 +291,7 @@ class Agent:
             case "revoke":
                 self._revoke(command)
             case "roll_account_key":
-                self._asker.submit(self._roll_account_keys, command)
+                self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
             case _:
                 self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
 
@@ -360,7 +352,8 @@ class Agent:
             holding.postponed.append(command)
         else:
             holding.busy = True
-            self._asker.submit(self._work, lambda one: self._revoked(one, reason, command), holding)
+            work = self._working(lambda one: self._revoked(one, reason, command), holding)
+            self._desks.ask(_issued_by(holding), work)
 
     def _revoked(self, holding: Holding, reason: int, command: Command) -> None:
         error = self._bench.revoke(holding, reason)
@@ -416,6 +409,11 @@ class Agent:
         """Its files stay: it may be wanted again, and a key is never thrown away unasked."""
         del self._holdings[holding.name]
         self._link.report(holding.name, None)
+
+
+def _issued_by(holding: Holding) -> str:
+    """The directory of the CA that knows the certificate at hand."""
+    return holding.record.directory or holding.wanted.authority.directory
 
 
 def _urgency(holding: Holding) -> tuple[bool, bool, float]:

@@ -4,6 +4,7 @@ the reason in words, and never in a loop."""
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -13,20 +14,23 @@ from typing import Any
 import pytest
 
 from acme_client.ari import certificate_id
-from acme_client.link import Authority, Settings
+from acme_client.desks import ATTEMPTS_AT_ONCE
+from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.record import Record, from_json
 from support.ca_faults import (
     BadNonce,
     Cut,
     Edit,
+    Exchange,
     Fault,
     Faults,
     Refuse,
+    Reply,
     Say,
     Slow,
     with_status,
 )
-from support.certifier import Certifier, FakeServer, settings
+from support.certifier import Certifier, FakeServer, authority, settings
 from support.chains import DAY, chain, split
 from support.pebble import Pebble
 
@@ -191,6 +195,40 @@ def test_an_order_that_is_stuck_in_processing_is_left_for_later(
     kept = record(tmp_path)
     assert kept.history[-1].outcome == "stuck"
     assert kept.next_attempt == pytest.approx(time.time() + 3600, abs=30)
+
+
+class Hang:
+    """Until the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        self.over.wait(60)
+        return exchange.forward()
+
+
+def test_a_ca_that_hangs_keeps_nobody_waiting_who_is_certified_by_another(
+    ca: Pebble, front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    hanging = Authority(front.directory, ca_pem=front.ca_pem)
+    many = [f"hangs-{number}.example" for number in range(ATTEMPTS_AT_ONCE + 2)]
+    sites = dict.fromkeys(many, hanging)
+    sites |= {"other.example": authority(ca), "a.test": Authority(INTERNAL)}
+    hang = Hang()
+    front.add("directory", hang, 100)
+    everything = Settings(
+        tmp_path, tuple(Wanted((name,), by, challenges=("http-01",)) for name, by in sites.items())
+    )
+    with Certifier(everything, server):
+        server.until(lambda: server.state("a.test") == server.state("other.example") == "fresh")
+        server.until(lambda: len(front.of("directory")) == ATTEMPTS_AT_ONCE)
+        assert server.ask("renew", "a.test")["ok"]
+        assert server.ask("renew", "other.example")["ok"]
+        states = [server.state(name) for name in many]
+        assert states.count("issuing") == ATTEMPTS_AT_ONCE == len(front.of("directory"))
+        hang.over.set()
+        server.until(lambda: {server.state(name) for name in many} == {"fresh"})
 
 
 # A certificate that is not what was wanted
