@@ -245,6 +245,8 @@ class Worker:
                 if asked is not None and not asked.done():
                     asked.set_result(message["overview"])
             case "log" if self._log_file is not None:
+                if self._room.access_log is not None:
+                    self._room.access_log.flush()  # what was answered before belongs to the old one
                 previous = self._log_file.fd
                 self._log_file.replace(os.dup(fds[0]))
                 os.close(previous)

@@ -187,7 +187,7 @@ class _Parts:
         self.trailers: Fields = []
         self.at_hand = True
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = _PIECE) -> bytes:
         if not self._ahead:
             return b""
         piece = self._ahead.pop(0)
@@ -195,7 +195,7 @@ class _Parts:
             return piece
         first, count = piece
         found = self._found
-        now = min(count, _PIECE)
+        now = min(count, most)
         data = (
             os.pread(found.fd, now, first)
             if found.body is None

@@ -27,7 +27,7 @@ from ..protocol.answer import Answer, AnswerLane, has_no_body
 from ..protocol.h1_client import AnswerBody, BackendConnection, NothingCame
 from ..protocol.head import STATUS_LINES
 from ..protocol.message import Body, Fields, Request, Response, Tunnel
-from ..stream import StreamBroken
+from ..stream import READ_SIZE, StreamBroken
 from .balance import Policy, cookie, mark, policy
 from .forwarding import NOT_ONWARD, PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 from .member import Member
@@ -335,9 +335,9 @@ class _Body:
     def at_hand(self) -> bool:
         return self._body.at_hand
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = READ_SIZE) -> bytes:
         try:
-            return await self._body.read()
+            return await self._body.read(most)
         except Fault:
             fault = self._exchange.fault_of_client()
             if fault is not None:

@@ -116,15 +116,16 @@ class BackendConnection:
         held, self._held = self._held, b""
         return held
 
-    async def more(self, patience: float) -> bytes:
-        """The next bytes of a body; b"" when the backend has ended its side."""
+    async def more(self, patience: float, most: int) -> bytes:
+        """The next bytes of a body, ``most`` of them at most unless they are here already; b"" when
+        the backend has ended its side."""
         held = self._held
         if held:
             self._held = b""
             return held
         self.stream.deadline = self._clock.now + patience
         try:
-            return await self.stream.read(READ_SIZE)
+            return await self.stream.read(most)
         except StreamTimeout:
             self.usable = False
             raise Fault("backend_timeout", f"silent for {patience:g} s within a body") from None
@@ -179,10 +180,10 @@ class AnswerBody:
         """Whether some of it came with the head."""
         return not self._connection.silent
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = READ_SIZE) -> bytes:
         """The next piece, b"" at the end. Raises `Fault`."""
         while not self.ended:
-            data = await self._connection.more(self._patience)
+            data = await self._connection.more(self._patience, most)
             piece = self._counted(data) if self._decoder is None else self._decoded(data)
             if self._judge is not None:
                 piece = self._judged(self._judge, piece)

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..stream import Stream
+from ..stream import READ_SIZE, Stream
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -148,7 +148,8 @@ class FileBody:
 
 
 class StreamBody(Protocol):
-    """A response body that arrives piece by piece; a `Body` that must also be closed.
+    """A response body that arrives piece by piece; a `Body` that must also be closed, and of which
+    at most ``most`` bytes are asked for at a time (what is at hand already may be more).
 
     ``close(complete)`` is called exactly once, whatever happened: with True when the client has
     taken everything, with False otherwise; the handler puts its backend connection back or ends it.
@@ -164,7 +165,7 @@ class StreamBody(Protocol):
         """Whether `read` would give its next piece without waiting."""
         ...
 
-    async def read(self) -> bytes: ...
+    async def read(self, most: int = READ_SIZE) -> bytes: ...
 
     def close(self, complete: bool) -> None: ...
 

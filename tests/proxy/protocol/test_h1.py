@@ -247,7 +247,7 @@ class Pieces:
         self.closed: list[bool] = []
         self.at_hand = False
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = 65536) -> bytes:
         if not self._pieces:
             return b""
         piece = self._pieces.pop(0)
