@@ -99,9 +99,11 @@ class Door:
             self.room.seldom.warning(self.clock.now, "%s: %s", fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
-        return Response(
+        response = Response(
             kind.status, fields, body, handler="error", error=fault.kind, close=kind.closes
         )
+        response.backend = fault.backend
+        return response
 
     def finished(
         self,

@@ -73,7 +73,7 @@ class Fault(Exception):
     """A request's end, with its reason.
 
     ``kind`` is a key of `FAULTS`; ``detail`` says what exactly, for the log only, never for the
-    client; ``fields`` go into the answer (Allow, Retry-After).
+    client; ``fields`` go into the answer (Allow, Retry-After); ``backend``: the one that was asked.
     """
 
     def __init__(
@@ -84,3 +84,4 @@ class Fault(Exception):
         self.detail = detail
         self.fields = fields or []
         self.what = FAULTS[kind]
+        self.backend: str | None = None

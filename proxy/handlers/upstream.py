@@ -103,7 +103,9 @@ class Upstream:
                 if exchange.repeatable:
                     tried.pop()  # not the backend's fault, but the connection's age
                     continue
-                raise Fault("backend_broke_off", f"{member.backend.url}: {nothing}") from None
+                broken = Fault("backend_broke_off", f"{member.backend.url}: {nothing}")
+                self._count(member, broken)
+                raise broken from None
             except Fault as fault:
                 self._count(member, fault)
                 raise
@@ -138,6 +140,7 @@ class Upstream:
             raise Fault("no_capacity", detail, [(b"retry-after", wait)])
 
     def _count(self, member: Member, fault: Fault) -> None:
+        fault.backend = member.backend.url
         if fault.what.blame is Blame.BACKEND:
             member.count(self._around.clock.now, True)
         if fault.kind in _COUNTS_AGAINST:

@@ -177,7 +177,8 @@ def test_limits_have_their_statuses(running: Running) -> None:
 
 def test_a_backend_that_is_down_is_502(running: Running) -> None:
     assert running.secure("c.test").asks("/down/x", "c.test").status == 502
-    running.server.await_access(status=502, error="backend_refused")
+    line = running.server.await_access(status=502, error="backend_refused")
+    assert line["backend"].startswith("http://127.0.0.1:")
 
 
 def test_routes(running: Running) -> None:
