@@ -187,6 +187,10 @@ class _Parts:
         self.trailers: Fields = []
         self.at_hand = True
 
+    @property
+    def at_end(self) -> bool:
+        return not self._ahead
+
     async def read(self, most: int = _PIECE) -> bytes:
         if not self._ahead:
             return b""

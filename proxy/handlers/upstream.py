@@ -281,17 +281,18 @@ class _Exchange:
             # What a GET would have had is news to the client; of a 204 there is nothing to tell.
             given = [value for name, value in found.fields if name == b"content-length"]
             length = given[0] if given and status != 204 else b""
+            if not given and self._request.method == b"HEAD":
+                whole = None  # a length that nobody knows, which no bytes would say
         if length:
             fields.append((b"content-length", length))
-        if whole is None or self._upload is not None:
-            body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
-            return Response(status, fields, body, handler="upstream")
-        self.settle()
         wire = None
-        if found.lines is not None and length:
-            wire = b"%b%b%bcontent-length: %b\r\n" % (
-                STATUS_LINES[status], found.lines, VIA_LINE, length
-            )  # fmt: skip
+        if found.lines is not None:
+            line = b"content-length: %b\r\n" % length if length else b""
+            wire = b"%b%b%b%b" % (STATUS_LINES[status], found.lines, VIA_LINE, line)
+        if whole is None or self._upload is not None:
+            stream = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
+            return Response(status, fields, stream, handler="upstream", wire=wire)
+        self.settle()
         return Response(status, fields, whole, handler="upstream", wire=wire)
 
     def _tunnel(self, found: Answer, fields: Fields) -> Response:
@@ -337,6 +338,10 @@ class _Body:
     @property
     def at_hand(self) -> bool:
         return self._body.at_hand
+
+    @property
+    def at_end(self) -> bool:
+        return self._body.ended
 
     async def read(self, most: int = READ_SIZE) -> bytes:
         try:

@@ -62,6 +62,7 @@ _REMEMBERED = frozenset(
         b"referrer-policy",
         b"server",
         b"strict-transport-security",
+        b"transfer-encoding",
         b"vary",
         b"x-content-type-options",
         b"x-frame-options",
@@ -214,6 +215,10 @@ class AnswerLane:
                     if length is not None:
                         return None
                     length = int(value)
+                elif name == b"transfer-encoding":
+                    if length is not None or status == 204:
+                        return None
+                    length = CHUNKED
                 else:
                     if value.lower() not in (b"keep-alive", b"close") or close:
                         return None
@@ -240,11 +245,11 @@ class AnswerLane:
         if not colon or value.translate(None, VALUE_BYTES) or TOKEN.fullmatch(spelt) is None:
             return None
         name, value = field = (spelt.lower(), value.strip(OWS))
-        if name in (b"transfer-encoding", b"upgrade"):
+        if name == b"upgrade" or (name == b"transfer-encoding" and value != b"chunked"):
             return None
         if name == b"content-length" and CONTENT_LENGTH.fullmatch(value) is None:
             return None
-        matters = name in (b"content-length", b"connection")
+        matters = name in (b"content-length", b"connection", b"transfer-encoding")
         entry = (field, b"" if matters or name in HOP_BY_HOP else b"%b: %b\r\n" % field, matters)
         if name in _REMEMBERED and len(line) <= _LONGEST_LINE:
             if len(self._known) >= _MOST_LINES:

@@ -24,7 +24,7 @@ FILE_PIECE = 64 * 1024
 # Bytes sent without waiting before others have a turn.
 _TURN = 512 * 1024
 # RFC 9110 §6.4.1, §8.6: these never have content, and no Content-Length that could promise some.
-_BARE = frozenset({204, 205, 304})
+_BARE = frozenset({204, 304})
 
 
 def ends_with_connection(response: Response) -> bool:
@@ -237,18 +237,22 @@ class Outlet:
             await self._write(head)
 
     async def _relay_chunked(self, head: bytes, body: StreamBody) -> None:
-        room = READ_SIZE
+        room, last = READ_SIZE, 0
         if not body.at_hand:
             await self._write(head)
             head = b""
         while piece := await body.read(room):
             count = len(piece)
             piece = b"%b%x\r\n%b\r\n" % (head, count, piece)
+            if body.at_end:  # then the last chunk goes with it
+                head, last = piece, count
+                break
             await self._write(piece)
             head = piece = b""
             self.sent += count
             room = await self._room()
         await self._write(b"%b0\r\n%b\r\n" % (head, field_lines(body.trailers)))
+        self.sent += last
 
     async def _room(self) -> int:
         """How much of a body to ask for. The client first: what it does not take stays where it

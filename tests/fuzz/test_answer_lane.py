@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import Fault
 from proxy.handlers.forwarding import end_to_end
-from proxy.protocol.answer import Answer, AnswerLane, parse
+from proxy.protocol.answer import CHUNKED, Answer, AnswerLane, parse
 
 _STATUS = st.sampled_from(
     [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No",
@@ -17,7 +17,8 @@ _STATUS = st.sampled_from(
 _LINES = st.one_of(
     st.sampled_from(
         [b"Content-Length: 3", b"content-length:3", b"Content-Length: 03", b"Content-Length: +3",
-         b"Content-Length: 3, 3", b"Transfer-Encoding: chunked", b"Connection: close",
+         b"Content-Length: 3, 3", b"Transfer-Encoding: chunked", b"transfer-encoding:Chunked", b"Transfer-Encoding: gzip",
+         b"Transfer-Encoding: chunked, chunked", b"Connection: close",
          b"Connection: Keep-Alive", b"Connection: close, x", b"Keep-Alive: timeout=5", b"Date: now",
          b"Content-Type: text/html", b"Set-Cookie: a=b", b"X: a\x00b", b"X : a", b" X: a", b"X", b": a",
          b"Server: nginx", b"ETag: \"x\"", b"X:\ta\t", b"Upgrade: h2c", b"Trailer: x", b"X: caf\xc3\xa9"]
@@ -56,3 +57,7 @@ def test_one_lane_through_several_answers(heads: list[bytes], method: bytes) -> 
 def test_plain_answers_are_not_declined() -> None:
     head = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n"
     assert AnswerLane().parse(head, b"GET") is not None
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = AnswerLane().parse(head, b"GET")
+    assert found is not None
+    assert found.length == CHUNKED

@@ -418,8 +418,12 @@ async def test_head_and_bodiless_answers(lanes: bool) -> None:
     async def script(heard: Heard) -> None:
         while True:
             head = await heard.head()
-            if head.startswith(b"HEAD"):
+            if head.startswith(b"HEAD /chunked"):
+                await heard.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            elif head.startswith(b"HEAD"):
                 await heard.says(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            elif b"/205" in head:
+                await heard.says(b"HTTP/1.1 205 Reset Content\r\nContent-Length: 3\r\n\r\nabc")
             elif b"/204" in head:
                 await heard.says(b"HTTP/1.1 204 No Content\r\n\r\n")
             else:
@@ -430,6 +434,12 @@ async def test_head_and_bodiless_answers(lanes: bool) -> None:
     async with three(script, lanes) as all_:
         await all_.client.says(GET.replace(b"GET", b"HEAD"))
         assert b"content-length: 1000\r\n" in await all_.client.hears(b"\r\n\r\n")
+        await all_.client.says(GET.replace(b"GET /a", b"HEAD /chunked"))
+        heard = await all_.client.hears(b"\r\n\r\n")
+        assert b"content-length" not in heard  # which would be a GET's, and nobody knows that
+        await all_.client.says(GET.replace(b"/a", b"/205"))
+        heard = await all_.client.hears(b"abc")  # no content is promised that does not come
+        assert b"content-length: 3\r\n" in heard
         await all_.client.says(GET.replace(b"/a", b"/204"))
         assert b"content-length" not in await all_.client.hears(b"\r\n\r\n")
         await all_.client.says(GET)

@@ -247,6 +247,10 @@ class Pieces:
         self.closed: list[bool] = []
         self.at_hand = False
 
+    @property
+    def at_end(self) -> bool:
+        return not self._pieces
+
     async def read(self, most: int = 65536) -> bytes:
         if not self._pieces:
             return b""
