@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import threading
-from typing import Any
 from urllib.parse import urlsplit
 
 from acme import client, jws, messages
@@ -22,8 +21,9 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from josepy.util import ComparableECKey
 
-from . import answers, keys
+from . import answers, documents, keys
 from .errors import Problem
+from .ledgers import Ledgers
 from .link import Authority
 from .network import Network
 from .shelf import folder_name
@@ -41,8 +41,9 @@ VERSION = 1
 class Accounts:
     """May be used by several threads; accounts are made one at a time."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ledgers: Ledgers) -> None:
         self._store = store
+        self._ledgers = ledgers
         self._lock = threading.Lock()
 
     def customer(
@@ -108,7 +109,7 @@ class Accounts:
     ) -> client.ClientV2:
         folder = self._folder(authority.directory)
         files = self._store.load(folder)
-        known = _document(files.get(ACCOUNT, b""))
+        known = documents.read(files.get(ACCOUNT, b""), VERSION)
         contact = [f"mailto:{authority.email}"] if authority.email else []
         made_before = KEY in files
         if not made_before:
@@ -130,15 +131,18 @@ class Accounts:
         elif made_before:
             account = _find(customer)
         if account is None:
+            self._ledgers.admit_account(authority.directory)
             account = _register(customer, network, authority, contact)
         network.account = account
         document = {
-            "version": VERSION,
             "directory": authority.directory,
             "uri": account.uri,
             "contact": contact,
         }
-        self._store.store(folder, {ACCOUNT: json.dumps(document, indent=1).encode() + b"\n"})
+        aside = documents.set_aside(ACCOUNT, files.get(ACCOUNT, b""), VERSION)
+        if aside is not None:
+            self._store.store(folder, {aside: files[ACCOUNT]})
+        self._store.store(folder, {ACCOUNT: documents.write(document, VERSION)})
         return customer
 
     def _folder(self, directory: str) -> str:
@@ -146,7 +150,8 @@ class Accounts:
         the plain name, and the others are told apart by a mark."""
         host = urlsplit(directory).hostname or "unknown"
         folder = f"{_FOLDER}/{folder_name(host)}"
-        owner = _document(self._store.load(folder).get(ACCOUNT, b"")).get("directory")
+        kept = self._store.load(folder).get(ACCOUNT, b"")
+        owner = documents.read(kept, VERSION).get("directory")
         if owner in (None, directory):
             return folder
         mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
@@ -210,11 +215,3 @@ def _key(pem: bytes, folder: str) -> JWKEC:
         raise Problem(
             "disk", f"the account key {folder}/{KEY} is damaged; restore it or move it away"
         ) from None
-
-
-def _document(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

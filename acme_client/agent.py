@@ -80,6 +80,7 @@ class Agent:
         self._stopping = threading.Event()
         self._shelf = Shelf(store)
         self._challenges = Challenges(store, link)
+        self._ledgers = Ledgers(store, now)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
@@ -89,7 +90,7 @@ class Agent:
             self._issuer,
             now,
             dice or random.SystemRandom(),
-            Ledgers(store, now),
+            self._ledgers,
         )
         self._holdings: dict[str, Holding] = {}
         self._changed = self._shelf.watch()
@@ -250,6 +251,7 @@ class Agent:
                 issuer = self._issuers[authority] = AcmeIssuer(
                     authority,
                     self._store,
+                    self._ledgers,
                     self._challenges,
                     self._settings.user_agent,
                     self._stopping,

@@ -21,6 +21,9 @@ RATE_LIMITED = _ACME + "rateLimited"
 NO_ACCOUNT = _ACME + "accountDoesNotExist"
 NOT_READY = _ACME + "orderNotReady"
 ALREADY_REVOKED = _ACME + "alreadyRevoked"
+# What CAs say of an order that replaces a certificate which they hold for replaced, do not know, or
+# hold for somebody else's (the first by RFC 9773 §5, the others as Let's Encrypt does).
+NOT_REPLACED = (_ACME + "alreadyReplaced", _ACME + "malformed", _ACME + "unauthorized")
 # A certificate or an account that does not go with the key a request was signed with.
 NOT_OURS = (_ACME + "unauthorized", NO_ACCOUNT)
 

@@ -22,8 +22,8 @@ from .errors import Problem
 from .holding import Holding, timestamp
 from .ledgers import Ledgers
 from .link import INTERNAL, Authority, Link, LinkBroken
-from .order import Issuer, Order
-from .proof import Facts, Pair, covers, prove
+from .order import Issued, Issuer, Order
+from .proof import Facts, Pair, canonical, covers, prove
 from .shelf import Shelf
 
 log = logging.getLogger("treehouse.certifier")
@@ -219,22 +219,10 @@ class Bench:
                     return
                 self._write_down(holding)
                 self.report(holding)
-                replaces = self._replaced(holding, authority)
-                exempt = replaces is not None and holding.record.window is not None
-                self._ledgers.admit(
-                    authority.directory, holding.wanted.names, replaces=exempt, force=force
-                )
-                order = Order(
-                    names=holding.wanted.names,
-                    key_type=holding.wanted.key_type,
-                    challenges=choices.challenges(holding.wanted, holding.record),
-                    replaces=replaces,
-                )
-                issued = self._issuer(authority).issue(order)
-                self._ledgers.issued(authority.directory, holding.wanted.names, replaces=exempt)
+                issued = self._issued(holding, authority, force)
                 challenge = issued.challenge
                 facts = prove(issued.pair, holding.wanted.names, self._now())
-                self._use(holding, authority, issued.pair, facts, challenge, begun)
+                self._use(holding, authority, issued, facts, begun)
         except LinkBroken:
             raise
         except Problem as problem:
@@ -242,6 +230,28 @@ class Bench:
         except Exception as error:
             log.exception("%s: a fault in the certifier itself", holding.name)
             self._failed(holding, authority, Problem("internal", repr(error)), challenge, begun)
+
+    def _issued(self, holding: Holding, authority: Authority, force: bool) -> Issued:
+        names, record = holding.wanted.names, holding.record
+        ours = holding.facts is not None and record.directory == authority.directory
+        same = holding.facts is not None and set(holding.facts.names) == set(map(canonical, names))
+        toll = self._ledgers.toll(authority.directory, names, renewal=ours and same, force=force)
+        order = Order(
+            names=names,
+            key_type=holding.wanted.key_type,
+            challenges=choices.challenges(holding.wanted, record),
+            # Only the CA that issued it can be told which one is replaced.
+            replaces=holding.pair.chain_pem if ours and holding.pair else None,
+            account=record.account,
+            toll=toll,
+        )
+        try:
+            issued = self._issuer(authority).issue(order)
+        except Problem as problem:
+            toll.settle(problem)
+            raise
+        toll.settle(None)
+        return issued
 
     @contextlib.contextmanager
     def _alone(self, holding: Holding) -> Iterator[None]:
@@ -304,32 +314,26 @@ class Bench:
         self.report(holding)
         return True
 
-    def _replaced(self, holding: Holding, authority: Authority) -> bytes | None:
-        """Only the CA that issued it can be told which one is replaced."""
-        if holding.pair is None or holding.record.directory != authority.directory:
-            return None
-        return holding.pair.chain_pem
-
     def _use(
         self,
         holding: Holding,
         authority: Authority,
-        pair: Pair,
+        issued: Issued,
         facts: Facts,
-        challenge: str | None,
         begun: float,
     ) -> None:
         now = self._now()
-        self._hold(holding, pair, facts)
+        self._hold(holding, issued.pair, facts)
         holding.record = progress.obtained(
             holding.record,
             facts,
             source_of(authority.directory),
             authority.directory,
-            challenge,
+            issued.challenge,
             now,
             self._dice,
             max(now - begun, 0.0),
+            account=issued.account,
         )
         self.keep_pair(holding)
         self.keep_record(holding)
@@ -338,7 +342,7 @@ class Bench:
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",
             holding.name,
-            _course("from", authority, challenge, now - begun),
+            _course("from", authority, issued.challenge, now - begun),
             spell(facts.not_after - now),
             timestamp(holding.record.renew_at),
         )
@@ -352,8 +356,6 @@ class Bench:
         begun: float,
     ) -> None:
         now = self._now()
-        if problem.kind == "validation" and problem.name is not None:
-            self._ledgers.failed(authority.directory, problem.name)
         if problem.kind == "stopped":
             holding.record = progress.stopped(holding.record)
             log.info("%s: attempt given up: %s", holding.name, problem.text)

@@ -59,8 +59,8 @@ class Said:
 class Problem(Exception):
     """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
     attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
-    ``challenge``: the kind that was in use; ``name``: the one that it was about; ``said``: the
-    CA's problem document."""
+    ``challenge``: the kind that was in use; ``names``: those that the CA was not content with;
+    ``said``: the CA's problem document."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Problem(Exception):
         not_before: float | None = None,
         typ: str | None = None,
         challenge: str | None = None,
-        name: str | None = None,
+        names: tuple[str, ...] = (),
         said: Said | None = None,
     ) -> None:
         super().__init__(text)
@@ -79,6 +79,6 @@ class Problem(Exception):
         self.not_before = not_before
         self.typ = typ
         self.challenge = challenge
-        self.name = name
+        self.names = names
         self.said = said
         self.what = KINDS[kind]

@@ -29,6 +29,7 @@ from .accounts import Accounts
 from .answers import Authorization, Offered, Placed
 from .challenges import Challenges
 from .errors import Problem
+from .ledgers import Ledgers
 from .link import Authority, Challenge
 from .network import Network, trust
 from .order import Issued, Order
@@ -77,6 +78,7 @@ class AcmeIssuer:
         self,
         authority: Authority,
         store: Store,
+        ledgers: Ledgers,
         challenges: Challenges,
         user_agent: str,
         stopping: threading.Event,
@@ -84,7 +86,7 @@ class AcmeIssuer:
     ) -> None:
         self._authority = authority
         self._host = urlsplit(authority.directory).netloc
-        self._accounts = Accounts(store)
+        self._accounts = Accounts(store, ledgers)
         self._challenges = challenges
         self._user_agent = user_agent
         self._stopping = stopping
@@ -143,8 +145,8 @@ class AcmeIssuer:
             log.debug("%s: order placed with %s", name, self._host)
             kind = self._satisfy(network, order, placed)
             key = keys.generate(order.key_type)
-            chain = self._finish(network, url, name, keys.signing_request(key, order.names))
-            return Issued(Pair(chain, keys.to_pem(key)), kind)
+            chain = self._finish(network, url, order, keys.signing_request(key, order.names))
+            return Issued(Pair(chain, keys.to_pem(key)), kind, _account(network))
 
     def _network(self) -> Network:
         return Network(self._user_agent, trust(self._authority.ca_pem), self._now)
@@ -160,7 +162,11 @@ class AcmeIssuer:
     ) -> tuple[str, Placed]:
         """The order's URL, and the order."""
         replaces = None
-        if order.replaces is not None and ari.offered(customer.directory):
+        if (
+            order.replaces is not None
+            and ari.offered(customer.directory)
+            and order.account == _account(network)
+        ):
             replaces = ari.certificate_id(order.replaces)
         request = _NewOrder(
             identifiers=tuple(_identifier(name) for name in order.names),
@@ -168,14 +174,16 @@ class AcmeIssuer:
             replaces=replaces,
         )
         url = customer.directory["newOrder"]
+        order.toll.admit(exempt=replaces is not None)
         try:
             response = network.send(url, request)
         except Problem as problem:
-            # The CA may hold that one for replaced already, or not for ours; that is its own
-            # bookkeeping and no reason to go without a certificate.
-            if replaces is None or problem.kind != "refused":
+            # The CA may hold that one for replaced already, or not know it any more; that is its
+            # own bookkeeping and no reason to go without a certificate.
+            if replaces is None or not network.refused_what_it_replaces(problem):
                 raise
             log.debug("%s: ordered without naming the one it replaces", order.names[0])
+            order.toll.admit(exempt=False)
             response = network.send(url, request.update(replaces=None))
         location = response.headers.get("Location")
         if location is None:
@@ -204,8 +212,27 @@ class AcmeIssuer:
                 network.send(offered.url, _Ready())
             log.debug("%s: %s is validating", order.names[0], self._host)
             for url, (_authorization, offered) in pending.items():
-                self._await_valid(network, url, offered.kind)
+                try:
+                    self._await_valid(network, url, offered.kind)
+                except Problem as problem:
+                    if problem.kind == "validation":
+                        problem.names = self._not_valid(network, pending)
+                    raise
         return kind
+
+    def _not_valid(
+        self, network: Network, pending: dict[str, tuple[Authorization, Offered]]
+    ) -> tuple[str, ...]:
+        """One name has failed; the CA has looked at the others as well, and counts each."""
+        names = []
+        for url, (authorization, _offered) in pending.items():
+            try:
+                status = answers.authorization(network.fetch(url).content).status
+            except Problem:
+                status = "unknown"
+            if status != "valid":
+                names.append(authorization.name)
+        return tuple(names)
 
     def _authorization(self, network: Network, url: str) -> Authorization:
         def look() -> Authorization:
@@ -234,14 +261,15 @@ class AcmeIssuer:
 
         self._poll(network, look, VALIDATED_WITHIN, "the CA does not finish validating")
 
-    def _finish(self, network: Network, url: str, name: str, csr_pem: bytes) -> bytes:
+    def _finish(self, network: Network, url: str, order: Order, csr_pem: bytes) -> bytes:
         """Hand in the CSR as often as the order is ready for it, until there is a certificate."""
         request = messages.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
 
         def look() -> str | None:
             placed = answers.order(network.fetch(url).content)
             if placed.status == "ready":
-                log.debug("%s: %s has validated; sending the request", name, self._host)
+                log.debug("%s: %s has validated; sending the request", order.names[0], self._host)
+                order.toll.handed_in()
                 placed = answers.order(network.send(placed.finalize, request).content)
             if placed.status == "invalid":
                 why = f"the CA gave the order up: {placed.error or 'no reason'}"
@@ -284,6 +312,10 @@ class AcmeIssuer:
                 raise failure or Problem("stuck", otherwise, not_before=until)
             if self._stopping.wait(pause):
                 raise Problem("stopped", "the program is being stopped")
+
+
+def _account(network: Network) -> str | None:
+    return network.account.uri if network.account else None
 
 
 def _refuse_impossible(order: Order) -> None:
@@ -338,4 +370,4 @@ def _not_content(authorization: Authorization, kind: str | None) -> Problem:
     told = next((one.said for one in authorization.challenges if one.said), None)
     if told is not None and told.name is None:
         told = replace(told, name=name)
-    return Problem("validation", f"{name}: {reason}", challenge=kind, name=name, said=told)
+    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=told)

@@ -1,5 +1,9 @@
 """The ledgers of all CAs, on disk and between threads: asked before an order, told afterwards.
 
+What an order may take is taken when it is placed, and given back when it has led to nothing for
+certain: four orders under way at once must not all count on the same token, and an order whose end
+nobody has seen (the process died, the answer was lost) may have led to a certificate.
+
 A disk that cannot be written keeps nobody from ordering: the count in memory goes on, and what is
 lost by a restart the CA still knows.
 """
@@ -10,10 +14,13 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from . import documents
 from .errors import Problem
-from .ledger import Ledger, Limits, limits_of
+from .ledger import VERSION, Ledger, Refusal
+from .limits import Cost, Limits, Standing, costs, limits_of
 from .shelf import folder_name
 from .store import Store
 
@@ -24,6 +31,8 @@ FILE = "ledger.json"
 
 
 class Ledgers:
+    """May be used by several threads; ``now`` gives Unix seconds."""
+
     def __init__(
         self,
         store: Store,
@@ -34,56 +43,171 @@ class Ledgers:
         self._now = now
         self._limits = limits
         self._kept: dict[str, Ledger] = {}
+        self._written: dict[str, Ledger] = {}
         self._lock = threading.Lock()
 
-    def admit(self, directory: str, names: tuple[str, ...], *, replaces: bool, force: bool) -> None:
-        """Before an order. Raises `Problem` ("limits") for one that had better wait."""
+    def toll(
+        self, directory: str, names: tuple[str, ...], *, renewal: bool = False, force: bool = False
+    ) -> LedgerToll:
+        """For one order at one CA. ``renewal``: it has issued for exactly these names before."""
+        return LedgerToll(self, directory, names, renewal, force)
+
+    def admit_account(self, directory: str) -> None:
+        """Before a new account. Raises `Problem` ("limits") for one that had better wait."""
         with self._lock:
-            now, limits = self._now(), self._limits(directory)
-            ledger = self._ledger(directory)
-            refusal = ledger.refusal(names, limits, now, replaces=replaces)
+            now, limits, ledger = self._open(directory)
+            refusal = ledger.account_refusal(limits, now)
+            if refusal is not None:
+                raise _waits(refusal)
+            ledger.registered(limits, now)
+            self._keep(directory, ledger)
+
+    def costs(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> list[str]:
+        """What an order would take, in words: "1 of 48 left …"."""
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            standing = Standing.RENEWAL if renewal else Standing.NEW
+            said = [
+                f"{cost}: 1 of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
+                for cost in costs(names, limits, standing)
+            ]
+            refusal = ledger.peek(names, limits, now, standing)
+            if refusal is not None:
+                said.append(f"it would wait until {_moment(refusal.until)}: {refusal.why}")
+            return said
+
+    # For `LedgerToll`
+
+    def admit(
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        standing: Standing,
+        before: tuple[Cost, ...],
+        force: bool,
+    ) -> tuple[Cost, ...]:
+        """What the order takes; ``before``: what an earlier try of it has taken."""
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            ledger.give_back(before)
+            refusal = ledger.refusal(names, limits, now, standing)
             if refusal is not None and not force:
-                why = f"one of the last orders that the CA would take; {refusal.why}"
-                raise Problem("limits", why, not_before=refusal.until)
+                self._keep(directory, ledger)
+                raise _waits(refusal)
             if refusal is not None:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
-            if not replaces:
-                ledger.ordered(limits, now)
-                self._keep(directory, ledger, now)
+            taken = costs(names, limits, standing)
+            ledger.spend(taken, now)
+            self._keep(directory, ledger)
+            return taken
 
-    def issued(self, directory: str, names: tuple[str, ...], *, replaces: bool) -> None:
-        if not replaces:
-            with self._lock:
-                now, ledger = self._now(), self._ledger(directory)
-                ledger.issued(names, self._limits(directory), now)
-                self._keep(directory, ledger, now)
-
-    def failed(self, directory: str, name: str) -> None:
-        """The CA has looked for a challenge of this name and was not content."""
+    def settle(
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        give_back: tuple[Cost, ...],
+        problem: Problem | None,
+    ) -> None:
+        """An order has come to its end."""
         with self._lock:
-            now, ledger = self._now(), self._ledger(directory)
-            ledger.failed(name, self._limits(directory), now)
-            self._keep(directory, ledger, now)
+            now, limits, ledger = self._open(directory)
+            ledger.give_back(give_back)
+            if problem is None:
+                ledger.served(names)
+            elif problem.kind == "validation":
+                ledger.failed(problem.names, limits, now)
+            elif problem.kind == "rate_limited" and problem.not_before is not None:
+                ledger.told(problem.text, problem.not_before, names, limits, now)
+            elif problem.kind == "unavailable" and problem.not_before is not None:
+                ledger.told_to_leave_alone(problem.text, problem.not_before, now)
+            self._keep(directory, ledger)
 
-    def _ledger(self, directory: str) -> Ledger:
+    # Memory and disk
+
+    def _open(self, directory: str) -> tuple[float, Limits, Ledger]:
+        """The ledger as it is now."""
+        now, limits = self._now(), self._limits(directory)
         ledger = self._kept.get(directory)
         if ledger is None:
-            try:
-                data = self._store.load(_folder(directory)).get(FILE, b"")
-            except OSError as error:
-                log.warning("the ledger for %s cannot be read: %s", directory, error)
-                data = b""
-            ledger = self._kept[directory] = Ledger.from_json(data)
-        return ledger
+            ledger = self._kept[directory] = Ledger.from_json(self._read(directory))
+        if ledger.settle(limits, now):
+            log.warning("the clock was set back; the ledger for %s goes with it", directory)
+        return now, limits, ledger
 
-    def _keep(self, directory: str, ledger: Ledger, now: float) -> None:
-        if self._limits(directory) == Limits():
+    def _read(self, directory: str) -> bytes:
+        try:
+            data = self._store.load(_folder(directory)).get(FILE, b"")
+            aside = documents.set_aside(FILE, data, VERSION)
+            if aside is not None:
+                self._store.store(_folder(directory), {aside: data})
+        except OSError as error:
+            log.warning("the ledger for %s cannot be read: %s", directory, error)
+            return b""
+        return data
+
+    def _keep(self, directory: str, ledger: Ledger) -> None:
+        """Unless nothing has changed but the time."""
+        written = self._written.get(directory, Ledger())
+        if (ledger.due, ledger.held) == (written.due, written.held):
             return
-        ledger.tidy(now)
         try:
             self._store.store(_folder(directory), {FILE: ledger.to_json()})
+            self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
         except OSError as error:
             log.warning("the ledger for %s cannot be written: %s", directory, error)
+
+
+class LedgerToll:
+    """`order.Toll` for one order; used by the one thread that has it made."""
+
+    def __init__(
+        self, ledgers: Ledgers, directory: str, names: tuple[str, ...], renewal: bool, force: bool
+    ) -> None:
+        self._ledgers = ledgers
+        self._directory = directory
+        self._names = names
+        self._standing = Standing.RENEWAL if renewal else Standing.NEW
+        self._force = force
+        self._taken: tuple[Cost, ...] = ()
+        self._may_be_issued = False
+
+    def admit(self, *, exempt: bool) -> None:
+        """Before an order is placed, each time. Raises `Problem` ("limits")."""
+        standing = Standing.EXEMPT if exempt else self._standing
+        before = _of_certificates(self._taken)
+        self._taken = ()
+        self._taken = self._ledgers.admit(
+            self._directory, self._names, standing, before, self._force
+        )
+
+    def handed_in(self) -> None:
+        """The CSR is on its way: from now on, the CA may issue."""
+        self._may_be_issued = True
+
+    def settle(self, problem: Problem | None) -> None:
+        """The order has come to its end; ``problem``: without a certificate."""
+        lost = problem is not None and not self._may_be_issued
+        give_back = _of_certificates(self._taken) if lost else ()
+        if give_back or problem is None or problem.kind != "limits":
+            self._ledgers.settle(self._directory, self._names, give_back, problem)
+
+
+def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:
+    """Without what counts already when an order is made."""
+    return tuple(cost for cost in taken if cost.key != "orders")
+
+
+def _waits(refusal: Refusal) -> Problem:
+    return Problem(
+        "limits",
+        f"it waits until {_moment(refusal.until)} rather than spend what the CA allows to the last "
+        f"({refusal.why}); renew --force orders all the same",
+        not_before=refusal.until,
+    )
+
+
+def _moment(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _folder(directory: str) -> str:

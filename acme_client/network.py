@@ -33,7 +33,7 @@ from requests.adapters import HTTPAdapter
 
 from . import answers, keys
 from .errors import Problem
-from .pauses import retry_after
+from .pauses import retry_after, retry_after_in
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -139,6 +139,12 @@ class Network(client.ClientNetwork):
             return None
         return retry_after(self.last.headers.get("Retry-After"), self._now())
 
+    def refused_what_it_replaces(self, problem: Problem) -> bool:
+        """Whether the CA's last answer, this problem, may be about ``replaces`` (RFC 9773 §5), and
+        an order without it may fare better."""
+        conflict = self.last is not None and self.last.status_code == 409
+        return problem.kind == "refused" and (conflict or problem.typ in answers.NOT_REPLACED)
+
     # What the library calls
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -194,7 +200,7 @@ class Network(client.ClientNetwork):
         return Problem(
             kind,
             f"the CA says: {said}",
-            not_before=self.retry_after(),
+            not_before=self.retry_after() or retry_after_in(said),
             typ=typ if isinstance(typ, str) else None,
             said=answers.said(problem) if problem else None,
         )

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .proof import Pair
 from .renewal import Suggestion
+
+
+class Toll(Protocol):
+    """Told by an issuer what it is about to do with an order."""
+
+    def admit(self, *, exempt: bool) -> None:
+        """Before the order is placed; ``exempt``: the CA has said that it counts for no limit.
+        Raises `errors.Problem` for one that had better wait."""
+        ...
+
+    def handed_in(self) -> None:
+        """The CSR is on its way: from now on, the CA may issue."""
+        ...
+
+
+class Free:
+    """The `Toll` where nobody counts."""
+
+    def admit(self, *, exempt: bool) -> None:
+        pass
+
+    def handed_in(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +37,18 @@ class Order:
     names: tuple[str, ...]
     key_type: str
     challenges: tuple[str, ...]  # kinds, the preferred one first
-    replaces: bytes | None = (
-        None  # PEM chain of the certificate that this one follows (RFC 9773 §5)
-    )
+    # PEM chain of the certificate that this one follows (RFC 9773 §5), and the URL of the account
+    # that ordered that one: another account may not say that it replaces it.
+    replaces: bytes | None = None
+    account: str | None = None
+    toll: Toll = field(default=Free(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
     pair: Pair
     challenge: str | None  # the kind that satisfied the CA; None where none was needed
+    account: str | None = None  # the URL of the account that ordered it
 
 
 class Issuer(Protocol):

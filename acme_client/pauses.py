@@ -5,7 +5,8 @@ Pure: the time is a parameter, in Unix seconds.
 
 from __future__ import annotations
 
-from datetime import UTC
+import re
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 # After the first, second, third failure in a row, and every one after that. A fault that mends
@@ -66,4 +67,19 @@ def retry_after(field: str | None, now: float) -> float | None:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
+        return None
+
+
+# Let's Encrypt's words, for when no field says it: "…, retry after 2026-08-02 00:31:45 UTC: see …".
+_SAID = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d) ?(?:UTC|Z)\b", re.IGNORECASE)
+
+
+def retry_after_in(text: str) -> float | None:
+    """The moment that a CA names in the text of its refusal, or None."""
+    said = _SAID.search(text)
+    if said is None:
+        return None
+    try:
+        return datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp()
+    except ValueError:
         return None

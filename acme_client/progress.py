@@ -40,6 +40,7 @@ def found(
         _quiet(record, after(record.state, Event.FOUND)),
         source=source,
         directory=directory,
+        account=None,
         serial=facts.serial,
         not_before=facts.not_before,
         not_after=facts.not_after,
@@ -95,12 +96,14 @@ def obtained(
     now: float,
     dice: random.Random,
     seconds: float | None = None,
+    account: str | None = None,
 ) -> Record:
     """``seconds``: how long the attempt took."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
         directory=directory,
+        account=account,
         serial=facts.serial,
         not_before=facts.not_before,
         not_after=facts.not_after,
@@ -217,4 +220,7 @@ def _quiet(record: Record, state: State) -> Record:
 
 
 def _remember(record: Record, attempt: Attempt) -> tuple[Attempt, ...]:
-    return (*record.history, attempt)[-HISTORY:]
+    history = record.history
+    if attempt.outcome == "limits" and history and history[-1].outcome == "limits":
+        history = history[:-1]  # still waiting: what happened before is worth more
+    return (*history, attempt)[-HISTORY:]

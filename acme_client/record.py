@@ -7,11 +7,11 @@ The certificate itself, not its record, says what it covers and how long it is v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from . import documents
 from .errors import Said
 from .lifecycle import State
 from .renewal import Window
@@ -40,6 +40,7 @@ class Record:
     names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
     source: str | None = None  # "acme" or "internal"
     directory: str | None = None  # of the CA that issued it
+    account: str | None = None  # URL of the account that ordered it; None: not known
     serial: str | None = None
     not_before: float | None = None
     not_after: float | None = None
@@ -57,21 +58,17 @@ class Record:
 
 
 def to_json(record: Record) -> bytes:
-    document = {"version": VERSION, **asdict(record), "state": record.state.value}
-    return json.dumps(document, indent=1).encode() + b"\n"
+    document: dict[str, Any] = {name: getattr(record, name) for name in _READERS}
+    document["state"] = record.state.value
+    return documents.write(document, VERSION)
 
 
 def from_json(data: bytes) -> Record:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return Record()
-    if not isinstance(document, dict):
-        return Record()
+    document = documents.read(data, VERSION)
     known: dict[str, Any] = {}
-    for field in fields(Record):
+    for name, read in _READERS.items():
         try:
-            known[field.name] = _READERS[field.name](document[field.name])
+            known[name] = read(document[name])
         except (KeyError, TypeError, ValueError):
             continue
     return Record(**known)
@@ -143,6 +140,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "names": _texts,
     "source": _optional(_text),
     "directory": _optional(_text),
+    "account": _optional(_text),
     "serial": _optional(_text),
     "not_before": _optional(_number),
     "not_after": _optional(_number),

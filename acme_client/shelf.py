@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from . import documents
 from . import record as records
 from .proof import Pair
 from .record import Record
@@ -47,6 +48,7 @@ def _escape(character: str) -> str:
 class Shelf:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._ours: set[str] = set()  # whose record has been looked at before it was replaced
 
     def names(self) -> list[str]:
         """Of all certificates that are kept, wanted or not."""
@@ -66,7 +68,14 @@ class Shelf:
         return _pair(self._store.previous(_folder(name)))
 
     def keep_record(self, name: str, record: Record) -> None:
-        self._store.store(_folder(name), {META: records.to_json(record)})
+        folder = _folder(name)
+        if name not in self._ours:
+            kept = self._store.load(folder).get(META, b"")
+            aside = documents.set_aside(META, kept, records.VERSION)
+            if aside is not None:
+                self._store.store(folder, {aside: kept})
+            self._ours.add(name)
+        self._store.store(folder, {META: records.to_json(record)})
 
     def keep_pair(self, name: str, pair: Pair) -> None:
         self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})

@@ -43,7 +43,7 @@ def while_root(uid: int, gid: int) -> None:
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
         for name in ("acme_client.issuer", "proxy.metrics"):
             importlib.import_module(name)
-        importlib.import_module("acme_client.ledger").registered_domain("example.org")
+        importlib.import_module("acme_client.limits").registered_domain("example.org")
 
 
 def _may_read(paths: list[str], uid: int, gid: int) -> bool:

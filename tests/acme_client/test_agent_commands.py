@@ -15,6 +15,7 @@ from acme_client import keys
 from acme_client.accounts import NEXT_KEY
 from acme_client.challenges import Challenges
 from acme_client.issuer import AcmeIssuer
+from acme_client.ledgers import Ledgers
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
 from support.pebble import Pebble
@@ -160,7 +161,9 @@ def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
         monkeypatch.setattr(DirectoryStore, "store", dies)
         challenges = Challenges(store, server)
         by = wanted.wanted[0].authority
-        issuer = AcmeIssuer(by, store, challenges, "test", threading.Event(), time.time)
+        issuer = AcmeIssuer(
+            by, store, Ledgers(store, time.time), challenges, "test", threading.Event(), time.time
+        )
         with pytest.raises(Died):
             issuer.roll_account_key()
         monkeypatch.setattr(DirectoryStore, "store", original)

@@ -103,7 +103,7 @@ def test_the_one_before_it_is_there(state: Path) -> None:
 
 def test_the_account_and_its_key(state: Path) -> None:
     """Nothing is asked of the CA: there is none."""
-    accounts = Accounts(DirectoryStore(state))
+    accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
     directory = messages.Directory({"newAccount": "https://127.0.0.1:36111/sign-me-up"})
     with Network("test", trust(None), lambda: FROZEN_AT) as network:
@@ -116,8 +116,8 @@ def test_the_account_and_its_key(state: Path) -> None:
 def test_the_ledger(state: Path) -> None:
     book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
     with pytest.raises(Problem, match="certificates for exactly these names"):
-        book.admit(LETSENCRYPT, ("a.example.org",), replaces=False, force=False)
-    book.admit(LETSENCRYPT, ("other.example.org",), replaces=False, force=False)
+        book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
+    book.toll(LETSENCRYPT, ("other.example.org",)).admit(exempt=False)
 
 
 def test_a_challenge_that_was_left_is_taken_back(state: Path) -> None:

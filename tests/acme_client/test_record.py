@@ -137,9 +137,14 @@ def test_a_value_of_the_wrong_kind_costs_only_itself(key: str, value: Any) -> No
     assert (record.serial, record.challenge) == ("3f", "http-01")
 
 
-def test_keys_of_a_later_version_are_left_out() -> None:
-    document = {**json.loads(to_json(Record(serial="3f"))), "version": 2, "moon": "full"}
+def test_keys_that_were_added_later_are_left_out() -> None:
+    document = {**json.loads(to_json(Record(serial="3f"))), "moon": "full"}
     assert from_json(json.dumps(document).encode()) == Record(serial="3f")
+
+
+def test_of_a_newer_version_no_key_is_taken_to_mean_what_we_think() -> None:
+    document = {**json.loads(to_json(Record(serial="3f"))), "version": 2}
+    assert from_json(json.dumps(document).encode()) == Record()
 
 
 json_values = st.recursive(

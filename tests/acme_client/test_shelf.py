@@ -73,3 +73,17 @@ def test_somebody_elses_folders_are_left_alone(tmp_path: Path) -> None:
     DirectoryStore(tmp_path).store("certificates/README Files", {"x": b"", "y": b""})
     assert shelf.names() == ["*.example.org"]
     assert changed() == {"*.example.org"}
+
+
+def test_a_record_of_a_newer_version_is_kept_beside_ours(tmp_path: Path) -> None:
+    """Once, whatever is written afterwards."""
+    Shelf(DirectoryStore(tmp_path)).keep_record("example.org", Record())
+    file = tmp_path / "certificates" / "example.org" / "meta.json"
+    newer = file.read_bytes().replace(b'"version": 1', b'"version": 2')
+    file.write_bytes(newer)
+    for _ in range(2):
+        shelf = Shelf(DirectoryStore(tmp_path))
+        for serial in ("1", "2"):
+            shelf.keep_record("example.org", Record(serial=serial))
+    assert file.with_name("meta.version-2.json").read_bytes() == newer
+    assert shelf.load("example.org")[0] == Record(serial="2")

@@ -26,9 +26,9 @@ from acme_client import attempt, progress
 from acme_client.attempt import Bench
 from acme_client.errors import Problem
 from acme_client.holding import Holding
-from acme_client.ledger import LETSENCRYPT, registered_domain
 from acme_client.ledgers import Ledgers
 from acme_client.lifecycle import READY, State
+from acme_client.limits import LETSENCRYPT, registered_domain
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.order import Issued, Order
 from acme_client.proof import Facts, Pair
@@ -38,6 +38,7 @@ from acme_client.shelf import Shelf
 from support.memory_store import Crash, MemoryStore
 
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
+ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
 DAY, HOUR = 86400.0, 3600.0
 START = 1.8e9
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))
@@ -105,20 +106,24 @@ class World:
         exempt = (
             order.replaces is not None
             and self.information
+            and order.account == ACCOUNT
             and json.loads(order.replaces)["serial"] == self.current.get(order.names)
         )
+        order.toll.admit(exempt=exempt)
         if not exempt:
-            self._take("orders", 300, 3 * HOUR)
             self._take("names " + ",".join(sorted(order.names)), 5, 7 * DAY)
-            for domain in {registered_domain(name) for name in order.names}:
-                self._take(f"domain {domain}", 50, 7 * DAY)
+            if order.names not in self.current:
+                self._take("orders", 300, 3 * HOUR)
+                for domain in {registered_domain(name) for name in order.names}:
+                    self._take(f"domain {domain}", 50, 7 * DAY)
+        order.toll.handed_in()
         self.serial += 1
         serial = f"{self.serial:x}"
         said = {"names": order.names, "serial": serial, "not_before": self.now - HOUR}
         said["not_after"] = self.now - HOUR + self.lifetime
         self.issued_at[serial] = self.now
         self.current[order.names] = serial
-        return Issued(Pair(json.dumps(said).encode(), b"key"), "http-01")
+        return Issued(Pair(json.dumps(said).encode(), b"key"), "http-01", ACCOUNT)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         if self._down():

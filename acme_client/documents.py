@@ -1,0 +1,59 @@
+"""What every JSON document on disk has in common: it is an object with a ``version``.
+
+A version is raised when a key changes its meaning; keys may be added without. So a document of a
+newer version than ours is none that we understand: it is read as if it were not there, and before
+ours takes its place, it is set aside under a name of its own, for the newer program's return.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def write(document: Mapping[str, Any], version: int) -> bytes:
+    """One key a line, for people; values may be dataclasses."""
+    lines = [
+        f" {json.dumps(key)}: {_one_line(value)}"
+        for key, value in {"version": version, **document}.items()
+    ]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+# With an indentation, the library encodes in Python, which takes ten times as long: felt where
+# there are thousands of certificates.
+_one_line = json.JSONEncoder(
+    default=lambda value: {name: getattr(value, name) for name in value.__slots__}
+).encode
+
+
+def read(data: bytes, version: int) -> dict[str, Any]:
+    """The document; empty for what is none, or none of ours. One without a version is taken for
+    one of the first."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict) or _version(document) > version:
+        return {}
+    return document
+
+
+def set_aside(name: str, data: bytes, version: int) -> str | None:
+    """Under which name to keep a document before it is replaced; None if it need not be kept."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or _version(document) <= version:
+        return None
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.version-{_version(document)}{dot}{suffix}"
+
+
+def _version(document: dict[str, Any]) -> int:
+    version = document.get("version", 1)
+    return version if isinstance(version, int) and 0 < version < 10**6 else 1

@@ -1,0 +1,156 @@
+"""What each CA allows: the figures it publishes, and what an order takes of them.
+
+Pure. A figure that a CA changes is changed here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from publicsuffixlist import PublicSuffixList
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``count`` tokens, which come back within ``window`` seconds."""
+
+    what: str
+    count: int
+    window: float
+
+    @property
+    def interval(self) -> float:
+        return self.window / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one CA. None where it has no such limit."""
+
+    orders: Limit | None = None  # per account
+    domain: Limit | None = None  # certificates per registered domain
+    names: Limit | None = None  # certificates for exactly the same names
+    failures: Limit | None = None  # failed authorizations per name
+    accounts: Limit | None = None  # new ones from one address
+
+
+# https://letsencrypt.org/docs/rate-limits/, June 2025.
+LETSENCRYPT = Limits(
+    Limit("orders of this account", 300, 3 * 3600.0),
+    Limit("certificates for the domain {}", 50, 7 * _DAY),
+    Limit("certificates for exactly these names", 5, 7 * _DAY),
+    Limit("failed validations of {}", 5, 3600.0),
+    Limit("new accounts from this address", 10, 3 * 3600.0),
+)
+# https://letsencrypt.org/docs/staging-environment/: the same limits with other figures.
+LETSENCRYPT_STAGING = Limits(
+    Limit("orders of this account", 1500, 3 * 3600.0),
+    Limit("certificates for the domain {}", 30000, 7 * _DAY),
+    Limit("certificates for exactly these names", 30000, 7 * _DAY),
+    Limit("failed validations of {}", 200, 3600.0),
+    Limit("new accounts from this address", 50, 3 * 3600.0),
+)
+_KNOWN = {
+    "acme-v02.api.letsencrypt.org": LETSENCRYPT,
+    "acme-staging-v02.api.letsencrypt.org": LETSENCRYPT_STAGING,
+}
+
+
+def limits_of(directory: str) -> Limits:
+    """Other CAs publish no figures that a client could count with (or have none, like most that
+    companies run); what they say when there was too much is kept for them as well."""
+    return _KNOWN.get(urlsplit(directory).hostname or "", Limits())
+
+
+class Standing(enum.Enum):
+    """What an order is to the CA's limits (Let's Encrypt's rules)."""
+
+    NEW = "new"
+    # For exactly the names of a certificate that this CA has issued: free of the limits for orders
+    # and domains, so that what has once been had can always be renewed.
+    RENEWAL = "renewal"
+    # It names by ARI which certificate it replaces, and the CA takes it so: free of all limits.
+    EXEMPT = "exempt"
+
+
+@functools.cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+@functools.lru_cache(4096)
+def registered_domain(name: str) -> str:
+    """What somebody has bought below a public suffix; an address, or a suffix itself, is its own
+    (IPv6: its /64, as the CAs count)."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        bare = name.removeprefix("*.")
+        return _suffixes().privatesuffix(bare) or bare
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One token of one bucket."""
+
+    key: str
+    limit: Limit
+    about: str = ""
+
+    def __str__(self) -> str:
+        return self.limit.what.format(self.about)
+
+
+def costs(names: tuple[str, ...], limits: Limits, standing: Standing) -> tuple[Cost, ...]:
+    """What an order takes if it succeeds."""
+    if standing is Standing.EXEMPT:
+        return ()
+    if standing is Standing.RENEWAL:
+        return tuple(_exact(names, limits))
+    orders = [Cost("orders", limits.orders)] if limits.orders else []
+    return (*orders, *_exact(names, limits), *_domains(names, limits))
+
+
+def _exact(names: tuple[str, ...], limits: Limits) -> Iterable[Cost]:
+    if limits.names:
+        yield Cost(names_key(names), limits.names)
+
+
+def _domains(names: tuple[str, ...], limits: Limits) -> Iterable[Cost]:
+    if limits.domain:
+        for domain in sorted({registered_domain(name) for name in names}):
+            yield Cost(f"domain {domain}", limits.domain, domain)
+
+
+def failures(names: tuple[str, ...], limits: Limits) -> Iterable[Cost]:
+    if limits.failures:
+        for name in names:
+            yield Cost(f"failures {name}", limits.failures, name)
+
+
+def names_key(names: tuple[str, ...]) -> str:
+    return "names " + ",".join(sorted(set(names)))
+
+
+def window_of(key: str, limits: Limits) -> float:
+    kind = key.partition(" ")[0]
+    limit: Limit | None = getattr(limits, kind) if kind in Limits.__slots__ else None
+    return limit.window if limit else 0.0
+
+
+def spell(seconds: float) -> str:
+    if seconds >= _DAY:
+        return f"{seconds / _DAY:g} days"
+    if seconds > 3600:
+        return f"{seconds / 3600:g} hours"
+    return "an hour" if seconds == 3600 else f"{seconds / 60:g} minutes"
