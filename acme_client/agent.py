@@ -27,6 +27,7 @@ from .internal_ca import InternalCa, InternalIssuer, how_to_trust
 from .ledgers import Ledgers
 from .lifecycle import READY, State
 from .link import INTERNAL, Authority, Command, Link, LinkBroken, Settings, Wanted
+from .on_demand import OnDemand
 from .order import Issuer
 from .record import Record
 from .shelf import Shelf
@@ -97,18 +98,22 @@ class Agent:
         self._look_at = 0.0
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._desks = Desks()
+        self._on_demand = OnDemand(
+            settings, store, self._shelf, self._holdings,
+            self._take_on, self._forget, self._reply, now,
+        )  # fmt: skip
 
     # Start
 
     def load(self) -> None:
         """Have everything served that is at hand and may be."""
-        for wanted in self._settings.wanted:
+        for wanted in (*self._settings.wanted, *self._on_demand.remembered()):
             self._take_on(wanted)
         if any(one.authority.directory == INTERNAL for one in self._settings.wanted):
             log.info("%s", how_to_trust(self._settings.state))
         self._look_at = self._now() + LOOK_EVERY
 
-    def _take_on(self, wanted: Wanted) -> None:
+    def _take_on(self, wanted: Wanted) -> Holding:
         holding = Holding(wanted, Record())
         self._holdings[holding.name] = holding
         try:
@@ -124,6 +129,7 @@ class Agent:
                 timestamp(holding.record.renew_at),
             )
         self._bench.report(holding)
+        return holding
 
     # The main loop
 
@@ -134,6 +140,7 @@ class Agent:
             while not self._stopping.is_set():
                 self._collect()
                 self._pass_time()
+                self._on_demand.turn()
                 self._start_attempts()
                 self._ask_for_a_window()
                 for command in self._link.receive(self._rest()):
@@ -141,6 +148,7 @@ class Agent:
         finally:
             self._stopping.set()
             self._desks.close()
+            self._on_demand.close()
         # Attempts notice that the program ends; the mailbox must be read meanwhile.
         self._desks.ended(FINISH_WITHIN, lambda: self._link.receive(LOOK_WHEN_BUSY))
 
@@ -148,9 +156,13 @@ class Agent:
         """Seconds until something is to be done."""
         now = self._now()
         until = now + LOOK_EVERY
+        if self._on_demand.busy:
+            return LOOK_WHEN_BUSY
         for holding in self._holdings.values():
             if holding.busy:
                 return LOOK_WHEN_BUSY
+            if holding.asleep:
+                continue
             moment = progress.next_moment(holding.record)
             if moment is not None:
                 until = min(until, moment)
@@ -200,7 +212,9 @@ class Agent:
         """The most urgent first, as far as there is room at its CA."""
         now = self._now()
         ready = [
-            one for one in self._holdings.values() if not one.busy and one.record.state in READY
+            one
+            for one in self._holdings.values()
+            if not one.busy and not one.asleep and one.record.state in READY
         ]
         for holding in sorted(ready, key=_urgency):
             directory = choices.authority(holding.wanted, holding.record, now).directory
@@ -288,6 +302,8 @@ class Agent:
             case "settings":
                 self._adopt(command.value)
                 self._reply(command, {"ok": True, "error": None})
+            case "want" | "used" | "refusal":
+                self._on_demand.obey(command)
             case "renew":
                 self._renew(command)
             case "revoke":
@@ -387,7 +403,9 @@ class Agent:
     def _adopt(self, settings: Settings) -> None:
         """Keep what is still wanted, take on what is new, let go of what is not."""
         self._settings = settings
-        wanted = {one.names[0]: one for one in settings.wanted}
+        self._on_demand.adopt(settings)
+        everything = (*settings.wanted, *self._on_demand.remembered())
+        wanted = {one.names[0]: one for one in everything}
         for name, holding in list(self._holdings.items()):
             if name in wanted:
                 self._change(holding, wanted.pop(name))

@@ -30,6 +30,7 @@ class Holding:
     postponed: list[Command] = field(default_factory=list)  # came between its end and our notice
     successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
     dropped: bool = False  # no longer wanted; the attempt may still run
+    asleep: bool = False  # no attempt is made by itself: see `on_demand`
 
     @property
     def name(self) -> str:
@@ -51,6 +52,7 @@ class Holding:
             not_before=self.facts.not_before,
             not_after=self.facts.not_after,
             source="internal" if self.record.source == "internal" else "acme",
+            on_demand_for=self.wanted.on_demand_for,
         )
 
     def status(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class Holding:
             "next_attempt": timestamp(record.next_attempt),
             "served": self.served,
             "profile": self.wanted.authority.profile,
+            "on_demand_for": self.wanted.on_demand_for,
             "history": [
                 {
                     "at": timestamp(one.at),

@@ -99,6 +99,16 @@ def registered_domain(name: str) -> str:
     return name
 
 
+def is_public_suffix(name: str) -> bool:
+    """Whether people register domains below it with a registry (``com``, ``co.uk``)."""
+    return bool(_registries().publicsuffix(name) == name)
+
+
+@functools.cache
+def _registries() -> PublicSuffixList:
+    return PublicSuffixList(only_icann=True, accept_unknown=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """One token of one bucket."""

@@ -48,6 +48,28 @@ class Wanted:
     key_type: str = "ecdsa-p256"
     fallback: tuple[Authority, ...] = ()
     challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
+    on_demand_for: str | None = None  # the site whose name it is, where it came on demand
+
+
+# A name on demand that nobody has come for in so many seconds is not renewed.
+FORGET = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandRule:
+    """Names that a site may have when somebody comes for them: each of ``patterns``, ``ask`` and
+    ``dns`` that is given must allow a name. ``wanted`` is what each becomes, but for its name."""
+
+    site: str
+    wanted: Wanted
+    patterns: tuple[str, ...] = ()
+    ask: str | None = None
+    dns: bool = False
+    addresses: tuple[str, ...] = ()
+    resolver: tuple[str, int] | None = None
+    per_hour: int = 50
+    most: int = 1000
+    forget: float = FORGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +78,8 @@ class Settings:
     wanted: tuple[Wanted, ...]
     user_agent: str = "treehouse-proxy"
     lifetime_internal: float = 7 * 86400.0  # seconds that leaves of the internal CA are valid
+    on_demand: tuple[OnDemandRule, ...] = ()
+    taken: tuple[str, ...] = ()  # names of all sites, which never come on demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,7 @@ class Served:
     not_before: float
     not_after: float
     source: Literal["acme", "internal", "file"]
+    on_demand_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +113,8 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Command:
     """From the supervisor. ``settings``: ``value`` is a new `Settings`. ``renew``: ``value`` is a
-    name. ``stop``: finish what must not be cut and return from `agent.run`.
+    name. ``want``: somebody waits for this name, which is not configured. ``used``: somebody came
+    for this name. ``stop``: finish what must not be cut and return from `agent.run`.
 
     A command with ``ticket`` wants an answer: `Link.answer(ticket, {...})`, exactly once.
     """

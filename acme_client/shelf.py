@@ -80,6 +80,10 @@ class Shelf:
     def keep_pair(self, name: str, pair: Pair) -> None:
         self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
 
+    def discard(self, name: str) -> None:
+        """Certificate, key and record, for good."""
+        self._store.delete(_folder(name))
+
     def lock(self, name: str, lease: float) -> Lock | None:
         return self._store.lock(_folder(name), lease)
 

@@ -44,6 +44,7 @@ class Announcements:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self._reported: set[str] = set()  # by the present certifier
         self.on_change: Callable[[str], None] = lambda _name: None
         self.published: dict[str, int] = {}  # how often each certificate was put in force
 
@@ -103,12 +104,21 @@ class Announcements:
     def _report(self, name: str, status: dict[str, Any] | None) -> None:
         if status is not None:
             self._statuses[name] = status
+            self._reported.add(name)
             return
+        self._reported.discard(name)
         self.forget(name)
+
+    def loaded(self) -> None:
+        """The certifier has said what there is; what only one before it had, nobody wants now."""
+        for name, status in list(self._statuses.items()):
+            if status["source"] != "file" and name not in self._reported:
+                self.forget(name)
 
     def forget(self, name: str) -> None:
         """No longer wanted: not served by any worker from now on."""
         self._statuses.pop(name, None)
+        self.published.pop(name, None)
         gone = self._certificates.pop(name, None)
         if gone is not None:
             os.close(gone.bundle)
@@ -169,6 +179,7 @@ class Announcements:
         for host, token in list(self._challenges):
             self._drop_challenge((host, token))
             self._tell({"type": "challenge_over", "host": host, "token": token}, (), None)
+        self._reported.clear()
         questions, self._questions = self._questions, {}
         for reply in questions.values():
             reply({"ok": False, "error": "the certifier ended before it answered; ask again"})

@@ -13,6 +13,7 @@ import os
 import select
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from acme_client import agent
@@ -23,6 +24,7 @@ from acme_client.link import (
     Command,
     ExternalAccount,
     LinkBroken,
+    OnDemandRule,
     Served,
     Settings,
     Wanted,
@@ -31,7 +33,7 @@ from acme_client.link import (
 from . import log as logs
 from . import sandbox
 from .channel import Channel, ChannelClosed, sealed
-from .config.model import Acme, Config, Site
+from .config.model import Acme, Config, OnDemand, Site
 from .privileges import confine_process
 from .status import VERSION
 
@@ -39,6 +41,8 @@ log = logging.getLogger("treehouse.certifier")
 
 # All workers acknowledge within a turn of their loops; one that does not is being replaced.
 _ACKNOWLEDGED_WITHIN = 15.0
+# Challenges that the CA looks at where the name leads to.
+VISITED = ("http-01", "tls-alpn-01")
 
 
 def run(config: Config, channel: Channel) -> int:
@@ -60,6 +64,28 @@ def settings(config: Config) -> Settings:
         state=config.state,
         wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),
         user_agent=f"treehouse-proxy/{VERSION}",
+        on_demand=tuple(_rule(site, site.on_demand, config.acme) for site in config.sites
+                        if site.on_demand),
+        taken=tuple(name for site in config.sites for name in site.names),
+    )  # fmt: skip
+
+
+def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
+    wanted = _wanted(site, acme)
+    return OnDemandRule(
+        site=site.names[0],
+        # Strangers' names are proven where they lead to; nobody here can change their DNS.
+        wanted=replace(
+            wanted, names=(), challenges=tuple(one for one in wanted.challenges if one in VISITED)
+        ),
+        patterns=given.patterns,
+        ask=given.ask,
+        dns=given.dns,
+        addresses=given.addresses,
+        resolver=(given.resolver.host, given.resolver.port) if given.resolver else None,
+        per_hour=given.per_hour,
+        most=given.most,
+        forget=given.forget,
     )
 
 
@@ -111,6 +137,7 @@ class ChannelLink:
             "names": list(served.names),
             "not_after": served.not_after,
             "serial": served.serial,
+            "site": served.on_demand_for,
             "status": {},
         }
         try:

@@ -17,7 +17,7 @@ import click
 
 from .config.flags import ConfigurationFaults, Options, load, state_directory
 from .control import NotRunning, ask
-from .status import VERSION
+from .status import VERSION, timestamp
 
 _OK, _FAILED, _USAGE = 0, 1, 2
 # Reloading waits for new workers, stopping for connections under way; the server bounds both.
@@ -177,6 +177,13 @@ def why(name: str, config: Path | None, state: Path | None) -> None:
 
             show_certificate(certificate)
             return
+    refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
+    if refusal is not None:
+        until = timestamp(refusal["until"])
+        click.echo(
+            f"{name} was refused on demand: {refusal['why']}; not asked again before {until}"
+        )
+        return
     known = ", ".join(one["names"][0] for one in document["certificates"])
     click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
     sys.exit(_FAILED)

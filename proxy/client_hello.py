@@ -1,8 +1,9 @@
 """What a ClientHello asks for, before OpenSSL sees it (RFC 8446 §4.1.2): name and protocols.
 
-Pure. Only looked at while a TLS-ALPN-01 challenge is pending, because the `ssl` module's callback
-tells the name and not the protocols. It reads two extensions and checks no more than it needs to
-find them: whatever is wrong with a ClientHello is OpenSSL's to say.
+Pure. Only looked at where the `ssl` module's callback for SNI is not enough: while a TLS-ALPN-01
+challenge is pending (it tells the name and not the protocols), where a site asks for client
+certificates, and where names come on demand (it cannot wait). It reads two extensions and checks no
+more than it needs to find them: whatever is wrong with a ClientHello is OpenSSL's to say.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ descriptors left) costs a close and never a spinning loop.
 What is looked at before OpenSSL sees anything: the PROXY header, where one has to come first; the
 first byte, which tells TLS from plain HTTP, so that somebody who speaks HTTP on 443 gets an answer
 in his own language; and, only while a challenge is pending or where a site asks for client
-certificates, what the ClientHello asks for.
+certificates or takes names on demand, what the ClientHello asks for.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from .protocol.service import Service
 from .stream import Deadlines, SocketStream, StreamBroken, TlsStream
 from .tls import Certificates, Served, ServerSocket
 from .tls_alpn import AlpnChallenges
+from .waiting_room import WaitingRoom
 
 log = logging.getLogger("treehouse.worker")
 
@@ -65,7 +66,9 @@ class Connections:
         certificates: Certificates,
         figures: Figures | None = None,
         proxies: tuple[str, ...] = (),
+        waiting: WaitingRoom | None = None,
     ) -> None:
+        self._waiting = waiting
         self.deadlines = Deadlines()
         self._loop = loop
         self._clock = clock
@@ -266,16 +269,21 @@ class Connections:
             if first and first[0] != _TLS_HANDSHAKE:
                 await self._answer_plain(stream, connection, service)
                 return
-            if self._alpn or self._certificates.asks_clients:
+            if self._alpn or self._certificates.asks_clients or self._waiting:
                 hello = await _hello(stream)
                 context = self._alpn.find(hello) if hello is not None else None
                 if context is not None:
                     await self._answer_challenge(stream, context)
                     return
+                if self._waiting:
+                    await self._waiting.hold(hello, stream, connection.peer)
+                    stream.deadline = self._clock.now + self._limits.handshake_timeout
                 served = self._asking(hello, connection.local)
                 if served is not None:
                     stream, tls = self._held_to(served, hello, stream)
             await self._handshake(stream, connection, tls)
+            if self._waiting:
+                self._waiting.came(tls.served)
             await h1.serve(stream, connection, service)
         except StreamBroken as error:
             log.debug("%s: connection ended: %s", connection.peer, error)

@@ -26,6 +26,7 @@ from .protocol.lane import Lane
 from .protocol.message import Connection, Request, Response
 from .router import Router
 from .tls import Certificates, covers
+from .waiting_room import WaitingRoom
 
 log = logging.getLogger("treehouse.worker")
 
@@ -49,6 +50,7 @@ class Room:
     lane: Lane | None
     gates: Gates
     request_id_prefix: bytes
+    waiting: WaitingRoom | None = None
     figures: Figures | None = None  # counted only where somebody can ask
     seldom: Seldom = field(default_factory=lambda: Seldom(log))
     draining: bool = False
@@ -136,10 +138,21 @@ class PlainDoor(Door):
             return await room.challenges.handle(request)
         host = request.host.decode("ascii")
         if not room.router.knows(request.host):
-            raise Fault("unknown_host")
+            await self._wait_for(request)
         if room.certificates.find(host) is None:
             raise Fault("no_certificate", fields=[(b"retry-after", _RETRY_AFTER)])
         return self._to_https(request)
+
+    async def _wait_for(self, request: Request) -> None:
+        """People type a name without https first, and that may be the first time it is heard."""
+        waiting = self.room.waiting
+        answer = (
+            await waiting.obtain(request.host, request.connection.peer) if waiting else "refused"
+        )
+        if answer == "late":
+            raise Fault("no_certificate", fields=[(b"retry-after", _RETRY_AFTER)])
+        if answer == "refused":
+            raise Fault("unknown_host")
 
     def _to_https(self, request: Request) -> Response:
         # 301 for old clients because 308 is younger than HTTP/1.0; for methods other than GET and

@@ -8,6 +8,8 @@ configured ones, methods the common ones, everything else is "other".
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .protocol.message import Connection, Request, Response
@@ -21,10 +23,14 @@ Message = dict[str, Any]
 
 
 class Figures:
-    """Of one worker, since it began. ``sites`` are the names that may be labels."""
+    """Of one worker, since it began. ``sites`` are the names that may be labels; ``guests`` those
+    that came on demand, with the site that they are counted for."""
 
-    def __init__(self, sites: frozenset[bytes]) -> None:
+    def __init__(
+        self, sites: frozenset[bytes], guests: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> None:
         self._sites = sites
+        self._guests = guests
         self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
@@ -40,6 +46,8 @@ class Figures:
         if request is not None:
             if request.host in self._sites:
                 host = request.host
+            else:
+                host = self._guests.get(request.host, b"")
             if request.method in _METHODS:
                 method = request.method
             if request.body is not None:

@@ -10,7 +10,9 @@ both: the request is told to come again on a connection of its own (421).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .config.model import Site
 from .errors import Fault
@@ -39,9 +41,16 @@ class Gate:
 
 
 class Gates:
-    """By host, as the router finds sites: the exact name, a wildcard, the default site."""
+    """By host, as the router finds sites: the exact name, a wildcard, the site that the host came
+    on demand for, the default site."""
 
-    def __init__(self, sites: tuple[Site, ...], limits: dict[str, RateLimits]) -> None:
+    def __init__(
+        self,
+        sites: tuple[Site, ...],
+        limits: dict[str, RateLimits],
+        guests: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> None:
+        self._guests = guests
         self._by_host: dict[bytes, Gate | None] = {}
         self._default: Gate | None = None
         self._any = False
@@ -61,10 +70,10 @@ class Gates:
     def check(self, request: Request) -> None:
         """Raises `Fault` for a request that does not get through."""
         host = request.host
-        gate = self._by_host.get(host, self._default)
         if host not in self._by_host:
             _label, dot, parent = host.partition(b".")
-            if dot:
-                gate = self._by_host.get(b"*." + parent, self._default)
+            wildcard = b"*." + parent if dot else b""
+            host = wildcard if wildcard in self._by_host else self._guests.get(host, b"")
+        gate = self._by_host.get(host, self._default)
         if gate is not None:
             gate.check(request)

@@ -88,6 +88,12 @@ class _Overview(Collector):
         for outcome, count in self._overview["reloads"].items():
             reloads.add_metric([outcome], count)
         yield reloads
+        asked = CounterMetricFamily(
+            "treehouse_on_demand", "Names that somebody waited for.", labels=["outcome"]
+        )
+        for outcome, count in self._overview["on_demand"].items():
+            asked.add_metric([outcome], count)
+        yield asked
         last = GaugeMetricFamily(
             "treehouse_certifier_last_pass_seconds", "When the certifier was last heard of."
         )

@@ -39,6 +39,7 @@ class Overview:
         self._reloads = {"ok": 0, "failed": 0}
         self._certifier_heard = 0.0  # Unix seconds
         self._questions: list[status.Question] = []
+        self.on_demand: dict[str, int] = {}  # of names that somebody waited for, by outcome
 
     # What happens
 
@@ -92,6 +93,7 @@ class Overview:
             "reloads": self._reloads,
             "renewals": self._announcements.published,
             "certifier_heard": self._certifier_heard,
+            "on_demand": self.on_demand,
         }
         self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
 

@@ -154,7 +154,8 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
     if config.log.access.startswith("/"):
         append = (Grant(Path(config.log.access).parent, "the access log, when it is reopened"),)
     return Policy(
-        descriptors=1024 + 16 * config.workers,
+        # One for each certificate, beside what children and listeners need; and room for a reload.
+        descriptors=4096 + 16 * config.workers + _certificates(config),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"),),
         append=append,
@@ -165,6 +166,10 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
         bind=None,
         lenient_children=True,
     )
+
+
+def _certificates(config: Config) -> int:
+    return sum(1 + (site.on_demand.most if site.on_demand else 0) for site in config.sites)
 
 
 def _worker(config: Config, here: Surroundings) -> Policy:
@@ -178,13 +183,37 @@ def _worker(config: Config, here: Surroundings) -> Policy:
 
 
 def _certifier(config: Config, here: Surroundings) -> Policy:
-    asks_a_ca = any(not site.internal and not site.certificate for site in config.sites)
+    asks_a_ca = any(
+        not site.internal and (not site.certificate or site.on_demand) for site in config.sites
+    )
     return Policy(
         descriptors=1024,
         read=_base(here),
         write=(Grant(config.state, "accounts, certificates and keys"),),
-        connect=tuple(_ca_ports(config.acme)) if asks_a_ca else (),
+        connect=(
+            *(_ca_ports(config.acme) if asks_a_ca else ()),
+            *_on_demand_ports(config),
+        ),
     )
+
+
+def _on_demand_ports(config: Config) -> Iterator[Port]:
+    """Who says which names may be had, and the name servers that say where they lead."""
+    ports: dict[int, str] = {}
+    for site in config.sites:
+        if site.on_demand is None:
+            continue
+        if site.on_demand.ask is not None:
+            parts = urlsplit(site.on_demand.ask)
+            number = parts.port or (443 if parts.scheme == "https" else 80)
+            ports.setdefault(number, f"{parts.hostname}, who says which names {site.names[0]} has")
+            if not _is_address(parts.hostname or ""):
+                ports.setdefault(_DNS.number, _DNS.why)
+        if site.on_demand.dns:
+            resolver = site.on_demand.resolver
+            ports.setdefault(resolver.port if resolver else _DNS.number, _DNS.why)
+    for number in sorted(ports):
+        yield Port(number, ports[number])
 
 
 def _base(here: Surroundings) -> tuple[Grant, ...]:

@@ -1,6 +1,7 @@
 """Which handler answers a request: by host, then by path. Pure: a table made once, and look-ups.
 
-The host finds the site: its exact name, else a wildcard for one label, else the default site.
+The host finds the site: its exact name, else a wildcard for one label, else the site that it came
+on demand for, else the default site.
 Within a site an exact path beats a prefix and a longer prefix a shorter one; ``/api/*`` takes
 ``/api/`` and everything below it, and not ``/api``.
 
@@ -15,7 +16,8 @@ are left to backends: a route that protects something does not rely on their rea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from .config.model import Action, Route, Site
@@ -88,10 +90,14 @@ class _Paths:
 
 
 class Router:
-    """The table of a generation. `bind` once, before the first request."""
+    """The table of a generation. `bind` once, before the first request. ``guests``: hosts that
+    came on demand, with the first name of their site; whoever made it may change it."""
 
-    def __init__(self, sites: tuple[Site, ...]) -> None:
+    def __init__(
+        self, sites: tuple[Site, ...], guests: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> None:
         self._sites = sites
+        self._guests = guests
         self._hosts: dict[bytes, Handler | _Paths] = {}
         self._default: Handler | _Paths | None = None
         self._names = frozenset(name.encode("ascii") for site in sites for name in site.names)
@@ -114,7 +120,10 @@ class Router:
         return _Paths(routes, handler_of)
 
     def knows(self, host: bytes) -> bool:
-        """Whether a site has this name, or a wildcard for it."""
+        """Whether a site has this name, or a wildcard for it, or it has come on demand."""
+        return self.configured(host) or host in self._guests
+
+    def configured(self, host: bytes) -> bool:
         return host in self._names or _wildcard(host) in self._names
 
     def route(self, request: Request) -> Handler:
@@ -122,9 +131,11 @@ class Router:
         host = request.host
         entry = self._hosts.get(host)
         if entry is None:
-            entry = self._hosts.get(_wildcard(host), self._default)
+            entry = self._hosts.get(_wildcard(host))
             if entry is None:
-                raise Fault("unknown_host")
+                entry = self._hosts.get(self._guests.get(host, b""), self._default)
+                if entry is None:
+                    raise Fault("unknown_host")
         if isinstance(entry, _Paths):
             return entry.find(request)
         return entry

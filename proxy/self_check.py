@@ -81,7 +81,8 @@ class SelfCheck:
         hosts.pop(None, None)
         for child in self._processes.workers():
             for host, one in hosts.items():
-                if child.state == "serving" and self._serves(child, one.facts["name"]):
+                site = one.facts.get("site") or one.facts["name"]
+                if child.state == "serving" and self._serves(child, site):
                     self._ask(child, str(host), one, again=False)
 
     def _ask(self, child: Child, host: str, one: Announced, *, again: bool) -> None:

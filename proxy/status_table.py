@@ -99,6 +99,7 @@ def show_certificate(one: dict[str, Any]) -> None:
         ("from", {"file": "a file of your own", "internal": "the built-in CA"}.get(one["source"])
             or one["directory"]),
         ("profile", one.get("profile")),
+        ("on demand", f"for {one['on_demand_for']}" if one.get("on_demand_for") else None),
         ("serial", one["serial"]),
         ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
         ("runway", _runway(one["not_after"])),

@@ -33,6 +33,7 @@ from .config.model import Config
 from .control import ControlSocket, Reply
 from .generations import DRAINING_MOST, Generation, Generations
 from .listeners import CannotBind, Listener, open_listeners
+from .on_demand import OnDemand
 from .overview import Overview
 from .own_certificates import CertificateUnusable, OwnCertificates
 from .processes import Child, Processes, describe_exit
@@ -106,12 +107,14 @@ class Supervisor:
             self._processes, self._announcements, self._schedule, self._serves
         )
         self._announcements.on_change = self._self_check.changed
+        self._on_demand = OnDemand(self._processes, self._announcements)
         for facts, bundle in own_certificates:
             self._announcements.certificate(facts, bundle)
         self._generations = Generations(config, listeners, estate.generation if estate else 0)
         self._overview = Overview(
             self._processes, self._announcements, self._generations, self._schedule
         )
+        self._overview.on_demand = self._on_demand.outcomes
         self._buckets = Buckets()  # one table for all generations
         self._loaded = False
         self._stopping = False
@@ -247,6 +250,7 @@ class Supervisor:
     def _on_exit(self, child: Child, how: int) -> None:
         self._announcements.settle(child.pid)
         self._self_check.ended(child.pid)
+        self._on_demand.ended(child.pid)
         self._overview.ended(child)
         if self._stopping:
             self._finish_if_empty()
@@ -315,7 +319,9 @@ class Supervisor:
         if child.role == "worker":
             self._hear_worker(child, kind, message)
         elif kind == "loaded":
+            self._announcements.loaded()
             self._on_loaded()
+            self._on_demand.certifier_ready()
         elif kind == "answer":
             self._announcements.answered(message)
         else:
@@ -329,6 +335,8 @@ class Supervisor:
                 self._announcements.acknowledged(child.pid, message["ticket"])
             case "seen":
                 self._self_check.seen(child, message)
+            case "wanted" | "used":
+                self._on_demand.hear(child, kind, message["name"])
             case "overview":
                 self._overview.send(child, message["number"])
             case "stats":
@@ -536,7 +544,7 @@ class Supervisor:
             case "stop":
                 self._stop("asked on the control socket")
                 reply({"ok": True})
-            case "renew" | "revoke" | "roll_account_key" as verb:
+            case "renew" | "revoke" | "roll_account_key" | "refusal" as verb:
                 certifying = self._processes.certifier()
                 if certifying is None:
                     reply({"ok": False, "error": "the certifier is being restarted; ask again"})

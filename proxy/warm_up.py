@@ -41,9 +41,11 @@ def while_root(uid: int, gid: int) -> None:
     # Of the standard library, of the installed packages, and of our own code.
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
-        for name in ("acme_client.issuer", "proxy.metrics"):
+        for name in ("acme_client.issuer", "acme_client.pointing", "proxy.metrics"):
             importlib.import_module(name)
-        importlib.import_module("acme_client.limits").registered_domain("example.org")
+        limits = importlib.import_module("acme_client.limits")
+        limits.registered_domain("example.org")
+        limits.is_public_suffix("example.org")
 
 
 def _may_read(paths: list[str], uid: int, gid: int) -> bool:

@@ -47,6 +47,7 @@ from .router import Router
 from .sites import Sites
 from .tls import Certificates
 from .tls_alpn import AlpnChallenges
+from .waiting_room import Guests, WaitingRoom
 
 log = logging.getLogger("treehouse.worker")
 
@@ -106,13 +107,19 @@ class Worker:
         )
         self._certificates.listen_with(birth.base)
         self._challenges = Challenges()
+        guests: dict[bytes, bytes] = {}
+        router = Router(config.sites, guests)
+        self._waiting = WaitingRoom(
+            config, guests, self._certificates, router.configured, fairness_key,
+            self._say, loop, self._clock,
+        )  # fmt: skip
         for announced in birth.certificates:
             self._put(announced.facts, announced.bundle)
         self._alpn = AlpnChallenges()
         for message, bundle in birth.challenges:
             self._take_challenge(message["challenge"], bundle)
         self._room = Room(
-            router=Router(config.sites),
+            router=router,
             challenges=self._challenges,
             certificates=self._certificates,
             limits=config.limits,
@@ -122,9 +129,10 @@ class Worker:
             https_port=_https_port(birth.listeners),
             default_site=_default_site(config) is not None,
             lane=Lane(config.limits) if config.fast_lane else None,
-            figures=_figures(config),
-            gates=Gates(config.sites, self._rate_limits(birth)),
+            figures=_figures(config, guests),
+            gates=Gates(config.sites, self._rate_limits(birth), guests),
             request_id_prefix=b"%x-" % random.getrandbits(48),
+            waiting=self._waiting,
         )
         self._connections = Connections(
             loop,
@@ -142,6 +150,7 @@ class Worker:
             self._certificates,
             self._room.figures,
             config.proxy_protocol,
+            self._waiting,
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
@@ -229,6 +238,9 @@ class Worker:
                 self._put(message["facts"], fds[0])
             case "certificate_gone":
                 self._certificates.remove(message["name"])
+                self._waiting.gone(message["name"])
+            case "settled":
+                self._waiting.settled(message)
             case "challenge":
                 self._take_challenge(message["challenge"], fds[0] if fds else None)
             case "challenge_over":
@@ -269,14 +281,19 @@ class Worker:
             self._challenges.put(about["host"], about["token"], about["key_authorization"])
 
     def _put(self, facts: Message, bundle: int) -> None:
-        if facts["name"] not in self._known_names:
-            return  # a site of an older or a newer generation
+        site = facts.get("site")  # of a name that came on demand
+        known = self._waiting.has_site(site) if site else facts["name"] in self._known_names
+        if not known:
+            return  # of a site of an older or a newer generation
         try:
             self._certificates.put(
                 facts["name"], tuple(facts["names"]), facts["not_after"], facts["serial"], bundle
             )
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", facts["name"], error.reason)
+            return
+        if site:
+            self._waiting.arrived(facts["name"], site)
 
     async def _overview(self) -> Message:
         """What the supervisor knows of all of us; it gives up on a worker that hangs."""
@@ -315,10 +332,11 @@ class Worker:
         self._on_empty()
 
 
-def _figures(config: Config) -> Figures | None:
+def _figures(config: Config, guests: Guests) -> Figures | None:
     if config.admin is None:
         return None
-    return Figures(frozenset(name.encode("ascii") for site in config.sites for name in site.names))
+    names = frozenset(name.encode("ascii") for site in config.sites for name in site.names)
+    return Figures(names, guests)
 
 
 def _default_site(config: Config) -> str | None:

@@ -150,6 +150,42 @@ def parse_directory_url(text: str) -> str:
     return text
 
 
+def parse_ask_url(text: str) -> str:
+    """Where permission is asked for. Raises `Wrong`."""
+    say = "write it like http://127.0.0.1:5000/allowed"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme not in ("http", "https"):
+        raise Wrong(f"{shown(text)} is not an http or https URL", say)
+    if parts.fragment:
+        raise Wrong(f"{shown(text)} has a fragment", say)
+    return text
+
+
+def parse_own_address(text: str) -> str:
+    """One IP address. Raises `Wrong`."""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        raise Wrong(f"{shown(text)} is not an IP address", "write it like 192.0.2.1") from None
+
+
+def parse_resolver(text: str) -> Address:
+    """A name server by address; port 53 unless another is given. Raises `Wrong`."""
+    try:
+        return Address(str(ip_address(text.strip())), 53)
+    except ValueError:
+        pass
+    address = parse_listen(text)
+    if not address.host or not address.port:
+        raise Wrong(
+            f"{shown(text)} is not a name server's address",
+            "write it like 192.0.2.53 or 192.0.2.53:53",
+        )
+    return address
+
+
 def spell_address(address: Address) -> str:
     """As `parse_listen` reads it."""
     host = f"[{address.host}]" if ":" in address.host else address.host

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import chain, combinations
 
+from acme_client.limits import is_public_suffix
+
 from .addresses import spell_address
 from .document import Parsed
 from .faults import Fault, Origins, Path, shown
@@ -54,6 +56,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         at: Path = ("sites", index)
         if "acme" not in parsed.broken:
             yield from _certification(site, parsed.document.acme, at, parsed.origins)
+        yield from _on_demand(site, parsed.document.acme, at, parsed)
         yield from _routes(site, at, parsed.origins)
         yield from _serving(site, at, parsed.origins, "/*")
         for number, route in enumerate(site.routes):
@@ -111,7 +114,7 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
         not document.listen.http
         and over_http_only
         and any(
-            not site.certificate and not internal(site, document.acme)
+            (not site.certificate or site.on_demand) and not internal(site, document.acme)
             for _index, site in parsed.sites
         )
     ):
@@ -232,6 +235,53 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
                 f"no public CA can certify {shown(name)}, which shares a site with {public}",
                 "give it a site of its own: the built-in CA certifies that",
             )
+
+
+def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fault]:
+    given, origins = site.on_demand, parsed.origins
+    if given is None:
+        return
+    path: Path = (*at, "on_demand")
+    if not (given.patterns or given.ask or given.dns):
+        yield origins.fault_of_key(
+            path,
+            "nothing says which names may be had, so that anybody could have certificates ordered "
+            "for any name",
+            "give patterns, ask or dns; a name must pass each that is given",
+        )
+    for number, pattern in enumerate(given.patterns):
+        if is_wildcard(pattern) and is_public_suffix(pattern.removeprefix("*.")):
+            yield origins.fault(
+                (*path, "patterns", number),
+                f"{shown(pattern)} takes what anybody has registered",
+                "name the domain that is yours, like *.example.org; for customers' own domains "
+                "use ask or dns",
+            )
+    for key in ("addresses", "resolver"):
+        if key in given.model_fields_set and not given.dns:
+            yield origins.fault_of_key(
+                (*path, key),
+                "this key means nothing without dns: true",
+                "add that, or leave it out",
+            )
+    if site.tls.client_auth:
+        yield origins.fault_of_key(
+            path,
+            "a site that asks for client certificates knows its names beforehand",
+            "make a site of its own for the names that come on demand",
+        )
+    visited = {"http-01", "tls-alpn-01"}
+    if (
+        "acme" not in parsed.broken
+        and not internal(site, acme)
+        and not visited & {*acme.challenges}
+    ):
+        yield origins.fault_of_key(
+            path,
+            "names that come on demand are proven by http-01 or tls-alpn-01, and acme.challenges "
+            "has neither",
+            "add one there",
+        )
 
 
 def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:

@@ -203,6 +203,22 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemand:
+    """Names beside the site's own that get a certificate when somebody comes for them. Each of
+    ``patterns``, ``ask`` and ``dns`` that is given must allow a name; at least one is."""
+
+    patterns: tuple[str, ...] = ()  # names, or *.names
+    ask: str | None = None  # a URL that answers 200 for a name that is wanted
+    dns: bool = False  # the name must resolve to ``addresses`` alone
+    addresses: tuple[str, ...] = ()  # empty: the public ones of this machine's interfaces
+    resolver: Address | None = None  # None: the machine's own
+    wait: float = 20.0  # seconds that a handshake waits
+    per_hour: int = 50  # new names
+    most: int = 1000  # names at a time
+    forget: float = 30 * 86400.0  # seconds; not renewed when nobody came for that long
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""
 
@@ -213,6 +229,7 @@ class Site:
     internal: bool = False  # certified by the built-in CA
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
+    on_demand: OnDemand | None = None
 
 
 @dataclass(frozen=True, slots=True)

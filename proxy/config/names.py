@@ -58,6 +58,14 @@ def parse_name(text: str) -> str:
     return name
 
 
+def parse_name_pattern(text: str) -> str:
+    """A domain name or ``*.`` before one. Raises `Wrong`."""
+    name = parse_name(text)
+    if _address(name) is not None or "." not in name:
+        raise Wrong(f"{shown(text)} is not a domain name", "write it like *.example.org")
+    return name
+
+
 def _to_ascii(bare: str, text: str) -> str:
     if bare.isascii():
         name = bare.lower()

@@ -110,6 +110,7 @@ def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
             model.RateLimit(one.rate, one.burst or max(1, int(one.rate)), one.by)
             for one in site.rate_limit
         ),
+        on_demand=model.OnDemand(**dict(site.on_demand)) if site.on_demand else None,
     )
 
 

@@ -16,7 +16,15 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from . import model
-from .addresses import parse_backend, parse_directory_url, parse_listen, parse_network
+from .addresses import (
+    parse_ask_url,
+    parse_backend,
+    parse_directory_url,
+    parse_listen,
+    parse_network,
+    parse_own_address,
+    parse_resolver,
+)
 from .faults import Wrong, nearest, shown
 from .kinds import (
     Account,
@@ -33,7 +41,7 @@ from .kinds import (
     size,
     word,
 )
-from .names import parse_name
+from .names import parse_name, parse_name_pattern
 from .patterns import parse_redirect, parse_route_path
 
 # A name for the directories that people use; everything else is a URL.
@@ -52,6 +60,7 @@ _TLS = model.Tls()
 _LOG = model.Log()
 _HEALTH = model.Health("/")
 _PROXY = model.ProxyAction(())
+_ON_DEMAND = model.OnDemand()
 
 
 def _parse_directory(text: str) -> str:
@@ -385,6 +394,38 @@ class RateLimit(Section):
     )
 
 
+class OnDemand(Section):
+    patterns: Many[Annotated[str, word(parse_name_pattern)]] = Field(
+        default=_ON_DEMAND.patterns, description="Only these names, or *.names."
+    )
+    ask: Annotated[str, word(parse_ask_url)] | None = Field(
+        default=None, description="Asked with ?domain=NAME; 200 allows a name, all else does not."
+    )
+    dns: Switch = Field(
+        default=_ON_DEMAND.dns, description="Only names whose DNS leads here, and nowhere else."
+    )
+    addresses: Many[Annotated[str, word(parse_own_address)]] = Field(
+        default=_ON_DEMAND.addresses,
+        description="For dns: what here is; left out, the public addresses of the interfaces.",
+    )
+    resolver: Annotated[model.Address, number_word(parse_resolver)] | None = Field(
+        default=None, description="For dns: a name server to ask instead of the machine's own."
+    )
+    wait: Annotated[float, duration("1s", "2m")] = Field(
+        default=_ON_DEMAND.wait, description="How long a handshake waits for the certificate."
+    )
+    per_hour: Annotated[int, count(1, 1000)] = Field(
+        default=_ON_DEMAND.per_hour, description="New names that are ordered in an hour, at most."
+    )
+    most: Annotated[int, count(1, 10_000)] = Field(
+        default=_ON_DEMAND.most, description="Names at a time."
+    )
+    forget: Annotated[float, duration("1h", "520w")] = Field(
+        default=_ON_DEMAND.forget,
+        description="A name that nobody came for so long is not renewed.",
+    )
+
+
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
@@ -394,6 +435,9 @@ class Site(Serving):
     tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
     rate_limit: Many[RateLimit] = Field(
         default=(), description="More requests than that are answered 429."
+    )
+    on_demand: OnDemand | None = Field(
+        default=None, description="Other names, certified when somebody comes for them."
     )
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."

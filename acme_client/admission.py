@@ -1,0 +1,129 @@
+"""Which names may be had on demand, and how many: the rules that need no network.
+
+Anybody can name any host in a ClientHello. What keeps that from being an order each: a name must
+be one that a CA could certify at all, a site's patterns must take it, what was refused is
+remembered for a while, and new names come at a bounded rate. Whether a name is wanted beyond that,
+`asking` and `pointing` find out.
+
+Pure: the time is a parameter. Nothing here grows with what strangers send: each table has a bound,
+and the oldest entry makes room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import idna
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_LENGTH = 253  # of a name in text form, RFC 1035 §2.3.4
+_HOUR = 3600.0
+
+# Names whose refusal is remembered. An entry is some 300 bytes.
+REFUSALS_MOST = 4096
+
+
+def hostname(text: str) -> str | None:
+    """The name in the one spelling that everything compares; None for what no CA certifies: an
+    address, a single label, an underscore, something that only looks like an A-label (RFC 5890
+    §2.3.1: two hyphens in third and fourth place are reserved)."""
+    if not text.isascii():
+        return None
+    name = text.lower().removesuffix(".")
+    labels = name.split(".")
+    if len(name) > _LENGTH or len(labels) < 2 or not labels[-1][:1].isalpha():
+        return None
+    for label in labels:
+        if not _LABEL.fullmatch(label) or (label[2:4] == "--" and not _is_a_label(label)):
+            return None
+    return name
+
+
+def _is_a_label(label: str) -> bool:
+    try:
+        return idna.alabel(idna.ulabel(label)).decode("ascii") == label
+    except UnicodeError:  # what idna raises is one
+        return False
+
+
+def takes(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether a name is one of these; an asterisk stands for one label, as in certificates. No
+    patterns: every name, for something else decides then."""
+    return not patterns or name in patterns or f"*.{name.partition('.')[2]}" in patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    until: float
+    why: str
+
+
+class Refusals:
+    """Names that need not be asked for again before a moment. ``longest``: no refusal lasts
+    longer, so that a clock that was set back does not make one last for ever."""
+
+    def __init__(self, longest: float, most: int = REFUSALS_MOST) -> None:
+        self._longest = longest
+        self._most = most
+        self._kept: OrderedDict[str, Refusal] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, name: str, now: float, seconds: float, why: str) -> None:
+        self._kept.pop(name, None)
+        self._kept[name] = Refusal(now + min(seconds, self._longest), why)
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+
+    def find(self, name: str, now: float) -> Refusal | None:
+        refusal = self._kept.get(name)
+        if refusal is None or now < refusal.until <= now + self._longest:
+            return refusal
+        del self._kept[name]
+        return None
+
+    def forget(self, name: str) -> None:
+        self._kept.pop(name, None)
+
+
+@dataclass(slots=True)
+class Allowance:
+    """New names per hour: a token bucket as one moment, the arrival time of its next token (see
+    `ledger`, which counts the CA's limits in the same way)."""
+
+    per_hour: int
+    due: float = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until there may be another one; 0.0: now."""
+        due = min(self.due, now + _HOUR)  # later was written by a clock that ran ahead
+        return max(due - now - _HOUR * (1 - 1 / self.per_hour), 0.0)
+
+    def spend(self, now: float) -> None:
+        self.due = max(min(self.due, now + _HOUR), now) + _HOUR / self.per_hour
+
+
+class Voice:
+    """Whether to say something that strangers can cause as often as they like: so many lines an
+    hour's sixtieth, and then their number."""
+
+    def __init__(self, most: int = 10, within: float = 60.0) -> None:
+        self._most = most
+        self._within = within
+        self._since = float("-inf")
+        self._said = 0
+        self._held = 0
+
+    def speaks(self, now: float) -> int | None:
+        """None: be silent. Else how many were held back before."""
+        if not self._since <= now < self._since + self._within:
+            self._since, self._said = now, 0
+        if self._said >= self._most:
+            self._held += 1
+            return None
+        self._said += 1
+        held, self._held = self._held, 0
+        return held

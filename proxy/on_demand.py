@@ -1,0 +1,91 @@
+"""Names that workers wait for: one question to the certifier for all of them.
+
+In the supervisor, between `waiting_room` (workers) and `acme_client.on_demand` (certifier). It
+keeps who has asked for which name, so that fifty handshakes at four workers are one question, and
+that everybody hears the answer. When the certifier ends in between (a reload, a crash), what is
+open is asked again of the next one; the workers' own patience is what bounds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .announcements import Announcements
+from .processes import Child, Processes
+
+# Names that are asked for at the same time. A worker asks for 64 at most, a draining one too.
+_MOST = 1024
+# How long a worker is to remember that there was no room.
+_CROWDED_FOR = 1.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """One name. ``pids``: the workers that wait; ``asked``: whether the certifier has been."""
+
+    pids: set[int] = field(default_factory=set)
+    asked: bool = False
+
+
+class OnDemand:
+    def __init__(self, processes: Processes, announcements: Announcements) -> None:
+        self._processes = processes
+        self._announcements = announcements
+        self._open: dict[str, _Open] = {}
+        self.outcomes = {"obtained": 0, "refused": 0}
+
+    def hear(self, child: Child, kind: str, name: str) -> None:
+        """From a worker: "wanted", or "used"."""
+        if kind == "used":
+            certifier = self._processes.certifier()
+            if certifier is not None:
+                message = {"type": "command", "verb": "used", "value": name}
+                self._processes.send(certifier, message)
+            return
+        present = self._open.get(name)
+        if present is None:
+            if len(self._open) >= _MOST:
+                self._tell(child, name, ok=False, seconds=_CROWDED_FOR)
+                return
+            present = self._open[name] = _Open()
+        present.pids.add(child.pid)
+        self._ask(name, present)
+
+    def certifier_ready(self) -> None:
+        for name, one in list(self._open.items()):
+            self._ask(name, one)
+
+    def ended(self, pid: int) -> None:
+        """A worker waits no more."""
+        for one in self._open.values():
+            one.pids.discard(pid)
+
+    def _ask(self, name: str, one: _Open) -> None:
+        certifier = self._processes.certifier()
+        if one.asked or certifier is None:
+            return
+        one.asked = True
+        self._announcements.ask(
+            certifier, "want", {"value": name}, lambda answer: self._answered(name, answer)
+        )
+
+    def _answered(self, name: str, answer: dict[str, Any]) -> None:
+        one = self._open.get(name)
+        if one is None:
+            return
+        if self._processes.certifier() is None:  # it ended without an answer
+            one.asked = False
+            return
+        del self._open[name]
+        ok = bool(answer["ok"])
+        self.outcomes["obtained" if ok else "refused"] += 1
+        for child in self._processes.workers():
+            if child.pid in one.pids:
+                self._tell(child, name, ok=ok, seconds=answer.get("seconds"))
+
+    def _tell(self, child: Child, name: str, *, ok: bool, seconds: float | None) -> None:
+        message: dict[str, Any] = {"type": "settled", "name": name, "ok": ok}
+        if seconds is not None:
+            message["seconds"] = seconds
+        self._processes.send(child, message)
