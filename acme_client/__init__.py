@@ -14,6 +14,12 @@ knows the server by `link.Link` alone and never imports it.
     proof       whether a chain and a key may be served            (pure)
     internal_ca issuing from a root of our own
     issuer      issuing through ACME: order, challenges, chain
+    dns_records records for dns-01: set, seen everywhere, taken back
+    dns_names   which record proves a name, and who sets it        (pure)
+    dns_propagation  waiting until every name server shows a record
+    dns_servers asking resolvers and authoritative servers
+    dns_update  setting a record by DNS update (RFC 2136)
+    dns_hook    setting a record by a program of the operator's
     accounts    being the customer of a CA
     ari         asking the CA when to renew
     network     requests to a CA: nonces, trust, headers; errors become `errors.Problem`
@@ -22,6 +28,8 @@ knows the server by `link.Link` alone and never imports it.
     shelf       certificates, with their records, in a store
     disk        the one way a file gets onto the disk
 
-`acme`, and what it pulls in (requests, josepy), is imported by issuer, accounts, ari and network
-only, and those by the agent only once certificates at hand are being served.
+dnspython is imported by dns_servers, dns_propagation and dns_update only, and those where records
+are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by issuer,
+accounts, ari and network only, and those by the agent only once certificates at hand are being
+served.
 """

@@ -180,6 +180,14 @@ BY_KIND: dict[str, Advice] = {
         "the CA looked at the name's address and was not content with what it saw",
         _REACH,
     ),
+    "zone": Advice(
+        "the record that proves control of the name could not be set, or is not seen by everybody",
+        "correct what the message names at the name servers or in acme.dns",
+    ),
+    "hook": Advice(
+        "the program that sets records in the DNS (acme.dns.hook) has failed",
+        "see its own words in the log, and what `treehouse-proxy sandbox` lets it do",
+    ),
     "presentation": Advice(
         "a worker of this server did not take up the CA's question in time",
         "see the log for workers that hang; a machine out of memory is the usual cause",

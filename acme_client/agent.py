@@ -22,6 +22,7 @@ from . import choices, progress
 from .attempt import Bench, spell
 from .challenges import Challenges
 from .desks import Desks
+from .dns_records import DnsRecords
 from .holding import Holding, timestamp
 from .internal_ca import InternalCa, InternalIssuer, how_to_trust
 from .ledgers import Ledgers
@@ -82,6 +83,7 @@ class Agent:
         self._shelf = Shelf(store)
         self._challenges = Challenges(store, link)
         self._ledgers = Ledgers(store, now)
+        self._records = DnsRecords(settings.dns, store, self._stopping)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
@@ -136,6 +138,7 @@ class Agent:
     def serve(self) -> None:
         """Until ``stop``."""
         self._challenges.clear()
+        self._desks.ask("DNS", self._records.clear)  # name servers may take their time
         try:
             while not self._stopping.is_set():
                 self._collect()
@@ -267,6 +270,7 @@ class Agent:
                     self._store,
                     self._ledgers,
                     self._challenges,
+                    self._records,
                     self._settings.user_agent,
                     self._stopping,
                     self._now,
@@ -402,6 +406,9 @@ class Agent:
 
     def _adopt(self, settings: Settings) -> None:
         """Keep what is still wanted, take on what is new, let go of what is not."""
+        if settings.dns != self._settings.dns:
+            self._records = DnsRecords(settings.dns, self._store, self._stopping)
+            self._issuers.clear()
         self._settings = settings
         self._on_demand.adopt(settings)
         everything = (*settings.wanted, *self._on_demand.remembered())

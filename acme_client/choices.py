@@ -8,6 +8,11 @@ from __future__ import annotations
 from .link import Authority, Wanted
 from .record import Record
 
+# Proven by records in the DNS: the only kinds for a wildcard (RFC 8555 §8.4), and none for an
+# address (RFC 8738 §7).
+BY_DNS = ("dns-01", "dns-persist-01")
+# Outcomes that speak against the kind of challenge that was in use.
+_AGAINST = ("validation", "zone", "hook")
 # A fallback CA is another customer relationship and perhaps another chain: not for one hiccup.
 FALLBACK_AFTER = 3
 # And not while there is plenty of time: half of what is left at renewal by lifetime alone.
@@ -30,10 +35,29 @@ def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:
         kinds.remove(record.challenge)
         kinds.insert(0, record.challenge)
     last = record.history[-1] if record.history else None
-    if last is not None and last.outcome == "validation" and last.challenge in kinds:
+    if last is not None and last.outcome in _AGAINST and last.challenge in kinds:
         kinds.remove(last.challenge)
         kinds.append(last.challenge)
     return tuple(kinds)
+
+
+def kinds(names: tuple[str, ...], configured: tuple[str, ...], records: bool) -> tuple[str, ...]:
+    """The kinds to have for a certificate, in order. With a wildcard on it those by DNS come first,
+    whether or not they are listed: the other names are in the same zone, most likely, and may be
+    out of a CA's reach. ``records``: whether we can set records."""
+    if not any(name.startswith("*.") for name in names):
+        return configured
+    by_dns = tuple(kind for kind in configured if kind in BY_DNS)
+    if records and "dns-01" not in by_dns:
+        by_dns += ("dns-01",)
+    return by_dns + tuple(kind for kind in configured if kind not in BY_DNS)
+
+
+def suits(kind: str, *, wildcard: bool, address: bool) -> bool:
+    """Whether this kind of challenge can prove such a name at all."""
+    if kind in BY_DNS:
+        return not address
+    return not wildcard
 
 
 def issued_by(wanted: Wanted, record: Record) -> Authority | None:

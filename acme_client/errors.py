@@ -15,6 +15,7 @@ class Blame(enum.Enum):
     CA = "the CA"
     NETWORK = "the way to the CA"
     SITE = "how the names reach this server"
+    DNS = "the name servers of the names"
     SETTINGS = "the configuration"
     OURS = "this program or machine"
 
@@ -35,6 +36,8 @@ KINDS: dict[str, Kind] = {
     "nonsense": Kind(Blame.CA),  # an answer that is not ACME (RFC 8555)
     "stuck": Kind(Blame.CA),  # an order or authorization that does not get anywhere
     "validation": Kind(Blame.SITE),  # the CA looked at the challenge and was not content
+    "zone": Kind(Blame.DNS),  # name servers do not take a record, or do not show it
+    "hook": Kind(Blame.SETTINGS),  # the operator's program for DNS records has failed
     "presentation": Kind(Blame.OURS),  # a worker did not take the challenge in time
     "settings": Kind(Blame.SETTINGS),  # what is configured cannot be asked of this CA
     "unproven": Kind(Blame.CA),  # the certificate that came is not the one that was wanted
@@ -82,3 +85,7 @@ class Problem(Exception):
         self.names = names
         self.said = said
         self.what = KINDS[kind]
+
+
+class NotSet(Problem):
+    """A record that certainly was not set, so that there is nothing to take back."""

@@ -24,10 +24,12 @@ from cryptography.hazmat.primitives import hashes
 from josepy.b64 import b64encode
 from josepy.json_util import JSONObjectWithFields, field
 
-from . import answers, ari, keys, tls_alpn
+from . import answers, ari, choices, keys, tls_alpn
 from .accounts import Accounts
 from .answers import Authorization, Offered, Placed
 from .challenges import Challenges
+from .dns_names import digest
+from .dns_records import DnsRecords, Proof
 from .errors import Problem
 from .ledgers import Ledgers
 from .link import Authority, Challenge
@@ -51,8 +53,6 @@ LONGEST_POLL = 60.0
 # Polls in a row that may fail on the way before the attempt does.
 LOST_POLLS = 5
 
-# Kinds that are built here; names of addresses and wildcards narrow them further.
-KINDS = ("http-01", "tls-alpn-01")
 # The profile that certifies addresses where there are profiles (Let's Encrypt).
 ADDRESS_PROFILE = "shortlived"
 
@@ -80,6 +80,7 @@ class AcmeIssuer:
         store: Store,
         ledgers: Ledgers,
         challenges: Challenges,
+        records: DnsRecords,
         user_agent: str,
         stopping: threading.Event,
         now: Callable[[], float],
@@ -88,12 +89,13 @@ class AcmeIssuer:
         self._host = urlsplit(authority.directory).netloc
         self._accounts = Accounts(store, ledgers)
         self._challenges = challenges
+        self._records = records
         self._user_agent = user_agent
         self._stopping = stopping
         self._now = now
 
     def issue(self, order: Order) -> Issued:
-        _refuse_impossible(order)
+        _refuse_impossible(order, self._records.possible)
         try:
             return self._issue(order)
         except Problem as problem:
@@ -203,11 +205,18 @@ class AcmeIssuer:
         if not pending:
             return None
         kind = next(iter(pending.values()))[1].kind
-        shown = [
-            self._challenge(network, authorization.name, offered)
-            for authorization, offered in pending.values()
-        ]
-        with self._challenges.presented(order.names[0], shown):
+        shown: list[Challenge] = []
+        proofs: list[Proof] = []
+        for authorization, offered in pending.values():
+            if offered.kind == "dns-01":
+                value = digest(_key_authorization(network, offered))
+                proofs.append(Proof(offered.token, authorization.name, value))
+            else:
+                shown.append(self._challenge(network, authorization.name, offered))
+        with (
+            self._records.presented(order.names[0], proofs),
+            self._challenges.presented(order.names[0], shown),
+        ):
             for _authorization, offered in pending.values():
                 network.send(offered.url, _Ready())
             log.debug("%s: %s is validating", order.names[0], self._host)
@@ -241,8 +250,7 @@ class AcmeIssuer:
         return self._poll(network, look, VALIDATED_WITHIN, "an authorization cannot be fetched")
 
     def _challenge(self, network: Network, name: str, offered: Offered) -> Challenge:
-        thumbprint = b64encode(network.account_key.thumbprint(hash_function=hashes.SHA256))
-        authorization = f"{offered.token}.{thumbprint.decode()}"
+        authorization = _key_authorization(network, offered)
         if offered.kind == "http-01":
             return Challenge("http-01", name, offered.token, authorization)
         pair = tls_alpn.certificate(name, authorization, self._now())
@@ -318,15 +326,19 @@ def _account(network: Network) -> str | None:
     return network.account.uri if network.account else None
 
 
-def _refuse_impossible(order: Order) -> None:
-    """What no CA could do, said before an order is spent on it."""
+def _refuse_impossible(order: Order, records: bool) -> None:
+    """What no CA could do, said before an order is spent on it. ``records``: whether there is
+    anybody to set records in the DNS."""
     wildcards = [name for name in order.names if name.startswith("*.")]
-    if wildcards:
+    kinds = [kind for kind in order.challenges if kind in choices.BY_DNS]
+    if wildcards and not kinds:
         raise Problem(
             "settings",
-            f"{', '.join(wildcards)} needs DNS-01, which is not configured; "
+            f"{', '.join(wildcards)} needs DNS-01, which is not configured (acme.dns); "
             "HTTP-01 and TLS-ALPN-01 cannot prove a wildcard",
         )
+    if not records and order.challenges == ("dns-01",):
+        raise Problem("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
 
 
 def _profile(
@@ -350,10 +362,18 @@ def _identifier(name: str) -> messages.Identifier:
     return messages.Identifier(typ=typ, value=name)
 
 
+def _key_authorization(network: Network, offered: Offered) -> str:
+    """RFC 8555 §8.1."""
+    thumbprint = b64encode(network.account_key.thumbprint(hash_function=hashes.SHA256))
+    return f"{offered.token}.{thumbprint.decode()}"
+
+
 def _choose(authorization: Authorization, preferred: tuple[str, ...]) -> Offered:
     offered = {one.kind: one for one in authorization.challenges if one.token}
+    address = keys.is_address(authorization.name)
     for kind in preferred:
-        if kind in KINDS and kind in offered:
+        suited = choices.suits(kind, wildcard=authorization.wildcard, address=address)
+        if suited and kind in offered:
             return offered[kind]
     raise Problem(
         "settings",

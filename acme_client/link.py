@@ -40,6 +40,49 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
+class TsigKey:
+    name: str
+    algorithm: str
+    secret: str = field(repr=False)  # the file's text, see `dns_names.tsig_secret`
+    file: Path  # where it came from, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class DnsUpdates:
+    """A name server that takes updates (RFC 2136)."""
+
+    host: str
+    port: int
+    key: TsigKey | None = None
+    ttl: int = 60  # seconds; of the records
+
+
+@dataclass(frozen=True, slots=True)
+class DnsHook:
+    """A program of the operator's that sets and removes records."""
+
+    program: Path
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class DnsProvider:
+    """How records get into ``zone``, or into any that no other provider has."""
+
+    via: DnsUpdates | DnsHook
+    zone: str | None = None
+    propagation: float = 120.0  # seconds that all name servers may take to show a record
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """``resolvers``: addresses and ports; none: those of the system."""
+
+    providers: tuple[DnsProvider, ...] = ()
+    resolvers: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """One certificate to have. ``names[0]`` names it on disk and in every message."""
 
@@ -80,6 +123,7 @@ class Settings:
     lifetime_internal: float = 7 * 86400.0  # seconds that leaves of the internal CA are valid
     on_demand: tuple[OnDemandRule, ...] = ()
     taken: tuple[str, ...] = ()  # names of all sites, which never come on demand
+    dns: Dns = Dns()
 
 
 @dataclass(frozen=True, slots=True)

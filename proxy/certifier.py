@@ -16,23 +16,29 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from acme_client import agent
+from acme_client import agent, choices
 from acme_client.link import (
     INTERNAL,
     Authority,
     Challenge,
     Command,
+    Dns,
+    DnsHook,
+    DnsProvider,
+    DnsUpdates,
     ExternalAccount,
     LinkBroken,
     OnDemandRule,
     Served,
     Settings,
+    TsigKey,
     Wanted,
 )
 
 from . import log as logs
 from . import sandbox
 from .channel import Channel, ChannelClosed, sealed
+from .config import model
 from .config.model import Acme, Config, OnDemand, Site
 from .privileges import confine_process
 from .status import VERSION
@@ -64,6 +70,7 @@ def settings(config: Config) -> Settings:
         state=config.state,
         wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),
         user_agent=f"treehouse-proxy/{VERSION}",
+        dns=_dns(config.acme),
         on_demand=tuple(_rule(site, site.on_demand, config.acme) for site in config.sites
                         if site.on_demand),
         taken=tuple(name for site in config.sites for name in site.names),
@@ -97,8 +104,28 @@ def _wanted(site: Site, acme: Acme) -> Wanted:
         authority=_authority(acme),
         key_type=acme.key_type,
         fallback=tuple(_authority(other) for other in acme.fallback),
-        challenges=acme.challenges,
+        challenges=choices.kinds(site.names, acme.challenges, bool(acme.dns)),
     )
+
+
+def _dns(acme: Acme) -> Dns:
+    return Dns(
+        providers=tuple(_provider(one) for one in acme.dns),
+        resolvers=tuple((one.host, one.port) for one in acme.resolvers),
+    )
+
+
+def _provider(dns: model.Dns) -> DnsProvider:
+    if dns.hook is not None:
+        return DnsProvider(DnsHook(dns.hook, dns.hook_timeout), dns.zone, dns.propagation)
+    if dns.server is None:
+        raise ValueError("neither server nor hook")  # `config.checks` lets none through
+    key, tsig = None, dns.tsig
+    if tsig is not None:
+        secret = tsig.secret_file.read_text("utf-8", "replace")
+        key = TsigKey(tsig.name, tsig.algorithm, secret, tsig.secret_file)
+    updates = DnsUpdates(dns.server.host, dns.server.port, key, round(dns.ttl))
+    return DnsProvider(updates, dns.zone, dns.propagation)
 
 
 def _authority(acme: Acme) -> Authority:

@@ -282,9 +282,14 @@ def _ca_ports(acme: Acme) -> Iterator[Port]:
     # A directory's other URLs may be anywhere; chains name their issuers with plain HTTP.
     ports.setdefault(443, "what a CA's directory refers to")
     ports.setdefault(80, "issuers and figures that CAs give out over plain HTTP")
+    for dns in acme.dns:
+        if dns.server:
+            ports.setdefault(dns.server.port, f"DNS updates at {dns.server.host}")
+    for resolver in acme.resolvers:
+        ports.setdefault(resolver.port, f"the resolver {resolver.host}")
+    ports.setdefault(_DNS.number, _DNS.why)
     for port in sorted(ports):
         yield Port(port, ports[port])
-    yield _DNS
 
 
 # The words

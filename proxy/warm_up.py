@@ -41,7 +41,13 @@ def while_root(uid: int, gid: int) -> None:
     # Of the standard library, of the installed packages, and of our own code.
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
-        for name in ("acme_client.issuer", "acme_client.pointing", "proxy.metrics"):
+        for name in (
+            "acme_client.issuer",
+            "acme_client.dns_propagation",
+            "acme_client.dns_update",
+            "acme_client.pointing",
+            "proxy.metrics",
+        ):
             importlib.import_module(name)
         limits = importlib.import_module("acme_client.limits")
         limits.registered_domain("example.org")

@@ -15,6 +15,7 @@ from .model import Address, Backend
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
 _BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
+_NAME_SERVER = "write it like 192.0.2.53, ns.example.org:5353 or [2001:db8::53]:53"
 _SOCKET_PATH = 107  # bytes; sun_path holds 108 with the NUL, unix(7)
 # As in a URL's host, and with underscores: container networks have them in the names of services.
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
@@ -68,6 +69,46 @@ def parse_network(text: str) -> str:
             "write it like 10.0.0.0/8 or 2001:db8::/32",
         ) from None
     raise Wrong(f"{shown(text)} names a host inside a network", f"write {meant} for the network")
+
+
+def parse_name_server(text: str) -> Address:
+    """``192.0.2.53``, ``[2001:db8::53]:5353``, ``ns.example.org``; port 53 unless given. Raises
+    `Wrong`."""
+    text = text.strip()
+    host, separator, port = text.rpartition(":")
+    if not separator or text.endswith("]") or _is_ipv6(text):
+        host, port = text, "53"
+    host = host.removeprefix("[").removesuffix("]").lower()
+    _refuse_zone(text, host)
+    number = parse_port(port)
+    if not number:
+        raise Wrong(f"{shown(text)} has port 0", "give the port that the name server listens on")
+    try:
+        return Address(str(ip_address(host)), number)
+    except ValueError:
+        if _HOST.fullmatch(host):
+            return Address(host, number)
+    raise Wrong(f"{shown(text)} is not a name server", _NAME_SERVER)
+
+
+def parse_resolver(text: str) -> Address:
+    """As a name server, but by its address: who should look its name up? Raises `Wrong`."""
+    server = parse_name_server(text)
+    try:
+        ip_address(server.host)
+    except ValueError:
+        raise Wrong(
+            f"{shown(text)} is a name, which it would take a resolver to look up",
+            "give its IP address",
+        ) from None
+    return server
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def parse_backend(url: str) -> Backend:
@@ -169,21 +210,6 @@ def parse_own_address(text: str) -> str:
         return str(ip_address(text.strip()))
     except ValueError:
         raise Wrong(f"{shown(text)} is not an IP address", "write it like 192.0.2.1") from None
-
-
-def parse_resolver(text: str) -> Address:
-    """A name server by address; port 53 unless another is given. Raises `Wrong`."""
-    try:
-        return Address(str(ip_address(text.strip())), 53)
-    except ValueError:
-        pass
-    address = parse_listen(text)
-    if not address.host or not address.port:
-        raise Wrong(
-            f"{shown(text)} is not a name server's address",
-            "write it like 192.0.2.53 or 192.0.2.53:53",
-        )
-    return address
 
 
 def spell_address(address: Address) -> str:

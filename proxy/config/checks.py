@@ -50,6 +50,8 @@ def check(parsed: Parsed) -> Iterator[Fault]:
     yield from _limits(parsed)
     yield from _listeners(parsed)
     yield from _fallbacks(parsed)
+    if "acme" not in parsed.broken:
+        yield from _dns(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
     yield from _defaults(parsed)
     for index, site in parsed.sites:
@@ -109,7 +111,7 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
         yield parsed.origins.fault(
             ("listen", "https"), "there is no address for HTTPS", "give one, or leave the key out"
         )
-    over_http_only = "tls-alpn-01" not in document.acme.challenges
+    over_http_only = set(document.acme.challenges) == {"http-01"}
     if (
         not document.listen.http
         and over_http_only
@@ -176,6 +178,43 @@ def _fallbacks(parsed: Parsed) -> Iterator[Fault]:
         seen.add(other.directory)
 
 
+def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
+    first: dict[str | None, int] = {}
+    for index, dns in enumerate(acme.dns):
+        at: Path = ("acme", "dns", index)
+        given = dns.model_fields_set
+        if (dns.server is None) == (dns.hook is None):
+            yield origins.fault(
+                at,
+                "server and hook exclude each other"
+                if dns.server
+                else "nothing here says how records get into the DNS",
+                "give server for a name server that takes updates, or hook for a program",
+            )
+        for key in ("tsig", "ttl") if dns.server is None else ("hook_timeout",):
+            if key in given and (dns.server or dns.hook):
+                other = "server" if dns.server is None else "hook"
+                yield origins.fault_of_key(
+                    (*at, key), f"this key belongs to {other}", f"add {other}, or leave it out"
+                )
+        if dns.zone in first:
+            where = origins.at(("acme", "dns", first[dns.zone]))
+            yield origins.fault(
+                at,
+                f"the same zone as at {where}"
+                if dns.zone
+                else f"for every zone, as the entry at {where}",
+                "give each entry a zone of its own; one may be without, for all others",
+            )
+        first.setdefault(dns.zone, index)
+    if "dns-01" in acme.challenges and not acme.dns:
+        yield origins.fault(
+            ("acme", "challenges"),
+            "dns-01 needs somebody to set its records",
+            "add acme.dns with server or hook, or leave dns-01 out",
+        )
+
+
 # Across sites
 
 
@@ -223,10 +262,11 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
     public = next(filter(publicly_certifiable, site.names), None)
     for number, name in enumerate(site.names):
         path = (*at, "names", number)
-        if is_wildcard(name):
+        if is_wildcard(name) and not (acme.dns or "dns-persist-01" in acme.challenges):
             yield origins.fault(
                 path,
-                f"a CA certifies {shown(name)} over dns-01 only, which this version does not have",
+                f"a CA certifies {shown(name)} over the DNS only",
+                "add acme.dns so that records can be set, or dns-persist-01 to acme.challenges; or "
                 "list the names one by one, or bring your own certificate",
             )
         elif acme.directory in DIRECTORIES and not publicly_certifiable(name):

@@ -32,6 +32,29 @@ class ExternalAccount:
     hmac_key_file: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Tsig:
+    """The key that DNS updates are signed with (RFC 8945)."""
+
+    name: str
+    secret_file: Path
+    algorithm: str = "hmac-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """How records for dns-01 get into a zone: updates sent to ``server``, or a program, ``hook``.
+    ``zone`` None: whichever zone the record belongs to. Durations are seconds."""
+
+    zone: str | None = None
+    server: Address | None = None
+    tsig: Tsig | None = None
+    hook: Path | None = None
+    hook_timeout: float = 120.0
+    ttl: float = 60.0
+    propagation: float = 120.0
+
+
 KeyType = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096"]
 
 
@@ -48,6 +71,8 @@ class Acme:
     challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
     eab: ExternalAccount | None = None
     fallback: tuple[Acme, ...] = ()
+    dns: tuple[Dns, ...] = ()
+    resolvers: tuple[Address, ...] = ()  # who is asked about the DNS; none: the system's
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,21 @@ def check(
         trouble = _trouble(file, directory, needed_by)
         if trouble:
             yield parsed.origins.fault(path, *trouble)
+    yield from _hooks(parsed, base, reader)
     yield from _state(parsed, state, roots)
+
+
+def _hooks(parsed: Parsed, base: FilePath, reader: Reader | None) -> Iterator[Fault]:
+    """Programs that are run as the target user."""
+    for index, dns in enumerate(parsed.document.acme.dns):
+        if dns.hook is None:
+            continue
+        file = base / dns.hook
+        trouble = _trouble(file, False, reader)
+        if trouble is None and reader is not None and not reader.may(str(file), os.X_OK):
+            trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+x {file}"
+        if trouble:
+            yield parsed.origins.fault(("acme", "dns", index, "hook"), *trouble)
 
 
 def _servings(parsed: Parsed) -> Iterator[tuple[Path, Serving]]:
@@ -89,6 +103,9 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
             yield (*path, "ca_file"), base / authority.ca_file
         if authority.eab:
             yield (*path, "eab", "hmac_key_file"), base / authority.eab.hmac_key_file
+    for index, dns in enumerate(acme.dns):
+        if dns.tsig:
+            yield ("acme", "dns", index, "tsig", "secret_file"), base / dns.tsig.secret_file
     for index, site in parsed.sites:
         if site.tls.client_auth:
             path = ("sites", index, "tls", "client_auth", "ca_file")

@@ -72,6 +72,8 @@ def _acme(acme: schema.Acme, base: Path) -> model.Acme:
         challenges=acme.challenges,
         eab=_external_account(acme.eab, base),
         fallback=tuple(_fallback(other, acme, base) for other in acme.fallback),
+        dns=tuple(_dns(one, base) for one in acme.dns),
+        resolvers=acme.resolvers,
     )
 
 
@@ -92,6 +94,19 @@ def _external_account(
     eab: schema.ExternalAccount | None, base: Path
 ) -> model.ExternalAccount | None:
     return model.ExternalAccount(eab.kid, base / eab.hmac_key_file) if eab else None
+
+
+def _dns(dns: schema.Dns, base: Path) -> model.Dns:
+    tsig = dns.tsig
+    return model.Dns(
+        zone=dns.zone,
+        server=dns.server,
+        tsig=model.Tsig(tsig.name, base / tsig.secret_file, tsig.algorithm) if tsig else None,
+        hook=base / dns.hook if dns.hook else None,
+        hook_timeout=dns.hook_timeout,
+        ttl=dns.ttl,
+        propagation=dns.propagation,
+    )
 
 
 def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:

@@ -21,6 +21,7 @@ from .addresses import (
     parse_backend,
     parse_directory_url,
     parse_listen,
+    parse_name_server,
     parse_network,
     parse_own_address,
     parse_resolver,
@@ -50,12 +51,15 @@ DIRECTORIES = {
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "internal": "internal",
 }
-_CHALLENGES = ("http-01", "tls-alpn-01")
+_CHALLENGES = ("http-01", "tls-alpn-01", "dns-01", "dns-persist-01")
+# RFC 8945 §6, those that are still to be used.
+_TSIG_ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
 
 _LISTEN = model.Listen()
 _LIMITS = model.Limits()
 _ACME = model.Acme()
+_DNS = model.Dns()
 _TLS = model.Tls()
 _LOG = model.Log()
 _HEALTH = model.Health("/")
@@ -74,9 +78,23 @@ def _parse_directory(text: str) -> str:
 def _parse_challenge(text: str) -> str:
     if text in _CHALLENGES:
         return text
-    if text == "dns-01":
-        raise Wrong(f"{text} is not available in this version", f"use {' or '.join(_CHALLENGES)}")
     raise Wrong(f"{shown(text)} is not a challenge", nearest(text, _CHALLENGES))
+
+
+def _parse_zone(text: str) -> str:
+    """A zone's name; underscores stand in those that are made for records like ours."""
+    name = text.strip().removesuffix(".").lower()
+    labels = name.split(".")
+    if len(name) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in labels):
+        raise Wrong(f"{shown(text)} is not the name of a zone", "write it like example.org")
+    return name
+
+
+def _parse_tsig_name(text: str) -> str:
+    name = text.strip().removesuffix(".").lower()
+    if len(name) > 253 or not re.fullmatch(r"[a-z0-9_.-]+", name):
+        raise Wrong(f"{shown(text)} is not the name of a key", "write it as the name server has it")
+    return name
 
 
 def _parse_workers(text: str) -> int | None:
@@ -150,6 +168,41 @@ class ExternalAccount(Section):
     hmac_key_file: File = Field(description="A file with the MAC key, base64url.")
 
 
+class Tsig(Section):
+    name: Annotated[str, word(_parse_tsig_name)] = Field(
+        description="The key's name, as the name server has it."
+    )
+    algorithm: Annotated[str, one_of(*_TSIG_ALGORITHMS)] = Field(
+        default="hmac-sha256", description="The key's algorithm."
+    )
+    secret_file: File = Field(
+        description="A file with the secret in base64, or as tsig-keygen writes it."
+    )
+
+
+class Dns(Section):
+    zone: Annotated[str, word(_parse_zone)] | None = Field(
+        default=None, description="The zone that records go to; else it is found by asking the DNS."
+    )
+    server: Annotated[model.Address, word(parse_name_server)] | None = Field(
+        default=None, description="The name server that takes updates (RFC 2136)."
+    )
+    tsig: Tsig | None = Field(default=None, description="The key that updates are signed with.")
+    hook: File | None = Field(
+        default=None, description="A program that sets and removes records, instead of a server."
+    )
+    hook_timeout: Annotated[float, duration("1s", "5m")] = Field(
+        default=_DNS.hook_timeout, description="Until the hook is ended."
+    )
+    ttl: Annotated[float, duration("1s", "1d")] = Field(
+        default=_DNS.ttl, description="Of the records that are set."
+    )
+    propagation: Annotated[float, duration("0s", "10m")] = Field(
+        default=_DNS.propagation,
+        description="How long all name servers of the zone may take to show a record.",
+    )
+
+
 class Fallback(Section):
     directory: Directory = Field(description="The other CA: a name or an https URL.")
     email: Email | None = Field(
@@ -177,6 +230,13 @@ class Acme(Section):
     challenges: Many[Challenge] = Field(
         default=_ACME.challenges,
         description="Ways to prove control of a name, in order of preference.",
+    )
+    dns: Many[Dns] = Field(
+        default=(),
+        description="How records for dns-01 are set; one entry for each zone or for all.",
+    )
+    resolvers: Many[Annotated[model.Address, word(parse_resolver)]] = Field(
+        default=(), description="Who is asked about zones, instead of the system's resolvers."
     )
     eab: ExternalAccount | None = Field(default=None, description="External account binding.")
     fallback: Many[Fallback] = Field(

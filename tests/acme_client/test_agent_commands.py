@@ -14,8 +14,10 @@ from cryptography import x509
 from acme_client import keys
 from acme_client.accounts import NEXT_KEY
 from acme_client.challenges import Challenges
+from acme_client.dns_records import DnsRecords
 from acme_client.issuer import AcmeIssuer
 from acme_client.ledgers import Ledgers
+from acme_client.link import Dns
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
 from support.pebble import Pebble
@@ -161,8 +163,10 @@ def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
         monkeypatch.setattr(DirectoryStore, "store", dies)
         challenges = Challenges(store, server)
         by = wanted.wanted[0].authority
+        stopping = threading.Event()
+        records = DnsRecords(Dns(), store, stopping)
         issuer = AcmeIssuer(
-            by, store, Ledgers(store, time.time), challenges, "test", threading.Event(), time.time
+            by, store, Ledgers(store, time.time), challenges, records, "test", stopping, time.time
         )
         with pytest.raises(Died):
             issuer.roll_account_key()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acme_client.choices import authority, challenges, serves
+from acme_client.choices import authority, challenges, kinds, serves, suits
 from acme_client.link import Authority, Wanted
 from acme_client.record import Attempt, Record
 
@@ -64,6 +64,47 @@ def test_what_worked_comes_first_and_what_just_failed_last(remembered: Record, f
     kinds = challenges(ONE_CA, remembered)
     assert kinds[0] == first
     assert sorted(kinds) == ["http-01", "tls-alpn-01"]
+
+
+@pytest.mark.parametrize("outcome", ["validation", "zone", "hook"])
+def test_a_record_that_could_not_be_set_speaks_against_its_kind(outcome: str) -> None:
+    wanted = Wanted(("example.org",), FIRST, challenges=("dns-01", "http-01"))
+    assert challenges(wanted, after(outcome, "dns-01", "dns-01")) == ("http-01", "dns-01")
+    assert challenges(wanted, after("disk", "dns-01", "dns-01")) == ("dns-01", "http-01")
+
+
+@pytest.mark.parametrize(
+    ("names", "configured", "records", "chosen"),
+    [
+        ("a.test", "http-01 tls-alpn-01", True, "http-01 tls-alpn-01"),
+        ("a.test", "http-01 dns-01", True, "http-01 dns-01"),
+        ("*.a.test a.test", "http-01 tls-alpn-01", True, "dns-01 http-01 tls-alpn-01"),
+        ("a.test *.a.test", "http-01 dns-01", True, "dns-01 http-01"),
+        ("*.a.test", "http-01 dns-persist-01", False, "dns-persist-01 http-01"),
+        ("*.a.test", "dns-persist-01", True, "dns-persist-01 dns-01"),
+        ("*.a.test", "http-01", False, "http-01"),  # refused before it comes to an order
+    ],
+)
+def test_a_wildcard_brings_dns_to_the_front(
+    names: str, configured: str, records: bool, chosen: str
+) -> None:
+    found = kinds(tuple(names.split()), tuple(configured.split()), records)
+    assert found == tuple(chosen.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "wildcard", "address"),
+    [
+        ("http-01", True, False, True),
+        ("tls-alpn-01", True, False, True),
+        ("dns-01", True, True, False),
+        ("dns-persist-01", True, True, False),
+    ],
+)
+def test_what_a_kind_can_prove(kind: str, plain: bool, wildcard: bool, address: bool) -> None:
+    assert suits(kind, wildcard=False, address=False) is plain
+    assert suits(kind, wildcard=True, address=False) is wildcard
+    assert suits(kind, wildcard=False, address=True) is address
 
 
 def test_with_one_kind_configured_there_is_no_choice() -> None:

@@ -42,6 +42,7 @@ class Pebble:
     """``http_port``, ``tls_port``: where it validates. ``dns``: names that resolve to another
     address than 127.0.0.1. ``nonce_reject``: percent. ``validity``: of its certificates, seconds.
     ``eab``: kid to base64url HMAC key; with any, accounts need one. ``blocked``: domains refused.
+    ``dns_server``: "address:port" of another DNS than its own, for everything that it looks up.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Pebble:
         blocked: tuple[str, ...] = (),
         authz_reuse: int = 0,
         always_valid: bool = False,
+        dns_server: str | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="pebble-"))
@@ -72,6 +74,7 @@ class Pebble:
 
         self._dns = dict(dns or {})
         self._prefix = prefix
+        self._dns_server = dns_server or f"127.0.0.1:{self.dns_port}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._environment = {
             **os.environ,
@@ -125,7 +128,7 @@ class Pebble:
         self._run(
             "pebble",
             f"-config={self._folder / 'pebble.json'}",
-            f"-dnsserver=127.0.0.1:{self.dns_port}",
+            f"-dnsserver={self._dns_server}",
             "-strict",
             listens=(self.port, self.management_port),
         )

@@ -11,7 +11,9 @@ from proxy.config.addresses import (
     parse_directory_url,
     parse_host,
     parse_listen,
+    parse_name_server,
     parse_network,
+    parse_resolver,
     spell_address,
 )
 from proxy.config.faults import Wrong
@@ -166,6 +168,44 @@ def test_anything_else_is_no_backend(url, said):
 def test_a_directory_is_an_https_url(url, said):
     with pytest.raises(Wrong, match=said):
         parse_directory_url(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("192.0.2.53", "192.0.2.53", 53),
+        ("192.0.2.53:5353", "192.0.2.53", 5353),
+        ("2001:db8::53", "2001:db8::53", 53),
+        ("[2001:DB8::53]", "2001:db8::53", 53),
+        ("[2001:db8::53]:5353", "2001:db8::53", 5353),
+        ("NS1.example.org", "ns1.example.org", 53),
+        ("ns1.example.org:54", "ns1.example.org", 54),
+    ],
+)
+def test_a_name_server(text, host, port):
+    assert parse_name_server(text) == Address(host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is not a name server"),
+        ("a b", "is not a name server"),
+        ("ns.example:x", "is not a port"),
+        ("ns.example:0", "has port 0"),
+        ("fe80::1%eth0", "has a zone"),
+        ("https://ns.example", "is not a port"),
+    ],
+)
+def test_anything_else_is_no_name_server(text, said):
+    with pytest.raises(Wrong, match=said):
+        parse_name_server(text)
+
+
+def test_a_resolver_is_an_address():
+    assert parse_resolver("192.0.2.1:5353") == Address("192.0.2.1", 5353)
+    with pytest.raises(Wrong, match="give its IP address"):
+        parse_resolver("ns.example.org")
 
 
 def test_a_directory_keeps_its_spelling():

@@ -46,10 +46,18 @@ FAULTS = [
     (site(names="a.test, A.test."), "names[1]: \"a.test\" is a name twice, first at c.yaml:1:"),
     ("sites: [{names: a.test, root: x}, {names: a.test, root: x}]", "sites[1].names: \"a.test\" is a name twice"),
     (site(names=""), "the list of names is empty"),
-    (site(names="'*.example.org'"), "over dns-01 only"),
+    (site(names="'*.example.org'"), "over the DNS only (add acme.dns"),
+    # DNS-01
+    ("acme: {challenges: dns-01}\n" + site(), "acme.challenges: dns-01 needs somebody to set its records"),
+    ("acme: {dns: {}}\n" + site(), "nothing here says how records get into the DNS"),
+    ("acme: {dns: {server: 192.0.2.1, hook: /x}}\n" + site(), "server and hook exclude each other"),
+    ("acme: {dns: {hook: /x, ttl: 5m}}\n" + site(), "ttl: this key belongs to server"),
+    ("acme: {dns: {server: 192.0.2.1, hook_timeout: 5s}}\n" + site(), "hook_timeout: this key belongs to hook"),
+    ("acme: {dns: [{hook: /x}, {hook: /y}]}\n" + site(), "acme.dns[1]: for every zone, as the entry at c.yaml:1:"),
+    ("acme: {dns: [{hook: /x, zone: A.test.}, {hook: /y, zone: a.test}]}\n" + site(), "the same zone as at c.yaml:1:"),
     (site(names="a.test, example.org"), "no public CA can certify \"a.test\", which shares a site with example.org"),
     (site(names=MANY), "101 names, and a certificate holds 100"),
-    ("acme: {directory: 'https://ca.internal/dir'}\n" + site(names="'*.internal'"), "over dns-01 only"),
+    ("acme: {directory: 'https://ca.internal/dir'}\n" + site(names="'*.internal'"), "over the DNS only"),
     ("sites: [{names: a.test, root: x, default: true}, {names: b.test, root: x, default: true}]", "a second default site"),
     # The loop to ourselves
     (backend("http://127.0.0.1:80"), "is this proxy itself"),
@@ -112,6 +120,10 @@ SOUND = [
     "listen: {http: ':0', https: ':0'}\n" + site(),
     "admin: {listen: '0.0.0.0:2020'}\n" + site(),
     "limits: {connections: 100, connections_per_address: 100}\n" + site(),
+    "acme: {dns: {server: 192.0.2.1}}\n" + site(names="'*.example.org', example.org"),
+    "acme: {challenges: dns-persist-01}\n" + site(names="'*.example.org'"),
+    "listen: {http: []}\nacme: {challenges: dns-01, dns: {hook: /x}}\n" + site(names="example.org"),
+    "acme: {dns: [{hook: /x}, {server: '[::1]:5353', zone: a.test, ttl: 5m}]}\n" + site(),
     "acme: {fallback: [{directory: letsencrypt-staging}, {directory: 'https://a.example/'}]}\n" + site(),
 ]  # fmt: skip
 

@@ -46,7 +46,7 @@ SITE = "sites: [{names: [a.test], backend: 'http://x:1'%s}]"
         ("workers: 0", "is not a number of workers"),
         ("workers: many", "is not a number of workers"),
         ("acme: {directory: letsencrpt}", "did you mean letsencrypt?"),
-        ("acme: {challenges: dns-01}", "dns-01 is not available in this version (use http-01 or tls-alpn-01)"),
+        ("acme: {challenges: dns-1}", '"dns-1" is not a challenge (did you mean dns-01?)'),
         ("acme: {challenges: [http-01, tls-alpn-02]}", "did you mean tls-alpn-01?"),
         ("acme: {challenges: http}", "did you mean http-01?"),
         ("acme: {email: ops}", "is not an e-mail address"),

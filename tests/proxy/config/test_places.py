@@ -53,6 +53,9 @@ MISSING = [
     (site("backend: 'https://x', backend_tls: {ca_file: x}"), "sites[0].backend_tls.ca_file", "does not exist"),
     ("acme: {ca_file: x}\n" + site("root: www"), "acme.ca_file", "does not exist"),
     ("acme: {eab: {kid: k, hmac_key_file: x}}\n" + site("root: www"), "acme.eab.hmac_key_file", "does not exist"),
+    ("acme: {dns: [{server: 192.0.2.1, tsig: {name: k, secret_file: x}}]}\n" + site("root: www"), "acme.dns[0].tsig.secret_file", "does not exist"),
+    ("acme: {dns: [{hook: x}]}\n" + site("root: www"), "acme.dns[0].hook", "does not exist"),
+    ("acme: {dns: [{hook: ca.pem}]}\n" + site("root: www"), "acme.dns[0].hook", "may not execute"),
     ("acme: {fallback: [{directory: 'https://x/', ca_file: x}]}\n" + site("root: www"), "acme.fallback[0].ca_file", "does not exist"),
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from proxy.config.model import (
     Backend,
     BackendTls,
     Config,
+    Dns,
     ExternalAccount,
     FilesAction,
     HashKey,
@@ -23,6 +24,7 @@ from proxy.config.model import (
     RedirectAction,
     RefuseAction,
     Route,
+    Tsig,
 )
 from proxy.config.resolve import Surroundings, resolve
 
@@ -53,7 +55,8 @@ def test_what_is_not_said_is_as_in_the_model(resolved):
 def test_relative_paths_start_where_the_file_lies(resolved):
     config = resolved(
         "log: {access: access.log}\nsites_dir: sites\n"
-        "acme: {ca_file: ca.pem, eab: {kid: k, hmac_key_file: /abs}}\n"
+        "acme: {ca_file: ca.pem, eab: {kid: k, hmac_key_file: /abs}, dns: [{hook: h},\n"
+        "  {server: 192.0.2.1, zone: A.test., ttl: 5m, tsig: {name: K., secret_file: s}}]}\n"
         "sites:\n"
         "  - {names: a.test, root: www, certificate: {chain: c.pem, key: ../k.pem}}\n"
         "  - {names: b.test, backend: 'https://x', backend_tls: {ca_file: x.pem}}\n"
@@ -62,6 +65,10 @@ def test_relative_paths_start_where_the_file_lies(resolved):
     assert config.sites_dir == Path("/etc/th/sites")
     assert config.acme.ca_file == Path("/etc/th/ca.pem")
     assert config.acme.eab == ExternalAccount("k", Path("/abs"))
+    assert config.acme.dns == (
+        Dns(hook=Path("/etc/th/h")),
+        Dns("a.test", Address("192.0.2.1", 53), Tsig("k", Path("/etc/th/s")), ttl=300.0),
+    )
     one, other = config.sites
     assert one.routes == (Route("/*", FilesAction(Path("/etc/th/www"))),)
     assert one.certificate == OwnCertificate(Path("/etc/th/c.pem"), Path("/etc/th/../k.pem"))

@@ -1,0 +1,161 @@
+"""Running the operator's program that sets and removes records, for providers without DNS updates.
+
+    PROGRAM present|cleanup DOMAIN RECORD VALUE
+
+and the same in TREEHOUSE_ACTION, _DOMAIN, _RECORD and _VALUE. No shell is involved, nothing of our
+own environment is handed on, and no descriptor but the one for its output, which goes to the log.
+Status 0 means done. It has a bounded time; then it is ended with all that it has started.
+
+It is started as any program, by a fork of this process and its threads; so nothing but system calls
+that are safe there happens between fork and exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from typing import Literal
+
+from .errors import NotSet, Problem
+from .link import DnsHook
+
+log = logging.getLogger("treehouse.certifier")
+
+Action = Literal["present", "cleanup"]
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+# Between the request to end and the end.
+_GRACE = 2.0
+# How soon a hook under way notices that the program ends.
+_LOOK_EVERY = 0.5
+# Of its output, for the log. A provider's answer in JSON fits; a runaway loop is not our log's.
+_MOST_OUTPUT = 16 * 1024
+_LONGEST_LINE = 500
+
+
+def run(
+    hook: DnsHook, action: Action, domain: str, record: str, value: str, stopping: threading.Event
+) -> None:
+    """Returns when it has done so; raises `Problem` otherwise. A ``cleanup`` is not broken off by
+    the program's end, only by its time."""
+    name = hook.program.name
+    arguments = [str(hook.program), action, domain, record, value]
+    environment = {
+        "PATH": PATH,
+        "HOME": "/",
+        "LANG": "C.UTF-8",
+        "TREEHOUSE_ACTION": action,
+        "TREEHOUSE_DOMAIN": domain,
+        "TREEHOUSE_RECORD": record,
+        "TREEHOUSE_VALUE": value,
+    }
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the operator's own program, without a shell
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NotSet("hook", f"{hook.program} cannot be run: {_reason(error)}") from None
+    with process:
+        output, ending = _attend(process, hook.timeout, stopping if action == "present" else None)
+        status = process.wait()
+    lines = _lines(output)
+    for line in lines:
+        log.info("%s %s %s: %s", name, action, domain, line)
+    if ending:
+        raise Problem("stopped" if ending == _STOPPED else "hook", f"{hook.program} {ending}")
+    if status:
+        how = f"status {status}" if status > 0 else signal.Signals(-status).name
+        last = f", and said: {lines[-1]}" if lines else " without a word"
+        raise Problem(
+            "hook",
+            f"{hook.program} {action} {domain} ended with {how}{last} (run it by hand as the "
+            "server's user; treehouse-proxy sandbox shows what it may do)",
+        )
+
+
+_STOPPED = "was ended, because the program is being stopped"
+
+
+def _attend(
+    process: subprocess.Popen[bytes], patience: float, stopping: threading.Event | None
+) -> tuple[bytes, str | None]:
+    """Read what it says until it ends, or end it; what it said, and why it was ended."""
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    ended = os.pidfd_open(process.pid)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(pipe, select.POLLIN)
+    output = bytearray()
+    why: str | None = None
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if stopping is not None and stopping.is_set() and why is None:
+                why, left = _STOPPED, 0.0
+            if left <= 0:
+                why = why or f"took longer than {patience:g} s (acme.dns.hook_timeout)"
+                _signal(process.pid, signal.SIGTERM)
+                poll.poll(_GRACE * 1000)
+                break
+            ready = [fd for fd, _events in poll.poll(min(left, _LOOK_EVERY) * 1000)]
+            if pipe in ready and not _read(pipe, output):
+                poll.unregister(pipe)  # it has closed its output, and may live on
+            if ended in ready:
+                break
+        # What it may have started has no reason to go on. The process is not reaped yet, so the
+        # number is still its group's.
+        _signal(process.pid, signal.SIGKILL)
+        _read(pipe, output)
+    finally:
+        os.close(ended)
+    return bytes(output), why
+
+
+def _read(pipe: int, output: bytearray) -> bool:
+    """False at the end."""
+    try:
+        while True:
+            data = os.read(pipe, 4096)
+            if not data:
+                return False
+            output += data[: max(_MOST_OUTPUT - len(output), 0)]
+    except BlockingIOError:
+        return True
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _lines(output: bytes) -> list[str]:
+    """For the log: no control characters, no endless lines."""
+    text = output.decode("utf-8", "replace")
+    lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())
+    return [line.strip()[:_LONGEST_LINE] for line in lines if line.strip()]
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            "permission denied (it must be executable for the server's user; a running server's "
+            "sandbox cannot be widened, so after a hook was added by a reload, restart)"
+        )
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file, or its interpreter (the line that begins with #!) is missing"
+    return (error.strerror or str(error)).lower()
