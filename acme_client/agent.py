@@ -18,8 +18,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import choices, progress
-from .attempt import Bench, spell
+from . import progress
+from .attempt import TELL_AGAIN, Bench, spell
 from .challenges import Challenges
 from .desks import Desks
 from .dns_records import DnsRecords
@@ -33,6 +33,7 @@ from .order import Issuer
 from .record import Record
 from .shelf import Shelf
 from .store import DirectoryStore, Store
+from .turns import Turns
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -74,6 +75,7 @@ class Agent:
         store: Store,
         now: Callable[[], float] = time.time,
         dice: random.Random | None = None,
+        desks: Desks | None = None,
     ) -> None:
         self._settings = settings
         self._link = link
@@ -99,7 +101,8 @@ class Agent:
         self._changed = self._shelf.watch()
         self._look_at = 0.0
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._desks = Desks()
+        self._desks = desks or Desks()
+        self._turns = Turns()
         self._on_demand = OnDemand(
             settings, store, self._shelf, self._holdings,
             self._take_on, self._forget, self._reply, now,
@@ -166,6 +169,8 @@ class Agent:
                 return LOOK_WHEN_BUSY
             if holding.asleep:
                 continue
+            if holding.record.state in READY:  # there was no room, or the batch was full
+                return LOOK_WHEN_BUSY
             moment = progress.next_moment(holding.record)
             if moment is not None:
                 until = min(until, moment)
@@ -188,7 +193,8 @@ class Agent:
             if record != holding.record:
                 holding.record = record
                 self._bench.report(holding)
-            if holding.usable(now) and not holding.served and now >= holding.tell_at:
+            waits = now < holding.tell_at <= now + TELL_AGAIN
+            if holding.usable(now) and not holding.served and not waits:
                 self._bench.serve(holding)
                 self._bench.report(holding)
 
@@ -212,18 +218,10 @@ class Agent:
     # Attempts
 
     def _start_attempts(self) -> None:
-        """The most urgent first, as far as there is room at its CA."""
-        now = self._now()
-        ready = [
-            one
-            for one in self._holdings.values()
-            if not one.busy and not one.asleep and one.record.state in READY
-        ]
-        for holding in sorted(ready, key=_urgency):
-            directory = choices.authority(holding.wanted, holding.record, now).directory
-            if self._desks.has_room(directory):
-                holding.busy = True
-                self._desks.attempt(directory, self._working(self._bench.attempt, holding))
+        turns = self._turns.attempts(self._holdings.values(), self._now(), self._desks.has_room)
+        for directory, holding in turns:
+            holding.busy = True
+            self._desks.attempt(directory, self._working(self._bench.attempt, holding))
 
     def _ask_for_a_window(self) -> None:
         """One at a time of each CA, and in a thread of its own: a CA that is slow to say when to
@@ -441,12 +439,3 @@ class Agent:
 def _issued_by(holding: Holding) -> str:
     """The directory of the CA that knows the certificate at hand."""
     return holding.record.directory or holding.wanted.authority.directory
-
-
-def _urgency(holding: Holding) -> tuple[bool, bool, float]:
-    """What takes no time first, then what has nothing to serve, then what ends soonest."""
-    return (
-        holding.wanted.authority.directory != INTERNAL,
-        holding.facts is not None,
-        holding.facts.not_after if holding.facts else 0.0,
-    )

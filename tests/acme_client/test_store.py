@@ -15,6 +15,7 @@ import pytest
 
 from acme_client.disk import Disk
 from acme_client.store import DirectoryStore, Store
+from support.memory_store import MemoryStore
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}
@@ -35,7 +36,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=[DirectoryStore])
+@pytest.fixture(params=[DirectoryStore, MemoryStore])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Store:
     """Every implementation there is; each is `make(folder, now=)`."""
     made: Store = request.param(tmp_path, now=clock)

@@ -1,0 +1,40 @@
+"""How fast renewals are begun: in small batches.
+
+A thousand certificates that fall due at once (the machine was away, a CA revokes) are no reason to
+send a thousand orders in the minute that follows. What cannot wait is not slowed: names with
+nothing to serve, certificates near their end, what somebody asked for by hand.
+
+Pure: the time is a parameter (Unix seconds).
+"""
+
+from __future__ import annotations
+
+# Of one CA. Let's Encrypt takes 300 orders in three hours that are no renewals, and asks big
+# customers to renew in small batches; a thousand are done within the hour.
+BATCH = 20
+BATCH_WITHIN = 60.0
+# With less of the lifetime left than this, a renewal is in a hurry.
+HURRY_BELOW = 1 / 6
+
+
+class Pace:
+    """Of renewals at one CA; remembers when the last ones began."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether one more may begin."""
+        ahead = self._due - now
+        # Further ahead than it can be: set by a clock that ran ahead.
+        return ahead <= BATCH_WITHIN * (BATCH - 1) / BATCH or ahead > 2 * BATCH_WITHIN
+
+    def begin(self, now: float) -> None:
+        if self._due > now + 2 * BATCH_WITHIN:
+            self._due = now
+        self._due = max(self._due, now) + BATCH_WITHIN / BATCH
+
+
+def in_hurry(not_before: float, not_after: float, now: float) -> bool:
+    """Whether a certificate should be renewed whatever else is due."""
+    return not_after - now < (not_after - not_before) * HURRY_BELOW
