@@ -38,6 +38,10 @@ from typing import Protocol
 
 from .disk import Disk
 
+# What there is at the top. Root, who puts owners and modes right, touches nothing else; so a folder
+# that is missing here would keep a server from starting, one day, somewhere.
+FOLDERS = ("accounts", "certificates", "challenges", "internal-ca", "ledgers")
+
 Files = Mapping[str, bytes]
 Names = list[str]  # said here, because `list` means something else inside the classes
 
@@ -133,6 +137,8 @@ class DirectoryStore:
         return _read_files(path / _version(earlier[-1])) if earlier else {}
 
     def store(self, folder: str, files: Files) -> None:
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
         path = self.root / folder
         self._disk.make_folder(path)
         current = _current(path)

@@ -25,8 +25,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from acme_client.store import FOLDERS
+
 # The documented top level; a file on its way to one of these names begins with it.
-_OURS = ("accounts", "certificates", "challenges", "internal-ca", "control.sock")
+_OURS = (*FOLDERS, "control.sock")
 _NOT_OURS_BUT_HARMLESS = ("lost+found",)  # the root of a file system of its own
 _DEPTH = 8  # directories; the layout needs three
 _LINKS = 40  # symbolic links on the way, as many as the kernel follows

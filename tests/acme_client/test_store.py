@@ -390,3 +390,10 @@ def test_kill_9_at_each_step_leaves_the_old_or_the_new(tmp_path: Path) -> None:
         assert DirectoryStore(root).lock(FOLDER, 60) is not None
     assert OLD in seen
     assert NEW in seen
+
+
+def test_a_folder_that_nobody_knows_is_not_made(tmp_path: Path) -> None:
+    """Root, who puts the directory right, would not know it either."""
+    with pytest.raises(ValueError, match="FOLDERS"):
+        DirectoryStore(tmp_path).store("notes/today", {"a": b"b"})
+    assert list(tmp_path.iterdir()) == []
