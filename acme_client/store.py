@@ -117,15 +117,15 @@ class DirectoryStore:
 
     def load(self, folder: str) -> dict[str, bytes]:
         path = self.root / folder
-        # One look at the link settles which version is read, whatever is stored meanwhile. If
-        # that version is gone when its turn comes, two were stored meanwhile: look again.
+        # One look at the link settles which version is read. If another look finds another one, the
+        # first may have been taken away while it was being read: once more.
         while True:
             version = _current(path)
             plain = _read_files(path)
             if version is None:
                 return plain
             together = _read_files(path / version)
-            if together or _current(path) == version:
+            if _current(path) == version:
                 return plain | together
 
     def previous(self, folder: str) -> dict[str, bytes]:
