@@ -87,10 +87,39 @@ class Stream(Protocol):
 
 
 class Deadlines:
-    """All streams of a worker; `sweep` wakes those whose deadline has passed."""
+    """All streams of a worker; `sweep` wakes those whose deadline has passed.
+
+    It also hears of resets. uvloop (libuv) says of a descriptor in error once that it is readable,
+    and never a word again; what the peer sent before its reset is read then, and whoever reads on
+    would wait for the deadline. So every descriptor is in a second epoll too, which tells errors
+    only, once each, and costs nothing while there is none.
+    """
 
     def __init__(self) -> None:
         self.streams: set[SocketStream] = set()
+        self._by_fd: dict[int, SocketStream] = {}
+        self._errors: select.epoll | None = None
+
+    def add(self, stream: SocketStream, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.streams.add(stream)
+        if self._errors is None:
+            self._errors = select.epoll()
+            loop.add_reader(self._errors.fileno(), self._on_errors)
+        self._by_fd[fd] = stream
+        self._errors.register(fd, select.EPOLLET)  # EPOLLERR and EPOLLHUP come unasked
+
+    def remove(self, stream: SocketStream, fd: int) -> None:
+        """Before the descriptor is closed or given away."""
+        self.streams.discard(stream)
+        if self._by_fd.pop(fd, None) is not None and self._errors is not None:
+            self._errors.unregister(fd)
+
+    def _on_errors(self) -> None:
+        assert self._errors is not None  # noqa: S101 - it is what called
+        for fd, _ in self._errors.poll(0):
+            stream = self._by_fd.get(fd)
+            if stream is not None:
+                stream.fail()
 
     def sweep(self, now: float) -> None:
         late = [stream for stream in self.streams if stream.deadline < now]
@@ -105,6 +134,7 @@ class SocketStream:
         "_abrupt",
         "_closed",
         "_deadlines",
+        "_failed",
         "_fd",
         "_limit",
         "_loop",
@@ -132,12 +162,13 @@ class SocketStream:
         self._room: select.poll | None = None
         self._limit = READ_SIZE
         self._closed = False
+        self._failed = False
         self._abrupt = False
         self._watching = False
         self.deadline = NEVER
         self.idle = False
         self.stirred = False
-        deadlines.streams.add(self)
+        deadlines.add(self, self._fd, loop)
 
     # Reading
 
@@ -146,6 +177,10 @@ class SocketStream:
             raise StreamBroken("closed")
         self._limit = limit
         self._watching = False
+        if self._failed:
+            at_once = self._receive_now()
+            if at_once is not None:
+                return at_once
         waiter = self._reading = self._loop.create_future()
         if not self._reader_armed:
             self._reader_armed = True
@@ -179,11 +214,26 @@ class SocketStream:
         except (BlockingIOError, InterruptedError):
             return None
 
+    def _receive_now(self) -> bytes | None:
+        try:
+            return self._receive()
+        except (OSError, ssl.SSLError) as error:
+            raise StreamBroken(_reason(error)) from None
+
+    def fail(self) -> None:
+        """The descriptor is in error, or both sides have ended: nobody needs to wait for it."""
+        self._failed = True
+        if self._watching:
+            self.stirred = True
+        if self._reading is not None and not self._reading.done():
+            self._on_readable()
+        self._on_writable()
+
     def watch(self) -> None:
         """Set ``stirred`` when anything comes, or the end, while nobody reads: for connections that
         are kept for later and must be silent meanwhile. The next `read` ends it."""
         self._watching = True
-        self.stirred = False
+        self.stirred = self._failed
         if not self._reader_armed:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
@@ -225,7 +275,7 @@ class SocketStream:
     def take_socket(self) -> socket.socket:
         """Give the plain socket up, which the caller now owns; before TLS, or anything, began."""
         self._closed = True
-        self._deadlines.streams.discard(self)
+        self._deadlines.remove(self, self._fd)
         if self._reader_armed:
             self._reader_armed = False
             self._loop.remove_reader(self._fd)
@@ -334,7 +384,7 @@ class SocketStream:
             self._loop.remove_reader(self._fd)
         if self._writing is not None:
             self._loop.remove_writer(self._fd)
-        self._deadlines.streams.discard(self)
+        self._deadlines.remove(self, self._fd)
         if not self._abrupt:
             self._farewell()
         self._sock.close()
@@ -388,10 +438,7 @@ class TlsStream(SocketStream):
         if self._more_decrypted and not self._closed:
             # Bytes that OpenSSL has decrypted already do not make the descriptor readable.
             self._limit = limit
-            try:
-                data = self._receive() if self._sock.pending() else None
-            except (OSError, ssl.SSLError) as error:
-                raise StreamBroken(_reason(error)) from None
+            data = self._receive_now() if self._sock.pending() else None
             if data is not None:
                 return data
         return await super().read(limit)
