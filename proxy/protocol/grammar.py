@@ -71,8 +71,9 @@ ABSOLUTE_FORM = re.compile(
 #   status-line   = HTTP-version SP status-code SP [ reason-phrase ]
 #   status-code   = 3DIGIT
 #   reason-phrase = 1*( HTAB / SP / VCHAR / obs-text )
-# The SP before an absent reason-phrase is missing in enough answers to be optional.
-STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
+# The SP before an absent reason-phrase is missing in enough answers to be optional. A status beyond
+# 599 is invalid (RFC 9110 §15), and nobody would know what class of answer it is.
+STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-5][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
 
 # RFC 9110 §7.2 and RFC 3986 §3.2.2
 #   Host     = uri-host [ ":" port ]
