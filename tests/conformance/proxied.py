@@ -1,0 +1,76 @@
+"""The real program in front of a `StrictBackend`, for all cases of a mode."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.client import Talk, context, https
+from support.pebble import free_ports
+from support.server import Server
+from support.strict_backend import Script, StrictBackend
+
+MODES = {"lane": [], "h11 alone": ["--no-fast-lane"]}
+
+
+class Proxied:
+    def __init__(self, server: Server, port: int, ca: Path, backend: StrictBackend) -> None:
+        self.server = server
+        self.backend = backend
+        self.expected: dict[int, tuple[list[bytes], bytes]] = {}
+        self._port = port
+        self._using = context(ca)
+        self._tags = itertools.count(1)
+
+    def tag(self) -> int:
+        return next(self._tags)
+
+    def secure(self) -> Talk:
+        return https(self._port, "a.test", None, using=self._using)
+
+    def canary(self, talk: Talk) -> None:
+        """A request of our own, which must be answered with its own body."""
+        tag = self.tag()
+        answer = talk.asks(f"/@{tag}@canary", "a.test", "POST", body=b"sings %d" % tag)
+        assert answer.status == 200
+        assert answer.body == b"POST /@%d@canary [sings %d]\n" % (tag, tag)
+
+    def expect(self, tag: int, reaches: list[bytes], begins: bytes) -> None:
+        """To be looked at once more when all is over."""
+        self.expected[tag] = reaches, begins
+
+    def assert_sound(self) -> None:
+        """No traceback, no fault of our own."""
+        assert "Traceback" not in self.server.text()
+        assert not [one for one in self.server.log if one.get("level") == "error"]
+        assert not [one for one in self.server.access if one.get("status") == 500]
+
+
+@contextlib.contextmanager
+def proxied_by(options: list[str], script: Script | None = None) -> Iterator[Proxied]:
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    one, other = free_ports(2)
+    config = folder / "config.yaml"
+    try:
+        with StrictBackend(script) as backend:
+            config.write_text(
+                f"""
+listen: {{http: ["127.0.0.1:{one}"], https: ["127.0.0.1:{other}"]}}
+workers: 1
+state: {folder / "state"}
+sites:
+  - {{names: [a.test, www.a.test], backend: "http://127.0.0.1:{backend.port}"}}
+  - {{names: [b.test], backend: "http://127.0.0.1:{backend.port}"}}
+"""
+            )
+            with Server(["--config", str(config), *options], folder) as server:
+                for name in ("a.test", "b.test"):
+                    server.await_log(f"{name}: certificate obtained")
+                yield Proxied(server, other, folder / "state/internal-ca/root.pem", backend)
+    finally:
+        shutil.rmtree(folder)
