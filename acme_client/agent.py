@@ -55,10 +55,11 @@ REASONS = {
 FINISH_WITHIN = 5.0
 
 
-def run(settings: Settings, link: Link) -> None:
-    """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer."""
+def run(settings: Settings, link: Link, confine_hook: Callable[[], None] | None = None) -> None:
+    """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer.
+    ``confine_hook`` is what the operator's DNS hook does before it runs, in its own process."""
     store = DirectoryStore(settings.state)
-    agent = Agent(settings, link, store)
+    agent = Agent(settings, link, store, confine_hook=confine_hook)
     agent.load()
     link.loaded()
     store.tidy()
@@ -76,7 +77,9 @@ class Agent:
         now: Callable[[], float] = time.time,
         dice: random.Random | None = None,
         desks: Desks | None = None,
+        confine_hook: Callable[[], None] | None = None,
     ) -> None:
+        self._confine_hook = confine_hook
         self._settings = settings
         self._link = link
         self._store = store
@@ -85,7 +88,7 @@ class Agent:
         self._shelf = Shelf(store)
         self._challenges = Challenges(store, link)
         self._ledgers = Ledgers(store, now)
-        self._records = DnsRecords(settings.dns, store, self._stopping)
+        self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
@@ -405,7 +408,9 @@ class Agent:
     def _adopt(self, settings: Settings) -> None:
         """Keep what is still wanted, take on what is new, let go of what is not."""
         if settings.dns != self._settings.dns:
-            self._records = DnsRecords(settings.dns, self._store, self._stopping)
+            self._records = DnsRecords(
+                settings.dns, self._store, self._stopping, self._confine_hook
+            )
             self._issuers.clear()
         self._settings = settings
         self._on_demand.adopt(settings)

@@ -6,8 +6,8 @@ and the same in TREEHOUSE_ACTION, _DOMAIN, _RECORD and _VALUE. No shell is invol
 own environment is handed on, and no descriptor but the one for its output, which goes to the log.
 Status 0 means done. It has a bounded time; then it is ended with all that it has started.
 
-It is started as any program, by a fork of this process and its threads; so nothing but system calls
-that are safe there happens between fork and exec.
+It is forked from a process with threads, so that what ``confine`` does between fork and exec has to
+be no more than system calls.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from .errors import NotSet, Problem
@@ -40,15 +41,22 @@ _LONGEST_LINE = 500
 
 
 def run(
-    hook: DnsHook, action: Action, domain: str, record: str, value: str, stopping: threading.Event
+    hook: DnsHook,
+    action: Action,
+    domain: str,
+    record: str,
+    value: str,
+    stopping: threading.Event,
+    confine: Callable[[], None] | None = None,
 ) -> None:
     """Returns when it has done so; raises `Problem` otherwise. A ``cleanup`` is not broken off by
-    the program's end, only by its time."""
+    the program's end, only by its time. ``confine`` is what the child does first."""
     name = hook.program.name
     arguments = [str(hook.program), action, domain, record, value]
     environment = {
         "PATH": PATH,
-        "HOME": "/",
+        "HOME": str(hook.scratch),
+        "TMPDIR": str(hook.scratch),
         "LANG": "C.UTF-8",
         "TREEHOUSE_ACTION": action,
         "TREEHOUSE_DOMAIN": domain,
@@ -56,15 +64,22 @@ def run(
         "TREEHOUSE_VALUE": value,
     }
     try:
+        hook.scratch.mkdir(mode=0o700, exist_ok=True)
         process = subprocess.Popen(  # noqa: S603 - the operator's own program, without a shell
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd="/",
+            cwd=hook.scratch,
             env=environment,
             start_new_session=True,
+            umask=0o077,  # in the state directory, nothing is for others
+            preexec_fn=confine,
         )
+    except subprocess.SubprocessError:
+        raise NotSet(
+            "hook", f"{hook.program} cannot be confined (after many upgrades in place, restart)"
+        ) from None
     except OSError as error:
         raise NotSet("hook", f"{hook.program} cannot be run: {_reason(error)}") from None
     with process:

@@ -21,7 +21,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,17 @@ class _Record:
 
 
 class DnsRecords:
-    """May be used by several threads. ``stopping`` ends every wait."""
+    """May be used by several threads. ``stopping`` ends every wait; ``confine`` is what a hook does
+    before it runs."""
 
-    def __init__(self, settings: Dns, store: Store, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: Dns,
+        store: Store,
+        stopping: threading.Event,
+        confine: Callable[[], None] | None = None,
+    ) -> None:
+        self._confine = confine
         self._settings = settings
         self._store = store
         self._stopping = stopping
@@ -163,13 +171,22 @@ class DnsRecords:
             with self._one_hook:
                 if self._stopping.is_set():
                     raise Problem("stopped", "the program is being stopped")
-                dns_hook.run(
-                    via, "present", record.domain, record.record, record.value, self._stopping
-                )
+                self._run(via, "present", record)
             return
         from . import dns_update
 
         dns_update.add(via, record.zone, record.record, record.value)
+
+    def _run(self, hook: DnsHook, action: dns_hook.Action, record: _Record) -> None:
+        dns_hook.run(
+            hook,
+            action,
+            record.domain,
+            record.record,
+            record.value,
+            self._stopping,
+            self._confine,
+        )
 
     def _take_back(self, record: _Record) -> bool:
         """False: it may still be there, and so may the note."""
@@ -177,9 +194,7 @@ class DnsRecords:
             via = self._provider(record.record, record.record).via
             if isinstance(via, DnsHook):
                 with self._one_hook:
-                    dns_hook.run(
-                        via, "cleanup", record.domain, record.record, record.value, self._stopping
-                    )
+                    self._run(via, "cleanup", record)
             else:
                 from . import dns_update
 

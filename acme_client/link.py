@@ -63,6 +63,7 @@ class DnsHook:
 
     program: Path
     timeout: float
+    scratch: Path  # a folder for its own files, made if it is missing
 
 
 @dataclass(frozen=True, slots=True)

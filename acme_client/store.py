@@ -40,7 +40,15 @@ from .disk import Disk
 
 # What there is at the top. Root, who puts owners and modes right, touches nothing else; so a folder
 # that is missing here would keep a server from starting, one day, somewhere.
-FOLDERS = ("accounts", "certificates", "challenges", "internal-ca", "ledgers")
+FOLDERS = (
+    "accounts",
+    "certificates",
+    "challenges",
+    "dns-hook",  # a hook's own files
+    "dns-records",
+    "internal-ca",
+    "ledgers",
+)
 
 Files = Mapping[str, bytes]
 Names = list[str]  # said here, because `list` means something else inside the classes

@@ -13,7 +13,9 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from acme_client import agent, choices
@@ -40,7 +42,7 @@ from . import sandbox
 from .channel import Channel, ChannelClosed, sealed
 from .config import model
 from .config.model import Acme, Config, OnDemand, Site
-from .privileges import confine_process
+from .privileges import confine_process, die_with_parent
 from .status import VERSION
 
 log = logging.getLogger("treehouse.certifier")
@@ -56,12 +58,29 @@ def run(config: Config, channel: Channel) -> int:
     logs.set_up("certifier", config.log.format, config.log.level)
     confine_process()
     wanted = settings(config)
+    confine_hook = _hook_confinement(config)
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
     try:
-        agent.run(wanted, ChannelLink(channel))
+        agent.run(wanted, ChannelLink(channel), confine_hook)
     except LinkBroken:
         return 1
     return 0
+
+
+def _hook_confinement(config: Config) -> Callable[[], None] | None:
+    """A hook ends with us, and may do less than we may."""
+    policy = sandbox.policies(config).get("hook")
+    if policy is None:
+        return None
+    sandbox.scratch(config).mkdir(mode=0o700, exist_ok=True)
+    restrict = sandbox.prepared(policy, config.sandbox)
+    parent = os.getpid()
+
+    def confine() -> None:
+        die_with_parent(parent)
+        restrict()
+
+    return confine
 
 
 def settings(config: Config) -> Settings:
@@ -70,7 +89,7 @@ def settings(config: Config) -> Settings:
         state=config.state,
         wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),
         user_agent=f"treehouse-proxy/{VERSION}",
-        dns=_dns(config.acme),
+        dns=_dns(config),
         on_demand=tuple(_rule(site, site.on_demand, config.acme) for site in config.sites
                         if site.on_demand),
         taken=tuple(name for site in config.sites for name in site.names),
@@ -108,16 +127,17 @@ def _wanted(site: Site, acme: Acme) -> Wanted:
     )
 
 
-def _dns(acme: Acme) -> Dns:
+def _dns(config: Config) -> Dns:
     return Dns(
-        providers=tuple(_provider(one) for one in acme.dns),
-        resolvers=tuple((one.host, one.port) for one in acme.resolvers),
+        providers=tuple(_provider(one, sandbox.scratch(config)) for one in config.acme.dns),
+        resolvers=tuple((one.host, one.port) for one in config.acme.resolvers),
     )
 
 
-def _provider(dns: model.Dns) -> DnsProvider:
+def _provider(dns: model.Dns, scratch: Path) -> DnsProvider:
     if dns.hook is not None:
-        return DnsProvider(DnsHook(dns.hook, dns.hook_timeout), dns.zone, dns.propagation)
+        hook = DnsHook(dns.hook, dns.hook_timeout, scratch)
+        return DnsProvider(hook, dns.zone, dns.propagation)
     if dns.server is None:
         raise ValueError("neither server nor hook")  # `config.checks` lets none through
     key, tsig = None, dns.tsig

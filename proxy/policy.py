@@ -8,6 +8,10 @@ refused.
   resolution need, writes and executes nothing, connects to the backends' ports, binds none.
 - The *certifier* speaks with CAs and holds the keys. It has the state directory, and connects to
   where CAs and name servers are. It reads no document root and binds no port.
+- A *hook*, where the configuration has one (``acme.dns``), is the operator's program that sets
+  records in the DNS. It is started by the certifier and keeps less than that one: what is installed
+  in the system's folders for programs, and its own folder; nothing of the state directory but a
+  folder for its own temporary files; connections to HTTPS and DNS.
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
   must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
@@ -35,7 +39,7 @@ from urllib.parse import urlsplit
 
 from .config.model import Acme, Config, FilesAction, ProxyAction
 
-Role = Literal["supervisor", "worker", "certifier"]
+Role = Literal["supervisor", "worker", "certifier", "hook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ def _loaders() -> list[Path]:
 
 # Found at import: later, as nobody, some of it may be out of sight.
 HERE = Surroundings.here()
+_LOADERS = tuple(_loaders())
 
 
 # The decision
@@ -142,26 +147,28 @@ _DNS = Port(53, "name servers, for answers too long for UDP")
 
 def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
     """What each process may do under this configuration."""
-    return {
+    roles: dict[Role, Policy] = {
         "supervisor": _supervisor(config, here),
         "worker": _worker(config, here),
         "certifier": _certifier(config, here),
     }
+    if _hooks(config):
+        roles["hook"] = _hook(config, here)
+    return roles
 
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:
     append: tuple[Grant, ...] = ()
     if config.log.access.startswith("/"):
         append = (Grant(Path(config.log.access).parent, "the access log, when it is reopened"),)
+    program = [Grant(path, "this program again, when it is upgraded") for path in here.program]
     return Policy(
         # One for each certificate, beside what children and listeners need; and room for a reload.
         descriptors=4096 + 16 * config.workers + _certificates(config),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"),),
-        append=append,
-        execute=tuple(
-            Grant(path, "this program again, when it is upgraded") for path in here.program
-        ),
+        append=(*append, *_nowhere(config)),
+        execute=(*program, *_hook_programs(config)),
         connect=None,
         bind=None,
         lenient_children=True,
@@ -188,13 +195,67 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
     )
     return Policy(
         descriptors=1024,
-        read=_base(here),
+        read=(*_base(here), *(_hook_reads(config, here) if _hooks(config) else ())),
         write=(Grant(config.state, "accounts, certificates and keys"),),
+        append=tuple(_nowhere(config)),
+        execute=tuple(_hook_programs(config)),
         connect=(
             *(_ca_ports(config.acme) if asks_a_ca else ()),
             *_on_demand_ports(config),
         ),
     )
+
+
+# What a script calls: curl, jq, dig, an interpreter. `acme_client.dns_hook` has the same as PATH.
+_PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin")
+_NULL = Path("/dev/null")
+
+
+def scratch(config: Config) -> Path:
+    """Where a hook may keep files of its own."""
+    return config.state / "dns-hook"
+
+
+def _hooks(config: Config) -> list[Path]:
+    return [dns.hook for dns in config.acme.dns if dns.hook is not None]
+
+
+def _hook(config: Config, here: Surroundings) -> Policy:
+    return Policy(
+        descriptors=1024,
+        read=tuple(_hook_reads(config, here)),
+        write=(Grant(scratch(config), "its own files (TMPDIR and HOME)"),),
+        append=tuple(_nowhere(config)),
+        execute=tuple(_hook_programs(config)),
+        connect=(Port(_DNS.number, _DNS.why), Port(443, "a DNS provider's interface")),
+    )
+
+
+def _hook_reads(config: Config, here: Surroundings) -> Iterator[Grant]:
+    """Also the certifier's: who is confined can only give away what it has."""
+    for hook in _hooks(config):
+        yield Grant(hook.parent, "the DNS hook, and what lies beside it")
+    for path in dict.fromkeys((*map(Path, _TRUST), *here.trust)):
+        yield Grant(path, "trusted CAs", optional=True)
+    yield from (grant for grant in _SYSTEM if not grant.path.is_relative_to("/proc"))
+    for folder in ("/usr/share", "/usr/local/lib", "/usr/local/share"):
+        yield Grant(Path(folder), "what the programs of a DNS hook read", optional=True)
+    for device in (_NULL, Path("/dev/urandom")):
+        yield Grant(device, "devices that scripts read", optional=True)
+
+
+def _hook_programs(config: Config) -> Iterator[Grant]:
+    """Folders and not files: an update of a program, or of the hook, is another file."""
+    hooks = _hooks(config)
+    for hook in hooks:
+        yield Grant(hook.parent, "the DNS hook")
+    for path in (*map(Path, _PROGRAMS), *_LOADERS) if hooks else ():
+        yield Grant(path, "programs that the DNS hook calls", optional=True)
+
+
+def _nowhere(config: Config) -> Iterator[Grant]:
+    if _hooks(config):
+        yield Grant(_NULL, "output that a DNS hook throws away")
 
 
 def _on_demand_ports(config: Config) -> Iterator[Port]:

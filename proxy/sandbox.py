@@ -17,13 +17,14 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from . import landlock
 from .landlock import File, Net
-from .policy import Grant, Policy, Port, Role, describe, policies
+from .policy import Grant, Policy, Port, Role, describe, policies, scratch
 
 __all__ = (
     "Applied",
@@ -36,6 +37,8 @@ __all__ = (
     "describe",
     "footing",
     "policies",
+    "prepared",
+    "scratch",
 )
 
 Mode = Literal["require", "auto", "off"]
@@ -108,6 +111,20 @@ def apply(policy: Policy, mode: Mode) -> Applied:
     return Applied(abi, missing, skipped)
 
 
+def prepared(policy: Policy, mode: Mode) -> Callable[[], None]:
+    """What a child does between fork and exec to be confined to the policy: one system call, safe
+    beside threads. To be asked for before this process is confined itself."""
+    if mode == "off" or not landlock.abi():
+        return lambda: None
+    try:
+        ruleset, _skipped = _ruleset(policy, landlock.abi())
+    except OSError as error:
+        if mode == "require":
+            raise SandboxUnavailable(f"sandbox: require, but {_refusal(error)}") from None
+        return lambda: None  # as `apply` does; and it says so
+    return lambda: landlock.restrict_self(ruleset)
+
+
 def _limit_descriptors(policy: Policy) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = policy.descriptors if hard == resource.RLIM_INFINITY else min(policy.descriptors, hard)
@@ -116,6 +133,16 @@ def _limit_descriptors(policy: Policy) -> None:
 
 
 def _enforce(policy: Policy, abi: int) -> list[str]:
+    ruleset, skipped = _ruleset(policy, abi)
+    try:
+        landlock.restrict_self(ruleset)
+    finally:
+        os.close(ruleset)
+    return skipped
+
+
+def _ruleset(policy: Policy, abi: int) -> tuple[int, list[str]]:
+    """A descriptor of the policy as the kernel takes it; the caller closes it."""
     files, net, scope = landlock.known_to(abi)
     # "Any" port is said by not handling the right at all.
     net &= ~(Net.CONNECT_TCP if policy.connect is None else Net(0))
@@ -136,10 +163,10 @@ def _enforce(policy: Policy, abi: int) -> list[str]:
         for ports, right in ((policy.connect, Net.CONNECT_TCP), (policy.bind, Net.BIND_TCP)):
             for port in ports or () if right & net else ():
                 landlock.allow_port(ruleset, port.number, right)
-        landlock.restrict_self(ruleset)
-    finally:
+    except BaseException:
         os.close(ruleset)
-    return skipped
+        raise
+    return ruleset, skipped
 
 
 def _allow(ruleset: int, grant: Grant, rights: File, hidden: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from acme_client.dns_names import challenge_name, enclosing, provider_for, tsig_
 from acme_client.errors import Problem
 from acme_client.link import DnsHook, DnsProvider
 
-VIA = DnsHook(Path("/hook"), 1.0)
+VIA = DnsHook(Path("/hook"), 1.0, Path("/scratch"))
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?", fullmatch=True)
 NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
 

@@ -3,18 +3,26 @@ certificate served to every name that it covers."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 
 from support.client import https
 from support.knot import Knot
 from support.pebble import Pebble
-from support.server import REPOSITORY, Server, treehouse
+from support.server import REPOSITORY, Server, await_gone, treehouse
 
 
 @pytest.fixture
@@ -94,6 +102,134 @@ def test_a_wildcard_over_dns_updates(
             )  # fmt: skip
             assert "dns-01" in shown.stdout
         assert server.stop() == 0
+
+
+HOOK = """#!/bin/sh
+set -eu
+echo "$1 for $2 \x1b[31m"
+here=$(dirname "$0")
+curl -sS --fail --cacert "$here/ca.pem" --data "$3 $4" "https://{address}/$1"
+test "$1 $2 $3 $4" = \
+    "$TREEHOUSE_ACTION $TREEHOUSE_DOMAIN $TREEHOUSE_RECORD $TREEHOUSE_VALUE"
+# What it may not do, and what it may.
+ls {state}/accounts && echo "could find the account's key"
+ls {state}/certificates && echo "could list the state directory"
+cat {folder}/config.yaml && echo "could read the configuration"
+(: > /var/tmp/treehouse-test) && echo "could write elsewhere"
+(exec {folder}/stray) && echo "could execute elsewhere"
+curl -sS http://127.0.0.1:{port}/ > /dev/null && echo "could connect elsewhere"
+kill -0 $PPID && echo "could signal"
+test -z "${{NOTIFY_SOCKET-}}${{PYTHONPATH-}}" || echo "could see our environment"
+mktemp > /dev/null && echo "has a place of its own"
+exit 0
+"""
+
+
+class Api(ThreadingHTTPServer):
+    """A DNS provider's interface, which has its own ways to Knot; on port 443, as theirs are."""
+
+    def __init__(self, knot: Knot) -> None:
+        self.knot = knot
+        self.asked: list[tuple[str, str]] = []
+        authority = trustme.CA()
+        self.ca_pem = authority.cert_pem.bytes()
+        super().__init__((knot.address, 443), _ApiHandler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(knot.address).configure_cert(context)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+
+class _ApiHandler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Api)
+        record, value = self.rfile.read(int(self.headers["Content-Length"])).decode().split()
+        self.server.asked.append((self.path[1:], record))
+        if self.path == "/present":
+            self.server.knot.set_text(record, value)
+        else:
+            self.server.knot.remove_text(record, value)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_wildcard_over_a_hook(
+    folder: Path, root: Path, ports: tuple[int, int], knot: Knot, ca: Pebble
+) -> None:
+    """A shell script with curl, at a provider's interface; and what else it might try."""
+    hooks = folder / "hooks"
+    hooks.mkdir()
+    hook = hooks / "dns-hook"
+    hook.write_text(
+        HOOK.format(address=knot.address, state=folder / "state", folder=folder, port=ports[0])
+    )
+    hook.chmod(0o755)
+    shutil.copy("/bin/true", folder / "stray")
+    dns = f"  resolvers: {knot.address}\n  dns: {{hook: {hook}, propagation: 20s}}\n"
+    path = config(
+        folder, ports, ca, dns, f'  - {{names: ["*.example.test", example.test], root: {root}}}\n'
+    )
+    with Api(knot) as api:
+        (hooks / "ca.pem").write_bytes(api.ca_pem)
+        threading.Thread(target=api.serve_forever, args=(0.05,), daemon=True).start()
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log(r"\*\.example\.test: certificate obtained", within=60)
+            with https(ports[1], "a.example.test", ca.root()) as talk:
+                assert talk.asks("/", "a.example.test").status == 200
+            assert server.stop() == 0
+        api.shutdown()
+    said = server.text()
+    record = "_acme-challenge.example.test"
+    assert sorted(api.asked) == [("cleanup", record)] * 2 + [("present", record)] * 2
+    assert knot.texts(record) == []
+    assert said.count("has a place of its own") == 4
+    assert "could " not in said
+    assert "\x1b" not in said
+    shown = treehouse("sandbox", "--config", str(path)).stdout
+    assert f"{hooks}" in shown.partition("\nhook\n")[2]
+
+
+HANGING = """#!/bin/sh
+if [ "$1" = present ]; then
+    echo $$ > "$TMPDIR/pid.new"; mv "$TMPDIR/pid.new" "$TMPDIR/pid"
+    exec sleep 1000
+fi
+echo "$4" >> "$TMPDIR/cleaned"
+"""
+
+
+def test_a_certifier_that_is_killed_leaves_neither_a_hook_nor_a_record(
+    folder: Path, root: Path, ports: tuple[int, int], knot: Knot, ca: Pebble
+) -> None:
+    """Killed while the hook is at work: the next one cleans up after it."""
+    (folder / "hooks").mkdir()
+    hook = folder / "hooks/dns-hook"
+    hook.write_text(HANGING)
+    hook.chmod(0o755)
+    dns = f"  resolvers: {knot.address}\n  dns: {{hook: {hook}}}\n"
+    path = config(folder, ports, ca, dns, f'  - {{names: ["*.example.test"], root: {root}}}\n')
+    scratch, notes = folder / "state/dns-hook", folder / "state/dns-records"
+    with Server(["--config", str(path)], folder) as server:
+        pid = int(_await_file(scratch / "pid", server).read_text())
+        (note,) = notes.glob("[!.]*")
+        value = json.loads(note.read_bytes())["value"]
+        certifier = next(one["pid"] for one in server.log if one["process"] == "certifier")
+        os.kill(certifier, signal.SIGKILL)
+        await_gone([pid])
+        server.await_log("record _acme-challenge.example.test of an earlier validation removed")
+        assert (scratch / "cleaned").read_text().split()[0] == value
+        assert not note.exists()
+
+
+def _await_file(path: Path, server: Server) -> Path:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, server.text()
+        time.sleep(0.02)  # a file of another process has no event that a test could await here
+    return path
 
 
 def test_without_anybody_to_set_records_it_is_said_before_any_order(

@@ -20,14 +20,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import dns.exception
 import dns.message
+import dns.name
 import dns.query
 import dns.rdatatype
+import dns.tsig
 import pytest
+from dns.update import UpdateMessage
 
 _STARTS_WITHIN = 20.0
 ALGORITHM = "hmac-sha256"
@@ -142,13 +145,18 @@ class Knot:
         )
 
     def set_text(self, name: str, value: str) -> None:
-        """As the operator of the zone would, who needs no key of ours."""
-        from acme_client import dns_update
-        from acme_client.link import DnsUpdates, TsigKey
+        """As the operator of the zone would."""
+        self._update(name, lambda update, at: update.add(at, 1, "TXT", f'"{value}"'))
 
-        key = TsigKey("acme", ALGORITHM, self.key, Path("test"))
+    def remove_text(self, name: str, value: str) -> None:
+        self._update(name, lambda update, at: update.delete(at, "TXT", f'"{value}"'))
+
+    def _update(self, name: str, change: Callable[[UpdateMessage, dns.name.Name], None]) -> None:
         zone = max((one for one in self._zones if name.endswith(one)), key=len)
-        dns_update.add(DnsUpdates(self.address, 53, key, 1), zone, name, value)
+        key = dns.tsig.Key("acme", self.key, f"{ALGORITHM}.")
+        update = UpdateMessage(f"{zone}.", keyring=key)
+        change(update, dns.name.from_text(name))
+        assert dns.query.tcp(update, self.address, 5).rcode() == 0
 
     def log(self) -> str:
         return (self._folder / "knot.log").read_text(errors="replace")
