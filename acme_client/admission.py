@@ -107,8 +107,8 @@ class Allowance:
 
 
 class Voice:
-    """Whether to say something that strangers can cause as often as they like: so many lines an
-    hour's sixtieth, and then their number."""
+    """Whether to say what strangers can cause as often as they like: so many lines a minute, and
+    the next one tells how many were held back."""
 
     def __init__(self, most: int = 10, within: float = 60.0) -> None:
         self._most = most

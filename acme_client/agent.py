@@ -348,6 +348,9 @@ class Agent:
             else (value, False)
         )
         holding = self._wanted_as(name)
+        if holding is None and self._on_demand.takes(name):
+            self._on_demand.obey(command)
+            return
         if holding is None:
             self._reply(command, {"ok": False, "error": self._unknown(name)})
             return

@@ -15,36 +15,29 @@ What differs from a configured name, and why this is hard:
   for in a long time is not renewed. Its certificate is served while it lasts, and then forgotten
   with its files.
 
-Everything here runs on the agent's main thread, except `_look`, which asks the network.
+Everything here runs on the agent's main thread; the network is asked by `inquiries`.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from . import documents
+from . import progress
 from .admission import Allowance, Refusals, Voice, hostname, takes
-from .asking import CannotTell, ask
 from .desks import ATTEMPTS_AT_ONCE
 from .holding import Holding
+from .inquiries import Finding, Inquiries
 from .lifecycle import PAUSED, READY
 from .link import FORGET, Command, OnDemandRule, Settings, Wanted
+from .roster import SAVE_EVERY, Name, Roster
 from .shelf import Shelf
 from .store import Store
 
 log = logging.getLogger("treehouse.certifier")
 
-_FOLDER, _FILE, VERSION = "on-demand", "names.json", 1
-
-# Threads that ask an app or the DNS, and questions that may wait for one. Beyond that a stranger
-# hears no, which is forgotten within a second.
-LOOKS_AT_ONCE = 8
-LOOKS_MOST = 64
 # How long a no holds. A customer who has just added a domain tries again within minutes.
 REFUSED_FOR = 300.0
 # An app that is being restarted, a name server that is slow.
@@ -61,39 +54,12 @@ LOOK_AGAIN_UNTOLD = 600.0
 FAILED_KEPT = 86400.0
 # What is to be forgotten must be so for as long: a clock that is set wrong is set right within.
 FORGET_AFTER = 3600.0
-# How often what has been used is written down.
-SAVE_EVERY = 600.0
-
-
-@dataclass(slots=True)
-class Name:
-    """What is remembered of one: ``asked_at`` is when somebody last came for it."""
-
-    site: str
-    asked_at: float
-    look_at: float = 0.0  # when to ask again whether it may be renewed
-    refused: bool = False  # by the last look
-    over_since: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    name: str
-    outcome: Literal["allowed", "refused", "untold"]
-    why: str
-    rule: OnDemandRule | None = None
-
-
-@dataclass(slots=True)
-class _Look:
-    """A question under way, and the commands that wait for its answer."""
-
-    waiting: list[Command] = field(default_factory=list)
 
 
 class OnDemand:
     """``holdings`` are the agent's, all of them; ``take_on``, ``let_go`` (of a holding, from then
-    on neither served nor reported) and ``reply`` are the agent's too."""
+    on neither served nor reported) and ``reply`` are the agent's too. ``objection`` asks the
+    network; a test has its own."""
 
     def __init__(
         self,
@@ -105,26 +71,24 @@ class OnDemand:
         let_go: Callable[[Holding], None],
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
+        objection: Callable[[OnDemandRule, str], str | None] | None = None,
     ) -> None:
-        self._store = store
         self._shelf = shelf
         self._holdings = holdings
         self._take_on = take_on
         self._let_go = let_go
         self._reply = reply
         self._now = now
-        self._names: dict[str, Name] = {}
+        self._roster = Roster(store)
+        self._names = self._roster.names
         self._cleared: set[str] = set()  # an attempt may be made
-        self._looks: dict[str, _Look] = {}
-        self._found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(LOOKS_AT_ONCE, "look")
+        self._inquiries = Inquiries(objection) if objection else Inquiries()
         self._refusals = Refusals(longest=REFUSED_FOR)
         self._voice = Voice()
-        self._allowances: dict[str, Allowance] = {}
-        self._unsaved_since: float | None = None
+        self._allowances = self._roster.allowances
         self.adopt(settings)
         if self._rules:
-            self._read()
+            self._roster.read()
 
     def adopt(self, settings: Settings) -> None:
         self._rules = settings.on_demand
@@ -144,24 +108,34 @@ class OnDemand:
                 found.append(_wanted(rule, name))
         return found
 
+    def takes(self, name: object) -> bool:
+        """Whether it may be a name to be had."""
+        found = hostname(str(name))
+        return found is not None and any(takes(rule.patterns, found) for rule in self._rules)
+
     @property
     def busy(self) -> bool:
-        return bool(self._looks)
+        return bool(self._inquiries)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._save()
+        self._inquiries.close()
+        if self._rules:
+            self._roster.save()
 
     # Questions
 
     def obey(self, command: Command) -> None:
-        name = hostname(str(command.value))
+        value = command.value
+        name = hostname(str(value.get("name") if isinstance(value, dict) else value))
         match command.verb:
             case "used" if name in self._names:
                 self._came_for(name)
             case "refusal":
                 self._reply(command, {"ok": True, "refusal": self._explain(name)})
             case "want" if name is not None:
+                self._want(name, command)
+            case "renew" if name is not None:  # by hand: whoever asks knows that it is time
+                self._refusals.forget(name)
                 self._want(name, command)
             case "want":
                 self._refuse(command, REFUSED_FOR, "it is no name that a CA certifies")
@@ -184,14 +158,15 @@ class OnDemand:
             if holding.busy or name in self._cleared:
                 self._wait(holding, command)
                 return
+            holding.record = progress.at(holding.record, now)  # the pause may just be over
             if holding.record.state in PAUSED:
                 self._refuse_paused(holding, command)
                 return
         elif holding is not None or self._is_taken(name):
             self._refuse(command, REFUSED_FOR, "it is a configured name")
             return
-        if name in self._looks:
-            self._looks[name].waiting.append(command)
+        if name in self._inquiries:
+            self._inquiries.join(name, command)
             return
         refusal = self._refusals.find(name, now)
         if refusal is not None:
@@ -204,10 +179,10 @@ class OnDemand:
         elif not allowed:
             why = f"{rules[0].per_hour} new names in an hour are ordered for {rules[0].site}"
             self._no(name, [command], ALLOWANCE_FOR, why)
-        elif len(self._looks) >= LOOKS_MOST:
+        elif not self._inquiries.begin(name, allowed):
             self._refuse(command, CROWDED_FOR, "too many names are being looked at")
         else:
-            self._begin(name, allowed).waiting.append(command)
+            self._inquiries.join(name, command)
 
     def _wait(self, holding: Holding, command: Command) -> None:
         if command.ticket is not None:
@@ -232,43 +207,17 @@ class OnDemand:
         one, now = self._names[name], self._now()
         if not one.asked_at <= now < one.asked_at + SAVE_EVERY:
             one.asked_at = now
-            self._change()
+            self._roster.change(self._now())
 
-    # Looking whether a name may be had
-
-    def _begin(self, name: str, rules: list[OnDemandRule]) -> _Look:
-        look = self._looks[name] = _Look()
-        self._pool.submit(self._look, name, rules)
-        return look
-
-    def _look(self, name: str, rules: list[OnDemandRule]) -> None:
-        """In a thread of the pool. The first rule that allows the name has it."""
-        finding = Finding(name, "refused", "")
-        for rule in rules:
-            try:
-                why = _objection(rule, name)
-            except CannotTell as reason:
-                finding = Finding(name, "untold", str(reason), rule)
-            except Exception as error:
-                log.exception("%s: a fault in the certifier itself", name)
-                finding = Finding(name, "untold", repr(error), rule)
-            else:
-                if why is None:
-                    finding = Finding(name, "allowed", _ground(rule), rule)
-                    break
-                if finding.outcome == "refused":
-                    finding = Finding(name, "refused", why, rule)
-        self._found.put(finding)
+    # Answers
 
     def turn(self) -> None:
         """Once in each turn of the agent's loop, before attempts are started."""
-        while not self._found.empty():
-            finding = self._found.get()
-            look = self._looks.pop(finding.name)
+        for finding, waiting in self._inquiries.ended():
             if finding.name in self._names:
-                self._looked_again(finding, look.waiting)
+                self._looked_again(finding, waiting)
             else:
-                self._looked(finding, look.waiting)
+                self._looked(finding, waiting)
         now = self._now()
         under_way = sum(
             holding.busy and holding.facts is None
@@ -277,13 +226,12 @@ class OnDemand:
         )
         for name, one in list(self._names.items()):
             under_way += self._settle(name, one, now, under_way)
-        if self._unsaved_since is not None and now >= self._unsaved_since + SAVE_EVERY:
-            self._save()
+        self._roster.tend(now)
 
     def _looked(self, finding: Finding, waiting: list[Command]) -> None:
         """At a name that was not had."""
         name, rule = finding.name, finding.rule
-        if finding.outcome == "refused" or rule is None:
+        if finding.outcome == "refused":
             self._no(name, waiting, REFUSED_FOR, finding.why)
             return
         if finding.outcome == "untold":
@@ -305,7 +253,7 @@ class OnDemand:
         holding = self._take_on(_wanted(rule, name))
         if not holding.usable(now):  # else it was on the disk
             allowance.spend(now)
-        self._save()
+        self._roster.save()
         self._hand_on(holding, waiting)
 
     def _looked_again(self, finding: Finding, waiting: list[Command]) -> None:
@@ -357,10 +305,9 @@ class OnDemand:
             holding.asleep = new and under_way >= ATTEMPTS_MOST
         else:
             holding.asleep = True
-            if not new and not unused and now >= one.look_at and name not in self._looks:
-                rule = self._rule(one.site)
-                if rule is not None and len(self._looks) < LOOKS_MOST:
-                    self._begin(name, [rule])
+            rule = self._rule(one.site)
+            if not new and not unused and now >= one.look_at and rule is not None:
+                self._inquiries.begin(name, [rule])
         if new:
             over = name not in self._cleared and now - one.asked_at > FAILED_KEPT
         else:
@@ -371,7 +318,7 @@ class OnDemand:
     def _forget_if_over(
         self, name: str, one: Name, holding: Holding | None, now: float, over: bool
     ) -> None:
-        if not over or name in self._looks:
+        if not over or name in self._inquiries:
             one.over_since = None
         elif one.over_since is None or one.over_since > now:
             one.over_since = now
@@ -389,7 +336,7 @@ class OnDemand:
                 self._shelf.discard(name)
             except OSError as error:
                 log.warning("%s: its files cannot be taken away: %s", name, error)
-        self._change()
+        self._roster.change(self._now())
 
     def _make_room(self, rule: OnDemandRule) -> bool:
         """A name that never got a certificate makes room for one that may."""
@@ -420,73 +367,6 @@ class OnDemand:
     def _is_taken(self, name: str) -> bool:
         return name in self._taken or f"*.{name.partition('.')[2]}" in self._taken
 
-    # On disk
-
-    def _change(self) -> None:
-        if self._unsaved_since is None:
-            self._unsaved_since = self._now()
-
-    def _save(self) -> None:
-        if not self._rules and not self._names:
-            return
-        self._unsaved_since = None
-        document = {
-            "names": {
-                name: {"site": one.site, "asked_at": one.asked_at}
-                for name, one in sorted(self._names.items())
-            },
-            "allowances": {site: one.due for site, one in self._allowances.items()},
-        }
-        files = {_FILE: documents.write(document, VERSION)}
-        try:
-            before = self._store.load(_FOLDER).get(_FILE, b"")
-            aside = documents.set_aside(_FILE, before, VERSION)
-            if aside is not None:
-                self._store.store(_FOLDER, {aside: before})
-            self._store.store(_FOLDER, files)
-        except OSError as error:
-            self._change()
-            log.warning("names on demand cannot be written down: %s", error)
-
-    def _read(self) -> None:
-        """What can be read of it; a name that is lost is only asked for anew."""
-        try:
-            document = documents.read(self._store.load(_FOLDER).get(_FILE, b""), VERSION)
-            names, dues = document.get("names", {}), document.get("allowances", {})
-            for name, one in names.items():
-                if hostname(name) == name:
-                    self._names[name] = Name(str(one["site"]), float(one["asked_at"]))
-            for site, due in dues.items():
-                if site in self._allowances:
-                    self._allowances[site].due = float(due)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("names on demand: what was written down cannot be read: %r", error)
-
 
 def _wanted(rule: OnDemandRule, name: str) -> Wanted:
     return replace(rule.wanted, names=(name,), on_demand_for=rule.site)
-
-
-def _ground(rule: OnDemandRule) -> str:
-    grounds = [
-        said
-        for given, said in (
-            (rule.patterns, "by a pattern"),
-            (rule.ask, "by the ask URL"),
-            (rule.dns, "by its DNS"),
-        )
-        if given
-    ]
-    return " and ".join(grounds)
-
-
-def _objection(rule: OnDemandRule, name: str) -> str | None:
-    """Why the rule does not allow a name that its patterns take. Our own app is asked first: it
-    is near, and a stranger's name server may be made to be slow."""
-    why = ask(rule.ask, name) if rule.ask else None
-    if why is None and rule.dns:
-        from .pointing import leads_here, public_addresses
-
-        ours = frozenset(rule.addresses) or public_addresses()
-        why = leads_here(name, ours, rule.resolver)
-    return why

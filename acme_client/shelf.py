@@ -82,6 +82,7 @@ class Shelf:
 
     def discard(self, name: str) -> None:
         """Certificate, key and record, for good."""
+        self._ours.discard(name)
         self._store.delete(_folder(name))
 
     def lock(self, name: str, lease: float) -> Lock | None:

@@ -97,7 +97,8 @@ def settings(config: Config) -> Settings:
 
 
 def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
-    wanted = _wanted(site, acme)
+    # Whatever CA the site's own names have: customers' names are for everybody.
+    wanted = _wanted(replace(site, internal=acme.directory == INTERNAL), acme)
     return OnDemandRule(
         site=site.names[0],
         # Strangers' names are proven where they lead to; nobody here can change their DNS.

@@ -191,7 +191,9 @@ def _worker(config: Config, here: Surroundings) -> Policy:
 
 def _certifier(config: Config, here: Surroundings) -> Policy:
     asks_a_ca = any(
-        not site.internal and (not site.certificate or site.on_demand) for site in config.sites
+        (not site.internal and not site.certificate)
+        or (site.on_demand and config.acme.directory != "internal")
+        for site in config.sites
     )
     return Policy(
         descriptors=1024,

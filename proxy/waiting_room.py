@@ -42,7 +42,7 @@ _WAITING_MOST = 1024
 _WAITING_OF_ONE = 64
 # Names that are asked for at the same time, and by one address: a page and what it embeds.
 _NAMES_MOST = 64
-_NAMES_OF_ONE = 4
+_NAMES_OF_ONE = 8
 # A refusal is not remembered for longer than that here; the certifier knows better.
 _REFUSED_MOST = 60.0
 # Where the certifier has not said how long: its attempt has failed, and it will say next time.
@@ -80,11 +80,7 @@ class WaitingRoom:
         clock: Clock,
     ) -> None:
         self._sites = {site.names[0]: site for site in config.sites if site.on_demand}
-        self._public = {
-            name
-            for name, site in self._sites.items()
-            if not site.internal and not config.acme.directory_given
-        }
+        self._public = not config.acme.directory_given  # then the CA is for public names only
         self._guests = guests
         self._certificates = certificates
         self._knows = knows
@@ -202,10 +198,13 @@ class WaitingRoom:
         name = hostname(host)
         if name is None or self._knows(name.encode("ascii")):
             return None
-        public = publicly_certifiable(name)
-        for first, site in self._sites.items():
+        if self._certificates.find(name) is not None:  # it was written otherwise
+            return None
+        if self._public and not publicly_certifiable(name):
+            return None
+        for site in self._sites.values():
             rule = site.on_demand
-            if rule and takes(rule.patterns, name) and (public or first not in self._public):
+            if rule and takes(rule.patterns, name):
                 return name, rule.wait
         return None
 

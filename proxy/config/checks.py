@@ -116,7 +116,8 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
         not document.listen.http
         and over_http_only
         and any(
-            (not site.certificate or site.on_demand) and not internal(site, document.acme)
+            (not site.certificate and not internal(site, document.acme))
+            or (site.on_demand and document.acme.directory != "internal")
             for _index, site in parsed.sites
         )
     ):
@@ -313,7 +314,7 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
     visited = {"http-01", "tls-alpn-01"}
     if (
         "acme" not in parsed.broken
-        and not internal(site, acme)
+        and acme.directory != "internal"
         and not visited & {*acme.challenges}
     ):
         yield origins.fault_of_key(
