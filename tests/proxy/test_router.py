@@ -229,3 +229,26 @@ def test_whoever_decodes_the_path_below_admin_was_routed_to_admin(path):
     assert taken in ("all /api/*", "all /*", "bad_path")
     if below[:1] == [b"admin"]:
         assert route(PATHS, "h", path) in ("h /admin/*", "not_found", "bad_path")
+
+
+def test_a_host_that_came_on_demand_has_its_sites_answers_and_no_others():
+    guests: dict[bytes, bytes] = {}
+    some = Router(
+        (site("shops.example", "/a", "/*"), site("*.own.example"), site("d.example", default=True)),
+        guests,
+    )
+    some.bind(lambda action: Named(action.target))
+    assert route(some, "shop.example") == "d.example /*"
+    assert not some.knows(b"shop.example")
+    guests[b"shop.example"] = b"shops.example"
+    assert route(some, "shop.example", b"/a") == "shops.example /a"
+    assert some.knows(b"shop.example")
+    assert not some.configured(b"shop.example")
+    # What is configured comes first, and a guest of a site that is gone has none.
+    guests[b"x.own.example"] = guests[b"d.example"] = b"shops.example"
+    assert route(some, "x.own.example") == "*.own.example /*"
+    assert route(some, "d.example") == "d.example /*"
+    guests[b"lost.example"] = b"gone.example"
+    assert route(some, "lost.example") == "d.example /*"
+    del guests[b"shop.example"]
+    assert route(some, "shop.example") == "d.example /*"
