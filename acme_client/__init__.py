@@ -21,6 +21,7 @@ knows the server by `link.Link` alone and never imports it.
     dns_update  setting a record by DNS update (RFC 2136)
     dns_hook    setting a record by a program of the operator's
     accounts    being the customer of a CA
+    account_files   what is kept of that
     ari         asking the CA when to renew
     network     requests to a CA: nonces, trust, headers; errors become `errors.Problem`
     keys        private keys and signing requests

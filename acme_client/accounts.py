@@ -8,10 +8,11 @@ key that is.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import logging
 import threading
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from acme import client, jws, messages
@@ -21,21 +22,15 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from josepy.util import ComparableECKey
 
-from . import answers, documents, keys
+from . import answers, keys
+from .account_files import ACCOUNT, KEY, LEASE, NEXT_KEY, folder, keep_document, known
 from .errors import Problem
 from .ledgers import Ledgers
 from .link import Authority
 from .network import Network
-from .shelf import folder_name
 from .store import Store
 
 log = logging.getLogger("treehouse.certifier")
-
-_FOLDER = "accounts"
-ACCOUNT, KEY = "account.json", "key.pem"
-# Between its making and the CA's word that it is the account's key now.
-NEXT_KEY = "key-next.pem"
-VERSION = 1
 
 
 class Accounts:
@@ -60,7 +55,7 @@ class Accounts:
         """The CA does not know the account any more; the key may serve for the next one."""
         with self._lock:
             try:
-                self._store.delete(self._folder(authority.directory), ACCOUNT)
+                self._store.delete(folder(self._store, authority.directory), ACCOUNT)
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
@@ -71,14 +66,14 @@ class Accounts:
         customer = self.customer(authority, directory, network)
         with self._lock, network.translating():
             try:
-                self._roll_key(self._folder(authority.directory), customer, network)
+                self._roll_key(folder(self._store, authority.directory), customer, network)
             except OSError as error:
                 raise Problem("disk", f"the new key cannot be kept: {error}") from None
 
-    def _roll_key(self, folder: str, customer: client.ClientV2, network: Network) -> None:
+    def _roll_key(self, where: str, customer: client.ClientV2, network: Network) -> None:
         pem = keys.to_pem(keys.generate(keys.DEFAULT))
-        self._store.store(folder, {NEXT_KEY: pem})
-        following = _key(pem, folder)
+        self._store.store(where, {NEXT_KEY: pem})
+        following = JWKEC(key=ComparableECKey(keys.from_pem(pem)))
         url = customer.directory["keyChange"]
         if network.account is None:
             raise Problem("internal", "there is no account to give a key to")
@@ -88,74 +83,80 @@ class Accounts:
         }
         payload = json.dumps(change).encode()
         network.send(url, jws.JWS.sign(payload, key=following, alg=ES256, nonce=None, url=url))
-        self._store.store(folder, {KEY: pem})
-        self._store.delete(folder, NEXT_KEY)
+        self._store.store(where, {KEY: pem})
+        self._store.delete(where, NEXT_KEY)
         log.info("the account with %s has a new key", urlsplit(url).netloc)
 
     def _settle_next_key(
-        self, folder: str, files: dict[str, bytes], customer: client.ClientV2, network: Network
+        self, where: str, files: dict[str, bytes], customer: client.ClientV2, network: Network
     ) -> bytes:
         """The account's key, after a change of keys of which the end was not heard."""
-        network.key, network.account = _key(files[NEXT_KEY], folder), None
+        network.speak_with(_key(files[NEXT_KEY], where))
         if _find(customer) is None:
-            self._store.delete(folder, NEXT_KEY)
+            self._store.delete(where, NEXT_KEY)
             return files[KEY]
-        self._store.store(folder, {KEY: files[NEXT_KEY]})
-        self._store.delete(folder, NEXT_KEY)
+        self._store.store(where, {KEY: files[NEXT_KEY]})
+        self._store.delete(where, NEXT_KEY)
         return files[NEXT_KEY]
 
     def _customer(
         self, authority: Authority, directory: messages.Directory, network: Network
     ) -> client.ClientV2:
-        folder = self._folder(authority.directory)
-        files = self._store.load(folder)
-        known = documents.read(files.get(ACCOUNT, b""), VERSION)
+        where = folder(self._store, authority.directory)
+        if KEY in self._store.load(where):
+            return self._known(authority, directory, network, where)
+        with self._alone(where):
+            # Again, now that nobody else can put one there.
+            made_before = KEY in self._store.load(where)
+            if not made_before:
+                self._store.store(where, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
+            return self._known(authority, directory, network, where, new=not made_before)
+
+    def _known(
+        self,
+        authority: Authority,
+        directory: messages.Directory,
+        network: Network,
+        where: str,
+        new: bool = False,
+    ) -> client.ClientV2:
+        """By the key that is there; ``new``: the CA cannot have heard of it."""
+        files = self._store.load(where)
+        document = known(files)
         contact = [f"mailto:{authority.email}"] if authority.email else []
-        made_before = KEY in files
-        if not made_before:
-            self._store.store(folder, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
-            files = self._store.load(folder)
         customer = client.ClientV2(directory, network)
         pem = files[KEY]
         if NEXT_KEY in files:
-            pem = self._settle_next_key(folder, files, customer, network)
-        network.key = _key(pem, folder)
-        network.account = None
+            pem = self._settle_next_key(where, files, customer, network)
+        network.speak_with(_key(pem, where))
         account = None
-        if isinstance(known.get("uri"), str):
-            account = messages.RegistrationResource(body=messages.Registration(), uri=known["uri"])
+        if isinstance(document.get("uri"), str):
+            account = messages.RegistrationResource(
+                body=messages.Registration(), uri=document["uri"]
+            )
             network.account = account
-            if known.get("contact") == contact:
+            if document.get("contact") == contact:
                 return customer
             customer.update_registration(account, messages.Registration(contact=tuple(contact)))
-        elif made_before:
+        elif not new:
             account = _find(customer)
         if account is None:
             self._ledgers.admit_account(authority.directory)
             account = _register(customer, network, authority, contact)
         network.account = account
-        document = {
-            "directory": authority.directory,
-            "uri": account.uri,
-            "contact": contact,
-        }
-        aside = documents.set_aside(ACCOUNT, files.get(ACCOUNT, b""), VERSION)
-        if aside is not None:
-            self._store.store(folder, {aside: files[ACCOUNT]})
-        self._store.store(folder, {ACCOUNT: documents.write(document, VERSION)})
+        keep_document(self._store, where, authority.directory, account.uri, contact)
         return customer
 
-    def _folder(self, directory: str) -> str:
-        """Named after the host. Where one host has several directories, the first that came has
-        the plain name, and the others are told apart by a mark."""
-        host = urlsplit(directory).hostname or "unknown"
-        folder = f"{_FOLDER}/{folder_name(host)}"
-        kept = self._store.load(folder).get(ACCOUNT, b"")
-        owner = documents.read(kept, VERSION).get("directory")
-        if owner in (None, directory):
-            return folder
-        mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
-        return f"{folder}_{mark}"
+    @contextlib.contextmanager
+    def _alone(self, where: str) -> Iterator[None]:
+        lock = self._store.lock(where, LEASE)
+        if lock is None:
+            raise Problem("busy", "somebody else is making or bringing the account with this CA")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a lease ends by itself
+                lock.release()
 
 
 def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:
@@ -207,11 +208,11 @@ def _register(
     return account
 
 
-def _key(pem: bytes, folder: str) -> JWKEC:
+def _key(pem: bytes, where: str) -> keys.PrivateKey:
     """Never replaced by itself: an account is worth more than the minute that a person needs."""
     try:
-        return JWKEC(key=ComparableECKey(keys.from_pem(pem)))
-    except (ValueError, TypeError, AttributeError):
+        return keys.from_pem(pem)
+    except ValueError:
         raise Problem(
-            "disk", f"the account key {folder}/{KEY} is damaged; restore it or move it away"
+            "disk", f"the account key {where}/{KEY} is damaged; restore it or move it away"
         ) from None

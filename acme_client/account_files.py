@@ -1,0 +1,60 @@
+"""The files of accounts, one folder per CA: which folder, and what stands in them.
+
+    key.pem        the account's key (PKCS#8)
+    key-next.pem   between a key's making and the CA's word that it is the account's key now
+    account.json   directory, the account's URL, and the contact that the CA was told
+
+`accounts` lives by them; `imports` puts accounts of other programs there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import documents
+from .shelf import folder_name
+from .store import Files, Store
+
+_FOLDER = "accounts"
+ACCOUNT, KEY, NEXT_KEY = "account.json", "key.pem", "key-next.pem"
+VERSION = 1
+# Whoever makes an account, or puts one there, does it alone. Longer than that takes: a key and two
+# requests to the CA.
+LEASE = 300.0
+
+
+def folder(store: Store, directory: str) -> str:
+    """Named after the host. Where one host has several directories, the first that came has the
+    plain name, and the others are told apart by a mark."""
+    host = urlsplit(directory).hostname or "unknown"
+    plain = f"{_FOLDER}/{folder_name(host)}"
+    if known(store.load(plain)).get("directory") in (None, directory):
+        return plain
+    mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
+    return f"{plain}_{mark}"
+
+
+def known(files: Files) -> dict[str, Any]:
+    """What the account.json says; empty for one that says nothing."""
+    return documents.read(files.get(ACCOUNT, b""), VERSION)
+
+
+def keep_document(
+    store: Store, where: str, directory: str, uri: str, contact: list[str] | None
+) -> None:
+    """Without ``contact`` the CA is told at the next order."""
+    document: dict[str, Any] = {"directory": directory, "uri": uri}
+    if contact is not None:
+        document["contact"] = contact
+    set_aside(store, where)
+    store.store(where, {ACCOUNT: documents.write(document, VERSION)})
+
+
+def set_aside(store: Store, where: str) -> None:
+    """What a newer version of this program has written there is kept under another name."""
+    present = store.load(where).get(ACCOUNT, b"")
+    aside = documents.set_aside(ACCOUNT, present, VERSION)
+    if aside is not None:
+        store.store(where, {aside: present})
