@@ -103,6 +103,8 @@ class Agent:
         self._holdings: dict[str, Holding] = {}
         self._changed = self._shelf.watch()
         self._look_at = 0.0
+        self._to_see: set[str] = set()  # changed on disk, and not looked at yet
+        self._lookers: list[Command] = []  # wait until it has been
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._desks = desks or Desks()
         self._turns = Turns()
@@ -182,15 +184,16 @@ class Agent:
     def _pass_time(self) -> None:
         now = self._now()
         look = not now < self._look_at <= now + LOOK_EVERY
-        changed = self._changed() if look else set()
         if look:
+            self._to_see |= self._changed()
             self._look_at = now + LOOK_EVERY
         for name, holding in self._holdings.items():
             if holding.busy:
                 continue
             if look and not holding.saved:
                 self._bench.keep_pair(holding)
-            if name in changed:
+            if name in self._to_see:
+                self._to_see.discard(name)
                 self._look_again(holding)
             record = progress.at(holding.record, now)
             if record != holding.record:
@@ -200,6 +203,18 @@ class Agent:
             if holding.usable(now) and not holding.served and not waits:
                 self._bench.serve(holding)
                 self._bench.report(holding)
+
+        lookers, self._lookers = self._lookers, []
+        for command in lookers:
+            if any(self._will_be_seen(name) for name in self._to_see):
+                self._lookers.append(command)
+            else:
+                self._reply(command, {"ok": True, "error": None})
+
+    def _will_be_seen(self, name: str) -> bool:
+        """In a moment; an attempt takes longer, and nobody may change its folder meanwhile."""
+        holding = self._holdings.get(name)
+        return holding is not None and holding.busy and holding.record.state not in UNDER_WAY
 
     def _look_again(self, holding: Holding) -> None:
         """The folder has changed: by ourselves, or by somebody else who knew better."""
@@ -313,6 +328,9 @@ class Agent:
                 self._renew(command)
             case "revoke":
                 self._revoke(command)
+            case "look":
+                self._look_at = 0.0
+                self._lookers.append(command)
             case "roll_account_key":
                 self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
             case _:

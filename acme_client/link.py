@@ -158,8 +158,9 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Command:
     """From the supervisor. ``settings``: ``value`` is a new `Settings`. ``renew``: ``value`` is a
-    name. ``want``: somebody waits for this name, which is not configured. ``used``: somebody came
-    for this name. ``stop``: finish what must not be cut and return from `agent.run`.
+    name. ``look``: somebody has put files into the state directory. ``want``: somebody waits for
+    this name, which is not configured. ``used``: somebody came for this name. ``stop``: finish what
+    must not be cut and return from `agent.run`.
 
     A command with ``ticket`` wants an answer: `Link.answer(ticket, {...})`, exactly once.
     """

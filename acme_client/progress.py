@@ -50,6 +50,15 @@ def found(
     )
 
 
+def brought(
+    record: Record, facts: Facts, directory: str | None, now: float, dice: random.Random
+) -> Record:
+    """A certificate has come from another program; ``directory``: of its CA, if that is known."""
+    record = found(record, facts, "acme", directory or "", now, dice)
+    arrived = Attempt(now, "imported", directory or "")
+    return replace(record, directory=directory, history=_remember(record, arrived))
+
+
 def lost(record: Record) -> Record:
     """Nothing usable is at hand, or not for all names."""
     return replace(record, state=after(record.state, Event.LOST))

@@ -293,6 +293,51 @@ def export(
         sys.exit(_FAILED)
 
 
+_SOURCES = ("certbot", "caddy", "traefik", "acme.sh", "lego")
+
+
+@certs.command(name="import")
+@click.argument("source", type=click.Choice(_SOURCES))
+@click.argument("path", type=_PATH, required=False)
+@click.option("--dry-run", is_flag=True, help="Show what would come, and write nothing.")
+@click.option("--directory", multiple=True, metavar="URL", help="Of a CA that the files leave out.")
+@click.option("--replace-account", is_flag=True, help="Even if there is one with that CA.")
+@_server_options
+def import_(
+    source: str,
+    path: Path | None,
+    dry_run: bool,
+    directory: tuple[str, ...],
+    replace_account: bool,
+    config: Path | None,
+    state: Path | None,
+) -> None:
+    """Bring along certificates, keys and the account of another program.
+
+    PATH is where it keeps them; each has its usual place. No server is needed; one that runs uses
+    them at once.
+    """
+    from .moving_in import CannotImport, Request, move_in
+
+    request = Request(source, path, config, state, directory, dry_run, replace_account)
+    try:
+        report = move_in(request)
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        sys.exit(_USAGE)
+    except CannotImport as error:
+        click.echo(_printable(str(error)), err=True)
+        sys.exit(_FAILED)
+    for line in report.lines:
+        click.echo(_printable(line))
+    sys.exit(_OK if report.ok else _FAILED)
+
+
+def _printable(line: str) -> str:
+    """Other people's files must not command the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:
     """Ask the running server; a refusal or nobody there ends the program with status 1."""
     try:

@@ -7,19 +7,22 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
 
 from acme_client import keys
-from acme_client.accounts import NEXT_KEY
+from acme_client.account_files import NEXT_KEY
 from acme_client.challenges import Challenges
 from acme_client.dns_records import DnsRecords
 from acme_client.issuer import AcmeIssuer
 from acme_client.ledgers import Ledgers
 from acme_client.link import Dns
+from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
+from support.chains import chain
 from support.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
@@ -184,3 +187,50 @@ def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
         assert server.ask("renew", "a.example")["ok"]
     assert (folder / "key.pem").read_bytes() == (following if heard else before)
     assert not (folder / NEXT_KEY).exists()
+
+
+@pytest.mark.parametrize("key_type", ["ecdsa-p384", "rsa-2048"])
+def test_an_account_may_have_a_key_of_another_kind(
+    server: FakeServer, ca: Pebble, tmp_path: Path, key_type: str
+) -> None:
+    """Brought along from elsewhere; its next key is one of ours."""
+    folder = f"accounts/{urlsplit(ca.directory).hostname}"
+    pem = keys.to_pem(keys.generate(key_type))
+    DirectoryStore(tmp_path).store(folder, {"key.pem": pem})
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+        account = (tmp_path / folder / "account.json").read_bytes()
+        assert (tmp_path / folder / "key.pem").read_bytes() == pem
+        assert server.ask("roll_account_key")["ok"]
+        assert (tmp_path / folder / "key.pem").read_bytes() != pem
+        assert server.ask("renew", "a.example")["ok"]
+        assert (tmp_path / folder / "account.json").read_bytes() == account
+
+
+def test_what_is_put_on_disk_is_served_when_somebody_says_so(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    """Without a word, within a minute."""
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+        now = time.time()
+        pair = chain("a.example", now=now)
+        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        assert server.ask("look")["ok"]
+        assert server.served["a.example"].chain_pem == pair.chain_pem
+        assert server.reports["a.example"]["state"] == "fresh"
+        assert server.reports["a.example"]["served"]
+
+
+def test_what_comes_while_somebody_is_busy_is_seen_afterwards(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    """The attempt fails; what was put there meanwhile is not forgotten."""
+    server.mute |= {"http-01", "tls-alpn-01"}
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        server.until(lambda: server.state("a.example") == "issuing")
+        pair = chain("a.example", now=time.time())
+        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        assert server.ask("look")["ok"]
+        server.until(lambda: "a.example" in server.served)
+        assert server.served["a.example"].chain_pem == pair.chain_pem

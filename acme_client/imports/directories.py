@@ -1,0 +1,55 @@
+"""Which CA is meant, where a source tells its host alone or a name made of its address. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+# Directories that other programs use under names of their own, or by default. SSL.com is not
+# here: one host of it has two.
+WELL_KNOWN = (
+    "https://acme-v02.api.letsencrypt.org/directory",
+    "https://acme-staging-v02.api.letsencrypt.org/directory",
+    "https://acme.zerossl.com/v2/DV90",
+    "https://dv.acme-v02.api.pki.goog/directory",
+    "https://dv.acme-v02.test-api.pki.goog/directory",
+    "https://acme-api.actalis.com/acme/directory",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """``known``: what the configuration or the command line names, before what is well known."""
+
+    known: tuple[str, ...] = ()
+
+    def at(self, authority: str) -> str:
+        """The directory on this host (with a port, if it is not 443). ValueError: none is known,
+        or more than one."""
+        found = [one for one in self._all() if urlsplit(one).netloc == authority]
+        return _only(found, f"the CA at {authority}")
+
+    def of_url(self, url: str) -> str:
+        """The directory of the CA that has this URL (an account's, a certificate's)."""
+        return self.at(urlsplit(url).netloc)
+
+    def like(self, spelled: str, spell: Callable[[str], str]) -> str:
+        """The directory that a program spells so."""
+        return _only([one for one in self._all() if spell(one) == spelled], f"the CA {spelled}")
+
+    def _all(self) -> tuple[str, ...]:
+        named = tuple(dict.fromkeys(self.known))
+        hosts = {urlsplit(one).netloc for one in named}
+        return (*named, *(one for one in WELL_KNOWN if urlsplit(one).netloc not in hosts))
+
+
+def _only(found: list[str], what: str) -> str:
+    if not found:
+        raise ValueError(
+            f"which directory {what} has is not known; name it: --directory URL, or a "
+            "configuration with acme.directory"
+        )
+    if len(found) > 1:
+        raise ValueError(f"{what} has several directories; name one: --directory URL")
+    return found[0]
