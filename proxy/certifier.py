@@ -47,6 +47,8 @@ from .status import VERSION
 
 log = logging.getLogger("treehouse.certifier")
 
+# The main loop says that it runs; somebody may want to be told when it does not.
+_BEAT_EVERY = 5.0
 # All workers acknowledge within a turn of their loops; one that does not is being replaced.
 _ACKNOWLEDGED_WITHIN = 15.0
 # Challenges that the CA looks at where the name leads to.
@@ -173,6 +175,7 @@ class ChannelLink:
         self._tickets = itertools.count(1)
         self._done: dict[int, threading.Event] = {}
         self._commands: list[Command] = []
+        self._beaten = float("-inf")
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
 
@@ -225,13 +228,21 @@ class ChannelLink:
 
     def receive(self, timeout: float | None) -> list[Command]:
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._beat()
         while not self._commands:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = _BEAT_EVERY if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 break
-            self._pump(left)
+            self._pump(min(left, _BEAT_EVERY))
+            self._beat()
         commands, self._commands = self._commands, []
         return commands
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten >= _BEAT_EVERY:
+            self._beaten = now
+            self._send({"type": "pass"})
 
     def _pump(self, timeout: float | None) -> None:
         """Read what has come; wakes threads whose ticket is done."""

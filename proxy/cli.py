@@ -128,6 +128,7 @@ def sandbox(**given: Any) -> None:
     """Print what each process may read, write and connect to."""
     import os
 
+    from .messenger_policy import messengers
     from .sandbox import describe, policies
 
     try:
@@ -136,6 +137,9 @@ def sandbox(**given: Any) -> None:
         click.echo(str(faults), err=True)
         sys.exit(_USAGE)
     click.echo(describe(policies(config)))
+    coming = messengers(config)
+    if coming:
+        click.echo("\n" + describe(coming))
 
 
 @program.command()

@@ -38,6 +38,7 @@ class Overview:
         self._retired = figures.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self._certifier_heard = 0.0  # Unix seconds
+        self._certifier_alive = time.monotonic()
         self._questions: list[status.Question] = []
         self.on_demand: dict[str, int] = {}  # of names that somebody waited for, by outcome
 
@@ -47,7 +48,12 @@ class Overview:
         self._reloads["ok" if ok else "failed"] += 1
 
     def heard_certifier(self) -> None:
-        self._certifier_heard = time.time()
+        """Its main loop says that it runs."""
+        self._certifier_heard, self._certifier_alive = time.time(), time.monotonic()
+
+    def certifier_silent(self) -> float:
+        """Seconds since then, or since the start."""
+        return time.monotonic() - self._certifier_alive
 
     def heard_worker(self, child: Child, stats: dict[str, Any]) -> None:
         child.stats = stats

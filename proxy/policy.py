@@ -12,13 +12,15 @@ refused.
   records in the DNS. It is started by the certifier and keeps less than that one: what is installed
   in the system's folders for programs, and its own folder; nothing of the state directory but a
   folder for its own temporary files; connections to HTTPS and DNS.
+- A *messenger* delivers alerts and ends (`messenger_policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
   must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
   for itself and for all that come after it: writing anywhere but in the state directory and beside
   the access log, executing anything but what lies beside its interpreter (upgrade; the folder, not
-  the file, because an update of the interpreter is another file), device ioctls, mounting, and
-  signalling, tracing or reaching the abstract sockets of any process outside its tree.
+  the file, because an update of the interpreter is another file) and, where there are any, the DNS
+  hook, the alert command and what they call, device ioctls, mounting, and signalling, tracing or
+  reaching the abstract sockets of any process outside its tree.
 
 Resource limits: descriptors as the configuration needs them; core files are off for every process
 (`privileges.confine_process`). Not RLIMIT_NPROC, which counts all threads of the user on the whole
@@ -40,6 +42,7 @@ from urllib.parse import urlsplit
 from .config.model import Acme, Config, FilesAction, ProxyAction
 
 Role = Literal["supervisor", "worker", "certifier", "hook"]
+Way = Literal["webhook", "email", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,11 @@ _SYSTEM = (
     Grant(Path("/proc/self"), "its own figures"),
 )
 _TRUST = ("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates")
-_DNS = Port(53, "name servers, for answers too long for UDP")
+DNS = Port(53, "name servers, for answers too long for UDP")
 
 
 def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
-    """What each process may do under this configuration."""
+    """What each process may do under this configuration; for messengers `messenger_policy`."""
     roles: dict[Role, Policy] = {
         "supervisor": _supervisor(config, here),
         "worker": _worker(config, here),
@@ -167,8 +170,8 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
         descriptors=4096 + 16 * config.workers + _certificates(config),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"),),
-        append=(*append, *_nowhere(config)),
-        execute=(*program, *_hook_programs(config)),
+        append=(*append, *nowhere(config)),
+        execute=(*program, *_hook_programs(config), *alert_programs(config)),
         connect=None,
         bind=None,
         lenient_children=True,
@@ -183,7 +186,7 @@ def _worker(config: Config, here: Surroundings) -> Policy:
     return Policy(
         # For each connection of a client one to a backend or an open file; and the files kept open.
         descriptors=2 * config.limits.connections + 2048,
-        read=(*_roots(config), *_backend_trust(config), *_base(here)),
+        read=(*_roots(config), *_backend_trust(config), *base(here)),
         connect=tuple(_backend_ports(config)),
         hidden=config.state,
     )
@@ -197,9 +200,9 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
     )
     return Policy(
         descriptors=1024,
-        read=(*_base(here), *(_hook_reads(config, here) if _hooks(config) else ())),
+        read=(*base(here), *(_hook_reads(config, here) if _hooks(config) else ())),
         write=(Grant(config.state, "accounts, certificates and keys"),),
-        append=tuple(_nowhere(config)),
+        append=tuple(nowhere(config)),
         execute=tuple(_hook_programs(config)),
         connect=(
             *(_ca_ports(config.acme) if asks_a_ca else ()),
@@ -227,9 +230,9 @@ def _hook(config: Config, here: Surroundings) -> Policy:
         descriptors=1024,
         read=tuple(_hook_reads(config, here)),
         write=(Grant(scratch(config), "its own files (TMPDIR and HOME)"),),
-        append=tuple(_nowhere(config)),
+        append=tuple(nowhere(config)),
         execute=tuple(_hook_programs(config)),
-        connect=(Port(_DNS.number, _DNS.why), Port(443, "a DNS provider's interface")),
+        connect=(Port(DNS.number, DNS.why), Port(443, "a DNS provider's interface")),
     )
 
 
@@ -237,11 +240,16 @@ def _hook_reads(config: Config, here: Surroundings) -> Iterator[Grant]:
     """Also the certifier's: who is confined can only give away what it has."""
     for hook in _hooks(config):
         yield Grant(hook.parent, "the DNS hook, and what lies beside it")
+    yield from what_scripts_read(here)
+
+
+def what_scripts_read(here: Surroundings) -> Iterator[Grant]:
+    """What the programs of a DNS hook or an alert command need."""
     for path in dict.fromkeys((*map(Path, _TRUST), *here.trust)):
         yield Grant(path, "trusted CAs", optional=True)
     yield from (grant for grant in _SYSTEM if not grant.path.is_relative_to("/proc"))
     for folder in ("/usr/share", "/usr/local/lib", "/usr/local/share"):
-        yield Grant(Path(folder), "what the programs of a DNS hook read", optional=True)
+        yield Grant(Path(folder), "what programs of scripts read", optional=True)
     for device in (_NULL, Path("/dev/urandom")):
         yield Grant(device, "devices that scripts read", optional=True)
 
@@ -255,9 +263,18 @@ def _hook_programs(config: Config) -> Iterator[Grant]:
         yield Grant(path, "programs that the DNS hook calls", optional=True)
 
 
-def _nowhere(config: Config) -> Iterator[Grant]:
-    if _hooks(config):
-        yield Grant(_NULL, "output that a DNS hook throws away")
+def alert_programs(config: Config) -> Iterator[Grant]:
+    """As for a hook; mail is often sent by a program in a folder for administrators."""
+    if config.alerts is None or not config.alerts.command:
+        return
+    yield Grant(Path(config.alerts.command[0]).parent, "the alert command")
+    for path in (*map(Path, _PROGRAMS), Path("/usr/sbin"), Path("/sbin"), *_LOADERS):
+        yield Grant(path, "programs that the alert command calls", optional=True)
+
+
+def nowhere(config: Config) -> Iterator[Grant]:
+    if _hooks(config) or (config.alerts and config.alerts.command):
+        yield Grant(_NULL, "output that a script throws away")
 
 
 def _on_demand_ports(config: Config) -> Iterator[Port]:
@@ -271,15 +288,15 @@ def _on_demand_ports(config: Config) -> Iterator[Port]:
             number = parts.port or (443 if parts.scheme == "https" else 80)
             ports.setdefault(number, f"{parts.hostname}, who says which names {site.names[0]} has")
             if not _is_address(parts.hostname or ""):
-                ports.setdefault(_DNS.number, _DNS.why)
+                ports.setdefault(DNS.number, DNS.why)
         if site.on_demand.dns:
             resolver = site.on_demand.resolver
-            ports.setdefault(resolver.port if resolver else _DNS.number, _DNS.why)
+            ports.setdefault(resolver.port if resolver else DNS.number, DNS.why)
     for number in sorted(ports):
         yield Port(number, ports[number])
 
 
-def _base(here: Surroundings) -> tuple[Grant, ...]:
+def base(here: Surroundings) -> tuple[Grant, ...]:
     return (
         *(Grant(path, "this program") for path in here.code),
         *(Grant(path, "the interpreter and its libraries") for path in here.interpreter),
@@ -324,8 +341,8 @@ def _backend_ports(config: Config) -> Iterator[Port]:
                 by_name = by_name or not _is_address(backend.host)
     for port in sorted(ports):
         yield Port(port, f"backend {ports[port]}")
-    if by_name and _DNS.number not in ports:
-        yield _DNS
+    if by_name and DNS.number not in ports:
+        yield DNS
 
 
 def _is_address(host: str) -> bool:
@@ -350,7 +367,7 @@ def _ca_ports(acme: Acme) -> Iterator[Port]:
             ports.setdefault(dns.server.port, f"DNS updates at {dns.server.host}")
     for resolver in acme.resolvers:
         ports.setdefault(resolver.port, f"the resolver {resolver.host}")
-    ports.setdefault(_DNS.number, _DNS.why)
+    ports.setdefault(DNS.number, DNS.why)
     for port in sorted(ports):
         yield Port(port, ports[port])
 
@@ -358,7 +375,7 @@ def _ca_ports(acme: Acme) -> Iterator[Port]:
 # The words
 
 
-def describe(by_role: Mapping[Role, Policy]) -> str:
+def describe(by_role: Mapping[Role, Policy] | Mapping[str, Policy]) -> str:
     """All policies for people, one process after the other, each grant with its reason."""
     return "\n\n".join("\n".join([role, *_lines(policy)]) for role, policy in by_role.items())
 

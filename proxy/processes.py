@@ -22,7 +22,7 @@ from .privileges import die_with_parent
 
 log = logging.getLogger("treehouse.supervisor")
 
-Role = Literal["worker", "certifier"]
+Role = Literal["worker", "certifier", "messenger"]
 State = Literal["starting", "serving", "draining"]
 # What signal handlers of the supervisor must not be inherited.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -42,7 +42,7 @@ class Child:
 
     @property
     def title(self) -> str:
-        return f"worker {self.number}" if self.role == "worker" else "certifier"
+        return f"worker {self.number}" if self.role == "worker" else self.role
 
 
 def describe_exit(status: int) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import certifier, plan, worker
+from .alerting import Alerting
 from .announcements import Announcements
 from .backoff import Backoff
 from .channel import Channel, Message
@@ -115,6 +116,12 @@ class Supervisor:
             self._processes, self._announcements, self._generations, self._schedule
         )
         self._overview.on_demand = self._on_demand.outcomes
+        self._alerting = Alerting(
+            self._processes,
+            self._schedule,
+            self._announcements.statuses,
+            self._overview.certifier_silent,
+        )
         self._buckets = Buckets()  # one table for all generations
         self._loaded = False
         self._stopping = False
@@ -252,6 +259,7 @@ class Supervisor:
         self._self_check.ended(child.pid)
         self._on_demand.ended(child.pid)
         self._overview.ended(child)
+        self._alerting.ended(child, how)
         if self._stopping:
             self._finish_if_empty()
         elif child.role == "certifier":
@@ -260,7 +268,7 @@ class Supervisor:
                 self._start_certifier()
             else:
                 self._restart(child, how, self._start_certifier)
-        else:
+        elif child.role == "worker":
             self._on_worker_exit(child, how)
 
     def _on_worker_exit(self, child: Child, how: int) -> None:
@@ -301,6 +309,7 @@ class Supervisor:
                 self._processes.send(child, {"type": "stats"})
         self._notifier.watchdog()
         if not self._busy():
+            self._alerting.look(self._serving.config, self._serving.number)
             why = self._disk_changed()
             if why is not None:
                 self._reload(why, None)
@@ -314,10 +323,12 @@ class Supervisor:
 
     def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
         kind = message["type"]
-        if child.role == "certifier":
-            self._overview.heard_certifier()
         if child.role == "worker":
             self._hear_worker(child, kind, message)
+        elif child.role == "messenger":
+            self._alerting.heard(child, message)
+        elif kind == "pass":
+            self._overview.heard_certifier()
         elif kind == "loaded":
             self._announcements.loaded()
             self._on_loaded()
@@ -577,8 +588,9 @@ class Supervisor:
         for child in self._processes:
             if child.role == "certifier":
                 self._processes.send(child, {"type": "command", "verb": "stop"})
-            else:
+            elif child.role == "worker":
                 self._processes.send(child, {"type": "stop"})
+        self._alerting.stop()
         for generation in self._generations:
             for listener in generation.listeners:
                 listener.sock.close()

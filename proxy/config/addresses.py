@@ -212,6 +212,34 @@ def parse_own_address(text: str) -> str:
         raise Wrong(f"{shown(text)} is not an IP address", "write it like 192.0.2.1") from None
 
 
+def parse_webhook(text: str) -> str:
+    """The URL of a webhook; its path and query are often secret. Raises `Wrong`."""
+    say = "write it like https://chat.example.org/hooks/abc"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong("the URL has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme not in ("http", "https"):
+        raise Wrong("the URL is neither an http nor an https one", say)
+    return text
+
+
+def parse_mail_server(text: str) -> Address:
+    """``mail.example.org:587``; the port says which way TLS is spoken, so it is asked for."""
+    say = "write it like mail.example.org:587"
+    host, separator, port = text.strip().rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not separator or not bare:
+        raise Wrong(f"{shown(text)} has no port", say)
+    if ":" not in bare and not _HOST.fullmatch(bare.lower()):
+        raise Wrong(f"{shown(text)} has no host name or address", say)
+    if ":" in bare:
+        parse_host(bare)
+    number = parse_port(port)
+    if not number:
+        raise Wrong(f"{shown(text)} has no port that could be connected to", say)
+    return Address(bare, number)
+
+
 def spell_address(address: Address) -> str:
     """As `parse_listen` reads it."""
     host = f"[{address.host}]" if ":" in address.host else address.host

@@ -12,6 +12,7 @@ from itertools import chain, combinations
 
 from acme_client.limits import is_public_suffix
 
+from . import alert_keys
 from .addresses import spell_address
 from .document import Parsed
 from .faults import Fault, Origins, Path, shown
@@ -54,6 +55,8 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         yield from _dns(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
     yield from _defaults(parsed)
+    if "alerts" not in parsed.broken:
+        yield from alert_keys.check(parsed.document.alerts, parsed.origins)
     for index, site in parsed.sites:
         at: Path = ("sites", index)
         if "acme" not in parsed.broken:

@@ -42,6 +42,8 @@ def _spell_default(prop: dict[str, Any]) -> None:
             prop["default"] = [spell_address(Address(**each)) for each in default]
         case {"kind": kind, "name": _}:  # a `model.HashKey`
             prop["default"] = kind
+        case {"share": share}:  # a `model.Runway`
+            prop["default"] = f"{share:.0%}"
         case None:
             prop.pop("default", None)  # leaving the key out is not a value to suggest
 

@@ -263,6 +263,48 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class Runway:
+    """How much of a certificate's life should be left: seconds, or a share of the whole."""
+
+    seconds: float = 0.0
+    share: float = 0.0
+
+    def of(self, lifetime: float) -> float:
+        return self.seconds or self.share * lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    to: tuple[str, ...]
+    sender: str
+    smtp: Address
+    tls: Literal["auto", "starttls", "implicit", "off"] = "auto"
+    user: str | None = None
+    password_file: Path | None = None
+
+    @property
+    def security(self) -> Literal["starttls", "implicit", "off"]:
+        if self.tls == "auto":
+            return "implicit" if self.smtp.port == 465 else "starttls"
+        return self.tls
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Who is told (each way that is given), and of what."""
+
+    webhook: str | None = field(default=None, repr=False)  # its path is often a secret
+    email: Mail | None = None
+    command: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    after_failures: int = 3
+    # Renewal begins with a third or half of the lifetime left, so half of that and more is gone.
+    runway: Runway = Runway(share=0.15)
+    certifier_silent: float = 3600.0
+    repeat: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     sites: tuple[Site, ...]
     state: Path
@@ -277,6 +319,7 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
+    alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     fast_lane: bool = True
     uvloop: bool = True

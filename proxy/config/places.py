@@ -56,6 +56,7 @@ def check(
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, base, reader)
     yield from _state(parsed, state, roots)
+    yield from _command(parsed, reader)
 
 
 def _hooks(parsed: Parsed, base: FilePath, reader: Reader | None) -> Iterator[Fault]:
@@ -106,6 +107,11 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
     for index, dns in enumerate(acme.dns):
         if dns.tsig:
             yield ("acme", "dns", index, "tsig", "secret_file"), base / dns.tsig.secret_file
+    alerts = parsed.document.alerts
+    if alerts and alerts.ca_file:
+        yield ("alerts", "ca_file"), base / alerts.ca_file
+    if alerts and alerts.email and alerts.email.password_file:
+        yield ("alerts", "email", "password_file"), base / alerts.email.password_file
     for index, site in parsed.sites:
         if site.tls.client_auth:
             path = ("sites", index, "tls", "client_auth", "ca_file")
@@ -113,6 +119,19 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
     for path, serving in _servings(parsed):
         if serving.backend_tls and serving.backend_tls.ca_file:
             yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file
+
+
+def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+    """The program that alerts are handed to."""
+    alerts = parsed.document.alerts
+    if not alerts or not alerts.command or not alerts.command[0].startswith("/"):
+        return
+    file = FilePath(alerts.command[0])
+    trouble = _trouble(file, False, None)
+    if not trouble and reader is not None and not reader.may(os.path.realpath(file), os.X_OK):
+        trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+rx {file}"
+    if trouble:
+        yield parsed.origins.fault(("alerts", "command"), *trouble)
 
 
 def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble | None:

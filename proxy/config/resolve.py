@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import model, schema
+from .alert_keys import Alerts
 from .checks import internal
 
 
@@ -47,11 +48,37 @@ def resolve(
         trusted_proxies=document.trusted_proxies,
         proxy_protocol=document.proxy_protocol,
         admin=model.Admin(document.admin.listen) if document.admin else None,
+        alerts=_alerts(document.alerts, around.base),
         sandbox=document.sandbox,
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
         sites_dir=around.base / document.sites_dir if document.sites_dir else None,
         source=around.source,
+    )
+
+
+def _alerts(alerts: Alerts | None, base: Path) -> model.Alerts | None:
+    if alerts is None:
+        return None
+    mail = alerts.email
+    return model.Alerts(
+        webhook=alerts.webhook,
+        email=model.Mail(
+            mail.to,
+            mail.sender,
+            mail.smtp,
+            mail.tls,
+            mail.user,
+            base / mail.password_file if mail.password_file else None,
+        )
+        if mail
+        else None,
+        command=alerts.command,
+        ca_file=base / alerts.ca_file if alerts.ca_file else None,
+        after_failures=alerts.after_failures,
+        runway=alerts.runway,
+        certifier_silent=alerts.certifier_silent,
+        repeat=alerts.repeat,
     )
 
 

@@ -26,6 +26,7 @@ from .addresses import (
     parse_own_address,
     parse_resolver,
 )
+from .alert_keys import Alerts
 from .faults import Wrong, nearest, shown
 from .kinds import (
     Account,
@@ -528,6 +529,7 @@ class Document(Section):
         description="Networks whose connections begin with a PROXY header, version 1 or 2.",
     )
     admin: Admin | None = Field(default=None, description="Off unless given.")
+    alerts: Alerts | None = Field(default=None, description="Who is told when something fails.")
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
         default="auto", description="Confine each process with what the kernel has."
     )

@@ -11,9 +11,11 @@ from proxy.config.addresses import (
     parse_directory_url,
     parse_host,
     parse_listen,
+    parse_mail_server,
     parse_name_server,
     parse_network,
     parse_resolver,
+    parse_webhook,
     spell_address,
 )
 from proxy.config.faults import Wrong
@@ -229,3 +231,29 @@ def test_no_text_is_worse_than_wrong(text):
             parse(text)
         except Wrong as wrong:
             assert str(wrong).isprintable()  # noqa: PT017 - Wrong is one of two good outcomes
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("mail.example.org:587", Address("mail.example.org", 587)),
+        ("127.0.0.1:25", Address("127.0.0.1", 25)),
+        ("[::1]:25", Address("::1", 25)),
+    ],
+)
+def test_a_mail_server(text: str, address: Address) -> None:
+    assert parse_mail_server(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["mail", ":25", "a b:25", "mail:0", "mail:99999", "[::x]:25", "[]:1"]
+)
+def test_no_mail_server(text: str) -> None:
+    with pytest.raises(Wrong):
+        parse_mail_server(text)
+
+
+@pytest.mark.parametrize("text", ["ftp://a/b", "a.test/b", "https://a b/", "https://é.test/", ""])
+def test_no_webhook_and_its_secret_is_not_repeated(text: str) -> None:
+    with pytest.raises(Wrong):
+        parse_webhook(text)

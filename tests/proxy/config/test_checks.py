@@ -77,6 +77,11 @@ FAULTS = [
     (site("root: x, on_demand: {dns: true, most: 0}"), "most: \"0\" is out of bounds"),
     (site("root: x, on_demand: {dns: true, patern: x.org}"), "did you mean patterns"),
     (site("root: x, on_demand: {dns: true}, tls: {client_auth: {ca_file: y}}"), "knows its names beforehand"),
+    # Alerts
+    ("alerts: {repeat: 1h}\n" + site(), "alerts: nobody is told"),
+    ("alerts: {command: mail}\n" + site(), 'alerts.command: "mail" is not the whole path'),
+    ("alerts: {email: {to: a@b, sender: c@d, smtp: 'm:25', user: x}}\n" + site(), "alerts.email.user: user and password_file need each other"),
+    ("alerts: {email: {to: a@b, sender: c@d, smtp: 'm:25', user: x, password_file: y, tls: off}}\n" + site(), "alerts.email.tls: the password would be sent in the clear"),
     # The loop to ourselves
     (backend("http://127.0.0.1:80"), "is this proxy itself"),
     (backend("http://localhost"), "is this proxy itself"),

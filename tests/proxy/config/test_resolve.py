@@ -24,6 +24,7 @@ from proxy.config.model import (
     RedirectAction,
     RefuseAction,
     Route,
+    Runway,
     Tsig,
 )
 from proxy.config.resolve import Surroundings, resolve
@@ -159,3 +160,29 @@ def test_sections_that_are_off_unless_given(resolved):
 def test_a_configuration_can_be_compared_and_kept(resolved):
     assert resolved(SITE) == resolved("sites:\n- names: [A.test.]\n  root: ./www\n")
     assert len({resolved(SITE).sites[0], resolved(SITE).sites[0]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("runway", "expected"),
+    [("15%", Runway(share=0.15)), ("7d", Runway(seconds=604_800.0)), ("7 %", Runway(share=0.07))],
+)
+def test_runway_is_a_share_or_a_length(resolved, runway: str, expected: Runway) -> None:
+    config = resolved(f"alerts: {{command: /bin/true, runway: '{runway}'}}\n" + SITE)
+    assert config.alerts.runway == expected
+
+
+@pytest.mark.parametrize(
+    ("mail", "security"),
+    [("'m.test:587'", "starttls"), ("'m.test:465'", "implicit"), ("'m.test:25', tls: off", "off")],
+)
+def test_mail_is_secured_as_its_port_says(resolved, mail: str, security: str) -> None:
+    text = (
+        f"alerts: {{email: {{to: a@b, sender: c@d, smtp: {mail}, user: x, password_file: pw}}}}\n"
+    )
+    if security == "off":
+        text = text.replace(", user: x, password_file: pw", "")
+    config = resolved(text + SITE)
+    assert config.alerts.email.security == security
+    assert config.alerts.email.to == ("a@b",)
+    if security != "off":
+        assert config.alerts.email.password_file == Path("/etc/th/pw")

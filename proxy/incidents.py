@@ -1,0 +1,256 @@
+"""When somebody is to be told: what is wrong now, since when, and who knows already. Pure.
+
+An *incident* is one thing that is wrong with one certificate, or with the certifier. It is told
+when it begins, again once a day while it lasts (``alerts.repeat``), and when it is over. Between
+wrong and well there is *undecided*, which neither begins nor ends an incident: a certificate that
+has been asked for by hand has no failures any more, and yet nothing is well before it is there.
+
+The time is a parameter, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from acme_client.advice import explained
+from acme_client.errors import Said
+
+from .config.model import Alerts
+
+Kind = Literal["renewal_failing", "runway_short", "certifier_silent"]
+Event = Literal["alert", "reminder", "over"]
+Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certifier
+
+# Of a certificate's entry in the status: what somebody who is woken up wants to know.
+_FACTS = (
+    "names", "source", "directory", "serial", "not_after", "state", "attempts", "last_error",
+    "next_attempt", "served",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something is wrong. ``step``: what to do about it."""
+
+    text: str
+    step: str
+    facts: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class View:
+    """What one look has found; what is in none of the three is no longer anybody's business."""
+
+    wrong: dict[Key, Finding] = field(default_factory=dict)
+    well: set[Key] = field(default_factory=set)
+    undecided: set[Key] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is to be told of an incident. ``since``: when it began."""
+
+    event: Event
+    kind: str
+    name: str | None
+    since: float
+    text: str
+    step: str
+    certificate: Mapping[str, Any] | None
+
+    @property
+    def key(self) -> Key:
+        return self.kind, self.name or ""
+
+
+# Looking
+
+
+def look(
+    certificates: Iterable[Mapping[str, Any]], silent: float, rules: Alerts, now: float
+) -> View:
+    """``certificates`` as in the status; ``silent``: seconds since the certifier was heard."""
+    view = View()
+    for one in certificates:
+        _failing(one, rules, view)
+        _runway(one, rules, now, view)
+    key: Key = ("certifier_silent", "")
+    if silent > rules.certifier_silent:
+        view.wrong[key] = Finding(
+            f"the certifier has not been heard of for {spell(silent)}; no certificate is renewed",
+            "see the log; if its process hangs, end it: another one is started by itself",
+        )
+    else:
+        view.well.add(key)
+    return view
+
+
+def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
+    name = one["names"][0]
+    key: Key = ("renewal_failing", name)
+    if one["source"] == "file":
+        view.well.add(key)  # nobody tries anything; what is wrong with it is told by its runway
+    elif one["attempts"] >= rules.after_failures:
+        text = f"{name}: {one['attempts']} attempts for a certificate have failed in a row"
+        view.wrong[key] = Finding(f"{text}: {one['last_error']}", _advice(one), _facts(one))
+    elif one["state"] == "fresh":
+        view.well.add(key)
+    else:
+        view.undecided.add(key)
+
+
+def _runway(one: Mapping[str, Any], rules: Alerts, now: float, view: View) -> None:
+    name = one["names"][0]
+    key: Key = ("runway_short", name)
+    if not one["not_after"] or not one["not_before"]:
+        view.undecided.add(key)  # one that never was is told of when getting it fails
+        return
+    begin, end = (
+        datetime.fromisoformat(one[which]).timestamp() for which in ("not_before", "not_after")
+    )
+    left = end - now
+    if left >= rules.runway.of(end - begin):
+        view.well.add(key)
+        return
+    text = (
+        f"{name}: the certificate ends in {spell(left)}"
+        if left > 0
+        else f"{name}: the certificate has expired"
+    )
+    view.wrong[key] = Finding(f"{text} ({one['not_after']})", _advice(one), _facts(one))
+
+
+def _advice(one: Mapping[str, Any]) -> str:
+    name = one["names"][0]
+    if one["source"] == "file":
+        return "put the renewed certificate and its key where the configuration says; it is noticed"
+    last = next((past for past in reversed(one.get("history") or ()) if past.get("error")), None)
+    if last is None:
+        return f"treehouse-proxy why {name}; treehouse-proxy doctor {name}"
+    problem = last.get("problem")
+    *_, advice = explained(last["outcome"], said(problem) if problem else None, name)
+    return advice.step
+
+
+def said(value: Mapping[str, Any]) -> Said:
+    """A CA's problem document, from a status."""
+    parts = tuple(map(said, value.get("parts") or ()))
+    return Said(value["typ"], value["detail"], value.get("name"), parts)
+
+
+def _facts(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: one.get(key) for key in _FACTS}
+
+
+def spell(seconds: float) -> str:
+    """For people: the largest unit that leaves more than one."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{int(seconds // unit)} {name}"
+    return f"{int(seconds)} seconds"
+
+
+# Remembering
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    since: float
+    told: float
+    text: str
+
+
+class Incidents:
+    """Those that last, by key."""
+
+    def __init__(self, lasting: Mapping[Key, Incident] | None = None) -> None:
+        self._lasting = dict(lasting or {})
+
+    def follow(self, view: View, repeat: float, now: float) -> list[Notice]:
+        """What is to be told after this look."""
+        notices = [
+            notice
+            for key, finding in view.wrong.items()
+            if (notice := self._wrong(key, finding, repeat, now)) is not None
+        ]
+        for key in list(self._lasting):
+            if key not in view.wrong and key not in view.undecided:
+                incident = self._lasting.pop(key)
+                notices.append(_over(key, incident, key in view.well, now))
+        return notices
+
+    def _wrong(self, key: Key, finding: Finding, repeat: float, now: float) -> Notice | None:
+        incident = self._lasting.get(key)
+        event: Event = "alert"
+        if incident is not None:
+            # A moment to come was written by a clock that ran ahead.
+            if incident.told <= now < incident.told + repeat:
+                return None
+            event = "reminder"
+        since = min(incident.since, now) if incident else now
+        self._lasting[key] = Incident(since, now, finding.text)
+        return Notice(
+            event, key[0], key[1] or None, since, finding.text, finding.step, finding.facts
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"kind": kind, "name": name, **asdict(incident)}
+            for (kind, name), incident in self._lasting.items()
+        ]
+
+    @classmethod
+    def from_json(cls, value: Any) -> Incidents:
+        """What can be read of it: one that is forgotten is told once more."""
+        lasting: dict[Key, Incident] = {}
+        for one in value if isinstance(value, list) else ():
+            try:
+                incident = Incident(float(one["since"]), float(one["told"]), str(one["text"]))
+                lasting[str(one["kind"]), str(one["name"])] = incident
+            except (KeyError, TypeError, ValueError):
+                continue
+        return cls(lasting)
+
+
+def _over(key: Key, incident: Incident, well: bool, now: float) -> Notice:
+    kind, name = key
+    about = f"{name}: " if name else ""
+    if well:
+        text = f"{about}well again, after {spell(max(now - incident.since, 0.0))}"
+    else:
+        text = f"{about}no longer in the configuration"
+    return Notice("over", kind, name or None, incident.since, text, "nothing", None)
+
+
+# What has not been delivered yet
+
+
+def merged(waiting: Iterable[Notice], more: Iterable[Notice]) -> list[Notice]:
+    """One notice an incident: the latest word, and none of one whose beginning nobody heard of."""
+    kept = {notice.key: notice for notice in waiting}
+    for notice in more:
+        before = kept.pop(notice.key, None)
+        if notice.event == "over" and before is not None and before.event == "alert":
+            continue
+        kept[notice.key] = notice
+    return list(kept.values())
+
+
+def waiting_to_json(notices: Iterable[Notice]) -> list[dict[str, Any]]:
+    return [{one.name: getattr(notice, one.name) for one in fields(Notice)} for notice in notices]
+
+
+def waiting_from_json(value: Any) -> list[Notice]:
+    """What can be read of it."""
+    found = []
+    for one in value if isinstance(value, list) else ():
+        try:
+            notice = Notice(**one)
+            float(notice.since)
+        except (TypeError, ValueError):
+            continue
+        found.append(notice)
+    return found

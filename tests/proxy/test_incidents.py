@@ -1,0 +1,187 @@
+"""When somebody is told: once, again while it lasts, and when it is over; never of what is undecided."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy import incidents
+from proxy.config.model import Alerts, Runway
+from proxy.incidents import Finding, Incidents, Notice, View, look, merged
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+RULES = Alerts(webhook="https://x.test/", after_failures=3, runway=Runway(share=0.15))
+KEY = ("runway_short", "a.test")
+
+
+def at(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status(**more: Any) -> dict[str, Any]:
+    return {
+        "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
+        "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
+        "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
+        **more,
+    }  # fmt: skip
+
+
+def verdict(view: View, kind: str, name: str = "a.test") -> str:
+    key = kind, name
+    found = [
+        word
+        for word, keys in (
+            ("wrong", view.wrong),
+            ("well", view.well),
+            ("undecided", view.undecided),
+        )
+        if key in keys
+    ]
+    (one,) = found
+    return one
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "expected"),
+    [
+        ({}, "renewal_failing", "well"),
+        ({"state": "failed", "attempts": 2, "last_error": "no"}, "renewal_failing", "undecided"),
+        ({"state": "failed", "attempts": 3, "last_error": "no"}, "renewal_failing", "wrong"),
+        ({"state": "issuing", "attempts": 3, "last_error": "no"}, "renewal_failing", "wrong"),
+        ({"state": "due"}, "renewal_failing", "undecided"),
+        ({"source": "file", "state": "failed", "attempts": 0}, "renewal_failing", "well"),
+        ({}, "runway_short", "well"),
+        ({"not_after": at(NOW + 10.5 * DAY)}, "runway_short", "wrong"),  # 15% of 70.5 days
+        ({"not_after": at(NOW + 11 * DAY)}, "runway_short", "well"),
+        ({"not_after": at(NOW - 1)}, "runway_short", "wrong"),
+        ({"source": "file", "not_after": at(NOW + DAY)}, "runway_short", "wrong"),
+        ({"not_after": None, "not_before": None, "state": "missing"}, "runway_short", "undecided"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate(more: dict[str, Any], kind: str, expected: str) -> None:
+    assert verdict(look([status(**more)], 0.0, RULES, NOW), kind) == expected
+
+
+def test_runway_as_a_length_of_time() -> None:
+    rules = Alerts(webhook="https://x.test/", runway=Runway(seconds=31 * DAY))
+    assert verdict(look([status()], 0.0, rules, NOW), "runway_short") == "wrong"
+
+
+@pytest.mark.parametrize(("silent", "expected"), [(3600.0, "well"), (3601.0, "wrong")])
+def test_the_certifiers_silence(silent: float, expected: str) -> None:
+    assert verdict(look([], silent, RULES, NOW), "certifier_silent", "") == expected
+
+
+def test_the_next_step_is_that_of_the_cas_own_problem() -> None:
+    problem = {
+        "typ": "compound", "detail": "two", "name": None,
+        "parts": [{"typ": "caa", "detail": "CAA forbids", "name": "a.test", "parts": []}],
+    }  # fmt: skip
+    past = {"at": at(NOW), "outcome": "refused", "error": "two", "problem": problem}
+    one = status(state="failed", attempts=3, last_error="two; a.test: CAA", history=[past])
+    finding = look([one], 0.0, RULES, NOW).wrong["renewal_failing", "a.test"]
+    assert "CAA records" in finding.step
+
+
+def wrong(text: str = "it ends") -> View:
+    return View(wrong={KEY: Finding(text, "renew it", {"state": "due"})})
+
+
+def test_an_incident_from_its_beginning_to_its_end() -> None:
+    known = Incidents()
+    (alert,) = known.follow(wrong(), DAY, NOW)
+    assert (alert.event, alert.since, alert.name) == ("alert", NOW, "a.test")
+    assert known.follow(wrong(), DAY, NOW + DAY - 1) == []
+    (again,) = known.follow(wrong("it ends sooner"), DAY, NOW + DAY)
+    assert (again.event, again.since, again.text) == ("reminder", NOW, "it ends sooner")
+    assert known.follow(View(undecided={KEY}), DAY, NOW + 2 * DAY) == []
+    (over,) = known.follow(View(well={KEY}), DAY, NOW + 3 * DAY)
+    assert (over.event, over.since) == ("over", NOW)
+    assert over.text == "a.test: well again, after 3 days"
+    assert known.follow(View(well={KEY}), DAY, NOW + 4 * DAY) == []
+
+
+def test_what_is_wanted_no_longer_is_over_too() -> None:
+    known = Incidents()
+    known.follow(wrong(), DAY, NOW)
+    (over,) = known.follow(View(), DAY, NOW + 1)
+    assert (over.event, over.text) == ("over", "a.test: no longer in the configuration")
+
+
+def test_a_clock_that_ran_ahead_silences_nobody() -> None:
+    known = Incidents()
+    known.follow(wrong(), DAY, NOW + 1000 * DAY)
+    (again,) = known.follow(wrong(), DAY, NOW)
+    assert (again.event, again.since) == ("reminder", NOW)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["wrong", "well", "undecided", "gone"]), st.floats(1, 2 * DAY)),
+        max_size=30,
+    )
+)
+def test_alerts_and_ends_alternate_and_reminders_lie_between(
+    steps: list[tuple[str, float]],
+) -> None:
+    known, now, told = Incidents(), NOW, []
+    for verdict_, later in steps:
+        now += later
+        view = {
+            "wrong": wrong(), "well": View(well={KEY}),
+            "undecided": View(undecided={KEY}), "gone": View(),
+        }[verdict_]  # fmt: skip
+        told += [one.event for one in known.follow(view, DAY, now)]
+        known = Incidents.from_json(json.loads(json.dumps(known.to_json())))  # as over a restart
+    lasting = False
+    for event in told:
+        assert lasting == (event != "alert")
+        lasting = event != "over"
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["kind", "name", "since", "told", "text"]), inner)
+        ),
+    )
+)
+def test_whatever_stands_in_the_file_is_read_as_far_as_it_can_be(value: Any) -> None:
+    Incidents.from_json(value).follow(View(), DAY, NOW)
+    incidents.waiting_from_json(value)
+
+
+def notice(event: Any, text: str = "x", name: str = "a.test") -> Notice:
+    return Notice(event, "runway_short", name, NOW, text, "do it", None)
+
+
+def test_only_the_latest_word_waits() -> None:
+    assert merged([notice("alert", "old")], [notice("reminder", "new")]) == [
+        notice("reminder", "new")
+    ]
+
+
+def test_what_nobody_has_heard_of_needs_no_end() -> None:
+    assert merged([notice("alert"), notice("alert", name="b.test")], [notice("over")]) == [
+        notice("alert", name="b.test")
+    ]
+
+
+def test_what_was_heard_of_has_one() -> None:
+    assert merged([], [notice("over")]) == [notice("over")]
+    assert merged([notice("reminder")], [notice("over")]) == [notice("over")]
+
+
+def test_what_waits_is_kept_over_a_restart() -> None:
+    waiting = [notice("alert"), notice("over", name="b.test")]
+    kept = json.loads(json.dumps(incidents.waiting_to_json(waiting)))
+    assert incidents.waiting_from_json(kept) == waiting
