@@ -17,6 +17,7 @@ from typing import Any
 
 from .channel import Message
 from .processes import Child, Processes
+from .renewals import Renewals
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -46,7 +47,7 @@ class Announcements:
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
         self._reported: set[str] = set()  # by the present certifier
         self.on_change: Callable[[str], None] = lambda _name: None
-        self.published: dict[str, int] = {}  # how often each certificate was put in force
+        self.renewals = Renewals()
 
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
@@ -93,9 +94,9 @@ class Announcements:
         """Put a certificate in force; ``bundle`` is this object's from now on."""
         previous = self._certificates.get(facts["name"])
         self._certificates[facts["name"]] = Announced(facts, bundle)
-        self.published[facts["name"]] = self.published.get(facts["name"], 0) + 1
         if facts["status"]:
             self._statuses[facts["name"]] = facts["status"]
+            self.renewals.reported(facts["name"], facts["status"])
         self._tell({"type": "certificate", "facts": facts}, (bundle,), done)
         self.on_change(facts["name"])
         if previous is not None:
@@ -104,6 +105,7 @@ class Announcements:
     def _report(self, name: str, status: dict[str, Any] | None) -> None:
         if status is not None:
             self._statuses[name] = status
+            self.renewals.reported(name, status)
             self._reported.add(name)
             return
         self._reported.discard(name)
@@ -118,7 +120,7 @@ class Announcements:
     def forget(self, name: str) -> None:
         """No longer wanted: not served by any worker from now on."""
         self._statuses.pop(name, None)
-        self.published.pop(name, None)
+        self.renewals.forget(name)
         gone = self._certificates.pop(name, None)
         if gone is not None:
             os.close(gone.bundle)

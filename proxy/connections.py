@@ -45,6 +45,7 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # While out of descriptors: how long the queue is left alone, and how many idle ones are shed.
 _PAUSE = 0.1
 _SHED = 16
+_OURSELVES = "self"  # as the peer of a connection: a look at ourselves is no client's
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 
 
@@ -85,6 +86,7 @@ class Connections:
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_address: Counter[str] = Counter()
+        self.by_listener: Counter[str] = Counter()  # open ones, by the listener's address
         self._accepting = False
         self._seldom = Seldom(log)
 
@@ -139,7 +141,7 @@ class Connections:
         local, local_port = _peer(sock.getsockname())
         connection = Connection(peer, peer_port, local, local_port)
         if self._proxies and listener.kind != "admin" and self._is_proxy(peer):
-            self._start(self._introduce(sock, connection, listener))
+            self._start(self._introduce(sock, connection, listener), listener)
         else:
             self._admit(sock, connection, listener)
 
@@ -153,13 +155,13 @@ class Connections:
             return
         service = self._services[listener.kind]
         if listener.kind == "https":
-            self._start(self._serve_https(sock, connection, service), key)
+            self._start(self._serve_https(sock, connection, service), listener, key)
         else:
-            self._start(self._serve_http(sock, connection, service), key)
+            self._start(self._serve_http(sock, connection, service), listener, key)
 
     def look_at(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which a look at ourselves has the other."""
-        connection = Connection("self", 0, "", 0)
+        connection = Connection(_OURSELVES, 0, "", 0)
         self._start(self._serve_https(sock, connection, self._services["https"]))
 
     def _is_proxy(self, peer: str) -> bool:
@@ -222,10 +224,17 @@ class Connections:
         self._seldom.warning(self._clock.now, why)
         sock.close()
 
-    def _start(self, life: Coroutine[Any, Any, None], key: str | None = None) -> None:
-        """``key``: whom the connection counts for, once that is known."""
+    def _start(
+        self,
+        life: Coroutine[Any, Any, None],
+        listener: Listener | None = None,
+        key: str | None = None,
+    ) -> None:
+        """``listener``: where it came in; ``key``: whom it counts for, once that is known."""
         if key is not None:
             self._by_address[key] += 1
+        if listener is not None:
+            self.by_listener[listener.address] += 1
         task = self._loop.create_task(life)
         self._tasks.add(task)
 
@@ -235,6 +244,8 @@ class Connections:
                 self._by_address[key] -= 1
                 if not self._by_address[key]:
                     del self._by_address[key]
+            if listener is not None:
+                self.by_listener[listener.address] -= 1
             if not task.cancelled() and task.exception() is not None:
                 log.error("a connection failed inside the server", exc_info=task.exception())
             if not self._tasks and not self._accepting:
@@ -329,15 +340,16 @@ class Connections:
     async def _handshake(
         self, stream: TlsStream, connection: Connection, tls: ServerSocket
     ) -> None:
+        figures = None if connection.peer == _OURSELVES else self._figures
         try:
             await stream.handshake()
         except StreamBroken:
-            if self._figures is not None:
-                self._figures.handshake(connection, False, "failed")
+            if figures is not None:
+                figures.handshake(connection, False, "failed")
             raise
         _note(connection, tls)
-        if self._figures is not None:
-            self._figures.handshake(connection, bool(tls.session_reused), "ok")
+        if figures is not None:
+            figures.handshake(connection, bool(tls.session_reused), "ok")
 
     async def _answer_plain(
         self, stream: TlsStream, connection: Connection, service: Service

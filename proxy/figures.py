@@ -47,20 +47,26 @@ class Figures:
             if request.host in self._sites:
                 host = request.host
             else:
-                host = self._guests.get(request.host, b"")
+                host = self._guests.get(request.host) or self._wildcard(request.host)
             if request.method in _METHODS:
                 method = request.method
             if request.body is not None:
-                self._bytes_in += request.body.length or 0
+                self._bytes_in += request.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
         self._seconds[bisect_left(BUCKETS, seconds)] += 1
         self._seconds_sum += seconds
         self._bytes_out += sent
-        if response.backend is not None:
-            outcome = "ok" if response.status < 500 else "error"
-            label = (response.backend, outcome)
-            self._upstreams[label] = self._upstreams.get(label, 0) + 1
+
+    def upstream(self, backend: str, outcome: str) -> None:
+        """One request to a backend: "ok", "error" for an answer of 500 and more, or what kept it
+        from answering. A client's request may become several of them."""
+        label = (backend, outcome)
+        self._upstreams[label] = self._upstreams.get(label, 0) + 1
+
+    def _wildcard(self, host: bytes) -> bytes:
+        wildcard = b"*." + host.partition(b".")[2]
+        return wildcard if wildcard in self._sites else b""
 
     def handshake(self, connection: Connection, resumed: bool, result: str) -> None:
         key = (connection.tls_version or "", resumed, result)

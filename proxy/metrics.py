@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -21,6 +21,15 @@ from .figures import BUCKETS, labels
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 Overview = dict[str, Any]
+
+_PROCESS = {
+    "cpu_seconds": "User and system CPU time spent.",
+    "open_fds": "Open file descriptors.",
+    "max_fds": "Open file descriptors, at most.",
+    "virtual_memory_bytes": "Virtual memory size.",
+    "resident_memory_bytes": "Resident memory size; pages that processes share count for each.",
+    "start_time_seconds": "When it began, Unix time.",
+}
 
 
 class _Overview(Collector):
@@ -61,7 +70,8 @@ class _Overview(Collector):
         connections = GaugeMetricFamily(
             "treehouse_connections", "Open connections of clients.", labels=["listener"]
         )
-        connections.add_metric(["all"], sum(one["connections"] for one in self._status["workers"]))
+        for address, count in self._overview["connections"].items():
+            connections.add_metric([address], count)
         yield connections
         healthy = GaugeMetricFamily(
             "treehouse_upstream_healthy", "1 where requests go.", labels=["upstream"]
@@ -73,15 +83,17 @@ class _Overview(Collector):
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
         )
         renewals = CounterMetricFamily(
-            "treehouse_certificate_renewals", "Certificates put in use.", labels=["name", "outcome"]
+            "treehouse_certificate_renewals",
+            "Attempts that have ended.",
+            labels=["name", "outcome"],
         )
         for one in self._status["certificates"]:
             if one["not_after"]:
                 ends.add_metric(
                     [one["names"][0]], datetime.fromisoformat(one["not_after"]).timestamp()
                 )
-        for name, count in self._overview["renewals"].items():
-            renewals.add_metric([name, "ok"], count)
+        for name, outcome, count in self._overview["renewals"]:
+            renewals.add_metric([name, outcome], count)
         yield ends
         yield renewals
         reloads = CounterMetricFamily("treehouse_reloads", "Reloads.", labels=["outcome"])
@@ -95,10 +107,24 @@ class _Overview(Collector):
             asked.add_metric([outcome], count)
         yield asked
         last = GaugeMetricFamily(
-            "treehouse_certifier_last_pass_seconds", "When the certifier was last heard of."
+            "treehouse_certifier_last_pass_seconds", "When its main loop last said that it runs."
         )
         last.add_metric([], self._overview["certifier_heard"])
         yield last
+        yield from self._processes()
+
+    def _processes(self) -> Iterator[Metric]:
+        """Names and meaning as in the library's own collector, which knows one process only."""
+        for name, said in _PROCESS.items():
+            family: CounterMetricFamily | GaugeMetricFamily
+            if name == "cpu_seconds":
+                family = CounterMetricFamily(f"process_{name}", said, labels=["process"])
+            else:
+                family = GaugeMetricFamily(f"process_{name}", said, labels=["process"])
+            for one in self._overview["processes"]:
+                if one[name] is not None:
+                    family.add_metric([one["process"]], one[name])
+            yield family
 
 
 def _counter(name: str, said: str, counts: dict[str, int], *names: str) -> Metric:
@@ -111,6 +137,5 @@ def _counter(name: str, said: str, counts: dict[str, int], *names: str) -> Metri
 def render(overview: Overview) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Overview(overview))
-    ProcessCollector(registry=registry)
     text: bytes = generate_latest(registry)
     return text

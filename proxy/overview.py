@@ -7,10 +7,11 @@ Figures of workers that have ended are kept, so that no counter ever runs backwa
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
-from . import figures, status
+from . import figures, process_figures, status
 from .announcements import Announcements
 from .channel import Message
 from .control import Reply
@@ -56,7 +57,7 @@ class Overview:
         return time.monotonic() - self._certifier_alive
 
     def heard_worker(self, child: Child, stats: dict[str, Any]) -> None:
-        child.stats = stats
+        child.stats |= stats
         self._settle(child.pid)
 
     def ended(self, child: Child) -> None:
@@ -81,7 +82,7 @@ class Overview:
             reply(self._document())
 
         for child in workers:
-            self._processes.send(child, {"type": "stats"})
+            self._processes.send(child, {"type": "stats", "thorough": True})
         question.settle(0)
         self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
@@ -97,11 +98,33 @@ class Overview:
             "status": document,
             "figures": counted,
             "reloads": self._reloads,
-            "renewals": self._announcements.published,
+            "renewals": self._announcements.renewals.counts(),
+            "connections": self._connections(),
+            "processes": self._kernel_figures(),
             "certifier_heard": self._certifier_heard,
             "on_demand": self.on_demand,
         }
         self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
+
+    def _connections(self) -> dict[str, int]:
+        """Open ones, by listener, those of draining workers among them."""
+        counts = {one.address: 0 for one in self._generations.serving.listeners}
+        for child in self._processes.workers():
+            for address, count in child.stats.get("listeners", {}).items():
+                counts[address] = counts.get(address, 0) + count
+        return counts
+
+    def _kernel_figures(self) -> list[Message]:
+        own = process_figures.of(os.getpid(), "supervisor")
+        found = [] if own is None else [{**own, "open_fds": process_figures.open_descriptors()}]
+        for child in self._processes:
+            title = child.title
+            if child.role == "worker":
+                title += f" of generation {child.generation}"
+            one = process_figures.of(child.pid, title)
+            if one is not None and child.role != "messenger":
+                found.append({**one, "open_fds": child.stats.get("open_fds")})
+        return found
 
     def _document(self) -> dict[str, Any]:
         serving = self._generations.serving

@@ -20,6 +20,7 @@ from .config.model import (
     RefuseAction,
 )
 from .errors import Fault
+from .figures import Figures
 from .handlers.redirect import Redirect
 from .handlers.static import Static
 from .handlers.surroundings import Surroundings
@@ -42,6 +43,7 @@ class Sites:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         deadlines: Deadlines,
+        figures: Figures | None = None,
     ) -> None:
         self._clock = clock
         self._surroundings = Surroundings(
@@ -50,6 +52,7 @@ class Sites:
             clock=clock,
             trusted_proxies=config.trusted_proxies,
             fast_lane=config.fast_lane,
+            figures=figures,
         )
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []

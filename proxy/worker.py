@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import uvloop
 
 from . import log as logs
-from . import sandbox
+from . import process_figures, sandbox
 from .access_log import AccessLog
 from .admin import AdminDoor
 from .announcements import Announced
@@ -155,7 +155,9 @@ class Worker:
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
         self._looks: set[asyncio.Task[None]] = set()
-        self._sites = Sites(config, loop, self._clock, self._connections.deadlines)
+        self._sites = Sites(
+            config, loop, self._clock, self._connections.deadlines, self._room.figures
+        )
         self._room.router.bind(self._sites.handler)
 
     def _rate_limits(self, birth: Birth) -> dict[str, RateLimits]:
@@ -247,7 +249,7 @@ class Worker:
                 self._challenges.remove(message["host"], message["token"])
                 self._alpn.remove(message["host"])
             case "stats":
-                self._say({"type": "stats", "stats": self._stats()})
+                self._say({"type": "stats", "stats": self._stats(message.get("thorough"))})
             case "look":
                 task = self._loop.create_task(self._look(message["number"], message["host"]))
                 self._looks.add(task)
@@ -303,12 +305,15 @@ class Worker:
         overview: Message = await asked
         return overview
 
-    def _stats(self) -> Message:
+    def _stats(self, thorough: object = None) -> Message:
+        """``thorough``: also what takes a while to count."""
         room = self._room
         figures = room.figures.message() if room.figures is not None else None
         return {
             "figures": figures,
             "connections": len(self._connections),
+            "listeners": dict(self._connections.by_listener),
+            **({"open_fds": process_figures.open_descriptors()} if thorough else {}),
             "streams": room.in_flight,
             "requests": room.requests,
             "upstreams": self._sites.upstreams(),

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..clock import Clock
 from ..stream import Deadlines
+
+
+class Tally(Protocol):
+    """Where requests to backends are counted."""
+
+    def upstream(self, backend: str, outcome: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +25,4 @@ class Surroundings:
     clock: Clock
     trusted_proxies: tuple[str, ...]
     fast_lane: bool
+    figures: Tally | None = None

@@ -111,6 +111,7 @@ class Upstream:
                 raise
             response.backend = member.backend.url
             member.count(self._around.clock.now, response.status >= 500)
+            self._tally(member, "error" if response.status >= 500 else "ok")
             if self._sticky is not None:
                 self._stick(request, response, member)
             return response
@@ -143,8 +144,13 @@ class Upstream:
         fault.backend = member.backend.url
         if fault.what.blame is Blame.BACKEND:
             member.count(self._around.clock.now, True)
+            self._tally(member, fault.kind.removeprefix("backend_"))
         if fault.kind in _COUNTS_AGAINST:
             member.failed(self._around.clock.now, fault.detail or fault.kind)
+
+    def _tally(self, member: Member, outcome: str) -> None:
+        if self._around.figures is not None:
+            self._around.figures.upstream(member.backend.url, outcome)
 
     def _stick(self, request: Request, response: Response, member: Member) -> None:
         assert self._sticky is not None  # noqa: S101 - asked only then

@@ -160,6 +160,10 @@ class _Body:
         self.length = length
         self.trailers: Fields = []
 
+    @property
+    def received(self) -> int:
+        return self._received
+
     async def _invite(self) -> None:
         """Send 100 (Continue) if the client waits for it and nobody has sent it yet."""
         if self._request.expects_continue:

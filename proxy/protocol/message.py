@@ -61,6 +61,11 @@ class Body(Protocol):
         """Bytes still to be read, where the framing tells."""
         ...
 
+    @property
+    def received(self) -> int:
+        """Bytes that have been read."""
+        ...
+
     def buffered(self) -> bytes | None:
         """The whole body if it has arrived and nothing was read yet, else None; consumes it."""
         ...
