@@ -96,7 +96,8 @@ class MailServer:
                     sock = self.request
                     if implicit and context is not None:
                         sock = context.wrap_socket(sock, server_side=True)
-                    owner._converse(sock, context, implicit, login)
+                    with sock:
+                        owner._converse(sock, context, implicit, login)
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -146,7 +147,8 @@ class MailServer:
                 case "STARTTLS" if context is not None:
                     say("220 go on")
                     file.close()
-                    self._converse_again(context.wrap_socket(sock, server_side=True), login)
+                    with context.wrap_socket(sock, server_side=True) as secured:
+                        self._converse_again(secured, login)
                     return
                 case "AUTH":
                     given = base64.b64decode(rest.split()[1]).split(b"\0")[1:]
