@@ -43,6 +43,7 @@ from .channel import Channel, ChannelClosed, sealed
 from .config import model
 from .config.model import Acme, Config, OnDemand, Site
 from .privileges import confine_process, die_with_parent
+from .referred_files import mark, referred
 from .status import VERSION
 
 log = logging.getLogger("treehouse.certifier")
@@ -85,8 +86,16 @@ def _hook_confinement(config: Config) -> Callable[[], None] | None:
     return confine
 
 
+def needs(config: Config) -> object:
+    """All that `settings` are made from, without a look into the files; equal ones need no new
+    certifier."""
+    sites = [(one.names, one.internal, one.certificate, one.on_demand) for one in config.sites]
+    files = {path: mark(path) for path in referred(config.acme)}
+    return config.state, config.acme, sites, files
+
+
 def settings(config: Config) -> Settings:
-    """What the certifier is to do, from the configuration; equal ones need no new certifier."""
+    """What the certifier is to do, from the configuration."""
     return Settings(
         state=config.state,
         wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),

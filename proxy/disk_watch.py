@@ -6,19 +6,22 @@ link that a document root goes by, resolv.conf is replaced; a confined process k
 that it was given and may not open another (see `sandbox`). And a certificate that people bring
 along is renewed by whoever looks after it. A new generation has to be born for any of them.
 
-A certificate and its key are two files, changed one after the other: they are told when they have
-not changed for one look.
+Where the configuration says ``watch``, its own file counts as well, with those that it names.
+
+Files are written piece by piece, and a certificate and its key one after the other: they are told
+when none has changed for one look, all of them once. What the reload makes of them is not asked: a
+faulty file is told about once, and again when it has changed again.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from . import sandbox
 from .config.model import Config
 from .config.sites_dir import Signature, signature
+from .referred_files import Mark, mark, referred
 
 _View = tuple[Signature | None, object]
 
@@ -53,8 +56,9 @@ class DiskWatch:
         files, last = _files(self._config), self._files_before
         self._files_before = files
         if files != self._files and files == last:
+            changed = sorted(path for path, now in files.items() if now != self._files.get(path))
             self._files = files
-            return "a certificate's file has changed"
+            return f"{', '.join(map(str, changed))}: changed"
         return None
 
     def _look(self) -> _View:
@@ -63,16 +67,10 @@ class DiskWatch:
         return sites, sandbox.footing(sandbox.policies(config)["worker"])
 
 
-def _files(config: Config) -> dict[Path, tuple[int, int, int] | None]:
-    """What the files of people's own certificates are now; None for one that is out of sight."""
-    found: dict[Path, tuple[int, int, int] | None] = {}
-    for site in config.sites:
-        if site.certificate is not None:
-            for path in (site.certificate.chain, site.certificate.key):
-                try:
-                    info = os.stat(path)
-                except OSError:
-                    found[path] = None
-                else:
-                    found[path] = info.st_ino, info.st_size, info.st_mtime_ns
-    return found
+def _files(config: Config) -> dict[Path, Mark]:
+    """What the files that matter are now."""
+    own = [site.certificate for site in config.sites if site.certificate is not None]
+    paths = [path for one in own for path in (one.chain, one.key)]
+    if config.watch:
+        paths += [*referred(config), *([config.source] if config.source else [])]
+    return {path: mark(path) for path in paths}

@@ -111,7 +111,7 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
             was, is_ = getattr(before, field.name), getattr(after, field.name)
             if was != is_:
                 yield f"{section}.{field.name}: {was} → {is_}"
-    for key in ("workers", "trusted_proxies", "admin", "sandbox", "fast_lane", "uvloop"):
+    for key in ("workers", "trusted_proxies", "admin", "sandbox", "fast_lane", "uvloop", "watch"):
         was, is_ = getattr(old, key), getattr(new, key)
         if was != is_:
             yield f"{key}: {was} → {is_}"

@@ -123,6 +123,7 @@ class Supervisor:
             self._overview.certifier_silent,
         )
         self._buckets = Buckets()  # one table for all generations
+        self._certifying: object = None  # what the certifier was born with
         self._loaded = False
         self._stopping = False
         self._outcome = 0  # the exit status, once all children are gone
@@ -207,6 +208,7 @@ class Supervisor:
         if self._succession.upgrading or self._succession.retired or self._processes.certifier():
             return
         newest = self._generations.newest
+        self._certifying = certifier.needs(newest.config)
 
         def run(channel: Channel) -> int:
             return certifier.run(newest.config, channel)
@@ -358,7 +360,7 @@ class Supervisor:
     def _on_generation_ready(self, generation: Generation) -> None:
         generation.state = "serving"
         for older in self._generations.before(generation):
-            if certifier.settings(older.config) != certifier.settings(generation.config):
+            if certifier.needs(generation.config) != self._certifying:
                 self._renew_certifier()
             self._drain(older)
         ways = ", ".join(one.address for one in generation.listeners)

@@ -323,5 +323,6 @@ class Config:
     sandbox: Literal["require", "auto", "off"] = "auto"
     fast_lane: bool = True
     uvloop: bool = True
+    watch: bool = False  # of ``source`` and the files that it names
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload

@@ -52,6 +52,7 @@ def resolve(
         sandbox=document.sandbox,
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
+        watch=document.watch,
         sites_dir=around.base / document.sites_dir if document.sites_dir else None,
         source=around.source,
     )

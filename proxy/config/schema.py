@@ -535,6 +535,9 @@ class Document(Section):
     )
     fast_lane: Switch = Field(default=True, description="Read plain requests without h11.")
     uvloop: Switch = Field(default=True, description="Use uvloop's event loop.")
+    watch: Switch = Field(
+        default=False, description="Reload by itself when this file, or one that it names, changes."
+    )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."
     )
