@@ -20,6 +20,9 @@ knows the server by `link.Link` alone and never imports it.
     dns_servers asking resolvers and authoritative servers
     dns_update  setting a record by DNS update (RFC 2136)
     dns_hook    setting a record by a program of the operator's
+    dns_persist the record of dns-persist-01                       (pure)
+    dns_standing  which of those our account needs, and which stand
+    offers      what is taken of what a CA offers                  (pure)
     accounts    being the customer of a CA
     account_files   what is kept of that
     ari         asking the CA when to renew

@@ -3,6 +3,8 @@
     key.pem        the account's key (PKCS#8)
     key-next.pem   between a key's making and the CA's word that it is the account's key now
     account.json   directory, the account's URL, and the contact that the CA was told
+    earlier-keys.json   thumbprints (RFC 7638) of keys that it has had: records in the DNS for
+                        dns-persist-01 may still name them
 
 `accounts` lives by them; `imports` puts accounts of other programs there.
 """
@@ -19,6 +21,7 @@ from .store import Files, Store
 
 _FOLDER = "accounts"
 ACCOUNT, KEY, NEXT_KEY = "account.json", "key.pem", "key-next.pem"
+EARLIER_KEYS = "earlier-keys.json"
 VERSION = 1
 # Whoever makes an account, or puts one there, does it alone. Longer than that takes: a key and two
 # requests to the CA.
@@ -50,6 +53,19 @@ def keep_document(
         document["contact"] = contact
     set_aside(store, where)
     store.store(where, {ACCOUNT: documents.write(document, VERSION)})
+
+
+def earlier_keys(store: Store, where: str) -> list[str]:
+    """Thumbprints, oldest first."""
+    kept = documents.read(store.load(where).get(EARLIER_KEYS, b""), VERSION)
+    listed = kept.get("thumbprints")
+    return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+
+
+def remember_key(store: Store, where: str, thumbprint: str) -> None:
+    """Before the key is replaced."""
+    listed = {"thumbprints": [*earlier_keys(store, where), thumbprint]}
+    store.store(where, {EARLIER_KEYS: documents.write(listed, VERSION)})
 
 
 def set_aside(store: Store, where: str) -> None:

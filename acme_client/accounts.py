@@ -17,13 +17,25 @@ from urllib.parse import urlsplit
 
 from acme import client, jws, messages
 from acme import errors as acme_errors
+from cryptography.hazmat.primitives import hashes
+from josepy.b64 import b64encode
 from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
-from josepy.jwk import JWKEC
+from josepy.jwk import JWK, JWKEC
 from josepy.util import ComparableECKey
 
 from . import answers, keys
-from .account_files import ACCOUNT, KEY, LEASE, NEXT_KEY, folder, keep_document, known
+from .account_files import (
+    ACCOUNT,
+    KEY,
+    LEASE,
+    NEXT_KEY,
+    earlier_keys,
+    folder,
+    keep_document,
+    known,
+    remember_key,
+)
 from .errors import Problem
 from .ledgers import Ledgers
 from .link import Authority
@@ -83,18 +95,32 @@ class Accounts:
         }
         payload = json.dumps(change).encode()
         network.send(url, jws.JWS.sign(payload, key=following, alg=ES256, nonce=None, url=url))
+        remember_key(self._store, where, thumbprint(network.account_key))
         self._store.store(where, {KEY: pem})
         self._store.delete(where, NEXT_KEY)
         log.info("the account with %s has a new key", urlsplit(url).netloc)
+
+    def thumbprints(self, authority: Authority, network: Network) -> tuple[str, ...]:
+        """Of the key that the network signs with, then of the account's earlier ones."""
+        with self._lock:
+            try:
+                where = folder(self._store, authority.directory)
+                earlier = earlier_keys(self._store, where)
+            except OSError as error:
+                raise Problem("disk", f"the account cannot be read: {error}") from None
+        return tuple(dict.fromkeys((thumbprint(network.account_key), *reversed(earlier))))
 
     def _settle_next_key(
         self, where: str, files: dict[str, bytes], customer: client.ClientV2, network: Network
     ) -> bytes:
         """The account's key, after a change of keys of which the end was not heard."""
+        network.speak_with(_key(files[KEY], where))
+        present = thumbprint(network.account_key)
         network.speak_with(_key(files[NEXT_KEY], where))
         if _find(customer) is None:
             self._store.delete(where, NEXT_KEY)
             return files[KEY]
+        remember_key(self._store, where, present)
         self._store.store(where, {KEY: files[NEXT_KEY]})
         self._store.delete(where, NEXT_KEY)
         return files[NEXT_KEY]
@@ -157,6 +183,11 @@ class Accounts:
         finally:
             with contextlib.suppress(OSError):  # a lease ends by itself
                 lock.release()
+
+
+def thumbprint(key: JWK) -> str:
+    """RFC 7638, as in key authorizations (RFC 8555 §8.1)."""
+    return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
 
 
 def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:

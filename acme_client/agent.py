@@ -331,6 +331,8 @@ class Agent:
             case "look":
                 self._look_at = 0.0
                 self._lookers.append(command)
+            case "dns_persist":
+                self._dns_persist(command)
             case "roll_account_key":
                 self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
             case _:
@@ -411,6 +413,25 @@ class Agent:
                 self._bench.keep_record(holding)
                 self._bench.report(holding)
         self._reply(command, {"ok": error is None, "error": error, "message": message})
+
+    def _dns_persist(self, command: Command) -> None:
+        """What is to stand in the DNS for a certificate, at each of its CAs."""
+        value = command.value if isinstance(command.value, dict) else {}
+        holding = self._wanted_as(value.get("name"))
+        if holding is None:
+            self._reply(command, {"ok": False, "error": self._unknown(value.get("name"))})
+            return
+        wanted = holding.wanted
+        authorities = (wanted.authority, *wanted.fallback)
+
+        def look() -> None:
+            told = [self._bench.standing_records(one, wanted.names) for one in authorities]
+            message = "\n".join(text for text, _ok in told)
+            ok = any(good for _text, good in told)
+            error = None if ok else message
+            self._reply(command, {"ok": ok, "error": error, "message": message})
+
+        self._desks.ask(wanted.authority.directory, look)
 
     def _roll_account_keys(self, command: Command) -> None:
         """With every CA that we are a customer of."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,13 +39,14 @@ _MOST_PARTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A challenge of an authorization."""
+    """A challenge of an authorization. ``whole``: with the fields of its own kind."""
 
     kind: str
     url: str
     token: str
     error: str | None
     said: Said | None = None
+    whole: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def authorization(body: bytes) -> Authorization:
                     token=_token(one.get("token", "")),
                     error=words(one["error"]) if one.get("error") else None,
                     said=said(one.get("error")),
+                    whole=one,
                 )
                 for one in value["challenges"]
             ),

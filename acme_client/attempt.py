@@ -191,6 +191,18 @@ class Bench:
             holding.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
         )
 
+    def standing_records(self, authority: Authority, names: tuple[str, ...]) -> tuple[str, bool]:
+        """The records of dns-persist-01 at this CA, as lines of a zone file; or why there are none,
+        and False."""
+        lines = [f"; {authority.directory}"]
+
+        def look() -> None:
+            records = self._issuer(authority).standing_records(names)
+            lines.extend(f"{one} ; {'stands' if one.stands else 'to be set'}" for one in records)
+
+        error = self._outcome(authority.directory, look)
+        return (error, False) if error else ("\n".join(lines), True)
+
     def roll_account_key(self, authority: Authority) -> str | None:
         """Why the account has no new key; None when it has."""
         return self._outcome(authority.directory, self._issuer(authority).roll_account_key)

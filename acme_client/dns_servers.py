@@ -103,6 +103,23 @@ class Servers:
         names = sorted(_text(one.target) for one in answer.rrset)
         return tuple(NameServer(name, tuple(self._addresses(name))) for name in names)
 
+    def seen(self, name: str) -> frozenset[str]:
+        """The TXT records at ``name``, or where it leads, that a CA sees whomever it asks: those
+        that every name server of the zone shows which answers at all."""
+        at = self.target(name)
+        zone = self.zone(at)
+        shown: list[frozenset[bytes]] = []
+        said = "none has an address"
+        for server in self.serving(zone):
+            for address, port in server.addresses:
+                try:
+                    shown.append(texts(address, port, at))
+                except NoAnswer as answer:
+                    said = f"{server.name} ({address}): {answer}"
+        if not shown:
+            raise Problem("zone", f"no name server of {zone} answers: {said}")
+        return frozenset(one.decode("utf-8", "replace") for one in frozenset.intersection(*shown))
+
     def _addresses(self, name: str) -> Iterator[tuple[str, int]]:
         for kind in ("A", "AAAA"):
             try:

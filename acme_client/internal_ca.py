@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from . import keys
+from .dns_persist import Wanted
 from .errors import Problem
 from .order import Issued, Order
 from .proof import Pair
@@ -129,6 +130,9 @@ class InternalIssuer:
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
         raise Problem("settings", "nobody asks the built-in CA what it has revoked; renew instead")
+
+    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
+        raise Problem("settings", "the built-in CA asks for no proof, and so for no record")
 
     def roll_account_key(self) -> None:
         raise Problem("settings", "the built-in CA has no accounts")

@@ -14,22 +14,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from acme import client, messages
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from josepy.b64 import b64encode
 from josepy.json_util import JSONObjectWithFields, field
 
-from . import answers, ari, choices, keys, tls_alpn
-from .accounts import Accounts
+from . import answers, ari, dns_persist, keys, offers, tls_alpn
+from .accounts import Accounts, thumbprint
 from .answers import Authorization, Offered, Placed
 from .challenges import Challenges
 from .dns_names import digest
+from .dns_persist import Subject
 from .dns_records import DnsRecords, Proof
+from .dns_standing import Standing
 from .errors import Problem
 from .ledgers import Ledgers
 from .link import Authority, Challenge
@@ -52,9 +51,6 @@ POLLS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 LONGEST_POLL = 60.0
 # Polls in a row that may fail on the way before the attempt does.
 LOST_POLLS = 5
-
-# The profile that certifies addresses where there are profiles (Let's Encrypt).
-ADDRESS_PROFILE = "shortlived"
 
 
 class _NewOrder(messages.NewOrder):
@@ -90,12 +86,13 @@ class AcmeIssuer:
         self._accounts = Accounts(store, ledgers)
         self._challenges = challenges
         self._records = records
+        self._standing = Standing(authority, self._accounts, records, now)
         self._user_agent = user_agent
         self._stopping = stopping
         self._now = now
 
     def issue(self, order: Order) -> Issued:
-        _refuse_impossible(order, self._records.possible)
+        offers.refuse_impossible(order, self._records.possible)
         try:
             return self._issue(order)
         except Problem as problem:
@@ -135,14 +132,28 @@ class AcmeIssuer:
             directory = self._directory(network)
             self._accounts.roll_key(self._authority, directory, network)
 
+    def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.Wanted, ...]:
+        with self._network() as network:
+            directory = self._directory(network)
+            self._accounts.customer(self._authority, directory, network)
+            terms = dns_persist.of_directory(network.meta)
+            if not terms.issuers:
+                raise Problem(
+                    "settings",
+                    f"{self._host} does not say in its directory under which name it certifies, "
+                    "and so offers no dns-persist-01",
+                )
+            return self._standing.wanted(network, dns_persist.subjects(names), terms)
+
     # One order
 
     def _issue(self, order: Order) -> Issued:
         name = order.names[0]
         with self._network() as network:
             directory = self._directory(network)
-            profile = _profile(self._authority.profile, order.names, directory)
+            profile = offers.profile(self._authority.profile, order.names, directory)
             customer = self._accounts.customer(self._authority, directory, network)
+            self._demand_records(network, order)
             url, placed = self._place(customer, network, order, profile)
             log.debug("%s: order placed with %s", name, self._host)
             kind = self._satisfy(network, order, placed)
@@ -157,7 +168,22 @@ class AcmeIssuer:
         with network.translating():
             directory = client.ClientV2.get_directory(self._authority.directory, network)
             network.new_nonce = directory["newNonce"]
+            meta = answers.document(network.last.content).get("meta") if network.last else None
+            network.meta = meta if isinstance(meta, dict) else {}
             return directory
+
+    def _demand_records(self, network: Network, order: Order) -> None:
+        """Those that are to stand already are looked for before an order is spent. What they have
+        to say is known now or, from a CA that follows an early draft, with the challenge."""
+        terms = dns_persist.of_directory(network.meta)
+        standing = [
+            name
+            for name in order.names
+            if not keys.is_address(name)
+            and offers.first(order.challenges, wildcard=name.startswith("*.")) == dns_persist.KIND
+        ]
+        if standing and terms.issuers:
+            self._standing.demand(network, dns_persist.subjects(standing), terms)
 
     def _place(
         self, customer: client.ClientV2, network: Network, order: Order, profile: str | None
@@ -194,14 +220,15 @@ class AcmeIssuer:
 
     def _satisfy(self, network: Network, order: Order, placed: Placed) -> str | None:
         """Have every authorization valid; the kind of challenge that did it."""
+        terms = dns_persist.of_directory(network.meta)
         pending: dict[str, tuple[Authorization, Offered]] = {}
         for url in placed.authorizations:
             authorization = self._authorization(network, url)
             if authorization.status == "valid":
                 continue
             if authorization.status != "pending":
-                raise _not_content(authorization, None)
-            pending[url] = authorization, _choose(authorization, order.challenges)
+                raise offers.not_content(authorization, None)
+            pending[url] = authorization, offers.choose(authorization, order.challenges, terms)
         if not pending:
             return None
         kind = next(iter(pending.values()))[1].kind
@@ -211,6 +238,10 @@ class AcmeIssuer:
             if offered.kind == "dns-01":
                 value = digest(_key_authorization(network, offered))
                 proofs.append(Proof(offered.token, authorization.name, value))
+            elif offered.kind == dns_persist.KIND:
+                said = dns_persist.of_challenge(offered.whole, terms)
+                subject = Subject(authorization.name, authorization.wildcard)
+                self._standing.demand(network, (subject,), said or terms)
             else:
                 shown.append(self._challenge(network, authorization.name, offered))
         with (
@@ -265,7 +296,7 @@ class AcmeIssuer:
                 return True
             if authorization.status in ("pending", "processing"):
                 return None
-            raise _not_content(authorization, kind)
+            raise offers.not_content(authorization, kind)
 
         self._poll(network, look, VALIDATED_WITHIN, "the CA does not finish validating")
 
@@ -326,37 +357,6 @@ def _account(network: Network) -> str | None:
     return network.account.uri if network.account else None
 
 
-def _refuse_impossible(order: Order, records: bool) -> None:
-    """What no CA could do, said before an order is spent on it. ``records``: whether there is
-    anybody to set records in the DNS."""
-    wildcards = [name for name in order.names if name.startswith("*.")]
-    kinds = [kind for kind in order.challenges if kind in choices.BY_DNS]
-    if wildcards and not kinds:
-        raise Problem(
-            "settings",
-            f"{', '.join(wildcards)} needs DNS-01, which is not configured (acme.dns); "
-            "HTTP-01 and TLS-ALPN-01 cannot prove a wildcard",
-        )
-    if not records and order.challenges == ("dns-01",):
-        raise Problem("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
-
-
-def _profile(
-    wanted: str | None, names: tuple[str, ...], directory: messages.Directory
-) -> str | None:
-    """None: whatever is the CA's own default."""
-    listed = directory["meta"].profiles or {}
-    if wanted in (None, "auto"):
-        addresses = any(keys.is_address(name) for name in names)
-        return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
-    if wanted not in listed:
-        raise Problem(
-            "settings",
-            f"the CA has no profile {wanted}; it has: {', '.join(sorted(listed)) or 'none'}",
-        )
-    return wanted
-
-
 def _identifier(name: str) -> messages.Identifier:
     typ = messages.IDENTIFIER_IP if keys.is_address(name) else messages.IDENTIFIER_FQDN
     return messages.Identifier(typ=typ, value=name)
@@ -364,30 +364,4 @@ def _identifier(name: str) -> messages.Identifier:
 
 def _key_authorization(network: Network, offered: Offered) -> str:
     """RFC 8555 §8.1."""
-    thumbprint = b64encode(network.account_key.thumbprint(hash_function=hashes.SHA256))
-    return f"{offered.token}.{thumbprint.decode()}"
-
-
-def _choose(authorization: Authorization, preferred: tuple[str, ...]) -> Offered:
-    offered = {one.kind: one for one in authorization.challenges if one.token}
-    address = keys.is_address(authorization.name)
-    for kind in preferred:
-        suited = choices.suits(kind, wildcard=authorization.wildcard, address=address)
-        if suited and kind in offered:
-            return offered[kind]
-    raise Problem(
-        "settings",
-        f"for {authorization.name} the CA offers {', '.join(offered) or 'no challenge'}, "
-        f"and configured is {', '.join(preferred)}",
-    )
-
-
-def _not_content(authorization: Authorization, kind: str | None) -> Problem:
-    """Why a name was not validated, in the CA's words."""
-    said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
-    reason = "; ".join(said) or f"the authorization is {authorization.status}"
-    name = authorization.name
-    told = next((one.said for one in authorization.challenges if one.said), None)
-    if told is not None and told.name is None:
-        told = replace(told, name=name)
-    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=told)
+    return f"{offered.token}.{thumbprint(network.account_key)}"

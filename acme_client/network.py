@@ -89,6 +89,7 @@ class Network(client.ClientNetwork):
         self.session.auth = _no_netrc
         self.new_nonce: str | None = None
         self.last: requests.Response | None = None
+        self.meta: dict[str, Any] = {}  # of the directory, with what the library does not know
         self._now = now
 
     def __enter__(self) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .dns_persist import Wanted
 from .proof import Pair
 from .renewal import Suggestion
 
@@ -65,6 +66,10 @@ class Issuer(Protocol):
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
         """Have the certificate revoked; ``reason``: RFC 5280 §5.3.1. Raises `errors.Problem`."""
+        ...
+
+    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
+        """The records of dns-persist-01 for these names. Raises `errors.Problem`."""
         ...
 
     def roll_account_key(self) -> None:

@@ -259,6 +259,14 @@ def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> N
     click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
 
 
+@certs.command(name="dns-persist")
+@click.argument("name")
+@_server_options
+def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
+    """Print the records that let the CA certify NAME over dns-persist-01, and which stand."""
+    click.echo(_ask(config, state, {"command": "dns_persist", "value": {"name": name}})["message"])
+
+
 @certs.command(name="roll-account-key")
 @_server_options
 def roll_account_key(config: Path | None, state: Path | None) -> None:

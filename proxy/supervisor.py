@@ -557,7 +557,9 @@ class Supervisor:
             case "stop":
                 self._stop("asked on the control socket")
                 reply({"ok": True})
-            case "renew" | "revoke" | "roll_account_key" | "refusal" | "look" as verb:
+            case (
+                "renew" | "revoke" | "roll_account_key" | "refusal" | "look" | "dns_persist"
+            ) as verb:
                 certifying = self._processes.certifier()
                 if certifying is None:
                     reply({"ok": False, "error": "the certifier is being restarted; ask again"})

@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from support.ca_faults import Faults
+from support.ca_persist import Persist
 from support.client import https
 from support.knot import Knot
 from support.pebble import Pebble
@@ -230,6 +232,31 @@ def _await_file(path: Path, server: Server) -> Path:
         assert time.monotonic() < deadline, server.text()
         time.sleep(0.02)  # a file of another process has no event that a test could await here
     return path
+
+
+def test_a_wildcard_by_a_record_that_stays(
+    folder: Path, root: Path, ports: tuple[int, int], knot: Knot
+) -> None:
+    """Printed by the command, set by hand, and the certificate is served."""
+    with Pebble(always_valid=True) as ca, Faults(ca) as front:
+        front.persist = Persist(knot.address)
+        trust = folder / "front.pem"
+        trust.write_bytes(front.ca_pem)
+        dns = f"  resolvers: {knot.address}\n  challenges: dns-persist-01\n"
+        path = config(folder, ports, ca, dns, f'  - {{names: ["*.example.test"], root: {root}}}\n')
+        text = path.read_text().replace(ca.directory, front.directory)
+        path.write_text(text.replace(str(ca.ca_file), str(trust)))
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("attempt 1 failed .*dns-persist-01, set in the DNS: ", within=60)
+            printed = treehouse("certs", "dns-persist", "*.example.test", "--config", str(path))
+            assert printed.returncode == 0, printed.stderr
+            (line,) = [one for one in printed.stdout.splitlines() if " IN TXT " in one]
+            record, _, value = line.removesuffix(" ; to be set").partition(". IN TXT ")
+            knot.set_text(record, value.strip('"'))
+            renewed = treehouse("certs", "renew", "*.example.test", "--config", str(path))
+            assert renewed.returncode == 0, renewed.stderr
+            with https(ports[1], "a.example.test", ca.root()) as talk:
+                assert talk.asks("/", "a.example.test").status == 200
 
 
 def test_without_anybody_to_set_records_it_is_said_before_any_order(

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import trustme
 
+from .ca_persist import Persist
 from .pebble import Pebble
 
 # Where pebble has what, by the names of RFC 8555 §7.1.1 and RFC 9773.
@@ -72,6 +73,12 @@ class Exchange(Protocol):
 
     kind: str
     command: str  # the method
+    path: str
+    body: bytes
+
+    def silence(self, document: dict[str, Any]) -> Reply:
+        """An answer that the CA behind does not hear of."""
+        ...
 
     def forward(self) -> Reply: ...
 
@@ -175,7 +182,8 @@ def with_status(status: str) -> Callable[[bytes], bytes]:
 
 class Faults:
     """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
-    ``explanation``: its explanationURL. ``profiles``: names to descriptions."""
+    ``explanation``: its explanationURL. ``profiles``: names to descriptions. ``persist``: offers
+    dns-persist-01 in the place of dns-01."""
 
     def __init__(self, ca: Pebble) -> None:
         self._ca = ca
@@ -186,6 +194,7 @@ class Faults:
         self.ask_again: str | None = "21600"
         self.explanation: str | None = None
         self.profiles: dict[str, str] = {}
+        self.persist: Persist | None = None
         self._upstream = ssl.create_default_context(cadata=ca.ca_pem.decode())
         authority = trustme.CA()
         self.ca_pem: bytes = authority.cert_pem.bytes()
@@ -273,6 +282,8 @@ class Faults:
                     Seen(self.kind, self.path, _payload(self.body), time.time(), agent)
                 )
                 fault = front._fault(self.kind)
+                if fault is None and front.persist is not None:
+                    fault = front.persist.answer
                 reply = fault(self) if fault else self.forward()
                 if reply is None:
                     self.close_connection = True
@@ -289,6 +300,10 @@ class Faults:
                 if self.kind == "renewalInfo":
                     return front._renewal_info()
                 return front._own(self.kind, self.upstream(self.command, self.path, self.body))
+
+            def silence(self, document: dict[str, Any]) -> Reply:
+                headers = {"Content-Type": "application/json", "Replay-Nonce": self.fresh_nonce()}
+                return Reply(200, headers, json.dumps(document).encode())
 
             def fresh_nonce(self) -> str:
                 return self.upstream("HEAD", "/nonce-plz", b"").headers["Replay-Nonce"]
