@@ -16,6 +16,7 @@ import asyncio
 import base64
 import errno
 import ipaddress
+import itertools
 import logging
 import socket
 import ssl
@@ -24,6 +25,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import client_hello, proxy_header
+from .bounds import Bounds
 from .clock import Clock
 from .config.model import Limits
 from .errors import Fault
@@ -33,7 +35,7 @@ from .log import Seldom
 from .protocol import h1
 from .protocol.message import Connection
 from .protocol.service import Service
-from .stream import Deadlines, SocketStream, StreamBroken, TlsStream
+from .stream import Deadlines, SocketStream, StreamBroken, StreamTimeout, TlsStream
 from .tls import Certificates, Served, ServerSocket
 from .tls_alpn import AlpnChallenges
 from .waiting_room import WaitingRoom
@@ -46,6 +48,8 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE = 0.1
 _SHED = 16
 _OURSELVES = "self"  # as the peer of a connection: a look at ourselves is no client's
+# Connections to the admin listener beyond all limits.
+_ADMIN_SHARE = 16
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 
 
@@ -65,6 +69,7 @@ class Connections:
         on_empty: Callable[[], None],
         alpn: AlpnChallenges,
         certificates: Certificates,
+        bounds: Bounds,
         figures: Figures | None = None,
         proxies: tuple[str, ...] = (),
         waiting: WaitingRoom | None = None,
@@ -82,6 +87,8 @@ class Connections:
         self._alpn = alpn
         self._certificates = certificates
         self._proxies = tuple(map(ipaddress.ip_network, proxies))
+        self._bounds = bounds
+        self._numbers = itertools.count()
         self._figures = figures
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,8 +141,10 @@ class Connections:
             self._relieve(listener, error)
             return
         peer, peer_port = _peer(address)
-        if len(self._tasks) >= self._most:
-            self._turn_away(sock, "a connection was turned away: limits.connections is reached")
+        # A few more for who wants to see what is going on.
+        most = self._most if listener.kind != "admin" else self._most + _ADMIN_SHARE
+        if len(self._tasks) >= most:
+            self._turn_away(sock, "connections", peer)
             return
         sock.setblocking(False)
         local, local_port = _peer(sock.getsockname())
@@ -147,11 +156,12 @@ class Connections:
 
     def _admit(self, sock: socket.socket, connection: Connection, listener: Listener) -> None:
         """Serve a connection whose client is known, if he has not too many already."""
+        if listener.kind == "admin":
+            self._start(self._serve_http(sock, connection, self._services["admin"]), listener)
+            return
         key = fairness_key(connection.peer)
         if self._by_address[key] >= self._limits.connections_per_address:
-            self._turn_away(
-                sock, "a connection was turned away: limits.connections_per_address is reached"
-            )
+            self._turn_away(sock, "connections_per_address", connection.peer)
             return
         service = self._services[listener.kind]
         if listener.kind == "https":
@@ -208,10 +218,11 @@ class Connections:
                 least = len(data) + 1
 
     def _relieve(self, listener: Listener, error: OSError) -> None:
-        now = self._clock.now
         self._seldom.warning(
-            now, "out of resources (%s): idle connections are ended", error.strerror
+            self._clock.now, "out of resources (%s): idle connections are ended", error.strerror
         )
+        if self._figures is not None:
+            self._figures.limited("descriptors")
         idle = sorted(
             (one for one in self.deadlines.streams if one.idle), key=lambda one: one.deadline
         )
@@ -220,8 +231,8 @@ class Connections:
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)
 
-    def _turn_away(self, sock: socket.socket, why: str) -> None:
-        self._seldom.warning(self._clock.now, why)
+    def _turn_away(self, sock: socket.socket, limit: str, peer: str) -> None:
+        self._bounds.reached(limit, peer)
         sock.close()
 
     def _start(
@@ -275,9 +286,13 @@ class Connections:
         assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the base context in tls.py
         stream = TlsStream(tls, self._loop, self.deadlines)
         stream.deadline = self._clock.now + self._limits.handshake_timeout
+        number = next(self._numbers)
+        under_way = self._bounds.handshakes
+        under_way.begin(number, stream, connection.peer)
         try:
             first = await stream.peek(1)
             if first and first[0] != _TLS_HANDSHAKE:
+                under_way.end(number)
                 await self._answer_plain(stream, connection, service)
                 return
             if self._alpn or self._certificates.asks_clients or self._waiting:
@@ -287,18 +302,25 @@ class Connections:
                     await self._answer_challenge(stream, context)
                     return
                 if self._waiting:
+                    under_way.end(number)  # the waiting room has bounds of its own
                     await self._waiting.hold(hello, stream, connection.peer)
+                    under_way.begin(number, stream, connection.peer)
                     stream.deadline = self._clock.now + self._limits.handshake_timeout
                 served = self._asking(hello, connection.local)
                 if served is not None:
                     stream, tls = self._held_to(served, hello, stream)
+                    under_way.begin(number, stream, connection.peer)
             await self._handshake(stream, connection, tls)
+            under_way.end(number)
             if self._waiting:
                 self._waiting.came(tls.served)
             await h1.serve(stream, connection, service)
         except StreamBroken as error:
+            if isinstance(error, StreamTimeout):
+                under_way.late(number, connection.peer)
             log.debug("%s: connection ended: %s", connection.peer, error)
         finally:
+            under_way.end(number)
             stream.close()
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from .access_log import AccessLog
+from .bounds import Bounds
 from .clock import Clock
 from .config.model import Limits, Tls
 from .errors import Blame, Fault
@@ -49,6 +50,7 @@ class Room:
     default_site: bool
     lane: Lane | None
     gates: Gates
+    bounds: Bounds
     request_id_prefix: bytes
     waiting: WaitingRoom | None = None
     figures: Figures | None = None  # counted only where somebody can ask
@@ -77,6 +79,8 @@ class Door:
         try:
             if request.body is not None:
                 self._check_length(request.body.length)
+            if request.upgrade is not None:
+                self._begin_tunnel(request)
             return await self._answer(request)
         except Fault as fault:
             return self.refuse(fault, request)
@@ -86,6 +90,16 @@ class Door:
 
     async def _answer(self, request: Request) -> Response:
         raise NotImplementedError
+
+    def _begin_tunnel(self, request: Request) -> None:
+        try:
+            self.room.bounds.begin_tunnel()
+        except Fault:
+            request.upgrade = None  # nothing to be ended
+            raise
+
+    def limited(self, limit: str, connection: Connection) -> None:
+        self.room.bounds.reached(limit, connection.peer)
 
     def _check_length(self, length: int | None) -> None:
         """A body known to be too large is refused before a byte of it is read."""
@@ -119,12 +133,17 @@ class Door:
         room.requests += 1
         if request is not None:
             room.in_flight -= 1
+            if request.upgrade is not None:
+                room.bounds.end_tunnel()
             if not request.id:
                 request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
         if room.figures is not None:
             begun = request.started if request is not None else 0.0
             seconds = time.monotonic() - begun if begun else 0.0
             room.figures.request(request, response, sent, seconds)
+        ended_by = error or response.error
+        if ended_by is not None:
+            room.bounds.fault(ended_by, connection.peer)
         if room.access_log is not None:
             room.access_log.add(connection, request, response, sent, error)
 

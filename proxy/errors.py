@@ -62,6 +62,7 @@ FAULTS: dict[str, Kind] = {
     "backend_tls": Kind(502, _BACKEND, "The backend's certificate could not be verified."),
     "loop": Kind(508, _OURS, "This request has already passed through here."),
     "no_capacity": Kind(503, _OURS, "There is no capacity for this request at the moment."),
+    "too_many_tunnels": Kind(503, _OURS, "There are too many open tunnels at the moment."),
     "no_certificate": Kind(503, _OURS, "The certificate for this name is still being obtained."),
     "shutting_down": Kind(503, _OURS, "The server is shutting down.", True),
     "file_shrank": Kind(500, _OURS, "The file became shorter while it was being sent.", True),

@@ -34,6 +34,7 @@ class Figures:
         self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
+        self._limited: dict[str, int] = {}
         self._seconds = [0] * (len(BUCKETS) + 1)
         self._seconds_sum = 0.0
         self._bytes_out = 0
@@ -72,6 +73,9 @@ class Figures:
         key = (connection.tls_version or "", resumed, result)
         self._handshakes[key] = self._handshakes.get(key, 0) + 1
 
+    def limited(self, limit: str) -> None:
+        self._limited[limit] = self._limited.get(limit, 0) + 1
+
     def message(self) -> Message:
         """For the supervisor: plain JSON."""
         return {
@@ -84,6 +88,7 @@ class Figures:
                 for (version, resumed, result), count in self._handshakes.items()
             },
             "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
+            "limited": dict(self._limited),
             "seconds": self._seconds,
             "seconds_sum": self._seconds_sum,
             "bytes_out": self._bytes_out,

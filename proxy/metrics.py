@@ -52,6 +52,9 @@ class _Overview(Collector):
             "treehouse_upstream_requests", "Requests to backends.", figures["upstreams"],
             "upstream", "outcome",
         )  # fmt: skip
+        yield _counter(
+            "treehouse_limited", "Times that a limit was reached.", figures["limited"], "limit"
+        )
         yield self._seconds()
         moved = CounterMetricFamily("treehouse_bytes", "Bytes of bodies.", labels=["direction"])
         moved.add_metric(["in"], figures["bytes_in"])

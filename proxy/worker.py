@@ -29,6 +29,7 @@ from . import process_figures, sandbox
 from .access_log import AccessLog
 from .admin import AdminDoor
 from .announcements import Announced
+from .bounds import Bounds
 from .channel import Channel, ChannelClosed, Message
 from .clock import TICK, Clock
 from .config.model import Config
@@ -118,6 +119,8 @@ class Worker:
         self._alpn = AlpnChallenges()
         for message, bundle in birth.challenges:
             self._take_challenge(message["challenge"], bundle)
+        figures = _figures(config, guests)
+        bounds = Bounds(config.limits, config.workers, self._clock, figures)
         self._room = Room(
             router=router,
             challenges=self._challenges,
@@ -129,7 +132,8 @@ class Worker:
             https_port=_https_port(birth.listeners),
             default_site=_default_site(config) is not None,
             lane=Lane(config.limits) if config.fast_lane else None,
-            figures=_figures(config, guests),
+            figures=figures,
+            bounds=bounds,
             gates=Gates(config.sites, self._rate_limits(birth), guests),
             request_id_prefix=b"%x-" % random.getrandbits(48),
             waiting=self._waiting,
@@ -148,7 +152,8 @@ class Worker:
             self._on_empty,
             self._alpn,
             self._certificates,
-            self._room.figures,
+            bounds,
+            figures,
             config.proxy_protocol,
             self._waiting,
         )

@@ -97,7 +97,7 @@ class Log:
 class Limits:
     header_timeout: float = 10.0
     body_timeout: float = 30.0  # without a byte of the body
-    write_timeout: float = 60.0  # without a byte taken by the client
+    write_timeout: float = 60.0  # for the client to take the next piece of an answer
     keepalive_timeout: float = 75.0
     handshake_timeout: float = 10.0
     shutdown_timeout: float = 30.0  # for what is under way after SIGTERM
@@ -107,6 +107,9 @@ class Limits:
     body_size: int | None = None  # None: unlimited
     connections: int = 10_000  # in total, over all workers
     connections_per_address: int = 200
+    handshakes: int = 1000  # under way at a time, over all workers
+    tunnels: int = 4000  # at a time, over all workers
+    requests_per_connection: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ class ProxyAction:
     idle_timeout: float = 300.0  # between two pieces of a response's body, or in a tunnel
     pool_idle: float = 30.0  # an unused kept-alive connection is closed after that
     connections: int = 512  # to one backend, per worker
+    queue: int = 1024  # requests that wait for one of them
     preserve_host: bool = True  # Host goes on as the client sent it
     hash_key: HashKey = field(default_factory=HashKey)  # used by balance "hash" only
     sticky_cookie: str | None = None  # its name: a client stays with the backend it got first

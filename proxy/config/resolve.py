@@ -181,6 +181,7 @@ def _action(serving: schema.Serving, base: Path) -> model.Action:
         idle_timeout=serving.idle_timeout,
         pool_idle=serving.pool_idle,
         connections=serving.connections,
+        queue=serving.queue,
         preserve_host=serving.preserve_host,
         hash_key=serving.hash_by,
         sticky_cookie=serving.sticky_cookie,

@@ -276,7 +276,8 @@ class Limits(Section):
         default=_LIMITS.body_timeout, description="Without a byte of a request's body."
     )
     write_timeout: Annotated[float, duration("1s", "1h")] = Field(
-        default=_LIMITS.write_timeout, description="Without a byte taken by the client."
+        default=_LIMITS.write_timeout,
+        description="For the client to take the next piece of an answer, 16 to 64 KiB.",
     )
     keepalive_timeout: Annotated[float, duration("1s", "1h")] = Field(
         default=_LIMITS.keepalive_timeout, description="Between two requests of a connection."
@@ -304,6 +305,16 @@ class Limits(Section):
     )
     connections_per_address: Annotated[int, count(1, 10_000_000)] = Field(
         default=_LIMITS.connections_per_address, description="From one address, or one IPv6 /64."
+    )
+    handshakes: Annotated[int, count(10, 1_000_000)] = Field(
+        default=_LIMITS.handshakes, description="TLS handshakes under way, over all workers."
+    )
+    tunnels: Annotated[int, count(0, 1_000_000)] = Field(
+        default=_LIMITS.tunnels, description="WebSockets and other tunnels, over all workers."
+    )
+    requests_per_connection: Annotated[int, count(1, 1_000_000_000)] = Field(
+        default=_LIMITS.requests_per_connection,
+        description="Then the connection ends, as has been announced.",
     )
 
 
@@ -415,6 +426,10 @@ class Serving(Section):
     )
     connections: Annotated[int, count(1, 100_000)] = Field(
         default=_PROXY.connections, description="To one backend, per worker."
+    )
+    queue: Annotated[int, count(0, 100_000)] = Field(
+        default=_PROXY.queue,
+        description="Requests that wait for one, as long as connect_timeout; beyond: 503.",
     )
     preserve_host: Switch = Field(
         default=_PROXY.preserve_host, description="Pass Host on as the client sent it."

@@ -9,6 +9,7 @@ queue.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections import deque
@@ -23,8 +24,8 @@ from .surroundings import Surroundings
 
 # A name's addresses are asked for again after so many seconds; containers move.
 _RESOLVED_FOR = 30.0
-# Requests that wait for a connection; beyond it they are told at once.
-_QUEUE = 1024
+# connect(2) and socket(2): the errors that are ours and not the backend's.
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _RETRY_AFTER = [(b"retry-after", b"1")]
 
 _Address = tuple[socket.AddressFamily, Any]
@@ -106,7 +107,7 @@ class Pool:
     # Room
 
     async def _wait_for_room(self) -> None:
-        if len(self._queue) >= _QUEUE:
+        if len(self._queue) >= self._action.queue:
             raise Fault("no_capacity", f"{self.backend.url}: the queue is full", _RETRY_AFTER)
         waiter: asyncio.Future[None] = self._around.loop.create_future()
         self._queue.append(waiter)
@@ -144,7 +145,10 @@ class Pool:
         """To the first of the backend's addresses that answers."""
         error: OSError | None = None
         for family, address in await self._resolve():
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as failed:
+                raise self._out_of_resources(failed) from None
             try:
                 sock.setblocking(False)
                 if family != socket.AF_UNIX:
@@ -152,6 +156,8 @@ class Pool:
                 await self._around.loop.sock_connect(sock, address)
             except OSError as failed:
                 sock.close()
+                if failed.errno in _OUT_OF_RESOURCES:
+                    raise self._out_of_resources(failed) from None
                 error = failed
             except BaseException:
                 sock.close()
@@ -160,6 +166,10 @@ class Pool:
                 return sock
         said = error.strerror if error is not None and error.strerror else "no address"
         raise Fault("backend_refused", f"{self.backend.url}: {said}")
+
+    def _out_of_resources(self, error: OSError) -> Fault:
+        detail = f"{self.backend.url}: no connection can be made: {error.strerror}"
+        return Fault("no_capacity", detail, _RETRY_AFTER)
 
     async def _resolve(self) -> list[_Address]:
         backend = self.backend

@@ -37,6 +37,7 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
     inlet = Inlet(stream, service)
     outlet = Outlet(stream, service)
     answered = 0
+    most = service.limits.requests_per_connection - 1
     while True:
         try:
             head = await inlet.head()
@@ -52,9 +53,12 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
             close
             or response.close
             or service.draining
+            or answered >= most
             or not _ends(body, request)
             or (request.version == b"1.0" and ends_with_connection(response))
         )
+        if answered == most:
+            service.limited("requests_per_connection", connection)
         if isinstance(response.body, Tunnel):
             await _tunnel(inlet, connection, request, response, response.body)
             return

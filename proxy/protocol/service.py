@@ -33,6 +33,10 @@ class Service(Protocol):
         """The answer to a fault; ``request`` is None when there was no well-formed head."""
         ...
 
+    def limited(self, limit: str, connection: Connection) -> None:
+        """The connection has come to a limit of its own."""
+        ...
+
     def finished(
         self,
         connection: Connection,

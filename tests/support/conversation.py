@@ -39,6 +39,7 @@ class Told:
     clock: Clock = field(default_factory=Clock)
     draining: bool = False
     requests: list[Request] = field(default_factory=list)
+    limits_reached: list[str] = field(default_factory=list)
     ends: list[tuple[int, int, str | None]] = field(default_factory=list)
 
     async def answer(self, request: Request) -> Response:
@@ -54,6 +55,9 @@ class Told:
             kind.status, list(fault.fields), fault.kind.encode(), error=fault.kind,
             close=kind.closes,
         )  # fmt: skip
+
+    def limited(self, limit: str, connection: Connection) -> None:
+        self.limits_reached.append(limit)
 
     def finished(
         self,

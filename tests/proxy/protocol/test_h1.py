@@ -348,3 +348,51 @@ async def test_a_field_that_would_split_the_answer_is_never_sent(service: Told) 
     async with conversation(service) as client:
         await client.says(GET)
         assert b"set-cookie" not in await client.hears_the_end()
+
+
+async def test_a_reader_of_a_byte_now_and_then_wins_no_time(service: Told) -> None:
+    """A piece of an answer has its time, not a byte: a least rate, and no mere idle time-out."""
+
+    async def answer_much(_: Request) -> Response:
+        return Response(200, [], b"x" * (32 << 20))
+
+    service.answer_with = answer_much
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"\r\n\r\n")
+        (stream,) = client.deadlines.streams
+        deadline = stream.deadline
+        for _ in range(3):
+            await client.hears_more()
+            assert stream.deadline == deadline
+        client.time_passes(service.limits.write_timeout + 1)
+        await client.hears_the_end()
+    assert service.ends == [(200, 0, "client_stalled")]
+
+
+async def test_a_connection_has_so_many_requests_and_its_end_is_announced(service: Told) -> None:
+    service.limits = Limits(requests_per_connection=3)
+    async with conversation(service) as client:
+        await client.says(GET * 4)
+        heard = await client.hears_the_end()
+    assert heard.count(b"HTTP/1.1 200") == 3
+    assert heard.count(b"connection: close") == 1
+    assert service.limits_reached == ["requests_per_connection"]
+
+
+async def test_a_body_of_a_byte_now_and_then_wins_no_time(service: Told) -> None:
+    """Slow-post: a byte every nine seconds is less than the least rate."""
+    async with conversation(service) as client:
+        await client.says(b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 1000\r\n\r\n")
+        begun = service.clock.now
+        while not (streams := [one for one in client.deadlines.streams if not one.idle]):
+            await asyncio.sleep(0)
+        while not service.ends:
+            deadline = streams[0].deadline
+            await client.says(b"x")
+            while streams[0].deadline == deadline and not service.ends:
+                await asyncio.sleep(0)  # the byte has arrived, and the next is waited for
+            service.clock.now += 9.0
+            client.deadlines.sweep(service.clock.now)
+        assert b" 408 " in await client.hears(b"body_timeout")
+        assert service.clock.now - begun < 60
