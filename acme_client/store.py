@@ -48,6 +48,7 @@ FOLDERS = (
     "dns-records",
     "internal-ca",
     "ledgers",
+    "on-demand",
 )
 
 Files = Mapping[str, bytes]

@@ -3,7 +3,7 @@
 In the supervisor, between `waiting_room` (workers) and `acme_client.on_demand` (certifier). It
 keeps who has asked for which name, so that fifty handshakes at four workers are one question, and
 that everybody hears the answer. When the certifier ends in between (a reload, a crash), what is
-open is asked again of the next one; the workers' own patience is what bounds it.
+open is asked again of the next one, but not for ever: it may be this very name that it dies of.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from .processes import Child, Processes
 _MOST = 1024
 # How long a worker is to remember that there was no room.
 _CROWDED_FOR = 1.0
+# Certifiers that are asked for a name, and for how long it is left alone when all have died of it.
+_TRIES = 3
+_ILL_FATED_FOR = 600.0
 
 
 @dataclass(slots=True)
 class _Open:
-    """One name. ``pids``: the workers that wait; ``asked``: whether the certifier has been."""
+    """One name. ``pids``: the workers that wait; ``asked``: whether the present certifier has been;
+    ``tries``: how many certifiers have."""
 
     pids: set[int] = field(default_factory=set)
     asked: bool = False
+    tries: int = 0
 
 
 class OnDemand:
@@ -66,6 +71,7 @@ class OnDemand:
         if one.asked or certifier is None:
             return
         one.asked = True
+        one.tries += 1
         self._announcements.ask(
             certifier, "want", {"value": name}, lambda answer: self._answered(name, answer)
         )
@@ -76,7 +82,9 @@ class OnDemand:
             return
         if self._processes.certifier() is None:  # it ended without an answer
             one.asked = False
-            return
+            if one.tries < _TRIES:
+                return
+            answer = {"ok": False, "seconds": _ILL_FATED_FOR}
         del self._open[name]
         ok = bool(answer["ok"])
         self.outcomes["obtained" if ok else "refused"] += 1

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from acme_client.store import FOLDERS
+
 
 class Crash(BaseException):
     """The process ends here, between two instructions."""
@@ -47,6 +49,7 @@ class MemoryStore:
         return dict(self._before.get(folder, {}))
 
     def store(self, folder: str, files: Mapping[str, bytes]) -> None:
+        assert folder.partition("/")[0] in FOLDERS
         self._point()
         held = self._together.get(folder, {})
         if len(files) == 1 and not held.keys() & files.keys():
