@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 
 from .document import Parsed
 from .faults import Fault, Path
+from .mounts import Mounts
 from .schema import Acme, Fallback, Serving
 
 _ACL = "system.posix_acl_access"
@@ -188,20 +189,24 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
     if state.exists() and not state.is_dir():
         yield origins.fault(("state",), f"{state} is not a directory", "name another")
         return
+    mounts = Mounts()
     above_state = set(_way_up(state))
-    own = _identity(state)
+    own, place = _identity(state), mounts.position(state)
     for path, root in roots:
         identity = _identity(root)
         if identity is None:
             continue
-        if identity in above_state:
+        position = mounts.position(root)
+        if identity in above_state or (place and position and place.lies_in(position)):
             yield origins.fault(
                 ("state",),
                 f"the state directory {state} lies in the document root {root}, "
                 "and its keys would be served",
                 "keep it elsewhere, such as /var/lib/treehouse-proxy",
             )
-        elif own is not None and own in _way_up(root):
+        elif own is not None and (
+            own in _way_up(root) or (place and position and position.lies_in(place))
+        ):
             yield origins.fault(
                 path,
                 f"the document root {root} lies in the state directory {state}",
@@ -212,7 +217,8 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
 def _way_up(path: FilePath) -> Iterator[tuple[int, int]]:
     """Device and inode of ``path`` and all directories above it, of those that exist.
 
-    Names would miss bind mounts and links; these two numbers are what a directory is.
+    Names would miss links; these two numbers are what a directory is. What is bound elsewhere has
+    others above it: see `mounts`.
     """
     real = FilePath(os.path.realpath(path))
     for each in (real, *real.parents):

@@ -60,7 +60,7 @@ class Static:
             named = self._name(request)
         found = self._representations.get(named, accept_encoding, self._clock.now)
         if not isinstance(found, Representation):
-            return self._not_a_file(request, found)
+            return self._not_a_file(request, found, named)
         found.used = True
         if asked is not None:
             return self._conditional(request, found, asked)
@@ -80,7 +80,13 @@ class Static:
         self._paths[key] = path
         return path
 
-    def _not_a_file(self, request: Request, found: Directory | Elsewhere | None) -> Response:
+    def _not_a_file(
+        self, request: Request, found: Directory | Elsewhere | None, named: bytes
+    ) -> Response:
+        if found is None and request.path.endswith(b"/"):
+            # No index; and what would be its directory may be a link to the web.
+            link = self._representations.get(named.removesuffix(_INDEX), None, self._clock.now)
+            found = link if isinstance(link, Elsewhere) else None
         if isinstance(found, Elsewhere):
             # 302: the link may lead elsewhere tomorrow, and nobody should remember this one.
             return _redirect(302, found.target)
