@@ -83,5 +83,7 @@ def tsig_secret(text: str, name: str) -> str:
     except (binascii.Error, ValueError):
         decoded = b""
     if not decoded:
-        raise Problem("settings", "it holds no secret in base64 (tsig-keygen makes one)")
+        raise Problem(
+            "settings", "it holds no secret in base64, or cannot be read (tsig-keygen makes one)"
+        )
     return secret

@@ -139,7 +139,8 @@ class Servers:
         except dns.resolver.NXDOMAIN:
             return None
         except (dns.exception.DNSException, OSError) as error:
-            raise Problem("zone", f"{kind} of {name} cannot be looked up: {error}") from None
+            said = f"{kind} of {name} cannot be looked up: {error}"
+            raise Problem("zone", f"{said} (see acme.resolvers)") from None
 
 
 def texts(address: str, port: int, name: str) -> frozenset[bytes]:

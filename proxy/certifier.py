@@ -154,7 +154,10 @@ def _provider(dns: model.Dns, scratch: Path) -> DnsProvider:
         raise ValueError("neither server nor hook")  # `config.checks` lets none through
     key, tsig = None, dns.tsig
     if tsig is not None:
-        secret = tsig.secret_file.read_text("utf-8", "replace")
+        try:
+            secret = tsig.secret_file.read_text("utf-8", "replace")
+        except OSError:
+            secret = ""  # told when it is needed; certificates at hand are served meanwhile
         key = TsigKey(tsig.name, tsig.algorithm, secret, tsig.secret_file)
     updates = DnsUpdates(dns.server.host, dns.server.port, key, round(dns.ttl))
     return DnsProvider(updates, dns.zone, dns.propagation)
