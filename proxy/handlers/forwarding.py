@@ -12,10 +12,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
+from typing import Any
 
 from ..errors import Fault
 from ..protocol.grammar import HOP_BY_HOP, tokens
 from ..protocol.head import field_lines
+from ..protocol.lane import REMEMBERED
 from ..protocol.message import Connection, Fields, Request
 
 # RFC 9440 §2
@@ -46,6 +48,8 @@ VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
 _MOST_KNOWN = 4096
+_LONGEST_KNOWN = 256
+_PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
 
 class Forwarder:
@@ -55,6 +59,8 @@ class Forwarder:
         self._trusted = tuple(map(ipaddress.ip_network, trusted_proxies))
         self._trusts: dict[str, bool] = {}
         self._clients: dict[tuple[str, bytes, bytes], bytes] = {}
+        # Lines of fields that come again; b"" for those that stay here whatever they say.
+        self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._prefix = secrets.token_hex(6).encode("ascii")
         self._serial = 0
 
@@ -64,29 +70,45 @@ class Forwarder:
         ``host`` replaces what the client sent as Host; ``framing`` are the lines for the body.
         Raises `Fault` ("loop") for a request that has been here already.
         """
-        dropped = _NOT_COPIED
         via = b""
         given_id = b""
         before: Fields = []
-        lines = []
-        for field in request.fields:
-            name = field[0]
-            if name not in dropped:
-                if b"_" in name and name.replace(b"_", b"-") in _NOT_COPIED:
-                    continue
-                lines.append(b"%b: %b\r\n" % field)
-            elif name == b"connection":
-                if field[1] not in (b"keep-alive", b"close", b"Keep-Alive"):
-                    return self._careful_head(request, host, framing)
-            elif name == b"x-request-id":
-                given_id = field[1]
+        fields = request.fields
+        known = self._known
+        lines: list[Any] = [known.get(field) for field in fields]
+        place = -1
+        for _ in range(lines.count(None)):
+            place = lines.index(None, place + 1)
+            name, value = field = fields[place]
+            lines[place] = self._line(field)
+            if name == b"connection" and value not in _PLAIN_OPTIONS:
+                return self._careful_head(request, host, framing)
+            if name == b"x-request-id":
+                given_id = value
             elif name == b"via":
-                via += field[1] + b", "
+                via += value + b", "
             elif name in OURS:
                 before.append(field)
-            elif name == b"te" and b"trailers" in field[1].lower():
-                lines.append(b"te: trailers\r\n")
         return self._finish(request, host, framing, lines, via, given_id, before)
+
+    def _line(self, field: tuple[bytes, bytes]) -> bytes:
+        """The field as the backend gets it, b"" where it stays here or is said otherwise."""
+        name, value = field
+        line = b""
+        if name not in _NOT_COPIED:
+            if b"_" not in name or name.replace(b"_", b"-") not in _NOT_COPIED:
+                line = b"%b: %b\r\n" % field
+        elif name == b"te" and b"trailers" in value.lower():
+            line = b"te: trailers\r\n"
+        if len(value) < _LONGEST_KNOWN and (
+            value in _PLAIN_OPTIONS
+            if name == b"connection"
+            else name in REMEMBERED or name == b"host"
+        ):
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[field] = line
+        return line
 
     def _careful_head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
         """The same where Connection names fields: they are left out first."""

@@ -55,8 +55,10 @@ _REMEMBERED = frozenset(
         b"content-security-policy",
         b"content-type",
         b"date",
+        b"etag",
         b"expires",
         b"keep-alive",
+        b"last-modified",
         b"permissions-policy",
         b"pragma",
         b"referrer-policy",
@@ -198,36 +200,36 @@ class AnswerLane:
             return None
         del lines[0]
         known = self._known
-        fields: Fields = []
-        onward = []
+        entries: list[_Entry] = [
+            known.get(line) or self._learn(line)  # type: ignore[misc] # None declines, just below
+            for line in lines
+        ]
+        if None in entries:
+            return None
         length: int | None = None
         close = False
-        for line in lines:
-            entry = known.get(line) or self._learn(line)
-            if entry is None:
-                return None
-            field, wire, matters = entry
-            fields.append(field)
-            onward.append(wire)
-            if matters:
-                name, value = field
-                if name == b"content-length":
-                    if length is not None:
-                        return None
-                    length = int(value)
-                elif name == b"transfer-encoding":
-                    if length is not None or status == 204:
-                        return None
-                    length = CHUNKED
-                else:
-                    if value.lower() not in (b"keep-alive", b"close") or close:
-                        return None
-                    close = value.lower() == b"close"
+        for (name, value), _wire, matters in entries:
+            if not matters:
+                continue
+            if name == b"content-length":
+                if length is not None:
+                    return None
+                length = int(value)
+            elif name == b"transfer-encoding":
+                if length is not None or status == 204:
+                    return None
+                length = CHUNKED
+            else:
+                if value.lower() not in (b"keep-alive", b"close") or close:
+                    return None
+                close = value.lower() == b"close"
         if has_no_body(status, method):
             length = 0
         elif length is None:
             return None
-        return Answer(status, fields, length, close, None, b"".join(onward))
+        fields = [entry[0] for entry in entries]
+        onward = b"".join([entry[1] for entry in entries])
+        return Answer(status, fields, length, close, None, onward)
 
     def _learn_status(self, line: bytes) -> int:
         """The status of a status line, 0 to decline."""

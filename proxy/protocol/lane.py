@@ -15,9 +15,11 @@ lines nor any that could carry a secret.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..config.model import Limits
 from .grammar import CONTENT_LENGTH, OWS, TARGET_BYTES, TOKEN, VALUE_BYTES, normalise_host
-from .message import Connection, Fields, Request
+from .message import Connection, Request
 from .strict import Parsed
 
 # A few thousand lines are those of all browsers in use at once; a thousand bytes each at most.
@@ -27,7 +29,7 @@ _MOST_HOSTS = 1024
 
 # Only lines of these names are remembered: they come again, and hold no secret. What an application
 # makes of a field of its own (X-Api-Key and its kin) nobody here can know.
-_REMEMBERED = frozenset(
+REMEMBERED = frozenset(
     {
         b"accept",
         b"accept-charset",
@@ -118,7 +120,7 @@ class Lane:
             return None
         del lines[0]
         known = self._known
-        fields: Fields = [known.get(line) for line in lines]  # type: ignore[misc] # None: see below
+        fields: list[Any] = [known.get(line) for line in lines]  # None: not known yet
         host = self._hosts.get(lines[0])  # browsers send it first
         if host is not None:
             fields[0] = host[0]
@@ -138,7 +140,7 @@ class Lane:
         return [*self._known, *self._hosts]
 
     def _look_at_new(
-        self, lines: list[bytes], fields: Fields, host: _Host | None
+        self, lines: list[bytes], fields: list[Any], host: _Host | None
     ) -> tuple[int, _Host] | None:
         """Fill the places of lines not known yet: the body's length and the host, or None to
         decline."""
@@ -146,7 +148,7 @@ class Lane:
         for place, field in enumerate(fields):
             if field is not None:
                 continue
-            line = lines[place]  # type: ignore[unreachable] # None stands for "not known"
+            line = lines[place]
             spelt, colon, value = line.partition(b":")
             name = _NAMES.get(spelt) or _lower(spelt)
             if not colon or name is None or value.translate(None, VALUE_BYTES):
@@ -165,7 +167,7 @@ class Lane:
                 length = int(value)
             elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
                 return None
-            elif name in _REMEMBERED and len(line) <= _LONGEST_LINE:
+            elif name in REMEMBERED and len(line) <= _LONGEST_LINE:
                 if len(self._known) >= _MOST_LINES:
                     self._known.clear()
                 self._known[line] = entry
