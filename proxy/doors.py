@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -88,7 +89,7 @@ class Door:
             log.exception("a request failed inside the server")
             return self.refuse(Fault("internal"), request)
 
-    async def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Awaitable[Response]:
         raise NotImplementedError
 
     def _begin_tunnel(self, request: Request) -> None:
@@ -193,19 +194,23 @@ class SecureDoor(Door):
         hsts = room.tls.hsts
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
-    async def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Awaitable[Response]:
         connection = request.connection
         if request.host != connection.covered_host:
             self._check(connection, request.host)
             connection.covered_host = request.host
         if self.room.gates:
             self.room.gates.check(request)
-        response = await self.room.router.route(request).handle(request)
-        if self._hsts is not None:
-            # The handler's list may be shared with later answers.
-            response.fields = [*response.fields, (b"strict-transport-security", self._hsts)]
-            if response.wire is not None:
-                response.wire += b"strict-transport-security: %b\r\n" % self._hsts
+        answer = self.room.router.route(request).handle(request)
+        return answer if self._hsts is None else self._with_hsts(answer, self._hsts)
+
+    @staticmethod
+    async def _with_hsts(answer: Awaitable[Response], hsts: bytes) -> Response:
+        response = await answer
+        # The handler's list may be shared with later answers.
+        response.fields = [*response.fields, (b"strict-transport-security", hsts)]
+        if response.wire is not None:
+            response.wire += b"strict-transport-security: %b\r\n" % hsts
         return response
 
     def _check(self, connection: Connection, host: bytes) -> None:

@@ -27,7 +27,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
@@ -56,7 +56,7 @@ class Stream(Protocol):
     deadline: float
     idle: bool
 
-    async def read(self, limit: int = READ_SIZE) -> bytes:
+    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
         """At least one byte, or b"" when the peer has ended its side properly."""
         ...
 
@@ -172,25 +172,24 @@ class SocketStream:
 
     # Reading
 
-    async def read(self, limit: int = READ_SIZE) -> bytes:
+    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
+        # No coroutine: one would be made and entered for each request, only to wait for the future.
+        waiter = self._loop.create_future()
         if self._closed:
-            raise StreamBroken("closed")
+            waiter.set_exception(StreamBroken("closed"))
+            return waiter
         self._limit = limit
         self._watching = False
         if self._failed:
             at_once = self._receive_now()
             if at_once is not None:
-                return at_once
-        waiter = self._reading = self._loop.create_future()
+                waiter.set_result(at_once)
+                return waiter
+        self._reading = waiter
         if not self._reader_armed:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
-        try:
-            data: bytes = await waiter
-            return data
-        finally:
-            if self._reading is waiter:  # else its successor has begun already
-                self._reading = None
+        return waiter
 
     def _on_readable(self) -> None:
         waiter = self._reading
@@ -202,9 +201,11 @@ class SocketStream:
         try:
             data = self._receive()
         except (OSError, ssl.SSLError) as error:
+            self._reading = None
             waiter.set_exception(StreamBroken(_reason(error)))
             return
         if data is not None:
+            self._reading = None  # it would keep what was read
             waiter.set_result(data)
 
     def _receive(self) -> bytes | None:
@@ -434,14 +435,16 @@ class TlsStream(SocketStream):
         except (OSError, ssl.SSLError) as error:
             raise StreamBroken(_reason(error)) from None
 
-    async def read(self, limit: int = READ_SIZE) -> bytes:
+    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
         if self._more_decrypted and not self._closed:
             # Bytes that OpenSSL has decrypted already do not make the descriptor readable.
             self._limit = limit
             data = self._receive_now() if self._sock.pending() else None
             if data is not None:
-                return data
-        return await super().read(limit)
+                waiter = self._loop.create_future()
+                waiter.set_result(data)
+                return waiter
+        return SocketStream.read(self, limit)
 
     def _receive(self) -> bytes | None:
         limit = self._limit
