@@ -4,8 +4,10 @@ that counts orders, a real app that is asked, the CA's own DNS."""
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from support.ca_faults import Faults
-from support.client import Talk, https
-from support.pebble import Pebble
+from support.ca_faults import Exchange, Faults, Refuse, Reply
+from support.client import Talk, context, http, https
+from support.pebble import Pebble, free_ports
 from support.server import Server, treehouse
 
 SITE = "shops.example"
@@ -57,6 +59,17 @@ class App:
         self._http.server_close()
 
 
+class Held:
+    """A fault of the CA's: it answers when it is let."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        self.go.wait(60)
+        return exchange.forward()
+
+
 class Place:
     """A CA, its proxy, an app, and a server between them; ``rule`` is the site's ``on_demand``."""
 
@@ -64,6 +77,8 @@ class Place:
         self.folder, self.root, self.ports, self.ca = folder, root, ports, ca
         self.state = folder / "state"
         self.more = ""
+        self.trusted = b""
+        self._anybody = context(None)  # made once: it reads all the CAs of the machine
 
     def ca_file(self, front: Faults) -> Path:
         path = self.folder / "ca.pem"
@@ -90,7 +105,9 @@ sites:
         return Server(["--config", str(path)], self.folder)
 
     def visit(self, name: str) -> Talk:
-        return https(self.ports[1], name, self.ca.root())
+        if not self.trusted:
+            self.trusted = self.ca.root()
+        return https(self.ports[1], name, self.trusted)
 
     def page(self, name: str) -> bytes:
         with self.visit(name) as talk:
@@ -103,7 +120,7 @@ sites:
 
     def refused(self, name: str) -> None:
         with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
-            https(self.ports[1], name, None)
+            https(self.ports[1], name, None, using=self._anybody)
 
 
 @pytest.fixture
@@ -222,3 +239,216 @@ def test_fifty_handshakes_at_two_workers_are_one_order(
         assert app.asked == ["busy.example"]
         served = server.status(place.state)["workers"]
         assert all(one["requests"] for one in served), served
+
+
+def test_time_is_up_and_who_comes_later_is_served(place: Place, front: Faults, app: App) -> None:
+    app.allowed = {"slow.example"}
+    with place.server(front, f"{{ask: '{app.url}', wait: 1s}}") as server:
+        server.await_log(f"{SITE}: certificate obtained", within=60)
+        held = Held()
+        front.add("newOrder", held)
+        place.refused("slow.example")
+        server.await_log("slow.example: its certificate did not come in 1 s")
+        # In the clear it is "not yet", for others "never heard of it".
+        answer = http(place.ports[0]).asks("/", "slow.example")
+        assert (answer.status, answer["retry-after"]) == (503, "30")
+        assert http(place.ports[0]).asks("/", "other.example").status == 404
+        # Names that are configured do not wait for it.
+        assert place.page(SITE) == b"<p>hello\n"
+        held.go.set()
+        server.await_log("slow.example: certificate obtained")
+        assert place.page("slow.example") == b"<p>hello\n"
+        assert orders(front, "slow.example") == 1
+
+
+def test_who_comes_in_the_clear_waits_too_and_is_sent_to_https(
+    place: Place, front: Faults, app: App
+) -> None:
+    app.allowed = {"typed.example"}
+    with place.server(front, f"{{ask: '{app.url}'}}"):
+        answer = http(place.ports[0]).asks("/x?y", "typed.example")
+        assert answer.status == 308
+        assert answer["location"] == f"https://typed.example:{place.ports[1]}/x?y"
+        assert place.page("typed.example") == b"<p>hello\n"
+        assert http(place.ports[0]).asks("/", "bad.example").status == 404
+        token = http(place.ports[0]).asks("/.well-known/acme-challenge/x", "typed.example")
+        assert token.status == 404
+
+
+def test_a_ca_that_is_down_is_not_asked_again_at_once(
+    place: Place, front: Faults, app: App
+) -> None:
+    app.allowed = {"a.example"}
+    with place.server(front, f"{{ask: '{app.url}'}}") as server:
+        server.await_log(f"{SITE}: certificate obtained", within=60)
+        front.add("newOrder", Refuse(503))
+        place.refused("a.example")
+        entry = place.entry(server, "a.example")
+        assert (entry["state"], entry["attempts"], entry["served"]) == ("waiting", 1, False)
+        for _ in range(3):
+            place.refused("a.example")
+        assert app.asked == ["a.example"]
+        assert orders(front) == 1
+        # By hand it may be tried at any time, as any other.
+        done = treehouse("certs", "renew", "a.example", "--state", str(place.state))
+        assert done.returncode == 0, done.stderr
+        assert place.page("a.example") == b"<p>hello\n"
+        # So may a name that nobody has come for yet.
+        app.allowed.add("b.example")
+        done = treehouse("certs", "renew", "b.example", "--state", str(place.state))
+        assert done.returncode == 0, done.stderr
+        done = treehouse("certs", "renew", "c.example", "--state", str(place.state))
+        assert (done.returncode, done.stderr) == (1, "the ask URL says 403\n")
+
+
+def test_a_flood_of_random_names_costs_no_order_and_keeps_nobody_waiting(
+    place: Place, front: Faults, app: App
+) -> None:
+    with place.server(front, f"{{ask: '{app.url}'}}") as server:
+        server.await_log(f"{SITE}: certificate obtained", within=60)
+        before = [memory(pid) for pid in server.tree()]
+        over = threading.Event()
+
+        def others() -> int:
+            served = 0
+            while not over.is_set():
+                assert place.page(SITE) == b"<p>hello\n"
+                served += 1
+            return served
+
+        with ThreadPoolExecutor(17) as crowd:
+            served = crowd.submit(others)
+            list(crowd.map(place.refused, (f"{n:x}.flood.example" for n in range(1000))))
+            over.set()
+            assert served.result() > 0
+        assert orders(front) == 0
+        assert len(app.asked) <= 1000
+        assert not [one for one in app.asked if not one.endswith(".flood.example")]
+        grown = [memory(pid) - was for pid, was in zip(server.tree(), before, strict=True)]
+        assert max(grown) < 16 * 2**20, grown
+        # One line for a few of them, and not a thousand.
+        lines = [one for one in server.log if "flood.example" in one["message"]]
+        assert 0 < len(lines) < 100
+        assert [one["names"] for one in server.status(place.state)["certificates"]] == [[SITE]]
+
+
+def memory(pid: int) -> int:
+    """Bytes that the process has to itself."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(pid)
+
+
+def test_names_outlast_restarts_reloads_and_their_rule_is_the_last_word(
+    place: Place, front: Faults, app: App
+) -> None:
+    app.allowed = {"a.example"}
+    rule = f"{{ask: '{app.url}'}}"
+    with place.server(front, rule) as server:
+        assert place.page("a.example") == b"<p>hello\n"
+        server.signal(signal.SIGKILL)
+        server.ended()
+    place.ca.stop()
+    with place.server(front, rule) as server:
+        assert place.page("a.example") == b"<p>hello\n"
+        assert orders(front) == 1
+        # A reload that changes something else, and one that changes the rule.
+        for number, text in enumerate(
+            (f"{{ask: '{app.url}', wait: 5s}}", f"{{ask: '{app.url}', dns: false}}")
+        ):
+            place.config(front, text)
+            server.signal(signal.SIGHUP)
+            await_generation(server, place.state, number + 2)
+            assert place.page("a.example") == b"<p>hello\n"
+        place.config(front, "{patterns: ['*.other.example']}")
+        server.signal(signal.SIGHUP)
+        await_generation(server, place.state, 4)
+        place.refused("a.example")
+        names = [one["names"] for one in server.status(place.state)["certificates"]]
+        assert names == [[SITE]]
+        assert (place.state / "certificates/a.example/privkey.pem").exists()
+        place.config(front, rule)
+        server.signal(signal.SIGHUP)
+        await_generation(server, place.state, 5)
+        assert place.page("a.example") == b"<p>hello\n"
+    assert app.asked == ["a.example"]
+
+
+def await_generation(server: Server, state: Path, number: int) -> None:
+    """It serves, the one before it has ended, and its certifier has said what it has."""
+    deadline = time.monotonic() + 30
+    while True:
+        document = server.status(state)
+        workers = document["workers"]
+        if {one["generation"] for one in workers} == {number} and len(server.tree()) == 4:
+            return
+        assert time.monotonic() < deadline, server.text()
+
+
+def test_a_certifier_that_dies_in_between_is_followed_by_one_that_goes_on(
+    place: Place, front: Faults, app: App
+) -> None:
+    app.allowed = {"a.example"}
+    with place.server(front, f"{{ask: '{app.url}', wait: 60s}}") as server:
+        server.await_log(f"{SITE}: certificate obtained", within=60)
+        held = Held()
+        front.add("newOrder", held)
+        with ThreadPoolExecutor(1) as visitor:
+            page = visitor.submit(place.page, "a.example")
+            server.await_log("a.example: somebody came for it; allowed by the ask URL")
+            (certifier,) = {one["pid"] for one in server.log if one.get("process") == "certifier"}
+            os.kill(certifier, signal.SIGKILL)
+            held.go.set()
+            assert page.result(60) == b"<p>hello\n"
+
+
+def test_the_default_site_is_for_those_who_are_refused(
+    place: Place, front: Faults, app: App
+) -> None:
+    app.allowed = {"a.example"}
+    other = place.folder / "other"
+    other.mkdir()
+    (other / "index.html").write_text("<p>default\n")
+    place.more = f"  - {{names: [default.example], root: {other}, default: true}}\n"
+    with place.server(front, f"{{ask: '{app.url}'}}") as server:
+        server.await_log("default.example: certificate obtained", within=60)
+        assert place.page("a.example") == b"<p>hello\n"
+        with https(place.ports[1], "bad.example", None) as talk:
+            assert talk.asks("/", "bad.example").body == b"<p>default\n"
+            # Neither site is reached by the other's connection.
+            assert talk.asks("/", "a.example").status == 421
+            assert talk.asks("/", SITE).status == 421
+        with place.visit("a.example") as talk:
+            assert talk.asks("/", "default.example").status == 421
+            assert talk.asks("/", "a.example").body == b"<p>hello\n"
+
+
+def test_the_sandbox_lets_the_certifier_ask_and_nobody_else(
+    place: Place, front: Faults, app: App
+) -> None:
+    place.config(front, f"{{ask: '{app.url}', dns: true, resolver: '127.0.0.1:5353'}}")
+    told = treehouse("sandbox", "--config", str(place.folder / "config.yaml")).stdout
+    worker, certifier = told.split("worker", 1)[1].split("certifier", 1)
+    port = app.url.split(":")[2].split("/")[0]
+    assert f"{port} " in certifier
+    assert "5353" in certifier
+    assert f"{port} " not in worker
+
+
+def test_figures(place: Place, front: Faults, app: App) -> None:
+    app.allowed = {"a.example"}
+    (admin,) = free_ports(1)
+    path = place.config(front, f"{{ask: '{app.url}'}}")
+    path.write_text(f"admin: {{listen: '127.0.0.1:{admin}'}}\n" + path.read_text())
+    with Server(["--config", str(path)], place.folder):
+        assert place.page("a.example") == b"<p>hello\n"
+        place.refused("b.example")
+        text = http(admin).asks("/metrics", "localhost").body.decode()
+        assert 'treehouse_on_demand_total{outcome="obtained"} 1.0' in text
+        assert 'treehouse_on_demand_total{outcome="refused"} 1.0' in text
+        assert (
+            f'treehouse_requests_total{{handler="static",method="GET",site="{SITE}",status="200"}}'
+            in text
+        )
+        assert 'site="a.example"' not in text
