@@ -57,7 +57,9 @@ live: $(READY_DEV) packages ## five minutes of certificates that live for 90 sec
 
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock
-	YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=3 $(BIN)/python -m pytest -q -s tests/acme_client/test_years.py
+	@printf '%s\n' {90,45,6}-{ARI,alone} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=3 \
+	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
+	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt

@@ -200,6 +200,10 @@ BY_KIND: dict[str, Advice] = {
         "the certificate that the CA gave is not the one that was asked for, and is not used",
         "see that this machine's clock is right; else ask the CA",
     ),
+    "clock": Advice(
+        "this machine's clock and the CA's are far apart, and what was ordered would be of no use",
+        "set the clock right (timedatectl shows it) and see that NTP keeps it so",
+    ),
     "disk": Advice(
         "the state directory cannot be written to",
         "make room or mend its permissions; `treehouse-proxy doctor` says which",

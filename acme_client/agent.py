@@ -197,7 +197,10 @@ class Agent:
                 self._look_again(holding)
             record = progress.at(holding.record, now)
             if record != holding.record:
+                set_right = record.paused_at != holding.record.paused_at
                 holding.record = record
+                if set_right:  # the clock
+                    self._bench.keep_record(holding)
                 self._bench.report(holding)
             waits = now < holding.tell_at <= now + TELL_AGAIN
             if holding.usable(now) and not holding.served and not waits:

@@ -17,13 +17,15 @@ import random
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from . import choices, progress
+from . import at_hand, choices, progress
+from .at_hand import Found
 from .errors import Problem
 from .holding import Holding, timestamp
 from .ledgers import Ledgers
 from .link import INTERNAL, Authority, Link, LinkBroken
 from .order import Issued, Issuer, Order
-from .proof import Facts, Pair, canonical, covers, prove
+from .proof import Facts, Pair, canonical, covers, in_its_dates, prove
+from .renewal import Suggestion
 from .shelf import Shelf
 
 log = logging.getLogger("treehouse.certifier")
@@ -64,53 +66,34 @@ class Bench:
     def look(self, holding: Holding) -> None:
         """Take from the shelf what is there: the certificate if it may be served, or the one
         before it, and the record."""
-        record, pair = self._shelf.load(holding.name)
-        now = self._now()
-        found = self._usable(holding, pair, now)
-        if found is None and pair is not None:
-            previous = self._shelf.previous(holding.name)
-            found = self._usable(holding, previous, now, quiet=True)
-            if found is not None:
-                log.warning("%s: the certificate before it is used", holding.name)
-                with contextlib.suppress(OSError):  # said at the next attempt, if it lasts
-                    self._shelf.keep_pair(holding.name, found[0])
+        kept, pair = self._shelf.load(holding.name)
+        now, names = self._now(), holding.wanted.names
+        found = at_hand.find(self._shelf, names, pair, now)
         if found is None:
             holding.pair = holding.facts = None
-            record = progress.lost(progress.recovered(record, now))
+            record = progress.gone(progress.recovered(kept, now))
         else:
-            self._hold(holding, *found)
-            facts = found[1]
+            self._hold(holding, found)
+            facts, record = found.facts, kept
             if facts.serial == record.serial:
                 record = progress.recovered(record, now)
             directory = record.directory or holding.wanted.authority.directory
             record = progress.found(record, facts, source_of(directory), directory, now, self._dice)
-            if not all(covers(facts.names, name) for name in holding.wanted.names):
+            if not all(covers(facts.names, name) for name in names):
+                record = progress.not_enough(record)
+            elif facts.not_after <= now:
                 record = progress.lost(record)
-        changed = record.names not in ((), holding.wanted.names)
+        changed = record.names not in ((), names)
         if changed or not choices.serves(holding.wanted, record):
             record = progress.asked(record)
         holding.record = record
+        if record.renew_at != kept.renew_at:  # drawn just now, once and for all
+            self.keep_record(holding)
 
-    def _usable(
-        self, holding: Holding, pair: Pair | None, now: float, *, quiet: bool = False
-    ) -> tuple[Pair, Facts] | None:
-        """Proven, and good for at least one of the names: better than none for all of them."""
-        if pair is None:
-            return None
-        try:
-            facts = prove(pair, (), now)
-            if not any(covers(facts.names, name) for name in holding.wanted.names):
-                raise Problem("unproven", "the certificate is for other names")
-        except Problem as problem:
-            if not quiet:
-                log.warning("%s: on disk, but not used: %s", holding.name, problem.text)
-            return None
-        return pair, facts
-
-    def _hold(self, holding: Holding, pair: Pair, facts: Facts) -> None:
-        if holding.facts is None or holding.facts.serial != facts.serial:
+    def _hold(self, holding: Holding, found: Found) -> None:
+        if holding.facts is None or holding.facts.serial != found.facts.serial:
             holding.served = False
-        holding.pair, holding.facts = pair, facts
+        holding.pair, holding.facts = found.pair, found.facts
 
     # What goes out
 
@@ -155,20 +138,23 @@ class Bench:
         learn to."""
         record = holding.record
         authority = choices.issued_by(holding.wanted, record)
-        suggestion, retry_at = None, None
+        suggestion: Suggestion | None = None
         try:
             if authority is not None and holding.pair is not None:
                 suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
         except Problem as problem:
-            retry_at = problem.not_before
+            holding.record = progress.uninformed(record, self._now(), problem.not_before)
             log.info("%s: no word on when to renew: %s", holding.name, problem.text)
         except Exception as error:
+            holding.record = progress.uninformed(record, self._now())
             log.exception("%s: a fault in the certifier itself: %r", holding.name, error)
-        now = self._now()
-        if suggestion is None:
-            holding.record = progress.uninformed(record, now, retry_at)
         else:
-            holding.record = progress.informed(record, suggestion, now, self._dice)
+            now = self._now()
+            holding.record = (
+                progress.informed(record, suggestion, now, self._dice)
+                if suggestion
+                else progress.not_told(record, now)
+            )
         if holding.record.window != record.window:
             why = holding.record.window.explanation if holding.record.window else None
             log.info(
@@ -243,6 +229,15 @@ class Bench:
             log.exception("%s: a fault in the certifier itself", holding.name)
             self._failed(holding, authority, Problem("internal", repr(error)), challenge, begun)
 
+    def _usable(self, holding: Holding, pair: Pair | None, now: float) -> Found | None:
+        if pair is None:
+            return None
+        try:
+            found = at_hand.examined(pair, holding.wanted.names)
+        except Problem:
+            return None
+        return found if in_its_dates(found.facts, now) else None
+
     def _issued(self, holding: Holding, authority: Authority, force: bool) -> Issued:
         names, record = holding.wanted.names, holding.record
         ours = holding.facts is not None and record.directory == authority.directory
@@ -299,24 +294,24 @@ class Bench:
 
     def _made_by_somebody_else(self, holding: Holding) -> bool:
         """After the lock, look again."""
+        held = holding.facts.serial if holding.facts else None
+        now = self._now()
         try:
-            record, pair = self._shelf.load(holding.name)
+            found = self._usable(holding, self._shelf.load_pair(holding.name), now)
+            if found is None or found.facts.serial == held:
+                return False
+            record, _pair = self._shelf.load(holding.name)
         except OSError as error:
             self._demand_disk(holding, error)
             return False
-        now = self._now()
-        held = holding.facts.serial if holding.facts else None
-        found = self._usable(holding, pair, now, quiet=True)
-        if found is None or found[1].serial == held:
-            return False
-        fresh = record.serial == found[1].serial and (record.renew_at or 0.0) > now
-        if not fresh or not all(covers(found[1].names, one) for one in holding.wanted.names):
+        fresh = record.serial == found.facts.serial and (record.renew_at or 0.0) > now
+        if not fresh or not all(covers(found.facts.names, one) for one in holding.wanted.names):
             return False
         log.info("%s: somebody else has obtained the certificate", holding.name)
-        self._hold(holding, *found)
+        self._hold(holding, found)
         holding.record = progress.found(
             holding.record,
-            found[1],
+            found.facts,
             record.source or "acme",
             record.directory or "",
             now,
@@ -335,7 +330,7 @@ class Bench:
         begun: float,
     ) -> None:
         now = self._now()
-        self._hold(holding, issued.pair, facts)
+        self._hold(holding, Found(issued.pair, facts))
         holding.record = progress.obtained(
             holding.record,
             facts,

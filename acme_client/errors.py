@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "presentation": Kind(Blame.OURS),  # a worker did not take the challenge in time
     "settings": Kind(Blame.SETTINGS),  # what is configured cannot be asked of this CA
     "unproven": Kind(Blame.CA),  # the certificate that came is not the one that was wanted
+    "clock": Kind(Blame.OURS),  # ours is far from the CA's
     "disk": Kind(Blame.OURS),
     "busy": Kind(Blame.OURS, wait=True),  # another certifier is at work on the same certificate
     "stopped": Kind(Blame.OURS),  # the program is being stopped

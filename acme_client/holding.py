@@ -6,6 +6,7 @@ thread that makes the attempt, and the main thread only reads it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +97,8 @@ class Holding:
         }
 
 
+# The same few moments, in each report.
+@functools.lru_cache(maxsize=4096)
 def timestamp(unix: float | None) -> str | None:
     """RFC 3339, in UTC."""
     if unix is None:

@@ -21,7 +21,7 @@ from acme import client, messages
 from cryptography import x509
 from josepy.json_util import JSONObjectWithFields, field
 
-from . import answers, ari, dns_persist, keys, offers, tls_alpn
+from . import answers, ari, clocks, dns_persist, keys, offers, tls_alpn
 from .accounts import Accounts, thumbprint
 from .answers import Authorization, Offered, Placed
 from .challenges import Challenges
@@ -151,6 +151,7 @@ class AcmeIssuer:
         name = order.names[0]
         with self._network() as network:
             directory = self._directory(network)
+            clocks.demand_agreement(self._now(), network.date())
             profile = offers.profile(self._authority.profile, order.names, directory)
             customer = self._accounts.customer(self._authority, directory, network)
             self._demand_records(network, order)

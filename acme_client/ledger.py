@@ -89,26 +89,27 @@ class Ledger:
         """Before anything else: make it true now, and forget what is over. True if the clock has
         been set back since it was last true."""
         back = self.at is not None and now < self.at - _TOLERANCE
-        if back and self.at is not None:
-            ahead = self.at - now
-            self.due = {key: due - ahead for key, due in self.due.items()}
-            self.held = {key: Hold(one.until - ahead, one.why) for key, one in self.held.items()}
-            self.line.clear()
+        if back or self.at is None:
+            self._set_clock(limits, now)
         self.at = now
-        self.due = {
-            key: min(due, now + window_of(key, limits))
-            for key, due in self.due.items()
-            if due > now
-        }
-        self.held = {
-            key: Hold(min(one.until, now + RETRY_AFTER_MOST), one.why)
-            for key, one in self.held.items()
-            if one.until > now
-        }
+        self.due = {key: due for key, due in self.due.items() if due > now}
+        self.held = {key: one for key, one in self.held.items() if one.until > now}
         for line in self.line.values():
             for who in [one for one, until in line.items() if until < now - _LATE]:
                 del line[who]
         return back
+
+    def _set_clock(self, limits: Limits, now: float) -> None:
+        """Everything keeps its distance from now, and none is longer than it can be."""
+        ahead = self.at - now if self.at is not None else 0.0
+        self.due = {
+            key: min(due - ahead, now + window_of(key, limits)) for key, due in self.due.items()
+        }
+        self.held = {
+            key: Hold(min(one.until - ahead, now + RETRY_AFTER_MOST), one.why)
+            for key, one in self.held.items()
+        }
+        self.line.clear()
 
     # Before an order
 

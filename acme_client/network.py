@@ -140,6 +140,10 @@ class Network(client.ClientNetwork):
             return None
         return retry_after(self.last.headers.get("Retry-After"), self._now())
 
+    def date(self) -> str | None:
+        """What the CA's clock showed with its last answer."""
+        return None if self.last is None else self.last.headers.get("Date")
+
     def refused_what_it_replaces(self, problem: Problem) -> bool:
         """Whether the CA's last answer, this problem, may be about ``replaces`` (RFC 9773 §5), and
         an order without it may fare better."""

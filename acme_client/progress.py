@@ -20,7 +20,7 @@ from .link import INTERNAL
 from .pauses import RETRY_AFTER_MOST, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
-from .renewal import ASK_MOST, Suggestion, ask_again, moment, moment_in
+from .renewal import ASK_SELDOM, Suggestion, ask_again, moment, moment_in
 
 # Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
 # attempt that kills the process.
@@ -33,9 +33,7 @@ def found(
     """A usable certificate is at hand. What is known of this very one already stays as it is, and
     so does a pause."""
     if record.serial == facts.serial and record.renew_at is not None:
-        if record.state is State.MISSING:  # it was taken for expired by a clock that ran ahead
-            return replace(record, state=after(record.state, Event.FOUND))
-        return record
+        return _put_right(record, now) if record.state is State.MISSING else record
     return replace(
         _quiet(record, after(record.state, Event.FOUND)),
         source=source,
@@ -60,8 +58,18 @@ def brought(
 
 
 def lost(record: Record) -> Record:
-    """Nothing usable is at hand, or not for all names."""
+    """It has expired, by this clock."""
     return replace(record, state=after(record.state, Event.LOST))
+
+
+def not_enough(record: Record) -> Record:
+    """What is at hand is not for all names."""
+    return replace(lost(record), wanted_anew=True)
+
+
+def gone(record: Record) -> Record:
+    """Nothing is at hand: what was known of it is no longer true."""
+    return replace(lost(record), serial=None, not_before=None, not_after=None, renew_at=None)
 
 
 def recovered(record: Record, now: float) -> Record:
@@ -83,7 +91,7 @@ def asked(record: Record) -> Record:
     """By hand, or because the configuration has changed: what failed before counts no longer."""
     if record.state is State.ISSUING:
         return record
-    return _quiet(record, after(record.state, Event.ASKED))
+    return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
 def started(record: Record, names: tuple[str, ...]) -> Record:
@@ -168,28 +176,38 @@ def stopped(record: Record) -> Record:
 def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Random) -> Record:
     """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
     window, ask_at = suggestion.window, ask_again(now, suggestion.retry_at)
-    if window == record.window or record.not_before is None or record.not_after is None:
+    kept = record.window
+    if kept is not None and (kept.start, kept.end) == (window.start, window.end):
+        return replace(record, window=window, ask_at=ask_at)
+    if record.not_before is None or record.not_after is None:
         return replace(record, ask_at=ask_at)
     renew_at = moment_in(window, record.not_before, record.not_after, dice)
     return replace(record, window=window, renew_at=renew_at, ask_at=ask_at)
 
 
 def uninformed(record: Record, now: float, retry_at: float | None = None) -> Record:
-    """The CA does not say when to renew, or cannot be asked; what it said before stays."""
+    """The CA cannot be asked when to renew; what it said before stays."""
     return replace(record, ask_at=ask_again(now, retry_at))
+
+
+def not_told(record: Record, now: float) -> Record:
+    """The CA never says when to renew."""
+    return replace(record, ask_at=now + ASK_SELDOM)
 
 
 def at(record: Record, now: float) -> Record:
     """What the passing of time has done."""
     if record.state in PAUSED:
         if record.paused_at is None or record.next_attempt is None:
-            return replace(record, state=after(record.state, Event.PAUSE_OVER))
+            return _resumed(record, now)
+        if now >= record.next_attempt:
+            return _resumed(record, now)
         length = record.next_attempt - record.paused_at
         if now < record.paused_at or length > RETRY_AFTER_MOST:
             length = min(length, RETRY_AFTER_MOST)
-            return replace(record, paused_at=now, next_attempt=now + length)
-        if now >= record.next_attempt:
-            return replace(record, state=after(record.state, Event.PAUSE_OVER))
+            return _put_right(replace(record, paused_at=now, next_attempt=now + length), now)
+    elif record.state is State.MISSING:
+        return _put_right(record, now)
     elif record.state is State.DUE:
         if record.not_after is None or now >= record.not_after:
             return lost(record)
@@ -198,9 +216,25 @@ def at(record: Record, now: float) -> Record:
             return lost(record)
         if record.renew_at is None or now >= record.renew_at:
             return replace(record, state=after(record.state, Event.RIPE))
-        if record.ask_at is not None and record.ask_at > now + ASK_MOST:
+        if record.ask_at is not None and record.ask_at > now + ASK_SELDOM:
             return replace(record, ask_at=now)  # set by a clock that ran ahead
     return record
+
+
+def _resumed(record: Record, now: float) -> Record:
+    right = _put_right(record, now)
+    if right != record:
+        return right
+    return replace(record, state=after(record.state, Event.PAUSE_OVER))
+
+
+def _put_right(record: Record, now: float) -> Record:
+    """A certificate that was taken for expired by a clock that ran ahead is a good one again, and
+    what was tried meanwhile is no longer called for."""
+    good = record.not_after is not None and now < record.not_after
+    if record.wanted_anew or not good or record.renew_at is None or now >= record.renew_at:
+        return record
+    return _quiet(record, after(record.state, Event.FOUND))
 
 
 def next_moment(record: Record) -> float | None:
@@ -220,6 +254,7 @@ def _quiet(record: Record, state: State) -> Record:
     return replace(
         record,
         state=state,
+        wanted_anew=False,
         attempts=0,
         last_error=None,
         paused_at=None,

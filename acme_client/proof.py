@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from . import keys
 from .errors import Problem
@@ -45,6 +46,25 @@ def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
 
     ``names`` may be empty: then whatever it covers is enough.
     """
+    facts = examine(pair)
+    missing = [name for name in names if not covers(facts.names, name)]
+    if missing:
+        raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
+    if facts.not_after <= now:
+        raise Problem("unproven", "the certificate has expired, or this machine's clock is ahead")
+    if not in_its_dates(facts, now):
+        raise Problem(
+            "unproven", "the certificate is not valid yet, or this machine's clock is behind"
+        )
+    return facts
+
+
+def in_its_dates(facts: Facts, now: float) -> bool:
+    return facts.not_before - CLOCK_BEHIND <= now < facts.not_after
+
+
+def examine(pair: Pair) -> Facts:
+    """What holds whatever the time: it can be read, is for this key, and the chain is whole."""
     try:
         chain = x509.load_pem_x509_certificates(pair.chain_pem)
         key = keys.from_pem(pair.key_pem)
@@ -54,15 +74,6 @@ def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
     if _public(chain[0]) != _public_of(key):
         raise Problem("unproven", "the certificate is for another key")
     _prove_chain(chain)
-    missing = [name for name in names if not covers(facts.names, name)]
-    if missing:
-        raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
-    if facts.not_after <= now:
-        raise Problem("unproven", "the certificate has expired, or this machine's clock is ahead")
-    if facts.not_before > now + CLOCK_BEHIND:
-        raise Problem(
-            "unproven", "the certificate is not valid yet, or this machine's clock is behind"
-        )
     return facts
 
 
@@ -102,7 +113,11 @@ def _facts(leaf: x509.Certificate) -> Facts:
 
 
 def _prove_chain(chain: list[x509.Certificate]) -> None:
-    """Each certificate is signed by the next one (RFC 8446 §4.4.2, RFC 8555 §9.1)."""
+    """Each certificate is signed by the next one (RFC 8446 §4.4.2, RFC 8555 §9.1). One that comes
+    alone was signed by a root itself, or its issuer is missing: then it says where to fetch that
+    (RFC 5280 §4.2.2.1), which not every client does."""
+    if len(chain) == 1 and _names_its_issuer(chain[0]):
+        raise Problem("unproven", "the chain has a gap: the certificate's issuer is missing")
     for signed, signer in itertools.pairwise(chain):
         try:
             signed.verify_directly_issued_by(signer)
@@ -111,6 +126,14 @@ def _prove_chain(chain: list[x509.Certificate]) -> None:
                 "unproven",
                 f"the chain has a gap: {_title(signer)} did not sign {_title(signed)}",
             ) from None
+
+
+def _names_its_issuer(leaf: x509.Certificate) -> bool:
+    try:
+        access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except x509.ExtensionNotFound:
+        return False
+    return any(one.access_method == AuthorityInformationAccessOID.CA_ISSUERS for one in access)
 
 
 def _title(certificate: x509.Certificate) -> str:

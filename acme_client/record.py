@@ -7,6 +7,7 @@ The certificate itself, not its record, says what it covers and how long it is v
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ class Record:
     not_after: float | None = None
     renew_at: float | None = None  # drawn once
     state: State = State.MISSING
+    # An order is called for though the certificate is good: by hand, or for other names.
+    wanted_anew: bool = False
     attempts: int = 0  # failures in a row
     last_error: str | None = None
     paused_at: float | None = None  # a pause is [paused_at, next_attempt]
@@ -60,7 +63,15 @@ class Record:
 def to_json(record: Record) -> bytes:
     document: dict[str, Any] = {name: getattr(record, name) for name in _READERS}
     document["state"] = record.state.value
-    return documents.write(document, VERSION)
+    del document["history"]
+    return documents.write(document, VERSION, {"history": _history_json(record.history)})
+
+
+# A record is written each time the CA is asked when to renew, and its history, which is most of it,
+# grows with attempts only.
+@functools.lru_cache(maxsize=4096)
+def _history_json(history: tuple[Attempt, ...]) -> str:
+    return documents.encode(history)
 
 
 def from_json(data: bytes) -> Record:
@@ -146,6 +157,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "not_after": _optional(_number),
     "renew_at": _optional(_number),
     "state": lambda value: State(_text(value)),
+    "wanted_anew": lambda value: value is True,
     "attempts": _count,
     "last_error": _optional(_text),
     "paused_at": _optional(_number),

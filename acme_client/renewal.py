@@ -32,6 +32,8 @@ PART_LEFT_AT_LEAST = 1 / 10
 ASK_LEAST = 60.0
 ASK_USUALLY = 6 * 3600.0
 ASK_MOST = 12 * 3600.0
+# Where the CA has no renewal information at all: it may learn to give it.
+ASK_SELDOM = 86400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,9 @@ class Shelf:
         files = self._store.load(_folder(name))
         return records.from_json(files.get(META, b"")), _pair(files)
 
+    def load_pair(self, name: str) -> Pair | None:
+        return _pair(self._store.load(_folder(name)))
+
     def previous(self, name: str) -> Pair | None:
         return _pair(self._store.previous(_folder(name)))
 

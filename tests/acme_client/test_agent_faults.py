@@ -4,6 +4,7 @@ the reason in words, and never in a loop."""
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -323,6 +324,96 @@ def test_a_ca_that_holds_it_for_replaced_gets_one_order_without(
         True,
         False,
     ]
+
+
+def test_another_account_does_not_say_what_it_replaces(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+    ordered_by = record(tmp_path).account
+    assert ordered_by is not None
+    shutil.rmtree(tmp_path / "accounts")
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        assert server.ask("renew", NAME)["ok"]
+        assert server.ask("renew", NAME)["ok"]
+    assert record(tmp_path).account not in (None, ordered_by)
+    assert ["replaces" in (one.payload or {}) for one in front.of("newOrder")] == [
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("typ", ["caa", "rejectedIdentifier"])
+def test_a_refusal_that_is_not_about_what_it_replaces_is_final(
+    front: Faults, server: FakeServer, tmp_path: Path, typ: str
+) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        front.add("newOrder", Refuse(403, typ))
+        assert not server.ask("renew", NAME)["ok"]
+    assert len(front.of("newOrder")) == 2
+
+
+def test_an_expired_certificate_is_not_asked_about(
+    front: Faults, server: FakeServer, tmp_path: Path, clock: Clock
+) -> None:
+    front.window = (time.time() + DAY, time.time() + 2 * DAY)
+    with Certifier(wanted(front, tmp_path), server, now=clock):
+        server.until(lambda: front.of("renewalInfo"))
+        server.until(lambda: (server.reports[NAME]["ari_window"]) is not None)
+    asked = len(front.of("renewalInfo"))
+    clock.ahead = 10 * 365 * DAY  # so that it has expired, by this clock
+    front.add("newOrder", Refuse(500), 100)
+    with Certifier(wanted(front, tmp_path), server, now=clock):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+        server.tell("wake")
+        server.until(lambda: server.answers)
+    assert len(front.of("renewalInfo")) == asked
+
+
+# The clock, and what the CA says to all
+
+
+def test_a_clock_that_is_years_ahead_orders_nothing_and_is_forgiven(
+    front: Faults, server: FakeServer, tmp_path: Path, clock: Clock
+) -> None:
+    with Certifier(wanted(front, tmp_path), server, now=clock):
+        server.until(lambda: server.state(NAME) == "fresh")
+        serial = server.served[NAME].serial
+    server.served.clear()
+    clock.ahead = 10 * 365 * DAY
+    with Certifier(wanted(front, tmp_path), server, now=clock):
+        server.until(lambda: server.state(NAME) == "failed")
+        assert "days ahead of the CA's" in server.reports[NAME]["last_error"]
+        assert server.served[NAME].serial == serial, "perhaps it is the clock that is wrong"
+        clock.ahead = 0.0
+        server.tell("wake")
+        server.until(lambda: server.state(NAME) == "fresh")
+        assert server.reports[NAME]["attempts"] == 0
+    assert len(front.of("newOrder")) == 1
+
+
+def test_a_ca_that_asks_to_be_left_alone_is_left_alone_for_all_names(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """The next name does not try its luck, but for --force."""
+    front.add("newOrder", Refuse(503, headers={"Retry-After": "7200"}, detail="maintenance"))
+    by = Authority(front.directory, ca_pem=front.ca_pem)
+    with Certifier(settings(tmp_path, by, (NAME,)), server):
+        server.until(lambda: server.state(NAME) == "waiting")
+    with Certifier(settings(tmp_path, by, (NAME,), ("b.example",)), server):
+        server.until(lambda: server.state("b.example") == "waiting")
+        assert "maintenance" in server.reports["b.example"]["last_error"]
+        assert server.reports["b.example"]["attempts"] == 0
+        assert len(front.of("newOrder")) == 1
+        assert not server.ask("renew", "b.example")["ok"]
+        assert server.ask("renew", {"name": "b.example", "force": True})["ok"]
+        assert server.ask("renew", NAME)["ok"], "the CA is well again"
 
 
 def test_without_renewal_information_nothing_is_said_to_be_replaced(

@@ -15,7 +15,7 @@ from acme_client.errors import KINDS, Problem
 from acme_client.lifecycle import PAUSED, READY, State
 from acme_client.pauses import RETRY_AFTER_MOST
 from acme_client.proof import Facts
-from acme_client.record import HISTORY, Record
+from acme_client.record import HISTORY, Record, from_json, to_json
 from acme_client.renewal import ASK_MOST, Suggestion, Window
 
 NOW = 1_800_000_000.0
@@ -152,6 +152,11 @@ def test_a_moment_drawn_from_a_window_stays_until_the_window_changes() -> None:
     assert record.ask_at == NOW + 3600
     again = progress.informed(record, Suggestion(window, NOW + 7200), NOW, DICE)
     assert (again.renew_at, again.ask_at) == (record.renew_at, NOW + 7200)
+    reasoned = replace(window, explanation="https://ca.example/why")
+    explained = progress.informed(record, Suggestion(reasoned, None), NOW, DICE)
+    assert (explained.renew_at, explained.window) == (record.renew_at, reasoned)
+    never = progress.not_told(record, NOW)
+    assert never == replace(record, ask_at=NOW + DAY)
     silent = progress.uninformed(record, NOW)
     assert (silent.renew_at, silent.window) == (record.renew_at, window)
     past = Window(NOW - 2 * DAY, NOW - DAY)
@@ -189,8 +194,54 @@ def test_a_pause_from_before_the_epoch_is_over() -> None:
     assert progress.at(record, NOW).state in READY
 
 
+YEAR = 365 * DAY
+
+
+def taken_for_expired() -> Record:
+    """By a clock that is a year ahead; an order failed as well."""
+    record = progress.at(fresh(), NOW + YEAR)
+    assert record.state is State.MISSING
+    record = progress.failed(
+        progress.started(record, NAMES), Problem("clock", "far apart"), CA, None, NOW + YEAR
+    )
+    assert record.state is State.FAILED
+    return record
+
+
+def test_a_certificate_that_was_taken_for_expired_is_a_good_one_when_the_clock_is_right() -> None:
+    for record in (progress.at(fresh(), NOW + YEAR), taken_for_expired()):
+        right = progress.at(record, NOW + DAY)
+        assert right.state is State.FRESH
+        assert (right.attempts, right.last_error, right.next_attempt) == (0, None, None)
+        assert right.renew_at == record.renew_at
+
+
+def test_but_not_if_it_is_due_by_now() -> None:
+    right = progress.at(taken_for_expired(), NOW + 80 * DAY)
+    assert right.state is State.FAILED
+    assert right.next_attempt == NOW + 80 * DAY + 60
+
+
+@pytest.mark.parametrize("how", ["by hand", "not for all names"])
+def test_nor_if_another_one_was_called_for_all_the_same(how: str) -> None:
+    record = progress.asked(fresh()) if how == "by hand" else progress.not_enough(fresh())
+    record = progress.failed(progress.started(record, NAMES), REFUSED, CA, None, NOW)
+    assert progress.at(record, NOW + 60).state in READY
+    record = progress.at(from_json(to_json(record)), NOW + 60)
+    assert record.state in READY
+    record = progress.started(record, NAMES)
+    record = progress.obtained(record, facts("2", NOW), "acme", CA, None, NOW, DICE)
+    assert not record.wanted_anew
+
+
+def test_nor_if_it_is_gone() -> None:
+    record = progress.gone(taken_for_expired())
+    assert progress.at(record, NOW).state is State.FAILED
+    assert progress.at(progress.gone(fresh()), NOW).state is State.MISSING
+
+
 def test_a_ca_is_not_forgotten_because_a_clock_ran_ahead() -> None:
-    record = progress.uninformed(fresh(), NOW + 3650 * DAY)
+    record = progress.not_told(fresh(), NOW + 3650 * DAY)
     assert progress.at(record, NOW).ask_at == NOW
     usual = progress.uninformed(fresh(), NOW)
     assert progress.at(usual, NOW) == usual

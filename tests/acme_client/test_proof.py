@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_client.errors import Problem
 from acme_client.keys import generate, to_pem
@@ -64,6 +71,36 @@ def test_a_bad_one_is_refused_with_the_reason(
     with pytest.raises(Problem, match=complaint) as refusal:
         prove(pair, names, NOW)
     assert refusal.value.kind == "unproven"
+
+
+def test_one_that_comes_alone_and_says_where_its_issuer_is_to_be_fetched() -> None:
+    """A public CA's leaf without its intermediate: browsers may fetch that, others fail."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a CA")])
+    at = datetime.fromtimestamp(NOW, UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(at)
+        .not_valid_after(at + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.org")]), False)
+    )
+    issuers = AuthorityInformationAccessOID.CA_ISSUERS
+    where = x509.UniformResourceIdentifier("http://ca.example/issuer.der")
+    told = builder.add_extension(
+        x509.AuthorityInformationAccess([x509.AccessDescription(issuers, where)]), False
+    )
+    for built, whole in ((builder, True), (told, False)):
+        leaf = built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        pair = Pair(leaf, to_pem(key))
+        if whole:
+            prove(pair, ("example.org",), NOW)
+            continue
+        with pytest.raises(Problem, match="the certificate's issuer is missing"):
+            prove(pair, ("example.org",), NOW)
 
 
 def test_one_that_begins_within_the_day_may_be_served() -> None:

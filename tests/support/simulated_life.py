@@ -1,0 +1,203 @@
+"""The certifier in a simulation: the real lifecycle, turns, attempts, records, store and ledger, with
+a clock that leaps from event to event.
+
+What is left out of `agent` are its threads: an attempt happens at the moment it begins, and holds
+its place at the CA for as long as it would take. `test_years` compares the two.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+
+from acme_client import progress
+from acme_client.attempt import Bench
+from acme_client.desks import ATTEMPTS_AT_ONCE
+from acme_client.holding import Holding
+from acme_client.ledgers import Ledgers
+from acme_client.lifecycle import READY, State
+from acme_client.link import Authority, Served, Wanted
+from acme_client.record import Record
+from acme_client.shelf import Shelf
+from acme_client.store import Store
+from acme_client.turns import Turns
+
+from .memory_store import Crash
+from .simulated_ca import DIRECTORY, SimulatedCa
+
+# How long a CA takes, from the order to the certificate, and for a question.
+ORDER_TAKES = 20.0
+QUESTION_TAKES = 0.3
+RESTART_TAKES = 30.0
+# The agent looks at everything at least this often, and so notices that the clock was set.
+LOOK_EVERY = 60.0
+# Steps on disk of one attempt; a kill may come at any of them.
+STEPS = 14
+
+MakeStore = Callable[[Callable[[], float], Callable[[], bool]], Store]
+
+
+class Visitors:
+    """`link.Link`: what is served, which is what counts."""
+
+    def __init__(self, ca: SimulatedCa) -> None:
+        self.ca = ca
+        self.served_until: dict[str, float] = {}
+        self.lapses: list[str] = []
+
+    def publish(self, served: Served) -> bool:
+        until = self.served_until.get(served.name)
+        if until is not None and until < self.ca.now:
+            self.lapses.append(f"{served.name} for {(self.ca.now - until) / 86400:.2f} days")
+        self.served_until[served.name] = served.not_after
+        return True
+
+    def report(self, *_: object) -> None:
+        pass
+
+
+class Life:
+    """``skews``: (start, end, seconds): when our clock is wrong, and by how much. ``kills``: part of
+    attempts in which the process is killed. ``restarts``: moments of ordinary ones."""
+
+    def __init__(
+        self,
+        ca: SimulatedCa,
+        sets: list[tuple[str, ...]],
+        make_store: MakeStore,
+        dice: random.Random,
+        *,
+        skews: list[tuple[float, float, float]] = [],  # noqa: B006 # never changed
+        kills: float = 0.0,
+        restarts: list[float] = [],  # noqa: B006
+    ) -> None:
+        self.ca, self.dice = ca, dice
+        self.skews, self.kills, self.restarts = skews, kills, sorted(restarts)
+        self.skew = 0.0
+        self.fuse = 0  # steps until the kill; 0: none is planned
+        self.deaths = 0
+        ca.clock = self.clock
+        self.store = make_store(self.clock, self._burn)
+        self.wanted = [Wanted(names, Authority(DIRECTORY)) for names in sets]
+        self.visitors = Visitors(ca)
+        self.holdings: dict[str, Holding] = {}
+        self.count = itertools.count()
+
+    def clock(self) -> float:
+        return self.ca.now + self.skew
+
+    def _burn(self) -> bool:
+        if self.fuse:
+            self.fuse -= 1
+            return not self.fuse
+        return False
+
+    def start(self) -> None:
+        """As `Agent` does."""
+        self.fuse = 0
+        self.bench = Bench(
+            Shelf(self.store),
+            self.visitors,  # type: ignore[arg-type] # as much of it as is used
+            lambda _authority: self.ca,
+            self.clock,
+            self.dice,
+            Ledgers(self.store, self.clock),
+        )
+        self.turns = Turns()
+        self.under_way: list[float] = []  # when each attempt is over
+        self.asking_until = 0.0
+        self.ready: dict[str, Holding] = {}
+        self.wake_at = float("inf")
+        self.queue: list[tuple[float, int, str]] = []
+        for wanted in self.wanted:
+            holding = Holding(wanted, Record())
+            self.holdings[holding.name] = holding
+            self.bench.look(holding)
+            if holding.facts is not None:
+                self.bench.serve(holding)
+            self._again(holding, self.ca.now)
+
+    def run(self, until: float) -> Life:
+        self._set_clock()
+        self.start()
+        while True:
+            moment = min(self.queue[0][0] if self.queue else until, self.wake_at)
+            events = [start for start, _end, _ in self.skews] + [end for _, end, _ in self.skews]
+            events += self.restarts[:1]
+            interruption = min((one for one in events if one > self.ca.now), default=until)
+            if min(moment, interruption) >= until:
+                self.ca.now = until
+                return self
+            try:
+                if interruption <= moment:
+                    self.ca.now = interruption
+                    self._interrupt()
+                else:
+                    self.ca.now = max(self.ca.now, moment)
+                    self._step()
+            except Crash:
+                self.deaths += 1
+                self.ca.now += RESTART_TAKES
+                self.start()
+
+    def _interrupt(self) -> None:
+        if self.restarts and self.restarts[0] <= self.ca.now:
+            self.restarts.pop(0)
+            self.ca.now += RESTART_TAKES
+            self.start()
+        self._set_clock()
+        self.queue = [
+            (self.ca.now + LOOK_EVERY, number, name) for _moment, number, name in self.queue
+        ]
+
+    def _set_clock(self) -> None:
+        self.skew = sum(by for start, end, by in self.skews if start <= self.ca.now < end)
+
+    def _step(self) -> None:
+        if self.queue and self.queue[0][0] <= self.ca.now:
+            self._look(self.holdings[heapq.heappop(self.queue)[2]])
+        if self.ready:
+            self._begin()
+
+    def _look(self, holding: Holding) -> None:
+        now = self.clock()
+        record = progress.at(holding.record, now)
+        holding.record = record
+        if record.state in READY:
+            self.ready[holding.name] = holding
+            return
+        if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
+            if self.asking_until > self.ca.now:
+                self._again(holding, self.asking_until)
+                return
+            self.asking_until = self.ca.now + QUESTION_TAKES
+            self.bench.ask(holding)
+        moment = progress.next_moment(holding.record)
+        left = 3600.0 if moment is None else moment - now
+        self._again(holding, self.ca.now + max(left, 1.0))
+
+    def _begin(self) -> None:
+        """Attempts, as far as there is room."""
+        self.under_way = [one for one in self.under_way if one > self.ca.now]
+        for _directory, holding in self.turns.attempts(
+            list(self.ready.values()),
+            self.clock(),
+            lambda _: len(self.under_way) < ATTEMPTS_AT_ONCE,
+        ):
+            del self.ready[holding.name]
+            self.under_way.append(self.ca.now + ORDER_TAKES)
+            if self.dice.random() < self.kills:
+                self.fuse = self.dice.randint(1, STEPS)
+            self.bench.attempt(holding)
+            self.fuse = 0
+            self._again(holding, self.ca.now + ORDER_TAKES)
+        self.wake_at = float("inf")
+        if self.ready:  # no room, or the batch is full
+            self.wake_at = self.ca.now + 3.0
+            if len(self.under_way) >= ATTEMPTS_AT_ONCE:
+                self.wake_at = min(self.under_way)
+
+    def _again(self, holding: Holding, moment: float) -> None:
+        heapq.heappush(self.queue, (moment, next(self.count), holding.name))
