@@ -72,16 +72,27 @@ class Announcements:
             case "certificate":
                 self.certificate(message["facts"], fds[0], done)
             case "challenge":
-                challenge = message["challenge"]
-                key = challenge["host"], challenge["token"]
-                self._drop_challenge(key)
-                self._challenges[key] = message, fds[0] if fds else None
-                self._tell(message, tuple(fds), done)
+                self.challenge(message["challenge"], fds[0] if fds else None, done)
             case "challenge_over":
                 self._drop_challenge((message["host"], message["token"]))
                 self._tell(message, (), None)
             case "report":
                 self._report(message["name"], message["status"])
+
+    def challenge(self, about: Message, bundle: int | None, done: Callable[[], None]) -> None:
+        """Have it answered by every worker; ``bundle`` is this object's from now on."""
+        key = about["host"], about["token"]
+        self._drop_challenge(key)
+        message = {"type": "challenge", "challenge": about}
+        self._challenges[key] = message, bundle
+        self._tell(message, (bundle,) if bundle is not None else (), done)
+
+    def answer_no_more(self, host: str, token: str) -> None:
+        """An HTTP-01 token; what else is pending for the host stays."""
+        if (host, token) in self._challenges:
+            self._drop_challenge((host, token))
+            over = {"type": "challenge_over", "host": host, "token": token, "kind": "http-01"}
+            self._tell(over, (), None)
 
     def _drop_challenge(self, key: tuple[str, str]) -> None:
         _message, bundle = self._challenges.pop(key, (None, None))

@@ -47,7 +47,8 @@ def program() -> None:
     """
 
 
-_PATH = click.Path(path_type=Path)
+# What may be read is found out, and told, by whoever reads it.
+_PATH = click.Path(path_type=Path, readable=False)
 
 # Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
 _VALUES: tuple[tuple[str, Any, str, str], ...] = (
@@ -86,8 +87,8 @@ def _site_options(command: F) -> F:
 def _server_options(command: F) -> F:
     """How a command finds the running server."""
     for option in (
-        click.option("--config", type=click.Path(path_type=Path), metavar="FILE"),
-        click.option("--state", type=click.Path(path_type=Path), metavar="DIR"),
+        click.option("--config", type=click.Path(path_type=Path, readable=False), metavar="FILE"),
+        click.option("--state", type=click.Path(path_type=Path, readable=False), metavar="DIR"),
     ):
         command = option(command)
     return command
@@ -191,6 +192,37 @@ def why(name: str, config: Path | None, state: Path | None) -> None:
     known = ", ".join(one["names"][0] for one in document["certificates"])
     click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
     sys.exit(_FAILED)
+
+
+@program.command()
+@click.argument("name", required=False)
+@_site_options
+@click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) -> None:
+    """Look for what keeps certificates from being had; tells what to do, and changes nothing."""
+    import os
+
+    from .config.addresses import parse_resolver
+    from .config.faults import Wrong
+    from .doctor import examination, findings
+
+    try:
+        asked = parse_resolver(resolver) if resolver else None
+        found = list(
+            examination.examine(
+                Options(**given), name, (asked.host, asked.port) if asked else None, os.geteuid()
+            )
+        )
+    except (Wrong, examination.NoSuchName) as error:
+        click.echo(error.what if isinstance(error, Wrong) else str(error), err=True)
+        sys.exit(_USAGE)
+    if as_json:
+        click.echo(json.dumps(findings.document(found), indent=2))
+        return
+    for line in findings.lines(found):
+        click.echo(line)
+    click.echo(f"\n{findings.summary(found)}")
 
 
 @program.command()

@@ -38,7 +38,9 @@ def messenger(config: Config, way: Way, here: Surroundings = HERE) -> Policy:
         return Policy(
             descriptors=_DESCRIPTORS,
             read=(
+                # Its folder, for what it brings along; and itself, where that holds the state too.
                 Grant(program.parent, "the alert command, and what lies beside it"),
+                Grant(program, "the alert command"),
                 *what_scripts_read(here),
             ),
             append=tuple(nowhere(config)),

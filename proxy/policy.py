@@ -267,7 +267,9 @@ def alert_programs(config: Config) -> Iterator[Grant]:
     """As for a hook; mail is often sent by a program in a folder for administrators."""
     if config.alerts is None or not config.alerts.command:
         return
-    yield Grant(Path(config.alerts.command[0]).parent, "the alert command")
+    program = Path(config.alerts.command[0])
+    for path in (program.parent, program):
+        yield Grant(path, "the alert command")
     for path in (*map(Path, _PROGRAMS), Path("/usr/sbin"), Path("/sbin"), *_LOADERS):
         yield Grant(path, "programs that the alert command calls", optional=True)
 

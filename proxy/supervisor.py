@@ -33,6 +33,7 @@ from .config.faults import ConfigurationFaults
 from .config.model import Config
 from .control import ControlSocket, Reply
 from .generations import DRAINING_MOST, Generation, Generations
+from .knocking import Knocking
 from .listeners import CannotBind, Listener, open_listeners
 from .on_demand import OnDemand
 from .overview import Overview
@@ -116,6 +117,7 @@ class Supervisor:
             self._processes, self._announcements, self._generations, self._schedule
         )
         self._overview.on_demand = self._on_demand.outcomes
+        self._knocking = Knocking(self._announcements, self._schedule)
         self._alerting = Alerting(
             self._processes,
             self._schedule,
@@ -554,6 +556,8 @@ class Supervisor:
                 self._upgrade("asked on the control socket", reply)
             case "plan":
                 reply(self._plan())
+            case "knock":
+                self._knocking.begin(request, self._serving.config, reply)
             case "stop":
                 self._stop("asked on the control socket")
                 reply({"ok": True})

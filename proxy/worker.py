@@ -252,7 +252,8 @@ class Worker:
                 self._take_challenge(message["challenge"], fds[0] if fds else None)
             case "challenge_over":
                 self._challenges.remove(message["host"], message["token"])
-                self._alpn.remove(message["host"])
+                if message.get("kind") != "http-01":
+                    self._alpn.remove(message["host"])
             case "stats":
                 self._say({"type": "stats", "stats": self._stats(message.get("thorough"))})
             case "look":

@@ -183,7 +183,7 @@ def with_status(status: str) -> Callable[[bytes], bytes]:
 class Faults:
     """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
     ``explanation``: its explanationURL. ``profiles``: names to descriptions. ``persist``: offers
-    dns-persist-01 in the place of dns-01."""
+    dns-persist-01 in the place of dns-01. ``identities``: its caaIdentities."""
 
     def __init__(self, ca: Pebble) -> None:
         self._ca = ca
@@ -195,6 +195,7 @@ class Faults:
         self.explanation: str | None = None
         self.profiles: dict[str, str] = {}
         self.persist: Persist | None = None
+        self.identities: list[str] = []
         self._upstream = ssl.create_default_context(cadata=ca.ca_pem.decode())
         authority = trustme.CA()
         self.ca_pem: bytes = authority.cert_pem.bytes()
@@ -243,6 +244,8 @@ class Faults:
             document["renewalInfo"] = self.directory.removesuffix("/dir") + "/renewal-info"
         if self.profiles:
             document["meta"]["profiles"] = self.profiles
+        if self.identities:
+            document["meta"]["caaIdentities"] = self.identities
         return Reply(reply.status, reply.headers, json.dumps(document).encode())
 
     def _renewal_info(self) -> Reply:

@@ -157,6 +157,23 @@ class Pebble:
             json.dumps({"host": name + ".", "addresses": [address]}),
         )
 
+    def resolve_aaaa(self, name: str, address: str) -> None:
+        """From now on, ``name`` has this one AAAA record as well."""
+        self._curl(
+            f"http://127.0.0.1:{self._dns_management}/add-aaaa",
+            "--data",
+            json.dumps({"host": name + ".", "addresses": [address]}),
+        )
+
+    def allow(self, name: str, authority: str) -> None:
+        """From now on, ``name`` has this one CAA record."""
+        policies = [{"tag": "issue", "value": authority}]
+        self._curl(
+            f"http://127.0.0.1:{self._dns_management}/add-caa",
+            "--data",
+            json.dumps({"host": name + ".", "policies": policies}),
+        )
+
     def root(self) -> bytes:
         """The root that its certificates lead to, as PEM."""
         return self._curl(f"https://127.0.0.1:{self.management_port}/roots/0")

@@ -1,0 +1,342 @@
+"""The whole examination, in the order in which one thing stands on another: configuration, machine,
+CAs, then each name. What can be asked at the same time is; all of it has bounds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acme_client.asking import CannotTell
+from acme_client.errors import Problem
+from acme_client.holding import Holding
+from acme_client.link import INTERNAL, Authority, Wanted
+from acme_client.pointing import interface_addresses
+from acme_client.proof import prove
+from acme_client.shelf import Shelf
+from acme_client.store import DirectoryStore
+
+from .. import certifier
+from ..config.flags import ConfigurationFaults, Options, load, state_directory
+from ..config.model import Config, Site
+from ..control import NotRunning, ask
+from ..own_certificates import CertificateUnusable, OwnCertificates
+from ..status import VERSION
+from . import (
+    authorities,
+    judge_authorities,
+    judge_machine,
+    judge_names,
+    judge_visits,
+    machine,
+    visits,
+)
+from .findings import Finding
+from .judge_authorities import Configured, Directory
+from .judge_machine import ClockFacts
+from .judge_names import Issuer, Ours
+from .judge_visits import Expected
+from .names import Names, Resolver
+
+# Names and addresses that are looked at at the same time: they wait more than they work.
+_AT_ONCE = 16
+_ASKED_WITHIN = 10.0
+# Of all names together; who has more than that asks about one of them.
+_NAMES_MOST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """The running one. ``status`` None: there is none, or it may not be asked; ``why``."""
+
+    status: dict[str, Any] | None
+    nonce: tuple[str, str] | None
+    why: str | None = None
+
+
+class NoSuchName(Exception):
+    """The name that was asked about is not configured."""
+
+
+def examine(
+    options: Options, name: str | None, resolver: Resolver | None, uid: int
+) -> Iterator[Finding]:
+    """``uid``: who asks. Raises `NoSuchName`."""
+    try:
+        config = load(options, now_uid=uid)
+    except ConfigurationFaults as faults:
+        for line in str(faults).splitlines():
+            yield Finding("wrong", "configuration", line)
+        yield from _running_without_configuration(options)
+        return
+    sites = _sites(config, name)
+    where = f" ({config.source})" if config.source else ""
+    yield Finding("ok", "configuration", f"valid: {len(config.sites)} sites{where}")
+    hosts = _hosts(sites, name)
+    server = _server(config, hosts)
+    yield _speaks(server)
+    yield from judge_machine.state(machine.state(config.state), config.uid, uid)
+    public = any(_is_public(site, config) for site in sites)
+    http_01 = "http-01" in config.acme.challenges
+    pid = server.status["pid"] if server.status else None
+    yield from judge_machine.ports(
+        machine.ports(config, pid), running=pid is not None, http_01=http_01, public=public
+    )
+    directories, ahead, whom = yield from _authorities(sites, config)
+    yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
+    yield from _names(config, sites, hosts, server, directories, resolver)
+    if len(hosts) > _NAMES_MOST:
+        yield Finding(
+            "attention", "names", f"{len(hosts) - _NAMES_MOST} more names were not looked at",
+            "treehouse-proxy doctor NAME",
+        )  # fmt: skip
+
+
+def _sites(config: Config, name: str | None) -> list[Site]:
+    if name is None:
+        return list(config.sites)
+    found = [site for site in config.sites if name in site.names]
+    if not found:
+        known = ", ".join(site.names[0] for site in config.sites)
+        raise NoSuchName(f"{name} is no configured name; there are: {known}")
+    return found
+
+
+def _hosts(sites: list[Site], name: str | None) -> list[tuple[str, Site]]:
+    if name is not None:
+        return [(name, sites[0])]
+    return [(host, site) for site in sites for host in site.names]
+
+
+def _asks_a_ca(site: Site) -> bool:
+    return site.certificate is None and not site.internal
+
+
+def _is_public(site: Site, config: Config) -> bool:
+    """Whether a CA on the internet has to get there; one with a URL of its own may be anywhere."""
+    return _asks_a_ca(site) and not config.acme.directory_given
+
+
+# The running server
+
+
+def _server(config: Config, hosts: list[tuple[str, Site]]) -> _Server:
+    try:
+        status = ask(config.state, {"command": "status"}, _ASKED_WITHIN)
+    except NotRunning as reason:
+        return _Server(None, None, str(reason))
+    asked = [host for host, _site in hosts[:_NAMES_MOST] if not host.startswith("*.")]
+    nonce = None
+    if asked:
+        try:
+            answer = ask(config.state, {"command": "knock", "hosts": asked}, _ASKED_WITHIN)
+            nonce = (answer["token"], answer["text"]) if answer.get("ok") else None
+        except NotRunning:
+            nonce = None
+    return _Server(status, nonce)
+
+
+def _speaks(server: _Server) -> Finding:
+    about = "server"
+    if server.status is not None:
+        return Finding(
+            "ok", about, f"runs: pid {server.status['pid']} as uid {server.status['uid']}"
+        )
+    why = server.why or ""
+    if "permission" in why:
+        return Finding("unknown", about, why, "ask as root")
+    return Finding("ok", about, "does not run; this is what can be seen before its start")
+
+
+def _running_without_configuration(options: Options) -> Iterator[Finding]:
+    try:
+        status = ask(state_directory(options.config, options.state), {"command": "status"}, 5.0)
+    except (NotRunning, ConfigurationFaults):
+        return
+    yield Finding(
+        "attention", "server", f"runs, pid {status['pid']}, with an earlier configuration",
+        "mend the file; until then a reload changes nothing",
+    )  # fmt: skip
+    for one in status["certificates"]:
+        yield from judge_authorities.certificate(one, (), time.time())
+
+
+# CAs
+
+
+def _authorities(
+    sites: list[Site], config: Config
+) -> Generator[Finding, None, tuple[dict[str, Directory], float | None, str]]:
+    """Gives back the directories by URL, and how far our clock is ahead of whose."""
+    wanted = [one for one in _wanted(config) if one.names[0] in {site.names[0] for site in sites}]
+    asked: dict[str, Authority] = {}
+    for one in wanted:
+        for authority in (one.authority, *one.fallback):
+            if authority.directory != INTERNAL:
+                asked.setdefault(authority.directory, authority)
+    store = DirectoryStore(config.state)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        agent = f"treehouse-proxy/{VERSION}"
+        answers = list(pool.map(lambda one: authorities.directory(one, agent), asked.values()))
+    addresses = any(_is_address(name) for one in wanted for name in one.names)
+    ahead: float | None = None
+    whom = "nobody"
+    directories: dict[str, Directory] = {}
+    for authority, (found, off) in zip(asked.values(), answers, strict=True):
+        directories[found.url] = found
+        if off is not None and ahead is None:
+            ahead, whom = off, found.host
+        known, _url = authorities.account(store, authority)
+        given = Configured(authority.profile, authority.eab is not None, known, addresses)
+        yield from judge_authorities.directory(found, given)
+    return directories, ahead, whom
+
+
+def _wanted(config: Config) -> tuple[Wanted, ...]:
+    try:
+        return certifier.settings(config).wanted
+    except OSError:  # a CA bundle or key that this user may not read
+        return ()
+
+
+def _is_address(name: str) -> bool:
+    return name.replace(".", "").isdigit() or ":" in name
+
+
+# Names
+
+
+def _names(
+    config: Config,
+    sites: list[Site],
+    hosts: list[tuple[str, Site]],
+    server: _Server,
+    directories: dict[str, Directory],
+    resolver: Resolver | None,
+) -> Iterator[Finding]:
+    statuses = {one["names"][0]: one for one in _statuses(config, server)}
+    ours = _our_addresses()
+    asking = Names(resolver) if any(not _local(host) for host, _site in hosts) else None
+    store = DirectoryStore(config.state)
+    by_name = {one.names[0]: one for one in _wanted(config)}
+
+    def about(entry: tuple[str, Site]) -> list[Finding]:
+        host, site = entry
+        found: list[Finding] = []
+        status = statuses.get(site.names[0])
+        if host == site.names[0] and status is not None:
+            wanted = by_name.get(host)
+            costs: tuple[str, ...] = ()
+            if wanted is not None and wanted.authority.directory != INTERNAL:
+                renewal = bool(status["serial"])
+                costs = authorities.costs(store, wanted.authority, wanted.names, renewal)
+            renamed = {**status, "names": [host, *status["names"]]}
+            found += judge_authorities.certificate(
+                renamed, costs, time.time(), running=server.status is not None
+            )
+        found += _name(host, site, config, server, status, ours, asking, directories, store)
+        return found
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for found in pool.map(about, hosts[:_NAMES_MOST]):
+            yield from found
+
+
+def _name(
+    host: str,
+    site: Site,
+    config: Config,
+    server: _Server,
+    status: dict[str, Any] | None,
+    ours: Ours,
+    asking: Names | None,
+    directories: dict[str, Directory],
+    store: DirectoryStore,
+) -> Iterator[Finding]:
+    public = _is_public(site, config)
+    addresses: tuple[str, ...] = ()
+    if _is_address(host):
+        addresses = (host,)
+    elif _local(host) or asking is None:
+        addresses = ("127.0.0.1",)
+    else:
+        if not host.startswith("*."):
+            facts = asking.name(host, authoritative=_asks_a_ca(site))
+            yield from judge_names.addresses(facts, ours, public=public)
+            addresses = facts.addresses
+        if _asks_a_ca(site):
+            issuer = _issuer(config, directories, store)
+            yield from judge_names.caa(asking.caa(host), issuer)
+    if host.startswith("*.") or not addresses:
+        return
+    expected = Expected(
+        running=server.status is not None,
+        serial=status["serial"] if status else None,
+        needs_http="http-01" in config.acme.challenges and _asks_a_ca(site),
+        public=public,
+    )  # fmt: skip
+    if (config.listen.http and 80 in [one.port for one in config.listen.http]) or public:
+        met = tuple(visits.http_visit(host, one, server.nonce) for one in addresses)
+        yield from judge_visits.http(host, met, expected)
+    if 443 in [one.port for one in config.listen.https] or public:
+        seen = tuple(visits.tls_visit(host, one) for one in addresses)
+        yield from judge_visits.tls(host, seen, expected)
+
+
+def _issuer(config: Config, directories: dict[str, Directory], store: DirectoryStore) -> Issuer:
+    directory = directories.get(config.acme.directory)
+    identities = directory.identities if directory else ()
+    _known, account = authorities.account(store, Authority(config.acme.directory))
+    title = directory.host if directory else config.acme.directory
+    return Issuer(title, identities, config.acme.challenges, account)
+
+
+def _local(host: str) -> bool:
+    """Names that never leave the machine (RFC 6761 §6.3)."""
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _our_addresses() -> Ours:
+    try:
+        return Ours(tuple(str(one) for one in interface_addresses()))
+    except CannotTell:
+        return Ours(())
+
+
+def _statuses(config: Config, server: _Server) -> Iterable[dict[str, Any]]:
+    """As the running server has them, or else as they lie on the disk."""
+    if server.status is not None:
+        return list(server.status["certificates"])
+    return [*_kept(config), *_own(config)]
+
+
+def _kept(config: Config) -> Iterator[dict[str, Any]]:
+    shelf = Shelf(DirectoryStore(config.state))
+    for wanted in _wanted(config):
+        try:
+            record, pair = shelf.load(wanted.names[0])
+        except OSError:
+            continue
+        holding = Holding(wanted, record)
+        if pair is not None:
+            try:
+                holding.pair, holding.facts = pair, prove(pair, (), time.time())
+            except Problem:
+                holding.pair = None
+        yield holding.status()
+
+
+def _own(config: Config) -> Iterator[dict[str, Any]]:
+    for site in config.sites:
+        if site.certificate is not None:
+            try:
+                loaded = OwnCertificates().read(Config((site,), Path(config.state)))
+            except CertificateUnusable:
+                continue  # the configuration's checks have said so, or it is root's alone
+            for facts, bundle in loaded:
+                os.close(bundle)
+                yield facts["status"]
