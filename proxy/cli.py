@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,15 +174,20 @@ def plan(config: Path | None, state: Path | None) -> None:
 @program.command()
 @click.argument("name")
 @_server_options
-def why(name: str, config: Path | None, state: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
     """One page on the certificate of NAME: where it stands, and why."""
-    document = _ask(config, state, {"command": "status"})
-    for certificate in document["certificates"]:
-        if name in certificate["names"]:
-            from .status_table import show_certificate
+    from . import why as whys
 
-            show_certificate(certificate)
+    document = _ask(config, state, {"command": "status"})
+    certificate = whys.find(document["certificates"], name)
+    if certificate is not None:
+        if as_json:
+            click.echo(json.dumps(certificate, indent=2))
             return
+        for line in whys.page(certificate, time.time()):
+            click.echo(line)
+        return
     refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
         until = timestamp(refusal["until"])

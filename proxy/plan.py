@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from .config.addresses import spell_address
 from .config.model import (
     Action,
+    Alerts,
     Config,
     FilesAction,
     ProxyAction,
@@ -115,6 +116,18 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
         was, is_ = getattr(old, key), getattr(new, key)
         if was != is_:
             yield f"{key}: {was} → {is_}"
+    yield from _alerts(old.alerts, new.alerts)
     for key in ("state", "uid", "gid"):
         if getattr(old, key) != getattr(new, key):
             yield f"{key}: {getattr(old, key)} → {getattr(new, key)} needs a restart"
+
+
+def _alerts(old: Alerts | None, new: Alerts | None) -> Iterator[str]:
+    """Not what they are: a webhook's address is often a secret."""
+    if old == new:
+        return
+    command = new.command[:1] if new else ()
+    if command and command != (old.command[:1] if old else ()):
+        yield f"alerts: {command[0]} can be executed after a restart only"
+    else:
+        yield "alerts: " + ("nobody is told any more" if new is None else "other settings")

@@ -3,6 +3,7 @@ the reason in words, and never in a loop."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -491,3 +492,37 @@ def test_every_request_says_who_asks(front: Faults, server: FakeServer, tmp_path
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: front.of("renewalInfo"))
     assert {one.agent for one in front.seen} == {"treehouse-proxy"}
+
+
+def test_what_the_ca_says_of_each_name_reaches_the_record_and_the_status(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """RFC 8555 §6.7.1: subproblems, each with the identifier that it is about."""
+    prefix = "urn:ietf:params:acme:error:"
+    refusal = {
+        "type": prefix + "rejectedIdentifier",
+        "detail": "some names cannot be certified",
+        "subproblems": [
+            {
+                "type": prefix + "caa",
+                "detail": "CAA forbids it",
+                "identifier": {"type": "dns", "value": NAME},
+            }
+        ],
+    }
+    front.add("newOrder", Say(json.dumps(refusal).encode(), 403), 1)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) == "failed")
+        (past,) = server.reports[NAME]["history"]
+    part = {"typ": "caa", "detail": "CAA forbids it", "name": NAME, "parts": ()}
+    assert past["problem"] == {
+        "typ": "rejectedIdentifier",
+        "detail": "some names cannot be certified",
+        "name": None,
+        "parts": (part,),
+    }
+    assert past["seconds"] >= 0
+    assert f"{NAME}: CAA forbids it (caa)" in past["error"]
+    (kept,) = record(tmp_path).history
+    assert kept.said is not None
+    assert [(one.name, one.typ) for one in kept.said.parts] == [(NAME, "caa")]
