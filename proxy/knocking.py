@@ -33,7 +33,11 @@ class Knocking:
         """Reply with token and text once every worker answers them."""
         hosts = request.get("hosts")
         known = {name for site in config.sites for name in site.names}
-        if not isinstance(hosts, list) or not hosts or len(hosts) > _HOSTS:
+        if (
+            not isinstance(hosts, list)
+            or not 0 < len(hosts) <= _HOSTS
+            or not all(isinstance(one, str) for one in hosts)
+        ):
             reply({"ok": False, "error": "hosts is no list of names"})
             return
         if unknown := [one for one in hosts if one not in known]:

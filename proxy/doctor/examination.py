@@ -57,6 +57,11 @@ class _Server:
     nonce: tuple[str, str] | None
     why: str | None = None
 
+    @property
+    def hidden(self) -> bool:
+        """There is one, perhaps, and this user may not ask it."""
+        return self.status is None and "permission" in (self.why or "")
+
 
 class NoSuchName(Exception):
     """The name that was asked about is not configured."""
@@ -84,7 +89,10 @@ def examine(
     http_01 = "http-01" in config.acme.challenges
     pid = server.status["pid"] if server.status else None
     yield from judge_machine.ports(
-        machine.ports(config, pid), running=pid is not None, http_01=http_01, public=public
+        machine.ports(config, pid),
+        running=None if server.hidden else pid is not None,
+        http_01=http_01,
+        public=public,
     )
     directories, ahead, whom = yield from _authorities(sites, config)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
@@ -146,9 +154,8 @@ def _speaks(server: _Server) -> Finding:
         return Finding(
             "ok", about, f"runs: pid {server.status['pid']} as uid {server.status['uid']}"
         )
-    why = server.why or ""
-    if "permission" in why:
-        return Finding("unknown", about, why, "ask as root")
+    if server.hidden:
+        return Finding("unknown", about, server.why or "", "ask as root")
     return Finding("ok", about, "does not run; this is what can be seen before its start")
 
 
@@ -274,10 +281,10 @@ def _name(
     if host.startswith("*.") or not addresses:
         return
     expected = Expected(
-        running=server.status is not None,
+        running=server.status is not None or server.hidden,
         serial=status["serial"] if status else None,
         needs_http="http-01" in config.acme.challenges and _asks_a_ca(site),
-        public=public,
+        told=not server.hidden and (server.status is None or server.nonce is not None),
     )  # fmt: skip
     if (config.listen.http and 80 in [one.port for one in config.listen.http]) or public:
         met = tuple(visits.http_visit(host, one, server.nonce) for one in addresses)

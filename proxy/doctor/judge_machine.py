@@ -115,7 +115,7 @@ def state(facts: StateFacts, uid: int, started_as: int) -> Iterator[Finding]:
 @dataclass(frozen=True, slots=True)
 class PortFacts:
     """One configured address. ``holder``: who listens there, None if nobody does; ``ours``: it is
-    the running server. ``may_bind``: we could."""
+    the running server. ``may_bind``: we could. ``handed_over``: systemd holds it for its unit."""
 
     kind: Literal["http", "https"]
     address: str
@@ -123,12 +123,14 @@ class PortFacts:
     holder: str | None
     ours: bool
     may_bind: bool
+    handed_over: bool = False
 
 
 def ports(
-    facts: tuple[PortFacts, ...], *, running: bool, http_01: bool, public: bool
+    facts: tuple[PortFacts, ...], *, running: bool | None, http_01: bool, public: bool
 ) -> Iterator[Finding]:
-    """``public``: a CA on the internet has to reach it."""
+    """``running`` None: there may be a server, which this user may not ask; ``public``: a CA on the
+    internet has to reach it."""
     for one in facts:
         yield _port(one, running)
     for kind, number in (("http", 80), ("https", 443)):
@@ -142,10 +144,17 @@ def ports(
             )  # fmt: skip
 
 
-def _port(one: PortFacts, running: bool) -> Finding:
+def _port(one: PortFacts, running: bool | None) -> Finding:
     about = "ports"
+    if one.handed_over:
+        return Finding("ok", about, f"{one.address} is bound by systemd, which hands it over")
     if one.ours:
         return Finding("ok", about, f"{one.address}: this server listens")
+    if one.holder is not None and running is None:
+        return Finding(
+            "unknown", about, f"{one.address} is held by {one.holder}; perhaps it is this server",
+            "ask as root",
+        )  # fmt: skip
     if one.holder is not None and running:
         return Finding(
             "wrong", about, f"{one.address} is held by {one.holder}, not by the running server",

@@ -48,19 +48,23 @@ class TlsVisit:
 @dataclass(frozen=True, slots=True)
 class Expected:
     """``running``: there is a server that knows the nonce; ``serial``: of the certificate that it
-    serves for the name; ``needs_http``: the challenge in use is HTTP-01; ``local``: names that only
-    this machine or network is to reach."""
+    serves for the name; ``needs_http``: the challenge in use is HTTP-01; ``told`` False: whatever
+    answers, there was no asking the server whether it is that one."""
 
     running: bool
     serial: str | None
     needs_http: bool
-    public: bool
+    told: bool = True
 
 
 def http(name: str, visits: tuple[HttpVisit, ...], expected: Expected) -> Iterator[Finding]:
     for one in visits:
-        yield _http(name, one, expected)
-    yield from _halves(name, 80, [(one.address, one.ours) for one in visits if expected.running])
+        if one.met == "answer" and not expected.told:
+            yield _unasked(name, 80, one.address)
+        else:
+            yield _http(name, one, expected)
+    reached = [(one.address, one.ours if expected.told else one.met == "answer") for one in visits]
+    yield from _halves(name, 80, reached if expected.running else [])
 
 
 def _http(name: str, one: HttpVisit, expected: Expected) -> Finding:
@@ -112,7 +116,10 @@ _CDNS = {
 
 def tls(name: str, visits: tuple[TlsVisit, ...], expected: Expected) -> Iterator[Finding]:
     for one in visits:
-        yield _tls(name, one, expected)
+        if one.met == "answer" and not expected.told and expected.serial is None:
+            yield _unasked(name, 443, one.address)
+        else:
+            yield _tls(name, one, expected)
     reached = [(one.address, one.met == "answer") for one in visits if expected.running]
     yield from _halves(name, 443, reached)
 
@@ -149,6 +156,14 @@ def _tls(name: str, one: TlsVisit, expected: Expected) -> Finding:
     return Finding(
         "wrong", name, f"{lead}: another certificate is shown: {shown}",
         "something in front of this server ends TLS itself, or the address is another server's",
+    )  # fmt: skip
+
+
+def _unasked(name: str, port: int, address: str) -> Finding:
+    return Finding(
+        "unknown", name,
+        f"port {port} at {address}: somebody answers; whether it is us could not be found out",
+        "ask as root, or as the server's user, while the server runs",
     )  # fmt: skip
 
 

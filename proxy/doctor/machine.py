@@ -19,6 +19,7 @@ _TIME_ERROR = 5
 _TIMEX_SIZE = 512  # more than the structure has on any architecture
 # linux/capability.h
 _CAP_NET_BIND_SERVICE = 10
+_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 _ALL = (("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6))  # noqa: S104 - looked for, not bound
 
 
@@ -63,14 +64,18 @@ def ports(config: Config, server: int | None) -> tuple[PortFacts, ...]:
                 if (holder := find_holder(family, host, address.port)) is not None
             ]
             ours = bool(held) and any(_is_of(holder.pid, server) for holder in held)
+            holder_seen = f"{held[0].command} (pid {held[0].pid})" if held else None
+            if not held and _answers(address):
+                holder_seen = "a process of another user"
             facts.append(
                 PortFacts(
                     "http" if kind == "http" else "https",
                     spell_address(address),
                     address.port,
-                    f"{held[0].command} (pid {held[0].pid})" if held else None,
-                    ours or (server is not None and not held and _answers(address)),
+                    holder_seen,
+                    ours or (server is not None and not held and holder_seen is not None),
                     _may_bind(address.port),
+                    bool(held) and held[0].pid == 1 and _SYSTEMD.exists(),
                 )
             )
     return tuple(facts)

@@ -68,9 +68,13 @@ def test_the_state_directory(facts: StateFacts, as_root: list[str], as_user: lis
         (replace(FREE, holder="nginx (pid 7)"), False, "wrong"),
         (replace(FREE, holder="nginx (pid 7)"), True, "wrong"),
         (replace(FREE, holder="ours", ours=True), True, "ok"),
+        (replace(FREE, holder="systemd (pid 1)", handed_over=True), True, "ok"),
+        (replace(FREE, holder="systemd (pid 1)", handed_over=True), False, "ok"),
+        (replace(FREE, holder="a process of another user"), None, "unknown"),
+        (FREE, None, "ok"),
     ],
 )
-def test_a_port(facts: PortFacts, running: bool, sign: str) -> None:
+def test_a_port(facts: PortFacts, running: bool | None, sign: str) -> None:
     (finding,) = ports((facts,), running=running, http_01=True, public=False)
     assert finding.sign == sign
     assert (finding.step is None) == (sign == "ok")

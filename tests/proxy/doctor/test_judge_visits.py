@@ -8,8 +8,9 @@ import pytest
 
 from proxy.doctor.judge_visits import Expected, HttpVisit, TlsVisit, http, tls
 
-RUNNING = Expected(running=True, serial="ab", needs_http=True, public=True)
-NOT_YET = Expected(running=False, serial=None, needs_http=True, public=True)
+RUNNING = Expected(running=True, serial="ab", needs_http=True)
+NOT_YET = Expected(running=False, serial=None, needs_http=True)
+HIDDEN = Expected(running=True, serial=None, needs_http=True, told=False)
 OURS = HttpVisit("192.0.2.1", "answer", True, 200)
 
 
@@ -140,3 +141,10 @@ def test_ipv6_that_is_broken_while_ipv4_works() -> None:
     assert "IPv4 leads here and IPv6 does not" in last.text
     both = list(http("a.test", (OURS, dataclasses.replace(OURS, address="2001:db8::1")), RUNNING))
     assert len(both) == 2
+
+
+def test_a_server_that_may_not_be_asked_is_not_called_somebody_else() -> None:
+    (web,) = http("a.test", (HttpVisit("192.0.2.1", "answer", False, 404),), HIDDEN)
+    (shown,) = tls("a.test", (TlsVisit("192.0.2.1", "answer", "cd", ("a.test",)),), HIDDEN)
+    (nobody,) = http("a.test", (HttpVisit("192.0.2.1", "refused"),), HIDDEN)
+    assert (web.sign, shown.sign, nobody.sign) == ("unknown", "unknown", "wrong")
