@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from acme_client.admission import takes
 from acme_client.imports.arrival import Arrival, Arrived
 from acme_client.imports.directories import Directories
 from acme_client.imports.findings import Findings, Left
@@ -60,6 +61,7 @@ class Surroundings:
     uid: int
     gid: int
     sites: tuple[Site, ...] | None
+    on_demand: tuple[tuple[str, ...], ...]  # patterns of names that may have one
     directories: frozenset[str] | None
 
 
@@ -97,11 +99,12 @@ def _surroundings(request: Request) -> Surroundings:
             config.uid,
             config.gid,
             _sites(config),
+            tuple(one.on_demand.patterns for one in config.sites if one.on_demand),
             frozenset(one.directory for one in authorities if one.directory != INTERNAL),
         )
     state = state_directory(None, request.state)
     owner = _owner(state)
-    return Surroundings(state, *owner, _sites_of_running(state), None)
+    return Surroundings(state, *owner, _sites_of_running(state), (), None)
 
 
 def _sites(config: Config) -> tuple[Site, ...]:
@@ -187,7 +190,12 @@ def _bring(
     arrival = Arrival(
         DirectoryStore(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
     )
-    going, left = places(findings.certificates, around.sites, now)
+    going, left = places(
+        findings.certificates,
+        around.sites,
+        now,
+        lambda name: any(takes(patterns, name) for patterns in around.on_demand),
+    )
     taken, others = accounts(findings.accounts, around.directories)
     arrived: list[Arrived] = []
     try:

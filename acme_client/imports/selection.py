@@ -10,11 +10,11 @@ Only what proves comes in: the key fits, the chain has no gap, it is valid now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import Problem
-from ..proof import Facts, Pair, covers, prove
+from ..proof import Facts, Pair, canonical, covers, prove
 from .findings import Account, Certificate, Left
 
 
@@ -42,10 +42,18 @@ class Place:
         return sum(covers(self.facts.names, name) for name in self.names)
 
 
+def _nobody(_name: str) -> bool:
+    return False
+
+
 def places(
-    certificates: Iterable[Certificate], sites: tuple[Site, ...] | None, now: float
+    certificates: Iterable[Certificate],
+    sites: tuple[Site, ...] | None,
+    now: float,
+    guests: Callable[[str], bool] = _nobody,
 ) -> tuple[list[Place], list[Left]]:
-    """Where each certificate goes; and those that go nowhere."""
+    """Where each certificate goes; and those that go nowhere. ``guests``: whether a name may have
+    one on demand, for which it is kept until somebody comes."""
     proven: list[tuple[Certificate, Facts]] = []
     left: list[Left] = []
     for one in certificates:
@@ -53,23 +61,42 @@ def places(
             proven.append((one, prove(one.pair, (), now)))
         except Problem as problem:
             left.append(Left(one.where, problem.text))
-    wanted = (
-        _by_themselves(proven) if sites is None else [one.names for one in sites if not one.refusal]
-    )
+    if sites is None:
+        wanted = _by_themselves(proven)
+    else:
+        wanted = [one.names for one in sites if not one.refusal]
+        wanted += _guests(proven, sites, guests)
+    index = _Index(wanted)
     found: dict[str, Place] = {}
     for one, facts in proven:
-        for names in wanted:
+        for names in index.touched(facts.names):
             place = Place(names, one.pair, facts, one.where, one.directory)
             present = found.get(names[0])
             if place.covered and (present is None or better(place, present)):
                 found[names[0]] = place
     used = {place.where for place in found.values()}
-    left += [
-        Left(one.where, _why_not(facts, wanted, sites or ()))
-        for one, facts in proven
-        if one.where not in used
-    ]
+    refused = _Index([one.names for one in sites or ()])
+    refusals = {one.names: one.refusal for one in sites or ()}
+    for one, facts in proven:
+        if one.where not in used:
+            left.append(Left(one.where, _why_not(facts, index, refused, refusals)))
     return list(found.values()), left
+
+
+class _Index:
+    """Which of many lists of names a certificate may cover: there may be thousands of both."""
+
+    def __init__(self, wanted: Iterable[tuple[str, ...]]) -> None:
+        self._by_name: dict[str, list[tuple[str, ...]]] = {}
+        for names in dict.fromkeys(wanted):
+            for name in names:
+                for way in {canonical(name), f"*.{name.partition('.')[2]}"}:
+                    self._by_name.setdefault(way, []).append(names)
+
+    def touched(self, certified: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return list(
+            dict.fromkeys(names for one in certified for names in self._by_name.get(one, ()))
+        )
 
 
 def better(one: Place, other: Place) -> bool:
@@ -86,13 +113,25 @@ def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, .
     return list(wanted.values())
 
 
-def _why_not(facts: Facts, wanted: list[tuple[str, ...]], sites: tuple[Site, ...]) -> str:
-    for names in wanted:
-        if any(covers(facts.names, name) for name in names):
-            return f"another certificate covers more of {names[0]}, or lasts longer"
-    for site in sites:
-        if any(covers(facts.names, name) for name in site.names):
-            return f"{site.names[0]}: {site.refusal}"
+def _guests(
+    proven: list[tuple[Certificate, Facts]], sites: tuple[Site, ...], guests: Callable[[str], bool]
+) -> list[tuple[str, ...]]:
+    """Each by its own name, as on demand."""
+    taken = {name for site in sites for name in site.names}
+    names = dict.fromkeys(name for _one, facts in proven for name in facts.names)
+    return [(one,) for one in names if one not in taken and one[0] != "*" and guests(one)]
+
+
+def _why_not(
+    facts: Facts,
+    index: _Index,
+    refused: _Index,
+    refusals: Mapping[tuple[str, ...], str | None],
+) -> str:
+    for names in index.touched(facts.names):
+        return f"another certificate covers more of {names[0]}, or lasts longer"
+    for names in refused.touched(facts.names):
+        return f"{names[0]}: {refusals[names]}"
     return f"no site is called {' or '.join(facts.names) or 'so'}"
 
 

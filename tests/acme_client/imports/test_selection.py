@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,8 @@ A, B, WWW = Site(("a.example", "www.a.example")), Site(("b.example",)), Site(("w
         # One for several sites, also by a wildcard.
         ([certificate("x", "a.example", "b.example")], (A, B), {"a.example": "x", "b.example": "x"}),
         ([certificate("x", "*.a.example")], (A, WWW), {"a.example": "x", "www.a.example": "x"}),
+        # An address, however it is written.
+        ([certificate("x", "2001:db8::1")], (Site(("2001:DB8:0::1",)),), {"2001:DB8:0::1": "x"}),
         ([], (A,), {}),
     ],
 )  # fmt: skip
@@ -71,6 +75,34 @@ def test_what_goes_nowhere_and_why(one: Certificate, sites: tuple[Site, ...], wh
     going, left = went([one], sites)
     assert going == {}
     assert why in left["x"]
+
+
+def test_names_that_may_have_one_on_demand() -> None:
+    """Each by itself; but not what is configured, and no wildcard."""
+    found = [
+        certificate("x", "shop.customers.example", "www.customers.example", "*.customers.example"),
+        certificate("y", "a.example", "c.example"),
+        certificate("z", "d.example"),
+    ]
+    going, left = places(
+        found, (A,), NOW, lambda name: name.endswith(".customers.example") or name == "a.example"
+    )
+    assert {one.names: one.where for one in going} == {
+        ("shop.customers.example",): "x",
+        ("www.customers.example",): "x",
+        A.names: "y",
+    }
+    assert [one.where for one in left] == ["z"]
+
+
+def test_thousands_are_looked_up_and_not_compared() -> None:
+    """Of certificates and of sites: every one of each against the other would take minutes."""
+    one = certificate("x", "a.example")
+    sites = tuple(Site((f"{number}.example",)) for number in range(20_000))
+    found = [replace(one, where=str(number)) for number in range(300)]
+    going, left = places(found, (*sites, A), NOW)
+    assert len(going) == 1
+    assert len(left) == 299
 
 
 def test_the_lesser_of_two_is_left_with_the_reason() -> None:
