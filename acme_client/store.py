@@ -171,9 +171,19 @@ class DirectoryStore:
     def delete(self, folder: str, file: str | None = None) -> None:
         path = self.root / folder
         if file is not None:
+            self._leave_out(path, file)
             path = path / file
         if path.is_symlink() or path.exists():
             self._disk.remove(path)
+
+    def _leave_out(self, path: Path, file: str) -> None:
+        """From the files that are stored together: another version, without it."""
+        current = _current(path)
+        held = _read_files(path / current) if current else {}
+        if held.pop(file, None) is not None:
+            added = self._add_version(path, held)
+            self._disk.link(path / "current", added)
+            self._prune(path, keep={added, current})
 
     def lock(self, folder: str, lease: float) -> Lock | None:
         path = self.root / folder

@@ -348,7 +348,7 @@ _SOURCES = ("certbot", "caddy", "traefik", "acme.sh", "lego")
 
 @certs.command(name="import")
 @click.argument("source", type=click.Choice(_SOURCES))
-@click.argument("path", type=_PATH, required=False)
+@click.argument("path", type=click.Path(path_type=Path, readable=False), required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would come, and write nothing.")
 @click.option("--directory", multiple=True, metavar="URL", help="Of a CA that the files leave out.")
 @click.option("--replace-account", is_flag=True, help="Even if there is one with that CA.")

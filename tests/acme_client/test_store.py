@@ -86,6 +86,17 @@ def test_one_file_or_all_of_a_folder_can_be_taken_away(store: Store) -> None:
     assert store.list("certificates") == ["other"]
 
 
+def test_one_of_several_that_were_stored_together_can_be_taken_away(store: Store) -> None:
+    store.store(FOLDER, {"a": b"1", "b": b"1", "c": b"1"})
+    store.delete(FOLDER, "b")
+    assert store.load(FOLDER) == {"a": b"1", "c": b"1"}
+    store.store(FOLDER, {"a": b"2"})
+    assert store.load(FOLDER) == {"a": b"2", "c": b"1"}
+    for name in ("a", "c"):
+        store.delete(FOLDER, name)
+    assert store.load(FOLDER) == {}
+
+
 def test_the_lock_of_a_folder_is_one_persons_until_given_back(store: Store) -> None:
     mine = store.lock(FOLDER, 60)
     assert mine is not None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from acme_client.store import DirectoryStore
 from support.client import https
 from support.movers import MOVERS
 from support.pebble import Pebble, free_ports
-from support.server import Server, treehouse
+from support.server import REPOSITORY, Server, packages, treehouse
 
 from .test_acme import config, served
 
@@ -156,6 +157,37 @@ def test_an_account_is_replaced_when_that_is_asked_for(folder: Path, root: Path)
         (location,) = (folder / "2/caddy").glob("acme/*/users/*/*.json")
         uri = json.loads(location.read_text())["location"]
         assert json.loads(files["account.json"])["uri"] == uri
+
+
+def test_without_root_it_is_ones_own(
+    folder: Path, doors: tuple[int, int], ca: Pebble, shared_python: str
+) -> None:
+    """What one may not read is told; what is one's own comes into a directory of one's own."""
+    tree = MOVERS["caddy"](ca, doors[0], folder, ("a.example",))
+    own = folder / "own"
+    own.mkdir()
+    os.chown(own, 12345, 12345)
+    become = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        words = ("certs", "import", "caddy", str(tree), "--state", str(own / "state"))
+        # The shell is for a second exec: the first is still made with root's capabilities.
+        prefix = (*become, "sh", "-c", 'exec "$0" "$@"')
+        environment = os.environ | packages(REPOSITORY)
+        return treehouse(*words, prefix=prefix, python=shared_python, env=environment)
+
+    tree.chmod(0o700)
+    refused = run()
+    assert refused.returncode == 1
+    assert f"{tree}: permission denied (run it as root)" in refused.stderr
+    assert not (own / "state").exists()
+    for file in (tree, *tree.rglob("*")):
+        os.chown(file, 12345, 12345)
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "taken a.example" in done.stdout
+    for file in (own / "state").rglob("*"):
+        assert file.lstat().st_uid == 12345
 
 
 def test_mistakes_are_told(folder: Path, root: Path) -> None:
