@@ -140,6 +140,7 @@ class SocketStream:
         "_loop",
         "_reader_armed",
         "_reading",
+        "_ready",
         "_room",
         "_sock",
         "_watching",
@@ -159,6 +160,7 @@ class SocketStream:
         self._reader_armed = False
         self._reading: asyncio.Future[bytes] | None = None
         self._writing: asyncio.Future[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
         self._room: select.poll | None = None
         self._limit = READ_SIZE
         self._closed = False
@@ -194,6 +196,10 @@ class SocketStream:
     def _on_readable(self) -> None:
         waiter = self._reading
         if waiter is None or waiter.done():
+            ready = self._ready
+            if ready is not None and not ready.done():
+                ready.set_result(None)
+                return
             if not (self._watching and self._nothing_came()):
                 self._reader_armed = False
                 self._loop.remove_reader(self._fd)
@@ -226,8 +232,9 @@ class SocketStream:
         self._failed = True
         if self._watching:
             self.stirred = True
-        if self._reading is not None and not self._reading.done():
-            self._on_readable()
+        for waiter in (self._reading, self._ready):
+            if waiter is not None and not waiter.done():
+                self._on_readable()
         self._on_writable()
 
     def watch(self) -> None:
@@ -283,20 +290,14 @@ class SocketStream:
         return socket.socket(fileno=self._sock.detach())
 
     async def _wait_readable(self) -> None:
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._writing = waiter  # woken by expire() and close() like a writer
-
-        def ready() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        self._loop.add_reader(self._fd, ready)
+        waiter = self._ready = self._loop.create_future()
+        if not self._reader_armed:
+            self._reader_armed = True
+            self._loop.add_reader(self._fd, self._on_readable)
         try:
             await waiter
         finally:
-            self._writing = None
-            if not self._closed:
-                self._loop.remove_reader(self._fd)
+            self._ready = None
 
     # Writing
 
@@ -369,7 +370,7 @@ class SocketStream:
         self._wake(StreamTimeout("deadline"))
 
     def _wake(self, error: StreamBroken) -> None:
-        for waiter in (self._reading, self._writing):
+        for waiter in (self._reading, self._writing, self._ready):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)
 
@@ -417,14 +418,17 @@ class TlsStream(SocketStream):
     _sock: ssl.SSLSocket
 
     async def handshake(self) -> None:
+        # What SSLSocket's methods come down to, without their checks, which this class has made
+        # already: two frames for each read or write, as dear as parsing a field line, and for each
+        # step of the handshake a system call that makes the socket non-blocking once more.
+        inner = self._sock._sslobj  # type: ignore[attr-defined] # see above
+        if inner is None:
+            raise StreamBroken("the peer has gone")
         try:
             while True:
                 try:
-                    self._sock.do_handshake()
-                    # What SSLSocket.recv and send come down to, without two frames of checks that
-                    # this class has made already. Each costs as much as parsing a field line.
+                    inner.do_handshake()
                     self._more_decrypted = True  # early bytes may have come with the handshake
-                    inner = self._sock._sslobj  # type: ignore[attr-defined] # see above
                     self._decrypt: Callable[[int], bytes] = inner.read
                     self._encrypt: Callable[[bytes | memoryview], int] = inner.write
                     return
