@@ -84,7 +84,12 @@ def examine(
     hosts = _hosts(sites, name)
     server = _server(config, hosts)
     yield _speaks(server)
-    yield from judge_machine.state(machine.state(config.state), config.uid, uid)
+    if server.hidden:
+        yield Finding(
+            "unknown", "state directory", f"{config.state} is another user's", "ask as root"
+        )
+    else:
+        yield from judge_machine.state(machine.state(config.state), config.uid, uid)
     public = any(_is_public(site, config) for site in sites)
     http_01 = "http-01" in config.acme.challenges
     pid = server.status["pid"] if server.status else None
