@@ -11,6 +11,8 @@ import secrets
 import time
 from typing import Any
 
+from acme_client.admission import hostname
+
 from .announcements import Announcements
 from .config.model import Config
 from .control import Reply
@@ -33,6 +35,7 @@ class Knocking:
         """Reply with token and text once every worker answers them."""
         hosts = request.get("hosts")
         known = {name for site in config.sites for name in site.names}
+        known |= {name for one in self._announcements.statuses() for name in one["names"]}
         if (
             not isinstance(hosts, list)
             or not 0 < len(hosts) <= _HOSTS
@@ -40,7 +43,7 @@ class Knocking:
         ):
             reply({"ok": False, "error": "hosts is no list of names"})
             return
-        if unknown := [one for one in hosts if one not in known]:
+        if unknown := [one for one in hosts if one not in known and not _covered(one, known)]:
             reply({"ok": False, "error": f"{unknown[0]} is no name of this server"})
             return
         if self._under_way >= _MOST:
@@ -64,3 +67,8 @@ class Knocking:
         self._under_way -= 1
         for host in hosts:
             self._announcements.answer_no_more(host, token)
+
+
+def _covered(host: str, known: set[str]) -> bool:
+    """By a wildcard; then nobody has looked at the name yet."""
+    return hostname(host) == host and "*." + host.partition(".")[2] in known

@@ -1,8 +1,13 @@
 """The whole examination, in the order in which one thing stands on another: configuration, machine,
-CAs, then each name. What can be asked at the same time is; all of it has bounds."""
+CAs, then each name. What can be asked at the same time is; all of it has bounds.
+
+What only root can see is looked at first. Then root is given up, before anybody on the network has
+said a word: names may lead anywhere, and whoever answers there is a stranger.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -11,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acme_client.admission import takes
 from acme_client.asking import CannotTell
 from acme_client.errors import Problem
 from acme_client.holding import Holding
@@ -20,7 +26,7 @@ from acme_client.proof import prove
 from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore
 
-from .. import certifier
+from .. import certifier, warm_up
 from ..config.flags import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, Site
 from ..control import NotRunning, ask
@@ -63,6 +69,27 @@ class _Server:
         return self.status is None and "permission" in (self.why or "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the state directory, or the server, has of certificates and CAs. ``accounts``: whether
+    there is one, and its URL, by directory; ``costs`` of another order, by certificate."""
+
+    statuses: dict[str, dict[str, Any]]
+    wanted: dict[str, Wanted]
+    accounts: dict[str, tuple[bool | None, str | None]]
+    costs: dict[str, tuple[str, ...]]
+
+    def customers(self, sites: list[Site]) -> dict[str, Authority]:
+        """The CAs that certify these sites, by directory."""
+        asked: dict[str, Authority] = {}
+        for site in sites:
+            wanted = self.wanted.get(site.names[0])
+            for authority in (wanted.authority, *wanted.fallback) if wanted else ():
+                if authority.directory != INTERNAL:
+                    asked.setdefault(authority.directory, authority)
+        return asked
+
+
 class NoSuchName(Exception):
     """The name that was asked about is not configured."""
 
@@ -99,9 +126,11 @@ def examine(
         http_01=http_01,
         public=public,
     )
-    directories, ahead, whom = yield from _authorities(sites, config)
+    kept = _look_up(config, server)
+    _give_up_root(config)
+    directories, ahead, whom = yield from _authorities(sites, kept)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
-    yield from _names(config, sites, hosts, server, directories, resolver)
+    yield from _names(config, hosts, server, kept, directories, resolver)
     if len(hosts) > _NAMES_MOST:
         yield Finding(
             "attention", "names", f"{len(hosts) - _NAMES_MOST} more names were not looked at",
@@ -112,11 +141,17 @@ def examine(
 def _sites(config: Config, name: str | None) -> list[Site]:
     if name is None:
         return list(config.sites)
-    found = [site for site in config.sites if name in site.names]
+    found = [site for site in config.sites if _serves(site, name)]
     if not found:
         known = ", ".join(site.names[0] for site in config.sites)
         raise NoSuchName(f"{name} is no configured name; there are: {known}")
     return found
+
+
+def _serves(site: Site, name: str) -> bool:
+    if name in site.names or "*." + name.partition(".")[2] in site.names:
+        return True
+    return site.on_demand is not None and takes(site.on_demand.patterns, name)
 
 
 def _hosts(sites: list[Site], name: str | None) -> list[tuple[str, Site]]:
@@ -181,20 +216,14 @@ def _running_without_configuration(options: Options) -> Iterator[Finding]:
 
 
 def _authorities(
-    sites: list[Site], config: Config
+    sites: list[Site], kept: _Kept
 ) -> Generator[Finding, None, tuple[dict[str, Directory], float | None, str]]:
     """Gives back the directories by URL, and how far our clock is ahead of whose."""
-    wanted = [one for one in _wanted(config) if one.names[0] in {site.names[0] for site in sites}]
-    asked: dict[str, Authority] = {}
-    for one in wanted:
-        for authority in (one.authority, *one.fallback):
-            if authority.directory != INTERNAL:
-                asked.setdefault(authority.directory, authority)
-    store = DirectoryStore(config.state)
+    asked = kept.customers(sites)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         agent = f"treehouse-proxy/{VERSION}"
         answers = list(pool.map(lambda one: authorities.directory(one, agent), asked.values()))
-    addresses = any(_is_address(name) for one in wanted for name in one.names)
+    addresses = any(_is_address(name) for site in sites for name in site.names)
     ahead: float | None = None
     whom = "nobody"
     directories: dict[str, Directory] = {}
@@ -202,17 +231,10 @@ def _authorities(
         directories[found.url] = found
         if off is not None and ahead is None:
             ahead, whom = off, found.host
-        known, _url = authorities.account(store, authority)
+        known, _url = kept.accounts[found.url]
         given = Configured(authority.profile, authority.eab is not None, known, addresses)
         yield from judge_authorities.directory(found, given)
     return directories, ahead, whom
-
-
-def _wanted(config: Config) -> tuple[Wanted, ...]:
-    try:
-        return certifier.settings(config).wanted
-    except OSError:  # a CA bundle or key that this user may not read
-        return ()
 
 
 def _is_address(name: str) -> bool:
@@ -224,33 +246,25 @@ def _is_address(name: str) -> bool:
 
 def _names(
     config: Config,
-    sites: list[Site],
     hosts: list[tuple[str, Site]],
     server: _Server,
+    kept: _Kept,
     directories: dict[str, Directory],
     resolver: Resolver | None,
 ) -> Iterator[Finding]:
-    statuses = {one["names"][0]: one for one in _statuses(config, server)}
     ours = _our_addresses()
     asking = Names(resolver) if any(not _local(host) for host, _site in hosts) else None
-    store = DirectoryStore(config.state)
-    by_name = {one.names[0]: one for one in _wanted(config)}
 
     def about(entry: tuple[str, Site]) -> list[Finding]:
         host, site = entry
+        status = kept.statuses.get(host) or kept.statuses.get(site.names[0])
         found: list[Finding] = []
-        status = statuses.get(site.names[0])
-        if host == site.names[0] and status is not None:
-            wanted = by_name.get(host)
-            costs: tuple[str, ...] = ()
-            if wanted is not None and wanted.authority.directory != INTERNAL:
-                renewal = bool(status["serial"])
-                costs = authorities.costs(store, wanted.authority, wanted.names, renewal)
+        if status is not None and (host == site.names[0] or len(hosts) == 1):
             renamed = {**status, "names": [host, *status["names"]]}
-            found += judge_authorities.certificate(
-                renamed, costs, time.time(), running=server.status is not None
-            )
-        found += _name(host, site, config, server, status, ours, asking, directories, store)
+            costs = kept.costs.get(site.names[0], ())
+            running = server.status is not None
+            found += judge_authorities.certificate(renamed, costs, time.time(), running=running)
+        found += _name(host, site, config, server, status, ours, asking, directories, kept)
         return found
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -267,7 +281,7 @@ def _name(
     ours: Ours,
     asking: Names | None,
     directories: dict[str, Directory],
-    store: DirectoryStore,
+    kept: _Kept,
 ) -> Iterator[Finding]:
     public = _is_public(site, config)
     addresses: tuple[str, ...] = ()
@@ -281,7 +295,7 @@ def _name(
             yield from judge_names.addresses(facts, ours, public=public)
             addresses = facts.addresses
         if _asks_a_ca(site):
-            issuer = _issuer(config, directories, store)
+            issuer = _issuer(config, directories, kept)
             yield from judge_names.caa(asking.caa(host), issuer)
     if host.startswith("*.") or not addresses:
         return
@@ -299,10 +313,10 @@ def _name(
         yield from judge_visits.tls(host, seen, expected)
 
 
-def _issuer(config: Config, directories: dict[str, Directory], store: DirectoryStore) -> Issuer:
+def _issuer(config: Config, directories: dict[str, Directory], kept: _Kept) -> Issuer:
     directory = directories.get(config.acme.directory)
     identities = directory.identities if directory else ()
-    _known, account = authorities.account(store, Authority(config.acme.directory))
+    _known, account = kept.accounts.get(config.acme.directory, (None, None))
     title = directory.host if directory else config.acme.directory
     return Issuer(title, identities, config.acme.challenges, account)
 
@@ -319,26 +333,59 @@ def _our_addresses() -> Ours:
         return Ours(())
 
 
-def _statuses(config: Config, server: _Server) -> Iterable[dict[str, Any]]:
-    """As the running server has them, or else as they lie on the disk."""
-    if server.status is not None:
-        return list(server.status["certificates"])
-    return [*_kept(config), *_own(config)]
+# What is kept
 
 
-def _kept(config: Config) -> Iterator[dict[str, Any]]:
-    shelf = Shelf(DirectoryStore(config.state))
-    for wanted in _wanted(config):
+def _look_up(config: Config, server: _Server) -> _Kept:
+    store = DirectoryStore(config.state)
+    try:
+        wanted = certifier.settings(config).wanted
+    except OSError:  # a CA bundle or key that this user may not read
+        wanted = ()
+    listed = (
+        server.status["certificates"]
+        if server.status is not None
+        else [*_on_disk(store, wanted), *_own(config)]
+    )
+    statuses = {name: one for one in listed for name in one["names"][:1]}
+    accounts = {
+        authority.directory: authorities.account(store, authority)
+        for one in wanted
+        for authority in (one.authority, *one.fallback)
+    }
+    costs = {
+        one.names[0]: authorities.costs(
+            store, one.authority, one.names, bool(statuses.get(one.names[0], {}).get("serial"))
+        )
+        for one in wanted
+        if one.authority.directory != INTERNAL
+    }
+    return _Kept(statuses, {one.names[0]: one for one in wanted}, accounts, costs)
+
+
+def _give_up_root(config: Config) -> None:
+    """Become who the server is. A container that forbids it goes on as it is: nothing here is a
+    gate."""
+    if os.geteuid() != 0:
+        return
+    warm_up.everything()
+    with contextlib.suppress(OSError):
+        os.setgroups([])
+        os.setresgid(config.gid, config.gid, config.gid)
+        os.setresuid(config.uid, config.uid, config.uid)
+
+
+def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
+    shelf = Shelf(store)
+    for wanted in listed:
         try:
             record, pair = shelf.load(wanted.names[0])
         except OSError:
             continue
         holding = Holding(wanted, record)
         if pair is not None:
-            try:
-                holding.pair, holding.facts = pair, prove(pair, (), time.time())
-            except Problem:
-                holding.pair = None
+            with contextlib.suppress(Problem):
+                holding.facts = prove(pair, (), time.time())
         yield holding.status()
 
 

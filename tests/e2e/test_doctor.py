@@ -42,14 +42,17 @@ def loopback() -> str:
 @contextmanager
 def neighbour(
     address: str, status: int, server: str, location: str | None = None
-) -> Iterator[None]:
-    """Somebody else's web server on port 80."""
+) -> Iterator[list[int]]:
+    """Somebody else's web server on port 80; gives the uids of doctors that have visited it."""
+    visitors: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
         server_version = server
         sys_version = ""
 
         def do_GET(self) -> None:  # the base class's name for it
+            if "doctor" in (self.headers["User-Agent"] or ""):
+                visitors.append(_owner(*self.client_address))
             self.send_response(status)
             if location:
                 self.send_header("Location", location)
@@ -64,11 +67,21 @@ def neighbour(
     thread = threading.Thread(target=web.serve_forever)
     thread.start()
     try:
-        yield
+        yield visitors
     finally:
         web.shutdown()
         thread.join()
         web.server_close()
+
+
+def _owner(address: str, port: int) -> int:
+    """Whose socket it is, as the kernel tells."""
+    hexadecimal = socket.inet_aton(address)[::-1].hex().upper()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1] == f"{hexadecimal}:{port:04X}":
+            return int(fields[7])
+    return -1
 
 
 def doctor(*arguments: str, **options: Any) -> Find:
@@ -112,7 +125,7 @@ def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: P
     with (
         Pebble(80, 443, dns=where) as ca,
         Faults(ca) as front,
-        neighbour(elsewhere, 404, "cloudflare"),
+        neighbour(elsewhere, 404, "cloudflare") as visitors,
         neighbour(moved, 301, "nginx/1.22", "http://moved.example/elsewhere"),
     ):
         front.identities = ["ca.test"]
@@ -146,6 +159,7 @@ def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: P
             assert "acme-challenge" in cdn["step"]
             find("wrong", "other.example", "attempt")
             find("wrong", "other.example", "that means: other.example: somebody answered the CA")
+            assert visitors == [65534], "asked by root, and nobody by the time strangers are met"
             find("wrong", "moved.example", "somebody else answers (nginx/1.22")
             refused = find("wrong", "nobody.example", f"port 80 at {nobody}: nobody listens there")
             assert "port 80" in refused["step"]

@@ -78,9 +78,11 @@ def test_the_supervisor_keeps_what_a_command_needs_only_where_there_is_one() -> 
 
 def test_people_see_them_and_no_secret() -> None:
     said = describe(messengers(CONFIG))
-    assert list(
-        messengers(CONFIG)
-    ) == ["messenger (webhook)", "messenger (email)", "messenger (command)"]
+    assert list(messengers(CONFIG)) == [
+        "messenger (webhook)",
+        "messenger (email)",
+        "messenger (command)",
+    ]
     assert "the webhook at chat.test" in said
     assert "s3cret" not in said
     assert messengers(Config((), Path("/s"))) == {}
