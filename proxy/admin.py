@@ -23,19 +23,25 @@ _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehous
 table{border-collapse:collapse;margin:0 0 2rem}th,td{padding:.2rem .8rem;text-align:left;
 border-bottom:1px solid #8884}h2{font-size:1rem}</style><h1>treehouse-proxy</h1><p id="head"></p>
 <div id="tables"></div><script>
-const show = (rows) => { const table = document.createElement("table");
-  if (!rows.length) return table; const names = Object.keys(rows[0]);
+const parts = {
+  workers: ["pid", "generation", "state", "connections", "streams", "requests"],
+  certificates: ["names", "source", "state", "not_after", "renew_at", "served", "attempts",
+    "last_error", "next_attempt"],
+  upstreams: ["url", "healthy", "in_flight", "failures"],
+  listeners: ["address", "kind"] };
+const text = (value) => Array.isArray(value) ? value.join(", ") : value ?? "";
+const show = (rows, names) => { const table = document.createElement("table");
   const line = (cells, kind) => { const row = table.insertRow(); for (const cell of cells) {
-    const box = document.createElement(kind); box.textContent = cell ?? ""; row.append(box); } };
+    const box = document.createElement(kind); box.textContent = text(cell); row.append(box); } };
   line(names, "th"); for (const row of rows) line(names.map((name) => row[name]), "td");
   return table; };
 const refresh = async () => { const status = await (await fetch("status")).json();
   document.getElementById("head").textContent =
     `${status.version}, pid ${status.pid}, uid ${status.uid}, generation ${status.generation}`;
   const tables = document.getElementById("tables"); tables.replaceChildren();
-  for (const part of ["workers", "certificates", "upstreams", "listeners"]) {
+  for (const [part, names] of Object.entries(parts)) {
     const title = document.createElement("h2"); title.textContent = part;
-    tables.append(title, show(status[part])); } };
+    tables.append(title, show(status[part], names)); } };
 refresh(); setInterval(refresh, 2000);</script></html>
 """
 
