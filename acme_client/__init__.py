@@ -22,6 +22,12 @@ knows the server by `link.Link` alone and never imports it.
     dns_hook    setting a record by a program of the operator's
     dns_persist the record of dns-persist-01                       (pure)
     dns_standing  which of those our account needs, and which stand
+    on_demand   names that nobody has configured, when somebody comes for them
+    admission   what may be such a name, and how many              (pure)
+    inquiries   finding out whether one may be had
+    asking      the operator's own word on it, from a URL
+    pointing    whether its DNS leads here
+    roster      those that were had
     offers      what is taken of what a CA offers                  (pure)
     accounts    being the customer of a CA
     account_files   what is kept of that
@@ -32,8 +38,8 @@ knows the server by `link.Link` alone and never imports it.
     shelf       certificates, with their records, in a store
     disk        the one way a file gets onto the disk
 
-dnspython is imported by dns_servers, dns_propagation and dns_update only, and those where records
-are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by issuer,
+dnspython is imported by dns_servers, dns_propagation, dns_update and pointing only, and those where
+records are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by issuer,
 accounts, ari and network only, and those by the agent only once certificates at hand are being
 served.
 """

@@ -42,7 +42,7 @@ def objection(rule: OnDemandRule, name: str) -> str | None:
         from .pointing import leads_here, public_addresses
 
         ours = frozenset(rule.addresses) or public_addresses()
-        why = leads_here(name, ours, rule.resolver)
+        why = leads_here(name, ours, rule.resolvers)
     return why
 
 

@@ -110,7 +110,7 @@ class OnDemandRule:
     ask: str | None = None
     dns: bool = False
     addresses: tuple[str, ...] = ()
-    resolver: tuple[str, int] | None = None
+    resolvers: tuple[tuple[str, int], ...] = ()  # addresses and ports; none: those of the system
     per_hour: int = 50
     most: int = 1000
     forget: float = FORGET

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import dns.exception
 import dns.name
+import dns.nameserver
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
@@ -32,30 +33,30 @@ for _kind in ("A", "AAAA", "CNAME", "DNAME", "NS", "SOA", "OPT", "RRSIG", "HTTPS
         dns.rdataclass.IN, dns.rdatatype.from_text(_kind)
     )
 
-Resolver = tuple[str, int]  # address and port of a name server
+Resolvers = tuple[tuple[str, int], ...]  # addresses and ports of name servers
 
 
 def leads_here(
-    name: str, ours: frozenset[str], resolver: Resolver | None, within: float = WITHIN
+    name: str, ours: frozenset[str], resolvers: Resolvers, within: float = WITHIN
 ) -> str | None:
-    """None when it does, else why not. ``resolver`` None: the machine's own."""
+    """None when it does, else why not. ``resolvers``: none for those of the system."""
     if not ours:
         raise CannotTell(
             "no interface of this machine has a public address: name the addresses under on_demand"
         )
-    found = _addresses(name, resolver, within)
+    found = _addresses(name, resolvers, within)
     if not found:
         return "its DNS has no address"
     elsewhere = sorted(found - ours)
     return f"its DNS leads to {', '.join(elsewhere)}" if elsewhere else None
 
 
-def _addresses(name: str, resolver: Resolver | None, within: float) -> set[str]:
+def _addresses(name: str, resolvers: Resolvers, within: float) -> set[str]:
     found: set[str] = set()
     try:
-        asked = dns.resolver.Resolver(configure=resolver is None)
-        if resolver is not None:
-            asked.nameservers, asked.port = [resolver[0]], resolver[1]
+        asked = dns.resolver.Resolver(configure=not resolvers)
+        if resolvers:
+            asked.nameservers = [dns.nameserver.Do53Nameserver(*one) for one in resolvers]
         for kind in ("A", "AAAA"):
             answer = asked.resolve(
                 dns.name.from_text(name), kind, raise_on_no_answer=False, lifetime=within / 2

@@ -120,7 +120,7 @@ def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
         ask=given.ask,
         dns=given.dns,
         addresses=given.addresses,
-        resolver=(given.resolver.host, given.resolver.port) if given.resolver else None,
+        resolvers=tuple((one.host, one.port) for one in acme.resolvers),
         per_hour=given.per_hour,
         most=given.most,
         forget=given.forget,

@@ -62,6 +62,9 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     for path, route in after.items():
         if before.get(path) != route:
             yield f"site {name}: route {_route(route)}" + (" is new" if path not in before else "")
+    if old.on_demand != new.on_demand:
+        what = "other names, or none" if old.on_demand else "names that it did not take before"
+        yield f"site {name}: takes {what} on demand"
     if old.certificate != new.certificate:
         yield f"site {name}: another certificate of your own, or none"
 

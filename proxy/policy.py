@@ -167,7 +167,7 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
     program = [Grant(path, "this program again, when it is upgraded") for path in here.program]
     return Policy(
         # One for each certificate, beside what children and listeners need; and room for a reload.
-        descriptors=4096 + 16 * config.workers + _certificates(config),
+        descriptors=8192 + 16 * config.workers + _certificates(config),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"),),
         append=(*append, *nowhere(config)),
@@ -204,9 +204,8 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
         write=(Grant(config.state, "accounts, certificates and keys"),),
         append=tuple(nowhere(config)),
         execute=tuple(_hook_programs(config)),
-        connect=(
-            *(_ca_ports(config.acme) if asks_a_ca else ()),
-            *_on_demand_ports(config),
+        connect=_each_once(
+            *(_ca_ports(config.acme) if asks_a_ca else ()), *_on_demand_ports(config)
         ),
     )
 
@@ -279,23 +278,28 @@ def nowhere(config: Config) -> Iterator[Grant]:
         yield Grant(_NULL, "output that a script throws away")
 
 
+def _each_once(*ports: Port) -> tuple[Port, ...]:
+    whys: dict[int, str] = {}
+    for port in ports:
+        whys.setdefault(port.number, port.why)
+    return tuple(Port(number, whys[number]) for number in sorted(whys))
+
+
 def _on_demand_ports(config: Config) -> Iterator[Port]:
     """Who says which names may be had, and the name servers that say where they lead."""
-    ports: dict[int, str] = {}
     for site in config.sites:
         if site.on_demand is None:
             continue
         if site.on_demand.ask is not None:
             parts = urlsplit(site.on_demand.ask)
             number = parts.port or (443 if parts.scheme == "https" else 80)
-            ports.setdefault(number, f"{parts.hostname}, who says which names {site.names[0]} has")
+            yield Port(number, f"{parts.hostname}, who says which names {site.names[0]} has")
             if not _is_address(parts.hostname or ""):
-                ports.setdefault(DNS.number, DNS.why)
+                yield DNS
         if site.on_demand.dns:
-            resolver = site.on_demand.resolver
-            ports.setdefault(resolver.port if resolver else DNS.number, DNS.why)
-    for number in sorted(ports):
-        yield Port(number, ports[number])
+            yield DNS
+            for resolver in config.acme.resolvers:
+                yield Port(resolver.port, f"the resolver {resolver.host}")
 
 
 def base(here: Surroundings) -> tuple[Grant, ...]:

@@ -101,8 +101,12 @@ class Certificates:
         asks = name in self._clients
         if asks:
             self._ask_clients(context, *self._clients[name])
-        self._by_name[name] = Served(name, names, not_after, serial, context, asks)
-        self._index()
+        known = name in self._by_name
+        served = self._by_name[name] = Served(name, names, not_after, serial, context, asks)
+        if known:
+            self._index()
+        else:  # thousands at a worker's birth
+            self._add(served)
 
     @staticmethod
     def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
@@ -125,10 +129,15 @@ class Certificates:
     def _index(self) -> None:
         # An exact name beats a wildcard by the lookup's order; between two certificates for the
         # same name the one that lasts longer wins.
-        table: dict[str, Served] = {}
-        for served in sorted(self._by_name.values(), key=lambda served: served.not_after):
-            table.update(dict.fromkeys(served.names, served))
-        self._by_host = table
+        self._by_host = {}
+        for served in self._by_name.values():
+            self._add(served)
+
+    def _add(self, served: Served) -> None:
+        for host in served.names:
+            present = self._by_host.get(host)
+            if present is None or present.not_after <= served.not_after:
+                self._by_host[host] = served
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""

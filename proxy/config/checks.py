@@ -301,13 +301,12 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
                 "name the domain that is yours, like *.example.org; for customers' own domains "
                 "use ask or dns",
             )
-    for key in ("addresses", "resolver"):
-        if key in given.model_fields_set and not given.dns:
-            yield origins.fault_of_key(
-                (*path, key),
-                "this key means nothing without dns: true",
-                "add that, or leave it out",
-            )
+    if "addresses" in given.model_fields_set and not given.dns:
+        yield origins.fault_of_key(
+            (*path, "addresses"),
+            "this key means nothing without dns: true",
+            "add that, or leave it out",
+        )
     if site.tls.client_auth:
         yield origins.fault_of_key(
             path,

@@ -240,7 +240,6 @@ class OnDemand:
     ask: str | None = None  # a URL that answers 200 for a name that is wanted
     dns: bool = False  # the name must resolve to ``addresses`` alone
     addresses: tuple[str, ...] = ()  # empty: the public ones of this machine's interfaces
-    resolver: Address | None = None  # None: the machine's own
     wait: float = 20.0  # seconds that a handshake waits
     per_hour: int = 50  # new names
     most: int = 1000  # names at a time

@@ -484,16 +484,13 @@ class OnDemand(Section):
         default=_ON_DEMAND.addresses,
         description="For dns: what here is; left out, the public addresses of the interfaces.",
     )
-    resolver: Annotated[model.Address, number_word(parse_resolver)] | None = Field(
-        default=None, description="For dns: a name server to ask instead of the machine's own."
-    )
     wait: Annotated[float, duration("1s", "2m")] = Field(
         default=_ON_DEMAND.wait, description="How long a handshake waits for the certificate."
     )
     per_hour: Annotated[int, count(1, 1000)] = Field(
         default=_ON_DEMAND.per_hour, description="New names that are ordered in an hour, at most."
     )
-    most: Annotated[int, count(1, 10_000)] = Field(
+    most: Annotated[int, count(1, 5000)] = Field(
         default=_ON_DEMAND.most, description="Names at a time."
     )
     forget: Annotated[float, duration("1h", "520w")] = Field(

@@ -159,7 +159,8 @@ class Names:
         self.records: dict[str, list[str] | str | None] = {}
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind(("127.0.0.1", 0))
-        self.resolver = ("127.0.0.1", int(self._sock.getsockname()[1]))
+        self._address = self._sock.getsockname()
+        self.resolvers = (("127.0.0.1", int(self._address[1])),)
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Names:
@@ -168,7 +169,7 @@ class Names:
 
     def __exit__(self, *_: object) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.sendto(b"", self.resolver)
+            other.sendto(b"", self._address)
         self._thread.join()
         self._sock.close()
 
@@ -223,19 +224,19 @@ OURS = frozenset({"192.0.2.1", "2001:db8::1"})
 )
 def test_where_a_name_leads(names: Names, found: list[str], why: str | None) -> None:
     names.records["a.example"] = found
-    assert leads_here("a.example", OURS, names.resolver) == why
+    assert leads_here("a.example", OURS, names.resolvers) == why
 
 
 @pytest.mark.parametrize(("record", "why"), [(None, "in time"), ("refuse", "cannot be asked")])
 def test_a_name_server_that_does_not_tell(names: Names, record: str | None, why: str) -> None:
     names.records["b.example"] = record
     with pytest.raises(CannotTell, match=why):
-        leads_here("b.example", OURS, names.resolver, within=0.6)
+        leads_here("b.example", OURS, names.resolvers, within=0.6)
 
 
 def test_a_machine_without_a_public_address_must_be_told_which_are_its_own(names: Names) -> None:
     with pytest.raises(CannotTell, match="name the addresses"):
-        leads_here("a.example", frozenset(), names.resolver)
+        leads_here("a.example", frozenset(), names.resolvers)
 
 
 FIB = """Main:

@@ -76,7 +76,7 @@ class Place:
     def __init__(self, folder: Path, root: Path, ports: tuple[int, int], ca: Pebble) -> None:
         self.folder, self.root, self.ports, self.ca = folder, root, ports, ca
         self.state = folder / "state"
-        self.more = ""
+        self.more = self.acme = ""
         self.trusted = b""
         self._anybody = context(None)  # made once: it reads all the CAs of the machine
 
@@ -92,7 +92,7 @@ class Place:
 listen: {{http: ["127.0.0.1:{self.ports[0]}"], https: ["127.0.0.1:{self.ports[1]}"]}}
 workers: 2
 state: {self.state}
-acme: {{directory: "{front.directory}", ca_file: {self.ca_file(front)}, challenges: [{challenge}]}}
+acme: {{directory: "{front.directory}", ca_file: {self.ca_file(front)}, challenges: [{challenge}]{self.acme}}}
 sites:
   - {{names: [{SITE}], root: {self.root}, on_demand: {rule}}}
 {self.more}
@@ -208,8 +208,8 @@ def test_an_app_that_does_not_answer_is_no_yes(place: Place, front: Faults, app:
 
 def test_a_name_whose_dns_leads_here(place: Place, front: Faults) -> None:
     place.ca.resolve("away.example", "192.0.2.99")
-    rule = f"{{dns: true, addresses: [127.0.0.1], resolver: '127.0.0.1:{place.ca.dns_port}'}}"
-    with place.server(front, rule) as server:
+    place.acme = f", resolvers: '127.0.0.1:{place.ca.dns_port}'"
+    with place.server(front, "{dns: true, addresses: [127.0.0.1]}") as server:
         assert place.page("here.example") == b"<p>hello\n"
         place.refused("away.example")
         server.await_log("away.example: .*its DNS leads to 192.0.2.99")
@@ -427,7 +427,8 @@ def test_the_default_site_is_for_those_who_are_refused(
 def test_the_sandbox_lets_the_certifier_ask_and_nobody_else(
     place: Place, front: Faults, app: App
 ) -> None:
-    place.config(front, f"{{ask: '{app.url}', dns: true, resolver: '127.0.0.1:5353'}}")
+    place.acme = ", resolvers: '127.0.0.1:5353'"
+    place.config(front, f"{{ask: '{app.url}', dns: true}}")
     told = treehouse("sandbox", "--config", str(place.folder / "config.yaml")).stdout
     worker, certifier = told.split("worker", 1)[1].split("certifier", 1)
     port = app.url.split(":")[2].split("/")[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from proxy.config.model import Acme, Address, Config, Dns, FilesAction, Route, Site
+from proxy.config.model import Acme, Address, Config, Dns, FilesAction, OnDemand, Route, Site
 from proxy.policy import Policy, describe, policies
 
 HOOK = Path("/etc/treehouse-proxy/hooks/dns-hook")
@@ -36,6 +37,24 @@ def test_without_a_hook_nothing_is_executed() -> None:
 def test_resolvers_on_other_ports_can_be_asked_over_tcp() -> None:
     roles = policies(config(resolvers=(Address("192.0.2.1", 5300),)))
     assert 5300 in ports(roles["certifier"])
+
+
+def test_who_says_which_names_come_on_demand_can_be_asked() -> None:
+    def certifier(rule: OnDemand, directory: str = "internal") -> set[int]:
+        made = replace(SITE, on_demand=rule, internal=directory == "internal")
+        acme = Acme(directory=directory, resolvers=(Address("192.0.2.1", 5300),))
+        roles = policies(Config((made,), STATE, acme=acme))
+        assert ports(roles["worker"]) == set()
+        numbers = [port.number for port in roles["certifier"].connect or ()]
+        assert len(numbers) == len(set(numbers))
+        return set(numbers)
+
+    assert certifier(OnDemand(patterns=("a.example",))) == set()
+    assert certifier(OnDemand(ask="http://127.0.0.1:5000/x")) == {5000}
+    assert certifier(OnDemand(ask="https://app.internal/")) == {53, 443}
+    assert certifier(OnDemand(dns=True)) == {53, 5300}
+    ca = "https://ca.example:14000/dir"
+    assert certifier(OnDemand(patterns=("a.example",)), ca) == {53, 80, 443, 5300, 14000}
 
 
 def test_a_hook_and_who_starts_it() -> None:
