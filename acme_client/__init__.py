@@ -39,7 +39,7 @@ knows the server by `link.Link` alone and never imports it.
     disk        the one way a file gets onto the disk
 
 dnspython is imported by dns_servers, dns_propagation, dns_update and pointing only, and those where
-records are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by issuer,
-accounts, ari and network only, and those by the agent only once certificates at hand are being
-served.
+records are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by
+issuer, accounts, ari and network only, and those by the agent only once certificates at hand are
+being served.
 """
