@@ -17,6 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from . import progress
 from .attempt import TELL_AGAIN, Bench, spell
@@ -336,6 +337,8 @@ class Agent:
                 self._lookers.append(command)
             case "dns_persist":
                 self._dns_persist(command)
+            case "costs":
+                self._reply(command, {"ok": True, "costs": self._costs(command.value)})
             case "roll_account_key":
                 self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
             case _:
@@ -362,6 +365,14 @@ class Agent:
     def _unknown(self, name: object) -> str:
         known = ", ".join(sorted(self._holdings)) or "none"
         return f"no certificate for {name} is wanted here; wanted are: {known}"
+
+    def _costs(self, value: Any) -> list[str]:
+        """What orders would take: ``value`` maps directories to sets of names."""
+        return [
+            line
+            for directory, orders in value.items()
+            for line in self._ledgers.costs(directory, [tuple(names) for names in orders])
+        ]
 
     def _renew(self, command: Command) -> None:
         value = command.value

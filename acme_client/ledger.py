@@ -19,8 +19,9 @@ written, and where that is ahead of now, they move back together (`settle`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from . import documents
@@ -222,14 +223,26 @@ class Ledger:
 
     # For people
 
-    def peek(
-        self, names: tuple[str, ...], limits: Limits, now: float, standing: Standing
-    ) -> Refusal | None:
-        """As `refusal`, by somebody who does not want to stand in line."""
-        kept = {bucket: dict(line) for bucket, line in self.line.items()}
-        found = self.refusal(names, limits, now, standing)
-        self.line = kept
-        return found
+    def foresee(
+        self,
+        orders: list[tuple[str, ...]],
+        limits: Limits,
+        now: float,
+        standing: Standing = Standing.NEW,
+    ) -> Iterator[str]:
+        """Which of these would have to wait, if they came one after the other."""
+        copy = Ledger(
+            dict(self.due),
+            dict(self.held),
+            self.at,
+            {one: dict(who) for one, who in self.line.items()},
+        )
+        for names in orders:
+            refusal = copy.refusal(names, limits, now, standing)
+            if refusal is None:
+                copy.spend(costs(names, limits, standing), now)
+            else:
+                yield f"{names[0]} would wait until {moment(refusal.until)} ({refusal.why})"
 
     def left(self, cost: Cost, now: float) -> int:
         """Whole tokens in a bucket; none while the CA says so."""
@@ -256,6 +269,10 @@ class Ledger:
         }
         due = {key: float(one) for key, one in _items(document.get("due")) if _is_moment(one)}
         return cls(due, held, float(at) if at is not None and _is_moment(at) else None)
+
+
+def moment(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _items(value: Any) -> Iterable[tuple[str, Any]]:

@@ -10,16 +10,16 @@ lost by a restart the CA still knows.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from . import documents
 from .errors import Problem
-from .ledger import VERSION, Ledger, Refusal
+from .ledger import VERSION, Ledger, Refusal, moment
 from .limits import Cost, Limits, Standing, costs, limits_of
 from .shelf import folder_name
 from .store import Store
@@ -62,19 +62,22 @@ class Ledgers:
             ledger.registered(limits, now)
             self._keep(directory, ledger)
 
-    def costs(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> list[str]:
-        """What an order would take, in words: "1 of 48 left …"."""
+    def costs(
+        self, directory: str, orders: list[tuple[str, ...]], *, renewal: bool = False
+    ) -> list[str]:
+        """What these orders, each a set of names, would take of the CA's limits, in words.
+        ``renewal``: the CA has issued for them before."""
+        standing = Standing.RENEWAL if renewal else Standing.NEW
         with self._lock:
             now, limits, ledger = self._open(directory)
-            standing = Standing.RENEWAL if renewal else Standing.NEW
+            every = [cost for names in orders for cost in costs(names, limits, standing)]
             said = [
-                f"{cost}: 1 of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
-                for cost in costs(names, limits, standing)
+                f"{cost}: {number} of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
+                for cost, number in collections.Counter(every).items()
+                # Of a set of names that is really new there is nothing to tell.
+                if cost.limit is not limits.names or ledger.left(cost, now) < cost.limit.count
             ]
-            refusal = ledger.peek(names, limits, now, standing)
-            if refusal is not None:
-                said.append(f"it would wait until {_moment(refusal.until)}: {refusal.why}")
-            return said
+            return said + list(ledger.foresee(orders, limits, now, standing))
 
     # For `LedgerToll`
 
@@ -200,14 +203,10 @@ def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:
 def _waits(refusal: Refusal) -> Problem:
     return Problem(
         "limits",
-        f"it waits until {_moment(refusal.until)} rather than spend what the CA allows to the last "
+        f"it waits until {moment(refusal.until)} rather than spend what the CA allows to the last "
         f"({refusal.why}); renew --force orders all the same",
         not_before=refusal.until,
     )
-
-
-def _moment(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _folder(directory: str) -> str:

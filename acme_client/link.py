@@ -159,8 +159,9 @@ class Challenge:
 class Command:
     """From the supervisor. ``settings``: ``value`` is a new `Settings`. ``renew``: ``value`` is a
     name. ``look``: somebody has put files into the state directory. ``want``: somebody waits for
-    this name, which is not configured. ``used``: somebody came for this name. ``stop``: finish what
-    must not be cut and return from `agent.run`.
+    this name, which is not configured. ``used``: somebody came for this name. ``costs``: what these
+    orders would take of the CAs' limits. ``stop``: finish what must not be cut and return from
+    `agent.run`.
 
     A command with ``ticket`` wants an answer: `Link.answer(ticket, {...})`, exactly once.
     """

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from acme_client.link import INTERNAL
+
 from .config.addresses import spell_address
 from .config.model import (
     Action,
@@ -21,15 +23,15 @@ from .config.model import (
     Site,
 )
 
+# A certificate that is there: its names, and the directory of its CA.
+Certified = frozenset[tuple[frozenset[str], str]]
 
-def changes(old: Config, new: Config, certified: frozenset[str]) -> list[str]:
-    """One line for each change; none when a reload would change nothing.
 
-    ``certified`` are the sites (by first name) that have a certificate now.
-    """
+def changes(old: Config, new: Config, certified: Certified) -> list[str]:
+    """One line for each change; none when a reload would change nothing."""
     return [
         *_sites(old, new),
-        *_orders(old, new, certified),
+        *_orders(new, certified),
         *_listeners(old, new),
         *_sections(old, new),
     ]
@@ -85,14 +87,24 @@ def _action(action: Action) -> str:
             return "nothing"
 
 
-def _orders(old: Config, new: Config, certified: frozenset[str]) -> Iterator[str]:
-    """A CA certifies a set of names: a changed set is a new certificate, and counts as one."""
-    had = {frozenset(site.names) for site in old.sites if site.names[0] in certified}
-    for site in new.sites:
-        if site.certificate is None and frozenset(site.names) not in had:
-            ca = "the built-in CA" if site.internal else new.acme.directory
-            cost = "" if site.internal else "; one new order for this set of names"
-            yield f"certificate for {', '.join(site.names)}: to be had from {ca}{cost}"
+def orders(new: Config, certified: Certified) -> list[Site]:
+    """Sites for which a certificate would have to be had. A CA certifies a set of names: a changed
+    set is a new certificate, and so is one by another CA."""
+    return [one for one in new.sites if one.certificate is None and _is_new(one, new, certified)]
+
+
+def _is_new(site: Site, new: Config, certified: Certified) -> bool:
+    if site.internal:
+        return (frozenset(site.names), INTERNAL) not in certified
+    directories = (new.acme.directory, *(one.directory for one in new.acme.fallback))
+    return all((frozenset(site.names), one) not in certified for one in directories)
+
+
+def _orders(new: Config, certified: Certified) -> Iterator[str]:
+    for site in orders(new, certified):
+        ca = "the built-in CA" if site.internal else new.acme.directory
+        cost = "" if site.internal else "; one new order for this set of names"
+        yield f"certificate for {', '.join(site.names)}: to be had from {ca}{cost}"
 
 
 def _listeners(old: Config, new: Config) -> Iterator[str]:

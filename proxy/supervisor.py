@@ -555,7 +555,7 @@ class Supervisor:
             case "upgrade":
                 self._upgrade("asked on the control socket", reply)
             case "plan":
-                reply(self._plan())
+                self._plan(reply)
             case "knock":
                 self._knocking.begin(request, self._serving.config, reply)
             case "stop":
@@ -572,16 +572,31 @@ class Supervisor:
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
 
-    def _plan(self) -> dict[str, Any]:
+    def _plan(self, reply: Reply) -> None:
         """What a reload would change; nothing is changed by asking."""
         try:
             config = self._read()
         except ConfigurationFaults as error:
-            return {"ok": False, "error": str(error)}
+            reply({"ok": False, "error": str(error)})
+            return
         certified = frozenset(
-            one["names"][0] for one in self._announcements.statuses() if one["served"]
+            (frozenset(one["names"]), one["directory"])
+            for one in self._announcements.statuses()
+            if one["served"]
         )
-        return {"ok": True, "changes": plan.changes(self._serving.config, config, certified)}
+        found = plan.changes(self._serving.config, config, certified)
+        orders = [one for one in plan.orders(config, certified) if not one.internal]
+        certifying = self._processes.certifier()
+        if not orders or certifying is None:
+            reply({"ok": True, "changes": found})
+            return
+        value = {config.acme.directory: [list(one.names) for one in orders]}
+        self._announcements.ask(
+            certifying,
+            "costs",
+            {"value": value},
+            lambda told: reply({"ok": True, "changes": [*found, *told.get("costs", ())]}),
+        )
 
     def _stop(self, why: str) -> None:
         if self._stopping:

@@ -85,6 +85,6 @@ def costs(
     store: Store, authority: Authority, names: tuple[str, ...], renewal: bool
 ) -> tuple[str, ...]:
     try:
-        return tuple(Ledgers(store, time.time).costs(authority.directory, names, renewal=renewal))
+        return tuple(Ledgers(store, time.time).costs(authority.directory, [names], renewal=renewal))
     except OSError:
         return ()

@@ -205,6 +205,12 @@ def test_plan_tells_what_a_reload_would_change_and_changes_nothing(
     done = treehouse("plan", *state)
     assert "site b.test: new" in done.stdout
     assert "certificate for b.test: to be had from the built-in CA" in done.stdout
+    public = f"  - {{names: [app.example.org, app.example.net], root: {root}}}\n"
+    config(folder, ports, root, backend, public)
+    lines = treehouse("plan", *state).stdout.splitlines()
+    assert "orders of this account: 1 of 300 left (300 in all)" in lines
+    assert "certificates for the domain example.org: 1 of 50 left (50 in all)" in lines
+    assert "certificates for the domain example.net: 1 of 50 left (50 in all)" in lines
     assert roles(running, folder)[0] == workers
 
 
