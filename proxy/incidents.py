@@ -24,6 +24,10 @@ Kind = Literal["renewal_failing", "runway_short", "certifier_silent"]
 Event = Literal["alert", "reminder", "over"]
 Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certifier
 
+# The first attempt has its time: CAs hold orders for minutes, and a thousand certificates of one
+# moment wait for each other.
+_RENEWED_WITHIN = 3600.0
+_RENEWED_WITHIN_PART = 1 / 50
 # Of a certificate's entry in the status: what somebody who is woken up wants to know.
 _FACTS = (
     "names", "source", "directory", "serial", "not_after", "state", "attempts", "last_error",
@@ -112,15 +116,23 @@ def _runway(one: Mapping[str, Any], rules: Alerts, now: float, view: View) -> No
         datetime.fromisoformat(one[which]).timestamp() for which in ("not_before", "not_after")
     )
     left = end - now
-    if left >= rules.runway.of(end - begin):
+    if left > 0 and (left >= rules.runway.of(end - begin) or not overdue(one, now)):
         view.well.add(key)
         return
-    text = (
-        f"{name}: the certificate ends in {spell(left)}"
-        if left > 0
-        else f"{name}: the certificate has expired"
+    text = "the certificate has expired" if left <= 0 else f"the certificate ends in {spell(left)}"
+    view.wrong[key] = Finding(f"{name}: {text} ({one['not_after']})", _advice(one), _facts(one))
+
+
+def overdue(one: Mapping[str, Any], now: float) -> bool:
+    """Whether what should have followed a certificate has not: little is left of each for a while
+    before its renewal, where a CA says to renew late, or where they live for days only."""
+    if one["source"] == "file" or one["attempts"] or not one["renew_at"]:
+        return True
+    begin, end, renewal = (
+        datetime.fromisoformat(one[which]).timestamp()
+        for which in ("not_before", "not_after", "renew_at")
     )
-    view.wrong[key] = Finding(f"{text} ({one['not_after']})", _advice(one), _facts(one))
+    return now > renewal + min((end - begin) * _RENEWED_WITHIN_PART, _RENEWED_WITHIN)
 
 
 def _advice(one: Mapping[str, Any]) -> str:

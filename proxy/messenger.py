@@ -167,7 +167,27 @@ def _start_tls(client: smtplib.SMTP, trust: ssl.SSLContext) -> None:
 def execute(command: Sequence[str], body: bytes) -> None:
     """With the document on its standard input, and an environment that has nothing of ours."""
     parent = os.getpid()
-    process = subprocess.Popen(  # noqa: S603 - it is what the configuration says
+    try:
+        process = _started(command, parent)
+    except PermissionError:
+        raise Undelivered(
+            "the command may not be executed (one that was configured or moved while the server "
+            "runs can be after a restart)"
+        ) from None
+    try:
+        _, said = process.communicate(body, timeout=WITHIN - 5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise Undelivered("the command does not come to its end") from None
+    if process.returncode:
+        words = said.decode("utf-8", "replace").strip()[-_SAID:]
+        ended = f"the command ended with status {process.returncode}"
+        raise Undelivered(f"{ended}: {words}".rstrip(": "))
+
+
+def _started(command: Sequence[str], parent: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - it is what the configuration says
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL if os.access(os.devnull, os.W_OK) else subprocess.PIPE,
@@ -177,14 +197,3 @@ def execute(command: Sequence[str], body: bytes) -> None:
         start_new_session=True,
         preexec_fn=lambda: die_with_parent(parent),
     )
-    try:
-        _, said = process.communicate(body, timeout=WITHIN - 5)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise Undelivered("the command does not come to its end") from None
-    if process.returncode:
-        words = said.decode("utf-8", "replace").strip()[-_SAID:]
-        raise Undelivered(
-            f"the command ended with status {process.returncode}: {words}".rstrip(": ")
-        )

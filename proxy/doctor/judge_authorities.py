@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from acme_client.advice import explained
 
-from ..incidents import said, spell
+from ..incidents import overdue, said, spell
 from .findings import Finding, Sign
 
 # Below that much of its life a certificate is late: renewal begins with a third or a half left.
@@ -114,7 +114,7 @@ def _runway(one: Mapping[str, Any], now: float) -> Finding:
     text = f"the certificate is valid for another {spell(left)}"
     if one["renew_at"]:
         text += f", and renewed about {one['renew_at']}"
-    if left < RUNWAY_SHORT * (end - begin):
+    if left < RUNWAY_SHORT * (end - begin) and overdue(one, now):
         return Finding("attention", about, text, step)
     return Finding("ok", about, text)
 

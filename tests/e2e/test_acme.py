@@ -4,6 +4,7 @@ files on disk, and what goes on being served when the CA does not."""
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -67,6 +68,13 @@ def test_several_certificates_are_obtained_kept_and_used_again(
                     http(ports[0]).asks("/x?y", name)["location"]
                     == f"https://{name}:{ports[1]}/x?y"
                 )
+            # The log tells each attempt in one line.
+            (line,) = [one for one in server.log if one["message"].startswith("two.example:")]
+            assert re.fullmatch(
+                r"two.example: certificate obtained from 127.0.0.1:\d+ by http-01 in [\d.]+ s, "
+                r"valid \d+ days, renews about 20[\dTZ:-]+",
+                line["message"],
+            )
             document = server.status(state)
             facts = {one["names"][0]: one for one in document["certificates"]}
             assert facts["one.example"]["names"] == ["one.example", "www.one.example"]

@@ -18,7 +18,7 @@ import trustme
 from support.ca_faults import Faults, Refuse
 from support.listeners import MailServer, Webhook
 from support.pebble import Pebble
-from support.server import Server, alive
+from support.server import Server, alive, packages, treehouse
 
 Write = Callable[[str, str], Path]
 
@@ -87,6 +87,24 @@ def test_a_certificate_in_files_that_ends_soon_and_its_successor(
             assert (over["event"], over["kind"]) == ("over", "runway_short")
             assert "well again" in over["text"]
             assert over["since"] == alert["since"]
+
+
+def test_an_upgraded_server_knows_who_has_been_told(
+    folder: Path, root: Path, write: Write, shared_python: str, program: Path
+) -> None:
+    with Webhook() as hook:
+        path = write(f'{{webhook: "{hook.url}", runway: 10d}}', own_certificate(folder, 5))
+        with Server(
+            ["--config", str(path)], folder,
+            python=shared_python, cwd=program, environment=packages(program),
+        ) as server:  # fmt: skip
+            (alert,) = hook.await_document()["alerts"]
+            server.await_log("told by webhook")
+            assert treehouse("upgrade", "--state", str(folder / "state")).returncode == 0
+            own_certificate(folder, 90)
+            (over,) = hook.await_document()["alerts"]
+            assert (over["event"], over["since"]) == ("over", alert["since"])
+            treehouse("stop", "--state", str(folder / "state"))
 
 
 def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(

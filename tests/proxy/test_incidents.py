@@ -28,7 +28,7 @@ def status(**more: Any) -> dict[str, Any]:
     return {
         "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
         "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
-        "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
+        "renew_at": at(NOW - DAY), "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
         **more,
     }  # fmt: skip
 
@@ -61,6 +61,16 @@ def verdict(view: View, kind: str, name: str = "a.test") -> str:
         ({"not_after": at(NOW + 10.5 * DAY)}, "runway_short", "wrong"),  # 15% of 70.5 days
         ({"not_after": at(NOW + 11 * DAY)}, "runway_short", "well"),
         ({"not_after": at(NOW - 1)}, "runway_short", "wrong"),
+        # Its renewal is to come, or has just begun: little is left, and nothing is late.
+        ({"not_after": at(NOW + DAY), "renew_at": at(NOW + 60)}, "runway_short", "well"),
+        ({"not_after": at(NOW + DAY), "renew_at": at(NOW - 3000)}, "runway_short", "well"),
+        ({"not_after": at(NOW + DAY), "renew_at": at(NOW - 3700)}, "runway_short", "wrong"),
+        (
+            {"not_after": at(NOW + DAY), "renew_at": at(NOW - 60), "attempts": 1},
+            "runway_short",
+            "wrong",
+        ),
+        ({"not_after": at(NOW - 1), "renew_at": at(NOW + 60)}, "runway_short", "wrong"),
         ({"source": "file", "not_after": at(NOW + DAY)}, "runway_short", "wrong"),
         ({"not_after": None, "not_before": None, "state": "missing"}, "runway_short", "undecided"),
     ],

@@ -63,7 +63,12 @@ def status(**more: Any) -> dict[str, Any]:
     ("more", "sign", "text"),
     [
         ({}, "ok", "another 30 days, and renewed about"),
-        ({"not_after": at(NOW + 5 * DAY)}, "attention", "another 5 days"),
+        ({"not_after": at(NOW + 5 * DAY)}, "ok", "another 5 days"),  # its renewal is to come
+        (
+            {"not_after": at(NOW + 5 * DAY), "renew_at": at(NOW - DAY)},
+            "attention",
+            "another 5 days",
+        ),
         ({"not_after": at(NOW - 1)}, "wrong", "has expired"),
         (
             {"not_after": None, "not_before": None, "state": "missing"},
