@@ -10,27 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from acme_client.admission import takes
 from acme_client.asking import CannotTell
-from acme_client.errors import Problem
-from acme_client.holding import Holding
-from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.pointing import interface_addresses
-from acme_client.proof import prove
-from acme_client.shelf import Shelf
-from acme_client.store import DirectoryStore
 
-from .. import certifier, warm_up
+from .. import warm_up
 from ..config.flags import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, Site
 from ..control import NotRunning, ask
-from ..own_certificates import CertificateUnusable, OwnCertificates
 from ..status import VERSION
 from . import (
     authorities,
@@ -39,6 +30,8 @@ from . import (
     judge_names,
     judge_visits,
     machine,
+    records,
+    running,
     visits,
 )
 from .findings import Finding
@@ -47,47 +40,13 @@ from .judge_machine import ClockFacts
 from .judge_names import Issuer, Ours
 from .judge_visits import Expected
 from .names import Names, Resolver
+from .records import Records
+from .running import Server
 
 # Names and addresses that are looked at at the same time: they wait more than they work.
 _AT_ONCE = 16
-_ASKED_WITHIN = 10.0
 # Of all names together; who has more than that asks about one of them.
 _NAMES_MOST = 50
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """The running one. ``status`` None: there is none, or it may not be asked; ``why``."""
-
-    status: dict[str, Any] | None
-    nonce: tuple[str, str] | None
-    why: str | None = None
-
-    @property
-    def hidden(self) -> bool:
-        """There is one, perhaps, and this user may not ask it."""
-        return self.status is None and "permission" in (self.why or "")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What the state directory, or the server, has of certificates and CAs. ``accounts``: whether
-    there is one, and its URL, by directory; ``costs`` of another order, by certificate."""
-
-    statuses: dict[str, dict[str, Any]]
-    wanted: dict[str, Wanted]
-    accounts: dict[str, tuple[bool | None, str | None]]
-    costs: dict[str, tuple[str, ...]]
-
-    def customers(self, sites: list[Site]) -> dict[str, Authority]:
-        """The CAs that certify these sites, by directory."""
-        asked: dict[str, Authority] = {}
-        for site in sites:
-            wanted = self.wanted.get(site.names[0])
-            for authority in (wanted.authority, *wanted.fallback) if wanted else ():
-                if authority.directory != INTERNAL:
-                    asked.setdefault(authority.directory, authority)
-        return asked
 
 
 class NoSuchName(Exception):
@@ -109,8 +68,8 @@ def examine(
     where = f" ({config.source})" if config.source else ""
     yield Finding("ok", "configuration", f"valid: {len(config.sites)} sites{where}")
     hosts = _hosts(sites, name)
-    server = _server(config, hosts)
-    yield _speaks(server)
+    server = running.find(config, [host for host, _site in hosts[:_NAMES_MOST]])
+    yield running.speaks(server)
     if server.hidden:
         yield Finding(
             "unknown", "state directory", f"{config.state} is another user's", "ask as root"
@@ -126,7 +85,7 @@ def examine(
         http_01=http_01,
         public=public,
     )
-    kept = _look_up(config, server)
+    kept = records.look_up(config, server)
     _give_up_root(config)
     directories, ahead, whom = yield from _authorities(sites, kept)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
@@ -169,36 +128,6 @@ def _is_public(site: Site, config: Config) -> bool:
     return _asks_a_ca(site) and not config.acme.directory_given
 
 
-# The running server
-
-
-def _server(config: Config, hosts: list[tuple[str, Site]]) -> _Server:
-    try:
-        status = ask(config.state, {"command": "status"}, _ASKED_WITHIN)
-    except NotRunning as reason:
-        return _Server(None, None, str(reason))
-    asked = [host for host, _site in hosts[:_NAMES_MOST] if not host.startswith("*.")]
-    nonce = None
-    if asked:
-        try:
-            answer = ask(config.state, {"command": "knock", "hosts": asked}, _ASKED_WITHIN)
-            nonce = (answer["token"], answer["text"]) if answer.get("ok") else None
-        except NotRunning:
-            nonce = None
-    return _Server(status, nonce)
-
-
-def _speaks(server: _Server) -> Finding:
-    about = "server"
-    if server.status is not None:
-        return Finding(
-            "ok", about, f"runs: pid {server.status['pid']} as uid {server.status['uid']}"
-        )
-    if server.hidden:
-        return Finding("unknown", about, server.why or "", "ask as root")
-    return Finding("ok", about, "does not run; this is what can be seen before its start")
-
-
 def _running_without_configuration(options: Options) -> Iterator[Finding]:
     try:
         status = ask(state_directory(options.config, options.state), {"command": "status"}, 5.0)
@@ -216,7 +145,7 @@ def _running_without_configuration(options: Options) -> Iterator[Finding]:
 
 
 def _authorities(
-    sites: list[Site], kept: _Kept
+    sites: list[Site], kept: Records
 ) -> Generator[Finding, None, tuple[dict[str, Directory], float | None, str]]:
     """Gives back the directories by URL, and how far our clock is ahead of whose."""
     asked = kept.customers(sites)
@@ -247,8 +176,8 @@ def _is_address(name: str) -> bool:
 def _names(
     config: Config,
     hosts: list[tuple[str, Site]],
-    server: _Server,
-    kept: _Kept,
+    server: Server,
+    kept: Records,
     directories: dict[str, Directory],
     resolver: Resolver | None,
 ) -> Iterator[Finding]:
@@ -262,8 +191,8 @@ def _names(
         if status is not None and (host == site.names[0] or len(hosts) == 1):
             renamed = {**status, "names": [host, *status["names"]]}
             costs = kept.costs.get(site.names[0], ())
-            running = server.status is not None
-            found += judge_authorities.certificate(renamed, costs, time.time(), running=running)
+            runs = server.status is not None
+            found += judge_authorities.certificate(renamed, costs, time.time(), running=runs)
         found += _name(host, site, config, server, status, ours, asking, directories, kept)
         return found
 
@@ -276,12 +205,12 @@ def _name(
     host: str,
     site: Site,
     config: Config,
-    server: _Server,
+    server: Server,
     status: dict[str, Any] | None,
     ours: Ours,
     asking: Names | None,
     directories: dict[str, Directory],
-    kept: _Kept,
+    kept: Records,
 ) -> Iterator[Finding]:
     public = _is_public(site, config)
     addresses: tuple[str, ...] = ()
@@ -313,7 +242,7 @@ def _name(
         yield from judge_visits.tls(host, seen, expected)
 
 
-def _issuer(config: Config, directories: dict[str, Directory], kept: _Kept) -> Issuer:
+def _issuer(config: Config, directories: dict[str, Directory], kept: Records) -> Issuer:
     directory = directories.get(config.acme.directory)
     identities = directory.identities if directory else ()
     _known, account = kept.accounts.get(config.acme.directory, (None, None))
@@ -333,36 +262,6 @@ def _our_addresses() -> Ours:
         return Ours(())
 
 
-# What is kept
-
-
-def _look_up(config: Config, server: _Server) -> _Kept:
-    store = DirectoryStore(config.state)
-    try:
-        wanted = certifier.settings(config).wanted
-    except OSError:  # a CA bundle or key that this user may not read
-        wanted = ()
-    listed = (
-        server.status["certificates"]
-        if server.status is not None
-        else [*_on_disk(store, wanted), *_own(config)]
-    )
-    statuses = {name: one for one in listed for name in one["names"][:1]}
-    accounts = {
-        authority.directory: authorities.account(store, authority)
-        for one in wanted
-        for authority in (one.authority, *one.fallback)
-    }
-    costs = {
-        one.names[0]: authorities.costs(
-            store, one.authority, one.names, bool(statuses.get(one.names[0], {}).get("serial"))
-        )
-        for one in wanted
-        if one.authority.directory != INTERNAL
-    }
-    return _Kept(statuses, {one.names[0]: one for one in wanted}, accounts, costs)
-
-
 def _give_up_root(config: Config) -> None:
     """Become who the server is. A container that forbids it goes on as it is: nothing here is a
     gate."""
@@ -373,29 +272,3 @@ def _give_up_root(config: Config) -> None:
         os.setgroups([])
         os.setresgid(config.gid, config.gid, config.gid)
         os.setresuid(config.uid, config.uid, config.uid)
-
-
-def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
-    shelf = Shelf(store)
-    for wanted in listed:
-        try:
-            record, pair = shelf.load(wanted.names[0])
-        except OSError:
-            continue
-        holding = Holding(wanted, record)
-        if pair is not None:
-            with contextlib.suppress(Problem):
-                holding.facts = prove(pair, (), time.time())
-        yield holding.status()
-
-
-def _own(config: Config) -> Iterator[dict[str, Any]]:
-    for site in config.sites:
-        if site.certificate is not None:
-            try:
-                loaded = OwnCertificates().read(Config((site,), Path(config.state)))
-            except CertificateUnusable:
-                continue  # the configuration's checks have said so, or it is root's alone
-            for facts, bundle in loaded:
-                os.close(bundle)
-                yield facts["status"]
