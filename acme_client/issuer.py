@@ -51,6 +51,8 @@ POLLS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 LONGEST_POLL = 60.0
 # Polls in a row that may fail on the way before the attempt does.
 LOST_POLLS = 5
+# How often a CA that leaves it to us is told to look again, within a few seconds.
+TOLD_AGAIN = 3
 
 
 class _NewOrder(messages.NewOrder):
@@ -254,7 +256,7 @@ class AcmeIssuer:
             log.debug("%s: %s is validating", order.names[0], self._host)
             for url, (_authorization, offered) in pending.items():
                 try:
-                    self._await_valid(network, url, offered.kind)
+                    self._await_valid(network, url, offered)
                 except Problem as problem:
                     if problem.kind == "validation":
                         problem.names = self._not_valid(network, pending)
@@ -290,14 +292,24 @@ class AcmeIssuer:
             "tls-alpn-01", name, offered.token, authorization, pair.chain_pem, pair.key_pem
         )
 
-    def _await_valid(self, network: Network, url: str, kind: str) -> None:
+    def _await_valid(self, network: Network, url: str, offered: Offered) -> None:
+        """A CA that was not content but leaves the authorization pending waits to be told to look
+        again (RFC 8555 §8.2; smallstep's does): for a while, it is."""
+        told = 0
+
         def look() -> bool | None:
+            nonlocal told
             authorization = answers.authorization(network.fetch(url).content)
             if authorization.status == "valid":
                 return True
-            if authorization.status in ("pending", "processing"):
-                return None
-            raise offers.not_content(authorization, kind)
+            if authorization.status not in ("pending", "processing"):
+                raise offers.not_content(authorization, offered.kind)
+            if any(one.error for one in authorization.challenges if one.url == offered.url):
+                if told == TOLD_AGAIN:
+                    raise offers.not_content(authorization, offered.kind)
+                told += 1
+                network.send(offered.url, _Ready())
+            return None
 
         self._poll(network, look, VALIDATED_WITHIN, "the CA does not finish validating")
 

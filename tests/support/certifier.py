@@ -40,7 +40,7 @@ class FakeServer:
     network. ``asked`` counts what CAs have asked, by kind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", http_port: int = 0, tls_port: int = 0) -> None:
         self.served: dict[str, Served] = {}
         self.published: list[Served] = []
         self.reports: dict[str, dict[str, Any]] = {}
@@ -55,8 +55,8 @@ class FakeServer:
         self._news = threading.Condition()
         self._mail: queue.Queue[Command | None] = queue.Queue()
         self._tickets = 0
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._tls = socket.create_server(("127.0.0.1", 0))
+        self._http = ThreadingHTTPServer((host, http_port), self._handler())
+        self._tls = socket.create_server((host, tls_port))
         self.http_port: int = self._http.server_address[1]
         self.tls_port: int = self._tls.getsockname()[1]
 
