@@ -111,7 +111,7 @@ class Agent:
         self._turns = Turns()
         self._on_demand = OnDemand(
             settings, store, self._shelf, self._holdings,
-            self._take_on, self._forget, self._reply, now,
+            self._take_on, self._forget, self._bench.report, self._reply, now,
         )  # fmt: skip
 
     # Start

@@ -32,6 +32,7 @@ class Holding:
     successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
     dropped: bool = False  # no longer wanted; the attempt may still run
     asleep: bool = False  # no attempt is made by itself: see `on_demand`
+    given_up: bool = False  # came on demand and is not to be renewed
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ class Holding:
             "served": self.served,
             "profile": self.wanted.authority.profile,
             "on_demand_for": self.wanted.on_demand_for,
+            "given_up": self.given_up,
             "history": [
                 {
                     "at": timestamp(one.at),

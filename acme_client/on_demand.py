@@ -58,8 +58,8 @@ FORGET_AFTER = 3600.0
 
 class OnDemand:
     """``holdings`` are the agent's, all of them; ``take_on``, ``let_go`` (of a holding, from then
-    on neither served nor reported) and ``reply`` are the agent's too. ``objection`` asks the
-    network; a test has its own."""
+    on neither served nor reported), ``report`` and ``reply`` are the agent's too. ``objection``
+    asks the network; a test has its own."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class OnDemand:
         holdings: dict[str, Holding],
         take_on: Callable[[Wanted], Holding],
         let_go: Callable[[Holding], None],
+        report: Callable[[Holding], None],
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
         objection: Callable[[OnDemandRule, str], str | None] | None = None,
@@ -77,6 +78,7 @@ class OnDemand:
         self._holdings = holdings
         self._take_on = take_on
         self._let_go = let_go
+        self._report = report
         self._reply = reply
         self._now = now
         self._roster = Roster(store)
@@ -308,10 +310,14 @@ class OnDemand:
             rule = self._rule(one.site)
             if not new and not unused and now >= one.look_at and rule is not None:
                 self._inquiries.begin(name, [rule])
+        given_up = not new and (unused or one.refused)
+        if given_up is not holding.given_up:
+            holding.given_up = given_up
+            self._report(holding)
         if new:
             over = name not in self._cleared and now - one.asked_at > FAILED_KEPT
         else:
-            over = not holding.usable(now) and (unused or one.refused)
+            over = given_up and not holding.usable(now)
         self._forget_if_over(name, one, holding, now, over)
         return new and holding.record.state in READY and not holding.asleep
 

@@ -79,6 +79,8 @@ def look(
     """``certificates`` as in the status; ``silent``: seconds since the certifier was heard."""
     view = View()
     for one in certificates:
+        if one.get("on_demand_for") and (not one["not_after"] or one["given_up"]):
+            continue  # a stranger's name that does not work, or one that nobody wants any more
         _failing(one, rules, view)
         _runway(one, rules, now, view)
     key: Key = ("certifier_silent", "")

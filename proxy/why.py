@@ -72,6 +72,10 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
 def _state(one: Mapping[str, Any]) -> str:
     if one["source"] == "file" and one["state"] == "failed":
         return "the certificate in the files has expired"
+    if one.get("given_up"):
+        return "it is not renewed: nobody comes for it, or it is not allowed any more"
+    if one.get("on_demand_for") and not one["not_after"] and one["state"] != "issuing":
+        return "it is tried again when somebody comes for it"
     return _STATES.get(one["state"], "")
 
 

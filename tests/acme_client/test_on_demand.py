@@ -40,6 +40,7 @@ class World:
         self.store = store or MemoryStore()
         self.shelf = Shelf(self.store)
         self.holdings: dict[str, Holding] = {}
+        self.reported: list[Holding] = []
         self.rules = rules or (RULE,)
         self.settings = Settings(
             Path("/"), (), on_demand=self.rules, taken=("shops.example", "*.taken.example")
@@ -57,6 +58,7 @@ class World:
             self.holdings,
             self._take_on,
             lambda holding: self.holdings.__delitem__(holding.name),
+            self.reported.append,
             self._reply,
             lambda: self.now,
             self._objection,
@@ -404,10 +406,13 @@ def test_one_that_nobody_comes_for_is_not_renewed() -> None:
     world.turn()
     assert len(world.asked) == 1
     assert not world.may_begin()
+    assert world.reported[-1].given_up
     # Somebody comes in its last days.
     world.want("a.example", "used")
     world.turn()
     assert world.may_begin() == {"a.example"}
+    assert not world.reported[-1].given_up
+    assert len(world.reported) == 2
 
 
 def test_one_that_is_in_use_is_tried_again_by_itself_even_when_it_has_expired() -> None:

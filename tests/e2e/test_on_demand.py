@@ -453,3 +453,25 @@ def test_figures(place: Place, front: Faults, app: App) -> None:
             in text
         )
         assert 'site="a.example"' not in text
+
+
+def test_it_is_renewed_while_the_app_allows_it_and_no_longer(
+    folder: Path, root: Path, ports: tuple[int, int], app: App
+) -> None:
+    app.allowed = {"a.example"}
+    with Pebble(*ports, nonce_reject=0, validity=16) as ca, Faults(ca) as front:
+        place = Place(folder, root, ports, ca)
+        with place.server(front, f"{{ask: '{app.url}'}}") as server:
+            assert place.page("a.example") == b"<p>hello\n"
+            since = len(server.log)
+            server.await_log("a.example: certificate obtained", within=40, since=since)
+            assert app.asked.count("a.example") >= 2
+            assert place.page("a.example") == b"<p>hello\n"
+            app.allowed = set()
+            server.await_log("a.example: not renewed: the ask URL says 403", within=40)
+            ordered = orders(front, "a.example")
+            # It is served while it lasts.
+            assert place.page("a.example") == b"<p>hello\n"
+            told = treehouse("why", "a.example", "--state", str(place.state)).stdout
+            assert "it is not renewed" in told
+            assert orders(front, "a.example") == ordered

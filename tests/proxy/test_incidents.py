@@ -118,6 +118,20 @@ def test_an_incident_from_its_beginning_to_its_end() -> None:
     assert known.follow(View(well={KEY}), DAY, NOW + 4 * DAY) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"not_after": None, "not_before": None}, False),  # a stranger's, which does not work
+        ({"given_up": True, "not_after": at(NOW - DAY)}, False),
+        ({"not_after": at(NOW + DAY)}, True),
+    ],
+)
+def test_of_names_on_demand_only_those_that_are_wanted(more: dict[str, Any], told: bool) -> None:
+    one = {"on_demand_for": "shops.test", "given_up": False, "state": "failed", "attempts": 9}
+    view = look([status(**{**one, **more})], 0.0, RULES, NOW)
+    assert bool(view.wrong) is told
+
+
 def test_what_is_wanted_no_longer_is_over_too() -> None:
     known = Incidents()
     known.follow(wrong(), DAY, NOW)

@@ -117,3 +117,11 @@ def test_minutes_count_on_the_last_day() -> None:
 )
 def test_it_is_found_by_name_or_by_the_wildcard_that_covers_it(name: str, found: bool) -> None:
     assert (find([entry()], name) is not None) == found
+
+
+def test_a_name_on_demand() -> None:
+    one = {"on_demand_for": "shops.test", "given_up": False}
+    assert "  on demand  for shops.test" in told(**one)
+    failed = told(**one, state="failed", not_after=None, not_before=None)
+    assert "failed: it is tried again when somebody comes for it" in failed
+    assert "fresh: it is not renewed: nobody comes" in told(**{**one, "given_up": True})
