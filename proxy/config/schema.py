@@ -200,7 +200,7 @@ class Dns(Section):
     )
     propagation: Annotated[float, duration("0s", "10m")] = Field(
         default=_DNS.propagation,
-        description="How long all name servers of the zone may take to show a record.",
+        description="Until every name server of the zone shows a record; 0s does not look.",
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from acme_client import choices
 from acme_client.admission import takes
 from acme_client.asking import CannotTell
 from acme_client.pointing import interface_addresses
@@ -89,6 +90,8 @@ def examine(
     _give_up_root(config)
     directories, ahead, whom = yield from _authorities(sites, kept)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
+    if resolver is None and config.acme.resolvers:
+        resolver = config.acme.resolvers[0].host, config.acme.resolvers[0].port
     yield from _names(config, hosts, server, kept, directories, resolver)
     if len(hosts) > _NAMES_MOST:
         yield Finding(
@@ -224,14 +227,17 @@ def _name(
             yield from judge_names.addresses(facts, ours, public=public)
             addresses = facts.addresses
         if _asks_a_ca(site):
-            issuer = _issuer(config, directories, kept)
+            issuer = _issuer(site, config, directories, kept)
             yield from judge_names.caa(asking.caa(host), issuer)
     if host.startswith("*.") or not addresses:
         return
     expected = Expected(
         running=server.status is not None or server.hidden,
         serial=status["serial"] if status else None,
-        needs_http="http-01" in config.acme.challenges and _asks_a_ca(site),
+        # Beside a wildcard it is for when the records have failed.
+        needs_http="http-01" in config.acme.challenges
+        and _methods(site, config)[0] not in choices.BY_DNS
+        and _asks_a_ca(site),
         told=not server.hidden and (server.status is None or server.nonce is not None),
     )  # fmt: skip
     if (config.listen.http and 80 in [one.port for one in config.listen.http]) or public:
@@ -242,12 +248,17 @@ def _name(
         yield from judge_visits.tls(host, seen, expected)
 
 
-def _issuer(config: Config, directories: dict[str, Directory], kept: Records) -> Issuer:
+def _methods(site: Site, config: Config) -> tuple[str, ...]:
+    """The challenges that its names may be proven by, the first one to begin with."""
+    return choices.kinds(site.names, config.acme.challenges, bool(config.acme.dns))
+
+
+def _issuer(site: Site, config: Config, directories: dict[str, Directory], kept: Records) -> Issuer:
     directory = directories.get(config.acme.directory)
     identities = directory.identities if directory else ()
     _known, account = kept.accounts.get(config.acme.directory, (None, None))
     title = directory.host if directory else config.acme.directory
-    return Issuer(title, identities, config.acme.challenges, account)
+    return Issuer(title, identities, _methods(site, config), account)
 
 
 def _local(host: str) -> bool:

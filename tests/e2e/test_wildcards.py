@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -257,6 +258,27 @@ def test_a_wildcard_by_a_record_that_stays(
             assert renewed.returncode == 0, renewed.stderr
             with https(ports[1], "a.example.test", ca.root()) as talk:
                 assert talk.asks("/", "a.example.test").status == 200
+
+
+def test_doctor_knows_by_which_way_a_wildcard_is_proven(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """A CAA record (RFC 8657) that allows nothing but dns-01 is in order then."""
+    zone = '@ CAA 0 issue "ca.test; validationmethods=dns-01"'
+    with Knot({"example.test": zone}) as knot, Pebble() as ca, Faults(ca) as front:
+        front.identities = ["ca.test"]
+        trust = folder / "front.pem"
+        trust.write_bytes(front.ca_pem)
+        key = knot.key_file(folder)
+        dns = (
+            f"  resolvers: {knot.address}\n"
+            f"  dns: {{server: {knot.address}, tsig: {{name: acme, secret_file: {key}}}}}\n"
+        )
+        path = config(folder, ports, ca, dns, f'  - {{names: ["*.example.test"], root: {root}}}\n')
+        text = path.read_text().replace(ca.directory, front.directory)
+        path.write_text(text.replace(str(ca.ca_file), str(trust)))
+        found = treehouse("doctor", "*.example.test", "--config", str(path))
+        assert re.search(r"ok +CAA allows ca\.test$", found.stdout, re.MULTILINE), found
 
 
 def test_without_anybody_to_set_records_it_is_said_before_any_order(
