@@ -196,7 +196,11 @@ def _names(
             costs = kept.costs.get(site.names[0], ())
             runs = server.status is not None
             found += judge_authorities.certificate(renamed, costs, time.time(), running=runs)
-        found += _name(host, site, config, server, status, ours, asking, directories, kept)
+        try:
+            found += _name(host, site, config, server, status, ours, asking, directories, kept)
+        except Exception as error:  # of one name; the others are looked at all the same
+            fault = f"a fault in the doctor itself: {error!r}"
+            found.append(Finding("unknown", host, fault, "please report it"))
         return found
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

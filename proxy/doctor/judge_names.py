@@ -143,12 +143,14 @@ class CaaRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaaFacts:
-    """``at``: the ancestor whose records decide, None where there are none up to the top."""
+    """``at``: the ancestor whose records decide, None where there are none up to the top;
+    ``unasked``: there was no resolver to ask."""
 
     name: str
     at: str | None = None
     records: tuple[CaaRecord, ...] = ()
     error: str | None = None
+    unasked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,9 @@ class _Property:
 
 def caa(facts: CaaFacts, issuer: Issuer) -> Iterator[Finding]:
     about = facts.name
+    if facts.unasked:
+        yield Finding("unknown", about, "CAA: there is no resolver to ask", "see /etc/resolv.conf")
+        return
     if facts.error is not None:
         # RFC 8659 §3: a CA that gets no answer must not issue.
         yield Finding(

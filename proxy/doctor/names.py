@@ -34,12 +34,19 @@ class Names:
 
     def __init__(self, resolver: Resolver | None) -> None:
         self._given = resolver
-        self._resolver = dns.resolver.Resolver(configure=resolver is None)
+        self._broken: str | None = None
+        try:
+            self._resolver = dns.resolver.Resolver(configure=resolver is None)
+        except (dns.exception.DNSException, OSError) as error:
+            self._resolver = dns.resolver.Resolver(configure=False)
+            self._broken = _said(error)
         if resolver is not None:
             self._resolver.nameservers, self._resolver.port = [resolver[0]], resolver[1]
         self._resolver.timeout, self._resolver.lifetime = _ASKED_WITHIN, _RESOLVED_WITHIN
 
     def name(self, name: str, *, authoritative: bool) -> NameFacts:
+        if self._broken is not None:
+            return NameFacts(name, error=self._broken)
         found: list[str] = []
         alias = None
         for kind in ("A", "AAAA"):
@@ -79,6 +86,8 @@ class Names:
 
     def caa(self, name: str) -> CaaFacts:
         """RFC 8659 §3: up the tree, until there is a record."""
+        if self._broken is not None:
+            return CaaFacts(name, unasked=True)
         for candidate in enclosing(name.removeprefix("*.")):
             try:
                 answer = self._resolver.resolve(

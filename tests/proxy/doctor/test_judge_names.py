@@ -140,6 +140,8 @@ def test_caa_of_an_ancestor_says_where() -> None:
 def test_no_caa_and_caa_that_cannot_be_had() -> None:
     (none,) = caa(CaaFacts("a.test"), ISSUER)
     assert none.sign == "ok"
+    (unasked,) = caa(CaaFacts("a.test", unasked=True), ISSUER)
+    assert unasked.sign == "unknown"
     (broken,) = caa(CaaFacts("a.test", error="a.test: SERVFAIL"), ISSUER)
     assert broken.sign == "wrong"
 
