@@ -31,8 +31,9 @@ from .schedule import Schedule
 log = logging.getLogger("treehouse.alerts")
 
 FILE = "alerts.json"
-# A status of thousands of certificates takes milliseconds to look through.
+# Between two looks; and they take at most this part of the time, with however many certificates.
 _LOOK_EVERY = 2.0
+_LOOK_PART = 1 / 100
 # What goes wrong together is found within moments of each other, and told together.
 _GATHER = 5.0
 # After the first, second … failure of a way; the last one repeats.
@@ -83,23 +84,24 @@ class Alerting:
         rules = config.alerts
         if now < self._look_at or (rules is None and self._incidents is None):
             return
-        self._look_at = now + _LOOK_EVERY
         if self._incidents is None:
             self._recall(config.state)
         if rules is None:
-            self._incidents, self._outboxes = None, {}
+            self._incidents, self._outboxes, self._kept = None, {}, b""
             with contextlib.suppress(OSError):
                 os.unlink(config.state / FILE)
             return
-        self._note(rules, now)
+        self._note(rules, [site.names[0] for site in config.sites], now)
+        spent = time.monotonic() - now
+        self._look_at = now + max(_LOOK_EVERY, spent / _LOOK_PART)
         for way in _ways(rules):
             self._send(way, config, generation, now)
         self._keep()
 
-    def _note(self, rules: Alerts, now: float) -> None:
+    def _note(self, rules: Alerts, wanted: Sequence[str], now: float) -> None:
         assert self._incidents is not None  # noqa: S101 - for mypy; `look` has seen to it
         unix = time.time()
-        view = incidents.look(self._certificates(), self._silent(), rules, unix)
+        view = incidents.look(self._certificates(), wanted, self._silent(), rules, unix)
         news = self._incidents.follow(view, rules.repeat, unix)
         for notice in news:
             log.log(

@@ -74,15 +74,24 @@ class Notice:
 
 
 def look(
-    certificates: Iterable[Mapping[str, Any]], silent: float, rules: Alerts, now: float
+    certificates: Iterable[Mapping[str, Any]],
+    wanted: Iterable[str],
+    silent: float,
+    rules: Alerts,
+    now: float,
 ) -> View:
-    """``certificates`` as in the status; ``silent``: seconds since the certifier was heard."""
+    """``certificates`` as in the status; ``wanted``: the first names of the sites, of which some
+    may not have been heard of yet; ``silent``: seconds since the certifier was heard."""
     view = View()
     for one in certificates:
         if one.get("on_demand_for") and (not one["not_after"] or one["given_up"]):
             continue  # a stranger's name that does not work, or one that nobody wants any more
         _failing(one, rules, view)
         _runway(one, rules, now, view)
+    told = {name for _kind, name in (*view.wrong, *view.well, *view.undecided)}
+    for name in wanted:
+        if name not in told:
+            view.undecided |= {("renewal_failing", name), ("runway_short", name)}
     key: Key = ("certifier_silent", "")
     if silent > rules.certifier_silent:
         view.wrong[key] = Finding(

@@ -76,17 +76,17 @@ def verdict(view: View, kind: str, name: str = "a.test") -> str:
     ],
 )
 def test_what_is_wrong_with_a_certificate(more: dict[str, Any], kind: str, expected: str) -> None:
-    assert verdict(look([status(**more)], 0.0, RULES, NOW), kind) == expected
+    assert verdict(look([status(**more)], [], 0.0, RULES, NOW), kind) == expected
 
 
 def test_runway_as_a_length_of_time() -> None:
     rules = Alerts(webhook="https://x.test/", runway=Runway(seconds=31 * DAY))
-    assert verdict(look([status()], 0.0, rules, NOW), "runway_short") == "wrong"
+    assert verdict(look([status()], [], 0.0, rules, NOW), "runway_short") == "wrong"
 
 
 @pytest.mark.parametrize(("silent", "expected"), [(3600.0, "well"), (3601.0, "wrong")])
 def test_the_certifiers_silence(silent: float, expected: str) -> None:
-    assert verdict(look([], silent, RULES, NOW), "certifier_silent", "") == expected
+    assert verdict(look([], [], silent, RULES, NOW), "certifier_silent", "") == expected
 
 
 def test_the_next_step_is_that_of_the_cas_own_problem() -> None:
@@ -96,7 +96,7 @@ def test_the_next_step_is_that_of_the_cas_own_problem() -> None:
     }  # fmt: skip
     past = {"at": at(NOW), "outcome": "refused", "error": "two", "problem": problem}
     one = status(state="failed", attempts=3, last_error="two; a.test: CAA", history=[past])
-    finding = look([one], 0.0, RULES, NOW).wrong["renewal_failing", "a.test"]
+    finding = look([one], [], 0.0, RULES, NOW).wrong["renewal_failing", "a.test"]
     assert "CAA records" in finding.step
 
 
@@ -128,7 +128,7 @@ def test_an_incident_from_its_beginning_to_its_end() -> None:
 )
 def test_of_names_on_demand_only_those_that_are_wanted(more: dict[str, Any], told: bool) -> None:
     one = {"on_demand_for": "shops.test", "given_up": False, "state": "failed", "attempts": 9}
-    view = look([status(**{**one, **more})], 0.0, RULES, NOW)
+    view = look([status(**{**one, **more})], [], 0.0, RULES, NOW)
     assert bool(view.wrong) is told
 
 
@@ -137,6 +137,15 @@ def test_what_is_wanted_no_longer_is_over_too() -> None:
     known.follow(wrong(), DAY, NOW)
     (over,) = known.follow(View(), DAY, NOW + 1)
     assert (over.event, over.text) == ("over", "a.test: no longer in the configuration")
+
+
+def test_a_site_that_nothing_has_been_heard_of_yet_is_not_well() -> None:
+    known = Incidents()
+    known.follow(wrong(), DAY, NOW)
+    starting = look([], ["a.test"], 0.0, RULES, NOW + 1)
+    assert known.follow(starting, DAY, NOW + 1) == []
+    (over,) = known.follow(look([], [], 0.0, RULES, NOW + 2), DAY, NOW + 2)
+    assert over.event == "over"
 
 
 def test_a_clock_that_ran_ahead_silences_nobody() -> None:
