@@ -32,12 +32,12 @@ log = logging.getLogger("treehouse.alerts")
 
 FILE = "alerts.json"
 # Between two looks; and they take at most this part of the time, with however many certificates.
-_LOOK_EVERY = 2.0
+_LOOK_EVERY = 1.0
 _LOOK_PART = 1 / 100
 # What goes wrong together is found within moments of each other, and told together.
-_GATHER = 5.0
+_GATHER = 2.0
 # After the first, second … failure of a way; the last one repeats.
-_PAUSES = (15.0, 60.0, 600.0, 3600.0)
+_PAUSES = (5.0, 60.0, 600.0, 3600.0)
 # Beyond the messenger's own bound.
 _KILL_AFTER = 45.0
 # Of what is kept while a way does not work: one notice a certificate.

@@ -64,7 +64,7 @@ class Alerts(Section):
     runway: Annotated[model.Runway, word(_parse_runway, pattern=_RUNWAY)] = Field(
         default=_ALERTS.runway, description="What is left of a certificate: a share, or 7d."
     )
-    certifier_silent: Annotated[float, duration("30s", "7d")] = Field(
+    certifier_silent: Annotated[float, duration("15s", "7d")] = Field(
         default=_ALERTS.certifier_silent,
         description="Nothing heard of the certifier for that long.",
     )

@@ -115,7 +115,7 @@ def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
         Faults(ca) as front,
         Webhook(refuse=1) as hook,
     ):
-        front.add("newOrder", Refuse(503, headers={"Retry-After": "2"}), times=15)
+        front.add("newOrder", Refuse(503, headers={"Retry-After": "2"}), times=9)
         (folder / "front.pem").write_bytes(front.ca_pem)
         os.chmod(folder / "front.pem", 0o644)
         path = write(
@@ -127,7 +127,7 @@ def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
             server.await_log("alert: down.example: [2-9] attempts")
             assert hook.refused.acquire(timeout=40)
             server.await_log(
-                "could not tell by webhook: 127.0.0.1 answers 503 .*; tried again in 15 s"
+                "could not tell by webhook: 127.0.0.1 answers 503 .*; tried again in 5 s"
             )
             alert = hook.await_alert("renewal_failing")
             assert alert["certificate"]["state"] in ("failed", "waiting", "issuing", "due")
@@ -233,7 +233,7 @@ def _program(pid: int) -> str:
 def test_a_certifier_that_has_stopped(folder: Path, root: Path, write: Write) -> None:
     with Webhook() as hook:
         path = write(
-            f'{{webhook: "{hook.url}", certifier_silent: 30s}}',
+            f'{{webhook: "{hook.url}", certifier_silent: 15s}}',
             f"sites: [{{names: [a.test], root: {root}}}]",
         )
         with Server(["--config", str(path)], folder) as server:
