@@ -41,9 +41,13 @@ def of(pid: int, title: str, proc: Path = _PROC) -> Message | None:
     }
 
 
-def open_descriptors() -> int:
-    """Of this process; the one that looks them up is not counted."""
-    return len(os.listdir("/proc/self/fd")) - 1
+def open_descriptors() -> int | None:
+    """Of this process; the one that looks them up is not counted. None where there is none left to
+    look with."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1
+    except OSError:
+        return None
 
 
 def _booted(proc: Path) -> int:

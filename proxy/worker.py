@@ -279,7 +279,10 @@ class Worker:
 
     async def _look(self, number: int, host: str) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
-            serial = await self._mirror.shown(host)
+            try:
+                serial = await self._mirror.shown(host)
+            except OSError:
+                return  # out of descriptors, which says nothing of the certificate
         self._say({"type": "seen", "number": number, "serial": serial})
 
     def _take_challenge(self, about: Message, bundle: int | None) -> None:
