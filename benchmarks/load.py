@@ -109,15 +109,20 @@ def handshakes(ca: Path, peer: Peer, seconds: float, resume: bool) -> Load:
     """One connection, one request, and again; with the ticket of the connection before, or none."""
     context = client_context(ca)
     session = None
-    count, errors = 0, 0
-    begun = time.monotonic()
-    while time.monotonic() < begun + seconds:
+    errors = 0
+    taken: list[float] = []  # microseconds to the answer of each
+    begun = now = time.monotonic()
+    while now < begun + seconds:
         with ask(context, peer, session) as sock:
+            before, now = now, time.monotonic()
+            taken.append((now - before) * 1e6)
             if resume:
                 errors += int(session is not None and not sock.session_reused)
                 session = sock.session
-        count += 1
-    return Load(count, time.monotonic() - begun, 0.0, errors)
+    taken.sort()
+    count = len(taken)
+    p50, p99 = taken[count // 2], taken[count * 99 // 100]
+    return Load(count, now - begun, 0.0, errors, p50, p99)
 
 
 def idle_connections(ca: Path, peer: Peer, count: int) -> list[ssl.SSLSocket]:

@@ -251,7 +251,8 @@ http {{
         root {folder}/files;
         location /proxied/post {{ proxy_pass http://127.0.0.1:{BACKEND_PORT}/taken; }}
         location /taken {{ return 200 "taken\\n"; }}
-        location /proxied/stream {{ ssi on; ssi_types *; }}
+        # tcp_nopush would hold the last piece until a delayed ACK 40 ms later.
+        location /proxied/stream {{ ssi on; ssi_types *; tcp_nopush off; }}
     }}
 }}
 """

@@ -37,7 +37,7 @@ def main() -> int:
     wanted = _arguments()
     place = _prepare()
     rounds = wanted.rounds or (1 if wanted.quick else 5)
-    seconds = wanted.seconds or (1 if wanted.quick else 4)
+    seconds = wanted.seconds or (1 if wanted.quick else 3)
     chosen = [one for one in PEERS if not wanted.peers or one.name in wanted.peers]
     asked = [one for one in scenarios.SCENARIOS if not wanted.only or wanted.only in one.name]
     results: Results = {}
@@ -148,8 +148,8 @@ def _round(
                 done = load.handshakes(WORK / "ca.pem", peer, seconds, resume)
                 figures.cost.append((processes.cpu_seconds(pid) - before) * 1e6 / done.requests)
                 figures.rate.append(done.requests / done.seconds)
-                figures.p50.append(0.0)
-                figures.p99.append(0.0)
+                figures.p50.append(done.p50)
+                figures.p99.append(done.p99)
                 figures.errors += done.errors
     if peer.name in _PYTHON or (wanted.only and wanted.only not in ("memory", "both cores")):
         return
@@ -168,6 +168,7 @@ def _round(
                 units[name] = "request"
                 figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
                 _measure(peer, place, scenario, pid, seconds, figures, f"{SERVER_CORE},{LOAD_CORE}")
+        note("MiB of memory (PSS) after load, two workers", processes.pss_kib(pid) / 1024)
 
 
 def _measure(
