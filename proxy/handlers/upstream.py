@@ -29,7 +29,7 @@ from ..protocol.head import STATUS_LINES
 from ..protocol.message import Body, Fields, Request, Response, Tunnel
 from ..stream import READ_SIZE, StreamBroken
 from .balance import Policy, cookie, mark, policy
-from .forwarding import NOT_ONWARD, PSEUDONYM, VIA_LINE, Forwarder, end_to_end
+from .forwarding import PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 from .member import Member
 from .pool import Pool
 from .surroundings import Surroundings
@@ -274,12 +274,7 @@ class _Exchange:
             # h11 has to see it, or the request is still on its way: piece by piece then.
             connection.put_back(whole + connection.leftover())
             whole = None
-        # From the lane, Connection names nothing that would have to be looked for.
-        fields = (
-            end_to_end(found.fields)
-            if found.lines is None
-            else [one for one in found.fields if one[0] not in NOT_ONWARD]
-        )
+        fields = end_to_end(found.fields) if found.onward is None else found.onward
         fields.append(_VIA)
         if not bodiless:
             length = b"" if found.length < 0 else b"%d" % found.length
@@ -292,7 +287,7 @@ class _Exchange:
         if length:
             fields.append((b"content-length", length))
         wire = None
-        if found.lines is not None:
+        if found.onward is not None:
             line = b"content-length: %b\r\n" % length if length else b""
             wire = b"%b%b%b%b" % (STATUS_LINES[status], found.lines, VIA_LINE, line)
         if whole is None or self._upload is not None:

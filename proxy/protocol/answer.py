@@ -80,15 +80,16 @@ class Answer:
     `UNTIL_CLOSE`. ``close``: the connection is of no use afterwards. ``judge`` is the h11
     connection that goes on to judge the body, None from the lane.
 
-    ``fields`` are those of the whole message, and ``lines``, from the lane only, the ones that
-    concern the client as they are to be sent to it, Content-Length left out."""
+    ``fields`` are those of the whole message. From the lane only: ``onward``, the ones that concern
+    the client, Content-Length left out, and ``lines``, the same as they are sent."""
 
     status: int
     fields: Fields
     length: int
     close: bool
     judge: h11.Connection | None = None
-    lines: bytes | None = None
+    onward: Fields | None = None
+    lines: bytes = b""
 
 
 def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
@@ -228,8 +229,9 @@ class AnswerLane:
         elif length is None:
             return None
         fields = [entry[0] for entry in entries]
-        onward = b"".join([entry[1] for entry in entries])
-        return Answer(status, fields, length, close, None, onward)
+        onward = [entry[0] for entry in entries if entry[1]]
+        lines_onward = b"".join([entry[1] for entry in entries])
+        return Answer(status, fields, length, close, None, onward, lines_onward)
 
     def _learn_status(self, line: bytes) -> int:
         """The status of a status line, 0 to decline."""

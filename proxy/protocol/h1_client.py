@@ -7,6 +7,8 @@ where their framing says, nothing came behind, and neither side wants to close.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import h11
 
 from ..clock import Clock
@@ -45,10 +47,10 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         return self.stream.write_now(data)
 
-    async def send(self, data: bytes | memoryview, patience: float) -> None:
+    def send(self, data: bytes | memoryview, patience: float) -> Awaitable[None]:
         """Raises `StreamBroken`."""
         self.stream.deadline = self._clock.now + patience
-        await self.stream.write(data)
+        return self.stream.write(data)
 
     async def head(self, method: bytes, patience: float, upgrade: bytes | None = None) -> Answer:
         """The next answer's head, interim ones among them.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable
 
 from ..errors import Fault
 from ..stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
@@ -254,12 +255,12 @@ class Outlet:
         await self._write(b"%b0\r\n%b\r\n" % (head, field_lines(body.trailers)))
         self.sent += last
 
-    async def _room(self) -> int:
+    def _room(self) -> Awaitable[int]:
         """How much of a body to ask for. The client first: what it does not take stays where it
         comes from, and costs no memory here."""
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
-        return await self._stream.room()
+        return self._stream.room()
 
-    async def _write(self, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> Awaitable[None]:
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
-        await self._stream.write(data)
+        return self._stream.write(data)

@@ -51,6 +51,7 @@ def test_one_lane_through_several_answers(heads: list[bytes], method: bytes) -> 
             raise AssertionError(f"the lane took {head!r}, refused as {fault}") from None
         assert facts(quick) == facts(slow)
         onward = b"".join(b"%b: %b\r\n" % field for field in end_to_end(slow.fields))
+        assert quick.onward == end_to_end(slow.fields)
         assert quick.lines == onward
 
 
