@@ -191,6 +191,7 @@ class SecureDoor(Door):
 
     def __init__(self, room: Room) -> None:
         super().__init__(room)
+        self._gates = room.gates or None
         hsts = room.tls.hsts
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
@@ -199,8 +200,8 @@ class SecureDoor(Door):
         if request.host != connection.covered_host:
             self._check(connection, request.host)
             connection.covered_host = request.host
-        if self.room.gates:
-            self.room.gates.check(request)
+        if self._gates is not None:
+            self._gates.check(request)
         answer = self.room.router.route(request).handle(request)
         return answer if self._hsts is None else self._with_hsts(answer, self._hsts)
 

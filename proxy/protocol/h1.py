@@ -54,7 +54,7 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
             or response.close
             or service.draining
             or answered >= most
-            or not _ends(body, request)
+            or (body is not None and not _ends(body, request))
             or (request.version == b"1.0" and ends_with_connection(response))
         )
         if answered == most:
@@ -124,9 +124,9 @@ class Informer:
         await send_interim(self._inlet, serialise(status, fields) + b"\r\n")
 
 
-def _ends(body: Body | None, request: Request) -> bool:
+def _ends(body: Body, request: Request) -> bool:
     """Whether the request's end is, or can cheaply be, reached."""
-    if body is None or body.at_end:
+    if body.at_end:
         return True
     remaining = body.remaining
     return not request.expects_continue and remaining is not None and remaining <= WORTH_READING
