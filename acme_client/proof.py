@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
@@ -21,6 +21,16 @@ from .errors import Problem
 # A CA's clock knows better than ours, and a certificate that "is not valid yet" here is valid for
 # everybody whose clock is right. Beyond this, something else is wrong.
 CLOCK_BEHIND = 86400.0
+
+
+# What the library raises for certificates and keys that are damaged, or of a kind that it has not.
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +79,11 @@ def examine(pair: Pair) -> Facts:
         chain = x509.load_pem_x509_certificates(pair.chain_pem)
         key = keys.from_pem(pair.key_pem)
         facts = _facts(chain[0])
-    except ValueError as error:
+        if _public(chain[0]) != _public_of(key):
+            raise Problem("unproven", "the certificate is for another key")
+        _prove_chain(chain)
+    except UNREADABLE as error:
         raise Problem("unproven", f"the certificate cannot be read: {error}") from None
-    if _public(chain[0]) != _public_of(key):
-        raise Problem("unproven", "the certificate is for another key")
-    _prove_chain(chain)
     return facts
 
 
@@ -121,7 +131,7 @@ def _prove_chain(chain: list[x509.Certificate]) -> None:
     for signed, signer in itertools.pairwise(chain):
         try:
             signed.verify_directly_issued_by(signer)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise Problem(
                 "unproven",
                 f"the chain has a gap: {_title(signer)} did not sign {_title(signed)}",

@@ -6,9 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import UnsupportedAlgorithm
-
-from ..proof import Pair
+from ..proof import UNREADABLE, Pair
 from .tree import Tree, Unreadable
 
 
@@ -65,7 +63,7 @@ class Gathering:
             yield
         except Unreadable as error:
             self.left.append(Left(error.where, error.why))
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             self.left.append(Left(where, str(error)))
 
     def folders(self, tree: Tree, path: str = "") -> list[str]:

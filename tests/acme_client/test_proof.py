@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
@@ -144,3 +145,21 @@ def test_names_and_addresses_have_one_spelling(name: str, spelling: str) -> None
 
 def test_the_key_is_not_shown_where_a_pair_is_printed() -> None:
     assert "PRIVATE" not in repr(GOOD)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        # Of a curve that the library has not: the last byte of secp256r1's OID is another one.
+        bytes.fromhex("2a8648ce3d030109"),
+        bytes.fromhex("2a8648ce3d030177"),
+    ],
+)
+def test_a_certificate_of_an_unknown_kind_is_a_problem_and_no_surprise(curve: bytes) -> None:
+    der = x509.load_pem_x509_certificate(LEAF).public_bytes(serialization.Encoding.DER)
+    known = bytes.fromhex("2a8648ce3d030107")
+    assert known in der
+    odd = base64.encodebytes(der.replace(known, curve))
+    pem = b"-----BEGIN CERTIFICATE-----\n" + odd + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(Problem, match="cannot be read"):
+        prove(Pair(pem + ISSUER, GOOD.key_pem), (), NOW)
