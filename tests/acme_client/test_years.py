@@ -46,7 +46,7 @@ from support.simulated_ca import (
 )
 from support.simulated_life import Life, MakeStore, Visitors
 
-SHORT = {90: 0.6, 45: 0.4, 6: 0.12}
+SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))
 # By lifetime in days; in the suite, a few renewals of each.
 YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.items()}
@@ -182,8 +182,8 @@ def test_years_without_a_lapse(days: int, information: bool) -> None:
 @pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
 @pytest.mark.parametrize("days", [90, 6])
 def test_what_was_made_together_is_not_renewed_together(days: int, information: bool) -> None:
-    """Sixty certificates of the same minutes, and nothing that disturbs them."""
-    count, lifetime = 60, days * DAY
+    """Forty certificates of the same minutes, and nothing that disturbs them."""
+    count, lifetime = 40, days * DAY
     ca = SimulatedCa(lifetime, random.Random(1), information=information)
     sets = [(f"www.d{n}.org",) for n in range(count)]
     life = Life(ca, sets, in_memory, random.Random(2)).run(START + 1.5 * lifetime)
@@ -193,6 +193,62 @@ def test_what_was_made_together_is_not_renewed_together(days: int, information: 
     assert max(quiet_hours(life)) <= count / hours * 1.5 + 8 < count
 
 
+def quiet_life(
+    sets: list[tuple[str, ...]], days: float, *, information: bool = True, takes: float = 20.0
+) -> Life:
+    """Nothing happens but what the test does."""
+    ca = SimulatedCa(days * DAY, random.Random(1), information=information)
+    return Life(ca, sets, in_memory, random.Random(2), order_takes=takes)
+
+
+def test_a_mass_revocation_is_over_within_a_day_in_small_batches_and_at_no_cost() -> None:
+    """At a CA that takes no time at all, so that only our own pace is left."""
+    life = quiet_life([(f"www.d{n}.org",) for n in range(100)], 90, takes=0.01)
+    life.ca.incidents.append(START + 5 * DAY)
+    life.run(START + 5.6 * DAY)
+    judge(life)
+    assert all(
+        life.ca.issued_at[one.record.serial or ""] > START + 5 * DAY
+        for one in life.holdings.values()
+    )
+    assert life.ca.exempt == 100
+
+
+def test_all_certificates_due_at_once_are_ordered_in_small_batches() -> None:
+    """The machine was away for the whole of the day over which they are spread."""
+    life = quiet_life([(f"www.d{n}.org",) for n in range(100)], 90, information=False, takes=0.01)
+    life.run(START + 50 * DAY)
+    life.ca.now = START + 62 * DAY
+    life.run(START + 63 * DAY)
+    judge(life)
+    assert sum(life.ca.orders_by_hour.values()) == 200
+    assert max(orders for minute, orders in life.ca.orders_by_minute.items()
+               if minute * 60 > START + DAY) >= BATCH  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [90, 330], ids=["of one domain", "of many"])
+def test_more_new_names_than_the_ca_allows_get_theirs_one_by_one(count: int) -> None:
+    """And those that have theirs are renewed meanwhile, every three days."""
+    of_one = [(f"{n}.example.org",) for n in range(count)]
+    of_many = [(f"www.d{n}.org",) for n in range(count)]
+    life = quiet_life(of_one if count < 100 else of_many, 6, information=False)
+    life.run(START + (10 if count < 100 else 4) * DAY)
+    judge(life)
+
+
+def test_somebody_who_asks_again_and_again_does_not_spend_the_last_one() -> None:
+    life = quiet_life([("www.example.org",)], 90, information=False)
+    for turn in range(1, 20):
+        life.run(START + turn * HOUR)
+        life.ask("www.example.org")
+    life.run(START + DAY)
+    assert life.ca.limits_hit == []
+    assert sum(life.ca.orders_by_hour.values()) == 4
+    held = life.holdings["www.example.org"].record
+    assert held.state is State.WAITING
+    assert "5 in 7 days are allowed" in (held.last_error or "")
+
+
 def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
     life = lived(4, 6 * DAY, 0.25, 11, kills=0.2, make_store=on_disk(fast_disk))
     judge(life)
@@ -200,7 +256,7 @@ def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
 
 
 @hypothesis_settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     seed=st.integers(0, 10**6),

@@ -74,6 +74,7 @@ class SimulatedCa:
     limits_hit: list[str] = field(default_factory=list)
     asked_when_expired: int = 0
     questions: int = 0
+    exempt: int = 0
     serial: int = 0
     issued_at: dict[str, float] = field(default_factory=dict)
     current: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class SimulatedCa:
             and json.loads(order.replaces)["serial"] == self.current.get(order.names)
         )
         order.toll.admit(exempt=exempt)
+        self.exempt += exempt
         self.orders_by_hour[int(self.now // HOUR)] += 1
         self.orders_by_minute[int(self.now // 60)] += 1
         new = order.names not in self.current

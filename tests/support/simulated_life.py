@@ -72,9 +72,11 @@ class Life:
         skews: list[tuple[float, float, float]] = [],  # noqa: B006 # never changed
         kills: float = 0.0,
         restarts: list[float] = [],  # noqa: B006
+        order_takes: float = ORDER_TAKES,
     ) -> None:
         self.ca, self.dice = ca, dice
         self.skews, self.kills, self.restarts = skews, kills, sorted(restarts)
+        self.order_takes = order_takes
         self.skew = 0.0
         self.fuse = 0  # steps until the kill; 0: none is planned
         self.deaths = 0
@@ -121,7 +123,8 @@ class Life:
 
     def run(self, until: float) -> Life:
         self._set_clock()
-        self.start()
+        if not self.holdings:
+            self.start()
         while True:
             moment = min(self.queue[0][0] if self.queue else until, self.wake_at)
             events = [start for start, _end, _ in self.skews] + [end for _, end, _ in self.skews]
@@ -141,6 +144,13 @@ class Life:
                 self.deaths += 1
                 self.ca.now += RESTART_TAKES
                 self.start()
+
+    def ask(self, name: str) -> None:
+        """By hand, without --force."""
+        holding = self.holdings[name]
+        holding.record = progress.asked(holding.record)
+        self.ready[name] = holding
+        self.wake_at = self.ca.now
 
     def _interrupt(self) -> None:
         if self.restarts and self.restarts[0] <= self.ca.now:
@@ -187,12 +197,12 @@ class Life:
             lambda _: len(self.under_way) < ATTEMPTS_AT_ONCE,
         ):
             del self.ready[holding.name]
-            self.under_way.append(self.ca.now + ORDER_TAKES)
+            self.under_way.append(self.ca.now + self.order_takes)
             if self.dice.random() < self.kills:
                 self.fuse = self.dice.randint(1, STEPS)
             self.bench.attempt(holding)
             self.fuse = 0
-            self._again(holding, self.ca.now + ORDER_TAKES)
+            self._again(holding, self.ca.now + self.order_takes)
         self.wake_at = float("inf")
         if self.ready:  # no room, or the batch is full
             self.wake_at = self.ca.now + 3.0
