@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from dataclasses import replace
 
@@ -396,3 +397,25 @@ async def test_a_body_of_a_byte_now_and_then_wins_no_time(service: Told) -> None
             client.deadlines.sweep(service.clock.now)
         assert b" 408 " in await client.hears(b"body_timeout")
         assert service.clock.now - begun < 60
+
+
+async def test_an_ended_connection_is_gone_without_the_garbage_collector(service: Told) -> None:
+    def alive() -> int:
+        return sum(isinstance(one, Request) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        async with conversation(service) as client:
+            await client.says(
+                b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 1\r\n\r\nx" + GET
+            )
+            await client.hears(b"GET /a")
+            assert alive() == before + 2
+            service.requests.clear()
+            client.hangs_up()
+            await client.hears_the_end()
+        assert alive() == before
+    finally:
+        gc.enable()
