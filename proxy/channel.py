@@ -115,15 +115,18 @@ class Channel:
                     return received
                 raise ChannelClosed(error.strerror) from None
             if not data:
+                _close_all(fds)
                 if received:
                     return received
                 raise ChannelClosed("end")
-            message = json.loads(data.decode())
-            if message.get("type") == "large":
-                large = fds.pop()
-                message = json.loads(content(large).decode())
-                os.close(large)
-            received.append((message, fds))
+            try:
+                received.append((_understood(data, fds), fds))
+            except Exception:
+                # Of a peer that talks nonsense nothing is kept, and no descriptor either.
+                for _message, came in received:
+                    _close_all(came)
+                _close_all(fds)
+                raise
 
     def _packet(self) -> tuple[bytes, list[int]]:
         fds = array.array("i")
@@ -140,6 +143,20 @@ class Channel:
             _close_all(fds)
         self._queue.clear()
         self._sock.close()
+
+
+def _understood(data: bytes, fds: list[int]) -> Message:
+    """The message of a packet; a descriptor that holds it is taken out of ``fds`` and closed."""
+    message = json.loads(data.decode())
+    if message.get("type") == "large":
+        large = fds.pop()
+        try:
+            message = json.loads(content(large).decode())
+            if not isinstance(message, dict):
+                raise TypeError("a large message is no object")
+        finally:
+            os.close(large)
+    return message  # type: ignore[no-any-return] # `get` has shown that it is an object
 
 
 def _close_all(fds: list[int]) -> None:

@@ -1,7 +1,9 @@
 """Messages between supervisor and children: whole, in order, with their descriptors."""
 
+import contextlib
 import fcntl
 import os
+import socket
 
 import pytest
 
@@ -84,3 +86,22 @@ def test_a_sealed_memfd_cannot_be_changed_by_anybody():
     assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
     assert content(fd) == b"chain and key"
     os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"not json", b"[]", b'"text"', b'{"type": "large"}', b"\xff"]
+)
+def test_descriptors_that_come_with_nonsense_are_closed(said: bytes) -> None:
+    ours, theirs = Channel.pair()
+    with open(os.devnull) as file:
+        before = len(os.listdir("/proc/self/fd"))
+        socket.send_fds(theirs._sock, [b'{"type": "first"}'], [file.fileno()])
+        socket.send_fds(theirs._sock, [said], [file.fileno(), file.fileno()])
+        with contextlib.suppress(Exception):
+            for _message, fds in ours.receive():
+                for fd in fds:
+                    os.close(fd)
+            ours.receive()
+        assert len(os.listdir("/proc/self/fd")) == before
+    ours.close()
+    theirs.close()
