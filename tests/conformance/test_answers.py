@@ -55,4 +55,5 @@ def test_an_answer(proxied: Proxied, name: str) -> None:
 
 def test_nothing_strayed(proxied: Proxied) -> None:
     assert proxied.backend.strays == []
+    assert proxied.backend.ill_formed == []
     proxied.assert_sound()

@@ -70,6 +70,7 @@ def ends(talk: Talk) -> bool:
 def test_nothing_strayed(proxied: Proxied) -> None:
     """Last of all, when every message has had the time to arrive."""
     assert proxied.backend.strays == []
+    assert proxied.backend.ill_formed == []
     for tag, (reaches, begins) in proxied.expected.items():
         assert proxied.backend.whole[tag] == reaches
         allowed = [one.partition(b"\r\n\r\n")[0] for one in [*reaches, begins]]

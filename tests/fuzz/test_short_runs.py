@@ -16,7 +16,7 @@ TARGETS = sorted(HERE.glob("fuzz_*.py"))
 @pytest.mark.parametrize("target", TARGETS, ids=lambda path: path.stem)
 def test_a_short_run_finds_nothing(target: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(target), "-max_total_time=4", "-max_len=512", str(tmp_path)],
+        [sys.executable, str(target), "-max_total_time=3", "-max_len=512", str(tmp_path)],
         cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent}"},
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 It is the witness of the conformance tables: what a proxy lets through that it should not have shows
 up here, as a message that nobody meant to send (`strays`), or as one that was begun and not ended.
-Every message of a case has the case's tag in its target, so that no order of events matters.
+Every message of a case has the case's tag in its target, so that no order of events matters. One
+without a tag is a stray, and answered like any other; what is no well-formed request is `ill_formed`.
 
 What the proxy adds of itself (Forwarded and its kin, Via, X-Request-Id) is checked and left out, so
 that a table can say what a client's bytes become and nothing else.
@@ -52,6 +53,7 @@ class StrictBackend:
         self.whole: dict[int, list[bytes]] = defaultdict(list)
         self.begun: dict[int, list[bytes]] = defaultdict(list)
         self.strays: list[bytes] = []
+        self.ill_formed: list[bytes] = []
         self._open: set[socket.socket] = set()
         self._over = False
         self._thread = threading.Thread(target=self._accept)
@@ -100,14 +102,17 @@ class StrictBackend:
             head = reader.until(HEAD_END, 1 << 20)
         except EOFError:
             if reader.held:
-                self.strays.append(reader.held)
+                self.ill_formed.append(reader.held)
             return False
         try:
             start, fields = _parsed(head)
-            tag = int(_TAG.search(start)[1])  # type: ignore[index] # none is a stray
-        except (ValueError, TypeError):
-            self.strays.append(head)
+        except ValueError:
+            self.ill_formed.append(head)
             return False
+        tagged = _TAG.search(start)
+        tag = int(tagged[1]) if tagged is not None else 0
+        if tagged is None:
+            self.strays.append(head)
         method, target, _ = start.split(b" ")
         kept = _without_ours(start, fields)
         self.begun[tag].append(kept)
@@ -117,7 +122,7 @@ class StrictBackend:
         try:
             body, wire = _body(fields, reader)
         except ValueError as error:
-            self.strays.append(head + b" and a body with " + str(error).encode())
+            self.ill_formed.append(head + b" and a body with " + str(error).encode())
             return False
         self.whole[tag].append(kept + wire)
         if says is None:
@@ -169,7 +174,7 @@ class _Reader:
         return found
 
 
-_START = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/1\.1")
+_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.1")
 _LINE = re.compile(rb"([a-z0-9!#$%&'*+.^_`|~-]+): ([\t\x20-\x7e\x80-\xff]*)")
 
 
