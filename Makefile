@@ -39,13 +39,14 @@ bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
 
 .PHONY: fuzz
-fuzz: $(READY_DEV) ## coverage-guided fuzzing of the parsers; SECONDS_EACH=300
+fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real program; SECONDS_EACH=300
 	@mkdir -p .run/fuzz
 	@for target in tests/fuzz/fuzz_*.py; do \
 	  echo "$$target"; mkdir -p .run/fuzz/$$(basename $$target .py); \
 	  PYTHONPATH=.:tests $(BIN)/python $$target -max_total_time=$(or $(SECONDS_EACH),300) \
 	    .run/fuzz/$$(basename $$target .py) || exit 1; \
 	done
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/python -m pytest -q -m e2e --timeout=3600 tests/fuzz/test_real_program.py
 
 .PHONY: soak
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
