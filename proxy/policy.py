@@ -30,6 +30,7 @@ which would silently cut a log that standard error is redirected to.
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import ssl
 import sys
@@ -94,7 +95,9 @@ class Surroundings:
         trust = ssl.get_default_verify_paths()
         folder = Path(sys.prefix) / "bin"
         return cls(
-            interpreter=tuple(dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix)))),
+            interpreter=tuple(
+                dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix), *_libraries()))
+            ),
             code=(package, package.parent / "acme_client"),
             trust=tuple(
                 Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
@@ -103,6 +106,16 @@ class Surroundings:
                 dict.fromkeys((folder, Path(sys.executable).resolve().parent, *_loaders()))
             ),
         )
+
+
+def _libraries() -> list[Path]:
+    """Where the packages that we use are, which PYTHONPATH may have put out of any prefix: the
+    certifier imports `acme` when it has something to order, long after it has been confined."""
+    found = importlib.util.find_spec("acme")
+    folders = found.submodule_search_locations if found is not None else None
+    packages = [Path(folder).resolve().parent for folder in folders or ()]
+    prefixes = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    return [one for one in packages if not any(one.is_relative_to(each) for each in prefixes)]
 
 
 def _loaders() -> list[Path]:
