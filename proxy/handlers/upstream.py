@@ -10,9 +10,10 @@ The way of an exchange:
     answer     the whole body at once if it came with its head; else piece by piece; or a tunnel
     settle     the connection goes back to its pool, or ends
 
-It repeats a request in two cases only. Nothing had been sent: any request, to another backend. A
-kept connection turned out dead before a byte of an answer came: a request whose repetition does no
-harm (RFC 9110 §9.2.2, RFC 9112 §9.3.1) and whose body, if any, is at hand.
+It repeats a request in two cases only. Nothing had been sent: any request, to another backend. The
+connection ended before a byte of an answer came: a request without a body whose repetition does no
+harm (RFC 9110 §9.2.2, RFC 9112 §9.3.1), on a new connection where a kept one had been too old, else
+to another backend.
 """
 
 from __future__ import annotations
@@ -105,6 +106,9 @@ class Upstream:
                     continue
                 broken = Fault("backend_broke_off", f"{member.backend.url}: {nothing}")
                 self._count(member, broken)
+                member.failed(self._around.clock.now, broken.detail)
+                if exchange.harmless and len(tried) < len(self._members):
+                    continue
                 raise broken from None
             except Fault as fault:
                 self._count(member, fault)
@@ -181,6 +185,7 @@ class _Exchange:
         "_request",
         "_route",
         "_upload",
+        "harmless",
         "repeatable",
     )
 
@@ -195,7 +200,9 @@ class _Exchange:
         self._patience = route.action.response_timeout
         self._body_follows: Body | None = None
         self._upload: Upload | None = None
-        self.repeatable = False
+        # Nothing of an answer has come, and nothing is lost by sending it again: at another
+        # backend (`harmless`), or at the same where only the connection was too old.
+        self.harmless = self.repeatable = False
 
     async def run(self) -> Response:
         connection = self._connection
@@ -209,7 +216,7 @@ class _Exchange:
                 found = await connection.head(
                     self._request.method, self._patience, self._request.upgrade
                 )
-                self.repeatable = False
+                self.harmless = self.repeatable = False
                 if found.status >= 200 or found.status == 101:
                     break
                 await self._pass_on(found)
@@ -234,7 +241,8 @@ class _Exchange:
         body = request.body
         backend = self._member.backend
         if body is None:
-            self.repeatable = not self._fresh and request.method in _IDEMPOTENT
+            self.harmless = request.method in _IDEMPOTENT
+            self.repeatable = self.harmless and not self._fresh
             framing = b"" if request.upgrade is None else _upgrade_lines(request.upgrade)
             return route.head(request, backend, framing)
         whole = body.buffered() if not request.expects_continue else None

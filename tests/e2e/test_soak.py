@@ -1,4 +1,5 @@
-"""Everything at once: traffic of several kinds, reloads, upgrades, killed workers, a bad backend.
+"""Everything at once: traffic of several kinds, reloads, upgrades, killed workers, a backend that
+breaks off, one that dies and comes back, certificates renewed from pebble.
 
     make soak                        ten minutes
     SOAK_SECONDS=60 make soak
@@ -27,12 +28,16 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, https
+from support.client import Talk, context, https
+from support.pebble import Pebble
 from support.server import REPOSITORY, Server, packages, treehouse
+from support.strict_backend import StrictBackend
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
+VALIDITY = 20  # seconds of a certificate
 # After a kill, how long a failure may still come from a connection of that worker.
 AFTERMATH = 2.0
+SERIALS: set[str] = set()
 
 
 class Application(BaseHTTPRequestHandler):
@@ -140,40 +145,51 @@ def keep_asking(ledger: Ledger, connect: Connect, kind: str, ask: Callable[[Talk
 
 
 def static(talk: Talk) -> bool:
-    answer = talk.asks("/", "a.test")
+    answer = talk.asks("/", "a.example")
     assert (answer.status, answer.body) == (200, b"<p>hello\n"), answer.head
     return answer.get("connection") == "close"
 
 
 def proxied(talk: Talk) -> bool:
     mark = f"/app/{random.random()}"
-    answer = talk.asks(mark, "a.test")
+    answer = talk.asks(mark, "a.example")
     assert (answer.status, answer.body) == (200, mark.encode()), answer.head
     return answer.get("connection") == "close"
 
 
 def posted(talk: Talk) -> bool:
     body = os.urandom(random.randrange(1, 100_000))
-    answer = talk.asks("/app/post", "a.test", "POST", body=body)
+    answer = talk.asks("/app/post", "a.example", "POST", body=body)
     assert (answer.status, answer.body) == (200, body), answer.head
     return answer.get("connection") == "close"
 
 
 def large(talk: Talk) -> bool:
-    answer = talk.asks("/large.bin", "a.test")
+    answer = talk.asks("/large.bin", "a.example")
     assert (answer.status, len(answer.body)) == (200, 8 << 20), answer.head
     return answer.get("connection") == "close"
 
 
 def handshake(talk: Talk) -> bool:
+    """Each is verified, and its certificate's number remembered."""
+    assert isinstance(talk.sock, ssl.SSLSocket)
+    SERIALS.add(str((talk.sock.getpeercert() or {})["serialNumber"]))
     static(talk)
     return True
+
+
+def mended(talk: Talk) -> bool:
+    """One of its two backends dies now and then; a GET is none the worse."""
+    mark = f"/pair/@1@{random.random()}"
+    answer = talk.asks(mark, "a.example")
+    assert (answer.status, answer.body) == (200, b"GET %b []\n" % mark.encode()), answer.head
+    return answer.get("connection") == "close"
 
 
 def broken(talk: Talk) -> bool:
     """A backend that breaks off: the client must see a break, and never a whole answer."""
     try:
-        answer = talk.asks("/app/broken", "a.test")
+        answer = talk.asks("/app/broken", "a.example")
     except OSError:
         return True
     assert answer.status == 502, "a part was taken for the whole"
@@ -195,6 +211,20 @@ def resident(pid: int) -> int:
 def test_soak(
     folder: Path, root: Path, ports: tuple[int, int], backend: int, shared_python: str
 ) -> None:
+    with Pebble(ports[0], ports[1], validity=VALIDITY) as ca, StrictBackend() as steady:
+        soak(folder, root, ports, backend, shared_python, ca, steady)
+
+
+def soak(
+    folder: Path,
+    root: Path,
+    ports: tuple[int, int],
+    backend: int,
+    shared_python: str,
+    ca: Pebble,
+    steady: StrictBackend,
+) -> None:
+    mortal = StrictBackend()
     (root / "large.bin").write_bytes(b"x" * (8 << 20))
     config = folder / "config.yaml"
     config.write_text(
@@ -203,9 +233,12 @@ listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
 workers: 2
 state: {folder / "state"}
 log: {{access: {folder / "access.log"}}}
+acme: {{directory: "{ca.directory}", ca_file: {ca.ca_file}}}
 sites:
-  - names: [a.test]
+  - names: [a.example]
     routes:
+      - path: /pair/*
+        backend: ["http://127.0.0.1:{steady.port}", "http://127.0.0.1:{mortal.port}"]
       - {{path: /app/*, backend: "http://127.0.0.1:{backend}"}}
       - {{path: /*, root: {root}}}
 """
@@ -216,13 +249,14 @@ sites:
     options = ["--config", str(config)]
     server = Server(options, folder, python=shared_python, environment=environment)
     with contextlib.closing(server):
-        server.await_log("certificate obtained")
-        using = ssl.create_default_context(cafile=str(folder / "state/internal-ca/root.pem"))
+        server.await_log("certificate obtained", within=60)
+        using = context(ca.root())
 
         def connect() -> Talk:
-            return https(ports[1], "a.test", None, using=using, timeout=30)
+            return https(ports[1], "a.example", None, using=using, timeout=30)
 
-        kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [large, handshake, broken]
+        kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [mended] * 2
+        kinds += [large, handshake, broken]
         threads = [
             threading.Thread(target=keep_asking, args=(ledger, connect, kind.__name__, kind))
             for kind in kinds
@@ -231,7 +265,8 @@ sites:
         started = (resident(server.pid), descriptors(server.pid))
         for thread in threads:
             thread.start()
-        reloads = kills = upgrades = 0
+        reloads = kills = upgrades = deaths = 0
+        SERIALS.clear()
         turn = 0
         try:
             while time.monotonic() < begun + SECONDS:
@@ -243,6 +278,10 @@ sites:
                     done = treehouse("upgrade", "--state", str(folder / "state"))
                     assert done.returncode == 0, done.stderr
                     upgrades += 1
+                if turn % 3 == 0:
+                    mortal.close()
+                    deaths += 1
+                    mortal = StrictBackend(port=mortal.port)
                 if turn % 4 == 0:
                     status = server.status(folder / "state")
                     serving = [one["pid"] for one in status["workers"] if one["state"] == "serving"]
@@ -254,28 +293,31 @@ sites:
             ledger.over.set()
             for thread in threads:
                 thread.join()
+            mortal.close()
         pid = server.status(folder / "state")["pid"]
         ended = (resident(pid), descriptors(pid))
         for sock in (socket.create_connection(("127.0.0.1", ports[1])),):
             sock.close()
-        print(_table(ledger, started, ended, (reloads, upgrades, kills), time.monotonic() - begun))
+        turns = (reloads, upgrades, kills, deaths, len(SERIALS) - 1)
+        print(_table(ledger, started, ended, turns, time.monotonic() - begun))
         assert server.stop() == 0
         assert "Traceback" not in server.text()
         assert not ledger.unexpected
         assert ended[1] <= started[1] + 16
         assert ended[0] <= started[0] + 8 * 1024 + 20 * reloads
         assert all(ledger.done[kind.__name__] for kind in kinds)
+        assert len(SERIALS) > SECONDS // (2 * VALIDITY)
 
 
 def _table(
     ledger: Ledger,
     started: tuple[int, int],
     ended: tuple[int, int],
-    turns: tuple[int, int, int],
+    turns: tuple[int, ...],
     seconds: float,
 ) -> str:
-    told = "{} reloads, {} upgrades, {} workers killed".format(*turns)
-    lines = [f"\n{seconds:.0f} seconds, {told}"]
+    said = "{} reloads, {} upgrades, {} workers and {} backends killed, {} certificates renewed"
+    lines = [f"\n{seconds:.0f} seconds: {said.format(*turns)}"]
     lines += [f"  {kind:<10} {count:>9} done" for kind, count in sorted(ledger.done.items())]
     lines += [f"  {count:>9} expected: {what}" for what, count in ledger.expected.items()]
     lines += [

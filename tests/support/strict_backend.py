@@ -16,7 +16,7 @@ import re
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 HEAD_END = b"\r\n\r\n"
@@ -37,7 +37,7 @@ class Says:
     the next request (``keep``), ends (``close``), or breaks off (``reset``). ``early``: before it
     has read the body."""
 
-    pieces: tuple[bytes, ...]
+    pieces: Iterable[bytes]
     then: str = "keep"
     early: bool = False
 
@@ -46,9 +46,9 @@ Script = Callable[[bytes, bytes], Says | None]  # of method and target; None: an
 
 
 class StrictBackend:
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(self, script: Script | None = None, port: int = 0) -> None:
         self._script = script or (lambda _method, _target: None)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.whole: dict[int, list[bytes]] = defaultdict(list)
         self.begun: dict[int, list[bytes]] = defaultdict(list)
@@ -63,6 +63,10 @@ class StrictBackend:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """It is gone, with all its connections."""
         self._over = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
