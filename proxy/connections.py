@@ -50,6 +50,12 @@ _SHED = 16
 _OURSELVES = "self"  # as the peer of a connection: a look at ourselves is no client's
 # Connections to the admin listener beyond all limits.
 _ADMIN_SHARE = 16
+# What a ClientHello is looked at for, in its first bytes: nearly all offer it.
+_FIRST_LOOK = 2048
+_HTTP = b"http/1.1"
+_HTTP_OFFERED = b"\x08" + _HTTP
+# RFC 8446 §6: a fatal alert, before any key.
+_NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 
 
@@ -290,16 +296,20 @@ class Connections:
         under_way = self._bounds.handshakes
         under_way.begin(number, stream, connection.peer)
         try:
-            first = await stream.peek(1)
+            first = await stream.peek(_FIRST_LOOK)
             if first and first[0] != _TLS_HANDSHAKE:
                 under_way.end(number)
                 await self._answer_plain(stream, connection, service)
                 return
-            if self._alpn or self._certificates.asks_clients or self._waiting:
+            looks = self._alpn or self._certificates.asks_clients or self._waiting
+            if looks or _HTTP_OFFERED not in first:
                 hello = await _hello(stream)
                 context = self._alpn.find(hello) if hello is not None else None
                 if context is not None:
                     await self._answer_challenge(stream, context)
+                    return
+                if hello is not None and hello.protocols and _HTTP not in hello.protocols:
+                    await self._refuse_protocols(stream, connection)
                     return
                 if self._waiting:
                     under_way.end(number)  # the waiting room has bounds of its own
@@ -346,6 +356,19 @@ class Connections:
         stream = TlsStream(tls, self._loop, self.deadlines)
         stream.deadline = deadline
         return stream, tls
+
+    async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
+        """RFC 7301 §3.2: who offers protocols and none of ours is refused, so that nobody takes
+        what we say for another's. The `ssl` module would go on without any."""
+        if self._figures is not None:
+            self._figures.handshake(connection, False, "failed")
+        plain = SocketStream(stream.take_socket(), self._loop, self.deadlines)
+        plain.deadline = self._clock.now + self._limits.handshake_timeout
+        try:
+            await plain.read()  # else closing would take the alert back
+            await plain.write(_NO_APPLICATION_PROTOCOL)
+        finally:
+            plain.close()
 
     async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
         """RFC 8737 §3: the handshake is the answer; nothing follows."""

@@ -31,6 +31,7 @@ from .backoff import Backoff
 from .channel import Channel, Message
 from .config.faults import ConfigurationFaults
 from .config.model import Config
+from .config.units import spell_duration
 from .control import ControlSocket, Reply
 from .generations import DRAINING_MOST, Generation, Generations
 from .knocking import Knocking
@@ -149,6 +150,7 @@ class Supervisor:
             signals.close_descriptors,
             self._succession.close_descriptors,
         ]
+        self._warned_of_hsts: float | None = None
         self._control: ControlSocket | None = None
         if estate is None:
             self._open_control()
@@ -365,6 +367,7 @@ class Supervisor:
             if certifier.needs(generation.config) != self._certifying:
                 self._renew_certifier()
             self._drain(older)
+        self._warn_of_hsts(generation.config)
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
         if self._control is None:
@@ -374,6 +377,17 @@ class Supervisor:
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         if self._reloading is not None:
             self._answer_reload({"ok": True, "generation": generation.number})
+
+    def _warn_of_hsts(self, config: Config) -> None:
+        """Once for each length of time: it is the one setting that stays when it is taken out."""
+        hsts = config.tls.hsts
+        if hsts is not None and hsts.max_age != self._warned_of_hsts:
+            log.warning(
+                "tls.hsts: whoever comes now will refuse these names without HTTPS, or with a "
+                "certificate that is not trusted, for %s, also when the key is taken out again",
+                spell_duration(hsts.max_age),
+            )
+            self._warned_of_hsts = hsts.max_age
 
     def _drain(self, generation: Generation) -> None:
         generation.state = "draining"

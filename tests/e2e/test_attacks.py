@@ -283,6 +283,28 @@ def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:
     assert running.status(folder / "state")["pid"] == running.pid
 
 
+def test_the_control_socket_is_for_its_user_and_root(running: Server, folder: Path) -> None:
+    """The directory keeps others out; and who has got hold of it is turned away."""
+    path = folder / "state/control.sock"
+    ask = (
+        "import socket, sys; sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1])\n"
+        'sock.sendall(b\'{"command": "status"}\\n\'); print(sock.recv(1))'
+    )
+    stranger = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "/usr/bin/python3"]
+    done = subprocess.run(
+        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "PermissionError" in done.stderr
+    os.chmod(path.parent, 0o755)
+    os.chmod(path, 0o666)
+    done = subprocess.run(
+        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "b'{" not in done.stdout
+    running.await_log("a caller with uid 12345 was turned away from the control socket")
+    os.chmod(path.parent, 0o700)
+
+
 # What the built-in CA's certificates are by design: of a root that only its installer trusts, and of
 # a few days. What a site's own answers say of themselves is the site's.
 OF_THE_CERTIFICATE = {

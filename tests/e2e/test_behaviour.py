@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -137,6 +138,12 @@ def test_alpn_is_strict(running: Running) -> None:
     with https(running.https_port, "a.test", None, using=context) as talk:
         assert isinstance(talk.sock, ssl.SSLSocket)
         assert talk.sock.selected_alpn_protocol() == "http/1.1"
+    with running.secure("a.test") as talk:  # offers none
+        assert talk.asks("/", "a.test").status == 200
+    for others in (["h2"], ["acme-tls/1"], ["h2", "spdy/3"], ["http/1.0"]):
+        context.set_alpn_protocols(others)
+        with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+            https(running.https_port, "a.test", None, using=context)
 
 
 BAD = {
@@ -281,6 +288,36 @@ def test_the_status_document(running: Running) -> None:
     assert upstream["url"] == "http://127.0.0.1:1"
     for key in ("healthy", "in_flight", "failures"):
         assert key in upstream
+
+
+def test_hsts_is_sent_and_warned_of() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    one, other = free_ports(2)
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{one}"], https: ["127.0.0.1:{other}"]}}
+workers: 1
+state: {folder / "state"}
+tls: {{hsts: {{max_age: 60d}}}}
+sites: [{{names: [a.test], redirect: "https://b.test{{path}}"}}]
+"""
+    )
+    try:
+        with Server(["--config", str(config)], folder) as server:
+            server.await_log("tls.hsts: whoever comes now .* for [0-9dw]+, also when")
+            server.await_log("a.test: certificate obtained")
+            answer = https(other, "a.test", folder / "state/internal-ca/root.pem").asks(
+                "/", "a.test"
+            )
+            assert answer["strict-transport-security"] == "max-age=5184000"
+            assert http(one).asks("/", "a.test").get("strict-transport-security") is None
+            server.signal(signal.SIGHUP)
+            server.await_log("generation 1 has finished")
+            assert sum("tls.hsts" in line["message"] for line in server.log) == 1
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_the_log_has_no_traceback(running: Running) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def lives_and_works(server: Server, state: Path, netns: Netns, uid: int) -> None
         assert talk.asks("/", "localhost").status == 200
     assert server.stop() == 0
     assert not [line for line in server.log if line["level"] in ("warning", "error")], server.text()
+
+
+# What systemd makes of a unit, in tenths, from 0 (nothing is exposed) to 100. nginx's has 96.
+@pytest.mark.parametrize(
+    ("unit", "most"),
+    [("treehouse-proxy.service", 30), ("treehouse-proxy-unprivileged.service", 15)],
+)
+def test_what_a_unit_exposes(unit: str, most: int) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(UNITS / unit)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_unit_that_starts_as_root(

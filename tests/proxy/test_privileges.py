@@ -164,7 +164,21 @@ WORKER = """
     attempt("connect to the backend", lambda: connect(port))
     attempt("connect elsewhere", lambda: connect(other))
     attempt("bind", listen)
-    attempt("signal a stranger", lambda: os.kill(int(sys.argv[6]), 0))
+    stranger = int(sys.argv[6])
+    attempt("signal a stranger", lambda: os.kill(stranger, 0))
+    attempt("signal the parent", lambda: os.kill(victim, 0))
+    attempt("read a stranger's memory", lambda: open(f"/proc/{stranger}/mem", "rb"))
+    attempt("read a stranger's descriptors", lambda: os.listdir(f"/proc/{stranger}/fd"))
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    def trace(pid):
+        if libc.ptrace(16, pid, 0, 0):  # PTRACE_ATTACH
+            raise OSError(ctypes.get_errno(), "ptrace")
+    attempt("trace a stranger", lambda: trace(stranger))
+    attempt("make a device", lambda: os.mknod(root / "device", 0o600))
+    attempt("link into the document root", lambda: os.symlink("/etc", root / "link"))
+    attempt("remove from the document root", lambda: os.unlink(root / "index.html"))
+    attempt("become root", lambda: os.setuid(0))
 """
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -518,3 +519,47 @@ async def test_a_loop_to_ourselves_is_refused(lanes: bool) -> None:
         all_.client.heard = b""
         await all_.client.says(GET[:-2] + b"Via: " + via[:22] + b"\r\n\r\n")
         assert b" 508 " in await all_.client.hears(b"loop")
+
+
+async def test_a_name_is_looked_up_again_and_requests_go_where_it_leads(
+    lanes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saying(word: bytes) -> Script:
+        async def script(heard: Heard) -> None:
+            await heard.head()
+            await heard.says(answer(word, b"Connection: close"))
+
+        return script
+
+    asked = 0
+    clock = Clock()
+    async with raw_backend(saying(b"old")) as old, raw_backend(saying(b"new")) as new:
+        where = old.port
+
+        async def getaddrinfo(host: str, _port: int, **_: object) -> list[object]:
+            nonlocal asked
+            asked += 1
+            assert host == "app.test"
+            await asyncio.sleep(0)  # as a resolver does, beside everything else
+            if not where:
+                raise OSError("no such name")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", where))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        action = ProxyAction((Backend("http://app.test", "http", "app.test", 80),))
+        around = Surroundings(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
+        service = Told(None, Upstream(action, around).handle)
+        async with conversation(service) as client:
+            for place, word in ((old.port, b"old"), (new.port, b"old"), (0, b"old")):
+                where = place
+                await client.says(GET)
+                await client.hears(word)
+            assert asked == 1  # for half a minute an answer is good
+            clock.now += 31
+            await client.says(GET)
+            await client.hears(b"old")  # the name has gone: the last answer is better than none
+            where = new.port
+            clock.now += 31
+            await client.says(GET)
+            await client.hears(b"new")
+            assert asked == 3
