@@ -182,7 +182,7 @@ def test_limits_hold_for_the_client_and_not_for_the_balancer(
         for number in range(5):
             other = V1.replace(b"192.0.2.9", b"192.0.2.%d" % (20 + number))
             introduced(ports[1], other, ca).asks("/", "a.test")
-    behind.await_log("the limit connections_per_address was reached")
+    behind.await_log("the limit connections_per_address was reached by 192.0.2.9")
 
 
 # Client certificates
