@@ -120,12 +120,11 @@ def test_tls_alpn_01_needs_port_443_alone_and_disturbs_nobody(
                     with https(ports[1], name, trusted) as talk:
                         assert talk.asks("/", name).status == 200
                 serials.add(served(ports[1], "one.example").serial_number)
-            # Whoever asks for the challenge when there is none gets no certificate of one.
+            # Whoever asks for the challenge when there is none is refused, and sees no certificate.
             context = ssl.create_default_context(cadata=trusted.decode())
             context.set_alpn_protocols(["acme-tls/1"])
-            with https(ports[1], "one.example", None, using=context) as talk:
-                assert isinstance(talk.sock, ssl.SSLSocket)
-                assert talk.sock.selected_alpn_protocol() is None
+            with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+                https(ports[1], "one.example", None, using=context)
 
 
 def test_a_name_without_certificate_is_refused_and_told_to_come_back(
