@@ -216,7 +216,7 @@ CASES: dict[str, Case] = {
     "101 fields": refused(request(*[b"X: y"] * 100), 431),
     "a thousand fields": refused(request(*[b"X: y"] * 1000), 431),
     "a head of 40 KiB": refused(request(b"X: " + b"a" * 40_000), 431),
-    "a head of 200 KiB": refused(request(b"X: " + b"a" * 200_000), 431),
+    "a head of 60 KiB": refused(request(b"X: " + b"a" * 60_000), 431),
     "a target of 9 KiB": refused(request(target=b"/@@" + b"a" * 9000), 414),
     "a target without end": refused(b"GET /@@" + b"a" * 70_000, 414),
     # §6.1: Transfer-Encoding
@@ -355,7 +355,7 @@ CASES: dict[str, Case] = {
         chunked(b"5;" + b"a" * 300 + b"\r\nhello\r\n0\r\n\r\n")),
     "chunk extension of 15 kB": refused_within(
         chunked(b"5;" + b"a" * 15_000 + b"\r\nhello\r\n0\r\n\r\n")),
-    "a flood of tiny chunks": refused_within(chunked(b"1\r\nx\r\n" * 30_000)),
+    "a flood of tiny chunks": refused_within(chunked(b"1\r\nx\r\n" * 9000)),
     "trailer Content-Length": refused_within(chunked(b"0\r\nContent-Length: 5\r\n\r\n")),
     "trailer Transfer-Encoding": refused_within(chunked(b"0\r\nTransfer-Encoding: chunked\r\n\r\n")),
     "trailer Host": refused_within(chunked(b"0\r\nHost: b.test\r\n\r\n")),

@@ -191,6 +191,14 @@ def _await_room(running: Running) -> None:
     raise AssertionError(worker)
 
 
+def is_ended(sock: socket.socket) -> bool:
+    """An end, or a reset where something had not been read."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_one_handshake_too_many_ends_the_oldest(running: Running) -> None:
     _await_room(running)
     with running.counting("handshakes"), contextlib.ExitStack() as stack:
@@ -199,14 +207,14 @@ def test_one_handshake_too_many_ends_the_oldest(running: Running) -> None:
             raw = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
             raw.sendall(b"\x16\x03\x01\x02\x00\x01")
             halves.append(raw)
-        assert halves[0].recv(1) == b""
+        assert is_ended(halves[0])
         assert running.asks(b"GET /app/@1@ HTTP/1.1\r\n" + H + b"\r\n").status == 200
     with (
         running.counting("handshake_timeout"),
         socket.create_connection(("127.0.0.1", running.port), 20) as raw,
     ):
         raw.sendall(b"\x16\x03\x01\x02\x00\x01")
-        assert raw.recv(1) == b""
+        assert is_ended(raw)
 
 
 def test_tunnels(running: Running) -> None:

@@ -51,6 +51,7 @@ async def handshake(of: Connections) -> None:
     of.look_at(ours)
     context = ssl.create_default_context()
     CA.configure_trust(context)
+    context.set_alpn_protocols(["http/1.1"])  # as nearly all do; its first bytes show that
     _reader, writer = await asyncio.open_connection(
         sock=theirs, ssl=context, server_hostname="a.example.org"
     )
