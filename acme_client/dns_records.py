@@ -101,35 +101,44 @@ class DnsRecords:
     def presented(self, certificate: str, proofs: Iterable[Proof]) -> Iterator[None]:
         """Inside, every name server shows all of them; afterwards none does, whatever happened.
         ``certificate`` is for the log."""
+        proofs = tuple(proofs)
+        tokens = {proof.token for proof in proofs}
         standing: list[_Record] = []
-        deadline = time.monotonic() + ALL_WITHIN
+        with self._lock:
+            self._standing |= tokens
         try:
-            for proof in proofs:
-                if time.monotonic() > deadline:
-                    raise Problem("zone", f"setting the records takes longer than {ALL_WITHIN:g} s")
-                record = self._located(proof)
-                standing.append(record)
-                with self._lock:
-                    self._standing.add(record.token)
-                self._note(record)
-                try:
-                    self._set(record)
-                except NotSet:
-                    self._erase(standing.pop())
-                    raise
-                log.debug("%s: record %s set for %s", certificate, record.record, record.domain)
-            for record in standing:
-                self._await_shown(record, deadline)
+            try:
+                self._present(certificate, proofs, standing)
+            except Problem as problem:
+                problem.challenge = "dns-01"
+                raise
             yield
-        except Problem as problem:
-            problem.challenge = problem.challenge or "dns-01"
-            raise
         finally:
             gone = [self._take_back(record) for record in standing]
             with self._lock:
-                self._standing -= {record.token for record in standing}
+                self._standing -= tokens
             if gone and all(gone):
                 self.clear()  # whoever is to remove records can do so now
+
+    def _present(
+        self, certificate: str, proofs: tuple[Proof, ...], standing: list[_Record]
+    ) -> None:
+        """``standing`` grows by each record that may have been set."""
+        deadline = time.monotonic() + ALL_WITHIN
+        for proof in proofs:
+            if time.monotonic() > deadline:
+                raise Problem("zone", f"setting the records takes longer than {ALL_WITHIN:g} s")
+            record = self._located(proof)
+            standing.append(record)
+            self._note(record)
+            try:
+                self._set(record)
+            except NotSet:
+                self._erase(standing.pop())
+                raise
+            log.debug("%s: record %s set for %s", certificate, record.record, record.domain)
+        for record in standing:
+            self._await_shown(record, deadline)
 
     def clear(self) -> None:
         """Take back what earlier validations have left."""

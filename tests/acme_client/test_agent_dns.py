@@ -267,6 +267,15 @@ def test_what_is_wrong_is_said_with_what_to_do(
         assert notes(tmp_path) == []
 
 
+def test_what_fails_later_is_not_the_records_fault(knot: Knot, tmp_path: Path) -> None:
+    records = DnsRecords(by(knot), DirectoryStore(tmp_path), threading.Event())
+    for proofs in ([], [Proof("token", "a.example.test", "value")]):
+        with pytest.raises(Problem) as told, records.presented("a.example.test", proofs):
+            raise Problem("unreachable", "the CA is away")
+        assert told.value.challenge is None
+    assert knot.texts("_acme-challenge.a.example.test") == []
+
+
 def test_a_clock_that_differs(knot: Knot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
