@@ -87,11 +87,24 @@ class Representations:
     _descriptors: int = 0
 
     def get(self, path: bytes, accept_encoding: bytes | None, now: float) -> Outcome:
-        """What to send for a decoded path relative to the root; ``now`` is monotonic."""
+        """What to send for a decoded path relative to the root; ``now`` is monotonic.
+
+        Raises OSError where a file that is not at hand cannot be opened: out of descriptors, say.
+        """
         key = (path, accept_encoding)
         present = self.kept.get(key)
         if present is not None and now - present.checked < _TRUSTED:
             return present
+        try:
+            return self._look(key, present, now)
+        except OSError:
+            if present is None or present.dropped:
+                raise
+            return present  # what it was a moment ago is better than nothing
+
+    def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
+        """What is there now."""
+        path, accept_encoding = key
         found = self.root.find(path)
         if not isinstance(found, Found):
             self._forget(key)
@@ -113,7 +126,12 @@ class Representations:
         """The plain file, or a neighbour that holds it encoded and is not older than it."""
         best, coding, varies = plain, b"", False
         for name, suffix in NEIGHBOURS:
-            neighbour = self.root.find(path + suffix)
+            try:
+                neighbour = self.root.find(path + suffix)
+            except OSError:
+                if coding:
+                    os.close(best.fd)
+                raise
             if not isinstance(neighbour, Found):
                 continue
             fresh = neighbour.status.st_mtime_ns >= plain.status.st_mtime_ns

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +177,29 @@ async def test_a_change_is_seen_within_a_second(root: Path, static: Static, cloc
     clock.now += 1.1
     with pytest.raises(Fault, match="not_found"):
         await ask(static, b"/a.txt")
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Meanwhile no file can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_out_of_descriptors_what_is_at_hand_is_sent(static: Static, clock: Hands) -> None:
+    await ask(static, b"/a.txt")
+    clock.now += 60
+    with no_descriptors():
+        kept = await ask(static, b"/a.txt")
+        with pytest.raises(Fault) as caught:
+            await ask(static, b"/index.html")
+    assert body(kept) == b"0123456789"
+    assert caught.value.kind == "no_capacity"
+    assert dict(caught.value.fields)[b"retry-after"]
 
 
 async def test_a_file_being_sent_stays_open_until_it_is(
