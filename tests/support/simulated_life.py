@@ -109,7 +109,7 @@ class Life:
         )
         self.turns = Turns()
         self.under_way: list[float] = []  # when each attempt is over
-        self.asking_until = 0.0
+        self.asking_until = self.line_until = 0.0
         self.ready: dict[str, Holding] = {}
         self.wake_at = float("inf")
         self.queue: list[tuple[float, int, str]] = []
@@ -179,8 +179,10 @@ class Life:
             self.ready[holding.name] = holding
             return
         if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
-            if self.asking_until > self.ca.now:
-                self._again(holding, self.asking_until)
+            if self.asking_until > self.ca.now:  # in line, each with a moment of its own
+                self.line_until = max(self.line_until, self.asking_until)
+                self._again(holding, self.line_until)
+                self.line_until += QUESTION_TAKES
                 return
             self.asking_until = self.ca.now + QUESTION_TAKES
             self.bench.ask(holding)
