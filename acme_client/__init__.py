@@ -5,6 +5,7 @@ knows the server by `link.Link` alone and never imports it.
 
     agent       the process: what is wanted, what is at hand, what is under way, commands
     desks       threads for talking to CAs, so many for each
+    replies     answers to people, once for two certificates of a name
     attempt     one try for one certificate, from the lock to the proof
     lifecycle   the states of a certificate, as one table          (pure)
     progress    what each event does to a certificate's record     (pure)

@@ -32,6 +32,7 @@ from .link import INTERNAL, Authority, Command, Link, LinkBroken, Settings, Want
 from .on_demand import OnDemand
 from .order import Issuer
 from .record import Record
+from .replies import Replies
 from .shelf import Shelf
 from .store import DirectoryStore, Store
 from .turns import Turns
@@ -109,6 +110,7 @@ class Agent:
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._desks = desks or Desks()
         self._turns = Turns()
+        self._replies = Replies(link.answer)
         self._on_demand = OnDemand(
             settings, store, self._shelf, self._holdings,
             self._take_on, self._forget, self._bench.report, self._reply, now,
@@ -196,6 +198,8 @@ class Agent:
             if name in self._to_see:
                 self._to_see.discard(name)
                 self._look_again(holding)
+            if holding.tickets and holding.record.state not in READY:
+                self._answer(holding)
             record = progress.at(holding.record, now)
             if record != holding.record:
                 set_right = record.paused_at != holding.record.paused_at
@@ -304,17 +308,15 @@ class Agent:
             if holding is None or not holding.busy:
                 continue
             holding.busy = False
-            tickets, holding.tickets = holding.tickets, []
-            for ticket in tickets:
-                self._answer(ticket, holding)
+            self._answer(holding)
             if holding.dropped:
                 self._forget(holding)
             elif holding.successor is not None:
                 successor, holding.successor = holding.successor, None
                 self._change(holding, successor)
             postponed, holding.postponed = holding.postponed, []
-            for command in postponed:
-                self._obey(command)
+            for obey in postponed:
+                obey()
 
     # Commands
 
@@ -345,26 +347,34 @@ class Agent:
                 self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
 
     def _reply(self, command: Command, value: dict[str, object]) -> None:
-        if command.ticket is not None:
-            self._link.answer(command.ticket, value)
+        self._replies.give(command.ticket, value)
 
-    def _answer(self, ticket: int, holding: Holding) -> None:
+    def _answer(self, holding: Holding) -> None:
+        """Whoever waits for what has just come to its end."""
+        tickets, holding.tickets = holding.tickets, []
         ok = holding.record.state is State.FRESH
-        self._link.answer(
-            ticket,
-            {
-                "ok": ok,
-                "error": None if ok else holding.record.last_error or "given up",
-                "certificate": holding.status(),
-            },
-        )
+        value = {
+            "ok": ok,
+            "error": None if ok else f"{holding.name}: {holding.record.last_error or 'given up'}",
+            "message": f"renewed: {holding.name}",
+            "certificate": holding.status(),
+        }
+        for ticket in tickets:
+            self._replies.give(ticket, value)
 
-    def _wanted_as(self, name: object) -> Holding | None:
-        return next((one for one in self._holdings.values() if name in one.wanted.names), None)
+    def _called(self, command: Command, name: object) -> list[Holding]:
+        """The certificates that a command is about; it will be answered once for all of them, and
+        has been if there is none."""
+        called = [one for one in self._holdings.values() if one.is_called(name)]
+        if not called:
+            self._reply(command, self._unknown(name))
+        self._replies.expect(command.ticket, len(called))
+        return called
 
-    def _unknown(self, name: object) -> str:
+    def _unknown(self, name: object) -> dict[str, object]:
         known = ", ".join(sorted(self._holdings)) or "none"
-        return f"no certificate for {name} is wanted here; wanted are: {known}"
+        error = f"no certificate for {name} is wanted here; wanted are: {known}"
+        return {"ok": False, "error": error}
 
     def _costs(self, value: Any) -> list[str]:
         """What orders would take: ``value`` maps directories to sets of names."""
@@ -381,15 +391,21 @@ class Agent:
             if isinstance(value, dict)
             else (value, False)
         )
-        holding = self._wanted_as(name)
-        if holding is None and self._on_demand.takes(name):
+        if not any(one.is_called(name) for one in self._holdings.values()) and (
+            self._on_demand.takes(name)
+        ):
             self._on_demand.obey(command)
             return
-        if holding is None:
-            self._reply(command, {"ok": False, "error": self._unknown(name)})
+        for holding in self._called(command, name):
+            self._renew_one(holding, force, command)
+
+    def _renew_one(self, holding: Holding, force: bool, command: Command) -> None:
+        if holding.name not in self._holdings:
+            self._reply(command, self._unknown(holding.name))
             return
         if holding.busy and holding.record.state not in UNDER_WAY:
-            holding.postponed.append(command)  # the attempt is over; what was asked for is another
+            # The attempt is over; what was asked for is another.
+            holding.postponed.append(lambda: self._renew_one(holding, force, command))
             return
         if command.ticket is not None:
             holding.tickets.append(command.ticket)
@@ -401,15 +417,19 @@ class Agent:
     def _revoke(self, command: Command) -> None:
         """In a thread, and in the mailbox again as an order for another one."""
         value = command.value if isinstance(command.value, dict) else {}
-        holding = self._wanted_as(value.get("name"))
         reason = REASONS.get(str(value.get("reason", "unspecified")))
-        if holding is None:
-            self._reply(command, {"ok": False, "error": self._unknown(value.get("name"))})
-        elif reason is None:
+        if reason is None:
             error = f"{value.get('reason')!r} is no reason; there are: {', '.join(REASONS)}"
             self._reply(command, {"ok": False, "error": error})
+            return
+        for holding in self._called(command, value.get("name")):
+            self._revoke_one(holding, reason, command)
+
+    def _revoke_one(self, holding: Holding, reason: int, command: Command) -> None:
+        if holding.name not in self._holdings:
+            self._reply(command, self._unknown(holding.name))
         elif holding.busy:
-            holding.postponed.append(command)
+            holding.postponed.append(lambda: self._revoke_one(holding, reason, command))
         else:
             holding.busy = True
             work = self._working(lambda one: self._revoked(one, reason, command), holding)
@@ -431,11 +451,12 @@ class Agent:
     def _dns_persist(self, command: Command) -> None:
         """What is to stand in the DNS for a certificate, at each of its CAs."""
         value = command.value if isinstance(command.value, dict) else {}
-        holding = self._wanted_as(value.get("name"))
-        if holding is None:
-            self._reply(command, {"ok": False, "error": self._unknown(value.get("name"))})
+        name = value.get("name")
+        called = [one.wanted for one in self._holdings.values() if one.is_called(name)]
+        if not called:
+            self._reply(command, self._unknown(name))
             return
-        wanted = holding.wanted
+        wanted = called[0]  # a second one has the same names, CAs and records
         authorities = (wanted.authority, *wanted.fallback)
 
         def look() -> None:
@@ -471,7 +492,7 @@ class Agent:
         self._settings = settings
         self._on_demand.adopt(settings)
         everything = (*settings.wanted, *self._on_demand.remembered())
-        wanted = {one.names[0]: one for one in everything}
+        wanted = {one.name: one for one in everything}
         for name, holding in list(self._holdings.items()):
             if name in wanted:
                 self._change(holding, wanted.pop(name))
@@ -494,6 +515,7 @@ class Agent:
     def _forget(self, holding: Holding) -> None:
         """Its files stay: it may be wanted again, and a key is never thrown away unasked."""
         del self._holdings[holding.name]
+        self._answer(holding)
         self._link.report(holding.name, None)
 
 

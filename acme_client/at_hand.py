@@ -25,19 +25,20 @@ class Found:
     facts: Facts
 
 
-def find(shelf: Shelf, names: tuple[str, ...], pair: Pair | None, now: float) -> Found | None:
-    """``pair`` is what stands on the shelf for ``names[0]``. Raises OSError."""
+def find(
+    shelf: Shelf, name: str, names: tuple[str, ...], pair: Pair | None, now: float
+) -> Found | None:
+    """``pair`` is what stands on the shelf for ``name``. Raises OSError."""
     if pair is None:
         return None
-    name = names[0]
     try:
         current = examined(pair, names)
     except Problem as problem:
         log.warning("%s: on disk, but not used: %s", name, problem.text)
-        return _restored(shelf, names)
+        return _restored(shelf, name, names)
     if in_its_dates(current.facts, now):
         return current
-    before = _previous(shelf, names)
+    before = _previous(shelf, name, names)
     if before is not None and in_its_dates(before.facts, now):
         log.warning("%s: out of its dates by this clock; the one before it is served", name)
         return before
@@ -54,17 +55,17 @@ def examined(pair: Pair, names: tuple[str, ...]) -> Found:
     return Found(pair, facts)
 
 
-def _restored(shelf: Shelf, names: tuple[str, ...]) -> Found | None:
-    before = _previous(shelf, names)
+def _restored(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
+    before = _previous(shelf, name, names)
     if before is not None:
-        log.warning("%s: the certificate before it is used", names[0])
+        log.warning("%s: the certificate before it is used", name)
         with contextlib.suppress(OSError):  # said at the next attempt, if it lasts
-            shelf.keep_pair(names[0], before.pair)
+            shelf.keep_pair(name, before.pair)
     return before
 
 
-def _previous(shelf: Shelf, names: tuple[str, ...]) -> Found | None:
-    pair = shelf.previous(names[0])
+def _previous(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
+    pair = shelf.previous(name)
     if pair is None:
         return None
     try:

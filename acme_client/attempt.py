@@ -68,7 +68,7 @@ class Bench:
         before it, and the record."""
         kept, pair = self._shelf.load(holding.name)
         now, names = self._now(), holding.wanted.names
-        found = at_hand.find(self._shelf, names, pair, now)
+        found = at_hand.find(self._shelf, holding.name, names, pair, now)
         if found is None:
             holding.pair = holding.facts = None
             record = progress.gone(progress.recovered(kept, now))
@@ -83,7 +83,10 @@ class Bench:
                 record = progress.not_enough(record)
             elif facts.not_after <= now:
                 record = progress.lost(record)
-        changed = record.names not in ((), names)
+        changed = record.names not in ((), names) or record.key_type not in (
+            None,
+            holding.wanted.key_type,
+        )
         if changed or not choices.serves(holding.wanted, record):
             record = progress.asked(record)
         holding.record = record
@@ -208,7 +211,9 @@ class Bench:
     def attempt(self, holding: Holding) -> None:
         begun = self._now()
         authority = choices.authority(holding.wanted, holding.record, self._now())
-        holding.record = progress.started(holding.record, holding.wanted.names)
+        holding.record = progress.started(
+            holding.record, holding.wanted.names, holding.wanted.key_type
+        )
         challenge: str | None = None
         force, holding.force = holding.force, False
         try:

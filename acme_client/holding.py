@@ -7,11 +7,13 @@ thread that makes the attempt, and the main thread only reads it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .link import INTERNAL, Command, Served, Wanted
+from . import keys
+from .link import INTERNAL, Served, Wanted
 from .proof import Facts, Pair
 from .record import Record
 
@@ -28,7 +30,8 @@ class Holding:
     busy: bool = False
     tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
     force: bool = False  # whatever the ledger of the CA's limits says, once
-    postponed: list[Command] = field(default_factory=list)  # came between its end and our notice
+    # Commands that came between its end and our notice.
+    postponed: list[Callable[[], None]] = field(default_factory=list)
     successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
     dropped: bool = False  # no longer wanted; the attempt may still run
     asleep: bool = False  # no attempt is made by itself: see `on_demand`
@@ -36,7 +39,16 @@ class Holding:
 
     @property
     def name(self) -> str:
-        return self.wanted.names[0]
+        return self.wanted.name
+
+    def is_called(self, name: object) -> bool:
+        """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""
+        if not isinstance(name, str):
+            return False
+        plain, mark, family = name.partition("/")
+        return plain in self.wanted.names and (
+            not mark or family == keys.family(self.wanted.key_type)
+        )
 
     def usable(self, now: float) -> bool:
         return self.facts is not None and self.facts.not_after > now
@@ -47,12 +59,14 @@ class Holding:
             raise ValueError(f"{self.name} has no certificate")
         return Served(
             name=self.name,
+            site=self.wanted.names[0],
             names=self.facts.names,
             chain_pem=self.pair.chain_pem,
             key_pem=self.pair.key_pem,
             serial=self.facts.serial,
             not_before=self.facts.not_before,
             not_after=self.facts.not_after,
+            family=keys.family(self.facts.key_type),
             source="internal" if self.record.source == "internal" else "acme",
             on_demand_for=self.wanted.on_demand_for,
         )
@@ -62,9 +76,11 @@ class Holding:
         record, facts = self.record, self.facts
         directory = self.wanted.authority.directory
         return {
+            "name": self.name,
             "names": list(self.wanted.names),
             "source": "internal" if directory == INTERNAL else "acme",
             "directory": (record.directory if facts else None) or directory,
+            "key_type": facts.key_type if facts else self.wanted.key_type,
             "serial": facts.serial if facts else None,
             "not_before": timestamp(facts.not_before) if facts else None,
             "not_after": timestamp(facts.not_after) if facts else None,

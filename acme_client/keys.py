@@ -30,6 +30,21 @@ def generate(key_type: str) -> PrivateKey:
     raise ValueError(f"{key_type} is no type of key")
 
 
+def family(key_type: str) -> str:
+    """What clients tell apart: "ecdsa" or "rsa"."""
+    return key_type.partition("-")[0]
+
+
+def type_of(key: object) -> str:
+    """The type of a public key, spelled as in `generate`, also for types that are not made here."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return f"ecdsa-p{key.curve.key_size}"
+        case rsa.RSAPublicKey():
+            return f"rsa-{key.key_size}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
 def to_pem(key: PrivateKey) -> bytes:
     """PKCS#8, without a password."""
     return key.private_bytes(

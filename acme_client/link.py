@@ -85,14 +85,20 @@ class Dns:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One certificate to have. ``names[0]`` names it on disk and in every message."""
+    """One certificate to have. A site may have two, for different kinds of key: ``name``, on disk
+    and in every message, is the site's first name, and of the second that and its ``mark``."""
 
     names: tuple[str, ...]
     authority: Authority
     key_type: str = "ecdsa-p256"
     fallback: tuple[Authority, ...] = ()
     challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
+    mark: str = ""  # of a site's second certificate: the family of its key, "rsa" or "ecdsa"
     on_demand_for: str | None = None  # the site whose name it is, where it came on demand
+
+    @property
+    def name(self) -> str:
+        return f"{self.names[0]}/{self.mark}" if self.mark else self.names[0]
 
 
 # A name on demand that nobody has come for in so many seconds is not renewed.
@@ -131,7 +137,8 @@ class Settings:
 class Served:
     """A certificate in use: PEM, leaf first; ``key_pem`` PKCS#8. Times are Unix seconds."""
 
-    name: str  # names[0] of the `Wanted`
+    name: str  # of the `Wanted`
+    site: str  # names[0] of the `Wanted`
     names: tuple[str, ...]  # as in the certificate
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
@@ -139,6 +146,7 @@ class Served:
     not_before: float
     not_after: float
     source: Literal["acme", "internal", "file"]
+    family: str = "ecdsa"  # of the key
     on_demand_for: str | None = None
 
 

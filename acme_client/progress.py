@@ -94,12 +94,13 @@ def asked(record: Record) -> Record:
     return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
-def started(record: Record, names: tuple[str, ...]) -> Record:
+def started(record: Record, names: tuple[str, ...], key_type: str | None = None) -> Record:
     """Write it down before anything is asked of anybody."""
     return replace(
         record,
         state=after(record.state, Event.STARTED),
         names=names,
+        key_type=key_type or record.key_type,
         interrupted=record.interrupted + 1,
     )
 

@@ -49,6 +49,7 @@ class Facts:
     serial: str
     not_before: float
     not_after: float
+    key_type: str = keys.DEFAULT
 
 
 def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
@@ -119,6 +120,7 @@ def _facts(leaf: x509.Certificate) -> Facts:
         serial=f"{leaf.serial_number:x}",
         not_before=leaf.not_valid_before_utc.timestamp(),
         not_after=leaf.not_valid_after_utc.timestamp(),
+        key_type=keys.type_of(leaf.public_key()),
     )
 
 

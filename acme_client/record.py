@@ -39,6 +39,7 @@ class Record:
     """Moments are Unix seconds. ``serial`` to ``not_after`` are those of the certificate in use."""
 
     names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
+    key_type: str | None = None  # the same
     source: str | None = None  # "acme" or "internal"
     directory: str | None = None  # of the CA that issued it
     account: str | None = None  # URL of the account that ordered it; None: not known
@@ -149,6 +150,7 @@ def _said(value: Any) -> Said:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "names": _texts,
+    "key_type": _optional(_text),
     "source": _optional(_text),
     "directory": _optional(_text),
     "account": _optional(_text),

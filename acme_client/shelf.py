@@ -14,13 +14,20 @@ from .store import Lock, Store
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 _FOLDER = "certificates"
 _WILDCARD = "_wildcard"
+# Of a site's second certificate, "example.org/rsa". No character has a code that would read so: a
+# code ends after two digits, and one that begins with "ec" is never the last of a character's.
+_SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
 
 
 def folder_name(name: str) -> str:
     """A name as a folder's: one that cannot lead elsewhere, be hidden, or need quoting in a shell.
     "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
-    "_" and their code in hex, as in "2001_3adb8_3a_3a1". `name_of` leads back.
+    "_" and their code in hex, as in "2001_3adb8_3a_3a1"; "example.org/rsa" is "example.org_rsa".
+    `name_of` leads back.
     """
+    second = _SECOND.fullmatch(name)
+    if second and second[2] == "/":
+        return f"{folder_name(second[1])}_{second[3]}"
     if name.startswith("*."):
         return _WILDCARD + folder_name("x" + name[1:])[1:]
     escaped = re.sub(r"[^a-z0-9.-]", lambda match: _escape(match[0]), name)
@@ -29,6 +36,9 @@ def folder_name(name: str) -> str:
 
 def name_of(folder: str) -> str:
     """The name that `folder_name` made this of; ValueError if it did not."""
+    second = _SECOND.fullmatch(folder)
+    if second and second[2] == "_":
+        return f"{name_of(second[1])}/{second[3]}"
     if folder.startswith(_WILDCARD + "."):
         name = "*" + name_of("x" + folder.removeprefix(_WILDCARD))[1:]
     else:

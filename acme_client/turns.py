@@ -23,19 +23,26 @@ class Turns:
         self, holdings: Iterable[Holding], now: float, has_room: Callable[[str], bool]
     ) -> Iterator[tuple[str, Holding]]:
         """CAs (their directories) with whom is to begin there; each one has begun when the next is
-        asked for. ``has_room(directory)``: whether another one may."""
+        asked for. ``has_room(directory)``: whether another one may.
+
+        Of a site's two certificates one after the other: the CA may ask for the same names'
+        challenges, and there is one answer to TLS-ALPN-01 for a name."""
+        holdings = list(holdings)
+        busy = {one.wanted.names[0] for one in holdings if one.busy}
         ready = [
             one for one in holdings if not one.busy and not one.asleep and one.record.state in READY
         ]
         for holding in sorted(ready, key=_urgency):
             directory = choices.authority(holding.wanted, holding.record, now).directory
-            if not has_room(directory):
+            site = holding.wanted.names[0]
+            if site in busy or not has_room(directory):
                 continue
             if _has_time(holding, now):
                 pace = self._paces.setdefault(directory, Pace())
                 if not pace.allows(now):
                     continue
                 pace.begin(now)
+            busy.add(site)
             yield directory, holding
 
 

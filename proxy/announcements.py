@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,10 @@ class Announcements:
         self._certificates: dict[str, Announced] = {}
         self._challenges: dict[tuple[str, str], tuple[Message, int | None]] = {}
         self._statuses: dict[str, dict[str, Any]] = {}
+        self._reported: set[str] = set()  # by the certifier that lives
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
-        self._reported: set[str] = set()  # by the present certifier
         self.on_change: Callable[[str], None] = lambda _name: None
         self.renewals = Renewals()
 
@@ -128,6 +128,12 @@ class Announcements:
             if status["source"] != "file" and name not in self._reported:
                 self.forget(name)
 
+    def keep_files(self, names: Collection[str]) -> None:
+        """Of the certificates from files only these; the others were another configuration's."""
+        for name, status in list(self._statuses.items()):
+            if status["source"] == "file" and name not in names:
+                self.forget(name)
+
     def forget(self, name: str) -> None:
         """No longer wanted: not served by any worker from now on."""
         self._statuses.pop(name, None)
@@ -135,7 +141,8 @@ class Announcements:
         gone = self._certificates.pop(name, None)
         if gone is not None:
             os.close(gone.bundle)
-            self._tell({"type": "certificate_gone", "name": name}, (), None)
+            site = gone.facts["site"]
+            self._tell({"type": "certificate_gone", "site": site, "name": name}, (), None)
 
     # To the workers, and back
 
@@ -189,6 +196,7 @@ class Announcements:
 
     def certifier_ended(self) -> None:
         """Whoever waits for its answer hears that it is gone; its challenges went with it."""
+        self._reported.clear()
         for host, token in list(self._challenges):
             self._drop_challenge((host, token))
             self._tell({"type": "challenge_over", "host": host, "token": token}, (), None)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acme_client import agent, choices
+from acme_client import agent, choices, keys
 from acme_client.link import (
     INTERNAL,
     Authority,
@@ -89,7 +89,10 @@ def _hook_confinement(config: Config) -> Callable[[], None] | None:
 def needs(config: Config) -> object:
     """All that `settings` are made from, without a look into the files; equal ones need no new
     certifier."""
-    sites = [(one.names, one.internal, one.certificate, one.on_demand) for one in config.sites]
+    sites = [
+        (one.names, one.internal, one.certificates, one.key_types, one.on_demand)
+        for one in config.sites
+    ]
     files = {path: mark(path) for path in referred(config.acme)}
     return config.state, config.acme, sites, files
 
@@ -98,7 +101,12 @@ def settings(config: Config) -> Settings:
     """What the certifier is to do, from the configuration."""
     return Settings(
         state=config.state,
-        wanted=tuple(_wanted(site, config.acme) for site in config.sites if not site.certificate),
+        wanted=tuple(
+            _wanted(site, number, config.acme)
+            for site in config.sites
+            if not site.certificates
+            for number in range(len(site.key_types))
+        ),
         user_agent=f"treehouse-proxy/{VERSION}",
         dns=_dns(config),
         on_demand=tuple(_rule(site, site.on_demand, config.acme) for site in config.sites
@@ -108,8 +116,9 @@ def settings(config: Config) -> Settings:
 
 
 def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
-    # Whatever CA the site's own names have: customers' names are for everybody.
-    wanted = _wanted(replace(site, internal=acme.directory == INTERNAL), acme)
+    # Whatever CA the site's own names have: customers' names are for everybody. One kind of key is
+    # enough for them, the first.
+    wanted = _wanted(replace(site, internal=acme.directory == INTERNAL), 0, acme)
     return OnDemandRule(
         site=site.names[0],
         # Strangers' names are proven where they lead to; nobody here can change their DNS.
@@ -127,13 +136,17 @@ def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
     )
 
 
-def _wanted(site: Site, acme: Acme) -> Wanted:
+def _wanted(site: Site, number: int, acme: Acme) -> Wanted:
+    """The site's certificate of this number: it has one for each type of key."""
+    key_type = site.key_types[number]
+    mark = keys.family(key_type) if number else ""
     if site.internal:
-        return Wanted(site.names, Authority(INTERNAL), acme.key_type)
+        return Wanted(site.names, Authority(INTERNAL), key_type, mark=mark)
     return Wanted(
         names=site.names,
         authority=_authority(acme),
-        key_type=acme.key_type,
+        key_type=key_type,
+        mark=mark,
         fallback=tuple(_authority(other) for other in acme.fallback),
         challenges=choices.kinds(site.names, acme.challenges, bool(acme.dns)),
     )
@@ -197,10 +210,12 @@ class ChannelLink:
         bundle = sealed("certificate", served.chain_pem + served.key_pem)
         facts = {
             "name": served.name,
+            "site": served.site,
             "names": list(served.names),
             "not_after": served.not_after,
             "serial": served.serial,
-            "site": served.on_demand_for,
+            "family": served.family,
+            "on_demand_for": served.on_demand_for,
             "status": {},
         }
         try:

@@ -180,13 +180,14 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     from . import why as whys
 
     document = _ask(config, state, {"command": "status"})
-    certificate = whys.find(document["certificates"], name)
-    if certificate is not None:
-        if as_json:
-            click.echo(json.dumps(certificate, indent=2))
+    found = whys.find(document["certificates"], name)
+    if found:
+        if as_json:  # of two certificates a list
+            click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
-        for line in whys.page(certificate, time.time()):
-            click.echo(line)
+        for number, certificate in enumerate(found):
+            for line in ("",) * bool(number) + tuple(whys.page(certificate, time.time())):
+                click.echo(line)
         return
     refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
@@ -195,7 +196,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
             f"{name} was refused on demand: {refusal['why']}; not asked again before {until}"
         )
         return
-    known = ", ".join(one["names"][0] for one in document["certificates"])
+    known = ", ".join(one["name"] for one in document["certificates"])
     click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
     sys.exit(_FAILED)
 

@@ -69,7 +69,7 @@ class DiskWatch:
 
 def _files(config: Config) -> dict[Path, Mark]:
     """What the files that matter are now."""
-    own = [site.certificate for site in config.sites if site.certificate is not None]
+    own = [one for site in config.sites for one in site.certificates]
     paths = [path for one in own for path in (one.chain, one.key)]
     if config.watch:
         paths += [*referred(config), *([config.source] if config.source else [])]

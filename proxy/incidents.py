@@ -104,7 +104,7 @@ def look(
 
 
 def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
-    name = one["names"][0]
+    name = one["name"]
     key: Key = ("renewal_failing", name)
     if one["source"] == "file":
         view.well.add(key)  # nobody tries anything; what is wrong with it is told by its runway
@@ -118,7 +118,7 @@ def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
 
 
 def _runway(one: Mapping[str, Any], rules: Alerts, now: float, view: View) -> None:
-    name = one["names"][0]
+    name = one["name"]
     key: Key = ("runway_short", name)
     if not one["not_after"] or not one["not_before"]:
         view.undecided.add(key)  # one that never was is told of when getting it fails
@@ -147,7 +147,7 @@ def overdue(one: Mapping[str, Any], now: float) -> bool:
 
 
 def _advice(one: Mapping[str, Any]) -> str:
-    name = one["names"][0]
+    name = one["name"]
     if one["source"] == "file":
         return "put the renewed certificate and its key where the configuration says; it is noticed"
     last = next((past for past in reversed(one.get("history") or ()) if past.get("error")), None)

@@ -92,9 +92,7 @@ class _Overview(Collector):
         )
         for one in self._status["certificates"]:
             if one["not_after"]:
-                ends.add_metric(
-                    [one["names"][0]], datetime.fromisoformat(one["not_after"]).timestamp()
-                )
+                ends.add_metric([one["name"]], datetime.fromisoformat(one["not_after"]).timestamp())
         for name, outcome, count in self._overview["renewals"]:
             renewals.add_metric([name, outcome], count)
         yield ends

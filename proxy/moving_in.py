@@ -112,7 +112,7 @@ def _sites(config: Config) -> tuple[Site, ...]:
         Site(
             site.names,
             "it has a certificate of its own in the configuration"
-            if site.certificate
+            if site.certificates
             else "its certificates are from the built-in CA"
             if site.internal
             else None,
@@ -139,6 +139,7 @@ def _sites_of_running(state: Path) -> tuple[Site, ...] | None:
     return tuple(
         Site(tuple(one["names"]), None if one["source"] == "acme" else "it needs none from a CA")
         for one in certificates
+        if one["name"] in one["names"]  # not the second one of a site, for another kind of key
     )
 
 

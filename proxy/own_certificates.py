@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
+from acme_client.keys import family, type_of
+
 from .channel import Message, content, sealed
 from .config.model import Config, OwnCertificate, Site
 from .status import timestamp
@@ -32,6 +34,7 @@ class OwnCertificates:
 
     def __init__(self, inherited: Mapping[OwnCertificate, int] | None = None) -> None:
         self._present: dict[OwnCertificate, int] = dict(inherited or {})
+        self.names: frozenset[str] = frozenset()  # of the certificates that were read last
 
     @property
     def present(self) -> Mapping[OwnCertificate, int]:
@@ -45,10 +48,13 @@ class OwnCertificates:
         present: dict[OwnCertificate, int] = {}
         try:
             for site in config.sites:
-                if site.certificate is not None:
-                    bundle = self._bundle(site.certificate, config)
-                    loaded.append((_facts(site, _leaf(bundle)), bundle))
-                    present[site.certificate] = os.dup(bundle)
+                kinds: dict[str, OwnCertificate] = {}
+                for certificate in site.certificates:
+                    bundle = self._bundle(certificate, config)
+                    facts = _facts(site, _leaf(bundle), second=bool(kinds))
+                    loaded.append((facts, bundle))
+                    _require_another_kind(kinds, facts["family"], certificate)
+                    present[certificate] = os.dup(bundle)
         except CertificateUnusable:
             for bundle in (*present.values(), *(bundle for _facts, bundle in loaded)):
                 os.close(bundle)
@@ -56,6 +62,7 @@ class OwnCertificates:
         for bundle in self._present.values():
             os.close(bundle)
         self._present = present
+        self.names = frozenset(facts["name"] for facts, _bundle in loaded)
         return loaded
 
     def _bundle(self, certificate: OwnCertificate, config: Config) -> int:
@@ -95,7 +102,19 @@ def _leaf(bundle: int) -> x509.Certificate:
     return x509.load_pem_x509_certificates(content(bundle))[0]
 
 
-def _facts(site: Site, leaf: x509.Certificate) -> Message:
+def _require_another_kind(
+    kinds: dict[str, OwnCertificate], family: str, certificate: OwnCertificate
+) -> None:
+    """A client takes the one that it can verify; of two such ones nobody could say which."""
+    before = kinds.setdefault(family, certificate)
+    if before is not certificate:
+        raise CertificateUnusable(
+            f"{before.chain}, {certificate.chain}: both are for {family.upper()} keys (leave one "
+            "out, or give one of each kind)"
+        )
+
+
+def _facts(site: Site, leaf: x509.Certificate, *, second: bool) -> Message:
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
@@ -106,15 +125,21 @@ def _facts(site: Site, leaf: x509.Certificate) -> Message:
     not_after = leaf.not_valid_after_utc.timestamp()
     expired = datetime.now(UTC).timestamp() > not_after
     serial = f"{leaf.serial_number:x}"
+    key_type = type_of(leaf.public_key())
+    name = f"{site.names[0]}/{family(key_type)}" if second else site.names[0]
     return {
-        "name": site.names[0],
+        "name": name,
+        "site": site.names[0],
         "names": names,
         "not_after": not_after,
         "serial": serial,
+        "family": family(key_type),
         "status": {
+            "name": name,
             "names": names,
             "source": "file",
             "directory": None,
+            "key_type": key_type,
             "serial": serial,
             "not_before": timestamp(not_before),
             "not_after": timestamp(not_after),

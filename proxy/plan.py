@@ -17,14 +17,15 @@ from .config.model import (
     Alerts,
     Config,
     FilesAction,
+    KeyType,
     ProxyAction,
     RedirectAction,
     Route,
     Site,
 )
 
-# A certificate that is there: its names, and the directory of its CA.
-Certified = frozenset[tuple[frozenset[str], str]]
+# A certificate that is there: its names, the directory of its CA, the type of its key.
+Certified = frozenset[tuple[frozenset[str], str, str]]
 
 
 def changes(old: Config, new: Config, certified: Certified) -> list[str]:
@@ -67,8 +68,10 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     if old.on_demand != new.on_demand:
         what = "other names, or none" if old.on_demand else "names that it did not take before"
         yield f"site {name}: takes {what} on demand"
-    if old.certificate != new.certificate:
+    if old.certificates != new.certificates:
         yield f"site {name}: another certificate of your own, or none"
+    if old.key_types != new.key_types and not new.certificates:
+        yield f"site {name}: keys are {', '.join(old.key_types)} → {', '.join(new.key_types)}"
 
 
 def _route(route: Route) -> str:
@@ -87,24 +90,30 @@ def _action(action: Action) -> str:
             return "nothing"
 
 
-def orders(new: Config, certified: Certified) -> list[Site]:
-    """Sites for which a certificate would have to be had. A CA certifies a set of names: a changed
-    set is a new certificate, and so is one by another CA."""
-    return [one for one in new.sites if one.certificate is None and _is_new(one, new, certified)]
+def orders(new: Config, certified: Certified) -> list[tuple[Site, KeyType]]:
+    """Sites for which a certificate would have to be had, and with which type of key. A CA
+    certifies a set of names: a changed set is a new certificate, and so is one by another CA."""
+    return [
+        (site, kind)
+        for site in new.sites
+        for kind in (() if site.certificates else site.key_types)
+        if _is_new(site, kind, new, certified)
+    ]
 
 
-def _is_new(site: Site, new: Config, certified: Certified) -> bool:
+def _is_new(site: Site, kind: KeyType, new: Config, certified: Certified) -> bool:
     if site.internal:
-        return (frozenset(site.names), INTERNAL) not in certified
+        return (frozenset(site.names), INTERNAL, kind) not in certified
     directories = (new.acme.directory, *(one.directory for one in new.acme.fallback))
-    return all((frozenset(site.names), one) not in certified for one in directories)
+    return all((frozenset(site.names), one, kind) not in certified for one in directories)
 
 
 def _orders(new: Config, certified: Certified) -> Iterator[str]:
-    for site in orders(new, certified):
+    for site, kind in orders(new, certified):
+        key = f" with a key of type {kind}" if site.paired else ""
         ca = "the built-in CA" if site.internal else new.acme.directory
         cost = "" if site.internal else "; one new order for this set of names"
-        yield f"certificate for {', '.join(site.names)}: to be had from {ca}{cost}"
+        yield f"certificate for {', '.join(site.names)}{key}: to be had from {ca}{cost}"
 
 
 def _listeners(old: Config, new: Config) -> Iterator[str]:

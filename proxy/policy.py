@@ -192,13 +192,17 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
 
 
 def _certificates(config: Config) -> int:
-    return sum(1 + (site.on_demand.most if site.on_demand else 0) for site in config.sites)
+    return sum(
+        len(site.certificates or site.key_types) + (site.on_demand.most if site.on_demand else 0)
+        for site in config.sites
+    )
 
 
 def _worker(config: Config, here: Surroundings) -> Policy:
     return Policy(
-        # For each connection of a client one to a backend or an open file; and the files kept open.
-        descriptors=2 * config.limits.connections + 2048,
+        # For each connection of a client one to a backend or an open file; the files kept open; and
+        # the two certificates of sites that have two.
+        descriptors=2 * config.limits.connections + 2048 + 2 * len(config.sites),
         read=(*_roots(config), *_backend_trust(config), *base(here)),
         connect=tuple(_backend_ports(config)),
         hidden=config.state,
@@ -207,7 +211,7 @@ def _worker(config: Config, here: Surroundings) -> Policy:
 
 def _certifier(config: Config, here: Surroundings) -> Policy:
     asks_a_ca = any(
-        (not site.internal and not site.certificate)
+        (not site.internal and not site.certificates)
         or (site.on_demand and config.acme.directory != "internal")
         for site in config.sites
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from .announcements import Announced, Announcements
 from .channel import Message
+from .config.model import Config, Site
 from .processes import Child, Processes
 from .schedule import Schedule
 
@@ -24,6 +25,8 @@ log = logging.getLogger("treehouse.supervisor")
 EVERY = 3600.0
 # Changes come in bursts, and in force they are when they have been acknowledged.
 _SOON = 2.0
+# Of families of keys, by OpenSSL's own order of signature algorithms.
+_PREFERENCE = ("ecdsa", "ed25519", "ed448", "rsa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +35,22 @@ class _Look:
 
     pid: int
     host: str
-    name: str  # of the certificate
+    family: str  # of the keys that the visitor knows; "" is any
     serial: str
     again: bool  # the worker has been told once more already
 
 
 class SelfCheck:
-    """``serves(child, name)``: whether a worker's configuration has a site of that name."""
+    """``config_of(child)``: what a worker was told to serve; None for one that is going."""
 
     def __init__(
         self,
         processes: Processes,
         announcements: Announcements,
         schedule: Schedule,
-        serves: Callable[[Child, str], bool],
+        config_of: Callable[[Child], Config | None],
     ) -> None:
-        self._serves = serves
+        self._config_of = config_of
         self._processes = processes
         self._announcements = announcements
         self._schedule = schedule
@@ -71,35 +74,25 @@ class SelfCheck:
         self._look(one for one in self._announcements.certificates() if one.facts["name"] in names)
 
     def _look(self, certificates: Iterable[Announced]) -> None:
-        best = self._best()
-        hosts = {
-            _visited(name): one
-            for one in certificates
-            for name in one.facts["names"]
-            if best[name] is one
-        }
-        hosts.pop(None, None)
+        wanted = {one.facts["name"] for one in certificates}
         for child in self._processes.workers():
-            for host, one in hosts.items():
-                site = one.facts.get("site") or one.facts["name"]
-                if child.state == "serving" and self._serves(child, site):
-                    self._ask(child, str(host), one, again=False)
+            for (name, family), one in self._sights(child).items():
+                host = _visited(name)
+                if host is not None and one.facts["name"] in wanted:
+                    self._ask(child, host, family, one, again=False)
 
-    def _ask(self, child: Child, host: str, one: Announced, *, again: bool) -> None:
+    def _ask(self, child: Child, host: str, family: str, one: Announced, *, again: bool) -> None:
         self._number += 1
-        facts = one.facts
-        look = _Look(child.pid, host, facts["name"], facts["serial"], again)
-        self._looks[self._number] = look
-        self._processes.send(child, {"type": "look", "number": self._number, "host": host})
+        self._looks[self._number] = _Look(child.pid, host, family, one.facts["serial"], again)
+        self._processes.send(
+            child, {"type": "look", "number": self._number, "host": host, "family": family}
+        )
 
-    def _best(self) -> dict[str, Announced]:
-        """By name, as the workers choose: of several the one that lasts longest."""
-        best: dict[str, Announced] = {}
-        for one in sorted(
-            self._announcements.certificates(), key=lambda one: float(one.facts["not_after"])
-        ):
-            best.update(dict.fromkeys(one.facts["names"], one))
-        return best
+    def _sights(self, child: Child) -> dict[tuple[str, str], Announced]:
+        config = self._config_of(child)
+        if child.state != "serving" or config is None:
+            return {}
+        return sights(self._announcements.certificates(), config)
 
     def seen(self, child: Child, message: Message) -> None:
         """A worker's answer: the serial number that a client sees, or None."""
@@ -108,9 +101,10 @@ class SelfCheck:
             return
         if message["serial"] == look.serial:
             return
-        present = self._best().get(look.host)
+        seen = self._sights(child)
+        present = seen.get((look.host, look.family))
         if present is None:
-            present = self._best().get("*." + look.host.partition(".")[2])
+            present = seen.get(("*." + look.host.partition(".")[2], look.family))
         if present is None or present.facts["serial"] != look.serial:
             return  # it has been renewed meanwhile, and that is looked at by itself
         shown = message["serial"] or "nothing"
@@ -125,11 +119,46 @@ class SelfCheck:
         self._processes.send(
             child, {"type": "certificate", "facts": present.facts}, (present.bundle,)
         )
-        self._ask(child, look.host, present, again=True)
+        self._ask(child, look.host, look.family, present, again=True)
 
     def ended(self, pid: int) -> None:
         """A child has ended; it answers no more."""
         self._looks = {number: one for number, one in self._looks.items() if one.pid != pid}
+
+
+def sights(certificates: Iterable[Announced], config: Config) -> dict[tuple[str, str], Announced]:
+    """What a worker with this configuration shows under each name, to visitors who know any kind
+    of key ("") and, where a site has two certificates, to those who know RSA alone."""
+    sites = {site.names[0]: site for site in config.sites}
+    offered: dict[str, list[Announced]] = {}
+    for one in sorted(certificates, key=lambda one: float(one.facts["not_after"])):
+        if _knows(sites, one.facts):
+            for name in one.facts["names"]:
+                offered.setdefault(name, []).append(one)
+    seen = {}
+    for name, several in offered.items():
+        # Of several sites the one whose certificate lasts longest, as in `tls`.
+        site = several[-1].facts["site"]
+        kinds = {one.facts["family"]: one for one in several if one.facts["site"] == site}
+        seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]
+        if "rsa" in kinds and len(kinds) > 1 and _speaks_1_2(sites[site], config):
+            seen[name, "rsa"] = kinds["rsa"]
+    return seen
+
+
+def _knows(sites: dict[str, Site], facts: Message) -> bool:
+    """Whether a worker with these sites takes the certificate."""
+    on_demand_for = facts.get("on_demand_for")
+    if on_demand_for:
+        return on_demand_for in sites and sites[on_demand_for].on_demand is not None
+    site = sites.get(facts["site"])
+    return site is not None and (site.paired or facts["name"] == facts["site"])
+
+
+def _speaks_1_2(site: Site, config: Config) -> bool:
+    """Whether a visitor without a certificate gets through a TLS 1.2 handshake; for 1.3 nobody can
+    be played who knows RSA alone (`mirror`)."""
+    return config.tls.min_version == "1.2" and site.client_auth is None
 
 
 def _visited(name: str) -> str | None:

@@ -44,11 +44,12 @@ def _workers(workers: list[dict[str, Any]]) -> Table:
 
 
 def _certificates(certificates: list[dict[str, Any]]) -> Table:
-    table = Table("names", "source", "state", "left", "served", "renews", "last error")
+    table = Table("names", "source", "key", "state", "left", "served", "renews", "last error")
     for one in sorted(certificates, key=lambda one: one["not_after"] or ""):
         table.add_row(
             escape("\n".join(one["names"])),
             one["source"],
+            one["key_type"],
             one["state"],
             _left(one["not_after"]),
             "yes" if one["served"] else f"[{_BAD}]no",

@@ -107,7 +107,7 @@ class Supervisor:
         self._processes = Processes(self._selector, self._hear)
         self._announcements = Announcements(self._processes)
         self._self_check = SelfCheck(
-            self._processes, self._announcements, self._schedule, self._serves
+            self._processes, self._announcements, self._schedule, self._config_of
         )
         self._announcements.on_change = self._self_check.changed
         self._on_demand = OnDemand(self._processes, self._announcements)
@@ -254,11 +254,9 @@ class Supervisor:
         if len(serving) >= generation.config.workers:
             self._on_generation_ready(generation)
 
-    def _serves(self, child: Child, name: str) -> bool:
+    def _config_of(self, child: Child) -> Config | None:
         generation = self._generations.find(child.generation)
-        return generation is not None and any(
-            name == site.names[0] for site in generation.config.sites
-        )
+        return generation.config if generation is not None else None
 
     def _on_exit(self, child: Child, how: int) -> None:
         self._announcements.settle(child.pid)
@@ -367,6 +365,8 @@ class Supervisor:
             if certifier.needs(generation.config) != self._certifying:
                 self._renew_certifier()
             self._drain(older)
+        sites = {site.names[0] for site in generation.config.sites}
+        self._announcements.keep_files(self._own.names | sites)
         self._warn_of_hsts(generation.config)
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
@@ -594,12 +594,12 @@ class Supervisor:
             reply({"ok": False, "error": str(error)})
             return
         certified = frozenset(
-            (frozenset(one["names"]), one["directory"])
+            (frozenset(one["names"]), one["directory"], one["key_type"])
             for one in self._announcements.statuses()
             if one["served"]
         )
         found = plan.changes(self._serving.config, config, certified)
-        orders = [one for one in plan.orders(config, certified) if not one.internal]
+        orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
         certifying = self._processes.certifier()
         if not orders or certifying is None:
             reply({"ok": True, "changes": found})

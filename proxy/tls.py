@@ -13,15 +13,20 @@ sealed memfd (chain and key in PEM), and `ssl`, which takes only paths, loads it
 OpenSSL never rotates the ticket keys of a context and the `ssl` module cannot set them; new keys
 come with a new generation, and the supervisor makes one when they are nearly a day old.
 
+A site may have two certificates, one with an ECDSA key and one with RSA for clients that know
+nothing else. Both are in one context, and OpenSSL takes the one that the ClientHello's signature
+algorithms (and TLS 1.2's suites) allow, ECDSA where both would do, because our order counts.
+
 A site that asks for client certificates is served by its own context from the first byte on:
 OpenSSL takes the rules of verification from the context that a connection began with.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .config.model import ClientAuth, Tls
@@ -53,14 +58,23 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """A certificate in use. ``name`` is the first of the site's names and identifies it."""
+    """What a name's clients get. ``name`` is the first of the site's names and identifies it."""
 
     name: str
     names: tuple[str, ...]
     not_after: float
-    serial: str
     context: ssl.SSLContext
     asks_clients: bool = False  # for a certificate of theirs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A certificate at hand: chain and key in the memfd ``bundle``."""
+
+    name: str
+    names: tuple[str, ...]
+    not_after: float
+    bundle: int
 
 
 def covers(names: tuple[str, ...], host: str) -> bool:
@@ -74,39 +88,67 @@ def covers(names: tuple[str, ...], host: str) -> bool:
 
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
-    keeps the context that it was made with."""
+    keeps the context that it was made with. ``paired``: the sites (by first name) with two
+    certificates."""
 
     def __init__(
         self,
         tls: Tls,
         default: str | None = None,
         client_auth: Mapping[str, ClientAuth] | None = None,
+        paired: frozenset[str] = frozenset(),
     ) -> None:
         self._tls = tls
         self._default = default
+        self._paired = paired
         # Read now: later, in the sandbox, the files may be out of reach.
         self._clients = {
             name: (auth.mode, auth.ca_file.read_text("ascii"))
             for name, auth in (client_auth or {}).items()
         }
-        self._by_name: dict[str, Served] = {}
+        # Of paired sites, by site and name; their memfds are kept, because a context is made of
+        # both anew when one of them changes.
+        self._held: dict[str, dict[str, Held]] = {}
+        self._by_site: dict[str, tuple[Served, ...]] = {}
         self._by_host: dict[str, Served] = {}
 
     def put(
-        self, name: str, names: tuple[str, ...], not_after: float, serial: str, bundle: int
+        self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
     ) -> None:
-        """Serve the certificate whose chain and key are in the memfd ``bundle``."""
-        context = server_context(self._tls)
-        context.load_cert_chain(f"/proc/self/fd/{bundle}")
-        asks = name in self._clients
-        if asks:
-            self._ask_clients(context, *self._clients[name])
-        known = name in self._by_name
-        served = self._by_name[name] = Served(name, names, not_after, serial, context, asks)
+        """Serve a certificate of the site; the memfd stays the caller's. Raises `ssl.SSLError`,
+        and then nothing has changed."""
+        present = Held(name, names, not_after, bundle)
+        known = site in self._by_site
+        if site not in self._paired:
+            self._by_site[site] = tuple(self._served(site, [present]))
+        else:
+            held = self._held.get(site, {})
+            following = {**held, name: present}
+            self._by_site[site] = tuple(self._served(site, following.values()))
+            self._held[site] = {**held, name: replace(present, bundle=os.dup(bundle))}
+            if name in held:
+                os.close(held[name].bundle)
         if known:
             self._index()
         else:  # thousands at a worker's birth
-            self._add(served)
+            self._add(site)
+
+    def _served(self, site: str, held: Iterable[Held]) -> Iterator[Served]:
+        """One for each set of names that the same certificates are for. Of two with the same kind
+        of key the one that lasts longer takes the place in the context: it comes last."""
+        order = sorted(held, key=lambda one: one.not_after)
+        together: dict[tuple[Held, ...], list[str]] = {}
+        for name in dict.fromkeys(name for one in order for name in one.names):
+            covering = tuple(one for one in order if name in one.names)
+            together.setdefault(covering, []).append(name)
+        for covering, names in together.items():
+            context = server_context(self._tls)
+            for one in covering:
+                context.load_cert_chain(f"/proc/self/fd/{one.bundle}")
+            asks = site in self._clients
+            if asks:
+                self._ask_clients(context, *self._clients[site])
+            yield Served(site, tuple(names), covering[-1].not_after, context, asks)
 
     @staticmethod
     def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
@@ -122,22 +164,29 @@ class Certificates:
         """Whether any site does: then each ClientHello has to be looked at."""
         return bool(self._clients)
 
-    def remove(self, name: str) -> None:
-        if self._by_name.pop(name, None) is not None:
-            self._index()
+    def remove(self, site: str, name: str) -> None:
+        if site not in self._paired:
+            if name == site:  # the only one that it has here
+                self._by_site.pop(site, None)
+        elif name in self._held.get(site, {}):
+            held = self._held[site]
+            os.close(held.pop(name).bundle)
+            self._by_site[site] = tuple(self._served(site, held.values()))
+        self._index()
 
     def _index(self) -> None:
         # An exact name beats a wildcard by the lookup's order; between two certificates for the
         # same name the one that lasts longer wins.
         self._by_host = {}
-        for served in self._by_name.values():
-            self._add(served)
+        for site in self._by_site:
+            self._add(site)
 
-    def _add(self, served: Served) -> None:
-        for host in served.names:
-            present = self._by_host.get(host)
-            if present is None or present.not_after <= served.not_after:
-                self._by_host[host] = served
+    def _add(self, site: str) -> None:
+        for served in self._by_site[site]:
+            for host in served.names:
+                present = self._by_host.get(host)
+                if present is None or present.not_after <= served.not_after:
+                    self._by_host[host] = served
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
@@ -151,7 +200,7 @@ class Certificates:
         """For a ClientHello: by SNI, or without one by the address that was connected to."""
         found = self.find((server_name or local).lower().rstrip("."))
         if found is None and self._default is not None:
-            found = self._by_name.get(self._default)
+            found = next(iter(self._by_site.get(self._default, ())), None)
         return found
 
     def listen_with(self, base: ssl.SSLContext) -> None:

@@ -26,14 +26,20 @@ _STATES = {
 _FROM = {"file": "files of your own", "internal": "the built-in CA"}
 
 
-def find(certificates: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """The one for this name: by the name itself, else by the wildcard that covers it."""
+def find(certificates: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Those for this name: by the name itself, else by the wildcard that covers it. A site may have
+    two; "example.org/rsa" is one of them."""
     listed = list(certificates)
-    for candidate in (name, "*." + name.partition(".")[2]):
-        for one in listed:
-            if candidate in one["names"]:
-                return one
-    return None
+    plain, mark, family = name.partition("/")
+    for candidate in (plain, "*." + plain.partition(".")[2]):
+        found = [
+            one
+            for one in listed
+            if candidate in one["names"] and (not mark or one["key_type"].startswith(family + "-"))
+        ]
+        if found:
+            return found
+    return []
 
 
 def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
@@ -46,6 +52,7 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
         ("on demand", f"for {one['on_demand_for']}" if one.get("on_demand_for") else None),
+        ("key", one["key_type"]),
         ("serial", one["serial"]),
         ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
         ("runway", _runway(one, now)),
@@ -116,7 +123,7 @@ def _attempt(past: Mapping[str, Any]) -> str:
 
 
 def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
-    name = one["names"][0]
+    name = one["name"]
     last = next((past for past in reversed(one.get("history") or ()) if past["error"]), None)
     if last is not None:
         problem = last.get("problem")

@@ -100,11 +100,13 @@ class Worker:
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
-        self._known_names = {site.names[0] for site in config.sites}
+        self._known_sites = {site.names[0] for site in config.sites}
+        self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
         self._certificates = Certificates(
             config.tls,
             _default_site(config),
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
+            self._paired,
         )
         self._certificates.listen_with(birth.base)
         self._challenges = Challenges()
@@ -244,7 +246,7 @@ class Worker:
             case "certificate":
                 self._put(message["facts"], fds[0])
             case "certificate_gone":
-                self._certificates.remove(message["name"])
+                self._certificates.remove(message["site"], message["name"])
                 self._waiting.gone(message["name"])
             case "settled":
                 self._waiting.settled(message)
@@ -257,7 +259,9 @@ class Worker:
             case "stats":
                 self._say({"type": "stats", "stats": self._stats(message.get("thorough"))})
             case "look":
-                task = self._loop.create_task(self._look(message["number"], message["host"]))
+                task = self._loop.create_task(
+                    self._look(message["number"], message["host"], message["family"])
+                )
                 self._looks.add(task)
                 task.add_done_callback(self._looks.discard)
             case "overview":
@@ -277,10 +281,10 @@ class Worker:
         for fd in fds:
             os.close(fd)
 
-    async def _look(self, number: int, host: str) -> None:
+    async def _look(self, number: int, host: str, family: str) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
             try:
-                serial = await self._mirror.shown(host)
+                serial = await self._mirror.shown(host, family)
             except OSError:
                 return  # out of descriptors, which says nothing of the certificate
         self._say({"type": "seen", "number": number, "serial": serial})
@@ -292,19 +296,21 @@ class Worker:
             self._challenges.put(about["host"], about["token"], about["key_authorization"])
 
     def _put(self, facts: Message, bundle: int) -> None:
-        site = facts.get("site")  # of a name that came on demand
-        known = self._waiting.has_site(site) if site else facts["name"] in self._known_names
+        site, name = facts["site"], facts["name"]
+        on_demand_for = facts.get("on_demand_for")
+        if on_demand_for:
+            known = self._waiting.has_site(on_demand_for)
+        else:
+            known = site in self._known_sites and (name == site or site in self._paired)
         if not known:
             return  # of a site of an older or a newer generation
         try:
-            self._certificates.put(
-                facts["name"], tuple(facts["names"]), facts["not_after"], facts["serial"], bundle
-            )
+            self._certificates.put(site, name, tuple(facts["names"]), facts["not_after"], bundle)
         except ssl.SSLError as error:
-            log.error("the certificate for %s cannot be used: %s", facts["name"], error.reason)
+            log.error("the certificate for %s cannot be used: %s", name, error.reason)
             return
-        if site:
-            self._waiting.arrived(facts["name"], site)
+        if on_demand_for:
+            self._waiting.arrived(name, on_demand_for)
 
     async def _overview(self) -> Message:
         """What the supervisor knows of all of us; it gives up on a worker that hangs."""

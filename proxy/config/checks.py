@@ -6,7 +6,7 @@ at one site, the others across sites and sections; none speaks about what is bro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from itertools import chain, combinations
 
@@ -129,6 +129,7 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
             "the CA's http-01 challenge comes over HTTP, and there is no address for it",
             "give one, or add tls-alpn-01 to acme.challenges",
         )
+    yield from _key_types(document.acme.key_type, ("acme", "key_type"), parsed.origins)
     if not document.acme.challenges:
         yield parsed.origins.fault(
             ("acme", "challenges"), "the list of challenges is empty", "leave the key out"
@@ -255,6 +256,14 @@ def _defaults(parsed: Parsed) -> Iterator[Fault]:
 def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterator[Fault]:
     if not site.names:
         yield origins.fault((*at, "names"), "the list of names is empty", "give at least one name")
+    if site.key_type is not None:
+        yield from _key_types(site.key_type, (*at, "key_type"), origins)
+        if site.certificate:
+            yield origins.fault(
+                (*at, "key_type"),
+                "a certificate of your own comes with its key",
+                "leave the key out",
+            )
     if site.certificate or internal(site, acme):
         return
     if len(site.names) > _NAMES_PER_CERTIFICATE:
@@ -324,6 +333,18 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
             "names that come on demand are proven by http-01 or tls-alpn-01, and acme.challenges "
             "has neither",
             "add one there",
+        )
+
+
+def _key_types(types: Sequence[str], path: Path, origins: Origins) -> Iterator[Fault]:
+    families = [one.partition("-")[0] for one in types]
+    if not types:
+        yield origins.fault(path, "the list of keys is empty", "leave the key out")
+    elif len(set(families)) < len(families):
+        yield origins.fault(
+            path,
+            "clients are told apart by ECDSA and RSA, so one of each makes sense",
+            "leave one of the two out",
         )
 
 

@@ -75,10 +75,15 @@ class Origins:
             self._keys[path] = key
 
     def written(self, path: Path) -> Path:
-        """The longest beginning of ``path`` that stands in the source."""
-        while path not in self._values:
-            path = path[:-1]
-        return path
+        """The longest beginning of ``path`` that stands in the source. The only element of a list
+        may stand there without the list."""
+        found = path
+        while found not in self._values:
+            found = found[:-1]
+        rest = path[len(found) :]
+        if len(rest) > 1 and rest[0] == 0:
+            return self.written((*found, *rest[1:]))
+        return found
 
     def at(self, path: Path) -> Origin:
         return self._values[self.written(path)]

@@ -67,7 +67,7 @@ class Acme:
     email: str | None = None
     ca_file: Path | None = None
     profile: str | None = None
-    key_type: KeyType = "ecdsa-p256"
+    key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # two: one ECDSA and one RSA
     challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
     eab: ExternalAccount | None = None
     fallback: tuple[Acme, ...] = ()
@@ -252,12 +252,18 @@ class Site:
 
     names: tuple[str, ...]
     routes: tuple[Route, ...]
-    certificate: OwnCertificate | None = None
+    certificates: tuple[OwnCertificate, ...] = ()  # of different kinds of key
+    key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # of certificates by a CA, one for each
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
+
+    @property
+    def paired(self) -> bool:
+        """Whether it has two certificates, for two kinds of key."""
+        return len(self.certificates or self.key_types) > 1
 
 
 @dataclass(frozen=True, slots=True)

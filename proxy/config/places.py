@@ -89,10 +89,10 @@ def _roots(parsed: Parsed, base: FilePath) -> Iterator[Place]:
 def _read_first(parsed: Parsed, base: FilePath) -> Iterator[Place]:
     """Read while the process may still be root."""
     for index, site in parsed.sites:
-        if site.certificate:
-            path: Path = ("sites", index, "certificate")
-            yield (*path, "chain"), base / site.certificate.chain
-            yield (*path, "key"), base / site.certificate.key
+        for number, certificate in enumerate(site.certificate):
+            path: Path = ("sites", index, "certificate", number)
+            yield (*path, "chain"), base / certificate.chain
+            yield (*path, "key"), base / certificate.key
 
 
 def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:

@@ -96,7 +96,7 @@ def _acme(acme: schema.Acme, base: Path) -> model.Acme:
         email=acme.email,
         ca_file=base / acme.ca_file if acme.ca_file else None,
         profile=acme.profile,
-        key_type=acme.key_type,
+        key_types=acme.key_type,
         challenges=acme.challenges,
         eab=_external_account(acme.eab, base),
         fallback=tuple(_fallback(other, acme, base) for other in acme.fallback),
@@ -112,7 +112,7 @@ def _fallback(other: schema.Fallback, acme: schema.Acme, base: Path) -> model.Ac
         email=other.email or acme.email,
         ca_file=base / other.ca_file if other.ca_file else None,
         profile=other.profile,
-        key_type=acme.key_type,
+        key_types=acme.key_type,
         challenges=acme.challenges,
         eab=_external_account(other.eab, base),
     )
@@ -139,15 +139,16 @@ def _dns(dns: schema.Dns, base: Path) -> model.Dns:
 
 def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
     routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
-    certificate, auth = site.certificate, site.tls.client_auth
+    auth = site.tls.client_auth
     return model.Site(
         names=site.names,
         routes=routes or (model.Route("/*", _action(site, base)),),
-        certificate=model.OwnCertificate(base / certificate.chain, base / certificate.key)
-        if certificate
-        else None,
+        certificates=tuple(
+            model.OwnCertificate(base / one.chain, base / one.key) for one in site.certificate
+        ),
+        key_types=site.key_type or acme.key_type,
         default=site.default,
-        internal=certificate is None and internal(site, acme),
+        internal=not site.certificate and internal(site, acme),
         client_auth=model.ClientAuth(base / auth.ca_file, auth.mode) if auth else None,
         rate_limits=tuple(
             model.RateLimit(one.rate, one.burst or max(1, int(one.rate)), one.by)

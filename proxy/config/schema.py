@@ -152,6 +152,7 @@ Name = Annotated[str, word(parse_name)]
 Network = Annotated[str, word(parse_network)]
 Directory = Annotated[str, word(_parse_directory, examples=list(DIRECTORIES))]
 Challenge = Annotated[str, word(_parse_challenge, enum=list(_CHALLENGES))]
+KeyType = Annotated[model.KeyType, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")]
 BackendUrl = Annotated[model.Backend, word(parse_backend)]
 HashBy = Annotated[model.HashKey, word(_parse_hash_key)]
 
@@ -225,9 +226,9 @@ class Acme(Section):
     profile: Token | None = Field(
         default=None, description="Which of the CA's profiles to ask for."
     )
-    key_type: Annotated[
-        model.KeyType, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")
-    ] = Field(default=_ACME.key_type, description="The certificates' keys.")
+    key_type: Many[KeyType] = Field(
+        default=_ACME.key_types, description="The certificates' keys; two, ECDSA and RSA, for both."
+    )
     challenges: Many[Challenge] = Field(
         default=_ACME.challenges,
         description="Ways to prove control of a name, in order of preference.",
@@ -502,8 +503,11 @@ class OnDemand(Section):
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
-    certificate: Certificate | None = Field(
-        default=None, description="Your own; no CA is asked then."
+    certificate: Many[Certificate] = Field(
+        default=(), description="Your own, one for each kind of key; no CA is asked then."
+    )
+    key_type: Many[KeyType] | None = Field(
+        default=None, description="As under acme, for this site alone."
     )
     tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
     rate_limit: Many[RateLimit] = Field(

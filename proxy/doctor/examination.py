@@ -123,7 +123,7 @@ def _hosts(sites: list[Site], name: str | None) -> list[tuple[str, Site]]:
 
 
 def _asks_a_ca(site: Site) -> bool:
-    return site.certificate is None and not site.internal
+    return not site.certificates and not site.internal
 
 
 def _is_public(site: Site, config: Config) -> bool:
@@ -192,10 +192,13 @@ def _names(
         status = kept.statuses.get(host) or kept.statuses.get(site.names[0])
         found: list[Finding] = []
         if status is not None and (host == site.names[0] or len(hosts) == 1):
-            renamed = {**status, "names": [host, *status["names"]]}
-            costs = kept.costs.get(site.names[0], ())
+            second = [one for name, one in kept.statuses.items() if name.startswith(f"{host}/")]
             runs = server.status is not None
-            found += judge_authorities.certificate(renamed, costs, time.time(), running=runs)
+            for one in (status, *second):
+                name = host if one is status else one["name"]
+                renamed = {**one, "names": [name, *one["names"]]}
+                costs = kept.costs.get(one["name"], ())
+                found += judge_authorities.certificate(renamed, costs, time.time(), running=runs)
         try:
             found += _name(host, site, config, server, status, ours, asking, directories, kept)
         except Exception as error:  # of one name; the others are looked at all the same

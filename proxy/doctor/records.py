@@ -57,27 +57,27 @@ def look_up(config: Config, server: Server) -> Records:
         if server.status is not None
         else [*_on_disk(store, wanted), *_own(config)]
     )
-    statuses = {name: one for one in listed for name in one["names"][:1]}
+    statuses = {one["name"]: one for one in listed}
     accounts = {
         authority.directory: authorities.account(store, authority)
         for one in wanted
         for authority in (one.authority, *one.fallback)
     }
     costs = {
-        one.names[0]: authorities.costs(
-            store, one.authority, one.names, bool(statuses.get(one.names[0], {}).get("serial"))
+        one.name: authorities.costs(
+            store, one.authority, one.names, bool(statuses.get(one.name, {}).get("serial"))
         )
         for one in wanted
         if one.authority.directory != INTERNAL
     }
-    return Records(statuses, {one.names[0]: one for one in wanted}, accounts, costs)
+    return Records(statuses, {one.name: one for one in wanted}, accounts, costs)
 
 
 def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
     shelf = Shelf(store)
     for wanted in listed:
         try:
-            record, pair = shelf.load(wanted.names[0])
+            record, pair = shelf.load(wanted.name)
         except OSError:
             continue
         holding = Holding(wanted, record)
@@ -89,7 +89,7 @@ def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[s
 
 def _own(config: Config) -> Iterator[dict[str, Any]]:
     for site in config.sites:
-        if site.certificate is not None:
+        if site.certificates:
             try:
                 loaded = OwnCertificates().read(Config((site,), Path(config.state)))
             except CertificateUnusable:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from acme_client.challenges import Challenges
 from acme_client.dns_records import DnsRecords
 from acme_client.issuer import AcmeIssuer
 from acme_client.ledgers import Ledgers
-from acme_client.link import Dns
+from acme_client.link import Dns, Settings
 from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
@@ -123,6 +124,47 @@ def test_what_cannot_be_revoked(
         answer = server.ask("revoke", value)
         assert not answer["ok"]
         assert said in answer["error"]
+
+
+def test_a_name_with_two_certificates_is_answered_once_and_about_both(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    (ecdsa,) = settings(tmp_path, ca, ("a.example", "b.example")).wanted
+    both = Settings(tmp_path, (ecdsa, replace(ecdsa, key_type="rsa-2048", mark="rsa")))
+    with Certifier(both, server):
+        obtained(server, "a.example")
+        obtained(server, "a.example/rsa")
+        first = dict(server.served)
+        assert {one.family for one in first.values()} == {"ecdsa", "rsa"}
+        assert {one.site for one in first.values()} == {"a.example"}
+        answer = server.ask("renew", "b.example")
+        assert (answer["ok"], answer["error"]) == (True, None)
+        second = dict(server.served)
+        assert all(second[name].serial != first[name].serial for name in first)
+        answer = server.ask("revoke", {"name": "b.example/rsa"})
+        assert answer["ok"], answer
+        assert revoked(ca, second["a.example/rsa"].chain_pem) == "0"
+        assert revoked(ca, second["a.example"].chain_pem) is None
+        server.until(lambda: server.served["a.example/rsa"] != second["a.example/rsa"])
+        third = dict(server.served)
+        assert server.ask("revoke", {"name": "a.example", "reason": "keyCompromise"})["ok"]
+        assert {revoked(ca, one.chain_pem) for one in third.values()} == {"1"}
+        server.until(lambda: all(server.served[name] != third[name] for name in third))
+        assert not server.ask("renew", "a.example/ed25519")["ok"]
+
+
+def test_another_type_of_key_is_ordered_at_once_and_the_old_one_served_until_then(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    with Certifier(settings(tmp_path, ca, ("a.example",)), server):
+        obtained(server, "a.example")
+    server.published.clear()
+    with Certifier(settings(tmp_path, ca, ("a.example",), key_type="rsa-2048"), server):
+        server.until(lambda: server.served["a.example"].family == "rsa")
+    assert [one.family for one in server.published] == ["ecdsa", "rsa"]
+    with Certifier(settings(tmp_path, ca, ("a.example",), key_type="rsa-2048"), server):
+        server.until(lambda: server.is_loaded and server.state("a.example") == "fresh")
+    assert [one.family for one in server.published] == ["ecdsa", "rsa", "rsa"]
 
 
 def test_an_account_gets_a_new_key_and_stays_the_account(

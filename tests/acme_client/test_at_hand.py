@@ -66,6 +66,6 @@ def test_which_is_served_and_what_stays_on_disk(
     for one in (before, current):
         if one is not None:
             shelf.keep_pair("a.example", one)
-    found = find(shelf, NAMES, shelf.load("a.example")[1], NOW)
+    found = find(shelf, "a.example", NAMES, shelf.load("a.example")[1], NOW)
     assert (found.pair if found else None) == served
     assert shelf.load("a.example")[1] == on_disk

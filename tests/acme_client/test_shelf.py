@@ -28,6 +28,11 @@ ONE, TWO = Pair(b"chain 1", b"key 1"), Pair(b"chain 2", b"key 2")
         (".hidden", "_2ehidden"),
         ("..", "_2e."),
         ("a/b", "a_2fb"),
+        ("example.org/rsa", "example.org_rsa"),
+        ("*.example.org/ecdsa", "_wildcard.example.org_ecdsa"),
+        ("2001:db8::1/rsa", "2001_3adb8_3a_3a1_rsa"),
+        ("a/rsax", "a_2frsax"),
+        ("\uccadx", "_ec_b2_adx"),
     ],
 )
 def test_a_name_is_a_folder_that_can_lead_nowhere_else(name: str, folder: str) -> None:
@@ -35,7 +40,7 @@ def test_a_name_is_a_folder_that_can_lead_nowhere_else(name: str, folder: str) -
     assert name_of(folder) == name
 
 
-@given(st.text(min_size=1))
+@given(st.text(min_size=1) | st.from_regex(r"[a-z.*_/\u0080-\uffff]{0,9}/(rsa|ecdsa)"))
 def test_every_name_has_a_folder_of_its_own(name: str) -> None:
     folder = folder_name(name)
     assert name_of(folder) == name

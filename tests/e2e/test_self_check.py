@@ -18,9 +18,10 @@ from support.server import Server, treehouse
 def start(
     folder: Path, root: Path, ports: tuple[int, int], program: Path
 ) -> Callable[[str], Server]:
-    """``ignores``: the condition, in the worker's words, on which a new certificate is ignored."""
+    """``ignores``: the condition, in the worker's words, on which a new certificate is ignored.
+    ``pair``: with a second certificate, for clients that know RSA alone."""
 
-    def start(ignores: str) -> Server:
+    def start(ignores: str, *, pair: bool = False) -> Server:
         worker = program / "proxy/worker.py"
         text = worker.read_text()
         present = '            case "certificate":\n'
@@ -32,7 +33,10 @@ def start(
                 "                self._ignored = getattr(self, '_ignored', 0) + 1\n" + present,
             )
         )
+        config = folder / "config.yaml"
+        config.write_text("acme: {key_type: [ecdsa-p256, rsa-2048]}\n" if pair else "{}")
         options = ["--domain", "a.test", "--root", str(root), "--state", str(folder / "state")]
+        options += ["--config", str(config)]
         options += ["--bind", "127.0.0.1", "--workers", "2"]
         options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
         return Server(options, folder, cwd=program)
@@ -90,3 +94,31 @@ def test_one_that_will_not_hear_is_replaced(
         server.await_log("another starts in")
         while shown(folder, ports) != {serial.zfill(len(serial) + len(serial) % 2)}:
             pass
+
+
+def test_it_looks_as_those_do_who_know_rsa_alone(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    """The second of a site's certificates is the one that no usual visitor sees."""
+    missed = (
+        "message['facts']['family'] == 'rsa' and 'a.test/rsa' in self._certificates._held['a.test']"
+        " and not getattr(self, '_ignored', 0)"
+    )
+    with start(missed, pair=True) as server:
+        server.await_log("a.test/rsa: certificate obtained")
+        before = {one["name"]: one["serial"] for one in certificates(server, folder)}
+        state = str(folder / "state")
+        assert treehouse("certs", "renew", "a.test/rsa", "--state", state).returncode == 0
+        after = {one["name"]: one["serial"] for one in certificates(server, folder)}
+        said = (
+            rf"shows {before['a.test/rsa']} for a.test instead of {after['a.test/rsa']}; it is told"
+        )
+        server.await_log(said)
+        assert treehouse("certs", "renew", "a.test", "--state", state).returncode == 0
+        assert server.stop() == 0
+        assert not [one for one in server.log if "still shows" in one["message"]]
+
+
+def certificates(server: Server, folder: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = server.status(folder / "state")["certificates"]
+    return found

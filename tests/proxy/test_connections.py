@@ -29,7 +29,8 @@ def made(rule: OnDemand | None) -> Connections:
     certificates = Certificates(Tls())
     leaf = CA.issue_cert("a.example.org")
     pem = b"".join(one.bytes() for one in leaf.cert_chain_pems) + leaf.private_key_pem.bytes()
-    certificates.put("a.example.org", ("a.example.org",), 2e9, "00", sealed("bundle", pem))
+    name = "a.example.org"
+    certificates.put(name, name, (name,), 2e9, sealed("bundle", pem))
     base = server_context(Tls())
     certificates.listen_with(base)
     site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)

@@ -93,7 +93,7 @@ def test_only_certificates_are_watched_unless_the_configuration_says_so(
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     chain.write_text("chain")
     key.write_text("key")
-    own = Site(("a.test",), (), certificate=OwnCertificate(chain, key))
+    own = Site(("a.test",), (), certificates=(OwnCertificate(chain, key),))
     watch = DiskWatch(replace(config, watch=False, sites=(own,)))
     replaced(source, "two")
     assert [watch.changed(), watch.changed()] == [None, None]

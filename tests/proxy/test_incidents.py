@@ -26,7 +26,7 @@ def at(unix: float) -> str:
 
 def status(**more: Any) -> dict[str, Any]:
     return {
-        "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
+        "name": "a.test", "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
         "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
         "renew_at": at(NOW - DAY), "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
         **more,

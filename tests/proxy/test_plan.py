@@ -23,9 +23,9 @@ def config(*sites: Site, directory: str = CA) -> Config:
 
 HAD = frozenset(
     {
-        (frozenset({"www.a.example", "a.example"}), CA),
-        (frozenset({"b.example"}), CA),
-        (frozenset({"c.test"}), INTERNAL),
+        (frozenset({"www.a.example", "a.example"}), CA, "ecdsa-p256"),
+        (frozenset({"b.example"}), CA, "ecdsa-p256"),
+        (frozenset({"c.test"}), INTERNAL, "ecdsa-p256"),
     }
 )
 
@@ -45,7 +45,7 @@ HAD = frozenset(
 def test_what_is_ordered_is_what_no_configured_ca_has_certified(
     new: Config, certified: Certified, ordered: list[str]
 ) -> None:
-    assert [one.names[0] for one in orders(new, certified)] == ordered
+    assert [one.names[0] for one, _key in orders(new, certified)] == ordered
     said = [line for line in changes(new, new, certified) if line.startswith("certificate for")]
     assert len(said) == len(ordered)
 
@@ -54,6 +54,14 @@ def test_a_certificate_of_a_fallback_is_good_enough() -> None:
     given = config(A, directory=OTHER)
     given = replace(given, acme=replace(given.acme, fallback=(Acme(directory=CA),)))
     assert orders(given, HAD) == []
+
+
+def test_a_second_kind_of_key_is_another_certificate() -> None:
+    both = replace(A, key_types=("ecdsa-p256", "rsa-2048"))
+    site, order = changes(config(A), config(both), HAD)
+    assert site == "site a.example: keys are ecdsa-p256 → ecdsa-p256, rsa-2048"
+    assert "with a key of type rsa-2048: to be had from " in order
+    assert orders(config(A), HAD) == []
 
 
 def test_nothing_changed() -> None:

@@ -1,5 +1,6 @@
 """Which certificate a ClientHello gets, and that sessions resume across contexts made before a fork."""
 
+import os
 import ssl
 import threading
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from proxy.tls import Certificates, ServerSocket, covers, server_context
 CA = trustme.CA()
 
 
-def put(table, *names, not_after=2e9):
-    cert = CA.issue_cert(*names)
+def put(table, *names, not_after=2e9, site=None, name=None, key_type=trustme.KeyType.ECDSA):
+    cert = CA.issue_cert(*names, key_type=key_type)
     pem = b"".join(blob.bytes() for blob in cert.cert_chain_pems) + cert.private_key_pem.bytes()
-    table.put(names[0], names, not_after, "00", sealed("bundle", pem))
+    bundle = sealed("bundle", pem)
+    table.put(site or names[0], name or names[0], names, not_after, bundle)
+    os.close(bundle)
 
 
 @contextmanager
@@ -47,6 +50,10 @@ def serving(table):
     listener.shutdown(2)
     listener.close()
     thread.join()
+
+
+def put_rsa(table, *names, name="a.test/rsa", **more):
+    put(table, *names, site="a.test", name=name, key_type=trustme.KeyType.RSA, **more)
 
 
 def client_context(version=None):
@@ -114,7 +121,7 @@ def test_the_certificate_that_lasts_longer_wins_for_a_shared_name():
 def test_a_certificate_that_was_removed_is_not_served():
     table = Certificates(Tls())
     put(table, "a.test")
-    table.remove("a.test")
+    table.remove("a.test", "a.test")
     assert table.find("a.test") is None
 
 
@@ -130,6 +137,106 @@ def test_swapping_a_certificate_keeps_sessions_resumable():
         second = connect(address, "a.test", session, context)
         assert second.session_reused
         second.close()
+
+
+# Sites with two certificates
+
+
+def knows(family):
+    """A client of TLS 1.2 that knows this kind of key alone."""
+    context = client_context(ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(f"ECDHE+a{family}")
+    return context
+
+
+def seen(address, host, context):
+    """The serial number of the certificate that is shown."""
+    with connect(address, host, context=context) as tls:
+        return tls.getpeercert()["serialNumber"]
+
+
+@pytest.fixture
+def pair():
+    table = Certificates(Tls(), paired=frozenset({"a.test"}))
+    put(table, "a.test", "www.a.test")
+    put_rsa(table, "a.test", "www.a.test")
+    return table
+
+
+def test_a_client_gets_the_kind_that_it_knows_and_the_smaller_one_if_it_knows_both(pair):
+    with serving(pair) as address:
+        for host in ("a.test", "www.a.test"):
+            ecdsa = seen(address, host, knows("ECDSA"))
+            assert seen(address, host, knows("RSA")) != ecdsa
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                assert seen(address, host, client_context(version)) == ecdsa
+
+
+def test_changing_one_of_the_two_keeps_the_other(pair):
+    with serving(pair) as address:
+        before = [seen(address, "a.test", knows(one)) for one in ("ECDSA", "RSA")]
+        put_rsa(pair, "a.test", "www.a.test")
+        assert seen(address, "a.test", knows("ECDSA")) == before[0]
+        after = seen(address, "a.test", knows("RSA"))
+        assert after != before[1]
+        put(pair, "a.test", "www.a.test")
+        assert seen(address, "a.test", knows("ECDSA")) != before[0]
+        assert seen(address, "a.test", knows("RSA")) == after
+        pair.remove("a.test", "a.test/rsa")
+        assert seen(address, "a.test", knows("ECDSA")) != before[0]
+        with pytest.raises(ssl.SSLError, match=r"(?i)handshake"):
+            connect(address, "a.test", context=knows("RSA"))
+        pair.remove("a.test", "a.test")
+        assert pair.find("a.test") is None
+
+
+def test_a_pair_that_cannot_be_used_changes_nothing(pair):
+    one = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
+    other = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
+    bundle = sealed("torn", one.cert_chain_pems[0].bytes() + other.private_key_pem.bytes())
+    with serving(pair) as address:
+        before = [seen(address, "a.test", knows(one)) for one in ("ECDSA", "RSA")]
+        with pytest.raises(ssl.SSLError):
+            pair.put("a.test", "a.test/rsa", ("a.test",), 2e9, bundle)
+        put(pair, "a.test", "www.a.test")
+        assert seen(address, "a.test", knows("RSA")) == before[1]
+
+
+def test_a_name_that_only_one_of_the_two_has_is_served_with_that_one(pair):
+    """The site has got a name more, and the second certificate is still on its way."""
+    put(pair, "a.test", "new.a.test")
+    with serving(pair) as address:
+        assert seen(address, "a.test", knows("RSA")) != seen(address, "a.test", knows("ECDSA"))
+        seen(address, "new.a.test", knows("ECDSA"))
+        seen(address, "www.a.test", knows("RSA"))
+        for host, family in (("new.a.test", "RSA"), ("www.a.test", "ECDSA")):
+            with pytest.raises(ssl.SSLError, match=r"(?i)handshake"):
+                connect(address, host, context=knows(family))
+
+
+def test_of_two_with_the_same_kind_of_key_the_one_that_lasts_longer_is_shown(pair):
+    """The kinds have changed places in the configuration, and not all orders are through."""
+    with serving(pair) as address:
+        before = seen(address, "a.test", knows("RSA"))
+        put_rsa(pair, "a.test", name="a.test", not_after=1e9)
+        assert seen(address, "a.test", knows("RSA")) == before
+        put_rsa(pair, "a.test", name="a.test", not_after=3e9)
+        assert seen(address, "a.test", knows("RSA")) != before
+
+
+def test_memfds_are_kept_for_pairs_alone_and_given_back():
+    table = Certificates(Tls(), paired=frozenset({"a.test"}))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        put(table, "b.test")
+    assert len(os.listdir("/proc/self/fd")) == before
+    for _ in range(3):
+        put(table, "a.test")
+        put_rsa(table, "a.test")
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    table.remove("a.test", "a.test/rsa")
+    table.remove("a.test", "a.test")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,8 @@ async def test_time_is_up_and_the_next_one_asks_again() -> None:
 )
 async def test_nobody_waits_for_what_is_known_or_cannot_be(name: bytes) -> None:
     room = Room()
-    served = Served("have.shop.com", ("have.shop.com",), 2e9, "00", server_context(Tls()))
-    room.certificates._by_name[served.name] = served
+    served = Served("have.shop.com", ("have.shop.com",), 2e9, server_context(Tls()))
+    room.certificates._by_site[served.name] = (served,)
     room.certificates._index()
     async with room.connection() as (stream, _):
         await room.room.hold(Hello(name, ()), stream, "192.0.2.9")
@@ -286,7 +286,7 @@ async def test_requests_in_the_clear_wait_in_the_same_way() -> None:
 
 async def test_that_a_name_is_in_use_is_told_now_and_then() -> None:
     room = Room()
-    served = Served("a.shop.com", ("a.shop.com",), 2e9, "00", server_context(Tls()))
+    served = Served("a.shop.com", ("a.shop.com",), 2e9, server_context(Tls()))
     room.room.came(served)
     room.room.came(None)
     assert room.said == []

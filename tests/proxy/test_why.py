@@ -19,7 +19,8 @@ def at(unix: float) -> str:
 
 def entry(**more: Any) -> dict[str, Any]:
     return {
-        "names": ["a.test", "*.a.test"], "source": "acme", "directory": "https://ca.test/dir",
+        "name": "a.test", "names": ["a.test", "*.a.test"], "source": "acme",
+        "directory": "https://ca.test/dir", "key_type": "ecdsa-p256",
         "serial": "ab", "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY),
         "renew_at": at(NOW + DAY), "ari_window": None, "state": "fresh", "attempts": 0,
         "last_error": None, "next_attempt": None, "served": True, "profile": None,
@@ -39,6 +40,7 @@ def test_one_that_is_well() -> None:
             "       served  yes",
             "         from  https://ca.test/dir",
             "      profile  the CA's default",
+            "          key  ecdsa-p256",
             "       serial  ab",
             f"        valid  {at(NOW - 60 * DAY)} to {at(NOW + 30 * DAY)}",
             "       runway  30 days 0 hours, 33% of its life",
@@ -116,7 +118,23 @@ def test_minutes_count_on_the_last_day() -> None:
     [("a.test", True), ("www.a.test", True), ("a.b.a.test", False), ("b.test", False)],
 )
 def test_it_is_found_by_name_or_by_the_wildcard_that_covers_it(name: str, found: bool) -> None:
-    assert (find([entry()], name) is not None) == found
+    assert bool(find([entry()], name)) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.test", ["a.test", "a.test/rsa"]),
+        ("www.a.test", ["a.test", "a.test/rsa"]),
+        ("a.test/rsa", ["a.test/rsa"]),
+        ("www.a.test/ecdsa", ["a.test"]),
+        ("a.test/ed25519", []),
+        ("b.test/rsa", []),
+    ],
+)
+def test_of_two_both_or_that_which_is_named(name: str, found: list[str]) -> None:
+    both = [entry(), entry(name="a.test/rsa", key_type="rsa-2048")]
+    assert [one["name"] for one in find(both, name)] == found
 
 
 def test_a_name_on_demand() -> None:

@@ -138,7 +138,7 @@ def test_a_flag_replaces_its_key_and_a_domain_stands_beside_the_files_sites(here
     text = "workers: 2\nacme: {email: a@a.test, key_type: rsa-2048}\n" + SITE
     config = load_text(here, text, workers="4", email="b@b.test", domain=("b.test",), root=Path("www"))  # fmt: skip
     assert config.workers == 4
-    assert (config.acme.email, config.acme.key_type) == ("b@b.test", "rsa-2048")
+    assert (config.acme.email, config.acme.key_types) == ("b@b.test", ("rsa-2048",))
     assert [site.names for site in config.sites] == [("a.test",), ("b.test",)]
     assert config.source == here / "c.yaml"
 

@@ -72,7 +72,7 @@ def test_relative_paths_start_where_the_file_lies(resolved):
     )
     one, other = config.sites
     assert one.routes == (Route("/*", FilesAction(Path("/etc/th/www"))),)
-    assert one.certificate == OwnCertificate(Path("/etc/th/c.pem"), Path("/etc/th/../k.pem"))
+    assert one.certificates == (OwnCertificate(Path("/etc/th/c.pem"), Path("/etc/th/../k.pem")),)
     assert not one.internal
     assert isinstance(other.routes[0].action, ProxyAction)
     assert other.routes[0].action.tls == BackendTls(Path("/etc/th/x.pem"))
@@ -142,7 +142,11 @@ def test_a_fallback_inherits_who_asks_and_how_but_not_the_account(resolved):
         "{directory: letsencrypt-staging, email: c@c.test}]}\n" + SITE
     ).acme
     first, second = acme.fallback
-    assert (first.email, first.key_type, first.challenges) == ("a@a.test", "rsa-2048", ("http-01",))
+    assert (first.email, first.key_types, first.challenges) == (
+        "a@a.test",
+        ("rsa-2048",),
+        ("http-01",),
+    )
     assert (first.directory, first.profile, first.eab) == ("https://b.test/", "q", None)
     assert (second.email, second.profile) == ("c@c.test", None)
     assert second.directory.startswith("https://acme-staging")
