@@ -30,6 +30,7 @@ knows the server by `link.Link` alone and never imports it.
     pointing    whether its DNS leads here
     roster      those that were had
     offers      what is taken of what a CA offers                  (pure)
+    alternates  which of the chains that a CA offers         (pure)
     accounts    being the customer of a CA
     account_files   what is kept of that
     ari         asking the CA when to renew

@@ -23,6 +23,7 @@ from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
 from josepy.util import ComparableECKey
+from requests import RequestException
 
 from . import answers, keys
 from .account_files import (
@@ -163,7 +164,8 @@ class Accounts:
             network.account = account
             if document.get("contact") == contact:
                 return customer
-            customer.update_registration(account, messages.Registration(contact=tuple(contact)))
+            if not _tell_contact(customer, account, contact):
+                return customer
         elif not new:
             account = _find(customer)
         if account is None:
@@ -199,6 +201,19 @@ def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:
         if error.typ == answers.NO_ACCOUNT:
             return None
         raise
+
+
+def _tell_contact(
+    customer: client.ClientV2, account: messages.RegistrationResource, contact: list[str]
+) -> bool:
+    """The CA's address book is no reason to go without a certificate: it is told again next time.
+    An account that is gone is found out by what is asked for next."""
+    try:
+        customer.update_registration(account, messages.Registration(contact=tuple(contact)))
+    except (messages.Error, acme_errors.Error, JoseError, RequestException, Problem) as error:
+        log.warning("the CA does not take the contact %s: %s", ", ".join(contact) or "none", error)
+        return False
+    return True
 
 
 def _register(

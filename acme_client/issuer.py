@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from acme import client, messages
 from cryptography import x509
 from josepy.json_util import JSONObjectWithFields, field
+from requests import Response
 
 from . import answers, ari, clocks, dns_persist, keys, offers, tls_alpn
 from .accounts import Accounts, thumbprint
+from .alternates import choose
 from .answers import Authorization, Offered, Placed
 from .challenges import Challenges
 from .dns_names import digest
@@ -32,7 +34,7 @@ from .dns_standing import Standing
 from .errors import Problem
 from .ledgers import Ledgers
 from .link import Authority, Challenge
-from .network import Network, trust
+from .network import Network, alternates, trust
 from .order import Issued, Order
 from .proof import Pair
 from .renewal import Suggestion
@@ -162,7 +164,8 @@ class AcmeIssuer:
             kind = self._satisfy(network, order, placed)
             key = keys.generate(order.key_type)
             chain = self._finish(network, url, order, keys.signing_request(key, order.names))
-            return Issued(Pair(chain, keys.to_pem(key)), kind, _account(network))
+            pair = self._preferred(network, name, Pair(chain.content, keys.to_pem(key)), chain)
+            return Issued(pair, kind, _account(network))
 
     def _network(self) -> Network:
         return Network(self._user_agent, trust(self._authority.ca_pem), self._now)
@@ -313,7 +316,7 @@ class AcmeIssuer:
 
         self._poll(network, look, VALIDATED_WITHIN, "the CA does not finish validating")
 
-    def _finish(self, network: Network, url: str, order: Order, csr_pem: bytes) -> bytes:
+    def _finish(self, network: Network, url: str, order: Order, csr_pem: bytes) -> Response:
         """Hand in the CSR as often as the order is ready for it, until there is a certificate."""
         request = messages.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
 
@@ -330,10 +333,28 @@ class AcmeIssuer:
 
         certificate = self._poll(network, look, ISSUED_WITHIN, "the CA does not finish the order")
 
-        def fetch() -> bytes:
-            return network.fetch(certificate).content
+        def fetch() -> Response:
+            return network.fetch(certificate)
 
         return self._poll(network, fetch, ISSUED_WITHIN, "the certificate cannot be fetched")
+
+    def _preferred(self, network: Network, name: str, pair: Pair, answer: Response) -> Pair:
+        """With the chain that leads to the configured root, if the CA has one."""
+        preferred = self._authority.preferred_chain
+        if preferred is None:
+            return pair
+
+        def fetching(url: str) -> Callable[[], bytes]:
+            return lambda: network.fetch(url).content
+
+        others = map(fetching, alternates(answer))
+        chosen, roots = choose(preferred, pair, others)
+        if roots:
+            log.warning(
+                "%s: no chain leads to %s; the CA's own choice is used, of: %s",
+                name, preferred, ", ".join(roots),
+            )  # fmt: skip
+        return chosen
 
     def _poll(
         self, network: Network, look: Callable[[], T | None], within: float, otherwise: str

@@ -36,6 +36,7 @@ class Authority:
     email: str | None = None
     ca_pem: bytes | None = None  # trusted for the directory's own TLS, instead of the system's
     profile: str | None = None
+    preferred_chain: str | None = None  # the common name of the root it is to lead to
     eab: ExternalAccount | None = None
 
 

@@ -19,6 +19,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from acme import client, messages
@@ -32,6 +33,7 @@ from josepy.util import ComparableECKey, ComparableRSAKey
 from requests.adapters import HTTPAdapter
 
 from . import answers, keys
+from .alternates import ALTERNATES_MOST
 from .errors import Problem
 from .pauses import retry_after, retry_after_in
 
@@ -209,6 +211,13 @@ class Network(client.ClientNetwork):
             typ=typ if isinstance(typ, str) else None,
             said=answers.said(problem) if problem else None,
         )
+
+
+def alternates(answer: requests.Response) -> list[str]:
+    """Other chains for the certificate in this answer (RFC 8555 §7.4.2, RFC 8288)."""
+    links = requests.utils.parse_header_links(answer.headers.get("Link", ""))
+    found = [urljoin(answer.url, one["url"]) for one in links if one.get("rel") == "alternate"]
+    return found[:ALTERNATES_MOST]
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -185,6 +185,7 @@ def _authority(acme: Acme) -> Authority:
         email=acme.email,
         ca_pem=acme.ca_file.read_bytes() if acme.ca_file else None,
         profile=acme.profile,
+        preferred_chain=acme.preferred_chain,
         eab=eab,
     )
 

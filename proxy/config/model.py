@@ -67,6 +67,7 @@ class Acme:
     email: str | None = None
     ca_file: Path | None = None
     profile: str | None = None
+    preferred_chain: str | None = None
     key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # two: one ECDSA and one RSA
     challenges: tuple[str, ...] = ("http-01", "tls-alpn-01")
     eab: ExternalAccount | None = None

@@ -212,6 +212,9 @@ class Fallback(Section):
     )
     ca_file: File | None = Field(default=None, description="PEM bundle to trust for its own TLS.")
     profile: Token | None = Field(default=None, description="Which of its profiles to ask for.")
+    preferred_chain: Token | None = Field(
+        default=None, description="The root that its chain is to lead to, by common name."
+    )
     eab: ExternalAccount | None = Field(default=None, description="External account binding.")
 
 
@@ -225,6 +228,9 @@ class Acme(Section):
     )
     profile: Token | None = Field(
         default=None, description="Which of the CA's profiles to ask for."
+    )
+    preferred_chain: Token | None = Field(
+        default=None, description="The root that the chain is to lead to, by common name."
     )
     key_type: Many[KeyType] = Field(
         default=_ACME.key_types, description="The certificates' keys; two, ECDSA and RSA, for both."

@@ -6,15 +6,18 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from acme_client.link import Authority, ExternalAccount, Settings, Wanted
 from acme_client.proof import Pair, prove
 from acme_client.record import from_json
+from support.ca_faults import Cut, Faults, Refuse, Say
 from support.certifier import Certifier, FakeServer, authority, settings
 from support.pebble import Pebble
 
@@ -106,6 +109,69 @@ def test_another_address_is_told_to_the_ca(server: FakeServer, ca: Pebble, tmp_p
     obtain(server, settings(tmp_path, moved, ("b.example",)))
     changed = json.loads((folder / "account.json").read_bytes())
     assert changed == {**account, "contact": ["mailto:new@example.org"]}
+
+
+def test_an_address_that_is_taken_away_is_taken_away_there(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    obtain(server, settings(tmp_path, ca, ("a.example",)))
+    (folder,) = (tmp_path / "accounts").iterdir()
+    nobody = Authority(ca.directory, ca_pem=ca.ca_pem)
+    obtain(server, settings(tmp_path, nobody, ("b.example",)))
+    assert json.loads((folder / "account.json").read_bytes())["contact"] == []
+
+
+def test_a_contact_that_the_ca_does_not_take_keeps_no_certificate_away(
+    server: FakeServer, ca: Pebble, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Faults(ca) as front:
+        by = Authority(front.directory, email="ops@example.org", ca_pem=front.ca_pem)
+        obtain(server, settings(tmp_path, by, ("a.example",)))
+        (folder,) = (tmp_path / "accounts").iterdir()
+        moved = replace(by, email="new@example.org")
+        for fault in (Refuse(400, "invalidContact"), Cut(heard=False), Say(b"nonsense", 500)):
+            front.add("account", fault)
+            with Certifier(settings(tmp_path, moved, ("a.example",)), server):
+                server.until(lambda: server.is_loaded)
+                assert server.ask("renew", "a.example")["ok"]
+            kept = json.loads((folder / "account.json").read_bytes())["contact"]
+            assert kept == ["mailto:ops@example.org"], "told again next time"
+            assert "the CA does not take the contact mailto:new@example.org" in caplog.text
+            caplog.clear()
+        with Certifier(settings(tmp_path, moved, ("a.example",)), server):
+            server.until(lambda: server.is_loaded)
+            assert server.ask("renew", "a.example")["ok"]
+        assert json.loads((folder / "account.json").read_bytes())["contact"] == [
+            "mailto:new@example.org"
+        ]
+
+
+def common_name(root: bytes) -> str:
+    (name,) = x509.load_pem_x509_certificate(root).subject.get_attributes_for_oid(
+        NameOID.COMMON_NAME
+    )
+    return str(name.value)
+
+
+def test_of_several_chains_the_one_that_is_preferred(
+    server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Pebble(server.http_port, server.tls_port, alternate_roots=2) as ca:
+        roots = [ca.root(number) for number in range(3)]
+        for number, root in enumerate(roots):
+            server.forget()
+            by = authority(ca, preferred_chain=common_name(root))
+            obtain(server, settings(tmp_path / str(number), by, ("a.example",)))
+            top = x509.load_pem_x509_certificates(server.served["a.example"].chain_pem)[-1]
+            top.verify_directly_issued_by(x509.load_pem_x509_certificate(root))
+        assert "no chain leads to" not in caplog.text
+        server.forget()
+        by = authority(ca, preferred_chain="Nobody's Root")
+        obtain(server, settings(tmp_path / "none", by, ("a.example",)))
+        top = x509.load_pem_x509_certificates(server.served["a.example"].chain_pem)[-1]
+        top.verify_directly_issued_by(x509.load_pem_x509_certificate(roots[0]))
+        assert "no chain leads to Nobody's Root; the CA's own choice is used, of: " in caplog.text
+        assert all(common_name(root) in caplog.text for root in roots)
 
 
 def test_a_ca_that_has_forgotten_the_account_gets_another(

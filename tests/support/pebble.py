@@ -57,6 +57,7 @@ class Pebble:
         blocked: tuple[str, ...] = (),
         authz_reuse: int = 0,
         always_valid: bool = False,
+        alternate_roots: int = 0,
         dns_server: str | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:
@@ -81,6 +82,7 @@ class Pebble:
             "PEBBLE_VA_NOSLEEP": "1",
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
             "PEBBLE_AUTHZREUSE": str(authz_reuse),
+            "PEBBLE_ALTERNATE_ROOTS": str(alternate_roots),
             **({"PEBBLE_VA_ALWAYS_VALID": "1"} if always_valid else {}),
         }
         settings: dict[str, Any] = {
@@ -174,9 +176,9 @@ class Pebble:
             json.dumps({"host": name + ".", "policies": policies}),
         )
 
-    def root(self) -> bytes:
-        """The root that its certificates lead to, as PEM."""
-        return self._curl(f"https://127.0.0.1:{self.management_port}/roots/0")
+    def root(self, number: int = 0) -> bytes:
+        """The root that its certificates lead to, as PEM; one of several (``alternate_roots``)."""
+        return self._curl(f"https://127.0.0.1:{self.management_port}/roots/{number}")
 
     def log(self) -> str:
         """What the CA has said so far."""
