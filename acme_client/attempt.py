@@ -210,12 +210,13 @@ class Bench:
 
     def attempt(self, holding: Holding) -> None:
         begun = self._now()
-        authority = choices.authority(holding.wanted, holding.record, self._now())
+        force, holding.force = holding.force, False
+        barred = set() if force else self._barred(holding)
+        authority = choices.authority(holding.wanted, holding.record, begun, barred)
         holding.record = progress.started(
             holding.record, holding.wanted.names, holding.wanted.key_type
         )
         challenge: str | None = None
-        force, holding.force = holding.force, False
         try:
             with self._alone(holding):
                 if self._made_by_somebody_else(holding):
@@ -234,6 +235,26 @@ class Bench:
             log.exception("%s: a fault in the certifier itself", holding.name)
             self._failed(holding, authority, Problem("internal", repr(error)), challenge, begun)
 
+    def _barred(self, holding: Holding) -> set[str]:
+        """The CAs that would make us wait; asked for only where there is another."""
+        wanted = holding.wanted
+        if not wanted.fallback:
+            return set()
+        return {
+            one.directory
+            for one in (wanted.authority, *wanted.fallback)
+            if self._ledgers.bars(
+                one.directory, wanted.names, renewal=self._renews(holding, one.directory)
+            )
+        }
+
+    @staticmethod
+    def _renews(holding: Holding, directory: str) -> bool:
+        """Whether this CA has issued the certificate in use, and for the same names."""
+        if holding.facts is None or holding.record.directory != directory:
+            return False
+        return set(holding.facts.names) == set(map(canonical, holding.wanted.names))
+
     def _usable(self, holding: Holding, pair: Pair | None, now: float) -> Found | None:
         if pair is None:
             return None
@@ -246,8 +267,8 @@ class Bench:
     def _issued(self, holding: Holding, authority: Authority, force: bool) -> Issued:
         names, record = holding.wanted.names, holding.record
         ours = holding.facts is not None and record.directory == authority.directory
-        same = holding.facts is not None and set(holding.facts.names) == set(map(canonical, names))
-        toll = self._ledgers.toll(authority.directory, names, renewal=ours and same, force=force)
+        renewal = self._renews(holding, authority.directory)
+        toll = self._ledgers.toll(authority.directory, names, renewal=renewal, force=force)
         order = Order(
             names=names,
             key_type=holding.wanted.key_type,
@@ -379,6 +400,7 @@ class Bench:
                 challenge,
                 now,
                 max(now - begun, 0.0),
+                elsewhere=self._may_go_elsewhere(holding, authority, now),
             )
             log.warning(
                 "%s: %s %s: %s; next attempt at %s",
@@ -392,6 +414,12 @@ class Bench:
             )
         self.keep_record(holding)
         self.report(holding)
+
+    def _may_go_elsewhere(self, holding: Holding, authority: Authority, now: float) -> bool:
+        """Whether this CA makes us wait and another one would not."""
+        barred = self._barred(holding)
+        other = choices.authority(holding.wanted, holding.record, now, barred)
+        return authority.directory in barred and other.directory not in barred
 
 
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:

@@ -5,6 +5,8 @@ Pure: decided from what is configured and the certificate's record.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .link import Authority, Wanted
 from .record import Record
 
@@ -19,12 +21,17 @@ FALLBACK_AFTER = 3
 FALLBACK_BELOW = 1 / 6
 
 
-def authority(wanted: Wanted, record: Record, now: float) -> Authority:
-    """The first CA; after repeated failures and with little time left, each in turn."""
-    if not wanted.fallback or record.attempts < FALLBACK_AFTER or not _short(record, now):
+def authority(
+    wanted: Wanted, record: Record, now: float, barred: Collection[str] = ()
+) -> Authority:
+    """The first CA; with little time left, and after repeated failures, each in turn. ``barred``:
+    directories of those that would make us wait, who lose their turn while another would not."""
+    if not wanted.fallback or not _short(record, now):
         return wanted.authority
     turn = (wanted.authority, *wanted.fallback)
-    return turn[(record.attempts - FALLBACK_AFTER + 1) % len(turn)]
+    first = max(record.attempts - FALLBACK_AFTER + 1, 0) % len(turn)
+    in_order = turn[first:] + turn[:first]
+    return next((one for one in in_order if one.directory not in barred), in_order[0])
 
 
 def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:

@@ -140,15 +140,18 @@ def failed(
     challenge: str | None,
     now: float,
     seconds: float | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> Record:
+    """``elsewhere``: it is another CA's turn next, who has not asked us to wait."""
     told = problem.not_before is not None or problem.what.wait
     runway = (record.not_after or now) - now
     # Nothing was tried where our own ledger says to wait.
     attempts = record.attempts + (problem.kind != "limits")
-    seconds = pause(
+    length = pause(
         max(attempts, 1),
         now,
-        not_before=problem.not_before,
+        not_before=None if elsewhere else problem.not_before,
         runway=runway,
         lifetime=(record.not_after or 0.0) - (record.not_before or 0.0),
     )
@@ -158,7 +161,7 @@ def failed(
         attempts=attempts,
         last_error=problem.text,
         paused_at=now,
-        next_attempt=now + seconds,
+        next_attempt=now + length,
         interrupted=0,
         history=_remember(
             record,

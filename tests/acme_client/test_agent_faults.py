@@ -185,6 +185,25 @@ def test_the_ca_says_when_to_come_back(
     assert kept.next_attempt == pytest.approx(at, abs=30)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_has_nothing_to_serve_does_not_wait_for_the_first_ca_where_there_is_another(
+    ca: Pebble, front: Faults, server: FakeServer, tmp_path: Path, status: int
+) -> None:
+    """The first one says: not before tomorrow. It is left alone until then."""
+    front.add("newOrder", Refuse(status, "rateLimited", {"Retry-After": "86400"}), 100)
+    clock = Clock()
+    first = Authority(front.directory, ca_pem=front.ca_pem)
+    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    with Certifier(Settings(tmp_path, sites), server, now=clock):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+        clock.ahead += 61
+        server.tell("wake")
+        server.until(lambda: server.state(NAME) == "fresh")
+    kept = record(tmp_path)
+    assert [one.directory for one in kept.history] == [front.directory, ca.directory]
+    assert kept.history[0].seconds < 60, "how long it took, and not the pause after it"
+
+
 def test_an_order_that_is_stuck_in_processing_is_left_for_later(
     front: Faults, server: FakeServer, tmp_path: Path
 ) -> None:

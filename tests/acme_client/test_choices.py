@@ -44,6 +44,25 @@ def test_another_ca_is_for_when_it_keeps_failing_and_time_is_short(
     assert authority(wanted, record(attempts, days_left), NOW) is chosen
 
 
+@pytest.mark.parametrize(
+    ("attempts", "days_left", "barred", "chosen"),
+    [
+        (0, None, {FIRST}, SECOND),  # nothing to serve: whoever does not make us wait
+        (0, None, {FIRST, SECOND}, THIRD),
+        (0, None, {FIRST, SECOND, THIRD}, FIRST),  # all do
+        (0, 29, {FIRST}, FIRST),  # there is time to wait
+        (3, None, {SECOND}, THIRD),
+        (4, None, {THIRD}, FIRST),
+        (3, None, {FIRST}, SECOND),
+    ],
+)
+def test_a_ca_that_makes_us_wait_loses_its_turn(
+    attempts: int, days_left: float | None, barred: set[Authority], chosen: Authority
+) -> None:
+    directories = {one.directory for one in barred}
+    assert authority(THREE_CAS, record(attempts, days_left), NOW, directories) is chosen
+
+
 def after(outcome: str, challenge: str, worked: str | None = None) -> Record:
     return Record(challenge=worked, history=(Attempt(NOW, outcome, FIRST.directory, challenge),))
 
