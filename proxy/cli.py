@@ -130,7 +130,7 @@ def sandbox(**given: Any) -> None:
     """Print what each process may read, write and connect to."""
     import os
 
-    from .messenger_policy import messengers
+    from .alerts.policy import messengers
     from .sandbox import describe, policies
 
     try:

@@ -12,7 +12,7 @@ refused.
   records in the DNS. It is started by the certifier and keeps less than that one: what is installed
   in the system's folders for programs, and its own folder; nothing of the state directory but a
   folder for its own temporary files; connections to HTTPS and DNS.
-- A *messenger* delivers alerts and ends (`messenger_policy`).
+- A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
   must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
@@ -162,7 +162,7 @@ DNS = Port(53, "name servers, for answers too long for UDP")
 
 
 def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
-    """What each process may do under this configuration; for messengers `messenger_policy`."""
+    """What each process may do under this configuration; for messengers `alerts.policy`."""
     roles: dict[Role, Policy] = {
         "supervisor": _supervisor(config, here),
         "worker": _worker(config, here),

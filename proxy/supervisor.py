@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import certifier, plan, worker
-from .alerting import Alerting
+from .alerts.alerting import Alerting
 from .announcements import Announcements
 from .backoff import Backoff
 from .channel import Channel, Message

@@ -46,7 +46,7 @@ def while_root(uid: int, gid: int) -> None:
             "acme_client.dns_propagation",
             "acme_client.dns_update",
             "acme_client.pointing",
-            "proxy.messenger",
+            "proxy.alerts.messenger",
             "proxy.metrics",
         ):
             importlib.import_module(name)

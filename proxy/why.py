@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from acme_client.advice import explained
 
-from .incidents import said
+from .alerts.incidents import said
 
 # What each state means for whoever asks, and what happens next without anybody doing anything.
 _STATES = {

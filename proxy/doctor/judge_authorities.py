@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from acme_client.advice import explained
 
-from ..incidents import overdue, said, spell
+from ..alerts.incidents import overdue, said, spell
 from .findings import Finding, Sign
 
 # Below that much of its life a certificate is late: renewal begins with a third or a half left.

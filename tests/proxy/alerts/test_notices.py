@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.alerts.incidents import Notice
+from proxy.alerts.notices import MOST, document, mail
 from proxy.config.model import Address, Mail
-from proxy.incidents import Notice
-from proxy.notices import MOST, document, mail
 
 NOW = 1_795_500_000.0
 SETTINGS = Mail(

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .config.model import Alerts, Config
-from .policy import (
+from ..config.model import Alerts, Config
+from ..policy import (
     DNS,
     HERE,
     Grant,

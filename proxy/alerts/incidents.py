@@ -18,7 +18,7 @@ from typing import Any, Literal
 from acme_client.advice import explained
 from acme_client.errors import Said
 
-from .config.model import Alerts
+from ..config.model import Alerts
 
 Kind = Literal["renewal_failing", "runway_short", "certifier_silent"]
 Event = Literal["alert", "reminder", "over"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import incidents
+from proxy.alerts import incidents
+from proxy.alerts.incidents import Finding, Incidents, Notice, View, look, merged
 from proxy.config.model import Alerts, Runway
-from proxy.incidents import Finding, Incidents, Notice, View, look, merged
 
 DAY = 86400.0
 NOW = 1_800_000_000.0

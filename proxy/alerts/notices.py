@@ -13,7 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
-from .config.model import Mail
+from ..config.model import Mail
 from .incidents import Notice
 
 VERSION = 1

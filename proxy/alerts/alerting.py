@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..channel import Channel, Message
+from ..config.model import Alerts, Config
+from ..policy import Way
+from ..processes import Child, Processes, describe_exit
+from ..schedule import Schedule
 from . import incidents
-from .channel import Channel, Message
-from .config.model import Alerts, Config
 from .incidents import Incidents, Notice
-from .policy import Way
-from .processes import Child, Processes, describe_exit
-from .schedule import Schedule
 
 log = logging.getLogger("treehouse.alerts")
 

@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
-from . import log as logs
-from . import messenger_policy, notices, sandbox
-from .channel import Channel, ChannelClosed
-from .config.model import Alerts, Config, Mail
+from .. import log as logs
+from .. import sandbox
+from ..channel import Channel, ChannelClosed
+from ..config.model import Alerts, Config, Mail
+from ..policy import Way
+from ..privileges import confine_process, die_with_parent
+from ..status import VERSION
+from . import notices, policy
 from .incidents import Notice
-from .policy import Way
-from .privileges import confine_process, die_with_parent
-from .status import VERSION
 
 log = logging.getLogger("treehouse.messenger")
 
@@ -72,7 +73,7 @@ def run(config: Config, errand: Errand, channel: Channel) -> int:
     error: str | None = None
     try:
         trust = _trust(alerts)
-        sandbox.apply(messenger_policy.messenger(config, errand.way), config.sandbox)
+        sandbox.apply(policy.messenger(config, errand.way), config.sandbox)
         signal.alarm(int(WITHIN))
         match errand.way:
             case "webhook":

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.alerts.policy import messenger, messengers
 from proxy.config.model import Address, Alerts, Config, Mail
-from proxy.messenger_policy import messenger, messengers
 from proxy.policy import describe, policies
 
 MAIL = Mail(
