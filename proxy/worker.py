@@ -307,7 +307,7 @@ class Worker:
         try:
             self._certificates.put(site, name, tuple(facts["names"]), facts["not_after"], bundle)
         except ssl.SSLError as error:
-            log.error("the certificate for %s cannot be used: %s", name, error.reason)
+            log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
             return
         if on_demand_for:
             self._waiting.arrived(name, on_demand_for)

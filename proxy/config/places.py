@@ -9,6 +9,7 @@ access control lists make that impossible, or where we may not look ourselves, n
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def check(
     places += [(path, file, False, None) for path, file in _read_first(parsed, base)]
     for path, file, directory, needed_by in places:
         trouble = _trouble(file, directory, needed_by)
+        if trouble is None and path[-1] == "ca_file":
+            trouble = _no_bundle(file)
         if trouble:
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, base, reader)
@@ -120,6 +123,20 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
     for path, serving in _servings(parsed):
         if serving.backend_tls and serving.backend_tls.ca_file:
             yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file
+
+
+def _no_bundle(file: FilePath) -> Trouble | None:
+    """A file of CAs that has none would be found out by the first client, backend or order."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(file))
+    except ssl.SSLError:
+        return (
+            f"{file} holds no certificate in PEM",
+            "name the file that begins with BEGIN CERTIFICATE",
+        )
+    except OSError:
+        return None  # not ours to read
+    return None
 
 
 def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:

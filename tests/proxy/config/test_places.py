@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import trustme
 
 from proxy.config import places
 from proxy.config.document import validate
@@ -32,7 +33,8 @@ def site(rest: str) -> str:
 def base(open_folder: Path) -> Path:
     (open_folder / "www").mkdir(mode=0o755)
     (open_folder / "www" / "deep").mkdir(mode=0o755)
-    (open_folder / "ca.pem").write_text("PEM")
+    (open_folder / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    (open_folder / "no.pem").write_text("PEM")
     (open_folder / "ca.pem").chmod(0o644)
     return open_folder
 
@@ -56,6 +58,9 @@ MISSING = [
     ("acme: {dns: [{server: 192.0.2.1, tsig: {name: k, secret_file: x}}]}\n" + site("root: www"), "acme.dns[0].tsig.secret_file", "does not exist"),
     ("acme: {dns: [{hook: x}]}\n" + site("root: www"), "acme.dns[0].hook", "does not exist"),
     ("acme: {dns: [{hook: ca.pem}]}\n" + site("root: www"), "acme.dns[0].hook", "may not execute"),
+    ("acme: {ca_file: no.pem}\n" + site("root: www"), "acme.ca_file", "{base}/no.pem holds no certificate in PEM"),
+    (site("root: www, tls: {client_auth: {ca_file: no.pem}}"), "sites[0].tls.client_auth.ca_file", "no certificate in PEM"),
+    (site("root: www, tls: {client_auth: {ca_file: x}}"), "sites[0].tls.client_auth.ca_file", "does not exist"),
     ("acme: {fallback: [{directory: 'https://x/', ca_file: x}]}\n" + site("root: www"), "acme.fallback[0].ca_file", "does not exist"),
 ]  # fmt: skip
 
