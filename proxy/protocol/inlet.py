@@ -11,6 +11,8 @@ data and where the message ends.
 
 from __future__ import annotations
 
+import asyncio
+
 import h11
 
 from ..config.model import Limits
@@ -30,13 +32,14 @@ WORTH_READING = 64 * 1024
 
 
 class Inlet:
-    __slots__ = ("_held", "limits", "service", "stream")
+    __slots__ = ("_held", "_pending", "limits", "service", "stream")
 
     def __init__(self, stream: Stream, service: Service) -> None:
         self.stream = stream
         self.service = service
         self.limits: Limits = service.limits
         self._held = b""
+        self._pending: asyncio.Future[bytes] | None = None  # a read of `more` that nobody took yet
 
     async def head(self) -> bytes:
         """The next complete head, or b"" when the client has none for us any more.
@@ -94,17 +97,27 @@ class Inlet:
         return b""
 
     async def more(self, most: int) -> bytes:
-        """At least one byte of a body, at most ``most``. The deadline is the caller's."""
+        """At least one byte of a body, at most ``most``. The deadline is the caller's.
+
+        May be cancelled without harm: bytes that have come and that the cancelled one did not live
+        to take are the next one's. (Lost, they would shift the rest of the connection: a part of
+        the next request would be read as this one's body.)
+        """
         held = self._held
         if held:
             self._held = held[most:]
             return held[:most]
+        pending = self._pending
+        if pending is None or pending.cancelled():
+            pending = asyncio.ensure_future(self.stream.read(min(most, READ_SIZE)))
+            self._pending = pending
         try:
-            data = await self.stream.read(min(most, READ_SIZE))
+            data = await pending
         except StreamTimeout:
             raise Fault("body_timeout") from None
         except StreamBroken:
             data = b""
+        self._pending = None
         if not data:
             raise Fault("client_gone", "within a body")
         return data
