@@ -69,6 +69,9 @@ _PARTS = (
     (6, "signals and abstract sockets cannot be restricted"),
 )
 
+# Descriptors that the process keeps open as long as it lives: see `_is_ephemeral`.
+_pinned: list[int] = []
+
 
 class SandboxUnavailable(Exception):
     """``sandbox: require``, and this kernel cannot do all of it."""
@@ -179,9 +182,18 @@ def _allow(ruleset: int, grant: Grant, rights: File, hidden: Path | None) -> str
         if hidden is not None and _covers(handle, hidden):
             return f"not granted, because {hidden} lies in it"
         landlock.allow_beneath(ruleset, handle, rights)
+        if _is_ephemeral(grant.path):
+            _pinned.append(os.dup(handle))
     finally:
         os.close(handle)
     return None
+
+
+def _is_ephemeral(path: Path) -> bool:
+    """procfs makes a new inode for what the kernel has forgotten meanwhile, to have its memory
+    back: to Landlock, whose rules are on inodes, that is another directory. As long as somebody has
+    it open, it is not forgotten."""
+    return path.is_relative_to("/proc")
 
 
 def _covers(handle: int, hidden: Path) -> bool:
@@ -218,7 +230,7 @@ def footing(policy: Policy) -> tuple[tuple[int, int] | None, ...]:
 
     When it differs from what it was, a process confined before sees the old ones only.
     """
-    return tuple(_inode(grant.path) for grant in policy.read)
+    return tuple(_inode(grant.path) for grant in policy.read if not _is_ephemeral(grant.path))
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
