@@ -23,7 +23,7 @@ from .config.model import Config
 from .config.sites_dir import Signature, signature
 from .referred_files import Mark, mark, referred
 
-_View = tuple[Signature | None, object]
+_View = tuple[Signature | None, dict[Path, tuple[int, int] | None]]
 
 
 class DiskWatch:
@@ -51,8 +51,9 @@ class DiskWatch:
         before, self._seen = self._seen, self._look()
         if self._seen[0] != before[0]:
             return f"{self._config.sites_dir} has changed"
-        if self._seen[1] != before[1]:
-            return "a directory or file that workers read leads elsewhere now"
+        turned = sorted(map(str, dict(self._seen[1].items() ^ before[1].items())))
+        if turned:
+            return f"{', '.join(turned)}: leads elsewhere now"
         files, last = _files(self._config), self._files_before
         self._files_before = files
         if files != self._files and files == last:

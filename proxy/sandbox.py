@@ -225,12 +225,13 @@ def _refusal(error: OSError) -> str:
     return f"Landlock failed: {error.strerror}"
 
 
-def footing(policy: Policy) -> tuple[tuple[int, int] | None, ...]:
+def footing(policy: Policy) -> dict[Path, tuple[int, int] | None]:
     """Which files and directories the paths to be read lead to now, as (device, inode).
 
     When it differs from what it was, a process confined before sees the old ones only.
     """
-    return tuple(_inode(grant.path) for grant in policy.read if not _is_ephemeral(grant.path))
+    paths = (grant.path for grant in policy.read)
+    return {path: _inode(path) for path in paths if not _is_ephemeral(path)}
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

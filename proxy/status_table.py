@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 _BAD, _WATCH, _GOOD = "red", "yellow", "green"
+# Where there is no terminal (a pipe, a mail from cron) nothing is cut to fit one.
+_WIDE = 1000
 
 
 def show(document: dict[str, Any]) -> None:
-    console = Console()
+    console = _console()
     console.print(
         f"treehouse-proxy {document['version']}, pid {document['pid']} as uid {document['uid']}, "
         f"generation {document['generation']}, since {document['started_at']}",
@@ -31,8 +35,12 @@ def show(document: dict[str, Any]) -> None:
         console.print(_upstreams(document["upstreams"]))
 
 
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
+
+
 def show_certificates(document: dict[str, Any]) -> None:
-    Console().print(_certificates(document["certificates"]))
+    _console().print(_certificates(document["certificates"]))
 
 
 def _workers(workers: list[dict[str, Any]]) -> Table:

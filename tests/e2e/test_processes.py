@@ -310,7 +310,7 @@ def test_a_deployment_that_turns_a_link_is_served(folder: Path, ports: tuple[int
             assert one.asks("/", "a.test").body == b"one"
         (folder / "next").symlink_to("two")
         (folder / "next").rename(folder / "current")
-        server.await_log("leads elsewhere now")
+        server.await_log(f"reloading: {folder / 'current'}: leads elsewhere now")
         server.await_log("generation 1 has finished")
         with talk(folder, ports) as one:
             assert one.asks("/", "a.test").body == b"two"
