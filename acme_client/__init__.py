@@ -33,6 +33,7 @@ knows the server by `link.Link` alone and never imports it.
     alternates  which of the chains that a CA offers         (pure)
     accounts    being the customer of a CA
     account_files   what is kept of that
+    external_account  the key by which a CA knows us from elsewhere (pure)
     ari         asking the CA when to renew
     network     requests to a CA: nonces, trust, headers; errors become `errors.Problem`
     keys        private keys and signing requests

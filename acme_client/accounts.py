@@ -13,6 +13,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from acme import client, jws, messages
@@ -38,6 +39,7 @@ from .account_files import (
     remember_key,
 )
 from .errors import Problem
+from .external_account import mac_key
 from .ledgers import Ledgers
 from .link import Authority
 from .network import Network
@@ -220,30 +222,20 @@ def _register(
     customer: client.ClientV2, network: Network, authority: Authority, contact: list[str]
 ) -> messages.RegistrationResource:
     meta = customer.directory["meta"]
-    binding = None
-    if authority.eab is not None:
-        try:
-            binding = messages.ExternalAccountBinding.from_data(
-                network.account_key.public_key(),
-                authority.eab.kid,
-                authority.eab.hmac_key,
-                customer.directory,
-            )
-        except (ValueError, JoseError):
-            raise Problem("settings", "the external account's HMAC key is not base64url") from None
-    elif meta.external_account_required:
-        raise Problem("settings", "this CA needs an external account binding (acme.eab)")
+    binding = _binding(customer, network, authority)
     network.account = None
+    wanted = messages.NewRegistration(
+        contact=tuple(contact), terms_of_service_agreed=True, external_account_binding=binding
+    )
     try:
-        account = customer.new_account(
-            messages.NewRegistration(
-                contact=tuple(contact),
-                terms_of_service_agreed=True,
-                external_account_binding=binding,
-            )
-        )
-    except acme_errors.ConflictError as known:
-        return messages.RegistrationResource(body=messages.Registration(), uri=known.location)
+        with network.translating():
+            try:
+                account = customer.new_account(wanted)
+            except acme_errors.ConflictError as known:
+                body = messages.Registration()
+                return messages.RegistrationResource(body=body, uri=known.location)
+    except Problem as problem:
+        raise _unbound(problem, authority) from None
     log.info(
         "account made with %s%s",
         urlsplit(authority.directory).netloc,
@@ -252,6 +244,42 @@ def _register(
         else "",
     )
     return account
+
+
+def _binding(
+    customer: client.ClientV2, network: Network, authority: Authority
+) -> dict[str, Any] | None:
+    """What says to the CA which of its customers this account is for (RFC 8555 §7.3.4)."""
+    if authority.eab is None:
+        if customer.directory["meta"].external_account_required:
+            raise Problem("binding", "this CA needs an external account, and acme.eab has none")
+        return None
+    try:
+        key = mac_key(authority.eab.hmac_key)
+    except Problem as problem:
+        raise Problem("binding", f"the file acme.eab.hmac_key_file: {problem.text}") from None
+    bound: dict[str, Any] = messages.ExternalAccountBinding.from_data(
+        network.account_key.public_key(), authority.eab.kid, key, customer.directory
+    )
+    return bound
+
+
+# What CAs call a binding that they do not take; a contact or an algorithm they call otherwise.
+_ABOUT_BINDING = ("unauthorized", "malformed", "externalAccountRequired")
+
+
+def _unbound(problem: Problem, authority: Authority) -> Problem:
+    """A refused account, where it may be the binding that was refused."""
+    typ = problem.said.typ if problem.said else ""
+    if problem.kind != "refused" or typ not in _ABOUT_BINDING:
+        return problem
+    if authority.eab is not None:
+        lead = f"the CA does not take the external account {authority.eab.kid} (acme.eab)"
+    elif typ == "externalAccountRequired":
+        lead = "this CA needs an external account, and acme.eab has none"
+    else:
+        return problem
+    return Problem("binding", f"{lead}: {problem.text}", typ=problem.typ, said=problem.said)
 
 
 def _key(pem: bytes, where: str) -> keys.PrivateKey:

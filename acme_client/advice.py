@@ -3,9 +3,11 @@
 A CA explains itself to programs by the type of its problem document (RFC 8555 §6.7, and IANA's list
 of ACME error types, to which later RFCs add), and to people by its detail, in its own words. The
 first table says for each type what it usually means at a server like this one, and the next step.
-The second does the same for what this program found out by itself (`errors.KINDS`).
+The second does so for the types that speak of a validation, because "unauthorized" sends people to
+an address after http-01, and to a record after dns-01. The third does the same for what this
+program found out by itself (`errors.KINDS`).
 
-Pure. ``{name}`` in a step is the name that it is about.
+Pure. ``{name}`` in a text is the name that it is about, ``{domain}`` the same without ``*.``.
 """
 
 from __future__ import annotations
@@ -105,9 +107,8 @@ BY_TYPE: dict[str, Advice] = {
         _REACH,
     ),
     "unauthorized": Advice(
-        "somebody answered the CA at the name's address, but not with what only this server knows: "
-        "another server, an old address, or a proxy in between",
-        _REACH,
+        "the CA does not let the account of this server have what was asked for",
+        "go by the CA's own words, or ask it what the account may have",
     ),
     "unsupportedContact": Advice(
         "the CA cannot use this kind of contact",
@@ -149,6 +150,89 @@ BY_TYPE: dict[str, Advice] = {
         "the CA has no such profile, or not for these names",
         "correct acme.profile; `treehouse-proxy doctor` lists the CA's profiles",
     ),
+}  # fmt: skip
+
+_NO_ADDRESS = Advice(
+    "the CA could not find the name's address in DNS",
+    "give {name} an A or AAAA record with this server's address; "
+    "`treehouse-proxy doctor {name}` shows what there is",
+)
+_NOT_US_ON_80 = Advice(
+    "somebody answered the CA on port 80 at the name's address, but not with what only this server "
+    "knows: another server, an old address (often the AAAA record), or a proxy in between",
+    _REACH,
+)
+_NOT_US_ON_443 = Advice(
+    "the CA could connect to port 443 at the name's address, and what answered there was not this "
+    "server: another one, an old address, or something in between that ends TLS, as CDNs do",
+    "see what `treehouse-proxy doctor {name}` finds at the name's addresses; "
+    "behind something that ends TLS, set acme.challenges to [http-01]",
+)
+_NO_RECORD = Advice(
+    "the CA did not see the TXT record _acme-challenge.{domain} that was set for it, but none or "
+    "an older one: not all name servers had it yet, or the name leads elsewhere (CNAME)",
+    "compare what all name servers of the zone show for _acme-challenge.{domain}, take away what "
+    "is left there of other programs, and raise propagation in acme.dns if some are slow",
+)
+_NO_LOOK_UP = Advice(
+    "the CA could not look up the TXT record _acme-challenge.{domain}: name servers of the zone "
+    "do not answer it, or the zone's DNSSEC or its delegation is broken",
+    "see that every name server of the zone answers from outside, and that its signatures are "
+    "valid: dig +trace TXT _acme-challenge.{domain}",
+)
+_NO_STANDING_RECORD = Advice(
+    "the CA did not find the standing TXT record _validation-persist.{domain} that allows this "
+    "server's account to certify the name, or what it says is for somebody else or over",
+    "treehouse-proxy certs dns-persist {name} prints the record, and whether it stands",
+)
+
+# By the kind of challenge that the CA was not content with, then by type; "" is any other type.
+BY_CHALLENGE: dict[str, dict[str, Advice]] = {
+    "http-01": {
+        "connection": Advice(
+            "the CA could not connect to port 80 at the name's address: no server there, or a "
+            "firewall",
+            _REACH,
+        ),
+        "dns": _NO_ADDRESS,
+        "tls": Advice(
+            "the CA was sent from port 80 to an https address, and TLS failed there; this server "
+            "answers on port 80 itself, so something in between has redirected it",
+            _REACH,
+        ),
+        "unauthorized": _NOT_US_ON_80,
+        "incorrectResponse": _NOT_US_ON_80,
+        "": Advice(
+            "the CA asked on port 80 at the name's address, and was not content with the answer",
+            _REACH,
+        ),
+    },
+    "tls-alpn-01": {
+        "connection": Advice(
+            "the CA could not connect to port 443 at the name's address: no server there, or a "
+            "firewall",
+            _REACH,
+        ),
+        "dns": _NO_ADDRESS,
+        "tls": _NOT_US_ON_443,
+        "unauthorized": _NOT_US_ON_443,
+        "incorrectResponse": _NOT_US_ON_443,
+        "": _NOT_US_ON_443,
+    },
+    "dns-01": {
+        "connection": _NO_LOOK_UP,
+        "dns": _NO_LOOK_UP,
+        "unauthorized": _NO_RECORD,
+        "incorrectResponse": _NO_RECORD,
+        "": _NO_RECORD,
+    },
+    "dns-persist-01": {
+        "connection": _NO_STANDING_RECORD,
+        "dns": _NO_STANDING_RECORD,
+        "unauthorized": _NO_STANDING_RECORD,
+        "incorrectResponse": _NO_STANDING_RECORD,
+        "": _NO_STANDING_RECORD,
+    },
 }  # fmt: skip
 
 # By what this program found out itself; keys of errors.KINDS.
@@ -196,6 +280,13 @@ BY_KIND: dict[str, Advice] = {
         "what is configured cannot be had from this CA",
         "correct what the message names, then treehouse-proxy reload",
     ),
+    "binding": Advice(
+        "the CA serves only customers that it knows from elsewhere (external account binding), and "
+        "what acme.eab says of this server is missing, mistyped, used up or not of this CA",
+        "copy the key identifier into acme.eab.kid and the key into the file that "
+        "acme.eab.hmac_key_file names, exactly as the CA hands them out, then "
+        "treehouse-proxy reload",
+    ),
     "unproven": Advice(
         "the certificate that the CA gave is not the one that was asked for, and is not used",
         "see that this machine's clock is right; else ask the CA",
@@ -231,13 +322,31 @@ class Explained:
     step: str
 
 
-def explained(kind: str, said: Said | None, name: str) -> Iterator[Explained]:
-    """A failure of the certificate ``name``: first the whole, then each part that the CA lists."""
-    general = BY_KIND.get(kind, BY_KIND["refused"])
+def explained(
+    kind: str, said: Said | None, name: str, challenge: str | None = None
+) -> Iterator[Explained]:
+    """A failure of the certificate ``name``: first the whole, then each part that the CA lists.
+    ``challenge``: the kind of challenge that was in use."""
     if said is None:
-        yield Explained(None, None, general.means, general.step.format(name=name))
+        yield _explained(_advice(kind, "", challenge), None, name, None)
         return
     for one in (said, *said.parts):
-        advice = BY_TYPE.get(one.typ, general)
-        about = one.name or name
-        yield Explained(one.name, one.detail or None, advice.means, advice.step.format(name=about))
+        advice = _advice(kind, one.typ, challenge)
+        yield _explained(advice, one.name, one.name or name, one.detail or None)
+
+
+def _advice(kind: str, typ: str, challenge: str | None) -> Advice:
+    """The most particular there is. What is wrong with an external account, CAs say by a dozen
+    types, and all of them mean the same."""
+    general = BY_KIND.get(kind, BY_KIND["refused"])
+    if kind == "binding":
+        return general
+    if kind == "validation" and challenge in BY_CHALLENGE:
+        known = BY_CHALLENGE[challenge]
+        return known.get(typ) or BY_TYPE.get(typ) or known[""]
+    return BY_TYPE.get(typ, general)
+
+
+def _explained(advice: Advice, about: str | None, name: str, quoted: str | None) -> Explained:
+    named = {"name": name, "domain": name.removeprefix("*.")}
+    return Explained(about, quoted, advice.means.format(**named), advice.step.format(**named))

@@ -101,6 +101,7 @@ class Agent:
             now,
             dice or random.SystemRandom(),
             self._ledgers,
+            settings.dns,
         )
         self._holdings: dict[str, Holding] = {}
         self._changed = self._shelf.watch()
@@ -489,6 +490,7 @@ class Agent:
                 settings.dns, self._store, self._stopping, self._confine_hook
             )
             self._issuers.clear()
+        self._bench.dns = settings.dns
         self._settings = settings
         self._on_demand.adopt(settings)
         everything = (*settings.wanted, *self._on_demand.remembered())

@@ -22,7 +22,8 @@ from .at_hand import Found
 from .errors import Problem
 from .holding import Holding, timestamp
 from .ledgers import Ledgers
-from .link import INTERNAL, Authority, Link, LinkBroken
+from .lifecycle import PAUSED
+from .link import INTERNAL, Authority, Dns, Link, LinkBroken
 from .order import Issued, Issuer, Order
 from .proof import Facts, Pair, canonical, covers, in_its_dates, prove
 from .renewal import Suggestion
@@ -43,7 +44,8 @@ UNKEPT_BELOW = 2 * 86400.0
 
 
 class Bench:
-    """Where attempts are made. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds."""
+    """Where attempts are made. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds;
+    ``dns`` is how records are set."""
 
     def __init__(
         self,
@@ -53,7 +55,9 @@ class Bench:
         now: Callable[[], float],
         dice: random.Random,
         ledgers: Ledgers,
+        dns: Dns | None = None,
     ) -> None:
+        self.dns = dns or Dns()
         self._ledgers = ledgers
         self._shelf = shelf
         self._link = link
@@ -89,9 +93,14 @@ class Bench:
         )
         if changed or not choices.serves(holding.wanted, record):
             record = progress.asked(record)
+        elif record.state in PAUSED:
+            record = progress.configured_anew(record, self._fingerprint(holding))
         holding.record = record
         if record.renew_at != kept.renew_at:  # drawn just now, once and for all
             self.keep_record(holding)
+
+    def _fingerprint(self, holding: Holding) -> str:
+        return choices.fingerprint(holding.wanted, self.dns)
 
     def _hold(self, holding: Holding, found: Found) -> None:
         if holding.facts is None or holding.facts.serial != found.facts.serial:
@@ -214,7 +223,10 @@ class Bench:
         barred = set() if force else self._barred(holding)
         authority = choices.authority(holding.wanted, holding.record, begun, barred)
         holding.record = progress.started(
-            holding.record, holding.wanted.names, holding.wanted.key_type
+            holding.record,
+            holding.wanted.names,
+            holding.wanted.key_type,
+            self._fingerprint(holding),
         )
         challenge: str | None = None
         try:

@@ -5,9 +5,11 @@ Pure: decided from what is configured and the certificate's record.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
+from dataclasses import astuple
 
-from .link import Authority, Wanted
+from .link import Authority, Dns, Wanted
 from .record import Record
 
 # Proven by records in the DNS: the only kinds for a wildcard (RFC 8555 §8.4), and none for an
@@ -81,6 +83,12 @@ def serves(wanted: Wanted, record: Record) -> bool:
     if record.directory is None:
         return True
     return issued_by(wanted, record) is not None
+
+
+def fingerprint(wanted: Wanted, dns: Dns) -> str:
+    """Of what an attempt goes by: another one means that somebody has changed the configuration.
+    It is kept on disk, and tells nothing of the secrets that go into it."""
+    return hashlib.sha256(repr((astuple(wanted), astuple(dns))).encode()).hexdigest()[:16]
 
 
 def _short(record: Record, now: float) -> bool:

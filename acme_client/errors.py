@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "hook": Kind(Blame.SETTINGS),  # the operator's program for DNS records has failed
     "presentation": Kind(Blame.OURS),  # a worker did not take the challenge in time
     "settings": Kind(Blame.SETTINGS),  # what is configured cannot be asked of this CA
+    "binding": Kind(Blame.SETTINGS),  # the CA does not know us from elsewhere (acme.eab)
     "unproven": Kind(Blame.CA),  # the certificate that came is not the one that was wanted
     "clock": Kind(Blame.OURS),  # ours is far from the CA's
     "disk": Kind(Blame.OURS),

@@ -25,7 +25,7 @@ class LinkBroken(Exception):
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
     kid: str
-    hmac_key: str = field(repr=False)  # base64url, as the CA hands it out
+    hmac_key: str = field(repr=False)  # the file's text, see `external_account.mac_key`
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,13 +94,27 @@ def asked(record: Record) -> Record:
     return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
-def started(record: Record, names: tuple[str, ...], key_type: str | None = None) -> Record:
+def configured_anew(record: Record, fingerprint: str) -> Record:
+    """The pause is for what was tried; somebody who has corrected it need not sit it out. A CA that
+    has asked for patience is in the ledger, whatever is configured."""
+    if record.state not in PAUSED or record.tried_with in (None, fingerprint):
+        return record
+    return asked(record)
+
+
+def started(
+    record: Record,
+    names: tuple[str, ...],
+    key_type: str | None = None,
+    tried_with: str | None = None,
+) -> Record:
     """Write it down before anything is asked of anybody."""
     return replace(
         record,
         state=after(record.state, Event.STARTED),
         names=names,
         key_type=key_type or record.key_type,
+        tried_with=tried_with,
         interrupted=record.interrupted + 1,
     )
 

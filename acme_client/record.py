@@ -55,6 +55,7 @@ class Record:
     paused_at: float | None = None  # a pause is [paused_at, next_attempt]
     next_attempt: float | None = None
     interrupted: int = 0  # attempts begun since one came to an end
+    tried_with: str | None = None  # what was configured then: `choices.fingerprint`
     window: Window | None = None  # ARI
     ask_at: float | None = None  # when to ask for the window next
     challenge: str | None = None  # the kind that worked last
@@ -165,6 +166,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "paused_at": _optional(_number),
     "next_attempt": _optional(_number),
     "interrupted": _count,
+    "tried_with": _optional(_text),
     "window": _optional(_window),
     "ask_at": _optional(_number),
     "challenge": _optional(_text),

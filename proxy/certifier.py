@@ -179,7 +179,11 @@ def _provider(dns: model.Dns, scratch: Path) -> DnsProvider:
 def _authority(acme: Acme) -> Authority:
     eab = None
     if acme.eab is not None:
-        eab = ExternalAccount(acme.eab.kid, acme.eab.hmac_key_file.read_text("ascii").strip())
+        try:
+            key = acme.eab.hmac_key_file.read_text("utf-8", "replace")
+        except OSError:
+            key = ""  # told when it is needed; certificates at hand are served meanwhile
+        eab = ExternalAccount(acme.eab.kid, key)
     return Authority(
         directory=acme.directory,
         email=acme.email,

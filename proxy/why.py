@@ -127,7 +127,9 @@ def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
     last = next((past for past in reversed(one.get("history") or ()) if past["error"]), None)
     if last is not None:
         problem = last.get("problem")
-        for each in explained(last["outcome"], said(problem) if problem else None, name):
+        for each in explained(
+            last["outcome"], said(problem) if problem else None, name, last.get("challenge")
+        ):
             of = f"{each.about}: " if each.about else ""
             yield ""
             if each.quoted:

@@ -154,7 +154,8 @@ def _advice(one: Mapping[str, Any]) -> str:
     if last is None:
         return f"treehouse-proxy why {name}; treehouse-proxy doctor {name}"
     problem = last.get("problem")
-    *_, advice = explained(last["outcome"], said(problem) if problem else None, name)
+    told = said(problem) if problem else None
+    *_, advice = explained(last["outcome"], told, name, last.get("challenge"))
     return advice.step
 
 

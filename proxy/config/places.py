@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
+from acme_client.errors import Problem
+from acme_client.external_account import mac_key
+
 from .document import Parsed
 from .faults import Fault, Path
 from .mounts import Mounts
@@ -56,6 +59,8 @@ def check(
         trouble = _trouble(file, directory, needed_by)
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file)
+        if trouble is None and path[-1] == "hmac_key_file":
+            trouble = _no_mac_key(file)
         if trouble:
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, base, reader)
@@ -133,6 +138,20 @@ def _no_bundle(file: FilePath) -> Trouble | None:
         return (
             f"{file} holds no certificate in PEM",
             "name the file that begins with BEGIN CERTIFICATE",
+        )
+    except OSError:
+        return None  # not ours to read
+    return None
+
+
+def _no_mac_key(file: FilePath) -> Trouble | None:
+    """A key that was mistyped would be found out by the first order, in the CA's words."""
+    try:
+        mac_key(file.read_text("utf-8", "replace"))
+    except Problem as problem:
+        return (
+            f"{file}: {problem.text}",
+            "put the key there as the CA hands it out, and nothing else",
         )
     except OSError:
         return None  # not ours to read

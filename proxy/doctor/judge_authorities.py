@@ -131,7 +131,8 @@ def _trouble(one: Mapping[str, Any]) -> Iterator[Finding]:
     lead = f"{number} attempt{'s' * (number != 1)} failed in a row, the last {last['at']}{when}"
     sign: Sign = "attention" if last["outcome"] == "limits" else "wrong"
     yield Finding(sign, about, f"{lead}: {last['error'] or one['last_error']}")
-    for each in explained(last["outcome"], said(problem) if problem else None, about):
+    told = said(problem) if problem else None
+    for each in explained(last["outcome"], told, about, last.get("challenge")):
         of = f"{each.about}: " if each.about else ""
         step = (
             "see below" if each.step.startswith("see what `treehouse-proxy doctor") else each.step

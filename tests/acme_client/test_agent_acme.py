@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from acme_client.link import Authority, ExternalAccount, Settings, Wanted
 from acme_client.proof import Pair, prove
 from acme_client.record import from_json
+from proxy.doctor.judge_authorities import certificate
+from proxy.why import page
 from support.ca_faults import Cut, Faults, Refuse, Say
 from support.certifier import Certifier, FakeServer, authority, settings
 from support.pebble import Pebble
@@ -273,14 +275,33 @@ def test_renewed_by_hand(server: FakeServer, ca: Pebble, tmp_path: Path) -> None
 def test_an_external_account(server: FakeServer, tmp_path: Path) -> None:
     mac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
     with Pebble(server.http_port, server.tls_port, eab={"kid-1": mac}) as ca:
-        with Certifier(settings(tmp_path, ca, ("a.example",)), server):
-            server.until(lambda: server.state("a.example") == "failed")
-        assert "external account" in server.reports["a.example"]["last_error"]
-        bound = authority(ca, eab=ExternalAccount("kid-1", mac))
-        obtain(server, settings(tmp_path / "bound", bound, ("a.example",)))
-        wrong = authority(ca, eab=ExternalAccount("kid-1", mac[:-4] + "AAAA"))
-        with Certifier(settings(tmp_path / "wrong", wrong, ("a.example",)), server):
-            server.until(lambda: server.state("a.example") == "failed")
+        given = {
+            "this CA needs an external account, and acme.eab has none": None,
+            "does not take the external account kid-2 (acme.eab): the CA says: the field 'kid'": (
+                ExternalAccount("kid-2", mac)
+            ),
+            "does not take the external account kid-1 (acme.eab): the CA says: external account b": (
+                ExternalAccount("kid-1", mac[:-4] + "AAAA")
+            ),
+            "the file acme.eab.hmac_key_file: its key is not in base64url": (
+                ExternalAccount("kid-1", f"'{mac}'")
+            ),
+        }
+        for said, eab in given.items():
+            with Certifier(settings(tmp_path, authority(ca, eab=eab), ("a.example",)), server):
+                server.until(lambda: server.state("a.example") == "failed")
+                report = server.reports["a.example"]
+            assert said in report["last_error"]
+            assert mac[:8] not in str(report)
+            # Where people look, it reads as what it is, and not as a look at the name's address.
+            (line,) = [one for one in page(report, time.time()) if one.startswith("next step")]
+            assert "into acme.eab.kid and the key into the file" in line
+            *_, told = certificate(report, (), time.time())
+            assert told.step in line
+            server.forget()
+        # Corrected, it works at once, whatever the pause was: see the next one.
+        bound = authority(ca, eab=ExternalAccount("kid-1", mac + "\n"))
+        obtain(server, settings(tmp_path, bound, ("a.example",)))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from acme_client.choices import authority, challenges, kinds, serves, suits
-from acme_client.link import Authority, Wanted
+from acme_client.choices import authority, challenges, fingerprint, kinds, serves, suits
+from acme_client.link import Authority, Dns, ExternalAccount, Wanted
 from acme_client.record import Attempt, Record
 
 NOW = 1_800_000_000.0
@@ -144,3 +146,22 @@ def test_a_certificate_counts_if_its_ca_is_configured(
     directory: str | None, wanted: Wanted, good: bool
 ) -> None:
     assert serves(wanted, Record(directory=directory)) is good
+
+
+def test_another_fingerprint_for_whatever_an_attempt_goes_by() -> None:
+    first = Authority("https://one.test/dir")
+    plain = Wanted(("a.test",), first)
+    secret = ExternalAccount("kid", "c2VjcmV0")
+    every = [
+        (plain, Dns()),
+        (replace(plain, names=("a.test", "b.test")), Dns()),
+        (replace(plain, fallback=(Authority("https://two.test/dir"),)), Dns()),
+        (replace(plain, authority=replace(first, eab=secret)), Dns()),
+        (replace(plain, authority=replace(first, eab=replace(secret, hmac_key="b3RoZXI"))), Dns()),
+        (replace(plain, authority=replace(first, profile="tlsserver")), Dns()),
+        (replace(plain, authority=replace(first, ca_pem=b"PEM")), Dns()),
+        (plain, Dns(resolvers=(("192.0.2.1", 53),))),
+    ]
+    found = [fingerprint(wanted, dns) for wanted, dns in every]
+    assert len(set(found)) == len(found)
+    assert fingerprint(Wanted(("a.test",), Authority("https://one.test/dir")), Dns()) == found[0]

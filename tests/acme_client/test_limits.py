@@ -39,6 +39,7 @@ def test_only_known_cas_have_limits() -> None:
     assert limits_of("https://acme-v02.api.letsencrypt.org/directory") == LETSENCRYPT
     staging = "https://acme-staging-v02.api.letsencrypt.org/directory"
     assert limits_of(staging) == LETSENCRYPT_STAGING
+    assert LETSENCRYPT_STAGING.domain is None, "30,000 a second are none"
     for other in ("https://ca.example/dir", "https://letsencrypt.org.evil.example/", "internal"):
         assert limits_of(other) == Limits()
 

@@ -336,3 +336,15 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_whoever_corrects_the_configuration_need_not_sit_out_the_pause() -> None:
+    tried = progress.started(Record(), ("a.example",), None, "before")
+    record = progress.failed(tried, Problem("binding", "no such kid"), CA, None, NOW)
+    assert progress.configured_anew(record, "before") == record
+    again = progress.configured_anew(record, "after")
+    assert (again.state, again.attempts, again.next_attempt) == (State.DUE, 0, None)
+    # Not known with what, as by an earlier version; and no attempt that waits.
+    unknown = replace(record, tried_with=None)
+    assert progress.configured_anew(unknown, "after") == unknown
+    assert progress.configured_anew(tried, "after") == tried

@@ -35,12 +35,16 @@ def base(open_folder: Path) -> Path:
     (open_folder / "www" / "deep").mkdir(mode=0o755)
     (open_folder / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
     (open_folder / "no.pem").write_text("PEM")
+    (open_folder / "mac").write_text("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV\n")
+    (open_folder / "mac").chmod(0o644)
+    (open_folder / "no-mac").write_text('"zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV"')
+    (open_folder / "no-mac").chmod(0o644)
     (open_folder / "ca.pem").chmod(0o644)
     return open_folder
 
 
 def test_what_is_there_and_readable_is_not_mentioned(base):
-    text = "acme: {directory: 'https://ca.test/', ca_file: ca.pem, eab: {kid: k, hmac_key_file: ca.pem}}\n"
+    text = "acme: {directory: 'https://ca.test/', ca_file: ca.pem, eab: {kid: k, hmac_key_file: mac}}\n"
     text += site("root: www, certificate: {chain: ca.pem, key: ca.pem}")
     assert told(base, text) == []
 
@@ -55,6 +59,8 @@ MISSING = [
     (site("backend: 'https://x', backend_tls: {ca_file: x}"), "sites[0].backend_tls.ca_file", "does not exist"),
     ("acme: {ca_file: x}\n" + site("root: www"), "acme.ca_file", "does not exist"),
     ("acme: {eab: {kid: k, hmac_key_file: x}}\n" + site("root: www"), "acme.eab.hmac_key_file", "does not exist"),
+    ("acme: {eab: {kid: k, hmac_key_file: no-mac}}\n" + site("root: www"), "acme.eab.hmac_key_file", "{base}/no-mac: its key is not in base64url, which has no '\"' (put the key there as"),
+    ("acme: {fallback: [{directory: 'https://x/', eab: {kid: k, hmac_key_file: ca.pem}}]}\n" + site("root: www"), "acme.fallback[0].eab.hmac_key_file", "holds more than the key"),
     ("acme: {dns: [{server: 192.0.2.1, tsig: {name: k, secret_file: x}}]}\n" + site("root: www"), "acme.dns[0].tsig.secret_file", "does not exist"),
     ("acme: {dns: [{hook: x}]}\n" + site("root: www"), "acme.dns[0].hook", "does not exist"),
     ("acme: {dns: [{hook: ca.pem}]}\n" + site("root: www"), "acme.dns[0].hook", "may not execute"),
