@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import progress
-from .attempt import TELL_AGAIN, Bench, spell
+from .attempt import LEASE, TELL_AGAIN, Bench, spell
 from .challenges import Challenges
 from .desks import Desks
 from .dns_records import DnsRecords
@@ -53,13 +53,22 @@ REASONS = {
     "superseded": 4,
     "cessationOfOperation": 5,
 }
+# All that an attempt does has a bound, and all bounds together are less than this: one that takes
+# longer hangs in a place that nobody thought of, and with it its certificate. Another process
+# starts with what is on disk.
+HANGS_AFTER = 2 * LEASE
 # Attempts that are cut off at the end lose nothing but themselves.
 FINISH_WITHIN = 5.0
 
 
+class Hangs(Exception):
+    """A thread of ours has stopped for good; only the end of the process ends it."""
+
+
 def run(settings: Settings, link: Link, confine_hook: Callable[[], None] | None = None) -> None:
-    """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer.
-    ``confine_hook`` is what the operator's DNS hook does before it runs, in its own process."""
+    """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer,
+    or `Hangs`. ``confine_hook`` is what the operator's DNS hook does before it runs, in its own
+    process."""
     store = DirectoryStore(settings.state)
     agent = Agent(settings, link, store, confine_hook=confine_hook)
     agent.load()
@@ -154,6 +163,8 @@ class Agent:
         try:
             while not self._stopping.is_set():
                 self._collect()
+                if self._desks.longest() > HANGS_AFTER:
+                    raise Hangs(f"an attempt has been under way for {spell(HANGS_AFTER)}")
                 self._pass_time()
                 self._on_demand.turn()
                 self._start_attempts()

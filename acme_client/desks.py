@@ -38,10 +38,12 @@ class _Desk:
 
 
 class Desks:
-    """For one thread, which gives out the work. CAs go by their directory."""
+    """For one thread, which gives out the work. CAs go by their directory. ``now`` is monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._desks: dict[str, _Desk] = {}
+        self._now = now
+        self._begun: dict[object, float] = {}  # of what is being worked at
 
     def _desk(self, directory: str) -> _Desk:
         desk = self._desks.setdefault(directory, _Desk())
@@ -58,12 +60,24 @@ class Desks:
 
     def attempt(self, directory: str, work: Callable[[], None]) -> None:
         desk = self._desk(directory)
-        desk.attempting.add(desk.attempts.submit(work))
+        desk.attempting.add(desk.attempts.submit(self._timed, work))
 
     def ask(self, directory: str, work: Callable[[], None]) -> None:
         """After what was asked before."""
         desk = self._desk(directory)
-        desk.asking.add(desk.questions.submit(work))
+        desk.asking.add(desk.questions.submit(self._timed, work))
+
+    def _timed(self, work: Callable[[], None]) -> None:
+        self._begun[work] = self._now()
+        try:
+            work()
+        finally:
+            del self._begun[work]
+
+    def longest(self) -> float:
+        """For how many seconds what has been under way longest has been."""
+        now = self._now()
+        return max((now - begun for begun in list(self._begun.values())), default=0.0)
 
     def close(self) -> None:
         """Nothing new begins."""

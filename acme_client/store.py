@@ -20,8 +20,9 @@ The version before the current one is kept (`previous`). Real files where links 
 hand, are taken over as a version of their own.
 
 Locks are for those who act on the same thing at the same time: two certifiers during an upgrade, a
-command beside a running server. A lock is a lease, because a holder may die; who wants to hold it
-longer than that renews it. After getting the lock, look again: somebody may have been faster.
+command beside a running server. A lock is a lease, because a holder may die or hang; who wants to
+hold it longer than that renews it, and one that is known to have died holds nothing. After getting
+the lock, look again: somebody may have been faster.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ import fcntl
 import json
 import os
 import secrets
+import struct
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -278,35 +282,50 @@ def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
 
 class _LeaseFile:
     """A lock as a file that names its holder and the end of the lease; read and written only
-    while it is locked by the kernel, which is for microseconds."""
+    while it is locked by the kernel, which is for microseconds.
+
+    A holder that lives also keeps a byte of the file locked by the kernel, which lets go of it
+    however the holder ends: whoever comes after one that was killed need not wait for the end of
+    its lease. A file system without such locks leaves it at the lease.
+    """
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path = path
         self._now = now
         self._holder = secrets.token_hex(8)
+        self._let_go: Callable[[], object] = lambda: None
 
     def take(self, lease: float) -> bool:
         with self._opened() as fd:
-            holder, until = _lease(fd)
-            now = self._now()
+            found, now = _lease(fd), self._now()
             # A lease that ends later than any could was written by a clock that ran ahead.
-            if holder not in (None, self._holder) and now < until <= now + _LONGEST_LEASE:
+            lasts = now < found.until <= now + _LONGEST_LEASE
+            if found.holder not in (None, self._holder) and lasts and not found.abandoned(fd):
                 return False
-            self._write(fd, {"holder": self._holder, "until": now + lease})
+            held = self._hold_on()
+            self._write(fd, lease, held)
             return True
 
     def renew(self, lease: float) -> bool:
         with self._opened() as fd:
-            holder, _until = _lease(fd)
-            if holder != self._holder:
+            found = _lease(fd)
+            if found.holder != self._holder:
                 return False
-            self._write(fd, {"holder": self._holder, "until": self._now() + lease})
+            self._write(fd, lease, found.held)
             return True
 
     def release(self) -> None:
         with self._opened() as fd:
-            if _lease(fd)[0] == self._holder:
-                self._write(fd, {})
+            if _lease(fd).holder == self._holder:
+                os.ftruncate(fd, 0)
+        self._let_go()
+
+    def _hold_on(self) -> bool:
+        """Keep the byte locked, on a descriptor of its own; whether that can be done."""
+        self._let_go()
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._let_go = weakref.finalize(self, os.close, fd)
+        return _lock_byte(fd)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -317,17 +336,58 @@ class _LeaseFile:
         finally:
             os.close(fd)
 
-    def _write(self, fd: int, content: dict[str, object]) -> None:
+    def _write(self, fd: int, lease: float, held: bool) -> None:
+        content = {"holder": self._holder, "until": self._now() + lease, "held": held}
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps(content).encode(), 0)
 
 
 _LONGEST_LEASE = 3600.0
+# Far behind the text.
+_HELD_BYTE = 1 << 20
 
 
-def _lease(fd: int) -> tuple[str | None, float]:
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    holder: str | None = None
+    until: float = 0.0
+    held: bool = False  # whether the holder has the byte locked while it lives
+
+    def abandoned(self, fd: int) -> bool:
+        """Its holder has died."""
+        return self.held and not _is_byte_locked(fd)
+
+
+def _lease(fd: int) -> _Lease:
     try:
         content = json.loads(os.pread(fd, 4096, 0))
-        return str(content["holder"]), float(content["until"])
+        return _Lease(str(content["holder"]), float(content["until"]), content.get("held") is True)
     except (ValueError, KeyError, TypeError):
-        return None, 0.0
+        return _Lease()
+
+
+# With the open file and not with the process, unlike POSIX locks: fcntl(2), "Open file description
+# locks".
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock
+
+
+def _lock_byte(fd: int) -> bool:
+    """False when somebody else has it locked, or when that cannot be done here."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _about_byte())
+    except OSError:
+        return False
+    return True
+
+
+def _is_byte_locked(fd: int) -> bool:
+    """True also when nobody can say."""
+    try:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _about_byte())
+    except OSError:
+        return True
+    return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
+
+
+def _about_byte() -> bytes:
+    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _HELD_BYTE, 1, 0)

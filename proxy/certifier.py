@@ -48,7 +48,8 @@ from .status import VERSION
 
 log = logging.getLogger("treehouse.certifier")
 
-# The main loop says that it runs; somebody may want to be told when it does not.
+# The main loop says that it runs; the supervisor replaces a certifier that does not, and somebody
+# may want to be told.
 _BEAT_EVERY = 5.0
 # All workers acknowledge within a turn of their loops; one that does not is being replaced.
 _ACKNOWLEDGED_WITHIN = 15.0
@@ -66,6 +67,9 @@ def run(config: Config, channel: Channel) -> int:
     try:
         agent.run(wanted, ChannelLink(channel), confine_hook)
     except LinkBroken:
+        return 1
+    except agent.Hangs as why:
+        log.error("%s; it hangs, and this process ends for another to start", why)
         return 1
     return 0
 
@@ -248,6 +252,7 @@ class ChannelLink:
         self._send({"type": "challenge_over", "host": challenge.host, "token": challenge.token})
 
     def report(self, name: str, status: dict[str, Any] | None) -> None:
+        self._beat()  # thousands of certificates are taken on in one go
         self._send({"type": "report", "name": name, "status": status})
 
     def loaded(self) -> None:
@@ -271,8 +276,9 @@ class ChannelLink:
         return commands
 
     def _beat(self) -> None:
+        """Say that the main loop runs; that another thread does is no sign of it."""
         now = time.monotonic()
-        if now - self._beaten >= _BEAT_EVERY:
+        if threading.get_ident() == self._main and now - self._beaten >= _BEAT_EVERY:
             self._beaten = now
             self._send({"type": "pass"})
 
@@ -324,7 +330,8 @@ class ChannelLink:
         else:
             deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN
             while not done.is_set() and time.monotonic() < deadline:
-                self._pump(deadline - time.monotonic())
+                self._pump(min(deadline - time.monotonic(), _BEAT_EVERY))
+                self._beat()
             acknowledged = done.is_set()
         self._done.pop(ticket, None)
         return acknowledged

@@ -36,7 +36,9 @@ class Child:
     number: int  # 1..N among the workers of a generation
     channel: Channel
     born: float  # monotonic
-    heard: float  # when it last said anything
+    heard: (
+        float  # when its main loop last gave a sign of life; told by who understands what it says
+    )
     state: State = "starting"
     stats: dict[str, Any] = field(default_factory=dict)
 
@@ -130,7 +132,6 @@ class Processes:
                     self._watch(child)
                 if events & selectors.EVENT_READ:
                     for message, fds in child.channel.receive():
-                        child.heard = time.monotonic()
                         self._hear(child, message, fds)
             except ChannelClosed:
                 self._forget_channel(child)

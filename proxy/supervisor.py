@@ -34,6 +34,7 @@ from .config.model import Config
 from .config.units import spell_duration
 from .control import ControlSocket, Reply
 from .generations import DRAINING_MOST, Generation, Generations
+from .heartbeats import EVERY, Heartbeats
 from .knocking import Knocking
 from .listeners import CannotBind, Listener, open_listeners
 from .on_demand import OnDemand
@@ -58,9 +59,6 @@ _LOADED_WITHIN = 10.0
 # RFC 8446 §4.6.1 lets a ticket live for a week; who gets hold of its key reads all of them. Keys
 # come with a generation, and it is followed by one with the same configuration after that long.
 _TICKET_KEYS_FOR = 20 * 3600.0
-# A worker that does not answer for that long is stuck in a blocking call or a loop.
-_HEARTBEAT_EVERY = 1.0
-_HEARTBEAT_LOST = 10.0
 # Beyond the workers' own bound on what is under way; after that they are killed.
 _STOP_MARGIN = 2.0
 _BUSY = "busy: starting, reloading, upgrading or stopping already"
@@ -132,6 +130,7 @@ class Supervisor:
         self._outcome = 0  # the exit status, once all children are gone
         self._status: int | None = None
         self._backoff = Backoff()
+        self._heartbeats = Heartbeats(time.monotonic())
         self._reloading: Reply | None = None
         self._succession = Succession(
             self._selector,
@@ -180,7 +179,7 @@ class Supervisor:
         gc.freeze()  # what exists now stays shared with the children instead of being copied
         self._start_certifier()
         self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
-        self._schedule.at(time.monotonic() + _HEARTBEAT_EVERY, self._beat)
+        self._schedule.at(time.monotonic() + EVERY, self._beat)
 
     def _on_signal(self, number: int) -> None:
         passed_on = number != signal.SIGCHLD and self._succession.pass_on(number)
@@ -303,13 +302,15 @@ class Supervisor:
         self._schedule.at(time.monotonic() + pause, replace)
 
     def _beat(self) -> None:
-        """Ask every worker how it is; replace those that have stopped answering."""
+        """Ask every worker how it is; end whoever has stopped answering, for another to start."""
         now = time.monotonic()
-        for child in self._processes.workers():
-            if now - child.heard > _HEARTBEAT_LOST:
+        self._heartbeats.beat(now)
+        for child in self._processes:
+            starting = child.state == "starting"
+            if self._heartbeats.hangs(child.role, starting, child.heard, now):
                 log.error("%s (pid %d) does not answer any more", child.title, child.pid)
                 self._processes.kill(child)
-            else:
+            elif child.role == "worker":
                 self._processes.send(child, {"type": "stats"})
         self._notifier.watchdog()
         if not self._busy():
@@ -321,7 +322,7 @@ class Supervisor:
                 log.info("new ticket keys: the next generation has the same configuration")
                 self._reloading = lambda _answer: None
                 self._follow(self._serving.config, self._serving.listeners)
-        self._schedule.at(now + _HEARTBEAT_EVERY, self._beat)
+        self._schedule.at(now + EVERY, self._beat)
 
     # What children say
 
@@ -332,6 +333,7 @@ class Supervisor:
         elif child.role == "messenger":
             self._alerting.heard(child, message)
         elif kind == "pass":
+            child.heard = time.monotonic()
             self._overview.heard_certifier()
         elif kind == "loaded":
             self._announcements.loaded()
@@ -343,6 +345,7 @@ class Supervisor:
             self._announcements.hear(child, kind, message, fds)
 
     def _hear_worker(self, child: Child, kind: str, message: Message) -> None:
+        child.heard = time.monotonic()
         match kind:
             case "ready":
                 self._on_ready(child)

@@ -96,7 +96,8 @@ def look(
     if silent > rules.certifier_silent:
         view.wrong[key] = Finding(
             f"the certifier has not been heard of for {spell(silent)}; no certificate is renewed",
-            "see the log; if its process hangs, end it: another one is started by itself",
+            "see the log: one that hangs or ends is replaced by itself, so something keeps them all"
+            " from running, such as a disk that does not answer",
         )
     else:
         view.well.add(key)

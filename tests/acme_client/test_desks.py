@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from acme_client.agent import HANGS_AFTER, Agent, Hangs
 from acme_client.desks import ATTEMPTS_AT_ONCE, Desks
+from acme_client.link import Settings
+from support.certifier import FakeServer
+from support.memory_store import MemoryStore
 
 
 class Work:
@@ -90,3 +95,36 @@ def test_at_the_end_nothing_new_begins(works: Callable[[], Work]) -> None:
     assert desks.ended(10, lambda: (meanwhile.append(1), first.over.set())[0])
     assert meanwhile
     assert not never.begun.is_set()
+
+
+def test_how_long_the_longest_has_been_under_way(works: Callable[[], Work]) -> None:
+    moments = [100.0]
+    desks = Desks(lambda: moments[0])
+    assert desks.longest() == 0.0
+    first, second, waits = works(), works(), works()
+    desks.attempt("ca", first)
+    assert first.begun.wait(10)
+    moments[0] = 130.0
+    desks.ask("other", second)
+    desks.ask("other", waits)  # what has not begun does not hang
+    assert second.begun.wait(10)
+    moments[0] = 140.0
+    assert desks.longest() == 40.0
+    first.over.set()
+    while desks.longest() == 40.0:
+        first.over.wait()
+    assert desks.longest() == 10.0
+
+
+def test_a_thread_that_hangs_ends_the_certifier(works: Callable[[], Work], tmp_path: Path) -> None:
+    """Another one starts with what is on disk; this one would keep the certificate for ever."""
+    moments = [0.0]
+    desks = Desks(lambda: moments[0])
+    hangs = works()
+    desks.attempt("ca", hangs)
+    assert hangs.begun.wait(10)
+    moments[0] = HANGS_AFTER + 1
+    with FakeServer() as server:
+        agent = Agent(Settings(tmp_path, ()), server, MemoryStore(), desks=desks)
+        with pytest.raises(Hangs, match="under way for 60 minutes"):
+            agent.serve()

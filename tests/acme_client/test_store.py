@@ -403,6 +403,46 @@ def test_kill_9_at_each_step_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     assert NEW in seen
 
 
+HOLDS = """
+import sys
+from pathlib import Path
+from acme_client.store import DirectoryStore
+
+lock = DirectoryStore(Path(sys.argv[1])).lock(sys.argv[2], 1800)
+print("held" if lock else "not held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_holder_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), FOLDER],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert store.lock(FOLDER, 60) is None
+        holder.kill()
+        holder.wait()
+        mine = store.lock(FOLDER, 60)
+        assert mine is not None
+        assert store.lock(FOLDER, 60) is None
+
+
+def test_a_lease_of_which_no_more_is_known_lasts(tmp_path: Path) -> None:
+    """Of an earlier version, or where the file system knows no such locks."""
+    now = [1000.0]
+    store = DirectoryStore(tmp_path, now=lambda: now[0])
+    lock = tmp_path / FOLDER / ".lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text('{"holder": "somebody", "until": 1060.0}')
+    assert store.lock(FOLDER, 60) is None
+    now[0] = 1061.0
+    assert store.lock(FOLDER, 60) is not None
+
+
 def test_a_folder_that_nobody_knows_is_not_made(tmp_path: Path) -> None:
     """Root, who puts the directory right, would not know it either."""
     with pytest.raises(ValueError, match="FOLDERS"):

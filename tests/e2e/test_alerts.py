@@ -8,6 +8,7 @@ import email.policy
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import trustme
 from support.ca_faults import Faults, Refuse
 from support.listeners import MailServer, Webhook
 from support.pebble import Pebble
-from support.server import Server, alive, packages, treehouse
+from support.server import Server, alive, await_gone, packages, shorten, treehouse
 
 Write = Callable[[str, str], Path]
 
@@ -221,6 +222,34 @@ def test_a_command_that_hangs_ends_with_its_messenger(
             time.sleep(0.05)  # a process that begins has no event that could be awaited here
         assert server.stop() == 0
         assert not any(map(alive, sleeping))
+
+
+def test_a_messenger_that_hangs_is_ended_and_the_next_one_tells(
+    folder: Path, root: Path, write: Write, program: Path
+) -> None:
+    shorten(program / "proxy/alerts/alerting.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
+    with socket.create_server(("127.0.0.1", 0)) as hook:
+        hook.settimeout(30)
+        path = write(
+            f'{{webhook: "http://127.0.0.1:{hook.getsockname()[1]}/", runway: 10d}}',
+            own_certificate(folder, 5),
+        )
+        with Server(
+            ["--config", str(path)], folder, cwd=program, environment=packages(program)
+        ) as server:
+            with hook.accept()[0]:
+                hangs = max(server.children(), key=_started)
+                os.kill(hangs, signal.SIGSTOP)
+                server.await_log("could not tell by webhook: it took too long; tried again in 0 s")
+                await_gone([hangs])
+            with hook.accept()[0] as taken:
+                taken.sendall(b"HTTP/1.1 204 Taken\r\n\r\n")
+                server.await_log("told by webhook: runway_short own.test")
+
+
+def _started(pid: int) -> int:
+    """When the process was made, by the kernel's clock: proc(5), starttime."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _program(pid: int) -> str:

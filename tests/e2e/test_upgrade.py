@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from support.client import context, https
-from support.server import REPOSITORY, Server, alive, await_gone, packages, proc_status, treehouse
+from support.server import (
+    REPOSITORY,
+    Server,
+    alive,
+    await_gone,
+    packages,
+    proc_status,
+    shorten,
+    treehouse,
+)
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path) -> Path:
@@ -230,11 +239,7 @@ def test_ticket_keys_are_renewed_with_a_generation(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
     """A day shortened to two seconds; who holds an old ticket makes a full handshake again."""
-    supervisor = program / "proxy/supervisor.py"
-    text = supervisor.read_text()
-    shorter = text.replace("_TICKET_KEYS_FOR = 20 * 3600.0", "_TICKET_KEYS_FOR = 2.0")
-    assert shorter != text
-    supervisor.write_text(shorter)
+    shorten(program / "proxy/supervisor.py", _TICKET_KEYS_FOR=2.0)
     with start() as server:
         server.await_log("a.test: certificate obtained")
         using = context(folder / "state/internal-ca/root.pem")

@@ -35,6 +35,15 @@ def packages(program: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{program}:{sysconfig.get_path('platlib')}"}
 
 
+def shorten(module: Path, **constants: object) -> None:
+    """Constants of a copied program have other values: what takes a minute takes a second."""
+    text = module.read_text()
+    for name, value in constants.items():
+        text, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value!r}", text)
+        assert count == 1, name
+    module.write_text(text)
+
+
 class Server:
     """``folder`` is for the notification socket. ``user``: uid to start as; ``python``: another
     interpreter; ``environment`` is added to a clean one."""

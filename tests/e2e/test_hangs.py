@@ -1,0 +1,73 @@
+"""Processes that hang instead of ending: noticed, ended, replaced, and what they had begun is done.
+
+The limit is that of `proxy.heartbeats`, shortened in a copy of the program: a minute is nothing to
+wait for here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from support.ca_faults import Exchange, Faults, Reply
+from support.client import context, https
+from support.pebble import Pebble
+from support.server import Server, await_gone, packages, shorten
+
+
+class Held:
+    """The CA takes longer than a hanging process may, and then does not answer until ``over``."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        time.sleep(4.0)  # its pace, and no wait for anything
+        self.reached.set()
+        assert self.over.wait(60)
+        return reply
+
+
+def test_a_certifier_that_hangs_in_an_order_is_replaced_and_the_order_made_again(
+    folder: Path, root: Path, ports: tuple[int, int], program: Path
+) -> None:
+    shorten(program / "proxy/certifier.py", _BEAT_EVERY=0.3)
+    shorten(program / "proxy/heartbeats.py", CERTIFIER_LOST=3.0)
+    held = Held()
+    with Pebble(*ports) as ca, Faults(ca) as front:
+        front.add("finalize", held)
+        (folder / "front.pem").write_bytes(front.ca_pem)
+        os.chmod(folder / "front.pem", 0o644)
+        text = f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 1
+state: {folder / "state"}
+acme: {{directory: "{front.directory}", ca_file: {folder / "front.pem"}}}
+sites: [{{names: [a.example], root: {root}}}]
+"""
+        (folder / "config.yaml").write_text(text)
+        options = ["--config", str(folder / "config.yaml")]
+        with Server(options, folder, cwd=program, environment=packages(program)) as server:
+            assert held.reached.wait(60), server.text()
+            workers = [one["pid"] for one in server.status(folder / "state")["workers"]]
+            (hangs,) = set(server.children()) - set(workers)
+            # An order that takes long is no hanging.
+            assert not [line for line in server.log if "does not answer" in line["message"]]
+            os.kill(hangs, signal.SIGSTOP)
+            held.over.set()
+            server.await_log(rf"certifier \(pid {hangs}\) does not answer any more")
+            server.await_log(rf"certifier \(pid {hangs}\) was ended by SIGKILL; another starts")
+            await_gone([hangs])
+            # What it held, its lease, keeps the next one from nothing.
+            server.await_log("a.example: certificate obtained", within=60)
+            with https(ports[1], "a.example", None, using=context(ca.root())) as talk:
+                assert talk.asks("/", "a.example").status == 200
+            status = server.status(folder / "state")
+            assert [one["pid"] for one in status["workers"]] == workers
+            assert status["certificates"][0]["state"] == "fresh"
+            assert not [line for line in server.log if "somebody" in line["message"]]
