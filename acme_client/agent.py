@@ -24,7 +24,7 @@ from .attempt import LEASE, TELL_AGAIN, Bench, spell
 from .challenges import Challenges
 from .desks import Desks
 from .dns_records import DnsRecords
-from .holding import Holding, timestamp
+from .holding import Holding
 from .internal_ca import InternalCa, InternalIssuer, how_to_trust
 from .ledgers import Ledgers
 from .lifecycle import READY, State
@@ -35,6 +35,7 @@ from .record import Record
 from .replies import Replies
 from .shelf import Shelf
 from .store import DirectoryStore, Store
+from .timestamps import timestamp
 from .turns import Turns
 
 log = logging.getLogger("treehouse.certifier")

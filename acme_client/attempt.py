@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from . import at_hand, choices, progress
 from .at_hand import Found
 from .errors import Problem
-from .holding import Holding, timestamp
+from .holding import Holding
 from .ledgers import Ledgers
 from .lifecycle import PAUSED
 from .link import INTERNAL, Authority, Dns, Link, LinkBroken
@@ -28,6 +28,7 @@ from .order import Issued, Issuer, Order
 from .proof import Facts, Pair, canonical, covers, in_its_dates, prove
 from .renewal import Suggestion
 from .shelf import Shelf
+from .timestamps import timestamp
 
 log = logging.getLogger("treehouse.certifier")
 

@@ -6,16 +6,15 @@ thread that makes the attempt, and the main thread only reads it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from . import keys
 from .link import INTERNAL, Served, Wanted
 from .proof import Facts, Pair
 from .record import Record
+from .timestamps import timestamp
 
 
 @dataclass(slots=True, eq=False)
@@ -113,12 +112,3 @@ class Holding:
                 for one in record.history
             ],
         }
-
-
-# The same few moments, in each report.
-@functools.lru_cache(maxsize=4096)
-def timestamp(unix: float | None) -> str | None:
-    """RFC 3339, in UTC."""
-    if unix is None:
-        return None
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,9 +12,9 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .doors import Door, Room
 from .errors import Fault
 from .protocol.message import Request, Response
+from .worker.doors import Door, Room
 
 Overview = dict[str, Any]
 
@@ -65,9 +65,9 @@ class AdminDoor(Door):
                 document = (await self._ask())["status"]
                 return _content(b"application/json", json.dumps(document, indent=1).encode())
             case b"/metrics":
-                from . import metrics  # 3 MiB that nobody needs who does not ask
+                from .metrics import exposition  # 3 MiB that nobody needs who does not ask
 
-                return _content(metrics.CONTENT_TYPE, metrics.render(await self._ask()))
+                return _content(exposition.CONTENT_TYPE, exposition.render(await self._ask()))
         raise Fault("not_found")
 
 

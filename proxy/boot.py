@@ -20,14 +20,14 @@ from . import log as logs
 from . import privileges, systemd, warm_up
 from .config.flags import ConfigurationFaults, Options, load
 from .config.model import Config
-from .disk_watch import DiskWatch
 from .listeners import CannotBind, Listener, open_listeners
 from .own_certificates import CertificateUnusable, OwnCertificates
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
 from .state_directory import StateUnusable, prepare
-from .supervisor import Supervisor
-from .upgrade import CannotUpgrade, Estate, Program, inherited
+from .supervisor.disk_watch import DiskWatch
+from .supervisor.supervisor import Supervisor
+from .supervisor.upgrade import CannotUpgrade, Estate, Program, inherited
 
 log = logging.getLogger("treehouse.boot")
 

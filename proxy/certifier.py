@@ -42,9 +42,9 @@ from . import sandbox
 from .channel import Channel, ChannelClosed, sealed
 from .config import model
 from .config.model import Acme, Config, OnDemand, Site
+from .config.referred_files import mark, referred
 from .privileges import confine_process, die_with_parent
-from .referred_files import mark, referred
-from .status import VERSION
+from .version import VERSION
 
 log = logging.getLogger("treehouse.certifier")
 

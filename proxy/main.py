@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .cli import program
+from .cli.program import program
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from acme_client.keys import family, type_of
+from acme_client.timestamps import timestamp
 
 from .channel import Message, content, sealed
 from .config.model import Config, OwnCertificate, Site
-from .status import timestamp
 
 log = logging.getLogger("treehouse.certificates")
 

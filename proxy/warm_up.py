@@ -47,7 +47,7 @@ def while_root(uid: int, gid: int) -> None:
             "acme_client.dns_update",
             "acme_client.pointing",
             "proxy.alerts.messenger",
-            "proxy.metrics",
+            "proxy.metrics.exposition",
         ):
             importlib.import_module(name)
         limits = importlib.import_module("acme_client.limits")

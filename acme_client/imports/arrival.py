@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from .. import account_files, progress
 from ..account_files import ACCOUNT, KEY, NEXT_KEY
 from ..errors import Problem
-from ..holding import timestamp
 from ..proof import Pair, prove
 from ..record import Record
 from ..shelf import Shelf
 from ..store import Store
+from ..timestamps import timestamp
 from .findings import Account
 from .selection import Place, better
 

@@ -29,9 +29,9 @@ from .. import log as logs
 from .. import sandbox
 from ..channel import Channel, ChannelClosed
 from ..config.model import Alerts, Config, Mail
-from ..policy import Way
 from ..privileges import confine_process, die_with_parent
-from ..status import VERSION
+from ..sandbox.policy import Way
+from ..version import VERSION
 from . import notices, policy
 from .incidents import Notice
 

@@ -13,6 +13,8 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
+from acme_client.timestamps import timestamp
+
 from ..config.model import Mail
 from .incidents import Notice
 
@@ -29,7 +31,7 @@ def document(server: str, notices: Sequence[Notice], now: float) -> dict[str, An
     return {
         "version": VERSION,
         "server": server,
-        "at": _timestamp(now),
+        "at": timestamp(now),
         "text": text(server, notices),
         "alerts": [_entry(one) for one in notices[:MOST]],
         "left_out": max(len(notices) - MOST, 0),
@@ -41,7 +43,7 @@ def _entry(notice: Notice) -> Mapping[str, Any]:
         "event": notice.event,
         "kind": notice.kind,
         "name": notice.name,
-        "since": _timestamp(notice.since),
+        "since": timestamp(notice.since),
         "text": notice.text,
         "next_step": notice.step,
         "certificate": notice.certificate,
@@ -96,7 +98,3 @@ def _subject(server: str, notices: Sequence[Notice]) -> str:
 def _printable(text: str) -> str:
     """A CA's words, and anybody's names, end no line and begin no header field."""
     return "".join(one if one.isprintable() else " " for one in text)
-
-
-def _timestamp(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""What a messenger may do, by the way it goes: a part of `policy`.
+"""What a messenger may do, by the way it goes: a part of `sandbox.policy`.
 
 One that goes to the webhook or to the mail server connects there and reads what TLS takes. One that
 hands alerts to a command keeps what that may need: for it is the operator's own program, and a
@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..config.model import Alerts, Config
-from ..policy import (
+from ..sandbox.policy import (
     DNS,
     HERE,
     Grant,

@@ -23,7 +23,7 @@ from .. import warm_up
 from ..config.flags import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, Site
 from ..control import NotRunning, ask
-from ..status import VERSION
+from ..version import VERSION
 from . import (
     authorities,
     judge_authorities,

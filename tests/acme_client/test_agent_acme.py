@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from acme_client.link import Authority, ExternalAccount, Settings, Wanted
 from acme_client.proof import Pair, prove
 from acme_client.record import from_json
+from proxy.cli.why import page
 from proxy.doctor.judge_authorities import certificate
-from proxy.why import page
 from support.ca_faults import Cut, Faults, Refuse, Say
 from support.certifier import Certifier, FakeServer, authority, settings
 from support.pebble import Pebble

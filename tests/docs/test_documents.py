@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from proxy.cli import program
+from proxy.cli.program import program
 from proxy.config import checks
 from proxy.config.document import validate
 from proxy.config.yaml_source import parse

@@ -22,7 +22,7 @@ def start(
     ``pair``: with a second certificate, for clients that know RSA alone."""
 
     def start(ignores: str, *, pair: bool = False) -> Server:
-        worker = program / "proxy/worker.py"
+        worker = program / "proxy/worker/worker.py"
         text = worker.read_text()
         present = '            case "certificate":\n'
         assert present in text

@@ -122,8 +122,7 @@ def test_the_program_on_disk_takes_over_and_no_request_fails(
     running: Server, folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
     before = running.status(folder / "state")
-    status = program / "proxy/status.py"
-    status.write_text(re.sub(r"VERSION = .*", 'VERSION = "9.9.9"', status.read_text()))
+    (program / "proxy/version.py").write_text('VERSION = "9.9.9"\n')
     with Load(folder, ports) as load:
         load.await_answers(50)
         pid = upgrade(folder)
@@ -165,7 +164,7 @@ def test_one_that_cannot_serve_changes_nothing(
         case "configuration":
             (folder / "config.yaml").write_text("sites: [{names: [a.test], rot: /srv}]\n")
         case "program":
-            (program / "proxy/worker.py").write_text("raise SystemExit('broken')\n")
+            (program / "proxy/worker/worker.py").write_text("raise SystemExit('broken')\n")
         case "interpreter":
             (program / "proxy/__main__.py").unlink()
     with Load(folder, ports) as load:
@@ -239,7 +238,7 @@ def test_ticket_keys_are_renewed_with_a_generation(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
     """A day shortened to two seconds; who holds an old ticket makes a full handshake again."""
-    shorten(program / "proxy/supervisor.py", _TICKET_KEYS_FOR=2.0)
+    shorten(program / "proxy/supervisor/supervisor.py", _TICKET_KEYS_FOR=2.0)
     with start() as server:
         server.await_log("a.test: certificate obtained")
         using = context(folder / "state/internal-ca/root.pem")

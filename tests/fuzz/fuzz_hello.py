@@ -12,8 +12,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["proxy.client_hello"]):
-    from proxy import client_hello
+with atheris.instrument_imports(include=["proxy.tls.client_hello"]):
+    from proxy.tls import client_hello
 
 
 def real() -> bytes:

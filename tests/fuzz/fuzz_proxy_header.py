@@ -11,8 +11,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["proxy.proxy_header"]):
-    from proxy import proxy_header
+with atheris.instrument_imports(include=["proxy.worker.proxy_header"]):
+    from proxy.worker import proxy_header
 
 BEGINNINGS = (
     b"",

@@ -192,7 +192,7 @@ WORKER = """
 )
 def test_what_a_confined_process_can_do(role: str, can: set[str], tmp_path: Path) -> None:
     """Tried from inside: open, write, execute, connect, bind, signal."""
-    from proxy import landlock
+    from proxy.sandbox import landlock
 
     if landlock.abi() < 6:
         pytest.skip("this kernel's Landlock cannot do all of it")

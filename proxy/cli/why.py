@@ -1,0 +1,141 @@
+"""One page on one certificate: how it stands, every attempt, what the last failure means. Pure.
+
+It is the status's entry put into words, so whatever a program wants to know of it is in ``--json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from acme_client.advice import explained
+
+from ..alerts.incidents import said
+
+# What each state means for whoever asks, and what happens next without anybody doing anything.
+_STATES = {
+    "missing": "there is none yet; it is about to be ordered",
+    "fresh": "valid, and not due for renewal",
+    "due": "due for renewal; the attempt is about to begin",
+    "issuing": "an attempt is under way",
+    "waiting": "the CA has asked to wait",
+    "failed": "the last attempt failed; another will be made by itself",
+}
+_FROM = {"file": "files of your own", "internal": "the built-in CA"}
+
+
+def find(certificates: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Those for this name: by the name itself, else by the wildcard that covers it. A site may have
+    two; "example.org/rsa" is one of them."""
+    listed = list(certificates)
+    plain, mark, family = name.partition("/")
+    for candidate in (plain, "*." + plain.partition(".")[2]):
+        found = [
+            one
+            for one in listed
+            if candidate in one["names"] and (not mark or one["key_type"].startswith(family + "-"))
+        ]
+        if found:
+            return found
+    return []
+
+
+def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
+    """``one`` as in ``status --json``."""
+    window = one["ari_window"]
+    rows = [
+        ("names", ", ".join(one["names"])),
+        ("state", f"{one['state']}: {_state(one)}"),
+        ("served", "yes" if one["served"] else "no"),
+        ("from", _FROM.get(one["source"]) or one["directory"]),
+        ("profile", _profile(one)),
+        ("on demand", f"for {one['on_demand_for']}" if one.get("on_demand_for") else None),
+        ("key", one["key_type"]),
+        ("serial", one["serial"]),
+        ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
+        ("runway", _runway(one, now)),
+        ("renews", _renews(one)),
+        ("CA's window", f"{window['start']} to {window['end']}" if window else None),
+        ("CA says", window["explanation_url"] if window else None),
+        ("attempts", f"{one['attempts']} failed since a success" if one["attempts"] else None),
+        ("last error", one["last_error"]),
+        ("next attempt", one["next_attempt"]),
+    ]
+    for name, value in rows:
+        if value:
+            yield f"{name:>13}  {value}"
+    history = one.get("history") or ()
+    if history:
+        yield ""
+        yield "attempts, the last one first"
+        for past in reversed(history):
+            yield f"  {_attempt(past)}"
+    if one["last_error"]:
+        yield from _meaning(one)
+
+
+def _state(one: Mapping[str, Any]) -> str:
+    if one["source"] == "file" and one["state"] == "failed":
+        return "the certificate in the files has expired"
+    if one.get("given_up"):
+        return "it is not renewed: nobody comes for it, or it is not allowed any more"
+    if one.get("on_demand_for") and not one["not_after"] and one["state"] != "issuing":
+        return "it is tried again when somebody comes for it"
+    return _STATES.get(one["state"], "")
+
+
+def _profile(one: Mapping[str, Any]) -> str | None:
+    if one["source"] != "acme":
+        return None
+    return one.get("profile") or "the CA's default"
+
+
+def _runway(one: Mapping[str, Any], now: float) -> str | None:
+    if one["not_after"] is None:
+        return None
+    end, begin = (datetime.fromisoformat(one[at]).timestamp() for at in ("not_after", "not_before"))
+    left = end - now
+    if left < 0:
+        return "none: it has expired"
+    days, hours = divmod(int(left // 3600), 24)
+    share = f", {left / (end - begin):.0%} of its life" if end > begin else ""
+    minutes = f" {int(left % 3600 // 60)} minutes" if not days else ""
+    return f"{days} days {hours} hours{minutes}{share}"
+
+
+def _renews(one: Mapping[str, Any]) -> str | None:
+    if one["source"] == "file":
+        return "by whoever looks after the files; a change is noticed"
+    if one["renew_at"] is None:
+        return None
+    how = "a moment drawn from the CA's window" if one["ari_window"] else "by its lifetime"
+    return f"{one['renew_at']}, {how}"
+
+
+def _attempt(past: Mapping[str, Any]) -> str:
+    way = f" by {past['challenge']}" if past["challenge"] else ""
+    host = urlsplit(past["directory"]).netloc or past["directory"]
+    took = f" in {past['seconds']:.1f} s" if past.get("seconds") is not None else ""
+    why = f": {past['error']}" if past["error"] else ""
+    return f"{past['at']}  {past['outcome']} at {host}{way}{took}{why}"
+
+
+def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
+    name = one["name"]
+    last = next((past for past in reversed(one.get("history") or ()) if past["error"]), None)
+    if last is not None:
+        problem = last.get("problem")
+        for each in explained(
+            last["outcome"], said(problem) if problem else None, name, last.get("challenge")
+        ):
+            of = f"{each.about}: " if each.about else ""
+            yield ""
+            if each.quoted:
+                yield f"the CA says    {of}{each.quoted}"
+            yield f"that means     {of}{each.means}"
+            yield f"next step      {each.step}"
+    if one["source"] != "file":
+        yield ""
+        yield f"To try at once: treehouse-proxy certs renew {name}"

@@ -1,0 +1,120 @@
+"""What a worker counts for `/metrics`, and how the counts of several are added up.
+
+Counting costs a dictionary entry and a comparison or two per request; everything else (names,
+labels, text) happens when somebody asks. The number of label sets is bounded: hosts are the
+configured ones, methods the common ones, everything else is "other".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ..protocol.message import Connection, Request, Response
+
+# Upper bounds in seconds; Prometheus' usual ones, from a cached file to a slow report.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_SEPARATOR = "\x1f"  # between labels, where JSON wants one string
+
+Message = dict[str, Any]
+
+
+class Figures:
+    """Of one worker, since it began. ``sites`` are the names that may be labels; ``guests`` those
+    that came on demand, with the site that they are counted for."""
+
+    def __init__(
+        self, sites: frozenset[bytes], guests: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> None:
+        self._sites = sites
+        self._guests = guests
+        self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
+        self._handshakes: dict[tuple[str, bool, str], int] = {}
+        self._upstreams: dict[tuple[str, str], int] = {}
+        self._limited: dict[str, int] = {}
+        self._seconds = [0] * (len(BUCKETS) + 1)
+        self._seconds_sum = 0.0
+        self._bytes_out = 0
+        self._bytes_in = 0
+
+    def request(
+        self, request: Request | None, response: Response, sent: int, seconds: float
+    ) -> None:
+        host, method = b"", b"other"
+        if request is not None:
+            if request.host in self._sites:
+                host = request.host
+            else:
+                host = self._guests.get(request.host) or self._wildcard(request.host)
+            if request.method in _METHODS:
+                method = request.method
+            if request.body is not None:
+                self._bytes_in += request.body.received
+        key = (host, method, response.status, response.handler)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        self._seconds[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds_sum += seconds
+        self._bytes_out += sent
+
+    def upstream(self, backend: str, outcome: str) -> None:
+        """One request to a backend: "ok", "error" for an answer of 500 and more, or what kept it
+        from answering. A client's request may become several of them."""
+        label = (backend, outcome)
+        self._upstreams[label] = self._upstreams.get(label, 0) + 1
+
+    def _wildcard(self, host: bytes) -> bytes:
+        wildcard = b"*." + host.partition(b".")[2]
+        return wildcard if wildcard in self._sites else b""
+
+    def handshake(self, connection: Connection, resumed: bool, result: str) -> None:
+        key = (connection.tls_version or "", resumed, result)
+        self._handshakes[key] = self._handshakes.get(key, 0) + 1
+
+    def limited(self, limit: str) -> None:
+        self._limited[limit] = self._limited.get(limit, 0) + 1
+
+    def message(self) -> Message:
+        """For the supervisor: plain JSON."""
+        return {
+            "requests": {
+                _SEPARATOR.join((host.decode(), method.decode(), str(status), handler)): count
+                for (host, method, status, handler), count in self._requests.items()
+            },
+            "handshakes": {
+                _SEPARATOR.join((version, str(resumed).lower(), result)): count
+                for (version, resumed, result), count in self._handshakes.items()
+            },
+            "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
+            "limited": dict(self._limited),
+            "seconds": self._seconds,
+            "seconds_sum": self._seconds_sum,
+            "bytes_out": self._bytes_out,
+            "bytes_in": self._bytes_in,
+        }
+
+
+def labels(key: str) -> list[str]:
+    return key.split(_SEPARATOR)
+
+
+def empty() -> Message:
+    return Figures(frozenset()).message()
+
+
+def added(one: Message, other: Message) -> Message:
+    """The sum of two messages."""
+    total: Message = {}
+    for name, value in one.items():
+        if isinstance(value, dict):
+            counts = dict(value)
+            for key, count in other[name].items():
+                counts[key] = counts.get(key, 0) + count
+            total[name] = counts
+        elif isinstance(value, list):
+            total[name] = [a + b for a, b in zip(value, other[name], strict=True)]
+        else:
+            total[name] = value + other[name]
+    return total

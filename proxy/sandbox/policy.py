@@ -1,0 +1,428 @@
+"""What each process may still do: computed from the configuration, and put into words.
+
+Nothing here asks the kernel for anything, so ``treehouse-proxy sandbox`` can print it without a
+server; `sandbox.apply` is what forces it. Every grant names its reason; what is not granted is
+refused.
+
+- A *worker* speaks with strangers. It reads document roots and what its own interpreter and name
+  resolution need, writes and executes nothing, connects to the backends' ports, binds none.
+- The *certifier* speaks with CAs and holds the keys. It has the state directory, and connects to
+  where CAs and name servers are. It reads no document root and binds no port.
+- A *hook*, where the configuration has one (``acme.dns``), is the operator's program that sets
+  records in the DNS. It is started by the certifier and keeps less than that one: what is installed
+  in the system's folders for programs, and its own folder; nothing of the state directory but a
+  folder for its own temporary files; connections to HTTPS and DNS.
+- A *messenger* delivers alerts and ends (`alerts.policy`).
+- The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
+  of a later configuration may need (another document root, another backend's port), the supervisor
+  must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
+  for itself and for all that come after it: writing anywhere but in the state directory and beside
+  the access log, executing anything but what lies beside its interpreter (upgrade; the folder, not
+  the file, because an update of the interpreter is another file) and, where there are any, the DNS
+  hook, the alert command and what they call, device ioctls, mounting, and signalling, tracing or
+  reaching the abstract sockets of any process outside its tree.
+
+Resource limits: descriptors as the configuration needs them; core files are off for every process
+(`privileges.confine_process`). Not RLIMIT_NPROC, which counts all threads of the user on the whole
+machine, so that another service as nobody could stop ours from looking a name up; not RLIMIT_FSIZE,
+which would silently cut a log that standard error is redirected to.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import ssl
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ..config.model import Acme, Config, FilesAction, ProxyAction
+
+Role = Literal["supervisor", "worker", "certifier", "hook"]
+Way = Literal["webhook", "email", "command"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A path, with all that is below it, and what it is needed for. ``optional``: machines differ
+    in whether they have it."""
+
+    path: Path
+    why: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a process keeps. Of ports None means any. ``descriptors`` is RLIMIT_NOFILE.
+
+    ``hidden`` stays out of reach whatever the lists say: a grant that covers it is not made.
+    """
+
+    descriptors: int
+    read: tuple[Grant, ...] = ()
+    write: tuple[Grant, ...] = ()
+    append: tuple[Grant, ...] = ()  # directories: files may be made in them and written to
+    execute: tuple[Grant, ...] = ()
+    connect: tuple[Port, ...] | None = ()
+    bind: tuple[Port, ...] | None = ()
+    hidden: Path | None = None
+    lenient_children: bool = False  # children may raise their descriptor limit again
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the interpreter, our code and the machine's trusted CAs are."""
+
+    interpreter: tuple[Path, ...]
+    code: tuple[Path, ...]
+    trust: tuple[Path, ...]
+    program: tuple[Path, ...]  # what executing this program again takes
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        package = Path(__file__).resolve().parent
+        trust = ssl.get_default_verify_paths()
+        folder = Path(sys.prefix) / "bin"
+        return cls(
+            interpreter=tuple(
+                dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix), *_libraries()))
+            ),
+            code=(package, package.parent / "acme_client"),
+            trust=tuple(
+                Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
+            ),
+            program=tuple(
+                dict.fromkeys((folder, Path(sys.executable).resolve().parent, *_loaders()))
+            ),
+        )
+
+
+def _libraries() -> list[Path]:
+    """Where the packages that we use are, which PYTHONPATH may have put out of any prefix: the
+    certifier imports `acme` when it has something to order, long after it has been confined."""
+    found = importlib.util.find_spec("acme")
+    folders = found.submodule_search_locations if found is not None else None
+    packages = [Path(folder).resolve().parent for folder in folders or ()]
+    prefixes = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    return [one for one in packages if not any(one.is_relative_to(each) for each in prefixes)]
+
+
+def _loaders() -> list[Path]:
+    """Where the dynamic linker is, which executing any program executes as well."""
+    return [
+        found.resolve().parent
+        for folder in ("/lib64", "/lib")
+        for pattern in ("ld-linux*.so.*", "ld-musl-*.so.1")
+        for found in sorted(Path(folder).glob(pattern))
+    ]
+
+
+# Found at import: later, as nobody, some of it may be out of sight.
+HERE = Surroundings.here()
+_LOADERS = tuple(_loaders())
+
+
+# The decision
+
+
+_SYSTEM = (
+    *(
+        Grant(Path(path), "looking names up", optional=True)
+        for path in (
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/etc/host.conf",
+            "/etc/nsswitch.conf",
+            "/etc/gai.conf",
+        )
+    ),
+    *(
+        Grant(Path(path), "shared libraries that are loaded late (name services)", optional=True)
+        for path in ("/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+    ),
+    *(
+        Grant(Path(path), "local time in the log", optional=True)
+        for path in ("/etc/localtime", "/usr/share/zoneinfo")
+    ),
+    Grant(Path("/proc/self"), "its own figures"),
+)
+_TRUST = ("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates")
+DNS = Port(53, "name servers, for answers too long for UDP")
+
+
+def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
+    """What each process may do under this configuration; for messengers `alerts.policy`."""
+    roles: dict[Role, Policy] = {
+        "supervisor": _supervisor(config, here),
+        "worker": _worker(config, here),
+        "certifier": _certifier(config, here),
+    }
+    if _hooks(config):
+        roles["hook"] = _hook(config, here)
+    return roles
+
+
+def _supervisor(config: Config, here: Surroundings) -> Policy:
+    append: tuple[Grant, ...] = ()
+    if config.log.access.startswith("/"):
+        append = (Grant(Path(config.log.access).parent, "the access log, when it is reopened"),)
+    program = [Grant(path, "this program again, when it is upgraded") for path in here.program]
+    return Policy(
+        # One for each certificate, beside what children and listeners need; and room for a reload.
+        descriptors=8192 + 16 * config.workers + _certificates(config),
+        read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
+        write=(Grant(config.state, "the control socket; the certifier's store"),),
+        append=(*append, *nowhere(config)),
+        execute=(*program, *_hook_programs(config), *alert_programs(config)),
+        connect=None,
+        bind=None,
+        lenient_children=True,
+    )
+
+
+def _certificates(config: Config) -> int:
+    return sum(
+        len(site.certificates or site.key_types) + (site.on_demand.most if site.on_demand else 0)
+        for site in config.sites
+    )
+
+
+def _worker(config: Config, here: Surroundings) -> Policy:
+    return Policy(
+        # For each connection of a client one to a backend or an open file; the files kept open; and
+        # the two certificates of sites that have two.
+        descriptors=2 * config.limits.connections + 2048 + 2 * len(config.sites),
+        read=(*_roots(config), *_backend_trust(config), *base(here)),
+        connect=tuple(_backend_ports(config)),
+        hidden=config.state,
+    )
+
+
+def _certifier(config: Config, here: Surroundings) -> Policy:
+    asks_a_ca = any(
+        (not site.internal and not site.certificates)
+        or (site.on_demand and config.acme.directory != "internal")
+        for site in config.sites
+    )
+    return Policy(
+        descriptors=1024,
+        read=(*base(here), *(_hook_reads(config, here) if _hooks(config) else ())),
+        write=(Grant(config.state, "accounts, certificates and keys"),),
+        append=tuple(nowhere(config)),
+        execute=tuple(_hook_programs(config)),
+        connect=_each_once(
+            *(_ca_ports(config.acme) if asks_a_ca else ()), *_on_demand_ports(config)
+        ),
+    )
+
+
+# What a script calls: curl, jq, dig, an interpreter. `acme_client.dns_hook` has the same as PATH.
+_PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin")
+_NULL = Path("/dev/null")
+
+
+def scratch(config: Config) -> Path:
+    """Where a hook may keep files of its own."""
+    return config.state / "dns-hook"
+
+
+def _hooks(config: Config) -> list[Path]:
+    return [dns.hook for dns in config.acme.dns if dns.hook is not None]
+
+
+def _hook(config: Config, here: Surroundings) -> Policy:
+    return Policy(
+        descriptors=1024,
+        read=tuple(_hook_reads(config, here)),
+        write=(Grant(scratch(config), "its own files (TMPDIR and HOME)"),),
+        append=tuple(nowhere(config)),
+        execute=tuple(_hook_programs(config)),
+        connect=(Port(DNS.number, DNS.why), Port(443, "a DNS provider's interface")),
+    )
+
+
+def _hook_reads(config: Config, here: Surroundings) -> Iterator[Grant]:
+    """Also the certifier's: who is confined can only give away what it has."""
+    for hook in _hooks(config):
+        yield Grant(hook.parent, "the DNS hook, and what lies beside it")
+    yield from what_scripts_read(here)
+
+
+def what_scripts_read(here: Surroundings) -> Iterator[Grant]:
+    """What the programs of a DNS hook or an alert command need."""
+    for path in dict.fromkeys((*map(Path, _TRUST), *here.trust)):
+        yield Grant(path, "trusted CAs", optional=True)
+    yield from (grant for grant in _SYSTEM if not grant.path.is_relative_to("/proc"))
+    for folder in ("/usr/share", "/usr/local/lib", "/usr/local/share"):
+        yield Grant(Path(folder), "what programs of scripts read", optional=True)
+    for device in (_NULL, Path("/dev/urandom")):
+        yield Grant(device, "devices that scripts read", optional=True)
+
+
+def _hook_programs(config: Config) -> Iterator[Grant]:
+    """Folders and not files: an update of a program, or of the hook, is another file."""
+    hooks = _hooks(config)
+    for hook in hooks:
+        yield Grant(hook.parent, "the DNS hook")
+    for path in (*map(Path, _PROGRAMS), *_LOADERS) if hooks else ():
+        yield Grant(path, "programs that the DNS hook calls", optional=True)
+
+
+def alert_programs(config: Config) -> Iterator[Grant]:
+    """As for a hook; mail is often sent by a program in a folder for administrators."""
+    if config.alerts is None or not config.alerts.command:
+        return
+    program = Path(config.alerts.command[0])
+    for path in (program.parent, program):
+        yield Grant(path, "the alert command")
+    for path in (*map(Path, _PROGRAMS), Path("/usr/sbin"), Path("/sbin"), *_LOADERS):
+        yield Grant(path, "programs that the alert command calls", optional=True)
+
+
+def nowhere(config: Config) -> Iterator[Grant]:
+    if _hooks(config) or (config.alerts and config.alerts.command):
+        yield Grant(_NULL, "output that a script throws away")
+
+
+def _each_once(*ports: Port) -> tuple[Port, ...]:
+    whys: dict[int, str] = {}
+    for port in ports:
+        whys.setdefault(port.number, port.why)
+    return tuple(Port(number, whys[number]) for number in sorted(whys))
+
+
+def _on_demand_ports(config: Config) -> Iterator[Port]:
+    """Who says which names may be had, and the name servers that say where they lead."""
+    for site in config.sites:
+        if site.on_demand is None:
+            continue
+        if site.on_demand.ask is not None:
+            parts = urlsplit(site.on_demand.ask)
+            number = parts.port or (443 if parts.scheme == "https" else 80)
+            yield Port(number, f"{parts.hostname}, who says which names {site.names[0]} has")
+            if not _is_address(parts.hostname or ""):
+                yield DNS
+        if site.on_demand.dns:
+            yield DNS
+            for resolver in config.acme.resolvers:
+                yield Port(resolver.port, f"the resolver {resolver.host}")
+
+
+def base(here: Surroundings) -> tuple[Grant, ...]:
+    return (
+        *(Grant(path, "this program") for path in here.code),
+        *(Grant(path, "the interpreter and its libraries") for path in here.interpreter),
+        *(
+            Grant(path, "trusted CAs", optional=True)
+            for path in dict.fromkeys((*map(Path, _TRUST), *here.trust))
+        ),
+        *_SYSTEM,
+    )
+
+
+def _roots(config: Config) -> Iterator[Grant]:
+    served: dict[Path, str] = {}
+    for site in config.sites:
+        for route in site.routes:
+            if isinstance(route.action, FilesAction):
+                served.setdefault(route.action.root, site.names[0])
+    for root, name in served.items():
+        yield Grant(root, f"document root of {name}")
+
+
+def _proxied(config: Config) -> Iterator[ProxyAction]:
+    for site in config.sites:
+        for route in site.routes:
+            if isinstance(route.action, ProxyAction):
+                yield route.action
+
+
+def _backend_trust(config: Config) -> Iterator[Grant]:
+    files = {action.tls.ca_file for action in _proxied(config)}
+    for file in sorted(file for file in files if file is not None):
+        yield Grant(file, "CAs trusted for backends")
+
+
+def _backend_ports(config: Config) -> Iterator[Port]:
+    ports: dict[int, str] = {}
+    by_name = False
+    for action in _proxied(config):
+        for backend in action.backends:
+            if backend.scheme != "unix":
+                ports.setdefault(backend.port, backend.url)
+                by_name = by_name or not _is_address(backend.host)
+    for port in sorted(ports):
+        yield Port(port, f"backend {ports[port]}")
+    if by_name and DNS.number not in ports:
+        yield DNS
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _ca_ports(acme: Acme) -> Iterator[Port]:
+    ports: dict[int, str] = {}
+    for authority in (acme, *acme.fallback):
+        parts = urlsplit(authority.directory)
+        if parts.scheme in ("http", "https"):
+            ports.setdefault(parts.port or 443, f"the CA at {parts.hostname}")
+    # A directory's other URLs may be anywhere; chains name their issuers with plain HTTP.
+    ports.setdefault(443, "what a CA's directory refers to")
+    ports.setdefault(80, "issuers and figures that CAs give out over plain HTTP")
+    for dns in acme.dns:
+        if dns.server:
+            ports.setdefault(dns.server.port, f"DNS updates at {dns.server.host}")
+    for resolver in acme.resolvers:
+        ports.setdefault(resolver.port, f"the resolver {resolver.host}")
+    ports.setdefault(DNS.number, DNS.why)
+    for port in sorted(ports):
+        yield Port(port, ports[port])
+
+
+# The words
+
+
+def describe(by_role: Mapping[Role, Policy] | Mapping[str, Policy]) -> str:
+    """All policies for people, one process after the other, each grant with its reason."""
+    return "\n\n".join("\n".join([role, *_lines(policy)]) for role, policy in by_role.items())
+
+
+def _lines(policy: Policy) -> Iterator[str]:
+    for label, grants in (
+        ("read", policy.read),
+        ("read and write", policy.write),
+        ("append", policy.append),
+        ("execute", policy.execute),
+    ):
+        yield from _table(label, [(str(grant.path), grant.why) for grant in grants])
+    for label, ports in (("connect (TCP)", policy.connect), ("bind (TCP)", policy.bind)):
+        if ports is None:
+            yield from _table(label, [("any", "what a later configuration may need")])
+        else:
+            yield from _table(label, [(str(port.number), port.why) for port in ports])
+    yield from _table("descriptors", [(str(policy.descriptors), "at most")])
+    if policy.hidden is not None:
+        yield from _table("never", [(str(policy.hidden), "")])
+
+
+def _table(label: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    rows = list(rows) or [("nothing", "")]
+    width = min(48, max(len(what) for what, _why in rows))
+    for number, (what, why) in enumerate(rows):
+        yield f"  {'' if number else label:<15} {what:<{width}}  {why}".rstrip()

@@ -1,0 +1,157 @@
+"""What a reload would change: two configurations compared, in words. Pure.
+
+It compares what is configured, not what is on disk: whether a port can be bound, or a certificate
+read, only trying tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from acme_client.link import INTERNAL
+
+from ..config.addresses import spell_address
+from ..config.model import (
+    Action,
+    Alerts,
+    Config,
+    FilesAction,
+    KeyType,
+    ProxyAction,
+    RedirectAction,
+    Route,
+    Site,
+)
+
+# A certificate that is there: its names, the directory of its CA, the type of its key.
+Certified = frozenset[tuple[frozenset[str], str, str]]
+
+
+def changes(old: Config, new: Config, certified: Certified) -> list[str]:
+    """One line for each change; none when a reload would change nothing."""
+    return [
+        *_sites(old, new),
+        *_orders(new, certified),
+        *_listeners(old, new),
+        *_sections(old, new),
+    ]
+
+
+def _sites(old: Config, new: Config) -> Iterator[str]:
+    before = {site.names[0]: site for site in old.sites}
+    after = {site.names[0]: site for site in new.sites}
+    for name in before.keys() - after.keys():
+        yield f"site {name}: no longer served"
+    for name in sorted(after):
+        if name not in before:
+            yield f"site {name}: new ({', '.join(map(_route, after[name].routes))})"
+        elif before[name] != after[name]:
+            yield from _site(before[name], after[name])
+
+
+def _site(old: Site, new: Site) -> Iterator[str]:
+    name = new.names[0]
+    for gone in old.names:
+        if gone not in new.names:
+            yield f"site {name}: no longer answers to {gone}"
+    for added in new.names:
+        if added not in old.names:
+            yield f"site {name}: also answers to {added}"
+    before = {route.path: route for route in old.routes}
+    after = {route.path: route for route in new.routes}
+    for path in before.keys() - after.keys():
+        yield f"site {name}: route {path} goes"
+    for path, route in after.items():
+        if before.get(path) != route:
+            yield f"site {name}: route {_route(route)}" + (" is new" if path not in before else "")
+    if old.on_demand != new.on_demand:
+        what = "other names, or none" if old.on_demand else "names that it did not take before"
+        yield f"site {name}: takes {what} on demand"
+    if old.certificates != new.certificates:
+        yield f"site {name}: another certificate of your own, or none"
+    if old.key_types != new.key_types and not new.certificates:
+        yield f"site {name}: keys are {', '.join(old.key_types)} → {', '.join(new.key_types)}"
+
+
+def _route(route: Route) -> str:
+    return f"{route.path} → {_action(route.action)}"
+
+
+def _action(action: Action) -> str:
+    match action:
+        case FilesAction():
+            return f"files in {action.root}"
+        case ProxyAction():
+            return ", ".join(backend.url for backend in action.backends)
+        case RedirectAction():
+            return f"{action.status} to {action.target}"
+        case _:
+            return "nothing"
+
+
+def orders(new: Config, certified: Certified) -> list[tuple[Site, KeyType]]:
+    """Sites for which a certificate would have to be had, and with which type of key. A CA
+    certifies a set of names: a changed set is a new certificate, and so is one by another CA."""
+    return [
+        (site, kind)
+        for site in new.sites
+        for kind in (() if site.certificates else site.key_types)
+        if _is_new(site, kind, new, certified)
+    ]
+
+
+def _is_new(site: Site, kind: KeyType, new: Config, certified: Certified) -> bool:
+    if site.internal:
+        return (frozenset(site.names), INTERNAL, kind) not in certified
+    directories = (new.acme.directory, *(one.directory for one in new.acme.fallback))
+    return all((frozenset(site.names), one, kind) not in certified for one in directories)
+
+
+def _orders(new: Config, certified: Certified) -> Iterator[str]:
+    for site, kind in orders(new, certified):
+        key = f" with a key of type {kind}" if site.paired else ""
+        ca = "the built-in CA" if site.internal else new.acme.directory
+        cost = "" if site.internal else "; one new order for this set of names"
+        yield f"certificate for {', '.join(site.names)}{key}: to be had from {ca}{cost}"
+
+
+def _listeners(old: Config, new: Config) -> Iterator[str]:
+    for kind in ("http", "https"):
+        before = set(getattr(old.listen, kind))
+        after = set(getattr(new.listen, kind))
+        for address in before - after:
+            yield f"{kind} {spell_address(address)}: no longer listened on"
+        for address in after - before:
+            low = 0 < address.port < 1024
+            hint = " (a port below 1024, which may need a restart)" if low else ""
+            yield f"{kind} {spell_address(address)}: to be opened{hint}"
+
+
+def _sections(old: Config, new: Config) -> Iterator[str]:
+    """Everything else, key by key."""
+    for section in ("limits", "tls", "log", "acme"):
+        before, after = getattr(old, section), getattr(new, section)
+        for field in dataclasses.fields(after):
+            was, is_ = getattr(before, field.name), getattr(after, field.name)
+            if was != is_:
+                yield f"{section}.{field.name}: {was} → {is_}"
+    for key in ("workers", "trusted_proxies", "admin", "sandbox", "fast_lane", "uvloop", "watch"):
+        was, is_ = getattr(old, key), getattr(new, key)
+        if was != is_:
+            yield f"{key}: {was} → {is_}"
+    yield from _alerts(old.alerts, new.alerts)
+    for key in ("state", "uid", "gid"):
+        if getattr(old, key) != getattr(new, key):
+            yield f"{key}: {getattr(old, key)} → {getattr(new, key)} needs a restart"
+
+
+def _alerts(old: Alerts | None, new: Alerts | None) -> Iterator[str]:
+    """Not what they are: a webhook's address is often a secret."""
+    if old == new:
+        return
+    command = new.command[:1] if new else ()
+    if command and command != (old.command[:1] if old else ()):
+        yield f"alerts: {command[0]} can be executed after a restart only"
+    else:
+        yield "alerts: " + ("nobody is told any more" if new is None else "other settings")

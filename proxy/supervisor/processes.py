@@ -1,0 +1,197 @@
+"""The process table: forking children, hearing from them, and learning how they ended.
+
+Mechanism only; who is started, and what follows from an end, is decided in `supervisor`. A child
+gets one `Channel` and nothing else of the supervisor's: every other descriptor that the supervisor
+holds for itself is closed in the child before its first line of work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..channel import Channel, ChannelClosed, Message
+from ..privileges import die_with_parent
+
+log = logging.getLogger("treehouse.supervisor")
+
+Role = Literal["worker", "certifier", "messenger"]
+State = Literal["starting", "serving", "draining"]
+# What signal handlers of the supervisor must not be inherited.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    pid: int
+    role: Role
+    generation: int
+    number: int  # 1..N among the workers of a generation
+    channel: Channel
+    born: float  # monotonic
+    heard: (
+        float  # when its main loop last gave a sign of life; told by who understands what it says
+    )
+    state: State = "starting"
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"worker {self.number}" if self.role == "worker" else self.role
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, from its wait status, in words."""
+    if os.WIFSIGNALED(status):
+        return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+class Processes:
+    """All children. ``hear(child, message, fds)`` is called for each message that comes;
+    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor)."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        hear: Callable[[Child, Message, list[int]], None],
+    ) -> None:
+        self._selector = selector
+        self._hear = hear
+        self._children: dict[int, Child] = {}
+        self.on_other: Callable[[int, int], None] = lambda _pid, _status: None
+        self.private: list[Callable[[], None]] = []  # closes what is the supervisor's alone
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(list(self._children.values()))
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def workers(self, generation: int | None = None) -> list[Child]:
+        return [
+            child
+            for child in self
+            if child.role == "worker" and generation in (None, child.generation)
+        ]
+
+    def certifier(self) -> Child | None:
+        return next((child for child in self if child.role == "certifier"), None)
+
+    def fork(
+        self, role: Role, generation: int, number: int, run: Callable[[Channel], int]
+    ) -> Child:
+        """Start a child; ``run`` is all it does, and gives its exit status."""
+        ours, theirs = Channel.pair()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                die_with_parent(parent)
+                self._become_child(ours)
+                status = run(theirs)
+            except BaseException:  # a child never returns into the supervisor's loop
+                log.exception("%s ends", role)
+            finally:
+                os._exit(status)
+        theirs.close()
+        now = time.monotonic()
+        child = Child(pid, role, generation, number, ours, born=now, heard=now)
+        self._children[pid] = child
+        self._selector.register(ours, selectors.EVENT_READ, self._on_ready(child))
+        return child
+
+    def _become_child(self, ours: Channel) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        # A terminal's Ctrl-C reaches the whole group, and a service manager may send its SIGTERM to
+        # every process; ending is the supervisor's to order.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.close()
+        ours.close()
+        for child in self._children.values():
+            child.channel.close()
+        for close in self.private:
+            close()
+
+    def _on_ready(self, child: Child) -> Callable[[int], None]:
+        def ready(events: int) -> None:
+            try:
+                if events & selectors.EVENT_WRITE:
+                    child.channel.flush()
+                    self._watch(child)
+                if events & selectors.EVENT_READ:
+                    for message, fds in child.channel.receive():
+                        self._hear(child, message, fds)
+            except ChannelClosed:
+                self._forget_channel(child)
+            except Exception:
+                # A child that has been taken over may say anything; it is not to take us along.
+                log.exception("%s (pid %d) is ended: what it says is not understood",
+                              child.title, child.pid)  # fmt: skip
+                self._forget_channel(child)
+                self.kill(child)
+
+        return ready
+
+    def send(self, child: Child, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """A child that cannot be told any more has died or hangs; its end is heard elsewhere."""
+        try:
+            child.channel.send(message, fds)
+            self._watch(child)
+        except (ChannelClosed, OSError, KeyError):
+            self._forget_channel(child)
+
+    def _watch(self, child: Child) -> None:
+        wanted = selectors.EVENT_READ
+        if child.channel.waiting:
+            wanted |= selectors.EVENT_WRITE
+        key = self._selector.get_key(child.channel)
+        if key.events != wanted:
+            self._selector.modify(child.channel, wanted, key.data)
+
+    def _forget_channel(self, child: Child) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(child.channel)
+
+    def reap(self) -> list[tuple[Child, int]]:
+        """All children that have ended since the last call, with their wait status."""
+        ended: list[tuple[Child, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return ended
+            if pid == 0:
+                return ended
+            child = self._children.pop(pid, None)
+            if child is None:
+                self.on_other(pid, status)
+            else:
+                self._last_words(child)
+                self._forget_channel(child)
+                child.channel.close()
+                ended.append((child, status))
+
+    def _last_words(self, child: Child) -> None:
+        try:
+            for message, fds in child.channel.receive():
+                self._hear(child, message, fds)
+        except ChannelClosed:
+            pass
+        except Exception:
+            log.exception("the last words of %s (pid %d)", child.title, child.pid)
+
+    def kill(self, child: Child, number: signal.Signals = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, number)

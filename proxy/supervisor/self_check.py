@@ -1,0 +1,171 @@
+"""Whether each worker shows what it should: asked once an hour, and after each change.
+
+The supervisor knows which certificates are in force, and a worker tells what a client of it sees
+(`mirror`). Where the two differ, the worker is told again, and where that does not help, replaced.
+Neither should ever be needed, and both are an error in the log: a renewed certificate that is not
+the one being served is found out by visitors otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..channel import Message
+from ..config.model import Config, Site
+from ..worker.birth import Announced
+from .announcements import Announcements
+from .processes import Child, Processes
+from .schedule import Schedule
+
+log = logging.getLogger("treehouse.supervisor")
+
+EVERY = 3600.0
+# Changes come in bursts, and in force they are when they have been acknowledged.
+_SOON = 2.0
+# Of families of keys, by OpenSSL's own order of signature algorithms.
+_PREFERENCE = ("ecdsa", "ed25519", "ed448", "rsa")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One question to one worker: which host, and what should be seen there."""
+
+    pid: int
+    host: str
+    family: str  # of the keys that the visitor knows; "" is any
+    serial: str
+    again: bool  # the worker has been told once more already
+
+
+class SelfCheck:
+    """``config_of(child)``: what a worker was told to serve; None for one that is going."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        announcements: Announcements,
+        schedule: Schedule,
+        config_of: Callable[[Child], Config | None],
+    ) -> None:
+        self._config_of = config_of
+        self._processes = processes
+        self._announcements = announcements
+        self._schedule = schedule
+        self._looks: dict[int, _Look] = {}
+        self._number = 0
+        self._soon: set[str] = set()
+        schedule.at(time.monotonic() + EVERY, self._hourly)
+
+    def _hourly(self) -> None:
+        self._look(self._announcements.certificates())
+        self._schedule.at(time.monotonic() + EVERY, self._hourly)
+
+    def changed(self, name: str) -> None:
+        """A certificate has been put in force."""
+        if not self._soon:
+            self._schedule.at(time.monotonic() + _SOON, self._look_soon)
+        self._soon.add(name)
+
+    def _look_soon(self) -> None:
+        names, self._soon = self._soon, set()
+        self._look(one for one in self._announcements.certificates() if one.facts["name"] in names)
+
+    def _look(self, certificates: Iterable[Announced]) -> None:
+        wanted = {one.facts["name"] for one in certificates}
+        for child in self._processes.workers():
+            for (name, family), one in self._sights(child).items():
+                host = _visited(name)
+                if host is not None and one.facts["name"] in wanted:
+                    self._ask(child, host, family, one, again=False)
+
+    def _ask(self, child: Child, host: str, family: str, one: Announced, *, again: bool) -> None:
+        self._number += 1
+        self._looks[self._number] = _Look(child.pid, host, family, one.facts["serial"], again)
+        self._processes.send(
+            child, {"type": "look", "number": self._number, "host": host, "family": family}
+        )
+
+    def _sights(self, child: Child) -> dict[tuple[str, str], Announced]:
+        config = self._config_of(child)
+        if child.state != "serving" or config is None:
+            return {}
+        return sights(self._announcements.certificates(), config)
+
+    def seen(self, child: Child, message: Message) -> None:
+        """A worker's answer: the serial number that a client sees, or None."""
+        look = self._looks.pop(message["number"], None)
+        if look is None or look.pid != child.pid or child.state != "serving":
+            return
+        if message["serial"] == look.serial:
+            return
+        seen = self._sights(child)
+        present = seen.get((look.host, look.family))
+        if present is None:
+            present = seen.get(("*." + look.host.partition(".")[2], look.family))
+        if present is None or present.facts["serial"] != look.serial:
+            return  # it has been renewed meanwhile, and that is looked at by itself
+        shown = message["serial"] or "nothing"
+        if look.again:
+            log.error("%s still shows %s for %s; it is replaced", child.title, shown, look.host)
+            self._processes.kill(child)
+            return
+        log.error(
+            "%s shows %s for %s instead of %s; it is told again",
+            child.title, shown, look.host, look.serial,
+        )  # fmt: skip
+        self._processes.send(
+            child, {"type": "certificate", "facts": present.facts}, (present.bundle,)
+        )
+        self._ask(child, look.host, look.family, present, again=True)
+
+    def ended(self, pid: int) -> None:
+        """A child has ended; it answers no more."""
+        self._looks = {number: one for number, one in self._looks.items() if one.pid != pid}
+
+
+def sights(certificates: Iterable[Announced], config: Config) -> dict[tuple[str, str], Announced]:
+    """What a worker with this configuration shows under each name, to visitors who know any kind
+    of key ("") and, where a site has two certificates, to those who know RSA alone."""
+    sites = {site.names[0]: site for site in config.sites}
+    offered: dict[str, list[Announced]] = {}
+    for one in sorted(certificates, key=lambda one: float(one.facts["not_after"])):
+        if _knows(sites, one.facts):
+            for name in one.facts["names"]:
+                offered.setdefault(name, []).append(one)
+    seen = {}
+    for name, several in offered.items():
+        # Of several sites the one whose certificate lasts longest, as in `tls`.
+        site = several[-1].facts["site"]
+        kinds = {one.facts["family"]: one for one in several if one.facts["site"] == site}
+        seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]
+        if "rsa" in kinds and len(kinds) > 1 and _speaks_1_2(sites[site], config):
+            seen[name, "rsa"] = kinds["rsa"]
+    return seen
+
+
+def _knows(sites: dict[str, Site], facts: Message) -> bool:
+    """Whether a worker with these sites takes the certificate."""
+    on_demand_for = facts.get("on_demand_for")
+    if on_demand_for:
+        return on_demand_for in sites and sites[on_demand_for].on_demand is not None
+    site = sites.get(facts["site"])
+    return site is not None and (site.paired or facts["name"] == facts["site"])
+
+
+def _speaks_1_2(site: Site, config: Config) -> bool:
+    """Whether a visitor without a certificate gets through a TLS 1.2 handshake; for 1.3 nobody can
+    be played who knows RSA alone (`mirror`)."""
+    return config.tls.min_version == "1.2" and site.client_auth is None
+
+
+def _visited(name: str) -> str | None:
+    """A host to ask for; None for an address, which is no name in a ClientHello (RFC 6066 §3)."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name.replace("*", "any", 1)
+    return None

@@ -1,0 +1,230 @@
+"""TLS contexts: one base per generation for the tickets, one per certificate for the names.
+
+The base context is made in the supervisor, before the workers are forked. It holds the ticket keys,
+so a session that one worker began resumes at any other; contexts made after the fork would each
+have keys of their own. It has no certificate: the callback for SNI (RFC 6066 §3) chooses the
+context whose certificate covers the name, and a name that nobody serves is refused within the
+handshake (``unrecognized_name``) instead of being shown a stranger's certificate.
+
+A worker never reads a key from disk, nor could it: a certificate comes as the descriptor of a
+sealed memfd (chain and key in PEM), and `ssl`, which takes only paths, loads it through
+``/proc/self/fd``.
+
+OpenSSL never rotates the ticket keys of a context and the `ssl` module cannot set them; new keys
+come with a new generation, and the supervisor makes one when they are nearly a day old.
+
+A site may have two certificates, one with an ECDSA key and one with RSA for clients that know
+nothing else. Both are in one context, and OpenSSL takes the one that the ClientHello's signature
+algorithms (and TLS 1.2's suites) allow, ECDSA where both would do, because our order counts.
+
+A site that asks for client certificates is served by its own context from the first byte on:
+OpenSSL takes the rules of verification from the context that a connection began with.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..config.model import ClientAuth, Tls
+
+ALPN = ["http/1.1"]
+# Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
+# Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """A context with our policy and without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = ServerSocket
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.set_ciphers(CIPHERS)
+    context.options |= (
+        ssl.OP_NO_COMPRESSION
+        | ssl.OP_NO_RENEGOTIATION
+        | ssl.OP_SINGLE_ECDH_USE
+        | ssl.OP_CIPHER_SERVER_PREFERENCE
+    )
+    context.set_alpn_protocols(ALPN)
+    # Each costs 24 µs; a resumption brings the next one.
+    context.num_tickets = 1
+    return context
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """What a name's clients get. ``name`` is the first of the site's names and identifies it."""
+
+    name: str
+    names: tuple[str, ...]
+    not_after: float
+    context: ssl.SSLContext
+    asks_clients: bool = False  # for a certificate of theirs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A certificate at hand: chain and key in the memfd ``bundle``."""
+
+    name: str
+    names: tuple[str, ...]
+    not_after: float
+    bundle: int
+
+
+def covers(names: tuple[str, ...], host: str) -> bool:
+    """Whether a certificate with these names is one for ``host`` (RFC 9525 §6.3: a wildcard stands
+    for exactly one label, the leftmost)."""
+    if host in names:
+        return True
+    _label, dot, parent = host.partition(".")
+    return bool(dot) and f"*.{parent}" in names
+
+
+class Certificates:
+    """What a worker serves, by name. Changing it never disturbs a connection that stands: each
+    keeps the context that it was made with. ``paired``: the sites (by first name) with two
+    certificates."""
+
+    def __init__(
+        self,
+        tls: Tls,
+        default: str | None = None,
+        client_auth: Mapping[str, ClientAuth] | None = None,
+        paired: frozenset[str] = frozenset(),
+    ) -> None:
+        self._tls = tls
+        self._default = default
+        self._paired = paired
+        # Read now: later, in the sandbox, the files may be out of reach.
+        self._clients = {
+            name: (auth.mode, auth.ca_file.read_text("ascii"))
+            for name, auth in (client_auth or {}).items()
+        }
+        # Of paired sites, by site and name; their memfds are kept, because a context is made of
+        # both anew when one of them changes.
+        self._held: dict[str, dict[str, Held]] = {}
+        self._by_site: dict[str, tuple[Served, ...]] = {}
+        self._by_host: dict[str, Served] = {}
+
+    def put(
+        self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
+    ) -> None:
+        """Serve a certificate of the site; the memfd stays the caller's. Raises `ssl.SSLError`,
+        and then nothing has changed."""
+        present = Held(name, names, not_after, bundle)
+        known = site in self._by_site
+        if site not in self._paired:
+            self._by_site[site] = tuple(self._served(site, [present]))
+        else:
+            held = self._held.get(site, {})
+            following = {**held, name: present}
+            self._by_site[site] = tuple(self._served(site, following.values()))
+            self._held[site] = {**held, name: replace(present, bundle=os.dup(bundle))}
+            if name in held:
+                os.close(held[name].bundle)
+        if known:
+            self._index()
+        else:  # thousands at a worker's birth
+            self._add(site)
+
+    def _served(self, site: str, held: Iterable[Held]) -> Iterator[Served]:
+        """One for each set of names that the same certificates are for. Of two with the same kind
+        of key the one that lasts longer takes the place in the context: it comes last."""
+        order = sorted(held, key=lambda one: one.not_after)
+        together: dict[tuple[Held, ...], list[str]] = {}
+        for name in dict.fromkeys(name for one in order for name in one.names):
+            covering = tuple(one for one in order if name in one.names)
+            together.setdefault(covering, []).append(name)
+        for covering, names in together.items():
+            context = server_context(self._tls)
+            for one in covering:
+                context.load_cert_chain(f"/proc/self/fd/{one.bundle}")
+            asks = site in self._clients
+            if asks:
+                self._ask_clients(context, *self._clients[site])
+            yield Served(site, tuple(names), covering[-1].not_after, context, asks)
+
+    @staticmethod
+    def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
+        """No session is resumed on such a site: a ticket would let in who was verified by other
+        rules, or once. Its context has its own ticket keys, so tickets of other sites are void."""
+        context.load_verify_locations(cadata=cas)
+        context.verify_mode = ssl.CERT_REQUIRED if mode == "require" else ssl.CERT_OPTIONAL
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether any site does: then each ClientHello has to be looked at."""
+        return bool(self._clients)
+
+    def remove(self, site: str, name: str) -> None:
+        if site not in self._paired:
+            if name == site:  # the only one that it has here
+                self._by_site.pop(site, None)
+        elif name in self._held.get(site, {}):
+            held = self._held[site]
+            os.close(held.pop(name).bundle)
+            self._by_site[site] = tuple(self._served(site, held.values()))
+        self._index()
+
+    def _index(self) -> None:
+        # An exact name beats a wildcard by the lookup's order; between two certificates for the
+        # same name the one that lasts longer wins.
+        self._by_host = {}
+        for site in self._by_site:
+            self._add(site)
+
+    def _add(self, site: str) -> None:
+        for served in self._by_site[site]:
+            for host in served.names:
+                present = self._by_host.get(host)
+                if present is None or present.not_after <= served.not_after:
+                    self._by_host[host] = served
+
+    def find(self, host: str) -> Served | None:
+        """The certificate for a lower-case name or address, if there is one."""
+        found = self._by_host.get(host)
+        if found is None:
+            _label, dot, parent = host.partition(".")
+            found = self._by_host.get(f"*.{parent}") if dot else None
+        return found
+
+    def choose(self, server_name: str | None, local: str) -> Served | None:
+        """For a ClientHello: by SNI, or without one by the address that was connected to."""
+        found = self.find((server_name or local).lower().rstrip("."))
+        if found is None and self._default is not None:
+            found = next(iter(self._by_site.get(self._default, ())), None)
+        return found
+
+    def listen_with(self, base: ssl.SSLContext) -> None:
+        """Make ``base`` choose from this table. The choice is kept on the socket's owner through
+        `ssl.SSLSocket.context`; `served_by` finds it again."""
+
+        def on_name(sock: Any, server_name: str | None, _base: ssl.SSLContext) -> int | None:
+            served = self.choose(server_name, "" if server_name else sock.getsockname()[0])
+            if served is None:
+                return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+            if served.asks_clients:
+                # OpenSSL takes the verification's rules from the context that a connection began
+                # with, and this one began with another: its ClientHello was none that we read.
+                return int(ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE)
+            sock.context = served.context
+            sock.served = served
+            sock.requested_name = server_name
+            return None
+
+        base.sni_callback = on_name
+
+
+class ServerSocket(ssl.SSLSocket):
+    """An accepted connection that remembers which certificate was chosen for it."""
+
+    served: Served | None = None
+    requested_name: str | None = None

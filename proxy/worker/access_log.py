@@ -1,0 +1,116 @@
+"""The access log: one line for each request, whatever happened to it.
+
+Lines are gathered and written once per turn of the event loop, because a write per request would
+cost as much as the request's own. A line is one f-string: `json.dumps` of a dict takes five times
+as long. What came from the network is escaped by the C encoder behind `json`, which leaves only
+printable ASCII; so a line cannot be split, and a terminal that shows it cannot be driven.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json.encoder
+import time
+from typing import Literal
+
+from ..log import LogFile
+from ..protocol.message import Connection, Request, Response
+
+# The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
+_quote = json.encoder.encode_basestring_ascii
+# Written at once when this much has gathered within one turn (a burst, not the usual case).
+_GATHER = 64 * 1024
+
+
+class AccessLog:
+    def __init__(
+        self, file: LogFile, style: Literal["text", "json"], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.file = file
+        self._line = _json_line if style == "json" else _text_line
+        self._loop = loop
+        self._lines: list[str] = []
+        self._second = -1
+        self._second_text = ""
+
+    def add(
+        self,
+        connection: Connection,
+        request: Request | None,
+        response: Response,
+        sent: int,
+        error: str | None,
+    ) -> None:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        moment = f"{self._second_text}.{int(now * 1000) % 1000:03d}Z"
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        self._lines.append(
+            self._line(moment, connection, request, response, sent, error or response.error)
+        )
+        if len(self._lines) * 200 > _GATHER:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._lines:
+            lines = "".join(self._lines).encode("ascii")
+            self._lines.clear()
+            self.file.write(lines)
+
+
+def _duration(request: Request | None) -> float:
+    return time.monotonic() - request.started if request is not None and request.started else 0.0
+
+
+def _json_line(
+    moment: str,
+    connection: Connection,
+    request: Request | None,
+    response: Response,
+    sent: int,
+    error: str | None,
+) -> str:
+    if request is None:
+        asked = '"host":null,"method":null,"target":null'
+        request_id = "null"
+    else:
+        asked = (
+            f'"host":{_quote(request.host.decode("latin-1"))}'
+            f',"method":{_quote(request.method.decode("latin-1"))}'
+            f',"target":{_quote(request.target.decode("latin-1"))}'
+        )
+        request_id = _quote(request.id.decode("latin-1")) if request.id else "null"
+    tls = f'"{connection.tls_version}"' if connection.tls_version else "null"
+    backend = _quote(response.backend) if response.backend else "null"
+    return (
+        f'{{"time":"{moment}","peer":{_quote(connection.peer)},{asked},"status":{response.status}'
+        f',"bytes":{sent},"duration_ms":{_duration(request) * 1000:.3f}'
+        f',"handler":"{response.handler}","backend":{backend},"request_id":{request_id}'
+        f',"tls":{tls},"error":{_quote(error) if error else "null"}}}\n'
+    )
+
+
+def _text_line(
+    moment: str,
+    connection: Connection,
+    request: Request | None,
+    response: Response,
+    sent: int,
+    error: str | None,
+) -> str:
+    if request is None:
+        host, asked, request_id = "-", '"-"', "-"
+    else:
+        host = _quote(request.host.decode("latin-1"))[1:-1] or "-"
+        line = b" ".join((request.method, request.target))
+        asked = _quote(line.decode("latin-1"))
+        request_id = _quote(request.id.decode("latin-1"))[1:-1] or "-"
+    return (
+        f"{moment} {_quote(connection.peer)[1:-1]} {host} {asked} {response.status} {sent}"
+        f" {_duration(request) * 1000:.1f}ms {response.handler or '-'} {response.backend or '-'}"
+        f" {request_id} {connection.tls_version or '-'} {error or '-'}\n"
+    )

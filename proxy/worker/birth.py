@@ -1,0 +1,33 @@
+"""What a worker is forked with: all that it needs to serve is in its memory before it lives."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from ..channel import Message
+from ..config.model import Config
+from ..listeners import Listener
+from ..rate_limit import Buckets
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A certificate in force: ``facts`` for the workers' tables, ``bundle`` the memfd."""
+
+    facts: Message
+    bundle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a worker is forked with."""
+
+    number: int
+    config: Config
+    base: ssl.SSLContext
+    listeners: tuple[Listener, ...]
+    certificates: tuple[Announced, ...]
+    challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
+    access_log: int | None
+    buckets: Buckets

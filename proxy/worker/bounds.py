@@ -1,0 +1,102 @@
+"""Limits that were reached: a figure for each, and a line in the log that cannot become a flood.
+Also what is counted here because it belongs to a whole worker: handshakes and tunnels.
+
+Every limit has a name, the key of the configuration where there is one. Whoever enforces it says
+`reached`; a fault that a limit causes says so by its kind. What a limit does to the client is
+decided where it is enforced, never here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from ..clock import Clock
+from ..config.model import Limits
+from ..errors import Fault
+from ..log import Seldom
+from ..metrics.figures import Figures
+
+log = logging.getLogger("treehouse.worker")
+
+# Faults that a limit causes, and which.
+_BY_FAULT = {
+    "header_timeout": "header_timeout",
+    "body_timeout": "body_timeout",
+    "client_stalled": "write_timeout",
+    "head_too_large": "header_size",
+    "target_too_long": "target_size",
+    "body_too_large": "body_size",
+    "tiny_chunks": "tiny_chunks",
+    "rate_limited": "rate_limit",
+    "no_capacity": "backend_capacity",
+    "too_many_tunnels": "tunnels",
+}
+# In the ordinary run of things these are reached all day: a figure, and no line.
+_ORDINARY = frozenset({"requests_per_connection"})
+_RETRY_AFTER = [(b"retry-after", b"5")]
+
+
+class Expiring(Protocol):
+    """What is known of a stream whose handshake is under way."""
+
+    def expire(self) -> None: ...
+
+
+class Bounds:
+    """Of one worker, which has ``1/share`` of what is allowed in total."""
+
+    def __init__(self, limits: Limits, share: int, clock: Clock, figures: Figures | None) -> None:
+        self._clock = clock
+        self._figures = figures
+        self._seldom = Seldom(log)
+        self._most_tunnels = -(-limits.tunnels // share)
+        self._tunnels = 0
+        self.handshakes = Handshakes(-(-limits.handshakes // share), self)
+
+    def reached(self, limit: str, peer: str) -> None:
+        if self._figures is not None:
+            self._figures.limited(limit)
+        if limit not in _ORDINARY:
+            self._seldom.warning(self._clock.now, f"the limit {limit} was reached by %s", peer)
+
+    def fault(self, kind: str, peer: str) -> None:
+        """A request ended in that fault."""
+        limit = _BY_FAULT.get(kind)
+        if limit is not None:
+            self.reached(limit, peer)
+
+    def begin_tunnel(self) -> None:
+        """For a request that asks for one. Raises `Fault`; else `end_tunnel` must follow."""
+        if self._tunnels >= self._most_tunnels:
+            raise Fault("too_many_tunnels", fields=_RETRY_AFTER)
+        self._tunnels += 1
+
+    def end_tunnel(self) -> None:
+        self._tunnels -= 1
+
+
+class Handshakes:
+    """Those under way, in the order in which they began. One too many ends the oldest: it has had
+    its time, and in a flood of handshakes that never end it is one of the flood."""
+
+    def __init__(self, most: int, bounds: Bounds) -> None:
+        self._most = most
+        self._bounds = bounds
+        self._under_way: dict[int, Expiring] = {}
+
+    def begin(self, key: int, stream: Expiring, peer: str) -> None:
+        """``key`` tells it from all others. A second time: the stream has become another."""
+        self._under_way[key] = stream
+        if len(self._under_way) > self._most:
+            oldest = next(iter(self._under_way))
+            self._under_way.pop(oldest).expire()
+            self._bounds.reached("handshakes", peer)
+
+    def end(self, key: int) -> None:
+        self._under_way.pop(key, None)
+
+    def late(self, key: int, peer: str) -> None:
+        """It ran out of time; if it was not to make room, its own."""
+        if self._under_way.pop(key, None) is not None:
+            self._bounds.reached("handshake_timeout", peer)

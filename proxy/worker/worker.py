@@ -1,0 +1,358 @@
+"""A worker: one event loop that accepts, speaks TLS and HTTP, and asks the handlers.
+
+It is born knowing everything (`Birth`): configuration, certificates, challenges, sockets. It reads
+document roots and writes nothing but log lines; it has no access to the state directory and never
+sees the account key. News reach it over its channel and are acknowledged when they are in force.
+Its life: build, confine itself, say that it is ready, serve, drain, end.
+
+Draining (after a reload): no new connections; every kept-alive one is answered once more, with
+``Connection: close``, and long ones finish in their own time. Stopping: the same, but idle
+connections end at once and the rest has a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import logging
+import os
+import random
+import ssl
+import time
+
+import uvloop
+
+from .. import log as logs
+from .. import sandbox
+from ..admin import AdminDoor
+from ..channel import Channel, ChannelClosed, Message
+from ..clock import TICK, Clock
+from ..config.model import Config
+from ..handlers.challenge import Challenges
+from ..listeners import Listener
+from ..log import LogFile, resolve_format
+from ..metrics import process_figures
+from ..metrics.figures import Figures
+from ..privileges import confine_process
+from ..protocol.lane import Lane
+from ..rate_limit import RateLimits
+from ..router import Router
+from ..tls.alpn import AlpnChallenges
+from ..tls.contexts import Certificates
+from .access_log import AccessLog
+from .birth import Birth
+from .bounds import Bounds
+from .connections import Connections, fairness_key
+from .doors import PlainDoor, Room, SecureDoor
+from .gates import Gates
+from .mirror import Mirror
+from .sites import Sites
+from .waiting_room import Guests, WaitingRoom
+
+log = logging.getLogger("treehouse.worker")
+
+# New objects until a look for cycles. A request makes a dozen and leaves no cycle, so CPython's 700
+# would be a look every sixty requests for nothing.
+_GARBAGE_AFTER = 20_000
+
+
+def run(birth: Birth, channel: Channel) -> int:
+    """The life of the process; returns its exit status."""
+    config = birth.config
+    logs.set_up(f"worker {birth.number}", config.log.format, config.log.level)
+    confine_process()
+    random.seed()  # the state inherited by fork is every worker's
+    loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(birth, channel, loop)
+    sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    # What is here now stays; looking at it again and again would only copy pages that are shared.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_AFTER, 20, 100)
+    loop.run_until_complete(worker.live())
+    return 0
+
+
+class Worker:
+    def __init__(self, birth: Birth, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        config = birth.config
+        self._config = config
+        self._listeners = birth.listeners
+        self._channel = channel
+        self._loop = loop
+        self._ended = loop.create_future()
+        self._clock = Clock()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
+        self._known_sites = {site.names[0] for site in config.sites}
+        self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
+        self._certificates = Certificates(
+            config.tls,
+            _default_site(config),
+            {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
+            self._paired,
+        )
+        self._certificates.listen_with(birth.base)
+        self._challenges = Challenges()
+        guests: dict[bytes, bytes] = {}
+        router = Router(config.sites, guests)
+        self._waiting = WaitingRoom(
+            config, guests, self._certificates, router.configured, fairness_key,
+            self._say, loop, self._clock,
+        )  # fmt: skip
+        for announced in birth.certificates:
+            self._put(announced.facts, announced.bundle)
+        self._alpn = AlpnChallenges()
+        for message, bundle in birth.challenges:
+            self._take_challenge(message["challenge"], bundle)
+        figures = _figures(config, guests)
+        bounds = Bounds(config.limits, config.workers, self._clock, figures)
+        self._room = Room(
+            router=router,
+            challenges=self._challenges,
+            certificates=self._certificates,
+            limits=config.limits,
+            clock=self._clock,
+            access_log=self._access_log(birth),
+            tls=config.tls,
+            https_port=_https_port(birth.listeners),
+            default_site=_default_site(config) is not None,
+            lane=Lane(config.limits) if config.fast_lane else None,
+            figures=figures,
+            bounds=bounds,
+            gates=Gates(config.sites, self._rate_limits(birth), guests),
+            request_id_prefix=b"%x-" % random.getrandbits(48),
+            waiting=self._waiting,
+        )
+        self._connections = Connections(
+            loop,
+            self._clock,
+            birth.base,
+            {
+                "http": PlainDoor(self._room),
+                "https": SecureDoor(self._room),
+                "admin": AdminDoor(self._room, self._overview),
+            },
+            config.limits,
+            config.workers,
+            self._on_empty,
+            self._alpn,
+            self._certificates,
+            bounds,
+            figures,
+            config.proxy_protocol,
+            self._waiting,
+        )
+        self._mirror = Mirror(loop, self._clock, self._connections)
+        self._one_look = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
+        self._sites = Sites(
+            config, loop, self._clock, self._connections.deadlines, self._room.figures
+        )
+        self._room.router.bind(self._sites.handler)
+
+    def _rate_limits(self, birth: Birth) -> dict[str, RateLimits]:
+        # Not the worker's own clock, whose ticks the others do not share.
+        return {
+            site.names[0]: RateLimits(
+                site.names[0], site.rate_limits, birth.buckets, time.monotonic, fairness_key
+            )
+            for site in birth.config.sites
+            if site.rate_limits
+        }
+
+    def _access_log(self, birth: Birth) -> AccessLog | None:
+        if self._log_file is None or birth.access_log is None:
+            return None
+        style = resolve_format(birth.config.log.format, birth.access_log)
+        return AccessLog(self._log_file, style, self._loop)
+
+    async def live(self) -> None:
+        self._sites.start()
+        self._loop.add_reader(self._channel.fileno(), self._on_news)
+        self._connections.accept_from(self._listeners)
+        self._tick()
+        self._say({"type": "ready"})
+        await self._ended
+        self._sites.close()
+        if self._room.access_log is not None:
+            self._room.access_log.flush()
+
+    def _tick(self) -> None:
+        self._clock.tick()
+        self._connections.deadlines.sweep(self._clock.now)
+        self._sites.tick(self._clock.now)
+        self._loop.call_later(TICK, self._tick)
+
+    def _on_empty(self) -> None:
+        """No connection is left and none will come."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    # News
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._channel.send(message)
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        if self._channel.waiting:
+            self._loop.add_writer(self._channel.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        try:
+            self._channel.flush()
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        if not self._channel.waiting:
+            self._loop.remove_writer(self._channel.fileno())
+
+    def _on_orphaned(self) -> None:
+        """The supervisor is gone, and with it whoever could replace this process."""
+        log.error("the supervisor has gone; ending")
+        os._exit(1)
+
+    def _on_news(self) -> None:
+        try:
+            news = self._channel.receive()
+        except ChannelClosed:
+            self._on_orphaned()
+            return
+        for message, fds in news:
+            self._take(message, fds)
+            if "ticket" in message:
+                self._say({"type": "ack", "ticket": message["ticket"]})
+
+    def _take(self, message: Message, fds: list[int]) -> None:
+        match message["type"]:
+            case "certificate":
+                self._put(message["facts"], fds[0])
+            case "certificate_gone":
+                self._certificates.remove(message["site"], message["name"])
+                self._waiting.gone(message["name"])
+            case "settled":
+                self._waiting.settled(message)
+            case "challenge":
+                self._take_challenge(message["challenge"], fds[0] if fds else None)
+            case "challenge_over":
+                self._challenges.remove(message["host"], message["token"])
+                if message.get("kind") != "http-01":
+                    self._alpn.remove(message["host"])
+            case "stats":
+                self._say({"type": "stats", "stats": self._stats(message.get("thorough"))})
+            case "look":
+                task = self._loop.create_task(
+                    self._look(message["number"], message["host"], message["family"])
+                )
+                self._looks.add(task)
+                task.add_done_callback(self._looks.discard)
+            case "overview":
+                asked = self._asked.pop(message["number"], None)
+                if asked is not None and not asked.done():
+                    asked.set_result(message["overview"])
+            case "log" if self._log_file is not None:
+                if self._room.access_log is not None:
+                    self._room.access_log.flush()  # what was answered before belongs to the old one
+                previous = self._log_file.fd
+                self._log_file.replace(os.dup(fds[0]))
+                os.close(previous)
+            case "drain":
+                self._drain()
+            case "stop":
+                self._stop()
+        for fd in fds:
+            os.close(fd)
+
+    async def _look(self, number: int, host: str, family: str) -> None:
+        async with self._one_look:  # a thousand names must not be a thousand handshakes at once
+            try:
+                serial = await self._mirror.shown(host, family)
+            except OSError:
+                return  # out of descriptors, which says nothing of the certificate
+        self._say({"type": "seen", "number": number, "serial": serial})
+
+    def _take_challenge(self, about: Message, bundle: int | None) -> None:
+        if bundle is not None:
+            self._alpn.put(about["host"], bundle)
+        else:
+            self._challenges.put(about["host"], about["token"], about["key_authorization"])
+
+    def _put(self, facts: Message, bundle: int) -> None:
+        site, name = facts["site"], facts["name"]
+        on_demand_for = facts.get("on_demand_for")
+        if on_demand_for:
+            known = self._waiting.has_site(on_demand_for)
+        else:
+            known = site in self._known_sites and (name == site or site in self._paired)
+        if not known:
+            return  # of a site of an older or a newer generation
+        try:
+            self._certificates.put(site, name, tuple(facts["names"]), facts["not_after"], bundle)
+        except ssl.SSLError as error:
+            log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
+            return
+        if on_demand_for:
+            self._waiting.arrived(name, on_demand_for)
+
+    async def _overview(self) -> Message:
+        """What the supervisor knows of all of us; it gives up on a worker that hangs."""
+        number = next(self._numbers)
+        asked = self._asked[number] = self._loop.create_future()
+        self._say({"type": "overview", "number": number})
+        overview: Message = await asked
+        return overview
+
+    def _stats(self, thorough: object = None) -> Message:
+        """``thorough``: also what takes a while to count."""
+        room = self._room
+        figures = room.figures.message() if room.figures is not None else None
+        return {
+            "figures": figures,
+            "connections": len(self._connections),
+            "listeners": dict(self._connections.by_listener),
+            **({"open_fds": process_figures.open_descriptors()} if thorough else {}),
+            "streams": room.in_flight,
+            "requests": room.requests,
+            "upstreams": self._sites.upstreams(),
+        }
+
+    # The end
+
+    def _drain(self) -> None:
+        self._room.draining = True
+        self._sites.drain()
+        self._connections.stop_accepting()
+
+    def _stop(self) -> None:
+        self._drain()
+        self._connections.end_idle()
+        self._loop.call_later(self._config.limits.shutdown_timeout, self._on_time_up)
+
+    def _on_time_up(self) -> None:
+        if len(self._connections):
+            log.warning("%d connections are cut: time is up", len(self._connections))
+        self._on_empty()
+
+
+def _figures(config: Config, guests: Guests) -> Figures | None:
+    if config.admin is None:
+        return None
+    names = frozenset(name.encode("ascii") for site in config.sites for name in site.names)
+    return Figures(names, guests)
+
+
+def _default_site(config: Config) -> str | None:
+    return next((site.names[0] for site in config.sites if site.default), None)
+
+
+def _https_port(listeners: tuple[Listener, ...]) -> int:
+    """Where a redirect leads; the port that the first HTTPS listener has."""
+    for listener in listeners:
+        if listener.kind == "https":
+            name = listener.sock.getsockname()
+            return int(name[1]) if isinstance(name, tuple) else 443
+    return 443

@@ -1,0 +1,64 @@
+"""What a confined process keeps when the kernel forgets what it had cached.
+
+The rest of the sandbox is shown from inside real workers: tests/e2e/test_processes.py.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.sandbox import Grant, Policy, footing, landlock
+
+_CACHES = Path("/proc/sys/vm/drop_caches")
+
+pytestmark = pytest.mark.skipif(
+    not os.access(_CACHES, os.W_OK), reason="only root can have the kernel drop its caches"
+)
+
+
+def forget() -> None:
+    """Twice, because what was used lately is spared the first time."""
+    for _ in range(3):
+        _CACHES.write_text("2")
+
+
+def test_a_forgotten_proc_is_no_change_of_the_disk() -> None:
+    parent = Path(f"/proc/{os.getppid()}")
+    policy = Policy(descriptors=100, read=(Grant(parent, "figures"),))
+    before, inode = footing(policy), parent.stat().st_ino
+    forget()
+    assert parent.stat().st_ino != inode, "the kernel has not forgotten"
+    assert footing(policy) == before
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="no Landlock in this kernel")
+def test_a_confined_process_still_reads_its_own_figures() -> None:
+    inside = """
+import os
+from pathlib import Path
+from proxy import sandbox
+from proxy.metrics import process_figures
+sandbox.apply(sandbox.Policy(100, read=(sandbox.Grant(Path("/proc/self"), "figures"),)), "auto")
+print(process_figures.open_descriptors(), flush=True)
+input()
+print(process_figures.open_descriptors())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", inside],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = process.stdout.readline()
+        forget()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert int(before) > 3
+        assert process.stdout.read() == before

@@ -1,0 +1,68 @@
+"""What a reload would change, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acme_client.link import INTERNAL
+from proxy.config.model import Acme, Config, FilesAction, Route, Site
+from proxy.supervisor.plan import Certified, changes, orders
+
+CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
+HERE = (Route("/*", FilesAction(Path("/srv/www"))),)
+A, B = Site(("a.example", "www.a.example"), HERE), Site(("b.example",), HERE)
+INSIDE = Site(("c.test",), HERE, internal=True)
+
+
+def config(*sites: Site, directory: str = CA) -> Config:
+    return Config(sites, Path("/state"), acme=Acme(directory=directory))
+
+
+HAD = frozenset(
+    {
+        (frozenset({"www.a.example", "a.example"}), CA, "ecdsa-p256"),
+        (frozenset({"b.example"}), CA, "ecdsa-p256"),
+        (frozenset({"c.test"}), INTERNAL, "ecdsa-p256"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("new", "certified", "ordered"),
+    [
+        (config(A, B, INSIDE), HAD, []),
+        (config(Site(("www.a.example", "a.example"), HERE)), HAD, []),
+        (config(A, B), frozenset(), ["a.example", "b.example"]),
+        (config(Site(("a.example",), HERE)), HAD, ["a.example"]),
+        (config(A, B, INSIDE, directory=OTHER), HAD, ["a.example", "b.example"]),
+        (config(replace(B, internal=True)), HAD, ["b.example"]),
+        (config(replace(INSIDE, internal=False)), HAD, ["c.test"]),
+    ],
+)
+def test_what_is_ordered_is_what_no_configured_ca_has_certified(
+    new: Config, certified: Certified, ordered: list[str]
+) -> None:
+    assert [one.names[0] for one, _key in orders(new, certified)] == ordered
+    said = [line for line in changes(new, new, certified) if line.startswith("certificate for")]
+    assert len(said) == len(ordered)
+
+
+def test_a_certificate_of_a_fallback_is_good_enough() -> None:
+    given = config(A, directory=OTHER)
+    given = replace(given, acme=replace(given.acme, fallback=(Acme(directory=CA),)))
+    assert orders(given, HAD) == []
+
+
+def test_a_second_kind_of_key_is_another_certificate() -> None:
+    both = replace(A, key_types=("ecdsa-p256", "rsa-2048"))
+    site, order = changes(config(A), config(both), HAD)
+    assert site == "site a.example: keys are ecdsa-p256 → ecdsa-p256, rsa-2048"
+    assert "with a key of type rsa-2048: to be had from " in order
+    assert orders(config(A), HAD) == []
+
+
+def test_nothing_changed() -> None:
+    assert changes(config(A, B), config(A, B), HAD) == []

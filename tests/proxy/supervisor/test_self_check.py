@@ -1,0 +1,79 @@
+"""What the server expects to see of itself, by name and by what the visitor knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
+from proxy.supervisor.self_check import sights
+from proxy.worker.birth import Announced
+
+
+def site(name: str, *, paired: bool = False, auth: bool = False) -> Site:
+    return Site(
+        (name,),
+        (Route("/*", RefuseAction()),),
+        key_types=("ecdsa-p256", "rsa-2048") if paired else ("ecdsa-p256",),
+        client_auth=ClientAuth(Path("/ca.pem")) if auth else None,
+    )
+
+
+def certificate(name: str, family: str, *names: str, not_after: float = 2e9) -> Announced:
+    facts = {"name": name, "site": name.partition("/")[0], "family": family,
+             "names": names, "not_after": not_after, "serial": f"{name} {family}"}  # fmt: skip
+    return Announced(facts, -1)
+
+
+def seen(certificates: list[Announced], *sites: Site, tls: Tls | None = None) -> dict[str, str]:
+    found = sights(certificates, Config(sites, Path("/state"), tls=tls or Tls()))
+    return {
+        f"{name} {family}".strip(): one.facts["serial"] for (name, family), one in found.items()
+    }
+
+
+PAIR = [
+    certificate("a.test", "ecdsa", "a.test", "b.test"),
+    certificate("a.test/rsa", "rsa", "a.test"),
+]
+
+
+def test_of_two_the_usual_visitor_sees_ecdsa_and_one_who_knows_rsa_alone_the_other() -> None:
+    assert seen(PAIR, site("a.test", paired=True)) == {
+        "a.test": "a.test ecdsa",
+        "a.test rsa": "a.test/rsa rsa",
+        "b.test": "a.test ecdsa",
+    }
+
+
+def test_the_order_in_the_configuration_makes_no_difference() -> None:
+    swapped = [
+        certificate("a.test", "rsa", "a.test"),
+        certificate("a.test/ecdsa", "ecdsa", "a.test", not_after=1e9),
+    ]
+    assert seen(swapped, site("a.test", paired=True)) == {
+        "a.test": "a.test/ecdsa ecdsa",
+        "a.test rsa": "a.test rsa",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tls", "auth"), [(Tls(min_version="1.3"), False), (Tls(), True)], ids=["1.3", "client_auth"]
+)
+def test_nobody_is_played_who_would_not_get_in(tls: Tls, auth: bool) -> None:
+    found = seen(PAIR, site("a.test", paired=True, auth=auth), tls=tls)
+    assert "a.test rsa" not in found
+
+
+def test_a_worker_that_knows_of_one_shows_one() -> None:
+    """Of a generation before or after the one that has two."""
+    assert seen(PAIR, site("a.test")) == {"a.test": "a.test ecdsa", "b.test": "a.test ecdsa"}
+    assert seen(PAIR, site("c.test")) == {}
+
+
+def test_of_two_sites_with_one_name_that_which_lasts_longer_decides() -> None:
+    longer = certificate("c.test", "rsa", "c.test", "a.test", not_after=3e9)
+    assert (
+        seen([*PAIR, longer], site("a.test", paired=True), site("c.test"))["a.test"] == "c.test rsa"
+    )

@@ -1,0 +1,120 @@
+"""Access lines: complete, one a request, and nothing in them that a terminal or a parser obeys."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.log import LogFile
+from proxy.protocol.message import Connection, Request, Response
+from proxy.worker.access_log import AccessLog, _json_line, _text_line
+
+MOMENT = "2026-11-24T20:00:00.123Z"
+ANY = st.binary(max_size=40)
+
+
+def request(host: bytes = b"a.test", target: bytes = b"/x?y=1", method: bytes = b"GET") -> Request:
+    connection = Connection("192.0.2.7", 4711, "192.0.2.1", 443)
+    made = Request(method, target, b"1.1", host, host, [], connection)
+    made.id = b"abc-1"
+    return made
+
+
+def answered(status: int = 200, error: str | None = None) -> Response:
+    response = Response(status, [], b"", handler="upstream", error=error)
+    response.backend = "http://127.0.0.1:3000"
+    return response
+
+
+def test_all_that_an_operator_asks_for() -> None:
+    asked = request()
+    asked.connection.tls_version = "TLSv1.3"
+    line = json.loads(_json_line(MOMENT, asked.connection, asked, answered(), 1234, None))
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "time": MOMENT,
+        "peer": "192.0.2.7",
+        "host": "a.test",
+        "method": "GET",
+        "target": "/x?y=1",
+        "status": 200,
+        "bytes": 1234,
+        "handler": "upstream",
+        "backend": "http://127.0.0.1:3000",
+        "request_id": "abc-1",
+        "tls": "TLSv1.3",
+        "error": None,
+    }
+
+
+def test_what_never_became_a_request_has_a_line_as_well() -> None:
+    connection = Connection("192.0.2.7", 4711, "192.0.2.1", 443)
+    response = Response(400, [], b"", handler="error", error="malformed_request")
+    line = json.loads(_json_line(MOMENT, connection, None, response, 0, response.error))
+    assert (line["host"], line["method"], line["error"]) == (None, None, "malformed_request")
+    text = _text_line(MOMENT, connection, None, response, 0, response.error)
+    assert text.startswith(f'{MOMENT} 192.0.2.7 - "-" 400 0 ')
+
+
+@given(host=ANY, target=ANY, method=ANY, ident=ANY)
+@pytest.mark.parametrize("line_of", [_json_line, _text_line])
+def test_no_bytes_of_a_client_leave_their_place(
+    line_of, host: bytes, target: bytes, method: bytes, ident: bytes
+) -> None:
+    """One line, printable ASCII, whatever comes: no CR, LF, ESC, 0x9b or quote that ends a field."""
+    asked = request(host, target, method)
+    asked.id = ident
+    line = line_of(MOMENT, asked.connection, asked, answered(), 0, None)
+    assert line.endswith("\n")
+    assert all(" " <= one <= "~" for one in line[:-1])
+    if line_of is _json_line:
+        found = json.loads(line)
+        assert found["target"].encode("latin-1") == target
+        assert found["host"].encode("latin-1") == host
+        assert found["status"] == 200
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_lines_are_written_together_at_the_end_of_a_turn(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop, style: Literal["json", "text"]
+) -> None:
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = AccessLog(LogFile(fd), style, loop)
+    asked = request()
+
+    async def three() -> None:
+        for _ in range(3):
+            log.add(asked.connection, asked, answered(), 1, None)
+        assert path.read_bytes() == b""
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(three())
+    assert len(path.read_bytes().splitlines()) == 3
+    os.close(fd)
+
+
+def test_a_burst_is_written_before_it_grows_large(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop
+) -> None:
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = AccessLog(LogFile(fd), "json", loop)
+    asked = request()
+    for _ in range(1000):
+        log.add(asked.connection, asked, answered(), 1, None)
+    assert path.stat().st_size > 0
+    os.close(fd)
