@@ -36,6 +36,8 @@ OK, FAILED, USAGE, CANNOT_BIND = 0, 1, 2, 3
 
 def run(options: Options) -> int:
     """Serve until told to stop; returns the exit status."""
+    for fd in (1, 2):
+        logs.unblock(fd)
     logs.set_up("supervisor", options.log_format or "auto", options.log_level or "info")
     program = Program.this()
     try:

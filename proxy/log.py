@@ -10,6 +10,7 @@ A log that cannot be written (disk full, reader gone) costs lines, never service
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -34,47 +35,59 @@ def printable(text: str) -> str:
     return json.dumps(text)[1:-1].replace('\\"', '"')
 
 
+def unblock(fd: int) -> None:
+    """Writing to this pipe or terminal shall fail at once where there is no room, for us alone.
+
+    The open file is shared with whoever started us, and with it O_NONBLOCK: a shell whose output
+    does not block any more loses some of it. So the pipe is opened a second time. While that may
+    not be done (it takes the right to open it), `LogFile` asks before it writes, and only another
+    process that takes the last room in between can make it wait.
+    """
+    with contextlib.suppress(OSError):
+        mode = os.fstat(fd).st_mode
+        shared = stat.S_ISFIFO(mode) or os.isatty(fd)
+        if shared and os.get_blocking(fd):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            own = os.open(f"/proc/self/fd/{fd}", flags)
+            os.dup2(own, fd)
+            os.close(own)
+
+
 class LogFile:
     """A descriptor that log lines go to; never blocks and never raises.
 
-    Lines that find no room (full disk, slow or dead reader of a pipe) are dropped and counted;
-    `lost` tells how many since it was last asked.
+    Lines that find no room (full disk, slow or dead reader of a pipe, a terminal that is held) are
+    dropped and counted; `lost` tells how many since it was last asked, and ``why``.
     """
 
     def __init__(self, fd: int) -> None:
         self._lost = 0
+        self.why = ""
         self.replace(fd)
 
     def replace(self, fd: int) -> None:
         """Write to another descriptor from now on (log rotation); the old one is not closed."""
         mode = os.fstat(fd).st_mode
         self.fd = fd
-        self._pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-        if self._pipe:
+        self._may_block = not stat.S_ISREG(mode)
+        if self._may_block:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLOUT)
 
     def write(self, lines: bytes) -> None:
-        try:
-            if self._pipe:
-                self._write_pipe(lines)
-            else:
-                view = memoryview(lines)
-                while view:
-                    view = view[os.write(self.fd, view) :]
-        except OSError:
-            self._lost += lines.count(b"\n")
-
-    def _write_pipe(self, lines: bytes) -> None:
-        # The descriptor is shared with whoever started us and must stay blocking, so ask first.
         start = 0
-        while start < len(lines):
-            end = lines.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
-            if not any(event & select.POLLOUT for _fd, event in self._poll.poll(0)):
-                self._lost += lines.count(b"\n", start)
-                return
-            os.write(self.fd, lines[start:end])
-            start = end
+        try:
+            while start < len(lines):
+                end = len(lines)
+                if self._may_block:
+                    end = lines.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
+                    if not any(event & select.POLLOUT for _fd, event in self._poll.poll(0)):
+                        raise BlockingIOError
+                start += os.write(self.fd, lines[start:end])
+        except OSError as error:
+            self._lost += lines.count(b"\n", start)
+            waits = isinstance(error, BlockingIOError)
+            self.why = "nobody reads it" if waits else error.strerror or str(error)
 
     def lost(self) -> int:
         count, self._lost = self._lost, 0
@@ -143,8 +156,23 @@ class _Handler(logging.Handler):
         super().__init__()
         self._file = file
 
+        self._lost = 0
+
     def emit(self, record: logging.LogRecord) -> None:
-        self._file.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        self._file.write(self._line(record))
+        lost = self._file.lost()
+        if lost:
+            self._lost += lost
+        elif self._lost:
+            text = f"{self._lost} lines of this log were lost before this one: {self._file.why}"
+            self._lost = 0
+            told = {"levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+            self._file.write(
+                self._line(logging.makeLogRecord({**record.__dict__, **told, "args": ()}))
+            )
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return self.format(record).encode("utf-8", "backslashreplace") + b"\n"
 
 
 LogFormat = Literal["auto", "text", "json"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json.encoder
+import logging
 import time
 from typing import Literal
 
@@ -18,6 +19,10 @@ from ..protocol.message import Connection, Request, Response
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
 _quote = json.encoder.encode_basestring_ascii
+log = logging.getLogger("treehouse.worker")
+
+# How often it is said that lines are being lost.
+_TELL_EVERY = 10.0
 # Written at once when this much has gathered within one turn (a burst, not the usual case).
 _GATHER = 64 * 1024
 
@@ -32,6 +37,7 @@ class AccessLog:
         self._lines: list[str] = []
         self._second = -1
         self._second_text = ""
+        self._tell_at = float("-inf")
 
     def add(
         self,
@@ -60,6 +66,12 @@ class AccessLog:
             lines = "".join(self._lines).encode("ascii")
             self._lines.clear()
             self.file.write(lines)
+
+    def tell_losses(self, now: float) -> None:
+        """In the operational log, and seldom. ``now`` is monotonic."""
+        if now >= self._tell_at and (lost := self.file.lost()):
+            self._tell_at = now + _TELL_EVERY
+            log.warning("%d lines of the access log are lost: %s", lost, self.file.why)
 
 
 def _duration(request: Request | None) -> float:

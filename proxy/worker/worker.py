@@ -184,6 +184,8 @@ class Worker:
         self._clock.tick()
         self._connections.deadlines.sweep(self._clock.now)
         self._sites.tick(self._clock.now)
+        if self._room.access_log is not None:
+            self._room.access_log.tell_losses(self._clock.now)
         self._loop.call_later(TICK, self._tick)
 
     def _on_empty(self) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import json
 import logging
 import os
+import pty
+import termios
 
 import pytest
 
@@ -81,6 +83,58 @@ def test_lines_for_a_full_pipe_are_dropped_and_counted():
     os.close(write)
 
 
+def test_of_a_pipe_that_is_shared_only_our_writing_fails_at_once():
+    read, write = os.pipe()
+    shared = os.dup(write)
+    logs.unblock(write)
+    assert not os.get_blocking(write)
+    assert os.get_blocking(shared), "whoever started us still waits for its reader"
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.read(read, 4096)
+    assert os.write(shared, b"x" * 4096) == 4096, "it is the same pipe"
+    for fd in (read, write, shared):
+        os.close(fd)
+
+
+def test_a_terminal_that_is_held_costs_lines_and_nothing_else():
+    """Ctrl-S, and a hundred lines more than it holds."""
+    controller, terminal = pty.openpty()
+    logs.unblock(terminal)
+    file = LogFile(terminal)
+    termios.tcflow(terminal, termios.TCOOFF)
+    for _ in range(100):
+        file.write(b"x" * 999 + b"\n")
+    assert file.lost() == 100
+    assert file.why == "nobody reads it"
+    termios.tcflow(terminal, termios.TCOON)
+    file.write(b"again\n")
+    assert file.lost() == 0
+    assert os.read(controller, 100) == b"again\r\n"
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_when_there_is_room_again_it_is_said_how_much_was_lost():
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("worker 1", "json", "info")
+        for number in range(1000):
+            logging.getLogger("treehouse.x").info("%d %s", number, "x" * 200)
+        room = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                room += os.read(stderr_pipe, 65536)
+        written = room.count(b"\n")
+        assert 0 < written < 1000
+        logging.getLogger("treehouse.x").info("and on")
+        first, second = os.read(stderr_pipe, 65536).splitlines()
+        assert json.loads(first)["message"] == "and on"
+        told = json.loads(second)
+        assert told["level"] == "warning"
+        assert told["message"].startswith(f"{1000 - written} lines of this log were lost")
+
+
 def test_a_reader_that_has_gone_costs_lines_and_nothing_else():
     read, write = os.pipe()
     os.close(read)
@@ -95,6 +149,7 @@ def test_a_full_disk_costs_lines_and_nothing_else():
         file = LogFile(full.fileno())
         file.write(b"one\ntwo\n")
         assert file.lost() == 2
+        assert file.why == "No space left on device"
 
 
 def test_a_warning_by_the_thousand_is_one_line_and_a_number(caplog):

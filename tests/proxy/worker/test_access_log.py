@@ -107,6 +107,22 @@ def test_lines_are_written_together_at_the_end_of_a_turn(
     os.close(fd)
 
 
+def test_lost_lines_are_told_seldom_and_counted(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        log = AccessLog(LogFile(full.fileno()), "json", loop)
+        asked = request()
+        for moment in (100.0, 100.25, 109.9, 110.0):
+            log.add(asked.connection, asked, answered(), 1, None)
+            log.flush()
+            log.tell_losses(moment)
+    assert [one.getMessage() for one in caplog.records] == [
+        "1 lines of the access log are lost: No space left on device",
+        "3 lines of the access log are lost: No space left on device",
+    ]
+
+
 def test_a_burst_is_written_before_it_grows_large(
     tmp_path: Path, loop: asyncio.AbstractEventLoop
 ) -> None:
