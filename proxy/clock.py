@@ -21,6 +21,12 @@ class Clock:
         self._second = -1
         self.tick()
 
+    def look(self) -> float:
+        """``now``, made exact: where a deadline of seconds begins, after a turn of the loop that
+        may have been long."""
+        self.now = time.monotonic()
+        return self.now
+
     def tick(self) -> None:
         self.now = time.monotonic()
         self.unix = time.time()

@@ -13,7 +13,7 @@ What makes it cheap:
 - The read happens inside the readiness callback, so that a level-triggered selector does not fire
   twice for the same bytes.
 - Deadlines are a float on the stream, looked at by one sweep per tick over all streams
-  (`Deadlines`), instead of a timer per wait.
+  (`deadlines`), instead of a timer per wait.
 
 What it never does: retry, buffer what it read, or interpret a byte. Every foreign exception
 (`OSError`, `ssl.SSLError`) becomes `StreamBroken` here; callers know whose fault that is.
@@ -30,10 +30,11 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .deadlines import NEVER, Deadlines
+
 READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
 # What is read at once for somebody who takes it more slowly than it comes.
 SMALL_READ = 16 * 1024
-NEVER = float("inf")
 # One read of OpenSSL's gives one record at most (RFC 8446 §5.1); a larger buffer is only allocated.
 _RECORD = 16 * 1024
 
@@ -51,10 +52,16 @@ class Stream(Protocol):
 
     ``deadline`` (the worker's monotonic clock, seconds) bounds every wait; set it before waiting.
     ``idle`` is True while the protocol waits for a request: nothing is lost if it ends then.
+    ``asked`` is since when the peer waits for the next piece of an answer, of which nothing is
+    here; NEVER while it does not. If it has ended its side by then, and nothing comes for a while,
+    ``give_up`` is called, once, and ``given_up`` tells of it.
     """
 
     deadline: float
     idle: bool
+    asked: float
+    give_up: Callable[[], object] | None
+    given_up: bool
 
     def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
         """At least one byte, or b"" when the peer has ended its side properly."""
@@ -86,47 +93,6 @@ class Stream(Protocol):
         ...
 
 
-class Deadlines:
-    """All streams of a worker; `sweep` wakes those whose deadline has passed.
-
-    It also hears of resets. uvloop (libuv) says of a descriptor in error once that it is readable,
-    and never a word again; what the peer sent before its reset is read then, and whoever reads on
-    would wait for the deadline. So every descriptor is in a second epoll too, which tells errors
-    only, once each, and costs nothing while there is none.
-    """
-
-    def __init__(self) -> None:
-        self.streams: set[SocketStream] = set()
-        self._by_fd: dict[int, SocketStream] = {}
-        self._errors: select.epoll | None = None
-
-    def add(self, stream: SocketStream, fd: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.streams.add(stream)
-        if self._errors is None:
-            self._errors = select.epoll()
-            loop.add_reader(self._errors.fileno(), self._on_errors)
-        self._by_fd[fd] = stream
-        self._errors.register(fd, select.EPOLLET)  # EPOLLERR and EPOLLHUP come unasked
-
-    def remove(self, stream: SocketStream, fd: int) -> None:
-        """Before the descriptor is closed or given away."""
-        self.streams.discard(stream)
-        if self._by_fd.pop(fd, None) is not None and self._errors is not None:
-            self._errors.unregister(fd)
-
-    def _on_errors(self) -> None:
-        assert self._errors is not None  # noqa: S101 - it is what called
-        for fd, _ in self._errors.poll(0):
-            stream = self._by_fd.get(fd)
-            if stream is not None:
-                stream.fail()
-
-    def sweep(self, now: float) -> None:
-        late = [stream for stream in self.streams if stream.deadline < now]
-        for stream in late:
-            stream.expire()
-
-
 class SocketStream:
     """A plain TCP or unix connection on a non-blocking socket."""
 
@@ -145,14 +111,23 @@ class SocketStream:
         "_sock",
         "_watching",
         "_writing",
+        "asked",
         "deadline",
+        "excused",
+        "give_up",
+        "given_up",
         "idle",
         "stirred",
     )
 
     def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, deadlines: Deadlines
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        client: bool = False,
     ) -> None:
+        """``client``: the peer is one, and its leaving is to be heard of."""
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
@@ -168,9 +143,13 @@ class SocketStream:
         self._abrupt = False
         self._watching = False
         self.deadline = NEVER
+        self.excused = NEVER
+        self.asked = NEVER
+        self.give_up: Callable[[], object] | None = None
+        self.given_up = False
         self.idle = False
         self.stirred = False
-        deadlines.add(self, self._fd, loop)
+        deadlines.add(self, self._fd, loop, client)
 
     # Reading
 
@@ -365,9 +344,26 @@ class SocketStream:
 
     # Ending
 
+    @property
+    def awaits(self) -> int:
+        """What the waiters wait for, as `select.poll` spells it."""
+        events = 0
+        for waiter in (self._reading, self._ready):
+            if waiter is not None and not waiter.done():
+                events |= select.POLLIN
+        if self._writing is not None and not self._writing.done():
+            events |= select.POLLOUT
+        return events
+
     def expire(self) -> None:
         """Fail whoever waits; the sweep calls this after the deadline."""
         self._wake(StreamTimeout("deadline"))
+
+    def abandon(self) -> None:
+        """The peer has left an answer that does not come; the sweep calls this."""
+        if self.give_up is not None:
+            self.given_up = True
+            self.give_up()
 
     def _wake(self, error: StreamBroken) -> None:
         for waiter in (self._reading, self._writing, self._ready):
@@ -382,6 +378,7 @@ class SocketStream:
         if self._closed:
             return
         self._closed = True
+        self.give_up = None  # it knows the task, and the task this
         if self._reader_armed:
             self._loop.remove_reader(self._fd)
         if self._writing is not None:

@@ -114,12 +114,15 @@ class Pool:
         try:
             async with asyncio.timeout(self._action.connect_timeout):
                 await waiter
-        except TimeoutError:
+        except BaseException as error:
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+            elif not waiter.cancelled():
+                self._wake()  # it was its turn, and the next one's is now
+            if not isinstance(error, TimeoutError):
+                raise
             detail = f"{self.backend.url}: no connection became free"
             raise Fault("no_capacity", detail, _RETRY_AFTER) from None
-        finally:
-            if not waiter.done():
-                self._queue.remove(waiter)
 
     def _wake(self) -> None:
         while self._queue:

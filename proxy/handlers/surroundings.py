@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..clock import Clock
-from ..stream import Deadlines
+from ..deadlines import Deadlines
 
 
 class Tally(Protocol):

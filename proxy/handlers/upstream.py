@@ -18,6 +18,7 @@ to another backend.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from typing import Any
@@ -84,41 +85,46 @@ class Upstream:
     async def handle(self, request: Request) -> Response:
         """The backend's answer, or a `Fault` that says what kept it."""
         tried: list[Member] = []
-        while True:
-            member = self._choose(request, tried)
-            tried.append(member)
-            connection = member.pool.take()
-            try:
-                if connection is None:
-                    connection = await member.pool.open()
-            except Fault as fault:
-                self._count(member, fault)
-                if len(tried) < len(self._members):
-                    continue  # nothing has been sent
-                raise
-            member.in_flight += 1
-            exchange = _Exchange(self, member, connection, request)
-            try:
-                response = await exchange.run()
-            except NothingCame as nothing:
-                if exchange.repeatable:
-                    tried.pop()  # not the backend's fault, but the connection's age
-                    continue
-                broken = Fault("backend_broke_off", f"{member.backend.url}: {nothing}")
-                self._count(member, broken)
-                member.failed(self._around.clock.now, broken.detail)
-                if exchange.harmless and len(tried) < len(self._members):
-                    continue
-                raise broken from None
-            except Fault as fault:
-                self._count(member, fault)
-                raise
-            response.backend = member.backend.url
-            member.count(self._around.clock.now, response.status >= 500)
-            self._tally(member, "error" if response.status >= 500 else "ok")
-            if self._sticky is not None:
-                self._stick(request, response, member)
-            return response
+        try:
+            while True:
+                member = self._choose(request, tried)
+                tried.append(member)
+                connection = member.pool.take()
+                try:
+                    if connection is None:
+                        connection = await member.pool.open()
+                except Fault as fault:
+                    self._count(member, fault)
+                    if len(tried) < len(self._members):
+                        continue  # nothing has been sent
+                    raise
+                member.in_flight += 1
+                exchange = _Exchange(self, member, connection, request)
+                try:
+                    response = await exchange.run()
+                except NothingCame as nothing:
+                    if exchange.repeatable:
+                        tried.pop()  # not the backend's fault, but the connection's age
+                        continue
+                    broken = Fault("backend_broke_off", f"{member.backend.url}: {nothing}")
+                    self._count(member, broken)
+                    member.failed(self._around.clock.now, broken.detail)
+                    if exchange.harmless and len(tried) < len(self._members):
+                        continue
+                    raise broken from None
+                except Fault as fault:
+                    self._count(member, fault)
+                    raise
+                response.backend = member.backend.url
+                member.count(self._around.clock.now, response.status >= 500)
+                self._tally(member, "error" if response.status >= 500 else "ok")
+                if self._sticky is not None:
+                    self._stick(request, response, member)
+                return response
+        except asyncio.CancelledError:  # the client has left (`Stream.give_up`)
+            request.backend = tried[-1].backend.url
+            self._tally(tried[-1], "client_gone")
+            raise
 
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members

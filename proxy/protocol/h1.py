@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+from ..deadlines import NEVER
 from ..errors import Fault
 from ..stream import Stream, StreamBroken
 from . import strict
 from .head import serialise
 from .inlet import WORTH_READING, CountedBody, Inlet, JudgedBody, send_interim
 from .message import Body, Connection, Fields, Request, Response, Tunnel
-from .outlet import Outlet, ends_with_connection
+from .outlet import Outlet, ends_with_connection, was_given_up
 from .service import Service
 from .strict import CHUNKED
 from .tunnel import relay
@@ -34,6 +35,9 @@ _LINGER_BYTES = 1024 * 1024
 
 async def serve(stream: Stream, connection: Connection, service: Service) -> None:
     """Answer requests until the client or we have had enough. The caller closes the stream."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    stream.give_up = task.cancel
     inlet = Inlet(stream, service)
     outlet = Outlet(stream, service)
     answered = 0
@@ -47,7 +51,15 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         except Fault as fault:
             await _refuse(inlet, outlet, connection, fault)
             return
-        response = await service.answer(request)
+        stream.asked = service.clock.now
+        try:
+            response = await service.answer(request)
+        except asyncio.CancelledError:
+            if not was_given_up(stream):
+                raise
+            _give_up(inlet, connection, request)
+            return
+        stream.asked = NEVER
         body = request.body
         close = (
             close
@@ -137,6 +149,16 @@ def _ends(body: Body, request: Request) -> bool:
         return True
     remaining = body.remaining
     return not request.expects_continue and remaining is not None and remaining <= WORTH_READING
+
+
+def _give_up(inlet: Inlet, connection: Connection, request: Request) -> None:
+    """The client has left, and its answer does not come."""
+    service = inlet.service
+    fault = Fault("client_gone", "the answer was still awaited")
+    fault.backend = request.backend
+    inlet.stream.abort()
+    service.finished(connection, request, service.refuse(fault, request), 0, fault.kind)
+    _part(request)
 
 
 async def _read_over(body: Body) -> bool:

@@ -88,6 +88,7 @@ class Request:
 
     __slots__ = (
         "authority",
+        "backend",
         "body",
         "connection",
         "expects_continue",
@@ -129,6 +130,7 @@ class Request:
         self.upgrade: bytes | None = None
         self.expects_continue = False
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
+        self.backend: str | None = None  # which one was asked when the client left
         self.started = 0.0  # monotonic seconds, when the head was complete
         self.id = b""  # X-Request-Id; made by whoever needs it first
 

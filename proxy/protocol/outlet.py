@@ -14,6 +14,7 @@ import asyncio
 import os
 from collections.abc import Awaitable
 
+from ..deadlines import NEVER
 from ..errors import Fault
 from ..stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
 from .head import field_lines, serialise
@@ -32,6 +33,15 @@ def ends_with_connection(response: Response) -> bool:
     """Whether only the end of the connection can tell a client without chunks where this ends."""
     body = response.body
     return not isinstance(body, bytes | FileBody | Tunnel) and body.length is None
+
+
+def was_given_up(stream: Stream) -> bool:
+    """Whether a cancellation is that of a stream whose client has left; then it ends here."""
+    if stream.given_up:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        task.uncancel()
+    return stream.given_up
 
 
 class Outlet:
@@ -106,6 +116,10 @@ class Outlet:
             return self._broken(error)
         except Fault as fault:
             self.error = fault.kind
+        except asyncio.CancelledError:
+            if not was_given_up(self._stream):
+                raise
+            self.error = "client_gone"
         self._stream.abort()
         return False
 
@@ -200,6 +214,7 @@ class Outlet:
         close: bool,
     ) -> bool:
         complete = False
+        self._stream.asked = self._service.clock.now
         try:
             if request is not None and request.method == b"HEAD":
                 await self._write(self._head(request, response, close))
@@ -213,6 +228,7 @@ class Outlet:
                 await self._relay_chunked(self._head(request, response, close, framing), body)
             complete = True
         finally:
+            self._stream.asked = NEVER
             body.close(complete)
         return True
 
@@ -258,6 +274,7 @@ class Outlet:
     def _room(self) -> Awaitable[int]:
         """How much of a body to ask for. The client first: what it does not take stays where it
         comes from, and costs no memory here."""
+        self._stream.asked = self._service.clock.now
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
         return self._stream.room()
 

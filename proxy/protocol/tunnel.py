@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 
 from ..clock import Clock
-from ..stream import NEVER, Stream, StreamBroken
+from ..deadlines import NEVER
+from ..stream import Stream, StreamBroken
 from .message import Tunnel
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..config.model import Limits
+from ..deadlines import Deadlines
 from ..errors import Fault
 from ..listeners import Listener
 from ..log import Seldom
@@ -33,7 +34,7 @@ from ..metrics.figures import Figures
 from ..protocol import h1
 from ..protocol.message import Connection
 from ..protocol.service import Service
-from ..stream import Deadlines, SocketStream, StreamBroken, StreamTimeout, TlsStream
+from ..stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
 from ..tls import client_hello
 from ..tls.alpn import AlpnChallenges
 from ..tls.contexts import Certificates, Served, ServerSocket
@@ -129,9 +130,9 @@ class Connections:
             self._on_empty()
 
     def end_idle(self) -> None:
-        """End the connections that wait for a request: nothing of theirs is under way."""
-        for stream in [one for one in self.deadlines.streams if one.idle]:
-            stream.expire()
+        """End the connections that wait for a request: nothing of theirs is under way, not even in
+        the kernel's buffers."""
+        self.deadlines.expire_silent(one for one in self.deadlines.streams if one.idle)
 
     def _accept(self, listener: Listener) -> None:
         try:
@@ -191,8 +192,8 @@ class Connections:
         self, sock: socket.socket, connection: Connection, listener: Listener
     ) -> None:
         """Read the PROXY header, which stands before TLS and HTTP alike."""
-        stream = SocketStream(sock, self._loop, self.deadlines)
-        stream.deadline = self._clock.now + self._limits.handshake_timeout
+        stream = SocketStream(sock, self._loop, self.deadlines, client=True)
+        stream.deadline = self._clock.look() + self._limits.handshake_timeout
         try:
             header = await self._proxy_header(stream)
         except (StreamBroken, proxy_header.BadHeader) as error:
@@ -233,8 +234,7 @@ class Connections:
         idle = sorted(
             (one for one in self.deadlines.streams if one.idle), key=lambda one: one.deadline
         )
-        for stream in idle[:_SHED]:
-            stream.expire()
+        self.deadlines.expire_silent(idle[:_SHED])
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)
 
@@ -276,7 +276,7 @@ class Connections:
     async def _serve_http(
         self, sock: socket.socket, connection: Connection, service: Service
     ) -> None:
-        stream = SocketStream(sock, self._loop, self.deadlines)
+        stream = SocketStream(sock, self._loop, self.deadlines, client=True)
         try:
             await h1.serve(stream, connection, service)
         finally:
@@ -291,8 +291,8 @@ class Connections:
             sock.close()
             return
         assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the base context in tls.py
-        stream = TlsStream(tls, self._loop, self.deadlines)
-        stream.deadline = self._clock.now + self._limits.handshake_timeout
+        stream = TlsStream(tls, self._loop, self.deadlines, client=True)
+        stream.deadline = self._clock.look() + self._limits.handshake_timeout
         number = next(self._numbers)
         under_way = self._bounds.handshakes
         under_way.begin(number, stream, connection.peer)
@@ -316,7 +316,7 @@ class Connections:
                     under_way.end(number)  # the waiting room has bounds of its own
                     await self._waiting.hold(hello, stream, connection.peer)
                     under_way.begin(number, stream, connection.peer)
-                    stream.deadline = self._clock.now + self._limits.handshake_timeout
+                    stream.deadline = self._clock.look() + self._limits.handshake_timeout
                 served = self._asking(hello, connection.local)
                 if served is not None:
                     stream, tls = self._held_to(served, hello, stream)
@@ -354,7 +354,7 @@ class Connections:
         tls.served = served
         if hello is not None and hello.server_name:
             tls.requested_name = hello.server_name.decode("ascii", "replace")
-        stream = TlsStream(tls, self._loop, self.deadlines)
+        stream = TlsStream(tls, self._loop, self.deadlines, client=True)
         stream.deadline = deadline
         return stream, tls
 
@@ -364,7 +364,7 @@ class Connections:
         if self._figures is not None:
             self._figures.handshake(connection, False, "failed")
         plain = SocketStream(stream.take_socket(), self._loop, self.deadlines)
-        plain.deadline = self._clock.now + self._limits.handshake_timeout
+        plain.deadline = self._clock.look() + self._limits.handshake_timeout
         try:
             await plain.read()  # else closing would take the alert back
             await plain.write(_NO_APPLICATION_PROTOCOL)
@@ -376,8 +376,8 @@ class Connections:
         tls = context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
         )
-        answering = TlsStream(tls, self._loop, self.deadlines)
-        answering.deadline = self._clock.now + self._limits.handshake_timeout
+        answering = TlsStream(tls, self._loop, self.deadlines, client=True)
+        answering.deadline = self._clock.look() + self._limits.handshake_timeout
         try:
             await answering.handshake()
         finally:
@@ -401,7 +401,7 @@ class Connections:
         self, stream: TlsStream, connection: Connection, service: Service
     ) -> None:
         plain = SocketStream(stream.take_socket(), self._loop, self.deadlines)
-        plain.deadline = self._clock.now + self._limits.header_timeout
+        plain.deadline = self._clock.look() + self._limits.header_timeout
         try:
             await h1.refuse(plain, connection, service, Fault("plain_on_tls"))
         finally:

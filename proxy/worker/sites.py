@@ -12,6 +12,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..config.model import Action, Config, FilesAction, ProxyAction, RedirectAction, RefuseAction
+from ..deadlines import Deadlines
 from ..errors import Fault
 from ..handlers.redirect import Redirect
 from ..handlers.static import Static
@@ -19,7 +20,6 @@ from ..handlers.surroundings import Surroundings
 from ..handlers.upstream import Upstream
 from ..metrics.figures import Figures
 from ..protocol.message import Handler, Request, Response
-from ..stream import Deadlines
 
 
 class Refuse:

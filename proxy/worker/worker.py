@@ -83,6 +83,7 @@ class Worker:
         self._loop = loop
         self._ended = loop.create_future()
         self._clock = Clock()
+        self._ticked = self._clock.now
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
@@ -182,7 +183,10 @@ class Worker:
 
     def _tick(self) -> None:
         self._clock.tick()
-        self._connections.deadlines.sweep(self._clock.now)
+        now, deadlines = self._clock.now, self._connections.deadlines
+        deadlines.was_away(now - self._ticked - TICK, now)
+        self._ticked = now
+        deadlines.sweep(now)
         self._sites.tick(self._clock.now)
         if self._room.access_log is not None:
             self._room.access_log.tell_losses(self._clock.now)

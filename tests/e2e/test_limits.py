@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +244,60 @@ def test_the_queue_for_a_backend(running: Running) -> None:
         assert (late.status, late["retry-after"]) == (503, "1")
         waited = talk.hears()  # for as long as connect_timeout
         assert (waited.status, waited["retry-after"]) == (503, "1")
+
+
+def test_a_client_that_leaves_makes_room_at_its_backend(running: Running) -> None:
+    with running.secure() as talk:
+        talk.says(b"GET /one/@1@never HTTP/1.1\r\n" + H + b"\r\n")  # has the only connection
+    gone = running.server.await_access(error="client_gone", status=499)
+    assert (gone["target"], gone["bytes"]) == ("/one/@1@never", 0)
+    assert gone["backend"].startswith("http://127.0.0.1:")
+    assert running.asks(b"GET /one/@1@ HTTP/1.1\r\n" + H + b"\r\n").status == 200
+
+
+def test_a_worker_that_could_not_run_loses_nobody(running: Running) -> None:
+    """What came in time is answered, whatever the clock says when the worker runs again."""
+    _await_room(running)
+    (worker,) = running.server.status(running.folder / "state")["workers"]
+    begun, ended = b"GET /app/@1@ HTTP/1.1\r\n" + H, b"\r\n"
+    with running.secure() as kept, running.secure() as half, running.secure() as body:
+        assert kept.asks("/app/@1@", "a.test").status == 200
+        half.says(begun)
+        body.says(b"POST /app/@1@ HTTP/1.1\r\n" + H + b"Content-Length: 6\r\n\r\nabc")
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        hands = running.using.wrap_bio(incoming, outgoing, server_hostname="a.test")
+        shaking = socket.create_connection(("127.0.0.1", running.port), 20)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            hands.do_handshake()
+        shaking.sendall(outgoing.read())
+        while True:
+            incoming.write(shaking.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                hands.do_handshake()
+                break
+        os.kill(worker["pid"], signal.SIGSTOP)
+        try:
+            kept.says(begun + ended)
+            half.says(ended)
+            body.says(b"def")
+            hands.write(begun + ended)
+            shaking.sendall(outgoing.read())
+            late = socket.create_connection(("127.0.0.1", running.plain), 20)
+            late.sendall(begun)
+            time.sleep(2.3)  # longer than any of the limits above: time itself is what is awaited
+        finally:
+            os.kill(worker["pid"], signal.SIGCONT)
+        for talk in (kept, half, body):
+            assert talk.hears().status == 200
+        with shaking, Talk(late) as plain:
+            plain.says(ended)
+            assert plain.hears().status == 308
+            heard = b""
+            while b"\r\n\r\n" not in heard:
+                incoming.write(shaking.recv(65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    heard += hands.read()
+            assert heard.startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_rate(running: Running) -> None:

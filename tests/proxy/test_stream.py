@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from proxy.stream import READ_SIZE, SMALL_READ, Deadlines, SocketStream, StreamBroken
+from proxy.deadlines import Deadlines
+from proxy.stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 Test = Callable[[SocketStream, socket.socket], Awaitable[None]]

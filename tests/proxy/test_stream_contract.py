@@ -16,7 +16,8 @@ import pytest
 import trustme
 import uvloop
 
-from proxy.stream import Deadlines, SocketStream, StreamBroken, StreamTimeout, TlsStream
+from proxy.deadlines import Deadlines
+from proxy.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
 
 CA = trustme.CA()
 LARGE = os.urandom(3_000_000)  # more than socket buffers on loopback take

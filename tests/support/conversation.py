@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from proxy.clock import Clock
 from proxy.config.model import Limits
+from proxy.deadlines import Deadlines
 from proxy.errors import Fault
 from proxy.protocol import h1
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Connection, Request, Response
-from proxy.stream import Deadlines, SocketStream
+from proxy.stream import SocketStream
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -41,6 +42,7 @@ class Told:
     requests: list[Request] = field(default_factory=list)
     limits_reached: list[str] = field(default_factory=list)
     ends: list[tuple[int, int, str | None]] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)  # of faults
 
     async def answer(self, request: Request) -> Response:
         self.requests.append(request)
@@ -51,6 +53,7 @@ class Told:
 
     def refuse(self, fault: Fault, request: Request | None) -> Response:
         kind = fault.what
+        self.details.append(fault.detail)
         return Response(
             kind.status, list(fault.fields), fault.kind.encode(), error=fault.kind,
             close=kind.closes,
@@ -127,7 +130,7 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
     near.setblocking(False)
     far.setblocking(False)
     deadlines = Deadlines()
-    stream = SocketStream(far, loop, deadlines)
+    stream = SocketStream(far, loop, deadlines, client=True)
     connection = Connection("192.0.2.1", 1234, "192.0.2.2", 443, scheme)
 
     async def live() -> None:

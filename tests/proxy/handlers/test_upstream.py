@@ -14,10 +14,11 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.config.model import Backend, Limits, ProxyAction
+from proxy.deadlines import Deadlines
 from proxy.handlers.surroundings import Surroundings
 from proxy.handlers.upstream import Upstream
+from proxy.metrics.figures import Figures
 from proxy.protocol.lane import Lane
-from proxy.stream import Deadlines
 from support.conversation import Client, Told, conversation
 from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
@@ -563,3 +564,81 @@ async def test_a_name_is_looked_up_again_and_requests_go_where_it_leads(
             await client.says(GET)
             await client.hears(b"new")
             assert asked == 3
+
+
+async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
+    """Also one who only waits for his turn: his place is free, and the next one's turn comes."""
+    let_go = asyncio.Event()
+
+    async def script(heard: Heard) -> None:
+        await heard.head()
+        if heard.number == 1:
+            await heard.reader.read()  # silent until the proxy ends it
+            let_go.set()
+        else:
+            await heard.says(answer(b"ok"))
+
+    async with raw_backend(script) as backend:
+        action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
+        figures = Figures(frozenset())
+        around = Surroundings(
+            asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
+        )
+        upstream = Upstream(action, around)
+        service = Told(None, upstream.handle)
+        async with contextlib.AsyncExitStack() as stack:
+            first, second, third = [
+                await stack.enter_async_context(conversation(service)) for _ in range(3)
+            ]
+            await first.says(GET)
+            while not backend.heads:
+                await asyncio.sleep(0)
+            for number, client in ((2, second), (3, third)):
+                await client.says(GET)
+                while len(service.requests) < number:
+                    await asyncio.sleep(0)
+                if client is second:  # it has the only place in the queue, and leaves it
+                    await leaves(second)
+                    while not service.ends:
+                        await asyncio.sleep(0)
+            await leaves(first)
+            await third.hears(b"ok")
+            await let_go.wait()
+        assert service.ends[:2] == [(499, 0, "client_gone")] * 2
+        assert [one.backend for one in service.requests] == [f"{backend.url}"] * 2 + [None]
+        assert figures.message()["upstreams"] == {
+            f"{backend.url}\x1fclient_gone": 2, f"{backend.url}\x1fok": 1
+        }  # fmt: skip
+        assert [one["in_flight"] for one in upstream.status()] == [0]
+        upstream.close()
+
+
+async def leaves(client: Client) -> None:
+    client.hangs_up()
+    while not client.deadlines._left:
+        await asyncio.sleep(0)
+    client.deadlines.sweep(max(client.deadlines._left.values()) + 1.5)
+
+
+async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> None:
+    async def script(heard: Heard) -> None:
+        await heard.head()
+        await heard.reader.read()
+
+    async with raw_backend(script) as backend:
+        action = ProxyAction(
+            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.05
+        )
+        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
+        upstream = Upstream(action, around)
+        service = Told(None, upstream.handle)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(conversation(service)) for _ in range(3)]
+            for client in clients:
+                await client.says(GET)
+                if client is not clients[0]:
+                    await client.hears(b"no_capacity")
+            await leaves(clients[0])
+        details = [one for one in service.details if "queue is full" in one]
+        assert details == []
+        upstream.close()

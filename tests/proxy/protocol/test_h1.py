@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -13,7 +14,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Fields, FileBody, Request, Response
-from support.conversation import Told, conversation, echo
+from support.conversation import Client, Told, conversation, echo
 
 
 @pytest.fixture(params=["lane", "h11"])
@@ -404,6 +405,94 @@ async def test_a_body_of_a_byte_now_and_then_wins_no_time(service: Told) -> None
             client.deadlines.sweep(service.clock.now)
         assert b" 408 " in await client.hears(b"body_timeout")
         assert service.clock.now - begun < 60
+
+
+async def hangs_up_and_time_passes(client: Client, seconds: float) -> None:
+    client.hangs_up()
+    while not client.deadlines._left:
+        await asyncio.sleep(0)
+    client.deadlines.sweep(max(client.deadlines._left.values()) + seconds)
+
+
+async def test_a_client_that_leaves_gives_up_its_request(service: Told) -> None:
+    ended = asyncio.Event()
+
+    async def never(request: Request) -> Response:
+        request.backend = "http://slow"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    service.answer_with = never
+    async with conversation(service) as client:
+        await client.says(GET)
+        while not service.requests:
+            await asyncio.sleep(0)
+        await hangs_up_and_time_passes(client, 1.5)
+        await ended.wait()
+        assert await client.hears_the_end() == b"RESET"
+    assert service.ends == [(499, 0, "client_gone")]
+
+
+async def test_a_client_that_ends_its_side_gets_an_answer_that_comes_soon(service: Told) -> None:
+    release = asyncio.Event()
+
+    async def soon(request: Request) -> Response:
+        await release.wait()
+        return await echo(request)
+
+    service.answer_with = soon
+    async with conversation(service) as client:
+        await client.says(GET)
+        await hangs_up_and_time_passes(client, 0.5)
+        release.set()
+        assert (await client.hears_the_end()).endswith(b"GET /a|x.test|")
+    assert service.ends == [(200, 14, None)]
+
+
+async def test_a_client_that_leaves_a_body_that_has_fallen_silent_ends_it(service: Told) -> None:
+    closed = []
+
+    class Silent:
+        length = None
+        trailers: ClassVar[Fields] = []
+        at_hand = False
+        at_end = False
+        pieces = iter([b"one"])
+
+        async def read(self, most: int = 0) -> bytes:
+            piece = next(self.pieces, None)
+            return piece if piece is not None else await asyncio.Future()
+
+        def close(self, complete: bool) -> None:
+            closed.append(complete)
+
+    async def events(_: Request) -> Response:
+        return Response(200, [], Silent())
+
+    service.answer_with = events
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"3\r\none\r\n")
+        await hangs_up_and_time_passes(client, 0.5)
+        assert not closed
+        await hangs_up_and_time_passes(client, 1.5)
+        assert await client.hears_the_end() == b"RESET"
+    assert closed == [False]
+    assert service.ends == [(200, 3, "client_gone")]
+
+
+async def test_a_request_that_came_in_time_is_answered_by_a_worker_that_could_not_run(
+    service: Told,
+) -> None:
+    async with conversation(service) as client:
+        await client.says(GET)
+        await client.hears(b"GET /a|x.test|")
+        client._sock.sendall(GET)  # no turn of the loop in between
+        client.time_passes(1000.0)
+        await client.hears(b"GET /a|x.test|")
 
 
 async def test_an_ended_connection_is_gone_without_the_garbage_collector(service: Told) -> None:

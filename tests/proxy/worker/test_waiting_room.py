@@ -12,8 +12,9 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.config.model import Acme, Config, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.deadlines import Deadlines
 from proxy.router import Router
-from proxy.stream import Deadlines, SocketStream, StreamBroken
+from proxy.stream import SocketStream, StreamBroken
 from proxy.tls.client_hello import Hello
 from proxy.tls.contexts import Certificates, Served, server_context
 from proxy.worker import waiting_room
