@@ -1,7 +1,7 @@
 """Asking the server that runs: one JSON line in, one JSON line out, then the end.
 
 This is the caller's end, for the command line and the doctor; the server's is
-`supervisor.control_socket`. What can be asked stands in `supervisor.supervisor`.
+`supervisor.control_socket`. What can be asked stands in `supervisor.commands`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """The supervisor: the process that owns the sockets and the children, and speaks to no network.
 
-    supervisor       its loop: children that end, generations that follow each other, commands
+    supervisor       its loop: children are started, heard and replaced; signals come in
     signal_socket    signals, as bytes that the loop reads
     schedule         what is to be done later
     control_socket   commands from the command line
+    commands         what can be asked, and who answers it
 
     processes        fork, hear, reap
     heartbeats       who hangs
     backoff          how long a crashed child waits for its successor
     generations      configurations in force, each with its workers
+    turnover         a reload: from one generation to the next
     disk_watch       whether the processes still see what is on disk
     announcements    certificates and challenges, from the certifier to every worker
     on_demand        names that workers wait for, asked for once

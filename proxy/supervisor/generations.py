@@ -6,7 +6,7 @@ new comes. There is always one at least: a generation that cannot start leaves t
 it was.
 
 Only the table is here. Who is started, told or ended by what happens to a generation is the
-supervisor's business.
+business of `turnover`.
 """
 
 from __future__ import annotations
@@ -91,3 +91,9 @@ class Generations:
         for listener in closed:
             listener.sock.close()
         return closed
+
+    def close_sockets(self) -> None:
+        """Nobody new comes to any of them from here."""
+        for generation in self._all:
+            for listener in generation.listeners:
+                listener.sock.close()

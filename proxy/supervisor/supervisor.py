@@ -1,13 +1,12 @@
-"""The supervisor: owns the listening sockets, the children and the control socket.
+"""The supervisor's loop: children are started, heard and replaced; signals and commands come in.
 
 It speaks no HTTP, loads no certificate key and runs no event loop: a plain `selectors` loop, in
 which signal handlers only enqueue, so that forking is safe at every turn. What it knows it gives to
 a child at birth: a worker is forked with the certificates, the pending challenges and the
 configuration of its generation already in its memory, and needs no conversation before it serves.
 
-A *generation* is one configuration with its TLS base context and its workers. A reload builds the
-next one beside the present one; when all its workers are ready the old ones drain. Until that
-moment a failure leaves everything as it was.
+What takes several steps has a file of its own: a reload (`turnover`), an upgrade (`succession`), a
+change that every worker has to know (`announcements`). Here they are tied together.
 
 It is hard because every step can be overtaken by a death. The rule that keeps it simple: a child's
 end is handled in one place (`_on_exit`), and whatever waits for children (`Announcements`, a
@@ -26,21 +25,19 @@ from typing import Any
 
 from .. import certifier
 from ..channel import Channel, Message
-from ..config.faults import ConfigurationFaults
 from ..config.model import Config
-from ..config.units import spell_duration
-from ..listeners import CannotBind, Listener, open_listeners
-from ..own_certificates import CertificateUnusable, OwnCertificates
+from ..listeners import Listener
+from ..own_certificates import OwnCertificates
 from ..rate_limit import Buckets
 from ..systemd import Notifier
 from ..worker import worker
 from ..worker.birth import Birth
-from . import plan
 from .alerting import Alerting
 from .announcements import Announcements
 from .backoff import Backoff
+from .commands import Commands
 from .control_socket import ControlSocket, Reply
-from .generations import DRAINING_MOST, Generation, Generations
+from .generations import Generation, Generations
 from .heartbeats import EVERY, Heartbeats
 from .knocking import Knocking
 from .on_demand import OnDemand
@@ -50,22 +47,22 @@ from .schedule import Schedule
 from .self_check import SelfCheck
 from .signal_socket import SignalSocket
 from .succession import Succession
+from .turnover import Turnover
 from .upgrade import CannotUpgrade, Estate, Program
 
 log = logging.getLogger("treehouse.supervisor")
 
-# A new generation that is not ready by then is given up; the old one goes on.
-_READY_WITHIN = 30.0
 # The certifier reads the store before the first worker starts; a slow disk must not keep the
 # door shut for ever.
 _LOADED_WITHIN = 10.0
-# RFC 8446 §4.6.1 lets a ticket live for a week; who gets hold of its key reads all of them. Keys
-# come with a generation, and it is followed by one with the same configuration after that long.
-_TICKET_KEYS_FOR = 20 * 3600.0
 # Beyond the workers' own bound on what is under way; after that they are killed.
 _STOP_MARGIN = 2.0
 _BUSY = "busy: starting, reloading, upgrading or stopping already"
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def _nobody_asked(_answer: dict[str, Any]) -> None:
+    """What is begun by a signal or by the server itself has its answer in the log."""
 
 
 class Supervisor:
@@ -95,8 +92,6 @@ class Supervisor:
         estate: Estate | None,
     ) -> None:
         self._notifier = notifier
-        self._read = read
-        self._reread = reread
         self._disk_changed = disk_changed
         self._open_access_log = open_access_log
         self._access_log = access_log
@@ -119,7 +114,6 @@ class Supervisor:
             self._processes, self._announcements, self._generations, self._schedule
         )
         self._overview.on_demand = self._on_demand.outcomes
-        self._knocking = Knocking(self._announcements, self._schedule)
         self._alerting = Alerting(
             self._processes,
             self._schedule,
@@ -134,7 +128,19 @@ class Supervisor:
         self._status: int | None = None
         self._backoff = Backoff()
         self._heartbeats = Heartbeats(time.monotonic())
-        self._reloading: Reply | None = None
+        self._turnover = Turnover(
+            self._processes,
+            self._announcements,
+            self._generations,
+            self._schedule,
+            notifier,
+            own,
+            reread=reread,
+            start=self._start_workers,
+            in_force=self._on_generation_in_force,
+            hopeless=self._on_hopeless,
+            outcome=self._overview.reloaded,
+        )
         self._succession = Succession(
             self._selector,
             self._schedule,
@@ -145,14 +151,24 @@ class Supervisor:
             ended=self._on_successor_ended,
             superseded=self._end,
         )
-        self._upgraded: Reply | None = None
+        self._upgraded: Reply = _nobody_asked
         self._processes.on_other = self._succession.exited
         signals = SignalSocket(self._selector, self._on_signal)
         self._processes.private += [
             signals.close_descriptors,
             self._succession.close_descriptors,
         ]
-        self._warned_of_hsts: float | None = None
+        self._commands = Commands(
+            self._processes,
+            self._announcements,
+            self._overview,
+            Knocking(self._announcements, self._schedule),
+            serving=lambda: self._serving.config,
+            read=read,
+            reload=self._reload,
+            upgrade=self._upgrade,
+            stop=self._stop,
+        )
         self._control: ControlSocket | None = None
         if estate is None:
             self._open_control()
@@ -175,7 +191,7 @@ class Supervisor:
     def _open_control(self) -> None:
         """A successor does so when it is ready: until then commands are its predecessor's."""
         path = self._serving.config.state / "control.sock"
-        self._control = ControlSocket(path, self._selector, self._schedule, self._on_command)
+        self._control = ControlSocket(path, self._selector, self._schedule, self._commands.hear)
         self._processes.private.append(self._control.close_descriptors)
 
     def _start(self) -> None:
@@ -197,11 +213,11 @@ class Supervisor:
             case signal.SIGTERM | signal.SIGINT:
                 self._stop(signal.Signals(number).name)
             case signal.SIGHUP:
-                self._reload("SIGHUP", None)
+                self._reload("SIGHUP", _nobody_asked)
             case signal.SIGUSR1:
                 self._reopen_logs()
             case _:
-                self._upgrade("SIGUSR2", None)
+                self._upgrade("SIGUSR2", _nobody_asked)
 
     # Children
 
@@ -246,16 +262,6 @@ class Supervisor:
             self._loaded = True
             self._start_workers(self._serving)
 
-    def _on_ready(self, child: Child) -> None:
-        child.state = "serving"
-        generation = self._generations.find(child.generation)
-        if generation is None or generation.state != "starting":
-            return
-        workers = self._processes.workers(generation.number)
-        serving = [one for one in workers if one.state == "serving"]
-        if len(serving) >= generation.config.workers:
-            self._on_generation_ready(generation)
-
     def _config_of(self, child: Child) -> Config | None:
         generation = self._generations.find(child.generation)
         return generation.config if generation is not None else None
@@ -279,16 +285,12 @@ class Supervisor:
 
     def _on_worker_exit(self, child: Child, how: int) -> None:
         generation = self._generations.find(child.generation)
-        if generation is None or generation.state == "draining":
-            log.info("%s of generation %d has finished", child.title, child.generation)
-            self._end_generation_if_empty(child.generation)
-            if self._succession.retired:
-                self._finish_if_empty()
-        elif generation.state == "starting":
-            log.error("%s %s before it was ready", child.title, describe_exit(how))
-            self._give_up(generation)
-        else:
+        if generation is not None and generation.state == "serving":
             self._restart(child, how, lambda: self._start_worker(generation, child.number))
+            return
+        self._turnover.ended(child, how)
+        if self._succession.retired:
+            self._finish_if_empty()
 
     def _restart(self, child: Child, how: int, start: Callable[[], None]) -> None:
         lived = time.monotonic() - child.born
@@ -320,11 +322,9 @@ class Supervisor:
             self._alerting.look(self._serving.config, self._serving.number)
             why = self._disk_changed()
             if why is not None:
-                self._reload(why, None)
-            elif now - self._serving.born > _TICKET_KEYS_FOR:
-                log.info("new ticket keys: the next generation has the same configuration")
-                self._reloading = lambda _answer: None
-                self._follow(self._serving.config, self._serving.listeners)
+                self._turnover.reload(why, _nobody_asked)
+            else:
+                self._turnover.renew_ticket_keys(now)
         self._schedule.at(now + EVERY, self._beat)
 
     # What children say
@@ -351,7 +351,7 @@ class Supervisor:
         child.heard = time.monotonic()
         match kind:
             case "ready":
-                self._on_ready(child)
+                self._turnover.ready(child)
             case "ack":
                 self._announcements.acknowledged(child.pid, message["ticket"])
             case "seen":
@@ -363,112 +363,29 @@ class Supervisor:
             case "stats":
                 self._overview.heard_worker(child, message["stats"])
 
-    # Generations
-
-    def _on_generation_ready(self, generation: Generation) -> None:
-        generation.state = "serving"
-        for older in self._generations.before(generation):
-            if certifier.needs(generation.config) != self._certifying:
-                self._renew_certifier()
-            self._drain(older)
-        sites = {site.names[0] for site in generation.config.sites}
-        self._announcements.keep_files(self._own.names | sites)
-        self._warn_of_hsts(generation.config)
-        ways = ", ".join(one.address for one in generation.listeners)
-        log.info("serving on %s with %d workers", ways, generation.config.workers)
-        if self._control is None:
-            self._open_control()
-            self._succession.ready()
-        self._notifier.ready()
-        self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
-        if self._reloading is not None:
-            self._answer_reload({"ok": True, "generation": generation.number})
-
-    def _warn_of_hsts(self, config: Config) -> None:
-        """Once for each length of time: it is the one setting that stays when it is taken out."""
-        hsts = config.tls.hsts
-        if hsts is not None and hsts.max_age != self._warned_of_hsts:
-            log.warning(
-                "tls.hsts: whoever comes now will refuse these names without HTTPS, or with a "
-                "certificate that is not trusted, for %s, also when the key is taken out again",
-                spell_duration(hsts.max_age),
-            )
-            self._warned_of_hsts = hsts.max_age
-
-    def _drain(self, generation: Generation) -> None:
-        generation.state = "draining"
-        for child in self._processes.workers(generation.number):
-            child.state = "draining"
-            self._processes.send(child, {"type": "drain"})
-        for listener in self._generations.close_sockets_of(generation, self._generations.newest):
-            log.info("no longer listening on %s", listener.address)
-        for oldest in self._generations.too_many:
-            log.warning("generation %d still drains after %d reloads; it is ended",
-                        oldest.number, DRAINING_MOST)  # fmt: skip
-            for child in self._processes.workers(oldest.number):
-                self._processes.send(child, {"type": "stop"})
-        self._end_generation_if_empty(generation.number)
-
-    def _end_generation_if_empty(self, number: int) -> None:
-        generation = self._generations.find(number)
-        if generation is None or generation.state != "draining" or self._succession.retired:
-            return
-        if not self._processes.workers(number):
-            self._generations.remove(generation)
-
-    def _give_up(self, generation: Generation) -> None:
-        """A generation that cannot start: the first one ends the program, a later one itself."""
-        if len(self._generations) == 1:
-            self._outcome = 1
-            self._stopping = True
-            self._kill_all()
-            return
-        self._generations.remove(generation)
-        for child in self._processes.workers(generation.number):
-            child.state = "draining"
-            self._processes.kill(child)
-        self._generations.close_sockets_of(generation, self._serving)
-        log.error("the new configuration could not be started; the old one goes on")
-        self._answer_reload({"ok": False, "error": "the new workers did not start; see the log"})
+    # Reload
 
     def _busy(self) -> bool:
         """Whether something is under way that a reload or an upgrade would get in the way of."""
-        return (
-            self._stopping
-            or self._reloading is not None
-            or self._succession.upgrading
-            or self._serving.state != "serving"
-        )
+        return self._stopping or self._turnover.under_way or self._succession.upgrading
 
-    def _reload(self, why: str, reply: Reply | None) -> None:
-        answer = reply or (lambda _answer: None)
+    def _reload(self, why: str, reply: Reply) -> None:
         if self._busy():
-            answer({"ok": False, "error": _BUSY})
-            return
-        log.info("reloading: %s", why)
-        self._notifier.reloading()
-        self._reloading = answer
-        present = self._serving
-        try:
-            config = self._reread()
-            listeners = open_listeners(config.listen, present.listeners, config.admin)
-            certificates = self._own.read(config)
-        except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
-            for line in str(error).splitlines():
-                log.error("%s", line)
-            log.error("the configuration on disk is not usable; nothing was changed")
-            self._answer_reload({"ok": False, "error": str(error)})
-            self._notifier.ready()
-            return
-        for facts, bundle in certificates:
-            self._announcements.certificate(facts, bundle)
-        self._follow(config, listeners)
+            reply({"ok": False, "error": _BUSY})
+        else:
+            self._turnover.reload(why, reply)
 
-    def _follow(self, config: Config, listeners: tuple[Listener, ...]) -> None:
-        """Start the next generation beside the present one."""
-        generation = self._generations.add(config, listeners)
-        self._start_workers(generation)
-        self._schedule.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(generation))
+    def _on_generation_in_force(self, generation: Generation) -> None:
+        if certifier.needs(generation.config) != self._certifying:
+            self._renew_certifier()
+        if self._control is None:
+            self._open_control()
+            self._succession.ready()
+
+    def _on_hopeless(self) -> None:
+        self._outcome = 1
+        self._stopping = True
+        self._kill_all()
 
     def _renew_certifier(self) -> None:
         """A certifier is born with its settings and its sandbox; other ones need another."""
@@ -477,23 +394,11 @@ class Supervisor:
             present.state = "draining"
             self._processes.send(present, {"type": "command", "verb": "stop"})
 
-    def _too_late(self, generation: Generation) -> None:
-        if generation.state == "starting" and generation in self._generations:
-            log.error("generation %d was not ready in time", generation.number)
-            self._give_up(generation)
-
-    def _answer_reload(self, answer: dict[str, Any]) -> None:
-        self._overview.reloaded(answer["ok"])
-        reply, self._reloading = self._reloading, None
-        if reply is not None:
-            reply(answer)
-
     # Upgrade
 
-    def _upgrade(self, why: str, reply: Reply | None) -> None:
-        answer = reply or (lambda _answer: None)
+    def _upgrade(self, why: str, reply: Reply) -> None:
         if self._busy():
-            answer({"ok": False, "error": _BUSY})
+            reply({"ok": False, "error": _BUSY})
             return
         log.info("upgrading to the program now on disk: %s", why)
         serving = self._serving
@@ -510,13 +415,13 @@ class Supervisor:
             self._succession.begin(estate)
         except CannotUpgrade as error:
             log.error("%s; nothing was changed", error)
-            answer({"ok": False, "error": str(error)})
+            reply({"ok": False, "error": str(error)})
             return
-        self._upgraded = answer
+        self._upgraded = reply
         self._renew_certifier()
 
     def _on_upgrade_settled(self, error: str | None) -> None:
-        answer, self._upgraded = self._upgraded, None
+        reply, self._upgraded = self._upgraded, _nobody_asked
         pid = self._succession.pid
         if error is not None:
             log.error("%s; this one goes on", error)
@@ -526,20 +431,9 @@ class Supervisor:
             log.info("process %s has taken over; finishing what is under way", pid)
             if pid is not None:
                 self._notifier.main_pid(pid)
-            self._retire()
-        if answer is not None:
-            answer({"ok": error is None, "error": error, "pid": pid})
-
-    def _retire(self) -> None:
-        """The successor accepts from the same sockets; nobody new comes to us."""
-        for generation in self._generations:
-            generation.state = "draining"
-            for listener in generation.listeners:
-                listener.sock.close()
-        for child in self._processes.workers():
-            child.state = "draining"
-            self._processes.send(child, {"type": "drain"})
-        self._finish_if_empty()
+            self._turnover.retire()
+            self._finish_if_empty()
+        reply({"ok": error is None, "error": error, "pid": pid})
 
     def _on_successor_ended(self, status: int) -> None:
         self._outcome = status if 0 <= status < 128 else 1  # 128 and more is a shell's for signals
@@ -551,7 +445,7 @@ class Supervisor:
             self._stop(why)
         self._finish_if_empty()
 
-    # Logs, status, commands, the end
+    # Logs, the end
 
     def _reopen_logs(self) -> None:
         try:
@@ -565,58 +459,6 @@ class Supervisor:
         for child in self._processes.workers():
             self._processes.send(child, {"type": "log"}, (fd,))
         log.info("logs reopened")
-
-    def _on_command(self, request: dict[str, Any], reply: Reply) -> None:
-        match request.get("command"):
-            case "status":
-                self._overview.ask(reply)
-            case "reload":
-                self._reload("asked on the control socket", reply)
-            case "upgrade":
-                self._upgrade("asked on the control socket", reply)
-            case "plan":
-                self._plan(reply)
-            case "knock":
-                self._knocking.begin(request, self._serving.config, reply)
-            case "stop":
-                self._stop("asked on the control socket")
-                reply({"ok": True})
-            case (
-                "renew" | "revoke" | "roll_account_key" | "refusal" | "look" | "dns_persist"
-            ) as verb:
-                certifying = self._processes.certifier()
-                if certifying is None:
-                    reply({"ok": False, "error": "the certifier is being restarted; ask again"})
-                else:
-                    self._announcements.ask(certifying, verb, request, reply)
-            case other:
-                reply({"ok": False, "error": f"unknown command {other!r}"})
-
-    def _plan(self, reply: Reply) -> None:
-        """What a reload would change; nothing is changed by asking."""
-        try:
-            config = self._read()
-        except ConfigurationFaults as error:
-            reply({"ok": False, "error": str(error)})
-            return
-        certified = frozenset(
-            (frozenset(one["names"]), one["directory"], one["key_type"])
-            for one in self._announcements.statuses()
-            if one["served"]
-        )
-        found = plan.changes(self._serving.config, config, certified)
-        orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
-        certifying = self._processes.certifier()
-        if not orders or certifying is None:
-            reply({"ok": True, "changes": found})
-            return
-        value = {config.acme.directory: [list(one.names) for one in orders]}
-        self._announcements.ask(
-            certifying,
-            "costs",
-            {"value": value},
-            lambda told: reply({"ok": True, "changes": [*found, *told.get("costs", ())]}),
-        )
 
     def _stop(self, why: str) -> None:
         if self._stopping:
@@ -634,9 +476,7 @@ class Supervisor:
             elif child.role == "worker":
                 self._processes.send(child, {"type": "stop"})
         self._alerting.stop()
-        for generation in self._generations:
-            for listener in generation.listeners:
-                listener.sock.close()
+        self._generations.close_sockets()
         self._schedule.at(time.monotonic() + limit + _STOP_MARGIN, lambda: self._stop("time is up"))
         self._finish_if_empty()
 

@@ -238,7 +238,7 @@ def test_ticket_keys_are_renewed_with_a_generation(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
     """A day shortened to two seconds; who holds an old ticket makes a full handshake again."""
-    shorten(program / "proxy/supervisor/supervisor.py", _TICKET_KEYS_FOR=2.0)
+    shorten(program / "proxy/supervisor/turnover.py", _TICKET_KEYS_FOR=2.0)
     with start() as server:
         server.await_log("a.test: certificate obtained")
         using = context(folder / "state/internal-ca/root.pem")
