@@ -65,12 +65,13 @@ def earlier_keys(store: Store, where: str) -> list[str]:
 def remember_key(store: Store, where: str, thumbprint: str) -> None:
     """Before the key is replaced."""
     listed = {"thumbprints": [*earlier_keys(store, where), thumbprint]}
+    set_aside(store, where, EARLIER_KEYS)
     store.store(where, {EARLIER_KEYS: documents.write(listed, VERSION)})
 
 
-def set_aside(store: Store, where: str) -> None:
+def set_aside(store: Store, where: str, file: str = ACCOUNT) -> None:
     """What a newer version of this program has written there is kept under another name."""
-    present = store.load(where).get(ACCOUNT, b"")
-    aside = documents.set_aside(ACCOUNT, present, VERSION)
+    present = store.load(where).get(file, b"")
+    aside = documents.set_aside(file, present, VERSION)
     if aside is not None:
         store.store(where, {aside: present})

@@ -7,10 +7,10 @@ token that nobody asks for any more, and `clear` takes it back.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 
+from . import documents
 from .errors import Problem
 from .link import Challenge, Link
 from .store import Store
@@ -56,6 +56,9 @@ class Challenges:
             log.warning("challenges on disk cannot be read: %s", error)
             return
         for token, data in left.items():
+            if documents.newer(data, VERSION):
+                log.info("challenges/%s: left to the newer version that has written it", token)
+                continue
             challenge = _read(token, data)
             if challenge is not None:
                 self._link.retract(challenge)
@@ -63,13 +66,12 @@ class Challenges:
 
     def _write(self, challenge: Challenge) -> None:
         document = {
-            "version": VERSION,
             "kind": challenge.kind,
             "host": challenge.host,
             "key_authorization": challenge.key_authorization,
         }
         try:
-            self._store.store(_FOLDER, {challenge.token: json.dumps(document).encode()})
+            self._store.store(_FOLDER, {challenge.token: documents.write(document, VERSION)})
         except OSError as error:
             log.warning("%s: the challenge cannot be written: %s", challenge.host, error)
 
@@ -82,12 +84,12 @@ class Challenges:
 
 def _read(token: str, data: bytes) -> Challenge | None:
     try:
-        document = json.loads(data)
+        document = documents.read(data, VERSION)
         return Challenge(
             kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
             host=str(document["host"]),
             token=token,
             key_authorization=str(document["key_authorization"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
         return None

@@ -17,7 +17,6 @@ The CA asks authoritative name servers, so all of them are asked until each show
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -25,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from . import dns_hook
+from . import dns_hook, documents
 from .dns_names import challenge_name, provider_for
 from .errors import NotSet, Problem
 from .link import Dns, DnsHook, DnsProvider, DnsUpdates
@@ -256,9 +255,9 @@ class DnsRecords:
     # Notes
 
     def _note(self, record: _Record) -> None:
-        document = {"version": VERSION, **asdict(record)}
+        note = documents.write(asdict(record), VERSION)
         try:
-            self._store.store(_FOLDER, {record.token: json.dumps(document).encode()})
+            self._store.store(_FOLDER, {record.token: note})
         except OSError as error:
             log.warning("the record %s cannot be written down: %s", record.record, error)
 
@@ -282,9 +281,12 @@ class DnsRecords:
 
 def _read(token: str, data: bytes) -> _Record | None:
     try:
-        document = json.loads(data)
+        document = documents.read(data, VERSION)
         facts = {key: str(document[key]) for key in ("domain", "record", "value", "zone")}
-    except (ValueError, KeyError, TypeError):
-        log.warning("the note dns-records/%s is not understood; delete it", token)
+    except KeyError:
+        if documents.newer(data, VERSION):
+            log.info("dns-records/%s: left to the newer version that has written it", token)
+        else:
+            log.warning("the note dns-records/%s is not understood; delete it", token)
         return None
     return _Record(token, **facts)

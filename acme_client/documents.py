@@ -47,14 +47,22 @@ def read(data: bytes, version: int) -> dict[str, Any]:
 
 def set_aside(name: str, data: bytes, version: int) -> str | None:
     """Under which name to keep a document before it is replaced; None if it need not be kept."""
+    later = newer(data, version)
+    if later is None:
+        return None
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.version-{later}{dot}{suffix}"
+
+
+def newer(data: bytes, version: int) -> int | None:
+    """The version of a document that is newer than ours; None for any other."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or _version(document) <= version:
         return None
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}.version-{_version(document)}{dot}{suffix}"
+    return _version(document)
 
 
 def _version(document: dict[str, Any]) -> int:

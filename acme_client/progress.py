@@ -20,7 +20,7 @@ from .link import INTERNAL
 from .pauses import RETRY_AFTER_MOST, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
-from .renewal import ASK_SELDOM, Suggestion, ask_again, moment, moment_in
+from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 
 # Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
 # attempt that kills the process.
@@ -139,7 +139,9 @@ def obtained(
         serial=facts.serial,
         not_before=facts.not_before,
         not_after=facts.not_after,
-        renew_at=moment(facts.not_before, facts.not_after, dice),
+        renew_at=max(
+            moment(facts.not_before, facts.not_after, dice), earliest(now, facts.not_after)
+        ),
         window=None,
         ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
@@ -200,6 +202,9 @@ def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Ra
     if record.not_before is None or record.not_after is None:
         return replace(record, ask_at=ask_at)
     renew_at = moment_in(window, record.not_before, record.not_after, dice)
+    came = next((one.at for one in reversed(record.history) if one.outcome == "obtained"), None)
+    if came is not None:  # by a clock that ran ahead, perhaps
+        renew_at = max(renew_at, earliest(min(came, now), record.not_after))
     return replace(record, window=window, renew_at=renew_at, ask_at=ask_at)
 
 

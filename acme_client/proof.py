@@ -63,6 +63,8 @@ def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
         raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
     if facts.not_after <= now:
         raise Problem("unproven", "the certificate has expired, or this machine's clock is ahead")
+    if facts.not_after <= facts.not_before:
+        raise Problem("unproven", "the certificate ends before it begins")
     if not in_its_dates(facts, now):
         raise Problem(
             "unproven", "the certificate is not valid yet, or this machine's clock is behind"

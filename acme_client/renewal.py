@@ -27,6 +27,12 @@ SPREAD_MOST = 86400.0
 # ends with the certificate, by the CA's mistake, must not lead to a lapse.
 PART_LEFT_AT_LEAST = 1 / 10
 
+# Whatever the dates and the CA's window say, a certificate that has just come is not renewed again
+# before this part of its time has passed, or so long: a CA whose window is always over, or one that
+# gives out certificates which are due already, would be asked for one after the other.
+BETWEEN_PART = 1 / 8
+BETWEEN_MOST = 6 * 3600.0
+
 # How often a window is asked for: Retry-After decides, within these (RFC 9773 §4.3: at least twice
 # a day; and politeness). ``ASK_USUALLY`` where the CA does not say.
 ASK_LEAST = 60.0
@@ -58,6 +64,11 @@ def moment_in(window: Window, not_before: float, not_after: float, dice: random.
     latest = not_after - max(not_after - not_before, 0.0) * PART_LEFT_AT_LEAST
     start = min(window.start, latest)
     return dice.uniform(start, max(start, min(window.end, latest)))
+
+
+def earliest(obtained: float, not_after: float) -> float:
+    """Before which a certificate that came then is not renewed by itself."""
+    return obtained + min(max(not_after - obtained, 0.0) * BETWEEN_PART, BETWEEN_MOST)
 
 
 @dataclass(frozen=True, slots=True)

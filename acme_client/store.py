@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from . import documents
 from .disk import Disk
 
 # What there is at the top. Root, who puts owners and modes right, touches nothing else; so a folder
@@ -337,7 +338,12 @@ class _LeaseFile:
             os.close(fd)
 
     def _write(self, fd: int, lease: float, held: bool) -> None:
-        content = {"holder": self._holder, "until": self._now() + lease, "held": held}
+        content = {
+            "version": _LEASE_VERSION,
+            "holder": self._holder,
+            "until": self._now() + lease,
+            "held": held,
+        }
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps(content).encode(), 0)
 
@@ -345,6 +351,7 @@ class _LeaseFile:
 _LONGEST_LEASE = 3600.0
 # Far behind the text.
 _HELD_BYTE = 1 << 20
+_LEASE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +366,13 @@ class _Lease:
 
 
 def _lease(fd: int) -> _Lease:
+    """One that a newer version has written, who works beside us during an upgrade, is somebody's
+    for as long as any can be."""
+    data = os.pread(fd, 4096, 0)
+    if documents.newer(data, _LEASE_VERSION):
+        return _Lease("", os.fstat(fd).st_mtime + _LONGEST_LEASE)
     try:
-        content = json.loads(os.pread(fd, 4096, 0))
+        content = json.loads(data)
         return _Lease(str(content["holder"]), float(content["until"]), content.get("held") is True)
     except (ValueError, KeyError, TypeError):
         return _Lease()

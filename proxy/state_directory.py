@@ -28,7 +28,7 @@ from pathlib import Path
 from acme_client.store import FOLDERS
 
 # The documented top level; a file on its way to one of these names begins with it.
-_OURS = (*FOLDERS, "control.sock", "alerts.json")
+_OURS = (*FOLDERS, "control.sock", "alerts.json", "alerts.version-")
 _NOT_OURS_BUT_HARMLESS = ("lost+found",)  # the root of a file system of its own
 _DEPTH = 8  # directories; the layout needs three
 _LINKS = 40  # symbolic links on the way, as many as the kernel follows

@@ -10,7 +10,6 @@ restart neither forgets nor repeats.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -19,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from acme_client import documents
 
 from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
@@ -31,6 +32,7 @@ from .schedule import Schedule
 log = logging.getLogger("treehouse.alerts")
 
 FILE = "alerts.json"
+VERSION = 1
 # Between two looks; and they take at most this part of the time, with however many certificates.
 _LOOK_EVERY = 1.0
 _LOOK_PART = 1 / 100
@@ -181,12 +183,13 @@ class Alerting:
 
     def _recall(self, state: Path) -> None:
         self._file = state / FILE
-        try:
-            document = json.loads(self._file.read_text("utf-8"))
-        except (OSError, ValueError):
-            document = {}
-        if not isinstance(document, dict):
-            document = {}
+        data = b""
+        with contextlib.suppress(OSError):
+            data = self._file.read_bytes()
+            aside = documents.set_aside(FILE, data, VERSION)
+            if aside is not None:
+                os.rename(self._file, state / aside)
+        document = documents.read(data, VERSION)
         self._incidents = Incidents.from_json(document.get("incidents"))
         waiting = document.get("waiting")
         for way, notices in waiting.items() if isinstance(waiting, dict) else ():
@@ -201,7 +204,7 @@ class Alerting:
             for way, one in self._outboxes.items()
         }
         document = {"incidents": self._incidents.to_json(), "waiting": waiting}
-        data = json.dumps(document, indent=1).encode()
+        data = documents.write(document, VERSION)
         if data == self._kept:
             return
         self._kept = data

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from acme_client.ari import certificate_id
 from acme_client.desks import ATTEMPTS_AT_ONCE
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.record import Record, from_json
+from acme_client.renewal import BETWEEN_MOST, BETWEEN_PART
+from acme_client.shelf import Shelf
+from acme_client.store import DirectoryStore
 from support.ca_faults import (
     BadNonce,
     Cut,
@@ -26,10 +29,12 @@ from support.ca_faults import (
     Exchange,
     Fault,
     Faults,
+    Misissue,
     Refuse,
     Reply,
     Say,
     Slow,
+    Torn,
     with_status,
 )
 from support.certifier import Certifier, FakeServer, authority, settings
@@ -93,6 +98,7 @@ def record(state: Path) -> Record:
 @pytest.mark.parametrize(
     ("kind", "fault", "times"),
     [
+        ("*", BadNonce(20), 10_000),
         ("*", BadNonce(50), 10_000),
         ("order", Cut(), 2),
         ("authorization", Say(b"", 503), 2),
@@ -103,6 +109,7 @@ def record(state: Path) -> Record:
         ("finalize", Edit(with_status("processing"), {"Retry-After": "1"}), 1),
         ("order", Edit(with_status("processing")), 2),
         ("certificate", Refuse(500), 1),
+        ("certificate", Torn(), 1),
         ("newOrder", Slow(1.0), 1),
     ],
     ids=str,
@@ -134,6 +141,7 @@ def test_a_hiccup_costs_nothing_but_time(
         ("newOrder", Refuse(403, "caa"), "refused", r"the CA says: refused by the test \(caa\)"),
         ("newOrder", Refuse(500), "unavailable", "refused by the test"),
         ("newOrder", Cut(), "unreachable", "cannot be reached"),
+        ("newOrder", Torn(), "unreachable", "cannot be reached"),
         ("authorization", Say(b"{}"), "nonsense", "authorization"),
         ("authorization", Edit(with_status("deactivated")), "validation", "deactivated"),
         ("order", Edit(with_status("invalid")), "refused", "gave the order up"),
@@ -254,42 +262,67 @@ def test_a_ca_that_hangs_keeps_nobody_waiting_who_is_certified_by_another(
 
 # A certificate that is not what was wanted
 
-OTHER_NAME = chain("b.example", now=time.time())
 OTHER_KEY = chain(NAME, now=time.time())
 
+# What comes instead, and what is said of it.
+WRONG: list[tuple[Fault, str]] = [
+    (Misissue(("b.example",)), f"the certificate does not cover {NAME}"),
+    (Edit(lambda _: OTHER_KEY.chain_pem), "the certificate is for another key"),
+    (Edit(lambda body: split(body)[0] + split(OTHER_KEY.chain_pem)[1]), "the chain has a gap"),
+    (Misissue((NAME,), certificates=1), "the chain has a gap: the certificate's issuer is missing"),
+    (Misissue((NAME,), begins=2 * DAY), "the certificate is not valid yet"),
+    (Misissue((NAME,), begins=-90 * DAY, ends=-1), "the certificate has expired"),
+    (Misissue((NAME,), begins=DAY / 2, ends=0), "the certificate ends before it begins"),
+    (Edit(lambda body: body[: len(body) // 3]), "the certificate cannot be read"),
+    (Edit(lambda _: b""), "the certificate cannot be read"),
+]
 
-def without_the_middle(body: bytes) -> bytes:
-    """A leaf, and after it something that did not sign it."""
-    return split(body)[0] + split(OTHER_KEY.chain_pem)[1]
 
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda _: OTHER_KEY.chain_pem, "for another key"),
-        (lambda _: OTHER_NAME.chain_pem, "for another key"),
-        (without_the_middle, "the chain has a gap"),
-        (lambda body: body[: len(body) // 3], "cannot be read"),
-    ],
-)
 def test_a_wrong_certificate_is_never_served(
-    front: Faults,
-    server: FakeServer,
-    tmp_path: Path,
-    change: Callable[[bytes], bytes],
-    said: str,
+    front: Faults, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One after the other, beside a good one that is kept and served all the time."""
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: server.state(NAME) == "fresh")
         good = server.served[NAME]
-        front.add("certificate", Edit(change))
-        answer = server.ask("renew", NAME)
-        assert not answer["ok"]
-        assert said in answer["error"]
-        assert server.served[NAME] == good
+        for fault, said in WRONG:
+            front.add("certificate", fault)
+            caplog.clear()
+            answer = server.ask("renew", NAME)
+            assert not answer["ok"], fault
+            assert said in answer["error"]
+            (line,) = [one for one in caplog.messages if one.startswith(NAME)]
+            assert re.fullmatch(
+                rf"{NAME}: attempt 1 failed at \S+( by \S+)? in [\d.]+ s: {re.escape(said)}.*; "
+                r"next attempt at 20[\dTZ:-]+",
+                line,
+            )
+            assert server.served[NAME] == good
+            assert record(tmp_path).history[-1].outcome == "unproven"
+            stored = (tmp_path / "certificates" / NAME / "fullchain.pem").read_bytes()
+            assert stored == good.chain_pem
         assert len(server.published) == 1
-    stored = (tmp_path / "certificates" / NAME / "fullchain.pem").read_bytes()
-    assert stored == good.chain_pem
+        assert server.ask("renew", NAME)["ok"]
+    before = Shelf(DirectoryStore(tmp_path)).previous(NAME)
+    assert before is not None
+    assert before.chain_pem == good.chain_pem
+
+
+def test_a_ca_that_would_renew_at_once_again_and_again_gets_no_loop_of_orders(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """Its window is always over, or what it gives is always as good as over."""
+    front.window = (time.time() - 2 * DAY, time.time() - DAY)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: (server.reports.get(NAME) or {}).get("ari_window"))
+        kept = record_once(tmp_path)
+        assert kept.renew_at == pytest.approx(time.time() + BETWEEN_MOST, abs=60)
+        front.window = None
+        front.add("certificate", Misissue((NAME,), begins=-90 * DAY, ends=3600))
+        assert server.ask("renew", NAME)["ok"]
+        kept = record(tmp_path)
+        assert kept.renew_at == pytest.approx(time.time() + 3600 * BETWEEN_PART, abs=60)
+    assert len(front.of("newOrder")) == 2
 
 
 # Renewal information

@@ -27,8 +27,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 import trustme
+from cryptography import x509
 
 from .ca_persist import Persist
+from .chains import DAY, certified, joined, split
 from .pebble import Pebble
 
 # Where pebble has what, by the names of RFC 8555 §7.1.1 and RFC 9773.
@@ -63,9 +65,12 @@ class Seen:
 
 @dataclass(slots=True)
 class Reply:
+    """``sent``: as much of the body as gets through before the connection is cut."""
+
     status: int
     headers: dict[str, str]
     body: bytes
+    sent: bytes | None = None
 
 
 class Exchange(Protocol):
@@ -83,6 +88,10 @@ class Exchange(Protocol):
     def forward(self) -> Reply: ...
 
     def fresh_nonce(self) -> str: ...
+
+    def requested_key(self) -> Any:
+        """The public key of the last request for a certificate."""
+        ...
 
 
 class Fault(Protocol):
@@ -154,6 +163,37 @@ class Edit:
     def __call__(self, exchange: Exchange) -> Reply:
         reply = exchange.forward()
         return Reply(reply.status, {**reply.headers, **self.headers}, self.change(reply.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """The connection is cut in the middle of the answer."""
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        return Reply(reply.status, reply.headers, reply.body, reply.body[: len(reply.body) // 2])
+
+
+@dataclass(frozen=True, slots=True)
+class Misissue:
+    """In the certificate's place another one, for the key that was asked for, and else as the test
+    wants: ``begins`` and ``ends`` are seconds from now. ``certificates``: how many of the chain."""
+
+    names: tuple[str, ...]
+    begins: float = -DAY
+    ends: float = 89 * DAY
+    certificates: int = 2
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        whole = certified(
+            exchange.requested_key(),
+            *self.names,
+            now=time.time(),
+            begins=self.begins,
+            ends=self.ends,
+        )
+        return Reply(reply.status, reply.headers, joined(split(whole)[: self.certificates]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +337,8 @@ class Faults:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(reply.body)
+                    self.wfile.write(reply.body if reply.sent is None else reply.sent)
+                self.close_connection |= reply.sent is not None
 
             def forward(self) -> Reply:
                 if self.kind == "renewalInfo":
@@ -310,6 +351,12 @@ class Faults:
 
             def fresh_nonce(self) -> str:
                 return self.upstream("HEAD", "/nonce-plz", b"").headers["Replay-Nonce"]
+
+            def requested_key(self) -> Any:
+                payload = front.of("finalize")[-1].payload or {}
+                csr = payload["csr"]
+                der = base64.urlsafe_b64decode(csr + "=" * (-len(csr) % 4))
+                return x509.load_der_x509_csr(der).public_key()
 
             def upstream(self, method: str, path: str, body: bytes) -> Reply:
                 connection = http.client.HTTPSConnection(

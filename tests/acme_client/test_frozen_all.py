@@ -1,0 +1,166 @@
+"""Every kind of file that the state directory can hold, as an earlier version has written it; and as
+one might that is not there yet, who will want it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from acme_client import account_files, documents, keys
+from acme_client.admission import Allowance
+from acme_client.challenges import Challenges
+from acme_client.dns_records import DnsRecords
+from acme_client.errors import Problem
+from acme_client.ledgers import Ledgers
+from acme_client.link import Dns
+from acme_client.record import Record
+from acme_client.roster import Roster
+from acme_client.shelf import Shelf
+from acme_client.store import FOLDERS, DirectoryStore
+from proxy import state_directory
+from proxy.alerts.incidents import Incidents, waiting_from_json
+from proxy.supervisor import alerting
+from proxy.supervisor.processes import Processes
+from proxy.supervisor.schedule import Schedule
+from support.certifier import FakeServer
+
+FROZEN = Path(__file__).parent / "frozen"
+FROZEN_AT = 1795553512.0
+LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+ACCOUNT = "accounts/ca.example"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    copy = tmp_path / "state"
+    shutil.copytree(FROZEN / "v1-all", copy, symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    return copy
+
+
+def tidy_up(state: Path) -> None:
+    """All that a certifier and a supervisor do with what they find, and have to write."""
+    store = DirectoryStore(state, now=lambda: FROZEN_AT)
+    with FakeServer() as server:
+        Challenges(store, server).clear()
+    DnsRecords(Dns(), store, threading.Event()).clear()
+    shelf = Shelf(store)
+    for name in shelf.names():
+        shelf.keep_record(name, Record())
+    book = Ledgers(store, lambda: FROZEN_AT)
+    book.toll(LETSENCRYPT, ("other.example.org",)).admit(exempt=False)
+    roster = Roster(store)
+    roster.read()
+    roster.save()
+    account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
+    account_files.remember_key(store, ACCOUNT, "another")
+    told = alerting.Alerting(
+        Processes(selectors.DefaultSelector(), lambda *_: None), Schedule(), list, lambda: 0.0
+    )
+    told._recall(state)
+    told._keep()
+
+
+def test_there_is_one_of_every_kind() -> None:
+    there = {path.name for version in FROZEN.iterdir() for path in version.glob("*")}
+    files = {"control.sock", alerting.FILE, "alerts.version-"}
+    assert set(state_directory._OURS) == {*FOLDERS, *files}, "another one? freeze it, and read it"
+    assert there == {*FOLDERS, alerting.FILE}
+
+
+def test_certificates_by_all_kinds_of_names(state: Path) -> None:
+    shelf = Shelf(DirectoryStore(state))
+    names = ["*.w.example", "2001:db8::1", "a.example", "a.example/rsa", "xn--bcher-kva.example"]
+    assert sorted(shelf.names()) == names
+    for name in names:
+        record, pair = shelf.load(name)
+        assert pair is not None
+        assert record.tried_with == "0123456789abcdef"
+
+
+def test_a_lease_that_is_held(state: Path) -> None:
+    for later, free in ((0.0, False), (1801.0, True)):
+        store = DirectoryStore(state, now=lambda by=later: FROZEN_AT + by)
+        assert (store.lock("certificates/a.example", 60) is not None) is free
+
+
+def test_an_account_whose_key_is_being_changed(state: Path) -> None:
+    store = DirectoryStore(state)
+    files = store.load(ACCOUNT)
+    assert account_files.folder(store, "https://ca.example/directory") == ACCOUNT
+    assert account_files.known(files)["uri"] == "https://ca.example/acct/7"
+    (earlier,) = account_files.earlier_keys(store, ACCOUNT)
+    assert earlier.startswith("J0YAzv")
+    for key in (account_files.KEY, account_files.NEXT_KEY):
+        keys.from_pem(files[key])
+
+
+def test_what_is_to_be_taken_back(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = DirectoryStore(state)
+    with FakeServer() as server:
+        Challenges(store, server).clear()
+        (one,) = server.taken_back
+    assert (one.kind, one.host, one.token) == ("tls-alpn-01", "a.example", "tok-en_2")
+    DnsRecords(Dns(), store, threading.Event()).clear()
+    assert "_acme-challenge.w.example TXT LPJNul-wow4m6" in caplog.text
+    assert "could not be removed" in caplog.text, "nobody is configured to"
+
+
+def test_names_on_demand(state: Path) -> None:
+    roster = Roster(DirectoryStore(state))
+    roster.allowances["a.example"] = Allowance(50)
+    roster.read()
+    assert roster.names["shop.customer.example"].asked_at == FROZEN_AT - 3600
+    assert roster.allowances["a.example"].due == FROZEN_AT + 72
+
+
+def test_a_ca_that_has_said_to_wait(state: Path) -> None:
+    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    with pytest.raises(Problem, match=r"too many certificates \(5\) already issued"):
+        book.toll(LETSENCRYPT, ("held.example.net",)).admit(exempt=False)
+
+
+def test_who_has_been_told_of_what(state: Path) -> None:
+    document = documents.read((state / alerting.FILE).read_bytes(), alerting.VERSION)
+    assert Incidents.from_json(document["incidents"]).to_json() == document["incidents"]
+    (notice,) = waiting_from_json(document["waiting"]["webhook"])
+    assert notice.key == ("renewal_failing", "a.example")
+
+
+def test_what_a_newer_version_has_written_is_still_there_when_it_comes_back(state: Path) -> None:
+    """In its place if nothing of ours has to stand there, else beside it."""
+    newer = {}
+    for path in sorted(state.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.suffix not in (".pem", ""):
+            newer[path] = documents.write({"of": "the future", "path": str(path)}, 2)
+    for folder in ("challenges", "dns-records"):
+        (path,) = (state / folder).iterdir()
+        newer[path] = documents.write({"of": "the future", "path": str(path)}, 2)
+    assert len(newer) == 12
+    for path, data in newer.items():
+        path.write_bytes(data)
+    tidy_up(state)
+    for path, data in newer.items():
+        beside = path.with_name(f"{path.stem}.version-2{path.suffix}")
+        kept = path if path.parent.name in ("challenges", "dns-records") else beside
+        assert kept.read_bytes() == data
+        if kept is beside:
+            assert json.loads(path.read_bytes())["version"] == 1
+    assert state_directory.prepare(state, os.geteuid(), os.getegid()) == []
+
+
+def test_a_lease_in_a_newer_versions_words_is_held_for_as_long_as_any_can_be(state: Path) -> None:
+    lock = state / "certificates" / "a.example" / ".lock"
+    lock.write_bytes(documents.write({"until": "the cows come home"}, 2))
+    written = lock.stat().st_mtime
+    for later, free in ((0.0, False), (3500.0, False), (3700.0, True)):
+        store = DirectoryStore(state, now=lambda by=later: written + by)
+        assert (store.lock("certificates/a.example", 60) is not None) is free
