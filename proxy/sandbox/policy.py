@@ -91,14 +91,14 @@ class Surroundings:
 
     @classmethod
     def here(cls) -> Surroundings:
-        package = Path(__file__).resolve().parent
+        ours = filter(None, map(importlib.util.find_spec, ("proxy", "acme_client")))
         trust = ssl.get_default_verify_paths()
         folder = Path(sys.prefix) / "bin"
         return cls(
             interpreter=tuple(
                 dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix), *_libraries()))
             ),
-            code=(package, package.parent / "acme_client"),
+            code=tuple(Path(one.origin).resolve().parent for one in ours if one.origin),
             trust=tuple(
                 Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
             ),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+
+import acme_client
+import proxy
 from proxy.config.model import Acme, Address, Config, Dns, FilesAction, OnDemand, Route, Site
 from proxy.sandbox.policy import Policy, describe, policies
 
@@ -70,3 +75,11 @@ def test_a_hook_and_who_starts_it() -> None:
     assert not any(STATE.is_relative_to(grant.path) for grant in (*hook.read, *hook.execute))
     assert executed(roles["worker"]) == set()
     assert "the DNS hook" in describe(roles).partition("\nhook\n")[2]
+
+
+@pytest.mark.parametrize("package", [proxy, acme_client])
+def test_our_code_may_be_read_wherever_it_lies(package: ModuleType) -> None:
+    """Some of it is imported late, and tracebacks quote all of it."""
+    (folder,) = map(Path, package.__path__)
+    granted = {grant.path for grant in policies(config())["certifier"].read}
+    assert [path for path in folder.rglob("*.py") if granted.isdisjoint(path.parents)] == []
