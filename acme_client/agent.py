@@ -114,7 +114,8 @@ class Agent:
             settings.dns,
         )
         self._holdings: dict[str, Holding] = {}
-        self._changed = self._shelf.watch()
+        self._changed: Callable[[], set[str]] | None = None
+        self._unreadable = False
         self._look_at = 0.0
         self._to_see: set[str] = set()  # changed on disk, and not looked at yet
         self._lookers: list[Command] = []  # wait until it has been
@@ -131,6 +132,7 @@ class Agent:
 
     def load(self) -> None:
         """Have everything served that is at hand and may be."""
+        self._changes()  # from here on
         for wanted in (*self._settings.wanted, *self._on_demand.remembered()):
             self._take_on(wanted)
         if any(one.authority.directory == INTERNAL for one in self._settings.wanted):
@@ -201,7 +203,7 @@ class Agent:
         now = self._now()
         look = not now < self._look_at <= now + LOOK_EVERY
         if look:
-            self._to_see |= self._changed()
+            self._to_see |= self._changes()
             self._look_at = now + LOOK_EVERY
         for name, holding in self._holdings.items():
             if holding.busy:
@@ -231,6 +233,22 @@ class Agent:
                 self._lookers.append(command)
             else:
                 self._reply(command, {"ok": True, "error": None})
+
+    def _changes(self) -> set[str]:
+        """Names whose files have changed; all of them when they can be read again."""
+        try:
+            self._changed = self._changed or self._shelf.watch()
+            changed = self._changed()
+        except OSError as error:
+            if not self._unreadable:
+                log.error("the state directory cannot be read, served is what is known: %s", error)
+            self._unreadable = True
+            return set()
+        if self._unreadable:
+            log.info("the state directory can be read again")
+            self._unreadable = False
+            return set(self._holdings)
+        return changed
 
     def _will_be_seen(self, name: str) -> bool:
         """In a moment; an attempt takes longer, and nobody may change its folder meanwhile."""

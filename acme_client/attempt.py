@@ -25,6 +25,7 @@ from .ledgers import Ledgers
 from .lifecycle import PAUSED
 from .link import INTERNAL, Authority, Dns, Link, LinkBroken
 from .order import Issued, Issuer, Order
+from .progress import Turn
 from .proof import Facts, Pair, canonical, covers, in_its_dates, prove
 from .renewal import Suggestion
 from .shelf import Shelf
@@ -413,7 +414,7 @@ class Bench:
                 challenge,
                 now,
                 max(now - begun, 0.0),
-                elsewhere=self._may_go_elsewhere(holding, authority, now),
+                turn=self._next_turn(holding, authority, problem, now),
             )
             log.warning(
                 "%s: %s %s: %s; next attempt at %s",
@@ -428,11 +429,16 @@ class Bench:
         self.keep_record(holding)
         self.report(holding)
 
-    def _may_go_elsewhere(self, holding: Holding, authority: Authority, now: float) -> bool:
-        """Whether this CA makes us wait and another one would not."""
+    def _next_turn(
+        self, holding: Holding, authority: Authority, problem: Problem, now: float
+    ) -> Turn:
+        """Whose turn is next, now that this one's has come to nothing."""
+        record = progress.counted(holding.record, problem)
         barred = self._barred(holding)
-        other = choices.authority(holding.wanted, holding.record, now, barred)
-        return authority.directory in barred and other.directory not in barred
+        other = choices.authority(holding.wanted, record, now, barred)
+        if other.directory == authority.directory or other.directory in barred:
+            return Turn.SAME
+        return Turn.OTHER if choices.has_failed(record, other) else Turn.FIRST
 
 
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:

@@ -85,6 +85,16 @@ def serves(wanted: Wanted, record: Record) -> bool:
     return issued_by(wanted, record) is not None
 
 
+def has_failed(record: Record, authority: Authority) -> bool:
+    """Whether it has been asked in vain since the last success."""
+    for attempt in reversed(record.history):
+        if attempt.outcome == "obtained":
+            return False
+        if attempt.directory == authority.directory:
+            return True
+    return False
+
+
 def fingerprint(wanted: Wanted, dns: Dns) -> str:
     """Of what an attempt goes by: another one means that somebody has changed the configuration.
     It is kept on disk, and tells nothing of the secrets that go into it."""

@@ -52,7 +52,11 @@ def trust(ca_pem: bytes | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cadata=ca_pem.decode("ascii"))
         except (ssl.SSLError, UnicodeDecodeError) as error:
-            raise Problem("settings", f"the CA file holds no certificates: {error}") from None
+            raise Problem(
+                "settings",
+                "the file of the CA's own TLS (acme.ca_file) holds no certificate, or cannot be "
+                f"read: {error}",
+            ) from None
         return context
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()

@@ -14,6 +14,10 @@ from email.utils import parsedate_to_datetime
 # name far below every CA's limits (Let's Encrypt: 5 failed validations per name and hour).
 PAUSES = (60.0, 600.0, 6000.0, 86400.0)
 
+# Before a CA that has not failed yet is asked in another one's place: the pauses above are for
+# those who have. A network of ours that was away for a moment has its time to come back.
+ANOTHER_CA = 5.0
+
 # While a certificate is still valid, a pause is at most this part of the time it has left, so that
 # a CA which comes back late in the runway is noticed in time: with six-day certificates a whole day
 # is too long to look away.

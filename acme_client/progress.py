@@ -11,13 +11,14 @@ with its own length instead of lasting until a date that may be years away.
 
 from __future__ import annotations
 
+import enum
 import random
 from dataclasses import replace
 
 from .errors import Problem
 from .lifecycle import PAUSED, READY, Event, State, after
 from .link import INTERNAL
-from .pauses import RETRY_AFTER_MOST, pause
+from .pauses import ANOTHER_CA, RETRY_AFTER_MOST, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
@@ -149,6 +150,19 @@ def obtained(
     )
 
 
+class Turn(enum.Enum):
+    """Whose it is after a failure."""
+
+    SAME = "the same CA's"
+    OTHER = "another CA's, who has not asked us to wait"
+    FIRST = "another CA's, who has not failed yet"
+
+
+def counted(record: Record, problem: Problem) -> Record:
+    """Nothing was tried where our own ledger says to wait."""
+    return replace(record, attempts=record.attempts + (problem.kind != "limits"))
+
+
 def failed(
     record: Record,
     problem: Problem,
@@ -157,24 +171,23 @@ def failed(
     now: float,
     seconds: float | None = None,
     *,
-    elsewhere: bool = False,
+    turn: Turn = Turn.SAME,
 ) -> Record:
-    """``elsewhere``: it is another CA's turn next, who has not asked us to wait."""
     told = problem.not_before is not None or problem.what.wait
     runway = (record.not_after or now) - now
-    # Nothing was tried where our own ledger says to wait.
-    attempts = record.attempts + (problem.kind != "limits")
+    record = counted(record, problem)
     length = pause(
-        max(attempts, 1),
+        max(record.attempts, 1),
         now,
-        not_before=None if elsewhere else problem.not_before,
+        not_before=problem.not_before if turn is Turn.SAME else None,
         runway=runway,
         lifetime=(record.not_after or 0.0) - (record.not_before or 0.0),
     )
+    if turn is Turn.FIRST:
+        length = min(length, ANOTHER_CA)
     return replace(
         record,
         state=after(record.state, Event.TOLD_TO_WAIT if told else Event.FAILED),
-        attempts=attempts,
         last_error=problem.text,
         paused_at=now,
         next_attempt=now + length,

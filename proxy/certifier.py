@@ -188,10 +188,16 @@ def _authority(acme: Acme) -> Authority:
         except OSError:
             key = ""  # told when it is needed; certificates at hand are served meanwhile
         eab = ExternalAccount(acme.eab.kid, key)
+    ca_pem = None
+    if acme.ca_file is not None:
+        try:
+            ca_pem = acme.ca_file.read_bytes()
+        except OSError:
+            ca_pem = b""  # the same
     return Authority(
         directory=acme.directory,
         email=acme.email,
-        ca_pem=acme.ca_file.read_bytes() if acme.ca_file else None,
+        ca_pem=ca_pem,
         profile=acme.profile,
         preferred_chain=acme.preferred_chain,
         eab=eab,

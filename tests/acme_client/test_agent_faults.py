@@ -18,6 +18,7 @@ import pytest
 from acme_client.ari import certificate_id
 from acme_client.desks import ATTEMPTS_AT_ONCE
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
+from acme_client.pauses import ANOTHER_CA
 from acme_client.record import Record, from_json
 from acme_client.renewal import BETWEEN_MOST, BETWEEN_PART
 from acme_client.shelf import Shelf
@@ -210,6 +211,31 @@ def test_who_has_nothing_to_serve_does_not_wait_for_the_first_ca_where_there_is_
     kept = record(tmp_path)
     assert [one.directory for one in kept.history] == [front.directory, ca.directory]
     assert kept.history[0].seconds < 60, "how long it took, and not the pause after it"
+
+
+@pytest.mark.parametrize("fault", [Cut(heard=False), Refuse(403, "unauthorized")], ids=str)
+def test_after_three_failures_the_next_ca_is_asked_and_the_first_one_for_the_next_certificate(
+    ca: Pebble, front: Faults, server: FakeServer, tmp_path: Path, clock: Clock, fault: Fault
+) -> None:
+    """It is down, or it does not want us, for hours."""
+    front.add("*", fault, 10_000)
+    first = Authority(front.directory, ca_pem=front.ca_pem)
+    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    with Certifier(Settings(tmp_path, sites), server, now=clock):
+        for attempts, pause in enumerate((60, 600, ANOTHER_CA), start=1):
+            server.until(lambda at=attempts: (server.reports.get(NAME) or {}).get("attempts") == at)
+            assert server.state(NAME) == "failed"
+            clock.ahead += pause + 1
+            server.tell("wake")
+        server.until(lambda: server.state(NAME) == "fresh")
+        assert server.reports[NAME]["directory"] == ca.directory
+        front.clear()
+        assert server.ask("renew", NAME)["ok"]
+        assert server.reports[NAME]["directory"] == front.directory
+    accounts = [
+        json.loads(one.read_bytes()) for one in (tmp_path / "accounts").glob("*/account.json")
+    ]
+    assert {one["directory"] for one in accounts} == {front.directory, ca.directory}
 
 
 def test_an_order_that_is_stuck_in_processing_is_left_for_later(

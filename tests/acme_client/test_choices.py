@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from acme_client.choices import authority, challenges, fingerprint, kinds, serves, suits
+from acme_client.choices import authority, challenges, fingerprint, has_failed, kinds, serves, suits
 from acme_client.link import Authority, Dns, ExternalAccount, Wanted
 from acme_client.record import Attempt, Record
 
@@ -165,3 +165,14 @@ def test_another_fingerprint_for_whatever_an_attempt_goes_by() -> None:
     found = [fingerprint(wanted, dns) for wanted, dns in every]
     assert len(set(found)) == len(found)
     assert fingerprint(Wanted(("a.test",), Authority("https://one.test/dir")), Dns()) == found[0]
+
+
+def test_who_has_failed_since_the_last_success() -> None:
+    one, two, three = (Authority(f"https://{name}.test/dir") for name in ("one", "two", "three"))
+    history = tuple(
+        Attempt(NOW, outcome, by.directory)
+        for outcome, by in (("refused", three), ("obtained", two), ("refused", one))
+    )
+    record = Record(history=history)
+    assert [has_failed(record, by) for by in (one, two, three)] == [True, False, False]
+    assert not has_failed(Record(), one)

@@ -348,3 +348,18 @@ def test_whoever_corrects_the_configuration_need_not_sit_out_the_pause() -> None
     unknown = replace(record, tried_with=None)
     assert progress.configured_anew(unknown, "after") == unknown
     assert progress.configured_anew(tried, "after") == tried
+
+
+@pytest.mark.parametrize(
+    ("turn", "seconds"),
+    [
+        (progress.Turn.SAME, 3600.0),  # what the CA has said
+        (progress.Turn.OTHER, 6000.0),  # that is the other one's business; both have failed
+        (progress.Turn.FIRST, 5.0),
+    ],
+)
+def test_a_pause_is_for_the_ca_that_comes_next(turn: progress.Turn, seconds: float) -> None:
+    tried = progress.started(replace(Record(), attempts=2), ("a.example",))
+    problem = Problem("rate_limited", "too many", not_before=NOW + 3600)
+    record = progress.failed(tried, problem, CA, None, NOW, turn=turn)
+    assert record.next_attempt == NOW + seconds

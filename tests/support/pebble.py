@@ -180,6 +180,15 @@ class Pebble:
         """The root that its certificates lead to, as PEM; one of several (``alternate_roots``)."""
         return self._curl(f"https://127.0.0.1:{self.management_port}/roots/{number}")
 
+    def revoked(self, serial: int) -> int | None:
+        """The reason by which it holds its certificate for revoked (RFC 5280 §5.3.1), or None."""
+        told = self._curl(
+            f"https://127.0.0.1:{self.management_port}/cert-status-by-serial/{serial:x}"
+        )
+        status = json.loads(told)
+        # It leaves an unspecified one out.
+        return int(status.get("Reason", 0)) if status["Status"] == "Revoked" else None
+
     def log(self) -> str:
         """What the CA has said so far."""
         return (self._folder / "pebble.log").read_text(errors="replace")
