@@ -80,6 +80,11 @@ class Stream(Protocol):
         that nothing is held in memory for a peer that has stopped reading."""
         ...
 
+    def cork(self, on: bool) -> None:
+        """While more is sure to follow at once: only full segments leave. Taken out, the rest does;
+        what waits for somebody must not be held back by it."""
+        ...
+
     async def send_eof(self) -> None:
         """End our side; the other may go on."""
         ...
@@ -99,6 +104,7 @@ class SocketStream:
     __slots__ = (
         "_abrupt",
         "_closed",
+        "_corked",
         "_deadlines",
         "_failed",
         "_fd",
@@ -142,6 +148,7 @@ class SocketStream:
         self._failed = False
         self._abrupt = False
         self._watching = False
+        self._corked = False
         self.deadline = NEVER
         self.excused = NEVER
         self.asked = NEVER
@@ -171,6 +178,14 @@ class SocketStream:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
         return waiter
+
+    def read_now(self, limit: int) -> bytes | None:
+        """What has come already; None when that is nothing, b"" at the end."""
+        if self._closed:
+            raise StreamBroken("closed")
+        self._limit = limit
+        self._watching = False
+        return self._receive_now()
 
     def _on_readable(self) -> None:
         waiter = self._reading
@@ -315,8 +330,17 @@ class SocketStream:
             poll.register(self._fd, select.POLLOUT)
         if poll.poll(0):
             return READ_SIZE
+        corked = self._corked
+        self.cork(False)  # a rest that is held back would count against the room
         await self._writable()
+        self.cork(corked)
         return SMALL_READ
+
+    def cork(self, on: bool) -> None:
+        if on is not self._corked and not self._closed:
+            self._corked = on
+            with contextlib.suppress(OSError):  # a unix socket has no segments
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     def _send(self, data: bytes | memoryview) -> int:
         try:

@@ -197,13 +197,15 @@ class _Parts:
             sum(map(len, heads)) + sum(count for _, count in wanted) + len(end)
         )
         self.trailers: Fields = []
-        self.at_hand = True
 
     @property
     def at_end(self) -> bool:
         return not self._ahead
 
     async def read(self, most: int = _PIECE) -> bytes:
+        return self.read_now(most)
+
+    def read_now(self, most: int = _PIECE) -> bytes:
         if not self._ahead:
             return b""
         piece = self._ahead.pop(0)

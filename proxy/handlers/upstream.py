@@ -351,21 +351,20 @@ class _Body:
         return self._body.trailers
 
     @property
-    def at_hand(self) -> bool:
-        return self._body.at_hand
-
-    @property
     def at_end(self) -> bool:
         return self._body.ended
+
+    def read_now(self, most: int = READ_SIZE) -> bytes | None:
+        try:
+            return self._body.read_now(most)
+        except Fault as fault:
+            raise self._exchange.fault_of_client() or fault from None
 
     async def read(self, most: int = READ_SIZE) -> bytes:
         try:
             return await self._body.read(most)
-        except Fault:
-            fault = self._exchange.fault_of_client()
-            if fault is not None:
-                raise fault from None
-            raise
+        except Fault as fault:
+            raise self._exchange.fault_of_client() or fault from None
 
     def close(self, complete: bool) -> None:
         self._exchange.settle(whole=complete and self._body.ended)

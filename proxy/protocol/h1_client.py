@@ -13,7 +13,7 @@ import h11
 
 from ..clock import Clock
 from ..errors import Fault
-from ..stream import READ_SIZE, SocketStream, StreamBroken, StreamTimeout
+from ..stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken, StreamTimeout
 from . import answer
 from .answer import CHUNKED, HEAD_END, UNTIL_CLOSE, Answer, AnswerLane
 from .chunked import LAST_CHUNK, ChunkedDecoder, reframe
@@ -30,7 +30,17 @@ class NothingCame(Exception):
 class BackendConnection:
     """``fresh`` until the first request has been answered on it."""
 
-    __slots__ = ("_answered", "_clock", "_held", "_interim", "_lane", "fresh", "stream", "usable")
+    __slots__ = (
+        "_answered",
+        "_clock",
+        "_flows",
+        "_held",
+        "_interim",
+        "_lane",
+        "fresh",
+        "stream",
+        "usable",
+    )
 
     def __init__(self, stream: SocketStream, clock: Clock, lane: AnswerLane | None) -> None:
         self.stream = stream
@@ -39,6 +49,7 @@ class BackendConnection:
         self._held = b""
         self._interim = 0
         self._answered = False
+        self._flows = False  # so much came at once that there may be more by now
         self.fresh = True
         self.usable = True
 
@@ -127,13 +138,37 @@ class BackendConnection:
             return held
         self.stream.deadline = self._clock.now + patience
         try:
-            return await self.stream.read(most)
+            data = await self.stream.read(most)
         except StreamTimeout:
             self.usable = False
             raise Fault("backend_timeout", f"silent for {patience:g} s within a body") from None
         except StreamBroken as error:
-            self.usable = False
-            raise Fault("backend_broke_off", f"within a body: {error}") from None
+            raise self._broke_off(error) from None
+        self._flows = len(data) >= SMALL_READ
+        return data
+
+    def more_now(self, most: int) -> bytes | None:
+        """The same without waiting; None where nothing is there, or likely to be.
+
+        A wait is a turn of the loop, and where the client is slower than the backend also the
+        system calls that arm a reader anew: as dear as a quarter of a piece.
+        """
+        held = self._held
+        if held:
+            self._held = b""
+            return held
+        if not self._flows:
+            return None
+        try:
+            data = self.stream.read_now(most)
+        except StreamBroken as error:
+            raise self._broke_off(error) from None
+        self._flows = data is not None and len(data) >= SMALL_READ
+        return data
+
+    def _broke_off(self, error: StreamBroken) -> Fault:
+        self.usable = False
+        return Fault("backend_broke_off", f"within a body: {error}")
 
     def put_back(self, data: bytes) -> None:
         self._held = data
@@ -177,21 +212,28 @@ class AnswerBody:
         self.trailers: Fields = []
         self.ended = found.length == 0
 
-    @property
-    def at_hand(self) -> bool:
-        """Whether some of it came with the head."""
-        return not self._connection.silent
-
     async def read(self, most: int = READ_SIZE) -> bytes:
         """The next piece, b"" at the end. Raises `Fault`."""
         while not self.ended:
-            data = await self._connection.more(self._patience, most)
-            piece = self._counted(data) if self._decoder is None else self._decoded(data)
-            if self._judge is not None:
-                piece = self._judged(self._judge, piece)
+            piece = self._piece(await self._connection.more(self._patience, most))
             if piece:
                 return piece
         return b""
+
+    def read_now(self, most: int = READ_SIZE) -> bytes | None:
+        """The same without waiting; None where that cannot be."""
+        while not self.ended:
+            data = self._connection.more_now(most)
+            if data is None:
+                return None
+            piece = self._piece(data)
+            if piece:
+                return piece
+        return b""
+
+    def _piece(self, data: bytes) -> bytes:
+        piece = self._counted(data) if self._decoder is None else self._decoded(data)
+        return piece if self._judge is None else self._judged(self._judge, piece)
 
     def _counted(self, data: bytes) -> bytes:
         if self._until_close:

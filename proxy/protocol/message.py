@@ -158,6 +158,9 @@ class StreamBody(Protocol):
     """A response body that arrives piece by piece; a `Body` that must also be closed, and of which
     at most ``most`` bytes are asked for at a time (what is at hand already may be more).
 
+    ``read_now`` gives the next piece, b"" at the end, and None where it must be waited for: then
+    ``read`` does.
+
     ``close(complete)`` is called exactly once, whatever happened: with True when the client has
     taken everything, with False otherwise; the handler puts its backend connection back or ends it.
     """
@@ -168,14 +171,11 @@ class StreamBody(Protocol):
     def trailers(self) -> Fields: ...
 
     @property
-    def at_hand(self) -> bool:
-        """Whether `read` would give its next piece without waiting."""
-        ...
-
-    @property
     def at_end(self) -> bool:
         """Whether nothing but b"" is left to be read, as far as is known."""
         ...
+
+    def read_now(self, most: int = READ_SIZE) -> bytes | None: ...
 
     async def read(self, most: int = READ_SIZE) -> bytes: ...
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 
 from ..deadlines import NEVER
 from ..errors import Fault
-from ..stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
+from ..stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
 from .head import field_lines, serialise
 from .message import FileBody, Request, Response, StreamBody, Tunnel
 from .service import Service
@@ -176,7 +176,9 @@ class Outlet:
             if request is not None and request.method == b"HEAD":
                 await stream.write(head)
                 return True
-            offset, left, turn, room = body.offset, body.length, 0, FILE_PIECE
+            # With its head, the first piece fills whole records.
+            offset, left, turn, room = body.offset, body.length, 0, FILE_PIECE - len(head)
+            stream.cork(left > room)
             while left:
                 try:
                     piece = os.pread(body.fd, min(left, room), offset)
@@ -202,6 +204,7 @@ class Outlet:
                     room = await self._room()
             if head:
                 await stream.write(head)
+            stream.cork(False)
         finally:
             body.release()
         return True
@@ -234,13 +237,16 @@ class Outlet:
 
     async def _relay(self, head: bytes, body: StreamBody) -> None:
         turn, room = 0, READ_SIZE
-        if not body.at_hand:
-            await self._write(head)  # the client need not wait for what the backend has not sent
-            head = b""
-        while piece := await body.read(room):
+        while True:
+            piece = body.read_now(room)
+            if piece is None:
+                piece, head = await self._wait_for_more(head, body, room), b""
+            if not piece:
+                break
             count = len(piece)
             if head:
                 head, piece = b"", head + piece
+            self._stream.cork(count >= SMALL_READ)
             await self._write(piece)
             piece = b""  # else it would be held while the client is waited for
             self.sent += count
@@ -252,23 +258,39 @@ class Outlet:
                 room = await self._room()
         if head:
             await self._write(head)
+        self._stream.cork(False)
+
+    async def _wait_for_more(self, head: bytes, body: StreamBody, most: int) -> bytes:
+        """The client need not wait for what the backend has not sent."""
+        if head:
+            await self._write(head)
+        self._stream.cork(False)
+        return await body.read(most)
 
     async def _relay_chunked(self, head: bytes, body: StreamBody) -> None:
-        room, last = READ_SIZE, 0
-        if not body.at_hand:
-            await self._write(head)
-            head = b""
-        while piece := await body.read(room):
+        turn, room, last = 0, READ_SIZE, 0
+        while True:
+            piece = body.read_now(room)
+            if piece is None:
+                piece, head = await self._wait_for_more(head, body, room), b""
+            if not piece:
+                break
             count = len(piece)
             piece = b"%b%x\r\n%b\r\n" % (head, count, piece)
             if body.at_end:  # then the last chunk goes with it
                 head, last = piece, count
                 break
+            self._stream.cork(count >= SMALL_READ)
             await self._write(piece)
             head = piece = b""
             self.sent += count
+            turn += count
+            if turn >= _TURN:
+                turn = 0
+                await asyncio.sleep(0)
             room = await self._room()
         await self._write(b"%b0\r\n%b\r\n" % (head, field_lines(body.trailers)))
+        self._stream.cork(False)
         self.sent += last
 
     def _room(self) -> Awaitable[int]:

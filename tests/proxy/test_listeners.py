@@ -109,6 +109,7 @@ def test_sockets_do_not_block_are_not_inherited_and_send_at_once() -> None:
             assert not one.sock.getblocking()
             assert not one.sock.get_inheritable()
             assert one.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert one.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
     finally:
         closed(present)
 

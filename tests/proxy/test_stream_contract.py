@@ -155,6 +155,23 @@ def test_a_proper_end_is_no_bytes(run: Run) -> None:
     run(talk)
 
 
+def test_what_has_come_is_read_without_waiting(run: Run) -> None:
+    async def talk(ends: Ends) -> None:
+        assert ends.stream.read_now(100) is None
+        await ends.says(b"hello")
+        assert await ends.stream.peek(1)
+        assert ends.stream.read_now(100) == b"hello"
+        assert ends.stream.read_now(100) is None
+        await asyncio.to_thread(say_goodbye, ends.peer)
+        assert await ends.stream.read() == b""
+        assert ends.stream.read_now(100) == b""
+        ends.stream.close()
+        with pytest.raises(StreamBroken):
+            ends.stream.read_now(100)
+
+    run(talk)
+
+
 def say_goodbye(peer: socket.socket) -> None:
     if isinstance(peer, ssl.SSLSocket):
         peer.setblocking(False)

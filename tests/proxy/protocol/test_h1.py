@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Fields, FileBody, Request, Response
+from proxy.stream import SocketStream
 from support.conversation import Client, Told, conversation, echo
 
 
@@ -254,11 +256,13 @@ class Pieces:
         self.length = length
         self.trailers: Fields = []
         self.closed: list[bool] = []
-        self.at_hand = False
 
     @property
     def at_end(self) -> bool:
         return not self._pieces
+
+    def read_now(self, most: int = 65536) -> bytes | None:
+        return None
 
     async def read(self, most: int = 65536) -> bytes:
         if not self._pieces:
@@ -314,6 +318,57 @@ async def test_a_body_that_breaks_off_ends_in_a_reset(service: Told, length: int
         assert b"0\r\n\r\n" not in heard
     assert body.closed == [False]
     assert service.ends == [(200, 4, "backend_broke_off")]
+
+
+class Gushes(Pieces):
+    """A body of which half comes at once, and half after a wait; ``corked`` tells at each step
+    whether segments that are not full are held back."""
+
+    def __init__(self, length: int | None) -> None:
+        super().__init__([], length)
+        self._left: list[bytes | None] = [b"a" * 65536, b"b" * 65536, None, b"c" * 65536]
+        self.corked: list[tuple[str, bool]] = []
+        self.stream: SocketStream | None = None
+
+    @property
+    def at_end(self) -> bool:
+        return False
+
+    def note(self, step: str) -> None:
+        assert self.stream is not None
+        held = self.stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+        self.corked.append((step, bool(held)))
+
+    def read_now(self, most: int = 65536) -> bytes | None:
+        self.note("look")
+        return self._left.pop(0) if self._left else b""
+
+    async def read(self, most: int = 65536) -> bytes:
+        self.note("wait")
+        return self._left.pop(0) or b""
+
+
+@pytest.mark.parametrize("length", [3 * 65536, None])
+async def test_nothing_is_held_back_while_more_is_waited_for(
+    service: Told, length: int | None
+) -> None:
+    body = Gushes(length)
+    answering(service, body)
+    async with conversation(service) as client:
+        (body.stream,) = client.deadlines.streams
+        await client.says(GET)
+        await client.hears(b"c" * 1000)
+        while not service.ends:
+            await client.hears_more()
+        body.note("over")
+    assert body.corked == [
+        ("look", False),
+        ("look", True),
+        ("look", True),
+        ("wait", False),
+        ("look", True),
+        ("over", False),
+    ]
 
 
 async def test_a_file_that_shrinks_ends_in_a_reset(service: Told, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -458,9 +513,11 @@ async def test_a_client_that_leaves_a_body_that_has_fallen_silent_ends_it(servic
     class Silent:
         length = None
         trailers: ClassVar[Fields] = []
-        at_hand = False
         at_end = False
         pieces = iter([b"one"])
+
+        def read_now(self, most: int = 0) -> bytes | None:
+            return None
 
         async def read(self, most: int = 0) -> bytes:
             piece = next(self.pieces, None)
