@@ -25,27 +25,23 @@ check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not e2e"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not e2e"
 
-# The real program waits more than it works: two halves at once take little more than the longer one.
-HALF := tests/acme_client tests/conformance
 # Attackers and whoever must not notice them share the machine with nobody else.
 ALONE := tests/e2e/test_attacks.py
+# The real program waits more than it works, so two files of tests are at it at a time. The tests of
+# a file stay together, for the servers that they share.
+TWO_FILES := $(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
-	@mkdir -p .run
-	@echo "the real program with real peers, in two halves at once; what the other half says comes last"
-	@( $(BIN)/python -m pytest -m e2e $(HALF) && \
-	   echo "once more with h11 alone: what speaks HTTP" && \
-	   TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(BIN)/python -m pytest -q -m e2e \
-	     tests/e2e/test_backends.py tests/e2e/test_bodies.py tests/e2e/test_behaviour.py \
-	     tests/e2e/test_workers.py ) > .run/other-half.log 2>&1 & other=$$!; \
-	trap "kill $$other" INT TERM; \
-	$(BIN)/python -m pytest -m e2e $(addprefix --ignore=,$(HALF) $(ALONE)); status=$$?; \
-	wait $$other || status=1; \
-	cat .run/other-half.log; \
-	$(BIN)/python -m pytest -m e2e $(ALONE) || status=1; \
+	@echo "the real program with real peers"; \
+	$(TWO_FILES) --ignore=$(ALONE); status=$$?; \
+	echo "once more with h11 alone: what speaks HTTP"; \
+	TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(TWO_FILES) tests/e2e/test_backends.py \
+	  tests/e2e/test_bodies.py tests/e2e/test_behaviour.py tests/e2e/test_workers.py || status=1; \
+	echo "attackers, alone"; \
+	$(BIN)/python -m pytest -q -m e2e $(ALONE) || status=1; \
 	exit $$status
 
 .PHONY: bench

@@ -1,8 +1,27 @@
-"""For all tests: none is about how fast this machine is."""
+"""For all tests: none is about how fast this machine is, and one that fails shows what the real
+programs had to say that it had started."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
+import pytest
 from hypothesis import settings
+
+from support import witnesses
 
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[Any],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections += witnesses.testimonies()
+    if call.when == "teardown":
+        witnesses.dismiss()
+    return report

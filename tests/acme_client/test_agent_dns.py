@@ -18,8 +18,9 @@ from acme_client.link import Dns, DnsHook, DnsProvider, DnsUpdates, Settings, Ts
 from acme_client.record import from_json
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
-from support.knot import ALGORITHM, Knot, loopback
+from support.knot import ALGORITHM, Knot
 from support.pebble import Pebble
+from support.ports import free_address
 
 pytestmark = pytest.mark.e2e
 
@@ -199,7 +200,7 @@ def test_what_could_not_be_removed_is_removed_after_the_next_validation(
 
 
 def test_every_name_server_has_to_show_it(tmp_path: Path) -> None:
-    first, second = loopback(), loopback()
+    first, second = free_address(53), free_address(53)
     with (
         Knot({"two.test": ""}, address=first, name_servers=(first, second)) as primary,
         Knot({"two.test": ""}, primary=primary, address=second) as secondary,
@@ -210,7 +211,7 @@ def test_every_name_server_has_to_show_it(tmp_path: Path) -> None:
 
 
 def test_a_name_server_that_never_hears_of_it_is_named(tmp_path: Path) -> None:
-    first, second = loopback(), loopback()
+    first, second = free_address(53), free_address(53)
     both = (first, second)
     with (
         Knot({"two.test": ""}, address=first, name_servers=both, notifies=False) as primary,
@@ -230,7 +231,7 @@ def test_a_name_server_that_is_down_is_not_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acme_client.dns_servers.ASKED_WITHIN", 0.2)
-    first, second = loopback(), loopback()
+    first, second = free_address(53), free_address(53)
     with Knot({"two.test": ""}, address=first, name_servers=(first, second)) as primary:
         records = DnsRecords(by(primary), DirectoryStore(tmp_path), threading.Event())
         with records.presented("two.test", [Proof("token", "two.test", "seen")]):

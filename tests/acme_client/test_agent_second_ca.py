@@ -15,19 +15,15 @@ from acme_client.proof import Pair, prove
 from acme_client.record import from_json
 from support.caddy_ca import CaddyCa
 from support.certifier import Certifier, FakeServer
+from support.ports import free_address
 
 pytestmark = pytest.mark.e2e
-# Names that need no DNS, and of which ports 80 and 443 are nobody's.
-ADDRESS = "127.77.4.1"
 
 
 @pytest.fixture(scope="module")
 def doors() -> Iterator[FakeServer]:
-    try:
-        server = FakeServer(ADDRESS, 80, 443)
-    except PermissionError:
-        pytest.skip("ports 80 and 443 are only for root here, and this CA validates at no others")
-    with server:
+    """At an address, which is a name that needs no DNS; the CA validates at no other ports."""
+    with FakeServer(free_address(80, 443), 80, 443) as server:
         yield server
 
 
@@ -43,28 +39,28 @@ def server(doors: FakeServer) -> FakeServer:
     return doors
 
 
-def wanted(ca: CaddyCa, state: Path, *challenges: str) -> Settings:
+def wanted(ca: CaddyCa, server: FakeServer, state: Path, *challenges: str) -> Settings:
     by = Authority(ca.directory, email="ops@example.org", ca_pem=ca.ca_pem)
-    return Settings(state, (Wanted((ADDRESS,), by, challenges=challenges),))
+    return Settings(state, (Wanted((server.host,), by, challenges=challenges),))
 
 
 @pytest.mark.parametrize("kind", ["http-01", "tls-alpn-01"])
 def test_obtained_proven_and_renewed(
     ca: CaddyCa, server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
-    with Certifier(wanted(ca, tmp_path, kind), server):
-        server.until(lambda: server.state(ADDRESS) == "fresh")
-        first = server.served[ADDRESS]
-        answer = server.ask("renew", ADDRESS)
+    with Certifier(wanted(ca, server, tmp_path, kind), server):
+        server.until(lambda: server.state(server.host) == "fresh")
+        first = server.served[server.host]
+        answer = server.ask("renew", server.host)
         assert answer["ok"], answer
-        second = server.served[ADDRESS]
+        second = server.served[server.host]
     assert second.serial != first.serial
     assert second.key_pem != first.key_pem
-    facts = prove(Pair(second.chain_pem, second.key_pem), (ADDRESS,), time.time())
-    assert facts.names == (ADDRESS,)
+    facts = prove(Pair(second.chain_pem, second.key_pem), (server.host,), time.time())
+    assert facts.names == (server.host,)
     (root,) = x509.load_pem_x509_certificates(ca.root())
     x509.load_pem_x509_certificates(second.chain_pem)[-1].verify_directly_issued_by(root)
-    record = from_json((tmp_path / "certificates" / ADDRESS / "meta.json").read_bytes())
+    record = from_json((tmp_path / "certificates" / server.host / "meta.json").read_bytes())
     assert record.challenge == kind
     assert record.account is not None
     assert record.renew_at is not None
@@ -76,12 +72,12 @@ def test_a_failed_validation_is_told_in_its_words_and_the_other_challenge_is_tri
     ca: CaddyCa, server: FakeServer, tmp_path: Path
 ) -> None:
     server.mute = {"http-01"}
-    with Certifier(wanted(ca, tmp_path, "http-01", "tls-alpn-01"), server):
-        server.until(lambda: server.state(ADDRESS) == "failed")
-        assert ADDRESS in server.reports[ADDRESS]["last_error"]
-        answer = server.ask("renew", ADDRESS)
+    with Certifier(wanted(ca, server, tmp_path, "http-01", "tls-alpn-01"), server):
+        server.until(lambda: server.state(server.host) == "failed")
+        assert server.host in server.reports[server.host]["last_error"]
+        answer = server.ask("renew", server.host)
         assert answer["ok"], answer
-    record = from_json((tmp_path / "certificates" / ADDRESS / "meta.json").read_bytes())
+    record = from_json((tmp_path / "certificates" / server.host / "meta.json").read_bytes())
     assert [one.outcome for one in record.history] == ["validation", "obtained"]
     assert record.challenge == "tls-alpn-01"
 
@@ -89,12 +85,12 @@ def test_a_failed_validation_is_told_in_its_words_and_the_other_challenge_is_tri
 def test_the_account_is_found_again_by_its_key(
     ca: CaddyCa, server: FakeServer, tmp_path: Path
 ) -> None:
-    with Certifier(wanted(ca, tmp_path, "http-01"), server):
-        server.until(lambda: server.state(ADDRESS) == "fresh")
-    meta = tmp_path / "certificates" / ADDRESS / "meta.json"
+    with Certifier(wanted(ca, server, tmp_path, "http-01"), server):
+        server.until(lambda: server.state(server.host) == "fresh")
+    meta = tmp_path / "certificates" / server.host / "meta.json"
     account = from_json(meta.read_bytes()).account
     next((tmp_path / "accounts").rglob("account.json")).unlink()
-    with Certifier(wanted(ca, tmp_path, "http-01"), server):
-        server.until(lambda: server.state(ADDRESS) == "fresh")
-        assert server.ask("renew", ADDRESS)["ok"]
+    with Certifier(wanted(ca, server, tmp_path, "http-01"), server):
+        server.until(lambda: server.state(server.host) == "fresh")
+        assert server.ask("renew", server.host)["ok"]
     assert from_json(meta.read_bytes()).account == account

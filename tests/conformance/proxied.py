@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from support.client import Talk, context, https
-from support.pebble import free_ports
+from support.ports import free_ports
 from support.server import Server
 from support.strict_backend import Script, StrictBackend
 

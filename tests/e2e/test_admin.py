@@ -24,7 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.ca_faults import Faults, Refuse
 from support.client import context, http, https
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
+from support.ports import free_ports
 from support.server import Server, treehouse
 
 

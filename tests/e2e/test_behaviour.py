@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Talk, http, https
-from support.pebble import free_ports
+from support.ports import free_ports
 from support.server import Server
 
 

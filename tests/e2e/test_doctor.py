@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -15,28 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from support.ca_faults import Faults
 from support.pebble import Pebble
+from support.ports import free_address
 from support.server import Server, packages, treehouse
 
 Find = Callable[..., dict[str, Any]]
-
-
-def loopback() -> str:
-    """An address of this machine on which nobody serves the web."""
-    while True:
-        address = "127." + ".".join(str(random.randint(10, 250)) for _ in range(3))
-        try:
-            for port in (80, 443):
-                with socket.create_server((address, port)):
-                    pass
-        except PermissionError:
-            pytest.skip("ports 80 and 443 of a loopback address need root")
-        except OSError:
-            continue
-        return address
 
 
 @contextmanager
@@ -120,7 +103,7 @@ sites:
 
 
 def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: Path) -> None:
-    here, elsewhere, moved, nobody = (loopback() for _ in range(4))
+    here, elsewhere, moved, nobody = (free_address(80, 443) for _ in range(4))
     where = {"good.example": here, "other.example": elsewhere, "moved.example": moved, "nobody.example": nobody, "six.example": here}  # fmt: skip
     with (
         Pebble(80, 443, dns=where) as ca,
@@ -189,7 +172,7 @@ def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: P
 
 
 def test_before_the_first_start(folder: Path, root: Path) -> None:
-    here = loopback()
+    here = free_address(80, 443)
     with Pebble(80, 443, dns={"new.example": here}) as ca:
         common = ["--domain", "new.example", "--root", str(root), "--state", str(folder / "state"),
                   "--bind", here, "--acme-directory", ca.directory, "--acme-ca", str(ca.ca_file),
@@ -214,7 +197,7 @@ def test_before_the_first_start(folder: Path, root: Path) -> None:
 def test_asked_by_somebody_who_may_see_little(
     folder: Path, root: Path, shared_python: str, program: Path
 ) -> None:
-    here = loopback()
+    here = free_address(80, 443)
     options = ["--domain", "localhost", "--root", str(root), "--state", str(folder / "state")]
     options += ["--bind", here, "--workers", "1"]
     with Server(options, folder):

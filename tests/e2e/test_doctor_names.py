@@ -9,7 +9,8 @@ import pytest
 
 from proxy.doctor.judge_names import CaaFacts, CaaRecord, NameFacts
 from proxy.doctor.names import Names
-from support.knot import Knot, loopback
+from support.knot import Knot
+from support.ports import free_address
 
 ZONE = """\
 a A 192.0.2.1
@@ -77,7 +78,7 @@ def test_caa_of_the_name_itself_or_of_the_nearest_above(names: Names) -> None:
 
 
 def test_servers_of_one_zone_that_do_not_agree() -> None:
-    one, other = loopback(), loopback()
+    one, other = free_address(53), free_address(53)
     with (
         Knot(
             {"two.test": "a A 192.0.2.1\n"}, address=one, name_servers=(one, other), notifies=False

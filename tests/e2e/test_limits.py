@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.client import Answer, Talk, context, http, https
-from support.pebble import free_ports
+from support.ports import free_ports
 from support.server import Server
 from support.strict_backend import Says, StrictBackend
 

@@ -16,7 +16,8 @@ from cryptography import x509
 from acme_client.store import DirectoryStore
 from support.client import https
 from support.movers import MOVERS
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
+from support.ports import free_ports
 from support.server import REPOSITORY, Server, packages, treehouse
 
 from .test_acme import config, served

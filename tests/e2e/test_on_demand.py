@@ -19,7 +19,8 @@ import pytest
 
 from support.ca_faults import Exchange, Faults, Refuse, Reply
 from support.client import Talk, context, http, https
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
+from support.ports import free_ports
 from support.server import Server, treehouse
 
 SITE = "shops.example"

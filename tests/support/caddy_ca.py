@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import trustme
 
-from .pebble import free_ports
-
-_STARTS_WITHIN = 20.0
+from .peers import Peer
+from .ports import free_ports
 
 
 class CaddyCa:
@@ -57,45 +53,26 @@ https://127.0.0.1:{self.port} {{
         )
 
     def __enter__(self) -> CaddyCa:
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(Path(sys.executable).parent / "caddy"),
-                    "run",
-                    "--config",
-                    str(self._folder / "Caddyfile"),
-                    "--adapter",
-                    "caddyfile",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "HOME": str(self._folder)},
-            )
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.__exit__()
-                    raise AssertionError(f"caddy does not start: {self.log()}") from None
-                time.sleep(0.05)
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        return self
+
+    def _start(self) -> None:
+        caddy, caddyfile = Path(sys.executable).parent / "caddy", self._folder / "Caddyfile"
+        self._running = Peer(
+            [caddy, "run", "--config", caddyfile, "--adapter", "caddyfile"],
+            self._folder / "caddy.log",
+            lambda peer: peer.listens(self.port),
+            {**os.environ, "HOME": str(self._folder)},
+        )
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._running.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def root(self) -> bytes:
         """The root that its certificates lead to, as PEM."""
         return (self._folder / "data/pki/authorities/local/root.crt").read_bytes()
-
-    def log(self) -> str:
-        path = self._folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""

@@ -55,6 +55,7 @@ class FakeServer:
         self._news = threading.Condition()
         self._mail: queue.Queue[Command | None] = queue.Queue()
         self._tickets = 0
+        self.host = host
         self._http = ThreadingHTTPServer((host, http_port), self._handler())
         self._tls = socket.create_server((host, tls_port))
         self.http_port: int = self._http.server_address[1]

@@ -13,13 +13,9 @@ from __future__ import annotations
 import base64
 import os
 import pwd
-import random
 import secrets
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -32,22 +28,10 @@ import dns.tsig
 import pytest
 from dns.update import UpdateMessage
 
-_STARTS_WITHIN = 20.0
+from .peers import Peer
+from .ports import free_address
+
 ALGORITHM = "hmac-sha256"
-
-
-def loopback() -> str:
-    """An address of this machine on which nobody serves DNS."""
-    while True:
-        address = "127." + ".".join(str(random.randint(10, 250)) for _ in range(3))
-        with socket.socket() as probe:
-            try:
-                probe.bind((address, 53))
-            except PermissionError:
-                pytest.skip("port 53 of a loopback address needs root")
-            except OSError:
-                continue
-            return address
 
 
 class Knot:
@@ -65,10 +49,10 @@ class Knot:
     ) -> None:
         if shutil.which("knotd") is None:
             pytest.skip("needs Debian's package knot")
-        self.address = address or loopback()
+        self.address = address or free_address(53)
         self.key = primary.key if primary else base64.b64encode(secrets.token_bytes(32)).decode()
         self._folder = Path(tempfile.mkdtemp(prefix="knot-", dir="/var/tmp"))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Peer | None = None
         self._zones = dict(zones)
         serving = name_servers or (self.address,)
         if primary is None:
@@ -94,16 +78,11 @@ class Knot:
             account = pwd.getpwnam("knot")
             for path in (self._folder, *self._folder.iterdir()):
                 os.chown(path, account.pw_uid, account.pw_gid)
-        with (self._folder / "knot.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["knotd", "-c", str(self._folder / "knot.conf")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not all(self._serves(zone) for zone in self._zones):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"knotd does not serve: {self.log()}")
-            time.sleep(0.02)
+        self._running = Peer(
+            ["knotd", "-c", str(self._folder / "knot.conf")],
+            self._folder / "knot.log",
+            lambda _: all(map(self._serves, self._zones)),
+        )
 
     def _serves(self, zone: str) -> bool:
         query = dns.message.make_query(zone + ".", "SOA")
@@ -113,14 +92,9 @@ class Knot:
             return False
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
 
     def close(self) -> None:
         self.stop()

@@ -9,19 +9,19 @@ leaves files of the other program in ``folder`` and returns the path that ``cert
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
-from .pebble import Pebble, free_ports
+from .pebble import Pebble
+from .peers import Peer
+from .ports import free_ports
 
 EMAIL = "ops@example.org"
 _WITHIN = 60.0
@@ -80,23 +80,14 @@ def caddy(ca: Pebble, http_port: int, folder: Path, names: tuple[str, ...]) -> P
         }}
         """
     )
-    process = subprocess.Popen(
+    running = Peer(
         [Path(sys.executable).parent / "caddy", "run", "--config", caddyfile],
-        env=os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        folder / "caddy.log",
+        lambda _: len([*path.glob("certificates/*/*/*.json")]) >= len(names),
+        os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
+        within=_WITHIN,
     )
-    try:
-        deadline = time.monotonic() + _WITHIN
-        while len([*path.glob("certificates/*/*/*.json")]) < len(names):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)  # a file of another program has no event that could be awaited here
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        process.wait(_WITHIN)
+    running.stop()
     return path
 
 

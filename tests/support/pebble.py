@@ -13,29 +13,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import trustme
 
-_STARTS_WITHIN = 20.0  # seconds; usually a tenth of one
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free on 127.0.0.1 a moment ago, all different."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+from .peers import Peer
+from .ports import free_ports
 
 
 class Pebble:
@@ -76,7 +63,7 @@ class Pebble:
         self._dns = dict(dns or {})
         self._prefix = prefix
         self._dns_server = dns_server or f"127.0.0.1:{self.dns_port}"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._running: list[Peer] = []
         self._environment = {
             **os.environ,
             "PEBBLE_VA_NOSLEEP": "1",
@@ -137,15 +124,8 @@ class Pebble:
 
     def stop(self) -> None:
         """End both; the directory's URL stays, refused until the next `start`."""
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+        while self._running:
+            self._running.pop().stop()
 
     def close(self) -> None:
         self.stop()
@@ -203,32 +183,7 @@ class Pebble:
 
     def _run(self, *command: str, listens: tuple[int, ...]) -> None:
         log = self._folder / f"{command[0]}.log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*self._prefix, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=self._environment,
-            )
-        self._processes.append(process)
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not set(listens) <= _listening(process.pid):
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"{command[0]} does not listen: {log.read_text()}")
-            time.sleep(0.01)
-
-
-def _listening(pid: int) -> set[int]:
-    """TCP ports listened on in the network namespace of a process."""
-    ports = set()
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
-        except OSError:  # the process has just ended; the caller looks at that
-            continue
-        ports |= {
-            int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[3] == "0A"
-        }
-    return ports
+        command = (*self._prefix, *command)
+        self._running.append(
+            Peer(command, log, lambda peer: peer.listens(*listens), self._environment)
+        )

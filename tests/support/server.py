@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from . import witnesses
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 READY_WITHIN = 30.0
 # `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server.
@@ -87,6 +89,8 @@ class Server:
             start_new_session=True,
             **({"user": user, "group": user, "extra_groups": []} if user is not None else {}),
         )
+        self.title = f"treehouse-proxy, process {self.pid}"
+        witnesses.appear(self)
         self._read(self.process.stderr, self.log)
         if stdout == subprocess.PIPE:
             self._read(self.process.stdout, self.access)
@@ -137,6 +141,9 @@ class Server:
             reader.join(10)
         self._notify.close()
         self._notify_path.unlink(missing_ok=True)
+
+    def is_over(self) -> bool:
+        return self.process.poll() is not None
 
     # What it says
 

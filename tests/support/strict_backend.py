@@ -19,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .ports import free_ports
+
 HEAD_END = b"\r\n\r\n"
 _OURS = {
     b"x-forwarded-for": re.compile(rb"127\.0\.0\.1"),
@@ -48,8 +50,9 @@ Script = Callable[[bytes, bytes], Says | None]  # of method and target; None: an
 class StrictBackend:
     def __init__(self, script: Script | None = None, port: int = 0) -> None:
         self._script = script or (lambda _method, _target: None)
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
-        self.port: int = self._listener.getsockname()[1]
+        # Not any port of the kernel's: one that dies must be able to come back.
+        self.port = port or free_ports(1)[0]
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
         self.whole: dict[int, list[bytes]] = defaultdict(list)
         self.begun: dict[int, list[bytes]] = defaultdict(list)
         self.strays: list[bytes] = []

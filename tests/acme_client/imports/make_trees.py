@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from support.movers import EMAIL, MOVERS
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
+from support.ports import free_ports
 
 TREES = Path(__file__).parent / "trees"
 KEPT = {
