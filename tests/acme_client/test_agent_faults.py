@@ -36,7 +36,7 @@ from support.ca_faults import (
     Say,
     Slow,
     Torn,
-    with_status,
+    WithStatus,
 )
 from support.certifier import Certifier, FakeServer, authority, settings
 from support.chains import DAY, chain, split
@@ -107,8 +107,8 @@ def record(state: Path) -> Record:
         ("finalize", Refuse(403, "orderNotReady"), 1),
         ("finalize", Cut(heard=True), 1),
         ("finalize", Cut(heard=False), 1),
-        ("finalize", Edit(with_status("processing"), {"Retry-After": "1"}), 1),
-        ("order", Edit(with_status("processing")), 2),
+        ("finalize", Edit(WithStatus("processing"), {"Retry-After": "1"}), 1),
+        ("order", Edit(WithStatus("processing")), 2),
         ("certificate", Refuse(500), 1),
         ("certificate", Torn(), 1),
         ("newOrder", Slow(1.0), 1),
@@ -144,8 +144,8 @@ def test_a_hiccup_costs_nothing_but_time(
         ("newOrder", Cut(), "unreachable", "cannot be reached"),
         ("newOrder", Torn(), "unreachable", "cannot be reached"),
         ("authorization", Say(b"{}"), "nonsense", "authorization"),
-        ("authorization", Edit(with_status("deactivated")), "validation", "deactivated"),
-        ("order", Edit(with_status("invalid")), "refused", "gave the order up"),
+        ("authorization", Edit(WithStatus("deactivated")), "validation", "deactivated"),
+        ("order", Edit(WithStatus("invalid")), "refused", "gave the order up"),
         ("finalize", Refuse(400, "badCSR"), "refused", "badCSR"),
         ("certificate", Say(b"not PEM"), "unproven", "cannot be read"),
     ],
@@ -243,8 +243,8 @@ def test_an_order_that_is_stuck_in_processing_is_left_for_later(
 ) -> None:
     """The CA asks for an hour's patience; the attempt does not sit there."""
     patience = {"Retry-After": "3600"}
-    front.add("finalize", Edit(with_status("processing"), patience))
-    front.add("order", Edit(with_status("processing"), patience), 100)
+    front.add("finalize", Edit(WithStatus("processing"), patience))
+    front.add("order", Edit(WithStatus("processing"), patience), 100)
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: server.state(NAME) in ("failed", "waiting"))
     kept = record(tmp_path)

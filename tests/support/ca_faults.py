@@ -201,7 +201,7 @@ class BadNonce:
     """So many of a hundred signed requests; only those carry a nonce."""
 
     percent: int
-    dice: random.Random = field(default_factory=lambda: random.Random(3))
+    dice: random.Random = field(default_factory=lambda: random.Random(3), repr=False)
 
     def __call__(self, exchange: Exchange) -> Reply:
         if exchange.command == "POST" and self.dice.randrange(100) < self.percent:
@@ -209,15 +209,16 @@ class BadNonce:
         return exchange.forward()
 
 
-def with_status(status: str) -> Callable[[bytes], bytes]:
+@dataclass(frozen=True, slots=True)
+class WithStatus:
     """For `Edit`: an order or authorization that says it is in this state."""
 
-    def change(body: bytes) -> bytes:
-        document = {**json.loads(body), "status": status}
+    status: str
+
+    def __call__(self, body: bytes) -> bytes:
+        document = {**json.loads(body), "status": self.status}
         document.pop("certificate", None)
         return json.dumps(document).encode()
-
-    return change
 
 
 class Faults:
