@@ -13,15 +13,14 @@ import re
 import signal
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from support.application import Application, serving
 from support.ca_faults import Faults, Refuse
 from support.client import context, http, https
 from support.pebble import Pebble
@@ -58,38 +57,19 @@ class Figures:
         )
 
 
-class Backend(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Backend(Application):
     def do_GET(self) -> None:  # the base class's name for it
-        self.send_response(500 if self.path.startswith("/app/fail") else 200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
+        self.answers(b"ok", 500 if self.path.startswith("/app/fail") else 200)
 
     def do_POST(self) -> None:  # as above
-        if self.headers["Transfer-Encoding"]:
-            while size := int(self.rfile.readline(), 16):
-                self.rfile.read(size + 2)
-            self.rfile.readline()
-        else:
-            self.rfile.read(int(self.headers["Content-Length"]))
+        self.body()
         self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def backend() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Backend) as port:
+        yield port
 
 
 def test_every_figure(folder: Path, root: Path, backend: int) -> None:

@@ -11,15 +11,15 @@ import socket
 import ssl
 import struct
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from support.application import Application, serving
 from support.client import Talk, context
 from support.server import Server
+from support.visitors import Visitors, page
 
 # Attackers come from here, ordinary clients from elsewhere on the loopback network.
 ATTACKER, ORDINARY = "127.0.0.1", "127.0.0.77"
@@ -27,40 +27,21 @@ ATTACK_SECONDS = 6
 LARGE = 16 << 20
 
 
-class Application(BaseHTTPRequestHandler):
+class Backend(Application):
     """Takes bodies, and gives a large answer."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(b"taken\n")
+        self.body()
+        self.answers(b"taken\n")
 
     def do_GET(self) -> None:
-        self.answer(b"x" * LARGE)
-
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answers(b"x" * LARGE)
 
 
 @pytest.fixture
 def backend() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Application)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # broken off by the proxy
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Backend) as port:
+        yield port
 
 
 @pytest.fixture
@@ -103,33 +84,10 @@ def secure(port: int, using: ssl.SSLContext, source: str = ATTACKER) -> Talk:
     return Talk(using.wrap_socket(connect(port, source), server_hostname="a.test"))
 
 
-class Ordinary:
-    """Somebody who asks for pages all the while, on new connections and on a kept one."""
-
-    def __init__(self, port: int, using: ssl.SSLContext) -> None:
-        self.answered = 0
-        self.failures: list[str] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, args=(port, using))
-
-    def _ask(self, port: int, using: ssl.SSLContext) -> None:
-        while not self._over.is_set():
-            try:
-                with secure(port, using, ORDINARY) as talk:
-                    for _ in range(10):
-                        answer = talk.asks("/", "a.test")
-                        assert (answer.status, answer.body) == (200, b"<p>hello\n")
-                        self.answered += 1
-            except (OSError, AssertionError) as error:
-                self.failures.append(repr(error))
-
-    def __enter__(self) -> Ordinary:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+def ordinary_people(port: int, using: ssl.SSLContext) -> Visitors:
+    """Somebody who asks for pages all the while, on new connections and on kept ones."""
+    step = page("/", "a.test", b"<p>hello\n")
+    return Visitors(lambda: secure(port, using, ORDINARY), step, rounds=10)
 
 
 def await_connections(server: Server, folder: Path, most: int) -> None:
@@ -154,14 +112,14 @@ def test_slow_clients_keep_nobody_else_waiting(
     running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext, mode: str
 ) -> None:
     path = {"slow bodies": "/app/post", "slow reading": "/large.bin"}.get(mode, "/")
-    with Ordinary(ports[1], using) as ordinary:
+    with ordinary_people(ports[1], using) as ordinary:
         subprocess.run(
             ["slowhttptest", *MODES[mode], "-c", "300", "-r", "150", "-l", str(ATTACK_SECONDS),
              "-u", f"https://127.0.0.1:{ports[1]}{path}", "-p", "2"],
             capture_output=True, check=False, timeout=60, cwd=folder,
         )  # fmt: skip
     assert ordinary.failures == []
-    assert ordinary.answered > 100
+    assert ordinary.done.total() > 100
     await_connections(running, folder, 0)
 
 
@@ -173,7 +131,7 @@ def test_handshakes_that_never_end(
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
     hello = outgoing.read()
-    with Ordinary(ports[1], using) as ordinary, contextlib.ExitStack() as stack:
+    with ordinary_people(ports[1], using) as ordinary, contextlib.ExitStack() as stack:
         for number in range(300):
             raw = stack.enter_context(connect(ports[1]))
             raw.sendall(hello[: random.randrange(len(hello)) if number % 3 else len(hello)])
@@ -185,7 +143,7 @@ def test_a_storm_of_resets(
     running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext
 ) -> None:
     before = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in running.children()}
-    with Ordinary(ports[1], using) as ordinary:
+    with ordinary_people(ports[1], using) as ordinary:
         for number in range(2000):
             raw = connect(ports[number % 2])
             if number % 3:
@@ -208,9 +166,8 @@ def test_a_thousand_connections_that_only_stand(
             stack.enter_context(talk)
         workers = running.status(folder / "state")["workers"]
         assert sum(one["connections"] for one in workers) == 1000
-        with Ordinary(ports[1], using) as ordinary:
-            while ordinary.answered < 200 and not ordinary.failures:
-                pass
+        with ordinary_people(ports[1], using) as ordinary:
+            ordinary.await_rounds(200)
         assert ordinary.failures == []
 
 
@@ -248,7 +205,7 @@ def resident(pid: int) -> int:
 def test_a_flood_of_tiny_chunks_is_ended(
     running: Server, ports: tuple[int, int], using: ssl.SSLContext
 ) -> None:
-    with Ordinary(ports[1], using) as ordinary:
+    with ordinary_people(ports[1], using) as ordinary:
         for _ in range(3):
             with secure(ports[1], using) as talk:
                 talk.says(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")

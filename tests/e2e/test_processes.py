@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.application import Application, serving
 from support.client import Talk, http, https
 from support.server import Server, alive, await_gone, proc_status, treehouse
 
 
+class Backend(Application):
+    """Answers after as many seconds as the path says."""
+
+    def do_GET(self) -> None:
+        time.sleep(float(self.path.rpartition("/")[2] or 0))
+        self.answers(b"slow\n")
+
+
 @pytest.fixture
 def backend() -> Iterator[int]:
-    """Answers after as many seconds as the path says."""
-    import http.server
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            time.sleep(float(self.path.rpartition("/")[2] or 0))
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"slow\n")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Backend) as port:
+        yield port
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path, backend: int, more: str = "") -> Path:

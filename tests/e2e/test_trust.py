@@ -6,10 +6,8 @@ import base64
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from support.application import Application, serving
 from support.client import Answer, Talk, context, http, https
 from support.server import Server
 
@@ -25,31 +24,17 @@ from support.server import Server
 REFUSED = (ssl.SSLError, ConnectionError)
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(Application):
     """Answers with the head it got."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_GET(self) -> None:
-        body = str(self.headers).encode()
-        self.send_response(500 if "/fails" in self.path else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answers(str(self.headers).encode(), 500 if "/fails" in self.path else 200)
 
 
 @pytest.fixture
 def backend() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Echo) as port:
+        yield port
 
 
 class People:

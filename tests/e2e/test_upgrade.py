@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from support.server import (
     shorten,
     treehouse,
 )
+from support.visitors import Visitors, page
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path) -> Path:
@@ -75,47 +75,10 @@ def upgrade(folder: Path) -> int:
     return int(found[1])
 
 
-class Load:
-    """Clients that keep asking, each on a connection kept as long as the server keeps it."""
-
-    def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
-        self.answered = 0
-        self.failures: list[str] = []
-        self._more = threading.Condition()
-        self._over = False
-        ca = folder / "state/internal-ca/root.pem"
-        self._threads = [threading.Thread(target=self._ask, args=(ports[1], ca)) for _ in range(4)]
-
-    def _ask(self, port: int, ca: Path) -> None:
-        while not self._over:
-            try:
-                with https(port, "a.test", ca) as talk:
-                    while not self._over:
-                        answer = talk.asks("/", "a.test")
-                        if answer.status != 200:
-                            self.failures.append(f"{answer.status}")
-                        with self._more:
-                            self.answered += 1
-                            self._more.notify_all()
-                        if answer.get("connection") == "close":
-                            break
-            except Exception as error:
-                self.failures.append(repr(error))
-
-    def await_answers(self, count: int) -> None:
-        wanted = self.answered + count
-        with self._more:
-            assert self._more.wait_for(lambda: self.answered >= wanted or self.failures, 20)
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over = True
-        for thread in self._threads:
-            thread.join(20)
+def load(folder: Path, ports: tuple[int, int]) -> Visitors:
+    using = context(folder / "state/internal-ca/root.pem")
+    step = page("/", "a.test", b"<p>hello\n")
+    return Visitors(lambda: https(ports[1], "a.test", None, using=using), *[step] * 4)
 
 
 def test_the_program_on_disk_takes_over_and_no_request_fails(
@@ -123,17 +86,17 @@ def test_the_program_on_disk_takes_over_and_no_request_fails(
 ) -> None:
     before = running.status(folder / "state")
     (program / "proxy/version.py").write_text('VERSION = "9.9.9"\n')
-    with Load(folder, ports) as load:
-        load.await_answers(50)
+    with load(folder, ports) as visitors:
+        visitors.await_rounds(50)
         pid = upgrade(folder)
-        load.await_answers(200)
+        visitors.await_rounds(200)
         assert running.ended() == 0
         running.await_told(f"MAINPID={pid}")
-        load.await_answers(50)
+        visitors.await_rounds(50)
         again = upgrade(folder)
-        load.await_answers(200)
+        visitors.await_rounds(200)
         await_gone([pid])
-    assert load.failures == []
+    assert visitors.failures == []
     after = running.status(folder / "state")
     assert before["version"] != after["version"] == "9.9.9"
     assert (after["pid"], after["generation"]) == (again, 3)
@@ -167,12 +130,12 @@ def test_one_that_cannot_serve_changes_nothing(
             (program / "proxy/worker/worker.py").write_text("raise SystemExit('broken')\n")
         case "interpreter":
             (program / "proxy/__main__.py").unlink()
-    with Load(folder, ports) as load:
+    with load(folder, ports) as visitors:
         done = treehouse("upgrade", "--state", str(folder / "state"))
-        load.await_answers(100)
+        visitors.await_rounds(100)
     assert done.returncode == 1
     assert "ended before it was ready" in done.stderr
-    assert load.failures == []
+    assert visitors.failures == []
     after = running.status(folder / "state")
     assert (after["pid"], after["generation"]) == (before["pid"], 1)
     assert [one["pid"] for one in after["workers"]] == [one["pid"] for one in before["workers"]]
@@ -248,11 +211,11 @@ def test_ticket_keys_are_renewed_with_a_generation(
         with https(ports[1], "a.test", None, using=using, session=session) as talk:
             assert talk.asks("/", "a.test").status == 200
             assert talk.sock.session_reused  # type: ignore[attr-defined] # as above
-        with Load(folder, ports) as load:
+        with load(folder, ports) as visitors:
             for generation in (1, 2):
                 server.await_log(f"of generation {generation} has finished")
-            load.await_answers(10)
-        assert load.failures == []
+            visitors.await_rounds(10)
+        assert visitors.failures == []
         with https(ports[1], "a.test", None, using=using, session=session) as talk:
             assert talk.asks("/", "a.test").status == 200
             assert not talk.sock.session_reused  # type: ignore[attr-defined] # as above

@@ -1,0 +1,101 @@
+"""Clients that come and ask all the while, whatever a test does to the server meanwhile.
+
+    with Visitors(connect, page("/", "a.test", b"hello"), upload) as visitors:
+        visitors.await_rounds(50)
+    assert visitors.failures == []
+
+Each has one connection after the other, and keeps it for as long as the server does. An end that no
+answer has announced is a failure.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+
+from .client import Talk
+
+_WITHIN = 30.0  # seconds until a test that waits has failed
+_ENDS_WITHIN = 60.0
+
+# One round on a connection; whether that was the last. What is not as it should be is raised.
+Step = Callable[[Talk], bool]
+# Who judges a failure: the step's name, the error, and when the connection was last known to be well.
+Judge = Callable[[str, Exception, float], None]
+
+
+class Visitors:
+    """One for each of ``steps``. ``rounds``: of a connection, at the most. ``judge`` takes failures,
+    and their visitor goes on; without one they are in ``failures``, and each ends its visitor."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Talk],
+        *steps: Step,
+        rounds: int | None = None,
+        judge: Judge | None = None,
+    ) -> None:
+        self.failures: list[str] = []
+        self.done: collections.Counter[str] = collections.Counter()
+        self._connect = connect
+        self._rounds = rounds
+        self._judge = judge
+        self._news = threading.Condition()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._live, args=(step,)) for step in steps]
+
+    def __enter__(self) -> Visitors:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(_ENDS_WITHIN)
+
+    def await_rounds(self, count: int) -> None:
+        """So many more of all together, and none failed."""
+        with self._news:
+            wanted = self.done.total() + count
+            enough = self._news.wait_for(
+                lambda: self.done.total() >= wanted or bool(self.failures), _WITHIN
+            )
+        assert self.failures == []
+        assert enough, f"{self.done} after {_WITHIN} s"
+
+    def _live(self, step: Step) -> None:
+        name = step.__name__
+        while not self._over.is_set():
+            well = time.monotonic()
+            try:
+                with self._connect() as talk:
+                    rounds, last = 0, False
+                    while not last and rounds != self._rounds and not self._over.is_set():
+                        last = step(talk)
+                        well = time.monotonic()
+                        rounds += 1
+                        with self._news:
+                            self.done[name] += 1
+                            self._news.notify_all()
+            except Exception as error:
+                if self._judge is not None:
+                    self._judge(name, error, well)
+                    continue
+                with self._news:
+                    self.failures.append(f"{name}: {error!r}")
+                    self._news.notify_all()
+                return
+
+
+def page(target: str, host: str, body: bytes) -> Step:
+    """Ask for it, and get exactly this."""
+
+    def page(talk: Talk) -> bool:
+        answer = talk.asks(target, host)
+        assert (answer.status, answer.body) == (200, body), answer.head
+        return answer.get("connection") == "close"
+
+    return page
