@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import ssl
@@ -14,7 +15,7 @@ import pytest
 
 from support.client import Talk, http, https
 from support.ports import free_ports
-from support.server import Server
+from support.server import Server, treehouse
 
 
 @dataclass
@@ -273,7 +274,8 @@ def test_each_request_has_its_line_and_nothing_can_be_smuggled_into_it(running: 
 
 
 def test_the_status_document(running: Running) -> None:
-    document = running.server.status(running.ca.parent.parent)
+    done = treehouse("status", "--json", "--state", str(running.ca.parent.parent))
+    document = json.loads(done.stdout)
     assert document["pid"] == running.server.pid
     assert (document["uid"], document["gid"]) == (65534, 65534)
     assert document["generation"] == 1

@@ -99,7 +99,7 @@ sites:
           connect_timeout: 1s}}
       - {{path: /app/*, backend: "http://127.0.0.1:{backend.port}"}}
       - {{path: /*, root: {folder / "www"}}}
-    rate_limit: [{{rate: 100/s, burst: 300, by: site}}]
+    rate_limit: [{{rate: 10/s, burst: 300, by: site}}]
 """
             )
             with Server(["--config", str(config)], folder) as server:

@@ -20,7 +20,7 @@ from support.pebble import Pebble
 from support.server import Server
 from support.visitors import Visitors, page
 
-SECONDS = float(os.environ.get("LIVE_SECONDS", "40"))
+SECONDS = float(os.environ.get("LIVE_SECONDS", "25"))
 VALIDITY = int(os.environ.get("LIVE_VALIDITY", "20"))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from support.application import Application, serving
 from support.client import Talk, https
-from support.server import Server, treehouse
+from support.server import Server, ask
 from support.visitors import Visitors, page
 
 RELOADS = 50
@@ -101,8 +101,7 @@ sites:
             for number in range(RELOADS):
                 # Workers come and go as well.
                 config.write_text(text.replace("workers: 2", f"workers: {1 + number % 3}"))
-                done = treehouse("reload", "--state", str(folder / "state"))
-                assert done.returncode == 0, done.stderr
+                ask(folder / "state", "reload")
                 for talk in tunnels:
                     talk.says(b"%d" % number)
                     assert talk._exactly(len(b"%d" % number)) == b"%d" % number

@@ -16,6 +16,7 @@ from support.server import (
     REPOSITORY,
     Server,
     alive,
+    ask,
     await_gone,
     packages,
     proc_status,
@@ -113,7 +114,7 @@ def test_the_program_on_disk_takes_over_and_no_request_fails(
 
 def test_more_often_than_the_kernel_stacks_sandboxes(running: Server, folder: Path) -> None:
     for _ in range(17):
-        pid = upgrade(folder)
+        pid = ask(folder / "state", "upgrade")["pid"]
     assert running.status(folder / "state")["pid"] == pid
     assert not [one for one in running.log if "sandbox" in one["message"]]
 
