@@ -41,6 +41,12 @@ class OwnCertificates:
         """The memfds, for a successor; they stay ours."""
         return self._present
 
+    def close(self) -> None:
+        """In a forked child: a worker has been given what it serves."""
+        for bundle in self._present.values():
+            os.close(bundle)
+        self._present = {}
+
     def read(self, config: Config) -> list[tuple[Message, int]]:
         """Facts and memfd of every site that brings its own certificate; the descriptors are the
         caller's. Raises `CertificateUnusable`, and then nothing has changed."""

@@ -18,7 +18,7 @@ from typing import Any
 from ..channel import Message
 from ..metrics.renewals import Renewals
 from ..worker.birth import Announced
-from .processes import Child, Processes
+from .processes import Child, Processes, Role
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -54,6 +54,15 @@ class Announcements:
             {**status, "served": name in self._certificates}
             for name, status in sorted(self._statuses.items())
         ]
+
+    def close_in_child(self, role: Role, _generation: int) -> None:
+        """In a forked child: keys are for workers."""
+        if role != "worker":
+            for announced in self._certificates.values():
+                os.close(announced.bundle)
+            for _message, bundle in self._challenges.values():
+                if bundle is not None:
+                    os.close(bundle)
 
     # From the certifier
 

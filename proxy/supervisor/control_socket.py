@@ -69,14 +69,14 @@ class ControlSocket:
             os.close(directory)
         return sock
 
-    def close_descriptors(self) -> None:
+    def close_in_child(self, *_: object) -> None:
         """In a forked child: let go without touching the file."""
         for caller in self._callers:
             caller.close()
         self._sock.close()
 
     def close(self) -> None:
-        self.close_descriptors()
+        self.close_in_child()
         with contextlib.suppress(OSError):
             # An upgraded server may have put its own socket there.
             if os.stat(self.path).st_ino == self._inode:

@@ -21,6 +21,7 @@ from typing import Literal
 from ..config.model import Config
 from ..listeners import Listener
 from ..tls.contexts import server_context
+from .processes import Role
 
 # Draining generations beyond this are ended, oldest first: each holds processes and memory.
 DRAINING_MOST = 16
@@ -91,6 +92,15 @@ class Generations:
         for listener in closed:
             listener.sock.close()
         return closed
+
+    def close_in_child(self, role: Role, number: int) -> None:
+        """In a forked child: only a worker has listeners, and only those of its generation."""
+        own = self.find(number) if role == "worker" else None
+        kept = {one.sock for one in own.listeners} if own is not None else set()
+        for generation in self._all:
+            for listener in generation.listeners:
+                if listener.sock not in kept:
+                    listener.sock.close()
 
     def close_sockets(self) -> None:
         """Nobody new comes to any of them from here."""

@@ -1,8 +1,9 @@
 """The process table: forking children, hearing from them, and learning how they ended.
 
 Mechanism only; who is started, and what follows from an end, is decided in `supervisor`. A child
-gets one `Channel` and nothing else of the supervisor's: every other descriptor that the supervisor
-holds for itself is closed in the child before its first line of work.
+gets one `Channel`, and of the supervisor's descriptors those alone that it was forked for: whatever
+holds others has a part in `closing`, which a child does before its first line of work. A listening
+socket that lives on in a child would keep a port open that nobody accepts from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger("treehouse.supervisor")
 
 Role = Literal["worker", "certifier", "messenger"]
 State = Literal["starting", "serving", "draining"]
+Closing = Callable[[Role, int], None]
 # What signal handlers of the supervisor must not be inherited.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -56,7 +58,9 @@ def describe_exit(status: int) -> str:
 
 class Processes:
     """All children. ``hear(child, message, fds)`` is called for each message that comes;
-    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor)."""
+    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor).
+    ``closing`` has what a child does first, given its role and generation: it closes what is not
+    for it."""
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class Processes:
         self._hear = hear
         self._children: dict[int, Child] = {}
         self.on_other: Callable[[int, int], None] = lambda _pid, _status: None
-        self.private: list[Callable[[], None]] = []  # closes what is the supervisor's alone
+        self.closing: list[Closing] = []
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -96,7 +100,7 @@ class Processes:
             status = 1
             try:
                 die_with_parent(parent)
-                self._become_child(ours)
+                self._become_child(ours, role, generation)
                 status = run(theirs)
             except BaseException:  # a child never returns into the supervisor's loop
                 log.exception("%s ends", role)
@@ -109,7 +113,7 @@ class Processes:
         self._selector.register(ours, selectors.EVENT_READ, self._on_ready(child))
         return child
 
-    def _become_child(self, ours: Channel) -> None:
+    def _become_child(self, ours: Channel, role: Role, generation: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -121,8 +125,8 @@ class Processes:
         ours.close()
         for child in self._children.values():
             child.channel.close()
-        for close in self.private:
-            close()
+        for close in self.closing:
+            close(role, generation)
 
     def _on_ready(self, child: Child) -> Callable[[int], None]:
         def ready(events: int) -> None:

@@ -30,7 +30,7 @@ class SignalSocket:
             signal.signal(number, lambda *_: None)
         selector.register(self._ours, selectors.EVENT_READ, self._read)
 
-    def close_descriptors(self) -> None:
+    def close_in_child(self, *_: object) -> None:
         """In a forked child."""
         self._ours.close()
         self._wakeup.close()

@@ -159,8 +159,8 @@ class Succession:
             os.kill(self.pid, number)
         return True
 
-    def close_descriptors(self) -> None:
-        """In a forked child."""
+    def close_in_child(self, *_: object) -> None:
+        """In a forked child: upgrades are not its business."""
         for channel in (self._predecessor, self.keeper, self._channel):
             if channel is not None:
                 channel.close()

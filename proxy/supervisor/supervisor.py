@@ -154,9 +154,13 @@ class Supervisor:
         self._upgraded: Reply = _nobody_asked
         self._processes.on_other = self._succession.exited
         signals = SignalSocket(self._selector, self._on_signal)
-        self._processes.private += [
-            signals.close_descriptors,
-            self._succession.close_descriptors,
+        self._processes.closing += [
+            signals.close_in_child,
+            self._succession.close_in_child,
+            self._generations.close_in_child,
+            self._announcements.close_in_child,
+            lambda *_: own.close(),
+            lambda *_: notifier.close(),
         ]
         self._commands = Commands(
             self._processes,
@@ -192,7 +196,7 @@ class Supervisor:
         """A successor does so when it is ready: until then commands are its predecessor's."""
         path = self._serving.config.state / "control.sock"
         self._control = ControlSocket(path, self._selector, self._schedule, self._commands.hear)
-        self._processes.private.append(self._control.close_descriptors)
+        self._processes.closing.append(self._control.close_in_child)
 
     def _start(self) -> None:
         gc.freeze()  # what exists now stays shared with the children instead of being copied

@@ -105,9 +105,12 @@ class Worker:
         )  # fmt: skip
         for announced in birth.certificates:
             self._put(announced.facts, announced.bundle)
+            os.close(announced.bundle)
         self._alpn = AlpnChallenges()
         for message, bundle in birth.challenges:
             self._take_challenge(message["challenge"], bundle)
+            if bundle is not None:
+                os.close(bundle)
         figures = _figures(config, guests)
         bounds = Bounds(config.limits, config.workers, self._clock, figures)
         self._room = Room(

@@ -12,6 +12,7 @@ import pytest
 
 from support.application import Application, serving
 from support.client import Talk, http, https
+from support.pebble import free_ports
 from support.server import Server, alive, await_gone, proc_status, treehouse
 
 
@@ -176,6 +177,27 @@ def test_reload_takes_a_new_generation_and_loses_nothing(
     assert status["generation"] == 2
     assert before.isdisjoint(one["pid"] for one in status["workers"] if one["state"] == "serving")
     await_gone(sorted(before - set(running.children())))
+
+
+def test_a_port_that_is_given_up_is_held_by_no_process(
+    running: Server, folder: Path, root: Path, ports: tuple[int, int], backend: int
+) -> None:
+    (spare,) = free_ports(1)
+    state = ["--state", str(folder / "state")]
+    config(folder, ports, root, backend, f'admin: {{listen: "127.0.0.1:{spare}"}}\n')
+    assert treehouse("reload", *state).returncode == 0
+    _, (victim,) = roles(running, folder)
+    os.kill(victim, signal.SIGKILL)  # one that was forked while the port was open
+    running.await_log(f"certifier.*pid {victim}.*another starts")
+    running.await_log("certificate at hand")
+    with http(spare) as admin:
+        assert admin.asks("/status", "127.0.0.1").status == 200
+    config(folder, ports, root, backend)
+    assert treehouse("reload", *state).returncode == 0
+    for number in (1, 2):
+        running.await_log(f"worker {number} of generation 2 has finished")
+    with pytest.raises(ConnectionRefusedError):
+        http(spare)
 
 
 def test_plan_tells_what_a_reload_would_change_and_changes_nothing(

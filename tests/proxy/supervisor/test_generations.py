@@ -10,6 +10,7 @@ from proxy.config.flags import Options, load
 from proxy.config.model import Config
 from proxy.listeners import Listener
 from proxy.supervisor.generations import DRAINING_MOST, Generations
+from proxy.supervisor.processes import Role
 
 
 @pytest.fixture
@@ -58,6 +59,19 @@ def test_a_socket_that_both_have_stays_open(config: Config) -> None:
     assert left.sock.fileno() == -1
     assert shared.sock.fileno() != -1
     shared.sock.close()
+
+
+@pytest.mark.parametrize("role", ["worker", "certifier", "messenger"])
+def test_a_child_has_the_listeners_of_its_generation_if_it_is_a_worker(
+    config: Config, role: Role
+) -> None:
+    shared, left, fresh = listener(), listener(), listener()
+    generations = Generations(config, (shared, left))
+    second = generations.add(config, (shared, fresh))
+    generations.close_in_child(role, second.number)
+    still_open = [one for one in (shared, left, fresh) if one.sock.fileno() != -1]
+    assert still_open == ([shared, fresh] if role == "worker" else [])
+    generations.close_sockets()
 
 
 def test_the_oldest_give_way_when_too_many_drain(config: Config) -> None:
