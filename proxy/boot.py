@@ -119,14 +119,15 @@ def _drop(config: Config, listeners: tuple[Listener, ...], estate: Estate | None
 
 
 def open_access_log(config: Config) -> int | None:
-    """The descriptor that access lines go to; a file is made 0640 and always appended to."""
+    """The descriptor that access lines go to, the caller's to close, or None; a file is made 0640
+    and always appended to. Raises `OSError`."""
     match config.log.access:
         case "off":
             return None
         case "stdout":
-            return 1
+            return os.dup(1)
         case "stderr":
-            return 2
+            return os.dup(2)
         case path:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(path, flags, 0o640)

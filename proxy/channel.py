@@ -25,6 +25,8 @@ Message = dict[str, Any]
 _PACKET = 32 * 1024
 # A worker that has not read this many messages is not coming back.
 _QUEUE = 10_000
+# Bytes of a message in a memfd: an overview of ten thousand certificates takes some thirty million.
+_LARGEST = 256 * 1024 * 1024
 _MAX_FDS = 8
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -75,15 +77,20 @@ class Channel:
         return bool(self._queue)
 
     def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """Send or queue. ``fds`` are duplicated; the caller keeps and closes its own."""
-        data = json.dumps(message, separators=(",", ":")).encode()
-        copies = [os.dup(fd) for fd in fds]
-        if len(data) > _PACKET:
-            copies.append(sealed("message", data))
-            data = b'{"type":"large"}'
+        """Send or queue. ``fds`` are duplicated; the caller keeps and closes its own. Raises
+        `ChannelClosed`, or `OSError` where there are no descriptors left for that."""
         if len(self._queue) >= _QUEUE:
-            _close_all(copies)
             raise ChannelClosed("peer does not read")
+        data = json.dumps(message, separators=(",", ":")).encode()
+        copies: list[int] = []
+        try:
+            copies += map(os.dup, fds)
+            if len(data) > _PACKET:
+                copies.append(sealed("message", data))
+                data = b'{"type":"large"}'
+        except OSError:
+            _close_all(copies)
+            raise
         self._queue.append((data, copies))
         self.flush()
 
@@ -151,6 +158,8 @@ def _understood(data: bytes, fds: list[int]) -> Message:
     if message.get("type") == "large":
         large = fds.pop()
         try:
+            if os.fstat(large).st_size > _LARGEST:
+                raise ValueError("a large message is too large")
             message = json.loads(content(large).decode())
             if not isinstance(message, dict):
                 raise TypeError("a large message is no object")

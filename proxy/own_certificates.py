@@ -56,12 +56,12 @@ class OwnCertificates:
             for site in config.sites:
                 kinds: dict[str, OwnCertificate] = {}
                 for certificate in site.certificates:
-                    bundle = self._bundle(certificate, config)
-                    facts = _facts(site, _leaf(bundle), second=bool(kinds))
+                    facts, bundle = self._load(site, certificate, config, second=bool(kinds))
                     loaded.append((facts, bundle))
                     _require_another_kind(kinds, facts["family"], certificate)
-                    present[certificate] = os.dup(bundle)
-        except CertificateUnusable:
+                    if certificate not in present:  # two sites may have the same files
+                        present[certificate] = os.dup(bundle)
+        except BaseException:
             for bundle in (*present.values(), *(bundle for _facts, bundle in loaded)):
                 os.close(bundle)
             raise
@@ -70,6 +70,18 @@ class OwnCertificates:
         self._present = present
         self.names = frozenset(facts["name"] for facts, _bundle in loaded)
         return loaded
+
+    def _load(
+        self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
+    ) -> tuple[Message, int]:
+        bundle = self._bundle(certificate, config)
+        try:
+            return _facts(site, _leaf(bundle), second=second), bundle
+        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            os.close(bundle)
+            raise CertificateUnusable(
+                f"{certificate.chain}: its names cannot be read ({error})"
+            ) from None
 
     def _bundle(self, certificate: OwnCertificate, config: Config) -> int:
         try:

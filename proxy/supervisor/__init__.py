@@ -7,6 +7,7 @@
     commands         what can be asked, and who answers it
 
     processes        fork, hear, reap
+    births           who is started, with what, and who is started again
     heartbeats       who hangs
     backoff          how long a crashed child waits for its successor
     generations      configurations in force, each with its workers

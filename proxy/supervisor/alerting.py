@@ -137,7 +137,11 @@ class Alerting:
             errand = messenger.Errand(way, socket.gethostname(), carried)
             return messenger.run(config, errand, channel)
 
-        child = outbox.messenger = self._processes.fork("messenger", generation, 0, run)
+        try:
+            child = outbox.messenger = self._processes.fork("messenger", generation, 0, run)
+        except OSError as error:
+            self._settle(way, outbox, f"no messenger can be started: {error.strerror}")
+            return
         self._schedule.at(now + _KILL_AFTER, lambda: self._too_late(outbox, child))
 
     def _too_late(self, outbox: _Outbox, child: Child) -> None:

@@ -72,9 +72,9 @@ class Announcements:
 
         match kind:
             case "certificate":
-                self.certificate(message["facts"], fds[0], done)
+                self.certificate(message["facts"], fds.pop(0), done)
             case "challenge":
-                self.challenge(message["challenge"], fds[0] if fds else None, done)
+                self.challenge(message["challenge"], fds.pop(0) if fds else None, done)
             case "challenge_over":
                 self._drop_challenge((message["host"], message["token"]))
                 self._tell(message, (), None)

@@ -20,14 +20,13 @@ from typing import Any, Literal
 
 from ..channel import Channel, ChannelClosed, Message
 from ..privileges import die_with_parent
+from .signal_socket import CAUGHT
 
 log = logging.getLogger("treehouse.supervisor")
 
 Role = Literal["worker", "certifier", "messenger"]
 State = Literal["starting", "serving", "draining"]
 Closing = Callable[[Role, int], None]
-# What signal handlers of the supervisor must not be inherited.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,12 +51,18 @@ class Child:
 def describe_exit(status: int) -> str:
     """How a process ended, from its wait status, in words."""
     if os.WIFSIGNALED(status):
-        return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:  # most real-time signals have none
+            name = f"signal {number}"
+        return f"was ended by {name}"
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
 
 
 class Processes:
-    """All children. ``hear(child, message, fds)`` is called for each message that comes;
+    """All children. ``hear(child, message, fds)`` is called for each message that comes, and takes
+    out of ``fds`` the descriptors that it keeps; the others are closed behind it.
     ``on_other(pid, status)`` for the end of a process that was not forked here (a successor).
     ``closing`` has what a child does first, given its role and generation: it closes what is not
     for it."""
@@ -92,21 +97,31 @@ class Processes:
     def fork(
         self, role: Role, generation: int, number: int, run: Callable[[Channel], int]
     ) -> Child:
-        """Start a child; ``run`` is all it does, and gives its exit status."""
+        """Start a child; ``run`` is all it does, and gives its exit status. Raises `OSError` where
+        there is no room for another process, and then there is none."""
         ours, theirs = Channel.pair()
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                die_with_parent(parent)
-                self._become_child(ours, role, generation)
-                status = run(theirs)
-            except BaseException:  # a child never returns into the supervisor's loop
-                log.exception("%s ends", role)
-            finally:
-                os._exit(status)
-        theirs.close()
+        # Until the child has let go of the supervisor's signal socket, it must not write there.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    die_with_parent(parent)
+                    self._become_child(ours, role, generation)
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                    status = run(theirs)
+                except BaseException:  # a child never returns into the supervisor's loop
+                    log.exception("%s ends", role)
+                finally:
+                    os._exit(status)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
         now = time.monotonic()
         child = Child(pid, role, generation, number, ours, born=now, heard=now)
         self._children[pid] = child
@@ -115,7 +130,7 @@ class Processes:
 
     def _become_child(self, ours: Channel, role: Role, generation: int) -> None:
         signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:
+        for number in CAUGHT:
             signal.signal(number, signal.SIG_DFL)
         # A terminal's Ctrl-C reaches the whole group, and a service manager may send its SIGTERM to
         # every process; ending is the supervisor's to order.
@@ -135,8 +150,7 @@ class Processes:
                     child.channel.flush()
                     self._watch(child)
                 if events & selectors.EVENT_READ:
-                    for message, fds in child.channel.receive():
-                        self._hear(child, message, fds)
+                    self._read(child)
             except ChannelClosed:
                 self._forget_channel(child)
             except Exception:
@@ -147,6 +161,16 @@ class Processes:
                 self.kill(child)
 
         return ready
+
+    def _read(self, child: Child) -> None:
+        received = child.channel.receive()
+        try:
+            for message, fds in received:
+                self._hear(child, message, fds)
+        finally:
+            for _message, fds in received:
+                for fd in fds:
+                    os.close(fd)
 
     def send(self, child: Child, message: Message, fds: tuple[int, ...] = ()) -> None:
         """A child that cannot be told any more has died or hangs; its end is heard elsewhere."""
@@ -189,8 +213,7 @@ class Processes:
 
     def _last_words(self, child: Child) -> None:
         try:
-            for message, fds in child.channel.receive():
-                self._hear(child, message, fds)
+            self._read(child)
         except ChannelClosed:
             pass
         except Exception:

@@ -1,12 +1,11 @@
-"""The supervisor's loop: children are started, heard and replaced; signals and commands come in.
+"""The supervisor's loop: children are heard and missed, signals and commands come in.
 
 It speaks no HTTP, loads no certificate key and runs no event loop: a plain `selectors` loop, in
-which signal handlers only enqueue, so that forking is safe at every turn. What it knows it gives to
-a child at birth: a worker is forked with the certificates, the pending challenges and the
-configuration of its generation already in its memory, and needs no conversation before it serves.
+which signal handlers only enqueue, so that forking is safe at every turn.
 
-What takes several steps has a file of its own: a reload (`turnover`), an upgrade (`succession`), a
-change that every worker has to know (`announcements`). Here they are tied together.
+What takes several steps has a file of its own: who is started, and started again (`births`), a
+reload (`turnover`), an upgrade (`succession`), a change that every worker has to know
+(`announcements`). Here they are tied together.
 
 It is hard because every step can be overtaken by a death. The rule that keeps it simple: a child's
 end is handled in one place (`_on_exit`), and whatever waits for children (`Announcements`, a
@@ -23,18 +22,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import certifier
-from ..channel import Channel, Message
+from ..channel import Message
 from ..config.model import Config
 from ..listeners import Listener
 from ..own_certificates import OwnCertificates
-from ..rate_limit import Buckets
 from ..systemd import Notifier
-from ..worker import worker
-from ..worker.birth import Birth
 from .alerting import Alerting
 from .announcements import Announcements
-from .backoff import Backoff
+from .births import Births
 from .commands import Commands
 from .control_socket import ControlSocket, Reply
 from .generations import Generation, Generations
@@ -42,7 +37,7 @@ from .heartbeats import EVERY, Heartbeats
 from .knocking import Knocking
 from .on_demand import OnDemand
 from .overview import Overview
-from .processes import Child, Processes, describe_exit
+from .processes import Child, Processes
 from .schedule import Schedule
 from .self_check import SelfCheck
 from .signal_socket import SignalSocket
@@ -94,7 +89,6 @@ class Supervisor:
         self._notifier = notifier
         self._disk_changed = disk_changed
         self._open_access_log = open_access_log
-        self._access_log = access_log
         self._own = own
         self._started_as = started_as
         self._sandbox = sandbox
@@ -120,13 +114,19 @@ class Supervisor:
             self._announcements.statuses,
             self._overview.certifier_silent,
         )
-        self._buckets = Buckets()  # one table for all generations
-        self._certifying: object = None  # what the certifier was born with
+        self._births = Births(
+            self._processes,
+            self._announcements,
+            self._generations,
+            self._schedule,
+            access_log=access_log,
+            stopping=lambda: self._stopping,
+            certifying=lambda: not (self._succession.upgrading or self._succession.retired),
+        )
         self._loaded = False
         self._stopping = False
         self._outcome = 0  # the exit status, once all children are gone
         self._status: int | None = None
-        self._backoff = Backoff()
         self._heartbeats = Heartbeats(time.monotonic())
         self._turnover = Turnover(
             self._processes,
@@ -136,7 +136,7 @@ class Supervisor:
             notifier,
             own,
             reread=reread,
-            start=self._start_workers,
+            start=self._births.start_workers,
             in_force=self._on_generation_in_force,
             hopeless=self._on_hopeless,
             outcome=self._overview.reloaded,
@@ -200,7 +200,7 @@ class Supervisor:
 
     def _start(self) -> None:
         gc.freeze()  # what exists now stays shared with the children instead of being copied
-        self._start_certifier()
+        self._births.start_certifier()
         self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
         self._schedule.at(time.monotonic() + EVERY, self._beat)
 
@@ -229,42 +229,11 @@ class Supervisor:
     def _serving(self) -> Generation:
         return self._generations.serving
 
-    def _start_certifier(self) -> None:
-        """Not while a successor is on its way: two certifiers would be at the same work."""
-        if self._succession.upgrading or self._succession.retired or self._processes.certifier():
-            return
-        newest = self._generations.newest
-        self._certifying = certifier.needs(newest.config)
-
-        def run(channel: Channel) -> int:
-            return certifier.run(newest.config, channel)
-
-        self._processes.fork("certifier", newest.number, 0, run)
-
-    def _start_worker(self, generation: Generation, number: int) -> None:
-        birth = Birth(
-            number=number,
-            config=generation.config,
-            base=generation.base,
-            listeners=generation.listeners,
-            certificates=self._announcements.certificates(),
-            challenges=self._announcements.challenges(),
-            access_log=self._access_log,
-            buckets=self._buckets,
-        )
-        self._processes.fork(
-            "worker", generation.number, number, lambda channel: worker.run(birth, channel)
-        )
-
-    def _start_workers(self, generation: Generation) -> None:
-        for number in range(1, generation.config.workers + 1):
-            self._start_worker(generation, number)
-
     def _on_loaded(self) -> None:
         """The certifier has read the store (or takes too long): the workers may start."""
         if not self._loaded and not self._stopping:
             self._loaded = True
-            self._start_workers(self._serving)
+            self._births.start_workers(self._serving)
 
     def _config_of(self, child: Child) -> Config | None:
         generation = self._generations.find(child.generation)
@@ -276,39 +245,25 @@ class Supervisor:
         self._on_demand.ended(child.pid)
         self._overview.ended(child)
         self._alerting.ended(child, how)
+        if child.role == "certifier":
+            self._announcements.certifier_ended()
         if self._stopping:
             self._finish_if_empty()
-        elif child.role == "certifier":
-            self._announcements.certifier_ended()
-            if child.state == "draining":
-                self._start_certifier()
-            else:
-                self._restart(child, how, self._start_certifier)
-        elif child.role == "worker":
-            self._on_worker_exit(child, how)
-
-    def _on_worker_exit(self, child: Child, how: int) -> None:
-        generation = self._generations.find(child.generation)
-        if generation is not None and generation.state == "serving":
-            self._restart(child, how, lambda: self._start_worker(generation, child.number))
-            return
-        self._turnover.ended(child, how)
-        if self._succession.retired:
+        elif self._succession.retired:
+            if child.role == "worker":
+                self._turnover.ended(child, how)
             self._finish_if_empty()
-
-    def _restart(self, child: Child, how: int, start: Callable[[], None]) -> None:
-        lived = time.monotonic() - child.born
-        pause = self._backoff.pause((child.role, child.number), lived)
-        said = describe_exit(how)
-        log.error("%s (pid %d) %s; another starts in %.2g s", child.title, child.pid, said, pause)
-        generation = self._generations.find(child.generation)
-
-        def replace() -> None:
-            wanted = generation is None or generation.state == "serving"
-            if wanted and not self._stopping:
-                start()
-
-        self._schedule.at(time.monotonic() + pause, replace)
+        elif child.role == "certifier":
+            if child.state == "draining":
+                self._births.start_certifier()
+            else:
+                self._births.replace(child, how)
+        elif child.role == "worker":
+            generation = self._generations.find(child.generation)
+            if generation is not None and generation.state == "serving":
+                self._births.replace(child, how)
+            else:
+                self._turnover.ended(child, how)
 
     def _beat(self) -> None:
         """Ask every worker how it is; end whoever has stopped answering, for another to start."""
@@ -354,7 +309,7 @@ class Supervisor:
     def _hear_worker(self, child: Child, kind: str, message: Message) -> None:
         child.heard = time.monotonic()
         match kind:
-            case "ready":
+            case "ready" if not self._stopping:
                 self._turnover.ready(child)
             case "ack":
                 self._announcements.acknowledged(child.pid, message["ticket"])
@@ -380,8 +335,7 @@ class Supervisor:
             self._turnover.reload(why, reply)
 
     def _on_generation_in_force(self, generation: Generation) -> None:
-        if certifier.needs(generation.config) != self._certifying:
-            self._renew_certifier()
+        self._births.renew_certifier_for(generation)
         if self._control is None:
             self._open_control()
             self._succession.ready()
@@ -390,13 +344,6 @@ class Supervisor:
         self._outcome = 1
         self._stopping = True
         self._kill_all()
-
-    def _renew_certifier(self) -> None:
-        """A certifier is born with its settings and its sandbox; other ones need another."""
-        present = self._processes.certifier()
-        if present is not None:
-            present.state = "draining"
-            self._processes.send(present, {"type": "command", "verb": "stop"})
 
     # Upgrade
 
@@ -422,15 +369,14 @@ class Supervisor:
             reply({"ok": False, "error": str(error)})
             return
         self._upgraded = reply
-        self._renew_certifier()
+        self._births.end_certifier()
 
     def _on_upgrade_settled(self, error: str | None) -> None:
         reply, self._upgraded = self._upgraded, _nobody_asked
         pid = self._succession.pid
         if error is not None:
             log.error("%s; this one goes on", error)
-            if self._processes.certifier() is None:
-                self._start_certifier()
+            self._births.start_certifier()
         else:
             log.info("process %s has taken over; finishing what is under way", pid)
             if pid is not None:
@@ -457,12 +403,9 @@ class Supervisor:
         except OSError as error:
             log.error("the access log could not be opened again: %s", error.strerror)
             return
-        if fd is None:
-            return
-        self._access_log = fd
-        for child in self._processes.workers():
-            self._processes.send(child, {"type": "log"}, (fd,))
-        log.info("logs reopened")
+        if fd is not None:
+            self._births.log_to(fd)
+            log.info("logs reopened")
 
     def _stop(self, why: str) -> None:
         if self._stopping:

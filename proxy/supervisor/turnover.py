@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..channel import Message
 from ..config.faults import ConfigurationFaults
 from ..config.model import Config
 from ..config.units import spell_duration
@@ -86,21 +87,31 @@ class Turnover:
         log.info("reloading: %s", why)
         self._notifier.reloading()
         self._reply = reply
-        present = self._generations.serving
         try:
-            config = self._reread()
-            listeners = open_listeners(config.listen, present.listeners, config.admin)
-            certificates = self._own.read(config)
+            config, listeners, certificates = self._prepare()
         except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("the configuration on disk is not usable; nothing was changed")
             self._answer({"ok": False, "error": str(error)})
-            self._notifier.ready()
             return
         for facts, bundle in certificates:
             self._announcements.certificate(facts, bundle)
         self._follow(config, listeners)
+
+    def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[tuple[Message, int]]]:
+        """All that can be wrong before a worker is forked; then nothing is left open either."""
+        config = self._reread()
+        present = self._generations.serving.listeners
+        listeners = open_listeners(config.listen, present, config.admin)
+        try:
+            return config, listeners, self._own.read(config)
+        except BaseException:
+            kept = {one.sock for one in present}
+            for listener in listeners:
+                if listener.sock not in kept:
+                    listener.sock.close()
+            raise
 
     def renew_ticket_keys(self, now: float) -> None:
         """By a generation that is the same in all else, once their time is over."""
@@ -124,6 +135,7 @@ class Turnover:
         reply, self._reply = self._reply, None
         if reply is not None:
             self._outcome(answer["ok"])
+            self._notifier.ready()  # the reload is over, either way
             reply(answer)
 
     # What its workers do
@@ -149,7 +161,7 @@ class Turnover:
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
         self._in_force(generation)
-        self._notifier.ready()
+        self._notifier.ready()  # also where nobody has asked
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         self._answer({"ok": True, "generation": generation.number})
 

@@ -232,7 +232,16 @@ class Worker:
             self._on_orphaned()
             return
         for message, fds in news:
-            self._take(message, fds)
+            try:
+                self._take(message, fds)
+            except Exception:
+                # Out of descriptors or memory, for one. It is not acknowledged, and so told again;
+                # what comes behind it, the order to drain maybe, is not lost.
+                log.exception("what the supervisor told could not be taken in")
+                continue
+            finally:
+                for fd in fds:
+                    os.close(fd)
             if "ticket" in message:
                 self._say({"type": "ack", "ticket": message["ticket"]})
 
@@ -273,8 +282,6 @@ class Worker:
                 self._drain()
             case "stop":
                 self._stop()
-        for fd in fds:
-            os.close(fd)
 
     async def _look(self, number: int, host: str, family: str) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
