@@ -31,6 +31,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from .deadlines import NEVER, Deadlines
+from .one_record import take_turns
 
 READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
 # What is read at once for somebody who takes it more slowly than it comes.
@@ -445,6 +446,7 @@ class TlsStream(SocketStream):
         inner = self._sock._sslobj  # type: ignore[attr-defined] # see above
         if inner is None:
             raise StreamBroken("the peer has gone")
+        take_turns(inner)
         try:
             while True:
                 try:
@@ -479,9 +481,10 @@ class TlsStream(SocketStream):
                 return self._decrypt(_RECORD)
             self._more_decrypted = True
             return self._decrypt(limit)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            # Want-write needs a renegotiation or a KeyUpdate answer into a full socket; the next
-            # readiness tries again.
+        except ssl.SSLWantReadError:
+            # A part of a record, or one of TLS's own (see `one_record`). Want-write is an error:
+            # what TLS has to answer (a KeyUpdate, a refusal) finds no room, and the loop would spin
+            # for a peer that asks without end and does not read.
             return None
         except ssl.SSLZeroReturnError:
             return b""
@@ -509,6 +512,8 @@ class TlsStream(SocketStream):
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLWantWriteError):
+        return "it does not read what it asks TLS for"
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS failure").lower().replace("_", " ")
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

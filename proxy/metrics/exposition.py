@@ -56,7 +56,9 @@ class _Overview(Collector):
             "treehouse_limited", "Times that a limit was reached.", figures["limited"], "limit"
         )
         yield self._seconds()
-        moved = CounterMetricFamily("treehouse_bytes", "Bytes of bodies.", labels=["direction"])
+        moved = CounterMetricFamily(
+            "treehouse_bytes", "Bytes of bodies and tunnels.", labels=["direction"]
+        )
         moved.add_metric(["in"], figures["bytes_in"])
         moved.add_metric(["out"], figures["bytes_out"])
         yield moved

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..protocol.message import Connection, Request, Response
+from ..protocol.message import Connection, Request, Response, Tunnel
 
 # Upper bounds in seconds; Prometheus' usual ones, from a cached file to a slow report.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -53,6 +53,8 @@ class Figures:
                 method = request.method
             if request.body is not None:
                 self._bytes_in += request.body.received
+            if request.upgrade is not None and isinstance(response.body, Tunnel):
+                self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
         self._seconds[bisect_left(BUCKETS, seconds)] += 1

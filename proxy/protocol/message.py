@@ -186,10 +186,11 @@ class Tunnel:
     """After a 101: bytes both ways between the client and ``stream`` until both sides have ended.
 
     ``leftover`` are bytes the backend sent behind its 101 head. ``close`` as in `StreamBody`.
-    ``idle_timeout`` is how many seconds both directions together may be silent.
+    ``idle_timeout`` is how many seconds both directions together may be silent. ``received`` counts
+    the bytes that came from the client.
     """
 
-    __slots__ = ("close", "idle_timeout", "leftover", "stream")
+    __slots__ = ("close", "idle_timeout", "leftover", "received", "stream")
 
     def __init__(
         self,
@@ -202,6 +203,7 @@ class Tunnel:
         self.idle_timeout = idle_timeout
         self.leftover = leftover
         self.close = close
+        self.received = 0
 
 
 ResponseBody = bytes | FileBody | StreamBody | Tunnel

@@ -8,6 +8,7 @@ looked at, and at most one piece per direction is held, so that the slower side 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ..clock import Clock
 from ..deadlines import NEVER
@@ -34,36 +35,47 @@ class _Activity:
 
 async def relay(client: Stream, early: bytes, tunnel: Tunnel, clock: Clock) -> int:
     """Carry bytes until both sides have ended or one has broken; the number that the client got.
+    What came from it is counted in ``tunnel.received``.
 
     ``early`` are bytes of the client's that came with its request's head.
     """
     backend = tunnel.stream
     activity = _Activity(clock, tunnel.idle_timeout, client, backend)
-    carried = [0]
+    sent = 0
 
-    async def carry(source: Stream, sink: Stream, first: bytes, count: bool) -> None:
+    def up(count: int) -> None:
+        tunnel.received += count
+
+    def down(count: int) -> None:
+        nonlocal sent
+        sent += count
+
+    async def carry(
+        source: Stream, sink: Stream, first: bytes, count: Callable[[int], None]
+    ) -> None:
         data = first or await source.read()
         while data:
             activity.noted()
             await sink.write(data)
-            if count:
-                carried[0] += len(data)
+            count(len(data))
             data = await source.read()
         await sink.send_eof()
 
-    up = asyncio.ensure_future(carry(client, backend, early, False))
-    down = asyncio.ensure_future(carry(backend, client, tunnel.leftover, True))
+    ways = (
+        asyncio.ensure_future(carry(client, backend, early, up)),
+        asyncio.ensure_future(carry(backend, client, tunnel.leftover, down)),
+    )
     try:
-        await asyncio.wait((up, down), return_when=asyncio.FIRST_EXCEPTION)
-        complete = all(one.done() and one.exception() is None for one in (up, down))
+        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+        complete = all(one.done() and one.exception() is None for one in ways)
     finally:
-        for one in (up, down):
+        for one in ways:
             one.cancel()
-        for outcome in await asyncio.gather(up, down, return_exceptions=True):
+        for outcome in await asyncio.gather(*ways, return_exceptions=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, StreamBroken):
                 raise outcome
         client.deadline = NEVER
         tunnel.close(False)
     if not complete:
         client.abort()
-    return carried[0]
+    return sent

@@ -24,7 +24,7 @@ import time
 import uvloop
 
 from .. import log as logs
-from .. import sandbox
+from .. import one_record, sandbox
 from ..admin import AdminDoor
 from ..channel import Channel, ChannelClosed, Message
 from ..clock import TICK, Clock
@@ -67,6 +67,8 @@ def run(birth: Birth, channel: Channel) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(birth, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    if not one_record.AVAILABLE:
+        log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
     # What is here now stays; looking at it again and again would only copy pages that are shared.
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 100)

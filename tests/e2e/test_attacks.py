@@ -11,13 +11,14 @@ import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.application import Application, serving
 from support.client import Talk, context
+from support.records import ALERT, HANDSHAKE, Records
 from support.server import Server
 from support.visitors import Visitors, page
 
@@ -215,6 +216,50 @@ def test_a_flood_of_tiny_chunks_is_ended(
                 with contextlib.suppress(OSError):
                     assert talk.hears().status in (400, 405)
     assert ordinary.failures == []
+
+
+HELLO_AGAIN = b"\x01\0\0\x2b\x03\x03" + b"r" * 32 + b"\0\0\x04\xc0\x2c\0\xff\x01\0"
+# By what is sent again and again: the version, and whether the flooder is ended for it. KeyUpdates are
+# allowed, and to renegotiate is refused each time; they have their turn like everything else.
+FLOODS: dict[str, tuple[str, bool, Callable[[Records], bytes]]] = {
+    "key updates": ("TLSv1.3", False, lambda records: records.key_update()),
+    "answered key updates": ("TLSv1.3", False, lambda records: records.key_update(True)),
+    "empty records": ("TLSv1.3", True, lambda records: records.seal(b"")),
+    "empty records of 1.2": ("TLSv1.2", True, lambda records: records.seal(b"")),
+    "renegotiation": ("TLSv1.2", False, lambda records: records.seal(HELLO_AGAIN, HANDSHAKE)),
+    "warnings": ("TLSv1.2", True, lambda records: records.seal(b"\1\x5a", ALERT)),
+}
+FLOOD = 3000
+
+
+def test_floods_of_records_that_say_nothing(
+    running: Server, folder: Path, ports: tuple[int, int], using: ssl.SSLContext
+) -> None:
+    """Whatever TLS says besides data: others are served meanwhile, and no turn is missed."""
+    with ordinary_people(ports[1], using) as ordinary:
+        for name, (version, is_ended, made) in FLOODS.items():
+            with connect(ports[1]) as raw:
+                records = Records(raw, "a.test", version)
+                head = records.seal(b"GET /?flooded HTTP/1.1\r\nHost: a.test\r\n")
+                flood = head + b"".join(made(records) for _ in range(FLOOD))
+                since = len(running.access)
+                with contextlib.suppress(ConnectionError):  # ended in the middle
+                    raw.sendall(flood)
+                    raw.sendall(records.seal(b"Connection: close\r\n\r\n"))
+                with contextlib.suppress(ConnectionError):
+                    while raw.recv(65536):
+                        pass
+                line = running.await_access(since=since, peer=ATTACKER)
+                assert line["error"] == ("client_gone" if is_ended else None), (name, line)
+                ordinary.await_rounds(10)
+        with connect(ports[1]) as raw:
+            records = Records(raw, "a.test")
+            head = b"POST /app/post HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n"
+            raw.sendall(records.seal(head + b"Content-Length: %d\r\n\r\n" % FLOOD))
+            raw.sendall(b"".join(records.seal(b"x") for _ in range(FLOOD)))
+            running.await_access(peer=ATTACKER, method="POST", status=200)
+    assert ordinary.failures == []
+    await_connections(running, folder, 0)
 
 
 def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:

@@ -15,7 +15,7 @@ from proxy.deadlines import Deadlines
 from proxy.errors import Fault
 from proxy.protocol import h1
 from proxy.protocol.lane import Lane
-from proxy.protocol.message import Connection, Request, Response
+from proxy.protocol.message import Connection, Request, Response, Tunnel
 from proxy.stream import SocketStream
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -42,6 +42,7 @@ class Told:
     requests: list[Request] = field(default_factory=list)
     limits_reached: list[str] = field(default_factory=list)
     ends: list[tuple[int, int, str | None]] = field(default_factory=list)
+    tunnels: list[Tunnel] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # of faults
 
     async def answer(self, request: Request) -> Response:
@@ -70,6 +71,8 @@ class Told:
         sent: int,
         error: str | None,
     ) -> None:
+        if isinstance(response.body, Tunnel):
+            self.tunnels.append(response.body)
         self.ends.append((response.status, sent, error or response.error))
 
 

@@ -19,6 +19,7 @@ from proxy.handlers.surroundings import Surroundings
 from proxy.handlers.upstream import Upstream
 from proxy.metrics.figures import Figures
 from proxy.protocol.lane import Lane
+from proxy.protocol.message import Response
 from support.conversation import Client, Told, conversation
 from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
@@ -369,6 +370,11 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
         await all_.client.hears(b"MORE")
         all_.client.hangs_up()
         assert await all_.client.hears_the_end() == b""
+    (tunnel,) = all_.service.tunnels
+    assert tunnel.received == len(b"earlymore")
+    figures = Figures(frozenset())
+    figures.request(all_.service.requests[0], Response(101, [], tunnel), 0, 0.0)
+    assert figures.message()["bytes_in"] == len(b"earlymore")
 
 
 async def test_a_200_to_an_upgrade_is_an_answer_and_no_tunnel(lanes: bool) -> None:

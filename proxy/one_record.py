@@ -1,0 +1,74 @@
+"""OpenSSL handles one record of a connection, and then it is another connection's turn.
+
+A read goes on by itself (SSL_MODE_AUTO_RETRY) as long as what comes is no data but a message of
+TLS's own. Some of these have an end: thirty-two empty records, five warnings. KeyUpdates have none
+(RFC 8446 §4.6.3 sets no bound), nor have attempts to renegotiate, each of which is refused: 27
+bytes on the wire cost 12 µs, so that 2.3 MB of KeyUpdates a second, made beforehand, keep a single
+read busy for ever, and with it the loop. Without that mode each of them ends the read with "want
+read", the loop goes round, and who sends them has his turn like everybody, until his deadline.
+
+The `ssl` module sets the mode for every connection and has no way to take it back. So it is done by
+OpenSSL's own SSL_ctrl, found in the library that the module is linked to, on the pointer that the
+module's object holds. That is what is hard about it: the object's layout (three pointers behind its
+head) is nobody's promise. It is proven on an object of our own, first by what Python itself put
+there, before any pointer is followed. Where it is another one, or the library is out of sight,
+nothing is done, and `AVAILABLE` says so.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import ctypes
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+# openssl/ssl.h
+_CTRL_MODE, _CTRL_CLEAR_MODE = 33, 78
+_MODE_AUTO_RETRY = 4
+# CPython's Modules/_ssl.c: PyObject_HEAD, then the socket, SSL *, the context; and SSL_CTX * first
+# in the context.
+_HEAD = object.__basicsize__
+_POINTER = ctypes.sizeof(ctypes.c_void_p)
+_AT_SSL = _HEAD + _POINTER
+_AT_CONTEXT = _HEAD + 2 * _POINTER
+
+
+def _pointer(owner: object, at: int) -> int:
+    return ctypes.c_void_p.from_address(id(owner) + at).value or 0
+
+
+def _control() -> Callable[[int, int, int, None], int] | None:
+    """OpenSSL's SSL_ctrl, if it and our picture of the objects are as they should be."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    inner: Any = tls._sslobj  # type: ignore[attr-defined] # what this is about
+    sizes = type(inner).__basicsize__ >= _AT_CONTEXT + _POINTER and (
+        ssl.SSLContext.__basicsize__ >= _HEAD + _POINTER
+    )
+    if not sizes or _pointer(inner, _AT_CONTEXT) != id(context):
+        return None
+    try:
+        library = ctypes.PyDLL(_ssl.__file__)  # looks in what the module is linked to as well
+        control, context_of = library.SSL_ctrl, library.SSL_get_SSL_CTX
+    except (AttributeError, OSError):
+        return None
+    context_of.argtypes, context_of.restype = [ctypes.c_void_p], ctypes.c_void_p
+    if context_of(_pointer(inner, _AT_SSL)) != _pointer(context, _HEAD):
+        return None
+    control.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
+    control.restype = ctypes.c_long
+    made: Callable[[int, int, int, None], int] = control
+    if not made(_pointer(inner, _AT_SSL), _CTRL_MODE, 0, None) & _MODE_AUTO_RETRY:
+        return None  # the mode that CPython has just set
+    return made
+
+
+_ctrl = _control()
+AVAILABLE = _ctrl is not None
+
+
+def take_turns(inner: Any) -> None:
+    """``inner`` is what an `ssl.SSLSocket` keeps in ``_sslobj``."""
+    if _ctrl is not None:
+        _ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)
