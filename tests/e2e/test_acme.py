@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from support.client import http, https
+from support.client import Talk, context, http, https
 from support.pebble import Pebble
-from support.server import Server
+from support.server import Server, treehouse
+from support.visitors import Visitors, page
 
 
 def config(
@@ -106,25 +107,33 @@ def test_tls_alpn_01_needs_port_443_alone_and_disturbs_nobody(
     folder: Path, root: Path, ports: tuple[int, int]
 ) -> None:
     """Renewed over the very port, and under the very name, that clients are being served on."""
-    with Pebble(1, ports[1], validity=25) as ca:
+    with Pebble(1, ports[1]) as ca:
         sites = f"  - {{names: [one.example, www.one.example, 127.0.0.1], root: {root}}}\n"
         path = config(folder, ports, ca, sites, "tls-alpn-01")
         with Server(["--config", str(path)], folder) as server:
             server.await_log("one.example: certificate obtained", within=60)
             trusted = ca.root()
-            serials = set()
-            deadline = time.monotonic() + 60
-            while len(serials) < 2:
-                assert time.monotonic() < deadline, server.text()
-                for name in ("one.example", "www.one.example"):
-                    with https(ports[1], name, trusted) as talk:
-                        assert talk.asks("/", name).status == 200
-                serials.add(served(ports[1], "one.example").serial_number)
+            using, before = context(trusted), served(ports[1], "one.example").serial_number
+            steps = [page("/", name, b"<p>hello\n") for name in ("one.example", "www.one.example")]
+
+            def connect() -> Talk:
+                return https(ports[1], "one.example", None, using=using)
+
+            with (
+                Visitors(connect, *steps) as staying,
+                Visitors(connect, *steps, rounds=1) as coming,
+            ):
+                coming.await_rounds(1)
+                done = treehouse("certs", "renew", "one.example", "--config", str(path))
+                assert done.returncode == 0, done.stderr
+                assert served(ports[1], "one.example").serial_number != before
+                coming.await_rounds(10)
+                staying.await_rounds(10)
+            assert staying.failures == coming.failures == []
             # Whoever asks for the challenge when there is none is refused, and sees no certificate.
-            context = ssl.create_default_context(cadata=trusted.decode())
-            context.set_alpn_protocols(["acme-tls/1"])
+            using.set_alpn_protocols(["acme-tls/1"])
             with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
-                https(ports[1], "one.example", None, using=context)
+                https(ports[1], "one.example", None, using=using)
 
 
 def test_a_name_without_certificate_is_refused_and_told_to_come_back(
@@ -157,28 +166,6 @@ def test_a_name_without_certificate_is_refused_and_told_to_come_back(
             assert state["new.example"]["next_attempt"]
             assert state["new.example"]["last_error"]
             assert not state["new.example"]["served"]
-
-
-def test_it_renews_without_dropping_a_connection(
-    folder: Path, root: Path, ports: tuple[int, int]
-) -> None:
-    """Certificates that live 25 seconds: renewed at a third of the lifetime left, while one
-    connection is kept all the time and new ones come."""
-    with Pebble(ports[0], ports[1], validity=25) as ca:
-        path = config(folder, ports, ca, f"  - {{names: [short.example], root: {root}}}\n")
-        with Server(["--config", str(path)], folder) as server:
-            server.await_log("short.example: certificate obtained", within=60)
-            trusted = ca.root()
-            kept = https(ports[1], "short.example", trusted)
-            serials = set()
-            deadline = time.monotonic() + 90
-            while len(serials) < 3:
-                assert time.monotonic() < deadline, server.text()
-                assert kept.asks("/", "short.example").status == 200
-                with https(ports[1], "short.example", trusted) as talk:
-                    assert talk.asks("/", "short.example").status == 200
-                serials.add(served(ports[1], "short.example").serial_number)
-            kept.sock.close()
 
 
 def test_the_ca_asks_any_worker_and_gets_exactly_the_key_authorization(

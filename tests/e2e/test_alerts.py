@@ -109,14 +109,15 @@ def test_an_upgraded_server_knows_who_has_been_told(
 
 
 def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
-    folder: Path, root: Path, write: Write, ports: tuple[int, int]
+    folder: Path, root: Path, write: Write, ports: tuple[int, int], program: Path
 ) -> None:
+    shorten(program / "proxy/supervisor/alerting.py", _PAUSES=(1.0,))
     with (
         Pebble(ports[0], ports[1], validity=60) as ca,
         Faults(ca) as front,
         Webhook(refuse=1) as hook,
     ):
-        front.add("newOrder", Refuse(503, headers={"Retry-After": "2"}), times=9)
+        front.add("newOrder", Refuse(503, headers={"Retry-After": "1"}), times=1000)
         (folder / "front.pem").write_bytes(front.ca_pem)
         os.chmod(folder / "front.pem", 0o644)
         path = write(
@@ -124,16 +125,19 @@ def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
             f"acme: {{directory: '{front.directory}', ca_file: front.pem, challenges: [http-01]}}\n"
             f"sites: [{{names: [down.example], root: {root}}}]",
         )
-        with Server(["--config", str(path)], folder) as server:
+        with Server(
+            ["--config", str(path)], folder, cwd=program, environment=packages(program)
+        ) as server:
             server.await_log("alert: down.example: [2-9] attempts")
             assert hook.refused.acquire(timeout=40)
             server.await_log(
-                "could not tell by webhook: 127.0.0.1 answers 503 .*; tried again in 5 s"
+                "could not tell by webhook: 127.0.0.1 answers 503 .*; tried again in 1 s"
             )
             alert = hook.await_alert("renewal_failing")
             assert alert["certificate"]["state"] in ("failed", "waiting", "issuing", "due")
             assert "refused by the test" in alert["text"]
             assert alert["next_step"]
+            front.clear()
             over = hook.await_alert("renewal_failing", "over")
             assert over["name"] == "down.example"
 
@@ -227,7 +231,7 @@ def test_a_command_that_hangs_ends_with_its_messenger(
 def test_a_messenger_that_hangs_is_ended_and_the_next_one_tells(
     folder: Path, root: Path, write: Write, program: Path
 ) -> None:
-    shorten(program / "proxy/alerts/alerting.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
+    shorten(program / "proxy/supervisor/alerting.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
     with socket.create_server(("127.0.0.1", 0)) as hook:
         hook.settimeout(30)
         path = write(

@@ -17,7 +17,8 @@ from cryptography import x509
 
 from support.ca_faults import Faults, Refuse
 from support.client import https
-from support.pebble import Pebble, free_ports
+from support.pebble import Pebble
+from support.ports import free_ports
 from support.server import Server, treehouse
 
 NAME = "a.example"

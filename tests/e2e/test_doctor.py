@@ -17,7 +17,7 @@ from typing import Any
 from support.ca_faults import Faults
 from support.pebble import Pebble
 from support.ports import free_address
-from support.server import Server, packages, treehouse
+from support.server import Server, packages, shorten, treehouse
 
 Find = Callable[..., dict[str, Any]]
 
@@ -171,7 +171,9 @@ def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: P
             find("ok", "good.example", "the certificate is valid")
 
 
-def test_before_the_first_start(folder: Path, root: Path) -> None:
+def test_before_the_first_start(folder: Path, root: Path, program: Path) -> None:
+    # How long a name server that does not answer is asked again.
+    shorten(program / "proxy/doctor/names.py", _RESOLVED_WITHIN=1.0)
     here = free_address(80, 443)
     with Pebble(80, 443, dns={"new.example": here}) as ca:
         common = ["--domain", "new.example", "--root", str(root), "--state", str(folder / "state"),
@@ -189,7 +191,7 @@ def test_before_the_first_start(folder: Path, root: Path) -> None:
             find("wrong", "ports", f"{here}:80 is held by")
             find("ok", "ports", f"{here}:443 is free")
         ca.stop()
-        find = doctor(*common)
+        find = doctor(*common, cwd=program)
         find("wrong", "CA 127.0.0.1", "the CA cannot be reached")
         find("unknown", "new.example", "DNS: ")
 

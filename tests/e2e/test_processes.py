@@ -12,8 +12,8 @@ import pytest
 
 from support.application import Application, serving
 from support.client import Talk, http, https
-from support.pebble import free_ports
-from support.server import Server, alive, await_gone, proc_status, treehouse
+from support.ports import free_ports
+from support.server import Server, alive, await_gone, packages, proc_status, shorten, treehouse
 
 
 class Backend(Application):
@@ -103,13 +103,17 @@ def test_a_killed_certifier_is_replaced(running: Server, folder: Path) -> None:
 
 
 def test_a_hung_worker_is_noticed_and_replaced(
-    running: Server, folder: Path, ports: tuple[int, int]
+    folder: Path, root: Path, ports: tuple[int, int], backend: int, program: Path
 ) -> None:
-    (victim, _), _ = roles(running, folder)
-    os.kill(victim, signal.SIGSTOP)
-    running.await_log(f"pid {victim}.*does not answer", within=30)
-    await_gone([victim])
-    assert talk(folder, ports).asks("/", "a.test").status == 200
+    shorten(program / "proxy/supervisor/heartbeats.py", WORKER_LOST=3.0)
+    options = ["--config", str(config(folder, ports, root, backend))]
+    with Server(options, folder, cwd=program, environment=packages(program)) as server:
+        server.await_log("a.test: certificate obtained")
+        (victim, _), _ = roles(server, folder)
+        os.kill(victim, signal.SIGSTOP)
+        server.await_log(f"pid {victim}.*does not answer")
+        await_gone([victim])
+        assert talk(folder, ports).asks("/", "a.test").status == 200
 
 
 def test_sigterm_lets_what_is_under_way_finish(

@@ -283,5 +283,5 @@ def treehouse(*arguments: str, **options: Any) -> subprocess.CompletedProcess[st
     """Run the program to its end."""
     return subprocess.run(
         [*options.pop("prefix", ()), options.pop("python", sys.executable), "-m", "proxy", *arguments],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=60, **options,
+        cwd=options.pop("cwd", REPOSITORY), capture_output=True, text=True, timeout=60, **options,
     )  # fmt: skip
