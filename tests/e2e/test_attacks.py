@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import os
 import random
 import socket
@@ -260,78 +258,3 @@ def test_floods_of_records_that_say_nothing(
             running.await_access(peer=ATTACKER, method="POST", status=200)
     assert ordinary.failures == []
     await_connections(running, folder, 0)
-
-
-def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:
-    random.seed(7)
-    path = str(folder / "state/control.sock")
-    words = ["status", "reload", "renew", "plan", "", None, 5, [], {"a": "b"}, "x" * 1000]
-    messages = [json.dumps({"command": one, "value": two}).encode() + b"\n"
-                for one, two in itertools.product(words[2:], words)]  # fmt: skip
-    messages += [random.randbytes(random.randrange(1, 300)) + b"\n" for _ in range(100)]
-    messages += [b"[" * 5000 + b"\n", b"x" * 70_000, b"", b"{}\n", b"null\n", b'"status"\n']
-    for message in messages:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(20)
-            sock.connect(path)
-            with contextlib.suppress(OSError):
-                sock.sendall(message)
-                sock.shutdown(socket.SHUT_WR)
-            answer = b""
-            with contextlib.suppress(ConnectionResetError):
-                while piece := sock.recv(65536):
-                    answer += piece
-            assert not answer or isinstance(json.loads(answer)["ok"], bool)
-    assert running.status(folder / "state")["pid"] == running.pid
-
-
-def test_the_control_socket_is_for_its_user_and_root(running: Server, folder: Path) -> None:
-    """The directory keeps others out; and who has got hold of it is turned away."""
-    path = folder / "state/control.sock"
-    ask = (
-        "import socket, sys; sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1])\n"
-        'sock.sendall(b\'{"command": "status"}\\n\'); print(sock.recv(1))'
-    )
-    stranger = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "/usr/bin/python3"]
-    done = subprocess.run(
-        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert "PermissionError" in done.stderr
-    os.chmod(path.parent, 0o755)
-    os.chmod(path, 0o666)
-    done = subprocess.run(
-        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert "b'{" not in done.stdout
-    running.await_log("a caller with uid 12345 was turned away from the control socket")
-    os.chmod(path.parent, 0o700)
-
-
-# What the built-in CA's certificates are by design: of a root that only its installer trusts, and of
-# a few days. What a site's own answers say of themselves is the site's.
-OF_THE_CERTIFICATE = {
-    "cert_chain_of_trust", "cert_expirationStatus", "cert_notAfter", "cert_revocation",
-    "cert_trust", "DNS_CAArecord", "security_headers",
-}  # fmt: skip
-
-
-def test_testssl_finds_nothing_above_low(
-    running: Server, folder: Path, ports: tuple[int, int]
-) -> None:
-    found = folder / "findings.json"
-    subprocess.run(
-        ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1",
-         "-p", "-s", "-f", "-S", "-U", "--jsonfile", str(found), f"a.test:{ports[1]}"],
-        capture_output=True, check=False, timeout=240,
-    )  # fmt: skip
-    findings = json.loads(found.read_text())
-    seen = {one["id"] for one in findings}
-    assert {"TLS1_3", "TLS1_2", "heartbleed", "ROBOT", "BEAST", "SWEET32"} <= seen
-    assert [
-        one
-        for one in findings
-        if one["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")
-        and one["id"] not in OF_THE_CERTIFICATE
-    ] == []
-    offered = {one["id"]: one["finding"] for one in findings}
-    assert all("not offered" in offered[old] for old in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"))

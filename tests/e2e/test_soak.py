@@ -18,24 +18,24 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import http.client
 import os
 import random
 import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from support.application import Application, serving
 from support.client import Talk, context, https
 from support.pebble import Pebble
 from support.server import REPOSITORY, Server, packages, treehouse
 from support.strict_backend import StrictBackend
+from support.visitors import Visitors
 from support.weights import Weight, table, weigh
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
@@ -53,27 +53,20 @@ AFTERMATH = 2.0
 SERIALS: set[str] = set()
 
 
-class Application(BaseHTTPRequestHandler):
-    """Answers; or breaks off, when the path asks for it."""
-
-    protocol_version = "HTTP/1.1"
+class Backend(Application):
+    """Answers; or breaks off, or echoes, when the request asks for it."""
 
     def do_GET(self) -> None:
         if self.headers.get("Upgrade"):
             self._echo()
-            return
-        if "/broken" in self.path:
+        elif "/broken" in self.path:
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"part")
             self.close_connection = True
-            return
-        body = self.path.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        else:
+            self.answers(self.path.encode())
 
     def _echo(self) -> None:
         self.send_response(101)
@@ -85,59 +78,25 @@ class Application(BaseHTTPRequestHandler):
             self.connection.sendall(data)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def handle_error(self, *_: object) -> None:
-        """A connection that the proxy has ended is no news."""
+        self.answers(self.body())
 
 
 @pytest.fixture
 def backend() -> Iterator[int]:
-    server = Quiet(("127.0.0.1", 0), Application)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Backend) as port:
+        yield port
 
 
 @dataclass
 class Ledger:
-    """What happened, from many threads."""
+    """Failures, from many threads: those that a killed worker excuses, and the others."""
 
-    over: threading.Event = field(default_factory=threading.Event)
-    done: collections.Counter[str] = field(default_factory=collections.Counter)
     expected: collections.Counter[str] = field(default_factory=collections.Counter)
     unexpected: list[str] = field(default_factory=list)
     killed_at: float = float("-inf")
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, kind: str) -> None:
-        with self.lock:
-            self.done[kind] += 1
-
-    def await_each(self, kinds: list[str]) -> None:
-        """Until one more of each kind has been done."""
-        before = self.done.copy()
-        while not all(self.done[kind] > before[kind] for kind in kinds):
-            assert not self.unexpected, self.unexpected
-            self.over.wait(0.05)
-
-    def fail(self, kind: str, why: str, since: float) -> None:
-        """``since``: when the connection was last known to be well."""
+    def judge(self, kind: str, error: Exception, since: float) -> None:
         with self.lock:
             if (
                 self.killed_at > since - AFTERMATH
@@ -145,35 +104,7 @@ class Ledger:
             ):
                 self.expected[f"{kind}: its worker was killed"] += 1
             else:
-                self.unexpected.append(f"{kind}: {why}")
-
-
-Connect = Callable[[], Talk]
-
-
-def keep_asking(ledger: Ledger, connect: Connect, kind: str, ask: Callable[[Talk], bool]) -> None:
-    """One client with one kept-alive connection after the other. ``ask`` says whether the answer
-    announced the connection's end; an end without that is a failure."""
-    talk: Talk | None = None
-    well = time.monotonic()
-    while not ledger.over.is_set():
-        try:
-            if talk is None:
-                well = time.monotonic()
-                talk = connect()
-            last = ask(talk)
-            well = time.monotonic()
-            ledger.count(kind)
-            if last:
-                talk.sock.close()
-                talk = None
-        except (OSError, AssertionError, ValueError, http.client.HTTPException) as error:
-            ledger.fail(kind, repr(error), well)
-            if talk is not None:
-                talk.sock.close()
-            talk = None
-    if talk is not None:
-        talk.sock.close()
+                self.unexpected.append(f"{kind}: {error!r}")
 
 
 def static(talk: Talk) -> bool:
@@ -292,67 +223,66 @@ sites:
 
         kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [mended] * 2
         kinds += [large, handshake, broken, tunnel]
-        threads = [
-            threading.Thread(target=keep_asking, args=(ledger, connect, kind.__name__, kind))
-            for kind in kinds
-        ]
         state = folder / "state"
         begun = time.monotonic()
-        for thread in threads:
-            thread.start()
         reloads = kills = upgrades = deaths = certifiers = 0
         turn = 0
         try:
-            ledger.await_each([kind.__name__ for kind in kinds])
-            SERIALS.clear()
-            started = weigh(server, state)
-            while time.monotonic() < begun + SECONDS * TURMOIL:
-                turn += 1
-                done = treehouse("reload", "--state", str(folder / "state"))
-                assert done.returncode == 0, done.stderr
-                reloads += 1
-                if turn % 6 == 0:
-                    done = treehouse("upgrade", "--state", str(folder / "state"))
+            with Visitors(connect, *kinds, judge=ledger.judge) as visitors:
+                visitors.await_each()
+                SERIALS.clear()
+                started = weigh(server, state)
+                while time.monotonic() < begun + SECONDS * TURMOIL or not upgrades:
+                    turn += 1
+                    done = treehouse("reload", "--state", str(folder / "state"))
                     assert done.returncode == 0, done.stderr
-                    upgrades += 1
-                if turn % 3 == 0:
-                    mortal.close()
-                    deaths += 1
-                    mortal = StrictBackend(port=mortal.port)
-                if turn % 5 == 0:
-                    since = len(server.log)
-                    (victim,) = (one for one in weigh(server, state) if one.title == "certifier")
-                    os.kill(victim.pid, signal.SIGKILL)
-                    certifiers += 1
-                    server.await_log(rf"pid {victim.pid}\).*another starts", since=since)
-                if turn % 4 == 0:
-                    status = server.status(folder / "state")
-                    serving = [one["pid"] for one in status["workers"] if one["state"] == "serving"]
-                    ledger.killed_at = time.monotonic()
-                    os.kill(random.choice(serving), signal.SIGKILL)
-                    kills += 1
-                    server.await_log("another starts", since=len(server.log) - 2)
-            until_nothing_drains(server, state)
-            ledger.await_each([kind.__name__ for kind in kinds])
-            calm = weigh(server, state)
-            while time.monotonic() < begun + SECONDS:
-                time.sleep(0.5)  # clients do what is to be done now
-            ended = weigh(server, state)
+                    reloads += 1
+                    if turn % 6 == 0:
+                        done = treehouse("upgrade", "--state", str(folder / "state"))
+                        assert done.returncode == 0, done.stderr
+                        upgrades += 1
+                    if turn % 3 == 0:
+                        mortal.close()
+                        deaths += 1
+                        mortal = StrictBackend(port=mortal.port)
+                    if turn % 5 == 0:
+                        since = len(server.log)
+                        (victim,) = (
+                            one for one in weigh(server, state) if one.title == "certifier"
+                        )
+                        os.kill(victim.pid, signal.SIGKILL)
+                        certifiers += 1
+                        server.await_log(rf"pid {victim.pid}\).*another starts", since=since)
+                    if turn % 4 == 0:
+                        workers = server.status(state)["workers"]
+                        able = [one["pid"] for one in workers if one["state"] == "serving"]
+                        since = len(server.log)
+                        ledger.killed_at = time.monotonic()
+                        os.kill(random.choice(able), signal.SIGKILL)
+                        kills += 1
+                        server.await_log("another starts", since=since)
+                until_nothing_drains(server, state)
+                visitors.await_each()
+                calm = weigh(server, state)
+                while time.monotonic() < begun + SECONDS:
+                    time.sleep(0.5)  # clients do what is to be done now
+                ended = weigh(server, state)
         finally:
-            ledger.over.set()
-            for thread in threads:
-                thread.join()
             mortal.close()
         turns = (reloads, upgrades, kills, certifiers, deaths, len(SERIALS) - 1)
         moments = [("at the start", started), ("after the turmoil", calm), ("at the end", ended)]
-        print(_table(ledger, turns, time.monotonic() - begun), *table(moments), sep="\n")
+        print(
+            _table(ledger, visitors.done, turns, time.monotonic() - begun),
+            *table(moments),
+            sep="\n",
+        )
         assert server.stop() == 0
         assert "Traceback" not in server.text()
         assert not ledger.unexpected
         assert [one.pid for one in calm] == [one.pid for one in ended], "nobody died in the quiet"
         assert grown(started, calm) == []
         assert grown(calm, ended) == []
-        assert all(ledger.done[kind.__name__] for kind in kinds)
+        assert all(visitors.done[kind.__name__] for kind in kinds)
         assert len(SERIALS) > SECONDS // (2 * VALIDITY)
 
 
@@ -379,10 +309,12 @@ def grown(before: list[Weight], after: list[Weight]) -> list[str]:
     return found
 
 
-def _table(ledger: Ledger, turns: tuple[int, ...], seconds: float) -> str:
+def _table(
+    ledger: Ledger, done: collections.Counter[str], turns: tuple[int, ...], seconds: float
+) -> str:
     said = "{} reloads, {} upgrades, {} workers, {} certifiers and {} backends killed, {} renewals"
     lines = [f"\n{seconds:.0f} seconds: {said.format(*turns)}"]
-    lines += [f"  {kind:<10} {count:>9} done" for kind, count in sorted(ledger.done.items())]
+    lines += [f"  {kind:<10} {count:>9} done" for kind, count in sorted(done.items())]
     lines += [f"  {count:>9} expected: {what}" for what, count in ledger.expected.items()]
     lines += [
         f"  {count:>9} UNEXPECTED: {what}"

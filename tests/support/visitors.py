@@ -39,6 +39,7 @@ class Visitors:
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
+        self._names = {step.__name__ for step in steps}
         self._connect = connect
         self._rounds = rounds
         self._judge = judge
@@ -58,13 +59,19 @@ class Visitors:
 
     def await_rounds(self, count: int) -> None:
         """So many more of all together, and none failed."""
+        wanted = self.done.total() + count
+        self._until(lambda: self.done.total() >= wanted)
+
+    def await_each(self) -> None:
+        """One more of each kind, and none failed."""
+        before = self.done.copy()
+        self._until(lambda: all(self.done[name] > before[name] for name in self._names))
+
+    def _until(self, happened: Callable[[], bool]) -> None:
         with self._news:
-            wanted = self.done.total() + count
-            enough = self._news.wait_for(
-                lambda: self.done.total() >= wanted or bool(self.failures), _WITHIN
-            )
+            if not self._news.wait_for(lambda: happened() or bool(self.failures), _WITHIN):
+                raise AssertionError(f"{self.done} after {_WITHIN} s")
         assert self.failures == []
-        assert enough, f"{self.done} after {_WITHIN} s"
 
     def _live(self, step: Step) -> None:
         name = step.__name__

@@ -1,0 +1,73 @@
+"""The control socket: who may ask, and that whatever is said there ends nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.server import Server
+
+
+@pytest.fixture
+def running(folder: Path, root: Path, ports: tuple[int, int]) -> Iterator[Server]:
+    options = ["--domain", "a.test", "--root", str(root), "--state", str(folder / "state")]
+    options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
+    with Server([*options, "--bind", "127.0.0.1", "--workers", "1"], folder) as server:
+        server.await_log("certificate obtained")
+        yield server
+        assert server.stop() == 0
+        assert "Traceback" not in server.text()
+
+
+def test_nonsense_on_the_control_socket(running: Server, folder: Path) -> None:
+    random.seed(7)
+    path = str(folder / "state/control.sock")
+    words = ["status", "reload", "renew", "plan", "", None, 5, [], {"a": "b"}, "x" * 1000]
+    messages = [json.dumps({"command": one, "value": two}).encode() + b"\n"
+                for one, two in itertools.product(words[2:], words)]  # fmt: skip
+    messages += [random.randbytes(random.randrange(1, 300)) + b"\n" for _ in range(100)]
+    messages += [b"[" * 5000 + b"\n", b"x" * 70_000, b"", b"{}\n", b"null\n", b'"status"\n']
+    for message in messages:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(path)
+            with contextlib.suppress(OSError):
+                sock.sendall(message)
+                sock.shutdown(socket.SHUT_WR)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := sock.recv(65536):
+                    answer += piece
+            assert not answer or isinstance(json.loads(answer)["ok"], bool)
+    assert running.status(folder / "state")["pid"] == running.pid
+
+
+def test_the_control_socket_is_for_its_user_and_root(running: Server, folder: Path) -> None:
+    """The directory keeps others out; and who has got hold of it is turned away."""
+    path = folder / "state/control.sock"
+    ask = (
+        "import socket, sys; sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1])\n"
+        'sock.sendall(b\'{"command": "status"}\\n\'); print(sock.recv(1))'
+    )
+    stranger = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "/usr/bin/python3"]
+    done = subprocess.run(
+        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "PermissionError" in done.stderr
+    os.chmod(path.parent, 0o755)
+    os.chmod(path, 0o666)
+    done = subprocess.run(
+        [*stranger, "-c", ask, str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "b'{" not in done.stdout
+    running.await_log("a caller with uid 12345 was turned away from the control socket")
+    os.chmod(path.parent, 0o700)
