@@ -91,7 +91,6 @@ class Agent:
         desks: Desks | None = None,
         confine_hook: Callable[[], None] | None = None,
     ) -> None:
-        self._confine_hook = confine_hook
         self._settings = settings
         self._link = link
         self._store = store
@@ -340,11 +339,6 @@ class Agent:
                 continue
             holding.busy = False
             self._answer(holding)
-            if holding.dropped:
-                self._forget(holding)
-            elif holding.successor is not None:
-                successor, holding.successor = holding.successor, None
-                self._change(holding, successor)
             postponed, holding.postponed = holding.postponed, []
             for obey in postponed:
                 obey()
@@ -355,9 +349,6 @@ class Agent:
         match command.verb:
             case "stop":
                 self._stopping.set()
-                self._reply(command, {"ok": True, "error": None})
-            case "settings":
-                self._adopt(command.value)
                 self._reply(command, {"ok": True, "error": None})
             case "want" | "used" | "refusal":
                 self._on_demand.obey(command)
@@ -512,37 +503,6 @@ class Agent:
         error = "; ".join(failed) or (None if told else "no CA is configured that has accounts")
         message = f"new account keys at {', '.join(sorted(told))}"
         self._reply(command, {"ok": error is None, "error": error, "message": message})
-
-    def _adopt(self, settings: Settings) -> None:
-        """Keep what is still wanted, take on what is new, let go of what is not."""
-        if settings.dns != self._settings.dns:
-            self._records = DnsRecords(
-                settings.dns, self._store, self._stopping, self._confine_hook
-            )
-            self._issuers.clear()
-        self._bench.dns = settings.dns
-        self._settings = settings
-        self._on_demand.adopt(settings)
-        everything = (*settings.wanted, *self._on_demand.remembered())
-        wanted = {one.name: one for one in everything}
-        for name, holding in list(self._holdings.items()):
-            if name in wanted:
-                self._change(holding, wanted.pop(name))
-            else:
-                holding.dropped = True
-                if not holding.busy:
-                    self._forget(holding)
-        for one in wanted.values():
-            self._take_on(one)
-
-    def _change(self, holding: Holding, wanted: Wanted) -> None:
-        holding.dropped = False
-        if holding.busy:
-            holding.successor = wanted if wanted != holding.wanted else None
-        elif wanted != holding.wanted:
-            holding.wanted = wanted
-            self._bench.look(holding)
-            self._bench.report(holding)
 
     def _forget(self, holding: Holding) -> None:
         """Its files stay: it may be wanted again, and a key is never thrown away unasked."""

@@ -59,7 +59,7 @@ class Bench:
         ledgers: Ledgers,
         dns: Dns | None = None,
     ) -> None:
-        self.dns = dns or Dns()
+        self._dns = dns or Dns()
         self._ledgers = ledgers
         self._shelf = shelf
         self._link = link
@@ -102,7 +102,7 @@ class Bench:
             self.keep_record(holding)
 
     def _fingerprint(self, holding: Holding) -> str:
-        return choices.fingerprint(holding.wanted, self.dns)
+        return choices.fingerprint(holding.wanted, self._dns)
 
     def _hold(self, holding: Holding, found: Found) -> None:
         if holding.facts is None or holding.facts.serial != found.facts.serial:
@@ -119,8 +119,7 @@ class Bench:
             log.warning("%s: not all workers have taken the certificate yet", holding.name)
 
     def report(self, holding: Holding) -> None:
-        if not holding.dropped:
-            self._link.report(holding.name, holding.status())
+        self._link.report(holding.name, holding.status())
 
     def keep_record(self, holding: Holding) -> bool:
         """On disk if the disk takes it; what is not there is only forgotten at the next start."""

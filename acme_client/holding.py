@@ -31,8 +31,6 @@ class Holding:
     force: bool = False  # whatever the ledger of the CA's limits says, once
     # Commands that came between its end and our notice.
     postponed: list[Callable[[], None]] = field(default_factory=list)
-    successor: Wanted | None = None  # takes over from ``wanted`` when the attempt is over
-    dropped: bool = False  # no longer wanted; the attempt may still run
     asleep: bool = False  # no attempt is made by itself: see `on_demand`
     given_up: bool = False  # came on demand and is not to be renewed
 

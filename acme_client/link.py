@@ -166,11 +166,14 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """From the supervisor. ``settings``: ``value`` is a new `Settings`. ``renew``: ``value`` is a
-    name. ``look``: somebody has put files into the state directory. ``want``: somebody waits for
-    this name, which is not configured. ``used``: somebody came for this name. ``costs``: what these
-    orders would take of the CAs' limits. ``stop``: finish what must not be cut and return from
-    `agent.run`.
+    """From the supervisor; ``value`` is what the verb is about.
+
+    Of people: ``renew``, ``revoke`` (a certificate, by name), ``roll_account_key``,
+    ``dns_persist`` (the record that is to stand for a name), ``refusal`` (why a name on demand is
+    refused), ``costs`` (what these orders would take of the CAs' limits), ``look`` (somebody has
+    put files into the state directory). Of workers: ``want`` (somebody waits for this name, which
+    is not configured), ``used`` (somebody came for it). ``stop``: finish what must not be cut and
+    return from `agent.run`; other settings are another process's.
 
     A command with ``ticket`` wants an answer: `Link.answer(ticket, {...})`, exactly once.
     """

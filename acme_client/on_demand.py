@@ -88,16 +88,12 @@ class OnDemand:
         self._refusals = Refusals(longest=REFUSED_FOR)
         self._voice = Voice()
         self._allowances = self._roster.allowances
-        self.adopt(settings)
-        if self._rules:
-            self._roster.read()
-
-    def adopt(self, settings: Settings) -> None:
         self._rules = settings.on_demand
         self._taken = frozenset(settings.taken)
         for rule in self._rules:
-            known = self._allowances.setdefault(rule.site, Allowance(rule.per_hour))
-            known.per_hour = rule.per_hour
+            self._allowances[rule.site] = Allowance(rule.per_hour)
+        if self._rules:
+            self._roster.read()
         if any(rule.dns for rule in self._rules):
             from . import pointing  # noqa: F401 - now, and in this thread
 

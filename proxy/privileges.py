@@ -33,7 +33,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
 CANNOT_DROP = 3  # the exit status, the same as for a port that cannot be bound
@@ -85,32 +84,19 @@ class _CapData(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What was done and has been proven. ``bounding_set_empty`` is False only without root."""
-
-    was_root: bool
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    had_capabilities: bool  # other than by being root
-    bounding_set_empty: bool
-
-
-def drop(uid: int, gid: int) -> Dropped:
+def drop(uid: int, gid: int) -> None:
     """Become ``uid``:``gid`` with no capability left; without root, stay who we are with none.
 
     Never returns with less than that: what fails ends the process with status 3 and a message.
     """
     try:
-        return _drop(uid, gid)
+        _drop(uid, gid)
     except BaseException as error:  # whatever it was: nobody may go on from here
         _die(f"dropping privileges failed unexpectedly: {error!r}")
 
 
-def _drop(uid: int, gid: int) -> Dropped:
+def _drop(uid: int, gid: int) -> None:
     was_root = os.geteuid() == 0
-    had_capabilities = not was_root and _capability_sets()["CapPrm"] != 0
     steps = _from_root(uid, gid) if was_root else _without_root()
     for name, needs, take in steps:
         try:
@@ -118,14 +104,6 @@ def _drop(uid: int, gid: int) -> Dropped:
         except OSError as error:
             _die(f"{name} failed ({error.strerror}); it needs {needs}")
     _prove(uid, gid, was_root)
-    return Dropped(
-        was_root=was_root,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        groups=tuple(os.getgroups()),
-        had_capabilities=had_capabilities,
-        bounding_set_empty=_capability_sets()["CapBnd"] == 0,
-    )
 
 
 # What is done, what it needs, how: each list in the only order in which it works.

@@ -28,7 +28,6 @@ TOKEN = re.compile(_TCHAR + rb"+")
 #   obs-text      = %x80-FF
 # White space around it is cut off by whoever uses the expression, for `re` would have to go back.
 _FIELD_BYTES = rb"[\t\x20-\x7e\x80-\xff]*"
-FIELD_VALUE = re.compile(_FIELD_BYTES)
 
 # RFC 9112 §5
 #   field-line = field-name ":" OWS field-value OWS

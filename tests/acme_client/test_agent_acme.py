@@ -388,24 +388,6 @@ def test_one_bad_name_keeps_no_other_from_its_certificate(
     assert "rejectedIdentifier" in server.reports["bad.example"]["last_error"]
 
 
-def test_what_is_wanted_changes_while_it_runs(
-    server: FakeServer, ca: Pebble, tmp_path: Path
-) -> None:
-    with Certifier(settings(tmp_path, ca, ("a.example",), ("b.example",)), server):
-        server.until(lambda: {server.state(f"{one}.example") for one in "ab"} == {"fresh"})
-        kept = server.served["b.example"].serial
-        changed = settings(
-            tmp_path, ca, ("a.example", "www.a.example"), ("b.example",), ("c.example",)
-        )
-        assert server.ask("settings", changed)["ok"]
-        server.until(lambda: "www.a.example" in server.served["a.example"].names)
-        server.until(lambda: server.state("c.example") == "fresh")
-        assert server.served["b.example"].serial == kept
-        server.ask("settings", settings(tmp_path, ca, ("b.example",)))
-        server.until(lambda: set(server.reports) == {"b.example"})
-    assert (tmp_path / "certificates/a.example/privkey.pem").exists()
-
-
 def test_another_ca_is_tried_when_the_first_keeps_failing(
     server: FakeServer, ca: Pebble, tmp_path: Path
 ) -> None:
