@@ -17,14 +17,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from . import progress
 from .attempt import LEASE, TELL_AGAIN, Bench, spell
 from .challenges import Challenges
+from .commands import Commands
 from .desks import Desks
 from .dns_records import DnsRecords
-from .holding import Holding
+from .holding import UNDER_WAY, Holding
 from .internal_ca import InternalCa, InternalIssuer, how_to_trust
 from .ledgers import Ledgers
 from .lifecycle import READY, State
@@ -40,20 +40,10 @@ from .turns import Turns
 
 log = logging.getLogger("treehouse.certifier")
 
-# Of a holding that is busy: its attempt has not come to its end.
-UNDER_WAY = READY | {State.ISSUING}
 # A look at everything at least this often: the clock may have been set, the disk changed.
 LOOK_EVERY = 60.0
 # While attempts are under way, so that what they lead to follows promptly.
 LOOK_WHEN_BUSY = 0.1
-# RFC 5280 §5.3.1, those that Let's Encrypt and others take from subscribers.
-REASONS = {
-    "unspecified": 0,
-    "keyCompromise": 1,
-    "affiliationChanged": 3,
-    "superseded": 4,
-    "cessationOfOperation": 5,
-}
 # All that an attempt does has a bound, and all bounds together are less than this: one that takes
 # longer hangs in a place that nobody thought of, and with it its certificate. Another process
 # starts with what is on disk.
@@ -125,6 +115,11 @@ class Agent:
         self._on_demand = OnDemand(
             settings, store, self._shelf, self._holdings,
             self._take_on, self._forget, self._bench.report, self._reply, now,
+        )  # fmt: skip
+
+        self._commands = Commands(
+            self._holdings, self._bench, self._desks, self._ledgers, self._on_demand,
+            self._replies, self._working,
         )  # fmt: skip
 
     # Start
@@ -213,7 +208,7 @@ class Agent:
                 self._to_see.discard(name)
                 self._look_again(holding)
             if holding.tickets and holding.record.state not in READY:
-                self._answer(holding)
+                self._commands.answer(holding)
             record = progress.at(holding.record, now)
             if record != holding.record:
                 set_right = record.paused_at != holding.record.paused_at
@@ -293,7 +288,7 @@ class Agent:
         ]
         for _ask_at, name in sorted(due):
             holding = self._holdings[name]
-            directory = _issued_by(holding)
+            directory = holding.issued_by
             if not self._desks.is_asking(directory):
                 holding.busy = True
                 self._desks.ask(directory, self._working(self._bench.ask, holding))
@@ -338,7 +333,7 @@ class Agent:
             if holding is None or not holding.busy:
                 continue
             holding.busy = False
-            self._answer(holding)
+            self._commands.answer(holding)
             postponed, holding.postponed = holding.postponed, []
             for obey in postponed:
                 obey()
@@ -352,165 +347,17 @@ class Agent:
                 self._reply(command, {"ok": True, "error": None})
             case "want" | "used" | "refusal":
                 self._on_demand.obey(command)
-            case "renew":
-                self._renew(command)
-            case "revoke":
-                self._revoke(command)
             case "look":
                 self._look_at = 0.0
                 self._lookers.append(command)
-            case "dns_persist":
-                self._dns_persist(command)
-            case "costs":
-                self._reply(command, {"ok": True, "costs": self._costs(command.value)})
-            case "roll_account_key":
-                self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
             case _:
-                self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
+                self._commands.obey(command)
 
     def _reply(self, command: Command, value: dict[str, object]) -> None:
         self._replies.give(command.ticket, value)
 
-    def _answer(self, holding: Holding) -> None:
-        """Whoever waits for what has just come to its end."""
-        tickets, holding.tickets = holding.tickets, []
-        ok = holding.record.state is State.FRESH
-        value = {
-            "ok": ok,
-            "error": None if ok else f"{holding.name}: {holding.record.last_error or 'given up'}",
-            "message": f"renewed: {holding.name}",
-            "certificate": holding.status(),
-        }
-        for ticket in tickets:
-            self._replies.give(ticket, value)
-
-    def _called(self, command: Command, name: object) -> list[Holding]:
-        """The certificates that a command is about; it will be answered once for all of them, and
-        has been if there is none."""
-        called = [one for one in self._holdings.values() if one.is_called(name)]
-        if not called:
-            self._reply(command, self._unknown(name))
-        self._replies.expect(command.ticket, len(called))
-        return called
-
-    def _unknown(self, name: object) -> dict[str, object]:
-        known = ", ".join(sorted(self._holdings)) or "none"
-        error = f"no certificate for {name} is wanted here; wanted are: {known}"
-        return {"ok": False, "error": error}
-
-    def _costs(self, value: Any) -> list[str]:
-        """What orders would take: ``value`` maps directories to sets of names."""
-        return [
-            line
-            for directory, orders in value.items()
-            for line in self._ledgers.costs(directory, [tuple(names) for names in orders])
-        ]
-
-    def _renew(self, command: Command) -> None:
-        value = command.value
-        name, force = (
-            (value.get("name"), bool(value.get("force")))
-            if isinstance(value, dict)
-            else (value, False)
-        )
-        if not any(one.is_called(name) for one in self._holdings.values()) and (
-            self._on_demand.takes(name)
-        ):
-            self._on_demand.obey(command)
-            return
-        for holding in self._called(command, name):
-            self._renew_one(holding, force, command)
-
-    def _renew_one(self, holding: Holding, force: bool, command: Command) -> None:
-        if holding.name not in self._holdings:
-            self._reply(command, self._unknown(holding.name))
-            return
-        if holding.busy and holding.record.state not in UNDER_WAY:
-            # The attempt is over; what was asked for is another.
-            holding.postponed.append(lambda: self._renew_one(holding, force, command))
-            return
-        if command.ticket is not None:
-            holding.tickets.append(command.ticket)
-        if not holding.busy:
-            holding.force = force
-            holding.record = progress.asked(holding.record)
-            self._bench.report(holding)
-
-    def _revoke(self, command: Command) -> None:
-        """In a thread, and in the mailbox again as an order for another one."""
-        value = command.value if isinstance(command.value, dict) else {}
-        reason = REASONS.get(str(value.get("reason", "unspecified")))
-        if reason is None:
-            error = f"{value.get('reason')!r} is no reason; there are: {', '.join(REASONS)}"
-            self._reply(command, {"ok": False, "error": error})
-            return
-        for holding in self._called(command, value.get("name")):
-            self._revoke_one(holding, reason, command)
-
-    def _revoke_one(self, holding: Holding, reason: int, command: Command) -> None:
-        if holding.name not in self._holdings:
-            self._reply(command, self._unknown(holding.name))
-        elif holding.busy:
-            holding.postponed.append(lambda: self._revoke_one(holding, reason, command))
-        else:
-            holding.busy = True
-            work = self._working(lambda one: self._revoked(one, reason, command), holding)
-            self._desks.ask(_issued_by(holding), work)
-
-    def _revoked(self, holding: Holding, reason: int, command: Command) -> None:
-        error = self._bench.revoke(holding, reason)
-        message = "revoked; another one is being ordered"
-        if error is None:
-            log.warning("%s: certificate %s was revoked", holding.name, holding.record.serial)
-            if reason == REASONS["cessationOfOperation"]:
-                message = "revoked; it is served until its site is taken out of the configuration"
-            else:
-                holding.record = progress.asked(holding.record)
-                self._bench.keep_record(holding)
-                self._bench.report(holding)
-        self._reply(command, {"ok": error is None, "error": error, "message": message})
-
-    def _dns_persist(self, command: Command) -> None:
-        """What is to stand in the DNS for a certificate, at each of its CAs."""
-        value = command.value if isinstance(command.value, dict) else {}
-        name = value.get("name")
-        called = [one.wanted for one in self._holdings.values() if one.is_called(name)]
-        if not called:
-            self._reply(command, self._unknown(name))
-            return
-        wanted = called[0]  # a second one has the same names, CAs and records
-        authorities = (wanted.authority, *wanted.fallback)
-
-        def look() -> None:
-            told = [self._bench.standing_records(one, wanted.names) for one in authorities]
-            message = "\n".join(text for text, _ok in told)
-            ok = any(good for _text, good in told)
-            error = None if ok else message
-            self._reply(command, {"ok": ok, "error": error, "message": message})
-
-        self._desks.ask(wanted.authority.directory, look)
-
-    def _roll_account_keys(self, command: Command) -> None:
-        """With every CA that we are a customer of."""
-        authorities = {
-            one
-            for holding in list(self._holdings.values())
-            for one in (holding.wanted.authority, *holding.wanted.fallback)
-            if one.directory != INTERNAL
-        }
-        told = {one.directory: self._bench.roll_account_key(one) for one in authorities}
-        failed = [f"{directory}: {error}" for directory, error in told.items() if error]
-        error = "; ".join(failed) or (None if told else "no CA is configured that has accounts")
-        message = f"new account keys at {', '.join(sorted(told))}"
-        self._reply(command, {"ok": error is None, "error": error, "message": message})
-
     def _forget(self, holding: Holding) -> None:
         """Its files stay: it may be wanted again, and a key is never thrown away unasked."""
         del self._holdings[holding.name]
-        self._answer(holding)
+        self._commands.answer(holding)
         self._link.report(holding.name, None)
-
-
-def _issued_by(holding: Holding) -> str:
-    """The directory of the CA that knows the certificate at hand."""
-    return holding.record.directory or holding.wanted.authority.directory

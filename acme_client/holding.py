@@ -11,10 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import keys
+from .lifecycle import READY, State
 from .link import INTERNAL, Served, Wanted
 from .proof import Facts, Pair
 from .record import Record
 from .timestamps import timestamp
+
+# Of one that is busy: its attempt has not come to its end.
+UNDER_WAY = READY | {State.ISSUING}
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +71,11 @@ class Holding:
             source="internal" if self.record.source == "internal" else "acme",
             on_demand_for=self.wanted.on_demand_for,
         )
+
+    @property
+    def issued_by(self) -> str:
+        """The directory of the CA that knows the certificate at hand."""
+        return self.record.directory or self.wanted.authority.directory
 
     def status(self) -> dict[str, Any]:
         """An entry of ``certificates`` in ``status --json``."""

@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 INTERNAL = "internal"
+# Of a revocation: those of RFC 5280 §5.3.1 that Let's Encrypt and others take from subscribers.
+REASONS = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+}
 
 
 class LinkBroken(Exception):

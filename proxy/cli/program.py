@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
+from acme_client.link import REASONS
 from acme_client.timestamps import timestamp
 
 from ..config.flags import ConfigurationFaults, Options, load, state_directory
@@ -281,18 +282,11 @@ def renew(name: str, force: bool, config: Path | None, state: Path | None) -> No
     click.echo(answer.get("message", "renewed"))
 
 
-_REASONS = (
-    "unspecified",
-    "keyCompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-)
-
-
 @certs.command()
 @click.argument("name")
-@click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True)
+@click.option(
+    "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
+)
 @_server_options
 def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> None:
     """Have the certificate of NAME revoked by its CA, and another one ordered."""
