@@ -1,45 +1,32 @@
 """Keys that need, exclude or contradict each other. Pure: looks at no disk and no network.
 
 Each check is a generator of faults over what has been parsed. Those at the bottom of the file look
-at one site, the others across sites and sections; none speaks about what is broken anyway.
+at one site, the others across sites and sections; none speaks about what is broken anyway. What
+concerns the keys of one section alone stands with these (`acme_keys`, `alert_keys`,
+`serving_keys`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import chain, combinations
 
 from acme_client.limits import is_public_suffix
 
-from . import alert_keys
+from . import acme_keys, alert_keys, serving_keys
+from .acme_keys import DIRECTORIES, Acme
 from .addresses import spell_address
 from .document import Parsed
 from .faults import Fault, Origins, Path, shown
 from .model import Address
 from .names import is_wildcard, publicly_certifiable
-from .patterns import is_prefix, placeholders, same_requests
-from .schema import DIRECTORIES, Acme, Serving, Site
+from .patterns import same_requests
+from .schema import Site
+from .serving_keys import Serving
 
 # Let's Encrypt, rate limits, 2026: up to 100 names on one certificate. Other CAs allow no more.
 _NAMES_PER_CERTIFICATE = 100
-
-# Keys that say how to talk to backends, and mean nothing without one.
-_PROXY_KEYS = (
-    "balance",
-    "hash_by",
-    "sticky_cookie",
-    "health",
-    "breaker",
-    "slow_start",
-    "backend_tls",
-    "connect_timeout",
-    "response_timeout",
-    "idle_timeout",
-    "pool_idle",
-    "connections",
-    "preserve_host",
-)
 
 
 def check(parsed: Parsed) -> Iterator[Fault]:
@@ -50,9 +37,8 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         )
     yield from _limits(parsed)
     yield from _listeners(parsed)
-    yield from _fallbacks(parsed)
     if "acme" not in parsed.broken:
-        yield from _dns(parsed.document.acme, parsed.origins)
+        yield from acme_keys.check(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
     yield from _defaults(parsed)
     if "alerts" not in parsed.broken:
@@ -63,9 +49,10 @@ def check(parsed: Parsed) -> Iterator[Fault]:
             yield from _certification(site, parsed.document.acme, at, parsed.origins)
         yield from _on_demand(site, parsed.document.acme, at, parsed)
         yield from _routes(site, at, parsed.origins)
-        yield from _serving(site, at, parsed.origins, "/*")
+        yield from serving_keys.check(site, at, parsed.origins, "/*", site.routes)
         for number, route in enumerate(site.routes):
-            yield from _serving(route, (*at, "routes", number), parsed.origins, route.path)
+            where: Path = (*at, "routes", number)
+            yield from serving_keys.check(route, where, parsed.origins, route.path)
         if site.default and site.tls.client_auth:
             yield parsed.origins.fault(
                 (*at, "tls", "client_auth"),
@@ -129,11 +116,6 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
             "the CA's http-01 challenge comes over HTTP, and there is no address for it",
             "give one, or add tls-alpn-01 to acme.challenges",
         )
-    yield from _key_types(document.acme.key_type, ("acme", "key_type"), parsed.origins)
-    if not document.acme.challenges:
-        yield parsed.origins.fault(
-            ("acme", "challenges"), "the list of challenges is empty", "leave the key out"
-        )
     taken: list[tuple[Path, Address]] = [
         *((("listen", "http", i), address) for i, address in enumerate(document.listen.http)),
         *((("listen", "https", i), address) for i, address in enumerate(document.listen.https)),
@@ -165,59 +147,6 @@ def _clash(one: Address, other: Address) -> bool:
     if (":" in one.host) != (":" in other.host):
         return False
     return bool(hosts & {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
-
-
-def _fallbacks(parsed: Parsed) -> Iterator[Fault]:
-    acme = parsed.document.acme
-    seen = {acme.directory}
-    for index, other in enumerate(acme.fallback):
-        path = ("acme", "fallback", index, "directory")
-        if other.directory == "internal":
-            yield parsed.origins.fault(
-                path,
-                "the built-in CA is no substitute: visitors do not trust it",
-                "name another public CA",
-            )
-        elif other.directory in seen:
-            yield parsed.origins.fault(path, "this CA is already asked before", "leave it out")
-        seen.add(other.directory)
-
-
-def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
-    first: dict[str | None, int] = {}
-    for index, dns in enumerate(acme.dns):
-        at: Path = ("acme", "dns", index)
-        given = dns.model_fields_set
-        if (dns.server is None) == (dns.hook is None):
-            yield origins.fault(
-                at,
-                "server and hook exclude each other"
-                if dns.server
-                else "nothing here says how records get into the DNS",
-                "give server for a name server that takes updates, or hook for a program",
-            )
-        for key in ("tsig", "ttl") if dns.server is None else ("hook_timeout",):
-            if key in given and (dns.server or dns.hook):
-                other = "server" if dns.server is None else "hook"
-                yield origins.fault_of_key(
-                    (*at, key), f"this key belongs to {other}", f"add {other}, or leave it out"
-                )
-        if dns.zone in first:
-            where = origins.at(("acme", "dns", first[dns.zone]))
-            yield origins.fault(
-                at,
-                f"the same zone as at {where}"
-                if dns.zone
-                else f"for every zone, as the entry at {where}",
-                "give each entry a zone of its own; one may be without, for all others",
-            )
-        first.setdefault(dns.zone, index)
-    if "dns-01" in acme.challenges and not acme.dns:
-        yield origins.fault(
-            ("acme", "challenges"),
-            "dns-01 needs somebody to set its records",
-            "add acme.dns with server or hook, or leave dns-01 out",
-        )
 
 
 # Across sites
@@ -257,7 +186,7 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
     if not site.names:
         yield origins.fault((*at, "names"), "the list of names is empty", "give at least one name")
     if site.key_type is not None:
-        yield from _key_types(site.key_type, (*at, "key_type"), origins)
+        yield from acme_keys.check_key_types(site.key_type, (*at, "key_type"), origins)
         if site.certificate:
             yield origins.fault(
                 (*at, "key_type"),
@@ -336,18 +265,6 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
         )
 
 
-def _key_types(types: Sequence[str], path: Path, origins: Origins) -> Iterator[Fault]:
-    families = [one.partition("-")[0] for one in types]
-    if not types:
-        yield origins.fault(path, "the list of keys is empty", "leave the key out")
-    elif len(set(families)) < len(families):
-        yield origins.fault(
-            path,
-            "clients are told apart by ECDSA and RSA, so one of each makes sense",
-            "leave one of the two out",
-        )
-
-
 def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
     first: dict[tuple[bool, bytes], Path] = {}
     for number, route in enumerate(site.routes):
@@ -361,74 +278,6 @@ def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
                 "leave one of the two out",
             )
         first.setdefault(requests, path)
-
-
-def _serving(serving: Serving, at: Path, origins: Origins, taken: str) -> Iterator[Fault]:
-    given = serving.model_fields_set
-    answers: list[str] = [key for key in ("root", "backend", "redirect") if key in given]
-    if isinstance(serving, Site):
-        answers += ["routes"] if serving.routes else []
-    elif not answers:
-        yield origins.fault(at, "this route has no answer", "add root, backend or redirect")
-    if len(answers) > 1:
-        yield origins.fault_of_key(
-            (*at, answers[1]),
-            f"{' and '.join(answers)} exclude each other",
-            "keep one; different paths get their own answer under routes",
-        )
-    if "backend" in given:
-        yield from _backends(serving, at, origins)
-    else:
-        for key in (key for key in _PROXY_KEYS if key in given):
-            yield origins.fault_of_key(
-                (*at, key), "this key means nothing without backend", "add backend, or leave it out"
-            )
-    if serving.redirect is None:
-        if "status" in given:
-            yield origins.fault_of_key(
-                (*at, "status"), "this key belongs to a redirect", "add redirect, or leave it out"
-            )
-    elif "rest" in placeholders(serving.redirect) and not is_prefix(taken):
-        yield origins.fault(
-            (*at, "redirect"),
-            f"{{rest}} is what an asterisk takes, and {shown(taken)} has none",
-            "end the path in /*, or leave {rest} out",
-        )
-
-
-def _backends(serving: Serving, at: Path, origins: Origins) -> Iterator[Fault]:
-    backends = serving.backend or ()
-    if not backends:
-        yield origins.fault((*at, "backend"), "the list of backends is empty", "give at least one")
-    seen = set()
-    for number, each in enumerate(backends):
-        key = (each.url.scheme, each.url.host, each.url.port, each.url.path)
-        if key in seen:
-            yield origins.fault(
-                (*at, "backend", number),
-                f"{shown(each.url.url)} stands here twice",
-                "leave one out; weight gives a backend a larger share",
-            )
-        seen.add(key)
-    if backends and all(each.drain for each in backends):
-        yield origins.fault(
-            (*at, "backend"), "every backend is in maintenance", "leave drain out at one of them"
-        )
-    if serving.backend_tls:
-        if not any(each.url.scheme == "https" for each in backends):
-            yield origins.fault_of_key(
-                (*at, "backend_tls"), "no backend here is asked over https", "leave it out"
-            )
-        if serving.backend_tls.insecure and serving.backend_tls.ca_file:
-            yield origins.fault(
-                (*at, "backend_tls", "insecure"),
-                "with insecure any certificate is taken, and ca_file is never looked at",
-                "keep one of the two",
-            )
-    if "hash_by" in serving.model_fields_set and serving.balance != "hash":
-        yield origins.fault_of_key(
-            (*at, "hash_by"), "this key belongs to balance: hash", "add that, or leave it out"
-        )
 
 
 def _loops(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:

@@ -18,10 +18,11 @@ from pathlib import Path as FilePath
 from acme_client.errors import Problem
 from acme_client.external_account import mac_key
 
+from .acme_keys import Acme, Fallback
 from .document import Parsed
 from .faults import Fault, Path
 from .mounts import Mounts
-from .schema import Acme, Fallback, Serving
+from .serving_keys import Serving
 
 _ACL = "system.posix_acl_access"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import model, schema
+from . import acme_keys, model, schema, serving_keys
 from .alert_keys import Alerts
 from .checks import internal
 
@@ -88,11 +88,11 @@ def _access(document: schema.Document, base: Path) -> str:
     return access if access in ("stdout", "stderr", "off") else str(base / access)
 
 
-def _acme(acme: schema.Acme, base: Path) -> model.Acme:
+def _acme(acme: acme_keys.Acme, base: Path) -> model.Acme:
     return model.Acme(
-        directory=schema.DIRECTORIES.get(acme.directory, acme.directory),
+        directory=acme_keys.DIRECTORIES.get(acme.directory, acme.directory),
         # One of the known public CAs changes nothing for names that no public CA certifies.
-        directory_given=acme.directory == "internal" or acme.directory not in schema.DIRECTORIES,
+        directory_given=acme.directory == "internal" or acme.directory not in acme_keys.DIRECTORIES,
         email=acme.email,
         ca_file=base / acme.ca_file if acme.ca_file else None,
         profile=acme.profile,
@@ -106,9 +106,9 @@ def _acme(acme: schema.Acme, base: Path) -> model.Acme:
     )
 
 
-def _fallback(other: schema.Fallback, acme: schema.Acme, base: Path) -> model.Acme:
+def _fallback(other: acme_keys.Fallback, acme: acme_keys.Acme, base: Path) -> model.Acme:
     return model.Acme(
-        directory=schema.DIRECTORIES.get(other.directory, other.directory),
+        directory=acme_keys.DIRECTORIES.get(other.directory, other.directory),
         directory_given=True,
         email=other.email or acme.email,
         ca_file=base / other.ca_file if other.ca_file else None,
@@ -121,12 +121,12 @@ def _fallback(other: schema.Fallback, acme: schema.Acme, base: Path) -> model.Ac
 
 
 def _external_account(
-    eab: schema.ExternalAccount | None, base: Path
+    eab: acme_keys.ExternalAccount | None, base: Path
 ) -> model.ExternalAccount | None:
     return model.ExternalAccount(eab.kid, base / eab.hmac_key_file) if eab else None
 
 
-def _dns(dns: schema.Dns, base: Path) -> model.Dns:
+def _dns(dns: acme_keys.Dns, base: Path) -> model.Dns:
     tsig = dns.tsig
     return model.Dns(
         zone=dns.zone,
@@ -139,7 +139,7 @@ def _dns(dns: schema.Dns, base: Path) -> model.Dns:
     )
 
 
-def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
+def _site(site: schema.Site, acme: acme_keys.Acme, base: Path) -> model.Site:
     routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
     auth = site.tls.client_auth
     return model.Site(
@@ -160,7 +160,7 @@ def _site(site: schema.Site, acme: schema.Acme, base: Path) -> model.Site:
     )
 
 
-def _action(serving: schema.Serving, base: Path) -> model.Action:
+def _action(serving: serving_keys.Serving, base: Path) -> model.Action:
     if serving.root is not None:
         return model.FilesAction(base / serving.root)
     if serving.redirect is not None:

@@ -7,7 +7,7 @@ import pytest
 from acme_client.advice import BY_CHALLENGE, BY_KIND, BY_TYPE, Advice, explained
 from acme_client.choices import BY_DNS
 from acme_client.errors import KINDS, Said
-from proxy.config.schema import _CHALLENGES
+from proxy.config.acme_keys import _CHALLENGES
 
 # IANA, "ACME Error Types", by the documents that have added to it.
 RFC_8555 = [

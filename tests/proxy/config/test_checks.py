@@ -32,6 +32,7 @@ FAULTS = [
     (site("routes: [{path: /}]"), "routes[0]: this route has no answer"),
     (site("root: x, balance: hash"), "balance: this key means nothing without backend"),
     (site("redirect: /x, pool_idle: 1s"), "pool_idle: this key means nothing without backend"),
+    (site("root: x, queue: 10"), "queue: this key means nothing without backend"),
     (site("root: x, status: 301"), "status: this key belongs to a redirect"),
     (backend("http://x:1", ", hash_by: path"), "this key belongs to balance: hash"),
     (site("backend: []"), "the list of backends is empty"),
