@@ -30,10 +30,10 @@ from .. import sandbox
 from ..channel import Channel, ChannelClosed
 from ..config.model import Alerts, Config, Mail
 from ..privileges import confine_process, die_with_parent
-from ..sandbox.policy import Way
 from ..version import VERSION
 from . import notices, policy
 from .incidents import Notice
+from .policy import Way
 
 log = logging.getLogger("treehouse.messenger")
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from ..config.model import Alerts, Config
+from ..sandbox.grants import Grant, Policy, Port
 from ..sandbox.policy import (
     DNS,
-    HERE,
-    Grant,
-    Policy,
-    Port,
-    Surroundings,
-    Way,
     alert_programs,
     base,
     nowhere,
     what_scripts_read,
 )
+from ..sandbox.surroundings import HERE, Surroundings
+
+Way = Literal["webhook", "email", "command"]
 
 _DESCRIPTORS = 256
 # Where alerts go in the end: web interfaces and mail servers.

@@ -1,6 +1,8 @@
 """What each process may still do, and the kernel that sees to it.
 
-    policy        what a process may do, computed from the configuration; said to people
+    policy        what a process may do, computed from the configuration
+    grants        of what that is made, and how it is said to people
+    surroundings  where the interpreter, our code and trusted CAs are on this machine
     confinement   a process confined to its policy, for good
     landlock      the kernel's own interface
 
@@ -10,7 +12,8 @@ A policy is a value: `treehouse-proxy sandbox` prints the very one that is enfor
 from __future__ import annotations
 
 from .confinement import Applied, SandboxUnavailable, apply, footing, prepared
-from .policy import Grant, Policy, Port, Role, describe, policies, scratch
+from .grants import Grant, Policy, Port, Role, describe
+from .policy import policies, scratch
 
 __all__ = (
     "Applied",

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from . import landlock
+from .grants import Grant, Policy
 from .landlock import File, Net
-from .policy import Grant, Policy
 
 Mode = Literal["require", "auto", "off"]
 

@@ -1,7 +1,7 @@
-"""What each process may still do: computed from the configuration, and put into words.
+"""What each process may still do: computed from the configuration.
 
 Nothing here asks the kernel for anything, so ``treehouse-proxy sandbox`` can print it without a
-server; `sandbox.apply` is what forces it. Every grant names its reason; what is not granted is
+server; `confinement.apply` is what forces it. Every grant names its reason; what is not granted is
 refused.
 
 - A *worker* speaks with strangers. It reads document roots and what its own interpreter and name
@@ -30,111 +30,14 @@ which would silently cut a log that standard error is redirected to.
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
-import ssl
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from ..config.model import Acme, Config, FilesAction, ProxyAction
-
-Role = Literal["supervisor", "worker", "certifier", "hook"]
-Way = Literal["webhook", "email", "command"]
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A path, with all that is below it, and what it is needed for. ``optional``: machines differ
-    in whether they have it."""
-
-    path: Path
-    why: str
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    number: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a process keeps. Of ports None means any. ``descriptors`` is RLIMIT_NOFILE.
-
-    ``hidden`` stays out of reach whatever the lists say: a grant that covers it is not made.
-    """
-
-    descriptors: int
-    read: tuple[Grant, ...] = ()
-    write: tuple[Grant, ...] = ()
-    append: tuple[Grant, ...] = ()  # directories: files may be made in them and written to
-    execute: tuple[Grant, ...] = ()
-    connect: tuple[Port, ...] | None = ()
-    bind: tuple[Port, ...] | None = ()
-    hidden: Path | None = None
-    lenient_children: bool = False  # children may raise their descriptor limit again
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where the interpreter, our code and the machine's trusted CAs are."""
-
-    interpreter: tuple[Path, ...]
-    code: tuple[Path, ...]
-    trust: tuple[Path, ...]
-    program: tuple[Path, ...]  # what executing this program again takes
-
-    @classmethod
-    def here(cls) -> Surroundings:
-        ours = filter(None, map(importlib.util.find_spec, ("proxy", "acme_client")))
-        trust = ssl.get_default_verify_paths()
-        folder = Path(sys.prefix) / "bin"
-        return cls(
-            interpreter=tuple(
-                dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix), *_libraries()))
-            ),
-            code=tuple(Path(one.origin).resolve().parent for one in ours if one.origin),
-            trust=tuple(
-                Path(path) for path in (trust.openssl_cafile, trust.openssl_capath) if path
-            ),
-            program=tuple(
-                dict.fromkeys((folder, Path(sys.executable).resolve().parent, *_loaders()))
-            ),
-        )
-
-
-def _libraries() -> list[Path]:
-    """Where the packages that we use are, which PYTHONPATH may have put out of any prefix: the
-    certifier imports `acme` when it has something to order, long after it has been confined."""
-    found = importlib.util.find_spec("acme")
-    folders = found.submodule_search_locations if found is not None else None
-    packages = [Path(folder).resolve().parent for folder in folders or ()]
-    prefixes = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
-    return [one for one in packages if not any(one.is_relative_to(each) for each in prefixes)]
-
-
-def _loaders() -> list[Path]:
-    """Where the dynamic linker is, which executing any program executes as well."""
-    return [
-        found.resolve().parent
-        for folder in ("/lib64", "/lib")
-        for pattern in ("ld-linux*.so.*", "ld-musl-*.so.1")
-        for found in sorted(Path(folder).glob(pattern))
-    ]
-
-
-# Found at import: later, as nobody, some of it may be out of sight.
-HERE = Surroundings.here()
-_LOADERS = tuple(_loaders())
-
-
-# The decision
-
+from .grants import Grant, Policy, Port, Role
+from .surroundings import HERE, LOADERS, Surroundings
 
 _SYSTEM = (
     *(
@@ -275,7 +178,7 @@ def _hook_programs(config: Config) -> Iterator[Grant]:
     hooks = _hooks(config)
     for hook in hooks:
         yield Grant(hook.parent, "the DNS hook")
-    for path in (*map(Path, _PROGRAMS), *_LOADERS) if hooks else ():
+    for path in (*map(Path, _PROGRAMS), *LOADERS) if hooks else ():
         yield Grant(path, "programs that the DNS hook calls", optional=True)
 
 
@@ -286,7 +189,7 @@ def alert_programs(config: Config) -> Iterator[Grant]:
     program = Path(config.alerts.command[0])
     for path in (program.parent, program):
         yield Grant(path, "the alert command")
-    for path in (*map(Path, _PROGRAMS), Path("/usr/sbin"), Path("/sbin"), *_LOADERS):
+    for path in (*map(Path, _PROGRAMS), Path("/usr/sbin"), Path("/sbin"), *LOADERS):
         yield Grant(path, "programs that the alert command calls", optional=True)
 
 
@@ -393,36 +296,3 @@ def _ca_ports(acme: Acme) -> Iterator[Port]:
     ports.setdefault(DNS.number, DNS.why)
     for port in sorted(ports):
         yield Port(port, ports[port])
-
-
-# The words
-
-
-def describe(by_role: Mapping[Role, Policy] | Mapping[str, Policy]) -> str:
-    """All policies for people, one process after the other, each grant with its reason."""
-    return "\n\n".join("\n".join([role, *_lines(policy)]) for role, policy in by_role.items())
-
-
-def _lines(policy: Policy) -> Iterator[str]:
-    for label, grants in (
-        ("read", policy.read),
-        ("read and write", policy.write),
-        ("append", policy.append),
-        ("execute", policy.execute),
-    ):
-        yield from _table(label, [(str(grant.path), grant.why) for grant in grants])
-    for label, ports in (("connect (TCP)", policy.connect), ("bind (TCP)", policy.bind)):
-        if ports is None:
-            yield from _table(label, [("any", "what a later configuration may need")])
-        else:
-            yield from _table(label, [(str(port.number), port.why) for port in ports])
-    yield from _table("descriptors", [(str(policy.descriptors), "at most")])
-    if policy.hidden is not None:
-        yield from _table("never", [(str(policy.hidden), "")])
-
-
-def _table(label: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    rows = list(rows) or [("nothing", "")]
-    width = min(48, max(len(what) for what, _why in rows))
-    for number, (what, why) in enumerate(rows):
-        yield f"  {'' if number else label:<15} {what:<{width}}  {why}".rstrip()

@@ -23,9 +23,9 @@ from acme_client import documents
 
 from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
+from ..alerts.policy import Way
 from ..channel import Channel, Message
 from ..config.model import Alerts, Config
-from ..sandbox.policy import Way
 from .processes import Child, Processes, describe_exit
 from .schedule import Schedule
 

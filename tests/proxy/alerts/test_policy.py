@@ -8,7 +8,7 @@ import pytest
 
 from proxy.alerts.policy import messenger, messengers
 from proxy.config.model import Address, Alerts, Config, Mail
-from proxy.sandbox.policy import describe, policies
+from proxy.sandbox import describe, policies
 
 MAIL = Mail(
     ("a@b.test",), "c@d.test", Address("mail.test", 587), password_file=Path("/etc/th/password")

@@ -11,7 +11,7 @@ import pytest
 import acme_client
 import proxy
 from proxy.config.model import Acme, Address, Config, Dns, FilesAction, OnDemand, Route, Site
-from proxy.sandbox.policy import Policy, describe, policies
+from proxy.sandbox import Policy, describe, policies
 
 HOOK = Path("/etc/treehouse-proxy/hooks/dns-hook")
 STATE = Path("/var/lib/treehouse-proxy")
