@@ -212,9 +212,10 @@ class OnDemand:
     def turn(self) -> None:
         """Once in each turn of the agent's loop, before attempts are started."""
         for finding, waiting in self._inquiries.ended():
-            if finding.name in self._names:
-                self._looked_again(finding, waiting)
-            else:
+            holding = self._holdings.get(finding.name)
+            if holding is not None and finding.name in self._names:
+                self._looked_again(finding, waiting, holding)
+            else:  # new here, or another site's until the configuration changed
                 self._looked(finding, waiting)
         now = self._now()
         under_way = sum(
@@ -227,7 +228,7 @@ class OnDemand:
         self._roster.tend(now)
 
     def _looked(self, finding: Finding, waiting: list[Command]) -> None:
-        """At a name that was not had."""
+        """At a name that this configuration does not have yet."""
         name, rule = finding.name, finding.rule
         if finding.outcome == "refused":
             self._no(name, waiting, REFUSED_FOR, finding.why)
@@ -254,11 +255,10 @@ class OnDemand:
         self._roster.save()
         self._hand_on(holding, waiting)
 
-    def _looked_again(self, finding: Finding, waiting: list[Command]) -> None:
+    def _looked_again(self, finding: Finding, waiting: list[Command], holding: Holding) -> None:
         """At a name that is had, or whose first attempt has failed."""
         name, one, now = finding.name, self._names[finding.name], self._now()
-        holding = self._holdings.get(name)
-        if finding.outcome == "allowed" and holding is not None:
+        if finding.outcome == "allowed":
             one.refused = False
             self._cleared.add(name)
             if holding.facts is None:
@@ -268,7 +268,7 @@ class OnDemand:
         refused = finding.outcome == "refused"
         one.refused = refused
         one.look_at = now + (LOOK_AGAIN_REFUSED if refused else LOOK_AGAIN_UNTOLD)
-        if holding is not None and holding.facts is not None:
+        if holding.facts is not None:
             log.warning("%s: not renewed: %s", name, finding.why)
             for command in waiting:
                 self._refuse(command, UNTOLD_FOR, finding.why)

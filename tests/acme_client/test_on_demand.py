@@ -362,6 +362,24 @@ def test_a_name_that_no_rule_takes_any_more_stays_on_the_disk_only() -> None:
     assert world.shelf.names() == ["a.example"]
 
 
+def test_a_name_moves_to_the_site_that_takes_it_when_its_own_is_called_otherwise() -> None:
+    world = World()
+    world.want("a.shop.com")
+    world.turn()
+    world.issue("a.shop.com")
+    renamed = World(replace(RULE, site="store.example"), store=world.store)
+    assert renamed.holdings == {}
+    renamed.says["a.shop.com"] = "the ask URL says 404"
+    assert renamed.outcome("a.shop.com")["ok"] is False
+    renamed.says.clear()
+    renamed.now += policy.REFUSED_FOR + 1
+    # Its certificate is on the disk: nothing is ordered, and nobody is refused.
+    assert renamed.outcome("a.shop.com") == {"ok": True}
+    assert renamed.holdings["a.shop.com"].wanted.on_demand_for == "store.example"
+    renamed.start()
+    assert set(renamed.holdings) == {"a.shop.com"}
+
+
 def test_before_each_renewal_it_is_asked_for_again() -> None:
     world = had()
     world.want("a.example", "used")
