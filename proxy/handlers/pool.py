@@ -13,22 +13,18 @@ import errno
 import socket
 import ssl
 from collections import deque
-from typing import Any
 
 from ..config.model import Backend, ProxyAction
 from ..errors import Fault
 from ..protocol.answer import AnswerLane
 from ..protocol.h1_client import BackendConnection
 from ..stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from .addresses import Addresses
 from .surroundings import Surroundings
 
-# A name's addresses are asked for again after so many seconds; containers move.
-_RESOLVED_FOR = 30.0
 # connect(2) and socket(2): the errors that are ours and not the backend's.
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _RETRY_AFTER = [(b"retry-after", b"1")]
-
-_Address = tuple[socket.AddressFamily, Any]
 
 
 class Pool:
@@ -48,8 +44,7 @@ class Pool:
         self._kept: list[tuple[BackendConnection, float]] = []
         self._open = 0
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._addresses: list[_Address] = []
-        self._resolved = float("-inf")
+        self._addresses = Addresses(backend, around)
         self._closed = False
 
     def take(self) -> BackendConnection | None:
@@ -101,6 +96,7 @@ class Pool:
 
     def close(self) -> None:
         self._closed = True
+        self._addresses.close()
         while self._kept:
             self.end(self._kept.pop()[0])
 
@@ -147,7 +143,7 @@ class Pool:
     async def _connect_any(self) -> socket.socket:
         """To the first of the backend's addresses that answers."""
         error: OSError | None = None
-        for family, address in await self._resolve():
+        for family, address in await self._addresses.find():
             try:
                 sock = socket.socket(family, socket.SOCK_STREAM)
             except OSError as failed:
@@ -173,25 +169,6 @@ class Pool:
     def _out_of_resources(self, error: OSError) -> Fault:
         detail = f"{self.backend.url}: no connection can be made: {error.strerror}"
         return Fault("no_capacity", detail, _RETRY_AFTER)
-
-    async def _resolve(self) -> list[_Address]:
-        backend = self.backend
-        if backend.scheme == "unix":
-            return [(socket.AF_UNIX, backend.path)]
-        now = self._around.clock.now
-        if now - self._resolved > _RESOLVED_FOR:
-            try:
-                found = await self._around.loop.getaddrinfo(
-                    backend.host, backend.port, type=socket.SOCK_STREAM
-                )
-            except OSError as error:
-                if not self._addresses:
-                    detail = f"{backend.url}: the name cannot be resolved: {error.strerror}"
-                    raise Fault("backend_refused", detail) from None
-            else:
-                self._addresses = [(one[0], one[4]) for one in found]
-            self._resolved = now
-        return self._addresses
 
     async def _handshake(self, sock: socket.socket) -> SocketStream:
         assert self._tls is not None  # noqa: S101 - made for every https backend

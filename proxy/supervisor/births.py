@@ -9,15 +9,16 @@ generation that nobody wants any more: that is looked at when the moment has com
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 
 from .. import certifier
 from ..channel import Channel
+from ..config.model import Config
 from ..rate_limit import Buckets
 from ..worker import worker
 from ..worker.birth import Birth
+from .access_log import AccessLog
 from .announcements import Announcements
 from .backoff import Backoff
 from .generations import Generation, Generations
@@ -41,7 +42,7 @@ class Births:
         generations: Generations,
         schedule: Schedule,
         *,
-        access_log: int | None,
+        access_log: AccessLog,
         stopping: Callable[[], bool],
         certifying: Callable[[], bool],
     ) -> None:
@@ -59,6 +60,7 @@ class Births:
     # Workers
 
     def start_workers(self, generation: Generation) -> None:
+        self._access_log.follow(generation.config)
         for number in range(1, generation.config.workers + 1):
             self._start_worker(generation, number)
 
@@ -72,7 +74,7 @@ class Births:
             listeners=generation.listeners,
             certificates=self._announcements.certificates(),
             challenges=self._announcements.challenges(),
-            access_log=self._access_log,
+            access_log=self._access_log.fd,
             buckets=self._buckets,
         )
         self._fork(
@@ -83,13 +85,15 @@ class Births:
             lambda: self._start_worker(generation, number),
         )
 
-    def log_to(self, fd: int) -> None:
-        """Have the access log written there from now on, by all workers."""
-        previous, self._access_log = self._access_log, fd
-        for child in self._processes.workers():
-            self._processes.send(child, {"type": "log"}, (fd,))
-        if previous is not None:
-            os.close(previous)
+    def reopen_log(self, config: Config) -> None:
+        """Have access lines written to what has the file's name now, by all workers."""
+        if not self._access_log.is_file or not self._access_log.reopen(config):
+            return
+        fd = self._access_log.fd
+        if fd is not None:
+            for child in self._processes.workers():
+                self._processes.send(child, {"type": "log"}, (fd,))
+            log.info("logs reopened")
 
     # The certifier
 

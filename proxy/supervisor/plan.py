@@ -23,6 +23,7 @@ from ..config.model import (
     Route,
     Site,
 )
+from . import fixed
 
 # A certificate that is there: its names, the directory of its CA, the type of its key.
 Certified = frozenset[tuple[frozenset[str], str, str]]
@@ -135,15 +136,15 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
         for field in dataclasses.fields(after):
             was, is_ = getattr(before, field.name), getattr(after, field.name)
             if was != is_:
-                yield f"{section}.{field.name}: {was} → {is_}"
+                elsewhere = section == "log" and field.name == "access" and str(is_).startswith("/")
+                hint = " (a file in another folder may need a restart)" if elsewhere else ""
+                yield f"{section}.{field.name}: {was} → {is_}{hint}"
     for key in ("workers", "trusted_proxies", "admin", "sandbox", "fast_lane", "uvloop", "watch"):
         was, is_ = getattr(old, key), getattr(new, key)
         if was != is_:
             yield f"{key}: {was} → {is_}"
     yield from _alerts(old.alerts, new.alerts)
-    for key in ("state", "uid", "gid"):
-        if getattr(old, key) != getattr(new, key):
-            yield f"{key}: {getattr(old, key)} → {getattr(new, key)} needs a restart"
+    yield from fixed.differences(old, new)
 
 
 def _alerts(old: Alerts | None, new: Alerts | None) -> Iterator[str]:

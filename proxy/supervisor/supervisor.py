@@ -14,8 +14,10 @@ generation's start, a status) is settled there too.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
+import os
 import selectors
 import signal
 import time
@@ -27,6 +29,8 @@ from ..config.model import Config
 from ..listeners import Listener
 from ..own_certificates import OwnCertificates
 from ..systemd import Notifier
+from . import fixed
+from .access_log import AccessLog
 from .alerting import Alerting
 from .announcements import Announcements
 from .births import Births
@@ -60,6 +64,11 @@ def _nobody_asked(_answer: dict[str, Any]) -> None:
     """What is begun by a signal or by the server itself has its answer in the log."""
 
 
+def _log_refusal(what: str, answer: dict[str, Any]) -> None:
+    if answer.get("error") == _BUSY:
+        log.warning("%s: nothing was done: %s", what, _BUSY)
+
+
 class Supervisor:
     """``run`` returns the exit status. Everything that needs root has been done before.
 
@@ -88,7 +97,8 @@ class Supervisor:
     ) -> None:
         self._notifier = notifier
         self._disk_changed = disk_changed
-        self._open_access_log = open_access_log
+        self._reread = reread
+        self._access_log = AccessLog(config, access_log, open_access_log)
         self._own = own
         self._started_as = started_as
         self._sandbox = sandbox
@@ -119,7 +129,7 @@ class Supervisor:
             self._announcements,
             self._generations,
             self._schedule,
-            access_log=access_log,
+            access_log=self._access_log,
             stopping=lambda: self._stopping,
             certifying=lambda: not (self._succession.upgrading or self._succession.retired),
         )
@@ -128,6 +138,7 @@ class Supervisor:
         self._outcome = 0  # the exit status, once all children are gone
         self._status: int | None = None
         self._heartbeats = Heartbeats(time.monotonic())
+        self._reload_again = False  # somebody has asked for it while it could not be done
         self._turnover = Turnover(
             self._processes,
             self._announcements,
@@ -135,7 +146,7 @@ class Supervisor:
             self._schedule,
             notifier,
             own,
-            reread=reread,
+            reread=self._read_anew,
             start=self._births.start_workers,
             in_force=self._on_generation_in_force,
             hopeless=self._on_hopeless,
@@ -159,6 +170,7 @@ class Supervisor:
             self._succession.close_in_child,
             self._generations.close_in_child,
             self._announcements.close_in_child,
+            self._access_log.close_in_child,
             lambda *_: own.close(),
             lambda *_: notifier.close(),
         ]
@@ -217,11 +229,11 @@ class Supervisor:
             case signal.SIGTERM | signal.SIGINT:
                 self._stop(signal.Signals(number).name)
             case signal.SIGHUP:
-                self._reload("SIGHUP", _nobody_asked)
+                self._reload_or_remember()
             case signal.SIGUSR1:
-                self._reopen_logs()
+                self._births.reopen_log(self._serving.config)
             case _:
-                self._upgrade("SIGUSR2", _nobody_asked)
+                self._upgrade("SIGUSR2", lambda answer: _log_refusal("SIGUSR2", answer))
 
     # Children
 
@@ -279,7 +291,8 @@ class Supervisor:
         self._notifier.watchdog()
         if not self._busy():
             self._alerting.look(self._serving.config, self._serving.number)
-            why = self._disk_changed()
+            again, self._reload_again = self._reload_again, False
+            why = "SIGHUP" if again else self._disk_changed()
             if why is not None:
                 self._turnover.reload(why, _nobody_asked)
             else:
@@ -327,6 +340,20 @@ class Supervisor:
     def _busy(self) -> bool:
         """Whether something is under way that a reload or an upgrade would get in the way of."""
         return self._stopping or self._turnover.under_way or self._succession.upgrading
+
+    def _read_anew(self) -> Config:
+        present, wanted = self._serving.config, self._reread()
+        for difference in fixed.differences(present, wanted):
+            log.warning("%s; until then it stays as it is", difference)
+        return fixed.kept(present, wanted)
+
+    def _reload_or_remember(self) -> None:
+        """Nobody hears an answer to a signal; and what is under way has read the file as it was."""
+        if not self._busy() or self._stopping:
+            self._reload("SIGHUP", _nobody_asked)
+        elif not self._reload_again:
+            self._reload_again = True
+            log.info("SIGHUP: the configuration is read once more when what is under way is over")
 
     def _reload(self, why: str, reply: Reply) -> None:
         if self._busy():
@@ -381,6 +408,9 @@ class Supervisor:
             log.info("process %s has taken over; finishing what is under way", pid)
             if pid is not None:
                 self._notifier.main_pid(pid)
+                if self._reload_again:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGHUP)
             self._turnover.retire()
             self._finish_if_empty()
         reply({"ok": error is None, "error": error, "pid": pid})
@@ -395,17 +425,7 @@ class Supervisor:
             self._stop(why)
         self._finish_if_empty()
 
-    # Logs, the end
-
-    def _reopen_logs(self) -> None:
-        try:
-            fd = self._open_access_log(self._serving.config)
-        except OSError as error:
-            log.error("the access log could not be opened again: %s", error.strerror)
-            return
-        if fd is not None:
-            self._births.log_to(fd)
-            log.info("logs reopened")
+    # The end
 
     def _stop(self, why: str) -> None:
         if self._stopping:

@@ -279,7 +279,8 @@ class Worker:
                     self._room.access_log.flush()  # what was answered before belongs to the old one
                 previous = self._log_file.fd
                 self._log_file.replace(os.dup(fds[0]))
-                os.close(previous)
+                if previous > 2:  # the operational log's place is not ours to close
+                    os.close(previous)
             case "drain":
                 self._drain()
             case "stop":

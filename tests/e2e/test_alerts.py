@@ -19,7 +19,7 @@ import trustme
 from support.ca_faults import Faults, Refuse
 from support.listeners import MailServer, Webhook
 from support.pebble import Pebble
-from support.server import Server, alive, await_gone, packages, shorten, treehouse
+from support.server import Server, alive, await_gone, packages, shorten, started, treehouse
 
 Write = Callable[[str, str], Path]
 
@@ -242,18 +242,13 @@ def test_a_messenger_that_hangs_is_ended_and_the_next_one_tells(
             ["--config", str(path)], folder, cwd=program, environment=packages(program)
         ) as server:
             with hook.accept()[0]:
-                hangs = max(server.children(), key=_started)
+                hangs = max(server.children(), key=started)
                 os.kill(hangs, signal.SIGSTOP)
                 server.await_log("could not tell by webhook: it took too long; tried again in 0 s")
                 await_gone([hangs])
             with hook.accept()[0] as taken:
                 taken.sendall(b"HTTP/1.1 204 Taken\r\n\r\n")
                 server.await_log("told by webhook: runway_short own.test")
-
-
-def _started(pid: int) -> int:
-    """When the process was made, by the kernel's clock: proc(5), starttime."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _program(pid: int) -> str:

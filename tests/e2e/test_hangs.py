@@ -1,6 +1,6 @@
 """Processes that hang instead of ending: noticed, ended, replaced, and what they had begun is done.
 
-The limit is that of `proxy.heartbeats`, shortened in a copy of the program: a minute is nothing to
+The limit is that of `proxy.supervisor.heartbeats`, shortened in a copy of the program: a minute is nothing to
 wait for here.
 """
 

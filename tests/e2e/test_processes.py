@@ -181,6 +181,15 @@ def test_reload_takes_a_new_generation_and_loses_nothing(
     assert status["generation"] == 2
     assert before.isdisjoint(one["pid"] for one in status["workers"] if one["state"] == "serving")
     await_gone(sorted(before - set(running.children())))
+    # What only a restart can change stays, and everything else goes on.
+    path = config(folder, ports, root, backend, f"  - {{names: [c.test], root: {root}}}\n")
+    path.write_text(path.read_text().replace(f"state: {folder}/state", f"state: {folder}/other"))
+    running.signal(signal.SIGHUP)
+    running.await_log(
+        f"state: {folder}/state → {folder}/other needs a restart; until then it stays"
+    )
+    running.await_log("c.test: certificate obtained")
+    assert not (folder / "other").exists()
 
 
 def test_a_port_that_is_given_up_is_held_by_no_process_however_old_it_is(
@@ -284,6 +293,13 @@ sites: [{{names: [a.test], root: {root}}}]
                 assert one.asks("/two", "a.test").status == 308
         # The worker that answered it has gone on to the new file, so it is written by now.
         assert holds(logs / "access.log.1", "/one")
+        # And nobody keeps the old one open, whose room would never be free.
+        assert not [pid for pid in server.tree() if "access.log.1" in open_files(pid)]
+
+
+def open_files(pid: int) -> set[str]:
+    found = Path(f"/proc/{pid}/fd").iterdir()
+    return {Path(os.readlink(one)).name for one in found}
 
 
 def holds(path: Path, text: str) -> bool:

@@ -21,6 +21,7 @@ from support.server import (
     packages,
     proc_status,
     shorten,
+    started,
     treehouse,
 )
 from support.visitors import Visitors, page
@@ -113,7 +114,13 @@ def test_the_program_on_disk_takes_over_and_no_request_fails(
 
 
 def test_more_often_than_the_kernel_stacks_sandboxes(running: Server, folder: Path) -> None:
-    for _ in range(17):
+    # And a reload that is asked for meanwhile is the successor's.
+    running.signal(signal.SIGUSR2)
+    running.await_log("upgrading to the program now on disk")
+    running.signal(signal.SIGHUP)
+    running.await_log("reloading: SIGHUP")
+    running.await_log("worker 1 of generation 2 has finished")
+    for _ in range(16):
         pid = ask(folder / "state", "upgrade")["pid"]
     assert running.status(folder / "state")["pid"] == pid
     assert not [one for one in running.log if "sandbox" in one["message"]]
@@ -142,6 +149,34 @@ def test_one_that_cannot_serve_changes_nothing(
     assert [one["pid"] for one in after["workers"]] == [one["pid"] for one in before["workers"]]
     # The certifier had stepped aside.
     assert treehouse("certs", "renew", "a.test", "--state", str(folder / "state")).returncode == 0
+
+
+def test_one_that_never_becomes_ready_is_given_up_and_nothing_else_happens_meanwhile(
+    start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
+) -> None:
+    shorten(program / "proxy/supervisor/succession.py", _READY_WITHIN=4.0)
+    state = ["--state", str(folder / "state")]
+    with start() as server:
+        server.await_log("a.test: certificate obtained")
+        before = server.status(folder / "state")
+        (program / "proxy/__main__.py").write_text("import time\ntime.sleep(600)\n")
+        with load(folder, ports) as visitors:
+            server.signal(signal.SIGUSR2)
+            server.await_log("upgrading to the program now on disk: SIGUSR2")
+            # Nobody answers a signal: what it asks for is not forgotten.
+            server.signal(signal.SIGHUP)
+            server.await_log("SIGHUP: the configuration is read once more when")
+            server.signal(signal.SIGUSR2)
+            server.await_log("SIGUSR2: nothing was done: busy: starting, reloading, upgrading")
+            hangs = max(server.children(), key=started)
+            server.await_log("the new program was not ready in time; this one goes on")
+            await_gone([hangs])
+            server.await_log("worker 1 of generation 1 has finished")
+            visitors.await_rounds(20)
+        assert visitors.failures == []
+        after = server.status(folder / "state")
+        assert (after["pid"], after["generation"]) == (before["pid"], 2)
+        assert treehouse("certs", "renew", "a.test", *state).returncode == 0
 
 
 def test_where_no_manager_can_be_told_the_first_process_stays(

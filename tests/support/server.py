@@ -253,6 +253,11 @@ def proc_status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def started(pid: int) -> int:
+    """When the process was made, by the kernel's clock: proc(5), starttime."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 def alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     try:

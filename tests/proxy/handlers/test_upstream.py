@@ -648,3 +648,59 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
         details = [one for one in service.details if "queue is full" in one]
         assert details == []
         upstream.close()
+
+
+async def test_a_name_server_that_is_down_takes_no_backend_down(
+    lanes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many ask meanwhile, it is one lookup; and who has an address uses it."""
+    caplog.set_level("INFO")
+
+    async def script(heard: Heard) -> None:
+        await heard.head()
+        await heard.says(answer(b"well", b"Connection: close"))
+
+    asked = 0
+    clock = Clock()
+    answers, silence = asyncio.Event(), asyncio.Event()
+    answers.set()
+    async with raw_backend(script) as backend:
+
+        async def getaddrinfo(_host: str, _port: int, **_: object) -> list[object]:
+            nonlocal asked
+            asked += 1
+            if not answers.is_set():
+                silence.set()
+                await answers.wait()
+                raise OSError(-3, "Temporary failure in name resolution")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", backend.port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        action = ProxyAction((Backend("http://app.test", "http", "app.test", 80),))
+        around = Surroundings(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
+        upstream = Upstream(action, around)
+        async with conversation(Told(None, upstream.handle)) as client:
+            await client.says(GET)
+            await client.hears(b"well")
+            answers.clear()
+            clock.now += 31
+            for _ in range(3):
+                await client.says(GET)
+                await client.hears(b"well")
+                clock.now += 1  # only the first one waits for a moment
+            assert silence.is_set()
+            assert asked == 2
+            answers.set()
+            await client.says(GET)
+            await client.hears(b"well")
+            clock.now += 31
+            await client.says(GET)
+            await client.hears(b"well")
+            assert asked == 3
+        upstream.close()
+    told = [one.getMessage() for one in caplog.records if one.name == "treehouse.upstream"]
+    why = "Temporary failure in name resolution"
+    assert told == [
+        f"http://app.test: the name cannot be resolved ({why}); its last addresses are used",
+        "http://app.test: the name can be resolved again",
+    ]
