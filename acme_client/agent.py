@@ -207,10 +207,12 @@ class Agent:
             if name in self._to_see:
                 self._to_see.discard(name)
                 self._look_again(holding)
+            if look:
+                self._look_behind_stand_in(holding)
             if holding.tickets and holding.record.state not in READY:
                 self._commands.answer(holding)
             record = progress.at(holding.record, now)
-            if record != holding.record:
+            if record is not holding.record:
                 set_right = record.paused_at != holding.record.paused_at
                 holding.record = record
                 if set_right:  # the clock
@@ -265,6 +267,12 @@ class Agent:
         if holding.facts is not None and holding.facts.serial != serial:
             log.info("%s: another certificate was put on disk", holding.name)
             self._bench.report(holding)
+
+    def _look_behind_stand_in(self, holding: Holding) -> None:
+        try:
+            self._bench.look_behind_stand_in(holding)
+        except OSError as error:
+            log.warning("%s: cannot be read: %s", holding.name, error)
 
     # Attempts
 

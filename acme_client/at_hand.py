@@ -3,7 +3,9 @@
 Two kinds of bad are told apart. One that is damaged, or for other names, is bad whatever the time:
 it is set aside, and the one before it takes its place on disk. One that is out of its dates may be
 so by our clock only: nothing on disk is touched, and where there is nothing better it is served,
-because visitors whose clock is right may take it, and those who do not had nothing to lose.
+because visitors whose clock is right may take it, and those who do not had nothing to lose. One
+that was in its dates when we obtained it and is not valid yet today is the better one whatever the
+clock says, for it is the clock that went back; the one before it may have ended for everybody else.
 """
 
 from __future__ import annotations
@@ -23,12 +25,20 @@ log = logging.getLogger("treehouse.certifier")
 class Found:
     pair: Pair
     facts: Facts
+    # It is the one before, and the one that should be served is only out of its dates by our clock.
+    stands_in: bool = False
 
 
 def find(
-    shelf: Shelf, name: str, names: tuple[str, ...], pair: Pair | None, now: float
+    shelf: Shelf,
+    name: str,
+    names: tuple[str, ...],
+    pair: Pair | None,
+    now: float,
+    serial: str | None = None,
 ) -> Found | None:
-    """``pair`` is what stands on the shelf for ``name``. Raises OSError."""
+    """``pair`` stands on the shelf for ``name``, ``serial`` is that of the certificate which was
+    last proven there. Raises OSError."""
     if pair is None:
         return None
     try:
@@ -38,10 +48,13 @@ def find(
         return _restored(shelf, name, names)
     if in_its_dates(current.facts, now):
         return current
+    if current.facts.serial == serial and now < current.facts.not_before:
+        log.warning("%s: not valid yet by this clock, which has gone back; served", name)
+        return current
     before = _previous(shelf, name, names)
     if before is not None and in_its_dates(before.facts, now):
         log.warning("%s: out of its dates by this clock; the one before it is served", name)
-        return before
+        return Found(before.pair, before.facts, stands_in=True)
     log.warning("%s: out of its dates by this clock, and served for want of a better one", name)
     return current
 

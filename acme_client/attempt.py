@@ -74,9 +74,10 @@ class Bench:
         before it, and the record."""
         kept, pair = self._shelf.load(holding.name)
         now, names = self._now(), holding.wanted.names
-        found = at_hand.find(self._shelf, holding.name, names, pair, now)
+        found = at_hand.find(self._shelf, holding.name, names, pair, now, kept.serial)
         if found is None:
             holding.pair = holding.facts = None
+            holding.stands_in = False
             record = progress.gone(progress.recovered(kept, now))
         else:
             self._hold(holding, found)
@@ -104,10 +105,20 @@ class Bench:
     def _fingerprint(self, holding: Holding) -> str:
         return choices.fingerprint(holding.wanted, self._dns)
 
+    def look_behind_stand_in(self, holding: Holding) -> None:
+        """Where the certificate before is served because of the clock, and the clock has been set
+        right since: take the one that it stands in for."""
+        if not holding.stands_in:
+            return
+        if self._usable(holding, self._shelf.load_pair(holding.name), self._now()) is not None:
+            log.info("%s: in its dates again by this clock, and served", holding.name)
+            self.look(holding)
+            self.report(holding)
+
     def _hold(self, holding: Holding, found: Found) -> None:
         if holding.facts is None or holding.facts.serial != found.facts.serial:
             holding.served = False
-        holding.pair, holding.facts = found.pair, found.facts
+        holding.pair, holding.facts, holding.stands_in = found.pair, found.facts, found.stands_in
 
     # What goes out
 

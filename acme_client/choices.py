@@ -5,6 +5,7 @@ Pure: decided from what is configured and the certificate's record.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection
 from dataclasses import astuple
@@ -95,6 +96,8 @@ def has_failed(record: Record, authority: Authority) -> bool:
     return False
 
 
+# For each certificate at each start and before each attempt, of few that differ in the rest.
+@functools.lru_cache(maxsize=4096)
 def fingerprint(wanted: Wanted, dns: Dns) -> str:
     """Of what an attempt goes by: another one means that somebody has changed the configuration.
     It is kept on disk, and tells nothing of the secrets that go into it."""

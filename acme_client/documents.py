@@ -10,7 +10,7 @@ Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -31,6 +31,11 @@ def _fields(value: Any) -> dict[str, Any]:
 # Separators, because with an indentation the library encodes in Python, which takes ten times as
 # long: felt where there are thousands of certificates.
 encode = json.JSONEncoder(separators=(",\n ", ": "), default=_fields).encode
+
+
+def encoded_list(items: Iterable[str]) -> str:
+    """Of what is encoded already."""
+    return "[" + ",\n ".join(items) + "]"
 
 
 def read(data: bytes, version: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from . import keys
 from .lifecycle import READY, State
 from .link import INTERNAL, Served, Wanted
 from .proof import Facts, Pair
-from .record import Record
+from .record import Attempt, History, Record, translated
 from .timestamps import timestamp
 
 # Of one that is busy: its attempt has not come to its end.
@@ -28,6 +28,7 @@ class Holding:
     pair: Pair | None = None  # proven; served, or to be served
     facts: Facts | None = None  # of ``pair``
     served: bool = False
+    stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
     saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
     tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
     busy: bool = False
@@ -37,6 +38,7 @@ class Holding:
     postponed: list[Callable[[], None]] = field(default_factory=list)
     asleep: bool = False  # no attempt is made by itself: see `on_demand`
     given_up: bool = False  # came on demand and is not to be renewed
+    told: tuple[History, list[dict[str, Any]]] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -106,16 +108,21 @@ class Holding:
             "profile": self.wanted.authority.profile,
             "on_demand_for": self.wanted.on_demand_for,
             "given_up": self.given_up,
-            "history": [
-                {
-                    "at": timestamp(one.at),
-                    "outcome": one.outcome,
-                    "directory": one.directory,
-                    "challenge": one.challenge,
-                    "error": one.text or None,
-                    "seconds": one.seconds,
-                    "problem": asdict(one.said) if one.said else None,
-                }
-                for one in record.history
-            ],
+            "history": self._history(),
         }
+
+    def _history(self) -> list[dict[str, Any]]:
+        self.told = translated(self.record.history, _told, self.told)
+        return self.told[1]
+
+
+def _told(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "at": timestamp(attempt.at),
+        "outcome": attempt.outcome,
+        "directory": attempt.directory,
+        "challenge": attempt.challenge,
+        "error": attempt.text or None,
+        "seconds": attempt.seconds,
+        "problem": asdict(attempt.said) if attempt.said else None,
+    }

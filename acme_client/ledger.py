@@ -185,9 +185,6 @@ class Ledger:
             if cost.key in self.due:
                 self.due[cost.key] -= cost.limit.interval
 
-    def failed(self, names: tuple[str, ...], limits: Limits, now: float) -> None:
-        self.spend(failures(names, limits), now)
-
     def registered(self, limits: Limits, now: float) -> None:
         if limits.accounts:
             self.spend([Cost(_ACCOUNTS, limits.accounts)], now)

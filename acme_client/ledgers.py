@@ -2,7 +2,8 @@
 
 What an order may take is taken when it is placed, and given back when it has led to nothing for
 certain: four orders under way at once must not all count on the same token, and an order whose end
-nobody has seen (the process died, the answer was lost) may have led to a certificate.
+nobody has seen (the process died, the answer was lost) may have led to a certificate, or to a
+failed validation.
 
 A disk that cannot be written keeps nobody from ordering: the count in memory goes on, and what is
 lost by a restart the CA still knows.
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 from . import documents
 from .errors import Problem
 from .ledger import VERSION, Ledger, Refusal, moment
-from .limits import Cost, Limits, Standing, costs, limits_of
+from .limits import Cost, Limits, Standing, costs, failures, failures_key, limits_of
 from .shelf import folder_name
 from .store import Store
 
@@ -28,6 +29,8 @@ log = logging.getLogger("treehouse.certifier")
 
 _FOLDER = "ledgers"
 FILE = "ledger.json"
+# Ends of an order after which the CA may still be validating, where nobody answers any more.
+_UNSEEN = frozenset({"unreachable", "nonsense", "stuck", "stopped", "internal"})
 
 
 class Ledgers:
@@ -106,7 +109,7 @@ class Ledgers:
                 raise _waits(refusal)
             if refusal is not None:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
-            taken = costs(names, limits, standing)
+            taken = (*costs(names, limits, standing), *failures(names, limits))
             ledger.spend(taken, now)
             self._keep(directory, ledger)
             return taken
@@ -124,8 +127,6 @@ class Ledgers:
             ledger.give_back(give_back)
             if problem is None:
                 ledger.served(names)
-            elif problem.kind == "validation":
-                ledger.failed(problem.names, limits, now)
             elif problem.kind == "rate_limited" and problem.not_before is not None:
                 ledger.told(problem.text, problem.not_before, names, limits, now)
             elif problem.kind == "unavailable" and problem.not_before is not None:
@@ -196,10 +197,20 @@ class LedgerToll:
 
     def settle(self, problem: Problem | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
-        lost = problem is not None and not self._may_be_issued
-        give_back = _of_certificates(self._taken) if lost else ()
+        give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
         if give_back or problem is None or problem.kind != "limits":
             self._ledgers.settle(self._directory, self._names, give_back, problem)
+
+    def _is_spent(self, cost: Cost, problem: Problem | None) -> bool:
+        if cost.key == "orders":
+            return True
+        if not cost.key.startswith(failures_key("")):
+            return problem is None or self._may_be_issued
+        if problem is None or self._may_be_issued:
+            return False  # all names have been validated
+        if problem.kind == "validation":
+            return cost.key in map(failures_key, problem.names)
+        return problem.kind in _UNSEEN
 
 
 def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:

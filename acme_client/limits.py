@@ -147,7 +147,11 @@ def _domains(names: tuple[str, ...], limits: Limits) -> Iterable[Cost]:
 def failures(names: tuple[str, ...], limits: Limits) -> Iterable[Cost]:
     if limits.failures:
         for name in names:
-            yield Cost(f"failures {name}", limits.failures, name)
+            yield Cost(failures_key(name), limits.failures, name)
+
+
+def failures_key(name: str) -> str:
+    return f"failures {name}"
 
 
 def names_key(names: tuple[str, ...]) -> str:

@@ -18,9 +18,10 @@ PAUSES = (60.0, 600.0, 6000.0, 86400.0)
 # those who have. A network of ours that was away for a moment has its time to come back.
 ANOTHER_CA = 5.0
 
-# While a certificate is still valid, a pause is at most this part of the time it has left, so that
-# a CA which comes back late in the runway is noticed in time: with six-day certificates a whole day
-# is too long to look away.
+# A day is too long to look away from a certificate that is about to end, or has just ended: a pause
+# is at most this part of the time to its end, or since. So a CA that comes back late in the runway
+# is noticed in time, and one that comes back too late does not leave visitors without one for
+# another day.
 RUNWAY_PART = 1 / 8
 # … but never shorter than this: four attempts an hour stay below the limit named above. For
 # certificates that live for minutes (tests) it shrinks with the lifetime.
@@ -45,15 +46,21 @@ def pause(
     """Seconds to the next attempt, after ``failures`` in a row (at least 1).
 
     ``not_before`` is the CA's Retry-After as a moment, and wins. ``runway`` is how long the
-    certificate in use will still be valid, out of ``lifetime``; 0 without one.
+    certificate in use will still be valid, out of ``lifetime``; negative when it has expired. A
+    ``lifetime`` of 0: there is none.
     """
     if not_before is not None:
         return min(max(not_before - now, RETRY_AFTER_LEAST), RETRY_AFTER_MOST)
     usual = PAUSES[min(failures, len(PAUSES)) - 1]
-    if runway <= 0:
-        return usual
+    return min(usual, longest(runway, lifetime))
+
+
+def longest(runway: float, lifetime: float) -> float:
+    """The longest pause of our own choice, so near to a certificate's end."""
+    if lifetime <= 0:
+        return PAUSES[-1]
     floor = min(SHORTEST_BY_RUNWAY, lifetime * SHORTEST_BY_LIFETIME)
-    return min(usual, max(runway * RUNWAY_PART, floor))
+    return max(abs(runway) * RUNWAY_PART, floor)
 
 
 def retry_after(field: str | None, now: float) -> float | None:

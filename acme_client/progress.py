@@ -18,7 +18,7 @@ from dataclasses import replace
 from .errors import Problem
 from .lifecycle import PAUSED, READY, Event, State, after
 from .link import INTERNAL
-from .pauses import ANOTHER_CA, RETRY_AFTER_MOST, pause
+from .pauses import ANOTHER_CA, RETRY_AFTER_MOST, longest, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
@@ -174,14 +174,13 @@ def failed(
     turn: Turn = Turn.SAME,
 ) -> Record:
     told = problem.not_before is not None or problem.what.wait
-    runway = (record.not_after or now) - now
     record = counted(record, problem)
     length = pause(
         max(record.attempts, 1),
         now,
         not_before=problem.not_before if turn is Turn.SAME else None,
-        runway=runway,
-        lifetime=(record.not_after or 0.0) - (record.not_before or 0.0),
+        runway=(record.not_after or now) - now,
+        lifetime=_lifetime(record),
     )
     if turn is Turn.FIRST:
         length = min(length, ANOTHER_CA)
@@ -241,6 +240,8 @@ def at(record: Record, now: float) -> Record:
         length = record.next_attempt - record.paused_at
         if now < record.paused_at or length > RETRY_AFTER_MOST:
             length = min(length, RETRY_AFTER_MOST)
+            if record.state is State.FAILED:  # chosen by a clock that saw another runway
+                length = min(length, longest((record.not_after or now) - now, _lifetime(record)))
             return _put_right(replace(record, paused_at=now, next_attempt=now + length), now)
     elif record.state is State.MISSING:
         return _put_right(record, now)
@@ -283,6 +284,10 @@ def next_moment(record: Record) -> float | None:
         ask_at = record.renew_at if record.ask_at is None else record.ask_at
         return min(record.renew_at or 0.0, record.not_after or 0.0, ask_at or 0.0)
     return None
+
+
+def _lifetime(record: Record) -> float:
+    return (record.not_after or 0.0) - (record.not_before or 0.0)
 
 
 def _quiet(record: Record, state: State) -> Record:

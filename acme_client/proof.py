@@ -6,6 +6,7 @@ root store decides that); that the chain is whole and in order is.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 from dataclasses import dataclass, field
@@ -100,6 +101,8 @@ def covers(certified: tuple[str, ...], name: str) -> bool:
     return bool(dot) and f"*.{parent}" in certified and not keys.is_address(name)
 
 
+# The same few names, each time a certificate is looked at.
+@functools.lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
     """The one spelling of a name or address."""
     try:

@@ -7,10 +7,9 @@ The certificate itself, not its record, says what it covers and how long it is v
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from . import documents
 from .errors import Said
@@ -62,18 +61,32 @@ class Record:
     history: tuple[Attempt, ...] = ()  # oldest first
 
 
-def to_json(record: Record) -> bytes:
+T = TypeVar("T")
+History = tuple[Attempt, ...]
+
+
+def translated(
+    history: History, translate: Callable[[Attempt], T], before: tuple[History, list[T]] | None
+) -> tuple[History, list[T]]:
+    """A history with each of its attempts in another form. ``before``: what this has led to last
+    time, so that only a new attempt is translated: most of a record is its history, and a record is
+    written and told far more often than an attempt is made."""
+    if before is None:
+        return history, [translate(one) for one in history]
+    if before[0] is history:
+        return before
+    known = dict(zip(map(id, before[0]), before[1], strict=True))
+    return history, [known[id(one)] if id(one) in known else translate(one) for one in history]
+
+
+def to_json(record: Record, attempts: list[str] | None = None) -> bytes:
+    """``attempts``: those of its history, if they are encoded already."""
     document: dict[str, Any] = {name: getattr(record, name) for name in _READERS}
     document["state"] = record.state.value
     del document["history"]
-    return documents.write(document, VERSION, {"history": _history_json(record.history)})
-
-
-# A record is written each time the CA is asked when to renew, and its history, which is most of it,
-# grows with attempts only.
-@functools.lru_cache(maxsize=4096)
-def _history_json(history: tuple[Attempt, ...]) -> str:
-    return documents.encode(history)
+    if attempts is None:
+        attempts = [documents.encode(one) for one in record.history]
+    return documents.write(document, VERSION, {"history": documents.encoded_list(attempts)})
 
 
 def from_json(data: bytes) -> Record:
@@ -119,24 +132,25 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _window(value: Any) -> Window:
     return Window(
-        _number(value["start"]), _number(value["end"]), _optional(_text)(value["explanation"])
+        _number(value["start"]), _number(value["end"]), _optional_text(value["explanation"])
     )
 
 
 def _history(value: Any) -> tuple[Attempt, ...]:
     if not isinstance(value, list):
         raise TypeError
-    return tuple(
-        Attempt(
-            at=_number(one["at"]),
-            outcome=_text(one["outcome"]),
-            directory=_text(one["directory"]),
-            challenge=_optional(_text)(one["challenge"]),
-            text=_text(one["text"]),
-            seconds=_optional(_number)(one.get("seconds")),
-            said=_optional(_said)(one.get("said")),
-        )
-        for one in value[-HISTORY:]
+    return tuple(_attempt(one) for one in value[-HISTORY:])
+
+
+def _attempt(one: Any) -> Attempt:
+    return Attempt(
+        at=_number(one["at"]),
+        outcome=_text(one["outcome"]),
+        directory=_text(one["directory"]),
+        challenge=_optional_text(one["challenge"]),
+        text=_text(one["text"]),
+        seconds=_optional_number(one.get("seconds")),
+        said=_optional_said(one.get("said")),
     )
 
 
@@ -144,31 +158,34 @@ def _said(value: Any) -> Said:
     return Said(
         typ=_text(value["typ"]),
         detail=_text(value["detail"]),
-        name=_optional(_text)(value["name"]),
+        name=_optional_text(value["name"]),
         parts=tuple(_said(one) for one in value["parts"]),
     )
 
 
+_optional_text, _optional_number = _optional(_text), _optional(_number)
+_optional_said = _optional(_said)
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "names": _texts,
-    "key_type": _optional(_text),
-    "source": _optional(_text),
-    "directory": _optional(_text),
-    "account": _optional(_text),
-    "serial": _optional(_text),
-    "not_before": _optional(_number),
-    "not_after": _optional(_number),
-    "renew_at": _optional(_number),
+    "key_type": _optional_text,
+    "source": _optional_text,
+    "directory": _optional_text,
+    "account": _optional_text,
+    "serial": _optional_text,
+    "not_before": _optional_number,
+    "not_after": _optional_number,
+    "renew_at": _optional_number,
     "state": lambda value: State(_text(value)),
     "wanted_anew": lambda value: value is True,
     "attempts": _count,
-    "last_error": _optional(_text),
-    "paused_at": _optional(_number),
-    "next_attempt": _optional(_number),
+    "last_error": _optional_text,
+    "paused_at": _optional_number,
+    "next_attempt": _optional_number,
     "interrupted": _count,
-    "tried_with": _optional(_text),
+    "tried_with": _optional_text,
     "window": _optional(_window),
-    "ask_at": _optional(_number),
-    "challenge": _optional(_text),
+    "ask_at": _optional_number,
+    "challenge": _optional_text,
     "history": _history,
 }

@@ -18,10 +18,14 @@ PART_LEFT = 1 / 3
 PART_LEFT_SHORT = 1 / 2
 SHORT_LIFETIME = 10 * 86400.0
 
-# Certificates that were made together come due apart: earlier by up to a fiftieth of the lifetime,
-# and at most a day, so that neither a CA nor we see a thousand orders in one minute.
-SPREAD_PART = 1 / 50
+# Certificates that were made together come due apart: earlier by up to a twelfth of the lifetime
+# (half a day of six), and at most a day, so that no CA sees a thousand orders in one hour.
+SPREAD_PART = 1 / 12
 SPREAD_MOST = 86400.0
+# And by at least this part of the spread: what is left beyond the third (or half) is the time to
+# catch up in when a CA was away for all of it. Three hours, or 90 minutes of six days: a thousand
+# orders take 85 minutes (`desks`), and the last pause at most 15 (`pauses`).
+SPREAD_FROM = 1 / 8
 
 # Whatever the CA suggests, this part of the lifetime is left for attempts that fail: a window that
 # ends with the certificate, by the CA's mistake, must not lead to a lapse.
@@ -56,7 +60,7 @@ def moment(not_before: float, not_after: float, dice: random.Random) -> float:
     lifetime = max(not_after - not_before, 0.0)
     part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
     spread = min(lifetime * SPREAD_PART, SPREAD_MOST)
-    return not_after - lifetime * part - dice.uniform(0.0, spread)
+    return not_after - lifetime * part - dice.uniform(spread * SPREAD_FROM, spread)
 
 
 def moment_in(window: Window, not_before: float, not_after: float, dice: random.Random) -> float:

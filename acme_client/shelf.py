@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
 from . import documents
 from . import record as records
 from .proof import Pair
-from .record import Record
+from .record import History, Record
 from .store import Lock, Store
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
@@ -19,6 +20,7 @@ _WILDCARD = "_wildcard"
 _SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
 
 
+@functools.lru_cache(maxsize=4096)
 def folder_name(name: str) -> str:
     """A name as a folder's: one that cannot lead elsewhere, be hidden, or need quoting in a shell.
     "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
@@ -59,6 +61,7 @@ class Shelf:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ours: set[str] = set()  # whose record has been looked at before it was replaced
+        self._histories: dict[str, tuple[History, list[str]]] = {}  # as written last
 
     def names(self) -> list[str]:
         """Of all certificates that are kept, wanted or not."""
@@ -88,7 +91,10 @@ class Shelf:
             if aside is not None:
                 self._store.store(folder, {aside: kept})
             self._ours.add(name)
-        self._store.store(folder, {META: records.to_json(record)})
+        before = self._histories.get(name)
+        history = records.translated(record.history, documents.encode, before)
+        self._histories[name] = history
+        self._store.store(folder, {META: records.to_json(record, history[1])})
 
     def keep_pair(self, name: str, pair: Pair) -> None:
         self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
@@ -96,6 +102,7 @@ class Shelf:
     def discard(self, name: str) -> None:
         """Certificate, key and record, for good."""
         self._ours.discard(name)
+        self._histories.pop(name, None)
         self._store.delete(_folder(name))
 
     def lock(self, name: str, lease: float) -> Lock | None:

@@ -32,7 +32,7 @@ class Turns:
         ready = [
             one for one in holdings if not one.busy and not one.asleep and one.record.state in READY
         ]
-        for holding in sorted(ready, key=_urgency):
+        for holding in sorted(ready, key=urgency):
             directory = choices.authority(holding.wanted, holding.record, now).directory
             site = holding.wanted.names[0]
             if site in busy or not has_room(directory):
@@ -46,7 +46,7 @@ class Turns:
             yield directory, holding
 
 
-def _urgency(holding: Holding) -> tuple[bool, bool, bool, float]:
+def urgency(holding: Holding) -> tuple[bool, bool, bool, float]:
     """What takes no time first, then what somebody waits for, then what has nothing to serve, then
     what ends soonest."""
     return (

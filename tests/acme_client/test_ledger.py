@@ -13,7 +13,7 @@ from acme_client.disk import Disk
 from acme_client.errors import Problem
 from acme_client.ledger import Hold, Ledger
 from acme_client.ledgers import Ledgers, LedgerToll
-from acme_client.limits import LETSENCRYPT, Cost, Limit, Limits, Standing, costs
+from acme_client.limits import LETSENCRYPT, Cost, Limit, Limits, Standing, costs, failures
 from acme_client.store import DirectoryStore
 
 LE = "https://acme-v02.api.letsencrypt.org/directory"
@@ -60,7 +60,7 @@ def test_a_domain_is_counted_over_all_its_names_and_renewals_are_free_of_it() ->
 def test_failures_are_counted_by_name() -> None:
     ledger = Ledger()
     for _ in range(4):
-        ledger.failed(A, LETSENCRYPT, 0.0)
+        ledger.spend(failures(A, LETSENCRYPT), 0.0)
     refusal = ledger.refusal(("b.example.org", *A), LETSENCRYPT, 0.0, RENEWAL)
     assert refusal is not None
     assert refusal.until == pytest.approx(720.0)
@@ -318,6 +318,51 @@ def test_one_that_died_does(tmp_path: Path, clock: Clock) -> None:
         Ledgers(DirectoryStore(tmp_path), clock).toll(LE, A).admit(exempt=False)
     with pytest.raises(Problem, match="exactly these names"):
         Ledgers(DirectoryStore(tmp_path), clock).toll(LE, A).admit(exempt=False)
+
+
+def may_fail_again(store: DirectoryStore, clock: Clock, names: tuple[str, ...]) -> bool:
+    try:
+        Ledgers(store, clock).toll(LE, names).admit(exempt=False)
+    except Problem as problem:
+        return "failed validations" not in problem.text
+    return True
+
+
+@pytest.mark.parametrize(
+    ("problem", "counts"),
+    [
+        (Problem("validation", "404", names=("a.example.org",)), True),
+        (Problem("validation", "404", names=("b.example.org",)), False),
+        (Problem("rate_limited", "no"), False),
+        (Problem("refused", "no"), False),
+        # The CA may still be looking, and find nobody.
+        (Problem("unreachable", "cut off"), True),
+        (Problem("stopped", "it ends"), True),
+        (Problem("stuck", "slow"), True),
+        (None, True),  # killed
+    ],
+)
+def test_failed_validations_are_counted_where_they_may_have_been(
+    tmp_path: Path, clock: Clock, problem: Problem | None, counts: bool
+) -> None:
+    store, both = DirectoryStore(tmp_path), ("a.example.org", "b.example.org")
+    for _ in range(4):
+        toll = Ledgers(store, clock).toll(LE, both)
+        toll.admit(exempt=False)
+        if problem is not None:
+            toll.settle(problem)
+    assert may_fail_again(store, clock, ("a.example.org", "c.example.org")) is not counts
+
+
+def test_what_has_been_validated_has_not_failed(tmp_path: Path, clock: Clock) -> None:
+    book = Ledgers(DirectoryStore(tmp_path), clock)
+    for number in range(20):
+        issue(book, ("a.example.org", f"{number}.example.net"))
+    toll = book.toll(LE, ("a.example.org", "last.example.net"))
+    toll.admit(exempt=False)
+    toll.handed_in()
+    toll.settle(Problem("stuck", "no certificate comes"))
+    assert may_fail_again(DirectoryStore(tmp_path), clock, ("a.example.org", "d.example.net"))
 
 
 def test_a_second_try_of_one_order_takes_one_certificate(tmp_path: Path, clock: Clock) -> None:

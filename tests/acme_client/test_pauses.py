@@ -36,8 +36,10 @@ def test_pauses_grow_to_a_day_and_stay_there(failures: int, seconds: float) -> N
         (4, 3600, 90 * DAY, 900),  # about to end, yet four attempts an hour at most
         (1, 3600, 90 * DAY, 60),  # the runway never makes a pause longer
         (4, 20, 60, 2.5),  # lives for a minute: tests
-        (4, 0, 90 * DAY, DAY),  # nothing left to lose
-        (4, -DAY, 90 * DAY, DAY),
+        (4, 0, 90 * DAY, 900),  # ends now
+        (4, -DAY, 90 * DAY, DAY / 8),  # has ended a day ago: visitors are waiting
+        (4, -30 * DAY, 90 * DAY, DAY),  # nobody is any more
+        (4, 0, 0, DAY),  # there has never been one
     ],
 )
 def test_a_pause_leaves_room_in_the_runway(

@@ -1,14 +1,18 @@
 """A CA without a network, for simulations of years: `order.Issuer`, limits as Let's Encrypt enforces
 them, outages, renewal information, incidents, and a clock that stands where the test has put it.
 
-It counts in its own way (tokens that flow in), not with the code under test. Certificates are two
-lines of JSON instead of ASN.1; `cheap_examine` takes the place of `proof.examine`.
+It counts in its own way (tokens that flow in), not with the code under test, and refuses where
+Let's Encrypt does: when an order is placed. What is spent then, and what only when a validation has
+failed or a certificate is issued, follows https://letsencrypt.org/docs/rate-limits/ (of 5 August
+2026) and its server, Boulder. Certificates are two lines of JSON instead of ASN.1; `cheap_examine`
+takes the place of `proof.examine`.
 """
 
 from __future__ import annotations
 
 import bisect
 import collections
+import functools
 import json
 import random
 from collections.abc import Callable
@@ -28,11 +32,33 @@ DAY, HOUR = 86400.0, 3600.0
 START = 1.8e9
 # Let's Encrypt's, by its page; a test compares them with those that the ledger counts with.
 ORDERS, NAMES, DOMAIN, FAILURES = (300, 3 * HOUR), (5, 7 * DAY), (50, 7 * DAY), (5, HOUR)
+# Failed validations in a row, of one name; then the account is paused for it.
+IN_A_ROW = (1152, 1152 * DAY)
+# From one address, by endpoint: how many at once, and in how many seconds they come back.
+REQUESTS = {
+    "directory": (40, 1.0),
+    "new-nonce": (10, 0.5),
+    "new-order": (200, 200 / 300),
+    "renewal-info": (100, 0.1),
+}
+# The middle of its window is where a third of the lifetime is left, and below ten days the half; the
+# window reaches from there this part of the lifetime in both ways (Boulder, core.RenewalInfoSimple).
+WINDOW_PART = 1 / 100
+ASK_AGAIN = 6 * HOUR
 
 
 def cheap_examine(pair: Pair) -> Facts:
-    said = json.loads(pair.chain_pem)
+    return facts_of(pair.chain_pem)
+
+
+@functools.lru_cache(maxsize=8192)
+def facts_of(chain_pem: bytes) -> Facts:
+    said = json.loads(chain_pem)
     return Facts(tuple(said["names"]), said["serial"], said["not_before"], said["not_after"])
+
+
+def left_at_renewal(lifetime: float) -> float:
+    return lifetime / (2 if lifetime < 10 * DAY else 3)
 
 
 class Bucket:
@@ -42,13 +68,14 @@ class Bucket:
         self.count, self.rate = count, count / window
         self.tokens, self.at = float(count), START
 
-    def take(self, now: float) -> bool:
+    def has_one(self, now: float) -> bool:
         self.tokens = min(self.count, self.tokens + (now - self.at) * self.rate)
         self.at = now
-        if self.tokens < 1 - 1e-9:
-            return False
-        self.tokens -= 1
-        return True
+        return self.tokens >= 1 - 1e-6
+
+    def spend(self, now: float) -> None:
+        self.has_one(now)
+        self.tokens = max(self.tokens - 1, 0.0)
 
 
 Span = tuple[float, float]
@@ -59,6 +86,7 @@ class SimulatedCa:
     """``outages``: unreachable, or 503 with a Retry-After, turn by turn. ``incidents``: moments at
     which the windows of all certificates of before become "now". ``broken``: names whose validation
     fails for a while. ``clock``: what the client's own shows (RFC 9773's Retry-After is relative).
+    ``done_with``: by incident, when the last certificate of before was replaced.
     """
 
     lifetime: float
@@ -75,82 +103,134 @@ class SimulatedCa:
     asked_when_expired: int = 0
     questions: int = 0
     exempt: int = 0
+    already_replaced: int = 0
     serial: int = 0
     issued_at: dict[str, float] = field(default_factory=dict)
-    current: dict[tuple[str, ...], str] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+    known: set[frozenset[str]] = field(default_factory=set)
+    done_with: dict[float, float] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._starts = [start for start, _end in self.outages]
 
-    def _answer(self) -> None:
-        """Or not."""
+    def _answer(self, *endpoints: str) -> None:
+        """Or not. Who is told to come back is told when there will be somebody."""
         number = bisect.bisect_right(self._starts, self.now) - 1
         if number >= 0 and self.now < self.outages[number][1]:
             if number % 2:
-                raise Problem("unavailable", "maintenance", not_before=self.clock() + HOUR)
+                ends_in = self.outages[number][1] - self.now
+                again = self.clock() + min(ends_in, HOUR)
+                raise Problem("unavailable", "maintenance", not_before=again)
             raise Problem("unreachable", "no answer")
+        for endpoint in endpoints:
+            bucket = self._bucket(endpoint, REQUESTS[endpoint])
+            if not bucket.has_one(self.now):
+                self._hit(endpoint)
+                raise Problem("unavailable", "too many requests", not_before=self.clock() + 1)
+            bucket.spend(self.now)
 
-    def _take(self, key: str, limit: tuple[int, float]) -> None:
-        bucket = self.buckets.setdefault(key, Bucket(*limit))
-        if not bucket.take(self.now):
-            self.limits_hit.append(f"{key} at {(self.now - START) / DAY:.2f} d")
+    def _bucket(self, key: str, limit: tuple[int, float]) -> Bucket:
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            bucket = self.buckets[key] = Bucket(*limit)
+        return bucket
+
+    def _hit(self, key: str) -> None:
+        self.limits_hit.append(f"{key} at {(self.now - START) / DAY:.2f} d")
+
+    def _demand(self, key: str, limit: tuple[int, float]) -> Bucket:
+        bucket = self._bucket(key, limit)
+        if not bucket.has_one(self.now):
+            self._hit(key)
             again = self.clock() + 1 / bucket.rate
             raise Problem("rate_limited", f"too many: {key}", not_before=again)
+        return bucket
 
     def issue(self, order: Order) -> Issued:
-        self._answer()
+        self._answer("directory", "new-nonce", "new-order")
         demand_agreement_at(self.clock(), self.now)
-        exempt = (
-            order.replaces is not None
-            and self.information
-            and order.account == ACCOUNT
-            and json.loads(order.replaces)["serial"] == self.current.get(order.names)
-        )
-        order.toll.admit(exempt=exempt)
-        self.exempt += exempt
+        replaces = None
+        if order.replaces is not None and self.information and order.account == ACCOUNT:
+            replaces = facts_of(order.replaces).serial
+        order.toll.admit(exempt=replaces is not None)
+        if replaces in self.replaced:  # 409; the client tries once more, without it
+            self.already_replaced += 1
+            replaces = None
+            order.toll.admit(exempt=False)
+        self.exempt += replaces is not None
         self.orders_by_hour[int(self.now // HOUR)] += 1
         self.orders_by_minute[int(self.now // 60)] += 1
-        new = order.names not in self.current
-        if not exempt and new:
-            self._take("orders", ORDERS)
-        for name in order.names:
+        spent = [] if replaces is not None else self._admit(order.names)
+        self._validate(order.names)
+        order.toll.handed_in()
+        for bucket in spent:
+            bucket.spend(self.now)
+        if order.replaces is not None:
+            if replaces is not None:
+                self.replaced.add(replaces)
+            self._follow(facts_of(order.replaces).serial, order.names)
+        return self._issued(order.names)
+
+    def _admit(self, names: tuple[str, ...]) -> list[Bucket]:
+        """What a certificate will take, if it is issued."""
+        new = frozenset(names) not in self.known
+        orders = self._demand("orders", ORDERS) if new else None
+        spent = [self._demand("names " + ",".join(sorted(names)), NAMES)]
+        for name in names:
+            self._demand(f"failures {name}", FAILURES)
+            self._demand(f"in a row {name}", IN_A_ROW)
+        if new:
+            domains = sorted({registered_domain(name) for name in names})
+            spent += [self._demand(f"domain {domain}", DOMAIN) for domain in domains]
+        if orders is not None:
+            orders.spend(self.now)
+        return spent
+
+    def _validate(self, names: tuple[str, ...]) -> None:
+        for name in names:
             start, end = self.broken.get(name, (0.0, 0.0))
             if start <= self.now < end:
-                if not exempt:
-                    self._take(f"failures {name}", FAILURES)
+                self._bucket(f"failures {name}", FAILURES).spend(self.now)
+                self._bucket(f"in a row {name}", IN_A_ROW).spend(self.now)
                 raise Problem("validation", f"{name}: 404", challenge="http-01", names=(name,))
-        order.toll.handed_in()
-        if not exempt:
-            self._take("names " + ",".join(order.names), NAMES)
-            if new:
-                for domain in {registered_domain(name) for name in order.names}:
-                    self._take(f"domain {domain}", DOMAIN)
+            self.buckets.pop(f"in a row {name}", None)
+
+    def _follow(self, serial: str, names: tuple[str, ...]) -> None:
+        validates_late = any(name in self.broken for name in names)
+        for moment in self.incidents:
+            if self.issued_at[serial] < moment <= self.now and not validates_late:
+                self.done_with[moment] = self.now
+
+    def _issued(self, names: tuple[str, ...]) -> Issued:
         self.serial += 1
         serial = f"{self.serial:x}"
-        said = {"names": order.names, "serial": serial, "not_before": self.now - HOUR}
+        said = {"names": names, "serial": serial, "not_before": self.now - HOUR}
         said["not_after"] = self.now - HOUR + self.lifetime
         self.issued_at[serial] = self.now
-        self.current[order.names] = serial
+        self.known.add(frozenset(names))
         key = f"key {serial}".encode()
         return Issued(Pair(json.dumps(said).encode(), key), "http-01", ACCOUNT)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
-        self._answer()
+        self._answer("directory", "renewal-info")
         self.questions += 1
         if not self.information:
             return None
-        said = json.loads(chain_pem)
-        self.asked_when_expired += self.now >= said["not_after"]
-        left = self.lifetime / (2 if self.lifetime < 10 * DAY else 3)
-        start = said["not_after"] - left
-        window = Window(start, start + self.lifetime / 45)
+        facts = facts_of(chain_pem)
+        self.asked_when_expired += self.now >= facts.not_after
+        middle = facts.not_after - left_at_renewal(self.lifetime)
+        around = self.lifetime * WINDOW_PART
+        window = Window(middle - around, middle + around)
         for moment in self.incidents:
-            if self.issued_at[said["serial"]] < moment <= self.now:
-                window = Window(moment - 2 * HOUR, moment - HOUR, "https://ca.example/incident")
-        return Suggestion(window, self.clock() + 6 * HOUR)
+            if self.issued_at[facts.serial] < moment <= self.now:
+                window = Window(moment - HOUR, moment - HOUR / 2, "https://ca.example/incident")
+        return Suggestion(window, self.clock() + ASK_AGAIN)
 
     def revoke(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    def standing_records(self, *_: Any) -> Any:
         raise NotImplementedError
 
     def roll_account_key(self) -> None:

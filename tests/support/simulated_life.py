@@ -10,7 +10,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from acme_client import progress
 from acme_client.attempt import Bench
@@ -19,10 +20,11 @@ from acme_client.holding import Holding
 from acme_client.ledgers import Ledgers
 from acme_client.lifecycle import READY, State
 from acme_client.link import Authority, Served, Wanted
+from acme_client.pace import BATCH
 from acme_client.record import Record
 from acme_client.shelf import Shelf
 from acme_client.store import Store
-from acme_client.turns import Turns
+from acme_client.turns import Turns, urgency
 
 from .memory_store import Crash
 from .simulated_ca import DIRECTORY, SimulatedCa
@@ -35,6 +37,9 @@ RESTART_TAKES = 30.0
 LOOK_EVERY = 60.0
 # Steps on disk of one attempt; a kill may come at any of them.
 STEPS = 14
+# Of those who are called for, as many are looked at at once: more than can begin, and than a site
+# can have two of.
+FIRST = 2 * ATTEMPTS_AT_ONCE + 2 * BATCH
 
 MakeStore = Callable[[Callable[[], float], Callable[[], bool]], Store]
 
@@ -59,30 +64,34 @@ class Visitors:
 
 
 class Life:
-    """``skews``: (start, end, seconds): when our clock is wrong, and by how much. ``kills``: part of
-    attempts in which the process is killed. ``restarts``: moments of ordinary ones."""
+    """``skews``: (start, end, seconds): when our clock is wrong, and by how much. ``fates``: of the
+    attempt that begins now, at which of its steps on disk the process is killed; 0: at none. ``restarts``: moments
+    of ordinary ones."""
 
     def __init__(
         self,
         ca: SimulatedCa,
-        sets: list[tuple[str, ...]],
+        sets: Sequence[tuple[str, ...] | Wanted],
         make_store: MakeStore,
         dice: random.Random,
         *,
         skews: list[tuple[float, float, float]] = [],  # noqa: B006 # never changed
-        kills: float = 0.0,
+        fates: Callable[[float], int] = lambda _now: 0,
         restarts: list[float] = [],  # noqa: B006
         order_takes: float = ORDER_TAKES,
     ) -> None:
         self.ca, self.dice = ca, dice
-        self.skews, self.kills, self.restarts = skews, kills, sorted(restarts)
+        self.skews, self.fates, self.restarts = skews, fates, sorted(restarts)
+        moments = {one for start, end, _by in skews for one in (start, end)}
+        self.interruptions = sorted(moments | set(restarts))
         self.order_takes = order_takes
         self.skew = 0.0
         self.fuse = 0  # steps until the kill; 0: none is planned
         self.deaths = 0
         ca.clock = self.clock
         self.store = make_store(self.clock, self._burn)
-        self.wanted = [Wanted(names, Authority(DIRECTORY)) for names in sets]
+        by = Authority(DIRECTORY)
+        self.wanted = [one if isinstance(one, Wanted) else Wanted(one, by) for one in sets]
         self.visitors = Visitors(ca)
         self.holdings: dict[str, Holding] = {}
         self.count = itertools.count()
@@ -110,7 +119,7 @@ class Life:
         self.turns = Turns()
         self.under_way: list[float] = []  # when each attempt is over
         self.asking_until = self.line_until = 0.0
-        self.ready: dict[str, Holding] = {}
+        self.ready: list[tuple[tuple[bool, bool, bool, float], int, Holding]] = []
         self.wake_at = float("inf")
         self.queue: list[tuple[float, int, str]] = []
         for wanted in self.wanted:
@@ -127,9 +136,7 @@ class Life:
             self.start()
         while True:
             moment = min(self.queue[0][0] if self.queue else until, self.wake_at)
-            events = [start for start, _end, _ in self.skews] + [end for _, end, _ in self.skews]
-            events += self.restarts[:1]
-            interruption = min((one for one in events if one > self.ca.now), default=until)
+            interruption = self._next_interruption(until)
             if min(moment, interruption) >= until:
                 self.ca.now = until
                 return self
@@ -145,19 +152,25 @@ class Life:
                 self.ca.now += RESTART_TAKES
                 self.start()
 
+    def _next_interruption(self, default: float) -> float:
+        while self.interruptions and self.interruptions[0] <= self.ca.now:
+            self.interruptions.pop(0)  # while the process was starting
+            self._set_clock()
+        return min(self.interruptions[0], default) if self.interruptions else default
+
     def ask(self, name: str) -> None:
         """By hand, without --force."""
         holding = self.holdings[name]
         holding.record = progress.asked(holding.record)
-        self.ready[name] = holding
+        self._call(holding)
         self.wake_at = self.ca.now
 
     def _interrupt(self) -> None:
+        self._set_clock()
         if self.restarts and self.restarts[0] <= self.ca.now:
             self.restarts.pop(0)
             self.ca.now += RESTART_TAKES
             self.start()
-        self._set_clock()
         self.queue = [
             (self.ca.now + LOOK_EVERY, number, name) for _moment, number, name in self.queue
         ]
@@ -173,10 +186,13 @@ class Life:
 
     def _look(self, holding: Holding) -> None:
         now = self.clock()
+        self.bench.look_behind_stand_in(holding)
+        if holding.facts is not None and not holding.served:
+            self.bench.serve(holding)
         record = progress.at(holding.record, now)
         holding.record = record
         if record.state in READY:
-            self.ready[holding.name] = holding
+            self._call(holding)
             return
         if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
             if self.asking_until > self.ca.now:  # in line, each with a moment of its own
@@ -193,23 +209,35 @@ class Life:
     def _begin(self) -> None:
         """Attempts, as far as there is room."""
         self.under_way = [one for one in self.under_way if one > self.ca.now]
-        for _directory, holding in self.turns.attempts(
-            list(self.ready.values()),
-            self.clock(),
-            lambda _: len(self.under_way) < ATTEMPTS_AT_ONCE,
-        ):
-            del self.ready[holding.name]
-            self.under_way.append(self.ca.now + self.order_takes)
-            if self.dice.random() < self.kills:
-                self.fuse = self.dice.randint(1, STEPS)
-            self.bench.attempt(holding)
-            self.fuse = 0
-            self._again(holding, self.ca.now + self.order_takes)
+        # Those behind the first few have their turn no sooner: there is one CA.
+        first = [heapq.heappop(self.ready) for _ in range(min(FIRST, len(self.ready)))]
+        waiting = {holding.name: (key, number, holding) for key, number, holding in first}
+        try:
+            self._begin_those(waiting)
+        finally:
+            for one in waiting.values():
+                heapq.heappush(self.ready, one)
         self.wake_at = float("inf")
         if self.ready:  # no room, or the batch is full
             self.wake_at = self.ca.now + 3.0
             if len(self.under_way) >= ATTEMPTS_AT_ONCE:
                 self.wake_at = min(self.under_way)
+
+    def _begin_those(self, waiting: dict[str, Any]) -> None:
+        for _directory, holding in self.turns.attempts(
+            [holding for _key, _number, holding in waiting.values()],
+            self.clock(),
+            lambda _: len(self.under_way) < ATTEMPTS_AT_ONCE,
+        ):
+            del waiting[holding.name]
+            self.under_way.append(self.ca.now + self.order_takes)
+            self.fuse = self.fates(self.ca.now)
+            self.bench.attempt(holding)
+            self.fuse = 0
+            self._again(holding, self.ca.now + self.order_takes)
+
+    def _call(self, holding: Holding) -> None:
+        heapq.heappush(self.ready, (urgency(holding), next(self.count), holding))
 
     def _again(self, holding: Holding, moment: float) -> None:
         heapq.heappush(self.queue, (moment, next(self.count), holding.name))
