@@ -87,7 +87,7 @@ class Life:
         self.order_takes = order_takes
         self.skew = 0.0
         self.fuse = 0  # steps until the kill; 0: none is planned
-        self.deaths = 0
+        self.deaths: list[float] = []
         ca.clock = self.clock
         self.store = make_store(self.clock, self._burn)
         by = Authority(DIRECTORY)
@@ -148,7 +148,7 @@ class Life:
                     self.ca.now = max(self.ca.now, moment)
                     self._step()
             except Crash:
-                self.deaths += 1
+                self.deaths.append(self.ca.now)
                 self.ca.now += RESTART_TAKES
                 self.start()
 
