@@ -48,6 +48,10 @@ class StreamTimeout(StreamBroken):
     """``deadline`` passed while waiting."""
 
 
+# Is shown what has come, never b"", and says whether it has dealt with it.
+Taker = Callable[[bytes], bool]
+
+
 class Stream(Protocol):
     """One connection. At most one reader and one writer wait at a time.
 
@@ -64,8 +68,9 @@ class Stream(Protocol):
     give_up: Callable[[], object] | None
     given_up: bool
 
-    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
-        """At least one byte, or b"" when the peer has ended its side properly."""
+    def read(self, limit: int = READ_SIZE, taker: Taker | None = None) -> Awaitable[bytes]:
+        """At least one byte, or b"" when the peer has ended its side properly. What comes is shown
+        to ``taker`` first, where it arrives; only what that does not take is read."""
         ...
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -116,6 +121,7 @@ class SocketStream:
         "_ready",
         "_room",
         "_sock",
+        "_taker",
         "_watching",
         "_writing",
         "asked",
@@ -145,6 +151,7 @@ class SocketStream:
         self._ready: asyncio.Future[None] | None = None
         self._room: select.poll | None = None
         self._limit = READ_SIZE
+        self._taker: Taker | None = None
         self._closed = False
         self._failed = False
         self._abrupt = False
@@ -161,13 +168,14 @@ class SocketStream:
 
     # Reading
 
-    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
+    def read(self, limit: int = READ_SIZE, taker: Taker | None = None) -> Awaitable[bytes]:
         # No coroutine: one would be made and entered for each request, only to wait for the future.
         waiter = self._loop.create_future()
         if self._closed:
             waiter.set_exception(StreamBroken("closed"))
             return waiter
         self._limit = limit
+        self._taker = taker
         self._watching = False
         if self._failed:
             at_once = self._receive_now()
@@ -199,14 +207,26 @@ class SocketStream:
                 self._reader_armed = False
                 self._loop.remove_reader(self._fd)
             return
-        try:
-            data = self._receive()
-        except (OSError, ssl.SSLError) as error:
-            self._reading = None
-            waiter.set_exception(StreamBroken(_reason(error)))
-            return
-        if data is not None:
-            self._reading = None  # it would keep what was read
+        taker = self._taker
+        while True:
+            try:
+                data = self._receive()
+                if data is None:
+                    return
+                if taker is None or not data or not taker(data):
+                    break
+            except (OSError, ssl.SSLError) as error:
+                self._reading = None
+                waiter.set_exception(StreamBroken(_reason(error)))
+                return
+            except Exception as error:  # the taker's, for whoever reads and would wait for ever
+                self._reading = None
+                waiter.set_exception(error)
+                return
+            if self._closed or not self._failed:
+                return  # the descriptor tells of more, unless it is in error
+        self._reading = None  # it would keep what was read
+        if not waiter.done():
             waiter.set_result(data)
 
     def _receive(self) -> bytes | None:
@@ -462,7 +482,7 @@ class TlsStream(SocketStream):
         except (OSError, ssl.SSLError) as error:
             raise StreamBroken(_reason(error)) from None
 
-    def read(self, limit: int = READ_SIZE) -> Awaitable[bytes]:
+    def read(self, limit: int = READ_SIZE, taker: Taker | None = None) -> Awaitable[bytes]:
         if self._more_decrypted and not self._closed:
             # Bytes that OpenSSL has decrypted already do not make the descriptor readable.
             self._limit = limit
@@ -471,7 +491,7 @@ class TlsStream(SocketStream):
                 waiter = self._loop.create_future()
                 waiter.set_result(data)
                 return waiter
-        return SocketStream.read(self, limit)
+        return SocketStream.read(self, limit, taker)
 
     def _receive(self) -> bytes | None:
         limit = self._limit

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import Fault
 from ..protocol.grammar import HOP_BY_HOP, tokens
+from ..protocol.habit import Habit
 from ..protocol.head import field_lines
 from ..protocol.lane import REMEMBERED
 from ..protocol.message import Connection, Fields, Request
@@ -61,6 +62,7 @@ class Forwarder:
         self._clients: dict[tuple[str, bytes, bytes], bytes] = {}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
+        self._habits: dict[Habit, tuple[bytes, bytes]] = {}
         self._prefix = secrets.token_hex(6).encode("ascii")
         self._serial = 0
 
@@ -73,7 +75,7 @@ class Forwarder:
         via = b""
         given_id = b""
         before: Fields = []
-        fields = request.fields
+        fields = request.varied
         known = self._known
         lines: list[Any] = [known.get(field) for field in fields]
         place = -1
@@ -89,7 +91,22 @@ class Forwarder:
                 via += value + b", "
             elif name in OURS:
                 before.append(field)
+        if request.habit is not None:
+            first, last = self._lines(request.habit)
+            lines = [first, *lines, last]
         return self._finish(request, host, framing, lines, via, given_id, before)
+
+    def _lines(self, habit: Habit) -> tuple[bytes, bytes]:
+        """The lines of a habit, which names nothing that `head` has to know of."""
+        lines = self._habits.get(habit)
+        if lines is None:
+            if len(self._habits) >= _MOST_KNOWN:
+                self._habits.clear()
+            lines = self._habits[habit] = (
+                b"".join(map(self._line, habit.before_fields)),
+                b"".join(map(self._line, habit.after_fields)),
+            )
+        return lines
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
         """The field as the backend gets it, b"" where it stays here or is said otherwise."""

@@ -36,6 +36,9 @@ class Redirect:
         location = self.location(request.path, request.query, request.host, request.matched)
         return Response(self._status, [(b"location", location)], handler="redirect")
 
+    def at_hand(self, request: Request) -> Response | None:
+        return None
+
     def location(self, path: bytes, query: bytes, host: bytes, matched: bytes) -> bytes:
         """``matched`` is the prefix whose asterisk took the rest of the path."""
         clear = understood(path)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 
 from ..protocol.head import serialise
-from ..protocol.message import Fields
+from ..protocol.message import Fields, Response
 from .document_root import Directory, DocumentRoot, Elsewhere, Found
 from .encodings import NEIGHBOURS, acceptable
 from .media_types import content_type
@@ -43,8 +43,8 @@ def identity(status: os.stat_result) -> Identity:
 
 @dataclass(slots=True, eq=False)
 class Representation:
-    """``body`` holds the bytes of a small file; else ``fd`` is open. ``wire`` is the head of a 200,
-    ``varies`` whether other encodings exist beside it."""
+    """``body`` holds the bytes of a small file, and ``answer`` the whole answer to who asks for it;
+    else ``fd`` is open. ``wire`` is the head of a 200."""
 
     identity: Identity
     size: int
@@ -53,6 +53,7 @@ class Representation:
     fields: Fields
     wire: bytes
     body: bytes | None
+    answer: Response | None
     fd: int
     checked: float
     users: int = 0
@@ -101,6 +102,13 @@ class Representations:
             if present is None or present.dropped:
                 raise
             return present  # what it was a moment ago is better than nothing
+
+    def fresh(
+        self, path: bytes, accept_encoding: bytes | None, now: float
+    ) -> Representation | None:
+        """What was looked at a moment ago."""
+        present = self.kept.get((path, accept_encoding))
+        return present if present is not None and now - present.checked < _TRUSTED else None
 
     def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
         """What is there now."""
@@ -238,14 +246,19 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
         fields.append((b"content-encoding", coding))
     if varies:
         fields.append((b"vary", b"accept-encoding"))
+    wire = serialise(200, fields)
+    answer = None
+    if body is not None:
+        answer = Response(200, fields, body, handler="static", wire=wire)
     return Representation(
         identity=identity(status),
         size=size,
         modified=modified,
         etag=etag,
         fields=fields,
-        wire=serialise(200, fields),
+        wire=wire,
         body=body,
+        answer=answer,
         fd=-1 if body is not None else os.dup(found.fd),
         checked=now,
     )

@@ -16,13 +16,14 @@ import h11
 
 from ..errors import Fault
 from .grammar import (
+    BAD,
     CONTENT_LENGTH,
     FIELD_LINE,
     HOP_BY_HOP,
     OWS,
     STATUS_LINE,
     TOKEN,
-    VALUE_BYTES,
+    VALUE_MARKS,
     tokens,
 )
 from .message import Fields
@@ -246,7 +247,7 @@ class AnswerLane:
 
     def _learn(self, line: bytes) -> _Entry | None:
         spelt, colon, value = line.partition(b":")
-        if not colon or value.translate(None, VALUE_BYTES) or TOKEN.fullmatch(spelt) is None:
+        if not colon or BAD in value.translate(VALUE_MARKS) or TOKEN.fullmatch(spelt) is None:
             return None
         name, value = field = (spelt.lower(), value.strip(OWS))
         if name == b"upgrade" or (name == b"transfer-encoding" and value != b"chunked"):

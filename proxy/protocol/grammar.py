@@ -49,10 +49,17 @@ REQUEST_LINE = re.compile(
     rb"(" + _TCHAR + rb"{1,32}) (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
 )
 
-# The bytes that may stand in a target and in a field value, for `bytes.translate`: what is left
-# when they are taken out must not be there. Several times as fast as matching.
-TARGET_BYTES = bytes(byte for byte in range(256) if re.fullmatch(_TARGET_BYTE, bytes([byte])))
-VALUE_BYTES = bytes(byte for byte in range(256) if re.fullmatch(_FIELD_BYTES, bytes([byte])))
+# Which bytes may stand in a target and in a field value, for `bytes.translate`: it makes `BAD` of
+# those that may not. Several times as fast as matching. (A number: `in` tries that first.)
+BAD = ord("!")
+
+
+def _marks(good: bytes) -> bytes:
+    return bytes(ord(".") if re.fullmatch(good, bytes([byte])) else BAD for byte in range(256))
+
+
+TARGET_MARKS = _marks(_TARGET_BYTE)
+VALUE_MARKS = _marks(_FIELD_BYTES)
 
 # RFC 9112 §3.2
 #   request-target = origin-form / absolute-form / authority-form / asterisk-form

@@ -17,6 +17,7 @@ from ..deadlines import NEVER
 from ..errors import Fault
 from ..stream import Stream, StreamBroken
 from . import strict
+from .desk import FrontDesk
 from .head import serialise
 from .inlet import WORTH_READING, CountedBody, Inlet, JudgedBody, send_interim
 from .message import Body, Connection, Fields, Request, Response, Tunnel
@@ -40,28 +41,43 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
     stream.give_up = task.cancel
     inlet = Inlet(stream, service)
     outlet = Outlet(stream, service)
+    informer = Informer(inlet)
+    lane = service.lane
+    desk = FrontDesk(inlet, outlet, connection, service, lane) if lane is not None else None
     answered = 0
     most = service.limits.requests_per_connection - 1
     while True:
+        close = begun = False
+        given: Request | None = None
+        response: Response | None = None
         try:
-            head = await inlet.head()
+            head = await inlet.head(desk)
             if not head:
                 return
-            request, close = _read(head, connection, inlet)
+            if desk is not None:
+                answered = desk.answered
+                given, response, begun = desk.hand_over()
+            if given is None:
+                request, close = _read(head, connection, inlet)
+            else:
+                request = given
         except Fault as fault:
             await _refuse(inlet, outlet, connection, fault)
             return
-        stream.asked = service.clock.now
-        try:
-            response = await service.answer(request)
-        except asyncio.CancelledError:
-            if not was_given_up(stream):
-                raise
-            _give_up(inlet, connection, request)
-            return
-        stream.asked = NEVER
+        if request.version == b"1.1":
+            request.inform = informer.of(request)
+        if response is None:
+            stream.asked = service.clock.now
+            try:
+                response = await service.answer(request)
+            except asyncio.CancelledError:
+                if not was_given_up(stream):
+                    raise
+                _give_up(inlet, connection, request)
+                return
+            stream.asked = NEVER
         body = request.body
-        close = (
+        close = not begun and (
             close
             or response.close
             or service.draining
@@ -74,8 +90,10 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         if isinstance(response.body, Tunnel):
             await _tunnel(inlet, connection, request, response, response.body)
             return
-        data = None if close else outlet.prepared(request, response)
-        if data is None:
+        data = None if close or begun else outlet.prepared(request, response)
+        if begun:
+            whole = await outlet.send_rest()
+        elif data is None:
             whole = await outlet.send(request, response, close)
         else:
             sent = outlet.send_now(data, len(response.body))  # type: ignore[arg-type] # bytes
@@ -91,6 +109,8 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         if body is not None and not body.at_end and not await _read_over(body):
             return
         answered += 1
+        if desk is not None:
+            desk.answered = answered
         if inlet.at_hand and answered % _TURN == 0:
             await asyncio.sleep(0)
 
@@ -115,8 +135,6 @@ def _read(head: bytes, connection: Connection, inlet: Inlet) -> tuple[Request, b
         else:
             known = None if length == CHUNKED else length
             request.body = JudgedBody(inlet, request, known, judge)
-    if request.version == b"1.1":
-        request.inform = Informer(inlet, request)
     return request, close
 
 
@@ -131,15 +149,21 @@ class Informer:
 
     __slots__ = ("_inlet", "_request")
 
-    def __init__(self, inlet: Inlet, request: Request) -> None:
+    def __init__(self, inlet: Inlet) -> None:
         self._inlet = inlet
+        self._request: Request | None = None
+
+    def of(self, request: Request) -> Informer:
+        """The same one for each request of the connection."""
         self._request = request
+        return self
 
     async def __call__(self, status: int, fields: Fields) -> None:
         if status == 100:
-            if not self._request.expects_continue:
+            request = self._request
+            if request is None or not request.expects_continue:
                 return  # not asked for, or sent already
-            self._request.expects_continue = False
+            request.expects_continue = False
         await send_interim(self._inlet, serialise(status, fields) + b"\r\n")
 
 

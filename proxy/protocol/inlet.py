@@ -12,6 +12,7 @@ data and where the message ends.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import h11
 
@@ -31,6 +32,15 @@ _LEAST_RATE = 500.0
 WORTH_READING = 64 * 1024
 
 
+class Desk(Protocol):
+    """Who is shown what comes while a request is waited for; see `desk`. ``begun``: it has read a
+    request that somebody else must finish."""
+
+    begun: bool
+
+    def __call__(self, data: bytes) -> bool: ...
+
+
 class Inlet:
     __slots__ = ("_held", "_pending", "limits", "service", "stream")
 
@@ -41,8 +51,9 @@ class Inlet:
         self._held = b""
         self._pending: asyncio.Future[bytes] | None = None  # a read of `more` that nobody took yet
 
-    async def head(self) -> bytes:
-        """The next complete head, or b"" when the client has none for us any more.
+    async def head(self, desk: Desk | None = None) -> bytes:
+        """The next complete head, or b"" when the client has none for us any more. What ``desk``
+        can deal with by itself is never seen here; what it has begun is its own to tell.
 
         Raises `Fault` for a head that is too slow, too large, or known to be malformed.
         """
@@ -52,10 +63,12 @@ class Inlet:
             stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
             stream.idle = True
             try:
-                data = await stream.read()
+                data = await stream.read(READ_SIZE, desk)
             except StreamBroken:
                 return b""  # nothing was under way, so nothing is lost
             stream.idle = False
+            if desk is not None and desk.begun:
+                return data
         end = data.find(strict.HEAD_END)
         if end < 0 or data[0] == 0x0D:
             data = await self._rest_of_head(data)

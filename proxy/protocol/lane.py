@@ -10,7 +10,8 @@ field that changes what the message or the connection is.
 
 What makes it quick: browsers send the same field lines again and again, so a line that has passed
 the grammar once is remembered with its name and value. The table is bounded and holds neither long
-lines nor any that could carry a secret.
+lines nor any that could carry a secret. And from one request of a connection to the next nearly all
+lines are the same: see `habit`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.model import Limits
-from .grammar import CONTENT_LENGTH, OWS, TARGET_BYTES, TOKEN, VALUE_BYTES, normalise_host
+from .grammar import (
+    BAD,
+    CONTENT_LENGTH,
+    OWS,
+    TARGET_MARKS,
+    TOKEN,
+    VALUE_MARKS,
+    normalise_host,
+)
+from .habit import LONGEST, MOST_OF_ONE, Habit
 from .message import Connection, Request
 from .strict import Parsed
 
@@ -26,6 +36,8 @@ from .strict import Parsed
 _MOST_LINES = 4096
 _LONGEST_LINE = 256
 _MOST_HOSTS = 1024
+_MOST_HABITS = 512
+_VERSION = b" HTTP/1.1\r\n"
 
 # Only lines of these names are remembered: they come again, and hold no secret. What an application
 # makes of a field of its own (X-Api-Key and its kin) nobody here can know.
@@ -84,6 +96,12 @@ _NAMES = {
 }
 
 
+# Of these, the ones that mean nothing to the lane.
+_OF_NO_CONCERN = {
+    spelt: name for spelt, name in _NAMES.items() if name not in (b"content-length", b"host")
+}
+
+
 def _lower(spelt: bytes) -> bytes | None:
     return spelt.lower() if TOKEN.fullmatch(spelt) else None
 
@@ -98,27 +116,69 @@ class Lane:
         self._limits = limits
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         self._hosts: dict[bytes, _Host] = {}
+        self._habits: dict[tuple[bytes, bytes], Habit] = {}
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
         limits = self._limits
-        lines = head[:-4].split(b"\r\n")
-        words = lines[0].split(b" ")
+        line, version, rest = head.partition(_VERSION)
+        method, _, target = line.partition(b" ")
         if (
-            len(words) != 3
-            or words[2] != b"HTTP/1.1"
-            or words[0] not in _METHODS
-            or len(head) > limits.header_size
-            or not 2 <= len(lines) <= limits.header_count + 1
-        ):
-            return None
-        method, target, _version = words
-        if (
-            target[:1] != b"/"
-            or target.translate(None, TARGET_BYTES)
+            not version
+            or method not in _METHODS
+            or target[:1] != b"/"
+            or BAD in target.translate(TARGET_MARKS)
             or len(target) > limits.target_size
+            or len(head) > limits.header_size
         ):
             return None
-        del lines[0]
+        for habit in connection.habits or ():
+            size = habit.before_size
+            if (
+                rest[:size] == habit.before
+                and rest[-habit.after_size :] == habit.after
+                and len(rest) >= size + habit.after_size
+            ):
+                varying = rest[size : -habit.after_size]
+                if not varying or varying[-2:] == b"\r\n":
+                    return self._as_usual(method, target, varying, habit, connection)
+        return self._line_by_line(method, target, rest, connection)
+
+    def _as_usual(
+        self, method: bytes, target: bytes, varying: bytes, habit: Habit, connection: Connection
+    ) -> Parsed | None:
+        """The request of a head that has the lines of a habit, and ``varying`` between them."""
+        host = habit.host
+        length = 0
+        varied: list[Any] = []
+        if varying:
+            spelt, _, value = varying.partition(b": ")
+            name = _OF_NO_CONCERN.get(spelt)
+            value = value[:-2]
+            # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
+            if name is not None and BAD not in value.translate(VALUE_MARKS):
+                varied = [(name, value.strip(OWS))]
+            else:
+                lines = varying[:-2].split(b"\r\n")
+                known = self._known
+                varied = [known.get(line) for line in lines]
+                found = self._look_at_new(lines, varied, host)
+                if found is None:
+                    return None
+                length, host = found
+        fields = [*habit.before_fields, *varied, *habit.after_fields]
+        if len(fields) > self._limits.header_count:
+            return None
+        request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
+        request.varied = varied
+        request.habit = habit
+        return request, length, False, None
+
+    def _line_by_line(
+        self, method: bytes, target: bytes, rest: bytes, connection: Connection
+    ) -> Parsed | None:
+        lines = rest[:-4].split(b"\r\n")
+        if len(lines) > self._limits.header_count:
+            return None
         known = self._known
         fields: list[Any] = [known.get(line) for line in lines]  # None: not known yet
         host = self._hosts.get(lines[0])  # browsers send it first
@@ -133,11 +193,41 @@ class Lane:
         if host is None:
             return None
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
+        if connection.habits is None:
+            connection.habits = []  # many ask once and go
+        else:
+            self._learn_habit(connection.habits, lines, fields, host)
         return request, length, False, None
+
+    def _learn_habit(
+        self, habits: list[Habit], lines: list[bytes], fields: list[Any], host: _Host
+    ) -> None:
+        """The lines that are remembered, up to the first that is not and after the last."""
+        known, hosts = self._known, self._hosts
+        varying = [
+            place for place, line in enumerate(lines) if line not in known and line not in hosts
+        ]
+        first = varying[0] if varying else len(lines)
+        last = varying[-1] + 1 if varying else first
+        before = b"".join([line + b"\r\n" for line in lines[:first]])
+        after = b"".join([line + b"\r\n" for line in lines[last:]]) + b"\r\n"
+        if len(before) + len(after) > LONGEST:
+            return
+        habit = self._habits.get((before, after))
+        if habit is None:
+            habit = Habit(before, fields[:first], after, fields[last:], host)
+            if host[0] not in habit.fields:
+                return
+            if len(self._habits) >= _MOST_HABITS:
+                self._habits.clear()
+            self._habits[before, after] = habit
+        habits.insert(0, habit)
+        del habits[MOST_OF_ONE:]
 
     def remembered(self) -> list[bytes]:
         """The lines kept from earlier heads."""
-        return [*self._known, *self._hosts]
+        habits = [line for both in self._habits for line in both]
+        return [*self._known, *self._hosts, *habits]
 
     def _look_at_new(
         self, lines: list[bytes], fields: list[Any], host: _Host | None
@@ -151,7 +241,7 @@ class Lane:
             line = lines[place]
             spelt, colon, value = line.partition(b":")
             name = _NAMES.get(spelt) or _lower(spelt)
-            if not colon or name is None or value.translate(None, VALUE_BYTES):
+            if not colon or name is None or BAD in value.translate(VALUE_MARKS):
                 return None
             value = value.strip(OWS)
             fields[place] = entry = (name, value)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..stream import READ_SIZE, Stream
+from .habit import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -40,6 +41,7 @@ class Connection:
     client_site: str | None = None  # the site whose rules on client certificates were applied
     client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
     covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
+    habits: list[Habit] | None = None  # what its requests have in common; None before the first
 
 
 class Body(Protocol):
@@ -93,6 +95,8 @@ class Request:
         "connection",
         "expects_continue",
         "fields",
+        "habit",
+        "handler",
         "host",
         "id",
         "inform",
@@ -103,6 +107,7 @@ class Request:
         "started",
         "target",
         "upgrade",
+        "varied",
         "version",
     )
 
@@ -124,6 +129,10 @@ class Request:
         self.authority = authority
         self.host = host
         self.fields = fields  # all fields as received, Host among them
+        # Those that are not in ``habit``, where the lane knew one; else all.
+        self.varied = fields
+        self.habit: Habit | None = None
+        self.handler: Handler | None = None  # whose it is, once that is known
         self.connection = connection
         self.body = body
         self.matched = b"/"  # the prefix of the route that was chosen, decoded
@@ -217,10 +226,20 @@ class Response:
     for bytes, FileBody and a StreamBody with a length the protocol writes it unless present.
     ``wire`` may hold the serialised status line and fields (see `protocol.head.serialise`), made
     once per representation; it must say the same as ``status`` and ``fields``, and where the body
-    is bytes, Content-Length is among them.
+    is bytes, Content-Length is among them. ``dated``: Date as well.
     """
 
-    __slots__ = ("backend", "body", "close", "error", "fields", "handler", "status", "wire")
+    __slots__ = (
+        "backend",
+        "body",
+        "close",
+        "dated",
+        "error",
+        "fields",
+        "handler",
+        "status",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -230,6 +249,7 @@ class Response:
         *,
         handler: str = "",
         wire: bytes | None = None,
+        dated: bool = False,
         error: str | None = None,
         close: bool = False,
     ) -> None:
@@ -238,6 +258,7 @@ class Response:
         self.body = body
         self.handler = handler  # for log and metrics: static, upstream, redirect, challenge, error
         self.wire = wire
+        self.dated = dated
         self.error = error  # why it is not the answer hoped for; one word of errors.FAULTS
         self.backend: str | None = None  # which backend was asked
         self.close = close  # end the connection after this answer
@@ -247,3 +268,8 @@ class Handler(Protocol):
     """``handle`` gives the answer or raises `Fault`, which is turned into one."""
 
     async def handle(self, request: Request) -> Response: ...
+
+    def at_hand(self, request: Request) -> Response | None:
+        """The answer if that takes neither waiting nor looking anything up; else None. It may be
+        given to many requests: nobody changes it."""
+        ...

@@ -70,7 +70,7 @@ class Outlet:
             or request.method == b"HEAD"
         ):
             return None
-        if b"\r\ndate: " in wire:
+        if response.dated:
             return b"%b\r\n%b" % (wire, body)
         return b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
 
@@ -128,10 +128,11 @@ class Outlet:
     def _head(
         self, request: Request | None, response: Response, close: bool, framing: bytes = b""
     ) -> bytes:
-        wire = response.wire
+        wire, dated = response.wire, response.dated
         if wire is None:
             wire = serialise(response.status, response.fields)
-        if b"\r\ndate: " not in wire:
+            dated = wire.find(b"\r\ndate: ") >= 0
+        if not dated:
             framing += self._service.clock.date_field
         if close:
             framing += b"connection: close\r\n"

@@ -25,6 +25,10 @@ class Service(Protocol):
         """Whether every answer is the last of its connection."""
         ...
 
+    def at_hand(self, request: Request) -> Response | None:
+        """The answer, if it is there already; else None, and then `answer` has to be asked."""
+        ...
+
     async def answer(self, request: Request) -> Response:
         """The handler's answer. Never raises `Fault`: those have become responses."""
         ...

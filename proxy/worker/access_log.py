@@ -23,8 +23,9 @@ log = logging.getLogger("treehouse.worker")
 
 # How often it is said that lines are being lost.
 _TELL_EVERY = 10.0
-# Written at once when this much has gathered within one turn (a burst, not the usual case).
-_GATHER = 64 * 1024
+# Lines that are written at once when they have gathered within one turn (a burst, not the usual
+# case): some 64 KiB.
+_GATHER = 320
 
 
 class AccessLog:
@@ -35,8 +36,8 @@ class AccessLog:
         self._line = _json_line if style == "json" else _text_line
         self._loop = loop
         self._lines: list[str] = []
-        self._second = -1
-        self._second_text = ""
+        self._millisecond = self._second = -1
+        self._second_text = self._moment = ""
         self._tell_at = float("-inf")
 
     def add(
@@ -47,19 +48,25 @@ class AccessLog:
         sent: int,
         error: str | None,
     ) -> None:
-        now = time.time()
-        second = int(now)
+        now = int(time.time() * 1000)
+        if now != self._millisecond:
+            self._millisecond = now
+            self._moment = self._say(now)
+        lines = self._lines
+        if not lines:
+            self._loop.call_soon(self.flush)
+        lines.append(
+            self._line(self._moment, connection, request, response, sent, error or response.error)
+        )
+        if len(lines) > _GATHER:
+            self.flush()
+
+    def _say(self, millisecond: int) -> str:
+        second, millisecond = divmod(millisecond, 1000)
         if second != self._second:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        moment = f"{self._second_text}.{int(now * 1000) % 1000:03d}Z"
-        if not self._lines:
-            self._loop.call_soon(self.flush)
-        self._lines.append(
-            self._line(moment, connection, request, response, sent, error or response.error)
-        )
-        if len(self._lines) * 200 > _GATHER:
-            self.flush()
+        return f"{self._second_text}.{millisecond:03d}Z"
 
     def flush(self) -> None:
         if self._lines:
@@ -106,6 +113,24 @@ def _json_line(
     )
 
 
+# Durations are short, and a look-up is cheaper than the formatting of a float.
+_TENTHS = [f"{tenths // 10}.{tenths % 10}ms" for tenths in range(1000)]
+# Peers and hosts, as text and as bytes, that need no second look; bounded.
+_quoted: dict[str | bytes, str] = {}
+_MOST_QUOTED = 4096
+
+
+def _within(text: str | bytes) -> str:
+    """Escaped as within quotes, which are left out."""
+    known = _quoted.get(text)
+    if known is None:
+        known = _quote(text if isinstance(text, str) else text.decode("latin-1"))[1:-1]
+        if len(_quoted) >= _MOST_QUOTED:
+            _quoted.clear()
+        _quoted[text] = known
+    return known
+
+
 def _text_line(
     moment: str,
     connection: Connection,
@@ -115,14 +140,16 @@ def _text_line(
     error: str | None,
 ) -> str:
     if request is None:
-        host, asked, request_id = "-", '"-"', "-"
+        host, asked, request_id, taken = "-", '"-"', "-", _TENTHS[0]
     else:
-        host = _quote(request.host.decode("latin-1"))[1:-1] or "-"
-        line = b" ".join((request.method, request.target))
-        asked = _quote(line.decode("latin-1"))
+        host = _within(request.host) or "-"
+        asked = _quote((request.method + b" " + request.target).decode("latin-1"))
         request_id = _quote(request.id.decode("latin-1"))[1:-1] or "-"
+        begun = request.started
+        tenths = int((time.monotonic() - begun) * 10000 + 0.5) if begun else 0
+        taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"
     return (
-        f"{moment} {_quote(connection.peer)[1:-1]} {host} {asked} {response.status} {sent}"
-        f" {_duration(request) * 1000:.1f}ms {response.handler or '-'} {response.backend or '-'}"
+        f"{moment} {_within(connection.peer)} {host} {asked} {response.status} {sent}"
+        f" {taken} {response.handler or '-'} {response.backend or '-'}"
         f" {request_id} {connection.tls_version or '-'} {error or '-'}\n"
     )

@@ -75,6 +75,9 @@ class Door:
     def draining(self) -> bool:
         return self.room.draining
 
+    def at_hand(self, request: Request) -> Response | None:
+        return None
+
     async def answer(self, request: Request) -> Response:
         self.room.in_flight += 1
         try:
@@ -195,7 +198,24 @@ class SecureDoor(Door):
         hsts = room.tls.hsts
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
+    def at_hand(self, request: Request) -> Response | None:
+        if self._gates is not None or self._hsts is not None:
+            return None
+        if request.host != request.connection.covered_host:
+            return None
+        try:
+            handler = request.handler = self.room.router.route(request)
+        except Fault:
+            return None  # `answer` says so
+        response = handler.at_hand(request)
+        if response is not None:
+            self.room.in_flight += 1
+        return response
+
     def _answer(self, request: Request) -> Awaitable[Response]:
+        handler = request.handler
+        if handler is not None:  # found by `at_hand`
+            return handler.handle(request)
         connection = request.connection
         if request.host != connection.covered_host:
             self._check(connection, request.host)

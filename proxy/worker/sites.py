@@ -28,6 +28,9 @@ class Refuse:
     async def handle(self, request: Request) -> Response:
         raise Fault("not_found")
 
+    def at_hand(self, request: Request) -> Response | None:
+        return None
+
 
 class Sites:
     def __init__(

@@ -93,6 +93,17 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(head)
 
 
+@st.composite
+def kindred(draw: st.DrawFn) -> list[bytes]:
+    """Heads of one client: the same lines, but for those in one place that vary."""
+    before, after = draw(st.lists(_GOOD_LINE, max_size=4)), draw(st.lists(_GOOD_LINE, max_size=4))
+    vary = st.lists(st.one_of(_GOOD_LINE, _GOOD_LINE, _HOST_LINE, _LINE), max_size=3)
+    return [
+        _head(b"GET", target, b"1.1", b"Host: x.test\r\n", [*before, *draw(vary), *after])
+        for target in draw(st.lists(_TARGETS, min_size=3, max_size=6))
+    ]
+
+
 def cut(data: bytes) -> bytes | None:
     """The first complete head of ``data``, as the inlet would cut it off."""
     end = data.find(strict.HEAD_END)

@@ -6,25 +6,74 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.heads import LIMITS, cut, mutated, plain, quickly, strictly, structured
+from fuzz.heads import LIMITS, cut, kindred, mutated, plain, quickly, strictly, structured
+from proxy.protocol import habit
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Connection
 
-CONNECTION = Connection("192.0.2.1", 1, "192.0.2.2", 2)
+
+def connection() -> Connection:
+    return Connection("192.0.2.1", 1, "192.0.2.2", 2)
 
 
 @settings(max_examples=1500, deadline=None)
-@given(st.lists(st.one_of(structured, mutated(), plain), min_size=1, max_size=4))
+@given(
+    st.one_of(st.lists(st.one_of(structured, mutated(), plain), min_size=1, max_size=4), kindred())
+)
 def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
-    # One lane for all, so that what it remembers of one head meets the next.
-    lane = Lane(LIMITS)
-    for data in (*heads, *heads):
+    # One lane and one connection for all, so that what was learnt of one head meets the next.
+    lane, client = Lane(LIMITS), connection()
+    for data in (*heads, *heads, *heads):
         head = cut(data)
         if head is None:
             continue
-        quick = quickly(lane, head, CONNECTION)
+        quick = quickly(lane, head, client)
         if quick is not None:
-            assert quick == strictly(head, CONNECTION)
+            assert quick == strictly(head, client)
+            request = lane.parse(head, client)[0]  # type: ignore[index] # it was not declined
+            usual = [] if request.habit is None else request.habit.fields
+            assert sorted(request.fields) == sorted([*usual, *request.varied])
+
+
+def test_a_habit_is_what_a_client_says_each_time() -> None:
+    lane, client = Lane(LIMITS), connection()
+    head = (
+        b"GET /%d HTTP/1.1\r\nHost: x.test\r\nAccept: */*\r\nCookie: n=%d\r\nDNT: 1\r\n"
+        b"If-None-Match: %d\r\nTE: trailers\r\n\r\n"
+    )
+    for number in range(4):
+        parsed = lane.parse(head % (number, number, number), client)
+        assert parsed is not None
+    request = parsed[0]
+    assert request.habit is not None
+    assert request.habit.before == b"Host: x.test\r\nAccept: */*\r\n"
+    assert request.habit.after == b"TE: trailers\r\n\r\n"
+    varied = [(b"cookie", b"n=3"), (b"dnt", b"1"), (b"if-none-match", b"3")]
+    assert request.varied == varied
+    assert request.fields == [
+        (b"host", b"x.test"), (b"accept", b"*/*"), *varied, (b"te", b"trailers"),
+    ]  # fmt: skip
+    # Another client of the kind has the same, after one look; the first time may be the only one.
+    other = connection()
+    first, _, third = [lane.parse(head % (n, n, n), other) for n in range(3)]
+    assert first is not None
+    assert first[0].habit is None
+    assert third is not None
+    assert third[0].habit is request.habit
+
+
+def test_a_connection_has_a_few_habits_and_none_is_long() -> None:
+    lane, client = Lane(LIMITS), connection()
+    for number in range(100):
+        for lines in (b"Accept: %d\r\n", b"User-Agent: %b%%d\r\n" % (b"x" * 200) * 12):
+            values = (number,) * lines.count(b"%")
+            lane.parse(b"GET / HTTP/1.1\r\nHost: x.test\r\n%b\r\n" % (lines % values), client)
+    assert client.habits is not None
+    assert len(client.habits) == habit.MOST_OF_ONE
+    assert all(len(one.before + one.after) <= habit.LONGEST for one in client.habits)
+
+
+CONNECTION = connection()
 
 
 @settings(max_examples=200, deadline=None)
@@ -42,20 +91,25 @@ def test_secrets_and_long_lines_are_not_remembered() -> None:
     secret = b"s3cr3t" * 3
     head = (
         b"GET / HTTP/1.1\r\nHost: x.test\r\nCookie: %b\r\nAuthorization: %b\r\nX-Api-Key: %b\r\n"
-        b"Accept: %b\r\n\r\n" % (secret, secret, secret, secret * 20)
+        b"Accept: %b\r\nDNT: 1\r\n\r\n" % (secret, secret, secret, secret * 20)
     )
-    assert lane.parse(head, CONNECTION) is not None
+    client = connection()
+    for _ in range(3):
+        parsed = lane.parse(head, client)
+        assert parsed is not None
+    assert parsed[0].habit is not None
+    assert b"DNT: 1\r\n\r\n" in lane.remembered()
     assert not any(secret in line for line in lane.remembered())
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    lane = Lane(LIMITS)
+    lane, client = Lane(LIMITS), connection()
     for number in range(20_000):
         lane.parse(
             b"GET / HTTP/1.1\r\nHost: %d.test\r\nUser-Agent: %d\r\n\r\n" % (number, number),
-            CONNECTION,
+            client,
         )
-    assert len(lane.remembered()) < 6000
+    assert len(lane.remembered()) < 8000
 
 
 # Differences that were found once. Each stays.

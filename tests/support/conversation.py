@@ -45,6 +45,9 @@ class Told:
     tunnels: list[Tunnel] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # of faults
 
+    def at_hand(self, request: Request) -> Response | None:
+        return None
+
     async def answer(self, request: Request) -> Response:
         self.requests.append(request)
         try:
