@@ -48,6 +48,7 @@ PSEUDONYM = b"treehouse-" + secrets.token_hex(4).encode("ascii")
 VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
+_UNDERLINE = ord("_")  # `in` tries a number first
 _MOST_KNOWN = 4096
 _LONGEST_KNOWN = 256
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
@@ -78,9 +79,9 @@ class Forwarder:
         fields = request.varied
         known = self._known
         lines: list[Any] = [known.get(field) for field in fields]
-        place = -1
-        for _ in range(lines.count(None)):
-            place = lines.index(None, place + 1)
+        for place, line in enumerate(lines):
+            if line is not None:
+                continue
             name, value = field = fields[place]
             lines[place] = self._line(field)
             if name == b"connection" and value not in _PLAIN_OPTIONS:
@@ -113,7 +114,7 @@ class Forwarder:
         name, value = field
         line = b""
         if name not in _NOT_COPIED:
-            if b"_" not in name or name.replace(b"_", b"-") not in _NOT_COPIED:
+            if _UNDERLINE not in name or name.replace(b"_", b"-") not in _NOT_COPIED:
                 line = b"%b: %b\r\n" % field
         elif name == b"te" and b"trailers" in value.lower():
             line = b"te: trailers\r\n"
@@ -157,17 +158,18 @@ class Forwarder:
         given_id: bytes,
         before: Fields,
     ) -> bytes:
-        if PSEUDONYM in via:
+        if via and PSEUDONYM in via:
             raise Fault("loop", "Via holds our own name")
         connection = request.connection
-        if self._trusts_peer(connection.peer):
+        if self._trusted and self._trusts_peer(connection.peer):
             about = _extended(connection, request.authority, before)
         else:
             about = self._about(connection, request.authority)
         if connection.client_certificate:
             about += connection.client_certificate
         if not request.id:
-            request.id = given_id if _REQUEST_ID.fullmatch(given_id) else self._next_id()
+            good = given_id and _REQUEST_ID.fullmatch(given_id)
+            request.id = given_id if good else self._next_id()
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bvia: %b%b %b\r\nx-request-id: %b\r\n%b\r\n" % (
             request.method,
             request.target,
@@ -195,8 +197,6 @@ class Forwarder:
         return known
 
     def _trusts_peer(self, peer: str) -> bool:
-        if not self._trusted:
-            return False
         known = self._trusts.get(peer)
         if known is None:
             known = peer == "unix" or any(_address(peer) in network for network in self._trusted)

@@ -116,8 +116,10 @@ class Upstream:
                     self._count(member, fault)
                     raise
                 response.backend = member.backend.url
-                member.count(self._around.clock.now, response.status >= 500)
-                self._tally(member, "error" if response.status >= 500 else "ok")
+                if self._action.breaker is not None:
+                    member.count(self._around.clock.now, response.status >= 500)
+                if self._around.figures is not None:
+                    self._tally(member, "error" if response.status >= 500 else "ok")
                 if self._sticky is not None:
                     self._stick(request, response, member)
                 return response
@@ -291,27 +293,35 @@ class _Exchange:
             # h11 has to see it, or the request is still on its way: piece by piece then.
             connection.put_back(whole + connection.leftover())
             whole = None
-        fields = end_to_end(found.fields) if found.onward is None else found.onward
-        fields.append(_VIA)
-        if not bodiless:
-            length = b"" if found.length < 0 else b"%d" % found.length
+        fields: Fields
+        wire: bytes | None = None
+        if found.passed_on is not None:
+            fields, wire = found.passed_on
         else:
-            # What a GET would have had is news to the client; of a 204 there is nothing to tell.
-            given = [value for name, value in found.fields if name == b"content-length"]
-            length = given[0] if given and status != 204 else b""
-            if not given and self._request.method == b"HEAD":
-                whole = None  # a length that nobody knows, which no bytes would say
-        if length:
-            fields.append((b"content-length", length))
-        wire = None
-        if found.onward is not None:
-            line = b"content-length: %b\r\n" % length if length else b""
-            wire = b"%b%b%b%b" % (STATUS_LINES[status], found.lines, VIA_LINE, line)
+            fields = end_to_end(found.fields) if found.onward is None else [*found.onward]
+            fields.append(_VIA)
+            if not bodiless:
+                length = b"" if found.length < 0 else b"%d" % found.length
+            else:
+                # What a GET would have had is news to the client; a 204 has nothing to tell.
+                given = [value for name, value in found.fields if name == b"content-length"]
+                length = given[0] if given and status != 204 else b""
+                if not given and self._request.method == b"HEAD":
+                    whole = None  # a length that nobody knows, which no bytes would say
+            if length:
+                fields.append((b"content-length", length))
+            if found.onward is not None:
+                line = b"content-length: %b\r\n" % length if length else b""
+                wire = b"%b%b%b%b" % (STATUS_LINES[status], found.lines, VIA_LINE, line)
+                if not bodiless:
+                    found.passed_on = fields, wire
+        body: bytes | _Body
         if whole is None or self._upload is not None:
-            stream = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
-            return Response(status, fields, stream, handler="upstream", wire=wire)
-        self.settle()
-        return Response(status, fields, whole, handler="upstream", wire=wire)
+            body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
+        else:
+            self.settle()
+            body = whole
+        return Response(status, fields, body, handler="upstream", wire=wire, dated=found.dated)
 
     def _tunnel(self, found: Answer, fields: Fields) -> Response:
         fields += [one for one in found.fields if one[0] == b"upgrade"]

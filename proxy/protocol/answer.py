@@ -40,6 +40,9 @@ UNTIL_CLOSE = -2
 _MOST_LINES = 4096
 _LONGEST_LINE = 256
 _MOST_STATUSES = 256
+# Whole heads: what a backend says again and again within a second, for Date makes another of it.
+_MOST_HEADS = 256
+_LONGEST_HEAD = 1024
 _REMEMBERED = frozenset(
     {
         b"accept-ranges",
@@ -82,7 +85,9 @@ class Answer:
     connection that goes on to judge the body, None from the lane.
 
     ``fields`` are those of the whole message. From the lane only: ``onward``, the ones that concern
-    the client, Content-Length left out, and ``lines``, the same as they are sent."""
+    the client, Content-Length left out, ``lines``, the same as they are sent, and ``dated``,
+    whether Date is among them. ``passed_on`` is what the proxy makes of them for the client, fields
+    and head, once it has. Nobody changes any of it: an answer that comes again is the same one."""
 
     status: int
     fields: Fields
@@ -91,6 +96,8 @@ class Answer:
     judge: h11.Connection | None = None
     onward: Fields | None = None
     lines: bytes = b""
+    dated: bool = False
+    passed_on: tuple[Fields, bytes] | None = None
 
 
 def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
@@ -181,8 +188,12 @@ def beginning_is_bad(data: bytes) -> bool:
     )
 
 
-# A field, its line for the client (empty where it is not for him), and whether it concerns framing.
-_Entry = tuple[tuple[bytes, bytes], bytes, bool]
+# A field, its line for the client (empty where it is not for him), whether it concerns framing, and
+# whether it may be remembered.
+_Entry = tuple[tuple[bytes, bytes], bytes, bool, bool]
+
+
+_DECLINED: tuple[None, bool] = (None, False)
 
 
 class AnswerLane:
@@ -191,15 +202,29 @@ class AnswerLane:
     def __init__(self) -> None:
         self._known: dict[bytes, _Entry] = {}
         self._statuses: dict[bytes, int] = {}
+        self._heads: dict[bytes, Answer] = {}
 
     def parse(self, head: bytes, method: bytes) -> Answer | None:
         """The answer, or None to decline."""
+        if method == b"HEAD":
+            return self._parse(head, method)[0]
+        found = self._heads.get(head)
+        if found is None:
+            found, again = self._parse(head, method)
+            if found is not None and again and len(head) <= _LONGEST_HEAD:
+                if len(self._heads) >= _MOST_HEADS:
+                    self._heads.clear()
+                self._heads[head] = found
+        return found
+
+    def _parse(self, head: bytes, method: bytes) -> tuple[Answer | None, bool]:
+        """The answer and whether it may be remembered as a whole."""
         if len(head) > LARGEST_HEAD:
-            return None
+            return _DECLINED
         lines = head[:-4].split(b"\r\n")
         status = self._statuses.get(lines[0]) or self._learn_status(lines[0])
         if status < 200 or len(lines) > _MOST_FIELDS:
-            return None
+            return _DECLINED
         del lines[0]
         known = self._known
         entries: list[_Entry] = [
@@ -207,32 +232,35 @@ class AnswerLane:
             for line in lines
         ]
         if None in entries:
-            return None
+            return _DECLINED
         length: int | None = None
         close = False
-        for (name, value), _wire, matters in entries:
+        again = True
+        for (name, value), _wire, matters, remembered in entries:
+            again = again and remembered
             if not matters:
                 continue
             if name == b"content-length":
                 if length is not None:
-                    return None
+                    return _DECLINED
                 length = int(value)
             elif name == b"transfer-encoding":
                 if length is not None or status == 204:
-                    return None
+                    return _DECLINED
                 length = CHUNKED
             else:
                 if value.lower() not in (b"keep-alive", b"close") or close:
-                    return None
+                    return _DECLINED
                 close = value.lower() == b"close"
         if has_no_body(status, method):
             length = 0
         elif length is None:
-            return None
+            return _DECLINED
         fields = [entry[0] for entry in entries]
         onward = [entry[0] for entry in entries if entry[1]]
         lines_onward = b"".join([entry[1] for entry in entries])
-        return Answer(status, fields, length, close, None, onward, lines_onward)
+        dated = any(name == b"date" for name, _ in onward)
+        return Answer(status, fields, length, close, None, onward, lines_onward, dated), again
 
     def _learn_status(self, line: bytes) -> int:
         """The status of a status line, 0 to decline."""
@@ -255,8 +283,10 @@ class AnswerLane:
         if name == b"content-length" and CONTENT_LENGTH.fullmatch(value) is None:
             return None
         matters = name in (b"content-length", b"connection", b"transfer-encoding")
-        entry = (field, b"" if matters or name in HOP_BY_HOP else b"%b: %b\r\n" % field, matters)
-        if name in _REMEMBERED and len(line) <= _LONGEST_LINE:
+        again = name in _REMEMBERED and len(line) <= _LONGEST_LINE
+        wire = b"" if matters or name in HOP_BY_HOP else b"%b: %b\r\n" % field
+        entry = (field, wire, matters, again)
+        if again:
             if len(self._known) >= _MOST_LINES:
                 self._known.clear()
             self._known[line] = entry

@@ -12,6 +12,7 @@ data and where the message ends.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Protocol
 
 import h11
@@ -181,7 +182,7 @@ class _Body:
     def __init__(self, inlet: Inlet, request: Request, length: int | None) -> None:
         self._inlet = inlet
         self._request = request
-        self._pace = _Pace(inlet)
+        self._pace: _Pace | None = None
         self._received = 0
         self.length = length
         self.trailers: Fields = []
@@ -189,6 +190,11 @@ class _Body:
     @property
     def received(self) -> int:
         return self._received
+
+    def _more(self, most: int) -> Awaitable[bytes]:
+        if self._pace is None:  # most bodies have come with their head, and nobody waits for them
+            self._pace = _Pace(self._inlet)
+        return self._pace.more(most, self._received)
 
     async def _invite(self) -> None:
         """Send 100 (Continue) if the client waits for it and nobody has sent it yet."""
@@ -227,7 +233,7 @@ class CountedBody(_Body):
             return b""
         if self._request.expects_continue:
             await self._invite()
-        piece = await self._pace.more(left, self._received)
+        piece = await self._more(left)
         self._count(piece)
         return piece
 
@@ -265,7 +271,7 @@ class JudgedBody(_Body):
             piece = self._next()
             if piece is None:
                 await self._invite()
-                self._take(await self._pace.more(self._most(), self._received))
+                self._take(await self._more(self._most()))
             elif piece:
                 self._count(piece)
                 return piece

@@ -144,7 +144,9 @@ def _text_line(
     else:
         host = _within(request.host) or "-"
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
-        request_id = _quote(request.id.decode("latin-1"))[1:-1] or "-"
+        request_id = request.id.decode("latin-1") or "-"
+        if not (request_id.isascii() and request_id.isprintable()):
+            request_id = _quote(request_id)[1:-1]
         begun = request.started
         tenths = int((time.monotonic() - begun) * 10000 + 0.5) if begun else 0
         taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"

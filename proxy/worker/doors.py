@@ -139,7 +139,7 @@ class Door:
             room.in_flight -= 1
             if request.upgrade is not None:
                 room.bounds.end_tunnel()
-            if not request.id:
+            if not request.id and room.access_log is not None:
                 request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
         if room.figures is not None:
             begun = request.started if request is not None else 0.0
