@@ -25,6 +25,7 @@ _SLOTS = 1 << 16
 _WAYS = 4  # neighbouring slots that a key may take
 _SLOT = struct.Struct("=Qd")  # key, theoretical arrival time
 _MOST_KEYS = 8192  # hashes remembered by a worker
+_Token = tuple[int, int, float]  # where its slot is, and what stands there when it is spent
 
 
 class Buckets:
@@ -37,16 +38,24 @@ class Buckets:
 
     def take(self, key: bytes, limit: RateLimit, now: float) -> float:
         """Take one token of the key's bucket: 0.0, or for how many seconds there is none."""
+        wait, token = self.look(key, limit, now)
+        if not wait:
+            self.spend(token)
+        return wait
+
+    def look(self, key: bytes, limit: RateLimit, now: float) -> tuple[float, _Token]:
+        """For how many seconds there is no token in the key's bucket; 0.0, and one to `spend`."""
         hashed = self._hashed(key)
         at, due = self._find(hashed)
         interval = 1.0 / limit.rate
         due = max(due, now)
         # One request may always come when its time is due; `burst` of them before it.
         early = due - now - interval * (limit.burst - 1)
-        if early > 1e-9:
-            return early
-        _SLOT.pack_into(self._table, at, hashed, due + interval)
-        return 0.0
+        return early if early > 1e-9 else 0.0, (at, hashed, due + interval)
+
+    def spend(self, token: _Token) -> None:
+        at, hashed, due = token
+        _SLOT.pack_into(self._table, at, hashed, due)
 
     def _hashed(self, key: bytes) -> int:
         hashed = self._keys.get(key)
@@ -92,13 +101,18 @@ class RateLimits:
         self._address = address
 
     def wait(self, peer: str) -> float:
-        """0.0 for a request that may come; else in how many seconds the next one may."""
+        """0.0 for a request that may come; else in how many seconds the next one may. One that may
+        not come counts nowhere: else whoever is over his own limit would use up the site's."""
         now = self._clock()
+        tokens = []
         for limit, prefix in self._limits:
             key = prefix
             if limit.by == "address":
                 key += self._address(peer).encode()
-            wait = self._buckets.take(key, limit, now)
+            wait, token = self._buckets.look(key, limit, now)
             if wait:
                 return wait
+            tokens.append(token)
+        for token in tokens:
+            self._buckets.spend(token)
         return 0.0

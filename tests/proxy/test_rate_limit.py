@@ -70,3 +70,13 @@ def test_a_site_by_address_and_in_all() -> None:
     assert rates.wait("192.0.2.1") == pytest.approx(1.0)
     assert rates.wait("192.0.2.2") == 0.0
     assert rates.wait("192.0.2.3") == pytest.approx(1.0), "the site has had its two"
+
+
+def test_one_who_is_over_his_own_limit_uses_up_nobody_elses() -> None:
+    limits = (RateLimit(1.0, 3, "site"), RateLimit(1.0, 1, "address"))
+    rates = RateLimits("a.test", limits, Buckets(), lambda: 50.0, lambda peer: peer)
+    assert rates.wait("192.0.2.1") == 0.0
+    for _ in range(20):
+        assert rates.wait("192.0.2.1") == pytest.approx(1.0)
+    assert rates.wait("192.0.2.2") == 0.0
+    assert rates.wait("192.0.2.3") == 0.0, "the site has had two of its three until now"
