@@ -60,8 +60,7 @@ class Pool:
     async def open(self) -> BackendConnection:
         """A new connection. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
         if self._open >= self._action.connections:
-            await self._wait_for_room()
-            kept = self.take()
+            kept = await self._wait_for_room()
             if kept is not None:
                 return kept
         self._open += 1
@@ -102,14 +101,22 @@ class Pool:
 
     # Room
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self) -> BackendConnection | None:
+        """A connection that was kept, or room for a new one (None)."""
         if len(self._queue) >= self._action.queue:
             raise Fault("no_capacity", f"{self.backend.url}: the queue is full", _RETRY_AFTER)
         waiter: asyncio.Future[None] = self._around.loop.create_future()
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(self._action.connect_timeout):
-                await waiter
+                while True:
+                    await waiter
+                    kept = self.take()
+                    if kept is not None or self._open < self._action.connections:
+                        return kept
+                    # A request that came just now has taken it. The place in the queue stays.
+                    waiter = self._around.loop.create_future()
+                    self._queue.appendleft(waiter)
         except BaseException as error:
             if waiter in self._queue:
                 self._queue.remove(waiter)
@@ -173,13 +180,18 @@ class Pool:
     async def _handshake(self, sock: socket.socket) -> SocketStream:
         assert self._tls is not None  # noqa: S101 - made for every https backend
         name = self._action.tls.server_name or self.backend.host
-        tls = self._tls.wrap_socket(
-            sock,
-            server_hostname=name,
-            do_handshake_on_connect=False,
-            # A body may end with the connection: then a cut one must not look complete.
-            suppress_ragged_eofs=False,
-        )
+        try:
+            tls = self._tls.wrap_socket(
+                sock,
+                server_hostname=name,
+                do_handshake_on_connect=False,
+                # A body may end with the connection: then a cut one must not look complete.
+                suppress_ragged_eofs=False,
+            )
+        except OSError as error:  # it has been reset already
+            sock.close()
+            detail = f"{self.backend.url}: {error.strerror or error}"
+            raise Fault("backend_tls", detail) from None
         stream = TlsStream(tls, self._around.loop, self._around.deadlines)
         stream.deadline = self._around.clock.now + self._action.connect_timeout
         try:

@@ -15,6 +15,7 @@ import pytest
 from proxy.clock import Clock
 from proxy.config.model import Backend, Limits, ProxyAction
 from proxy.deadlines import Deadlines
+from proxy.handlers.pool import Pool
 from proxy.handlers.surroundings import Surroundings
 from proxy.handlers.upstream import Upstream
 from proxy.metrics.figures import Figures
@@ -704,3 +705,27 @@ async def test_a_name_server_that_is_down_takes_no_backend_down(
         f"http://app.test: the name cannot be resolved ({why}); its last addresses are used",
         "http://app.test: the name can be resolved again",
     ]
+
+
+async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_many() -> None:
+    async def script(heard: Heard) -> None:
+        await heard.reader.read()
+
+    async with raw_backend(script) as backend:
+        one = http_backend(backend.port)
+        action = ProxyAction((one,), connections=1, queue=2)
+        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+        pool = Pool(one, action, None, around, None)
+        first = await pool.open()
+        waiting = asyncio.create_task(pool.open())
+        await asyncio.sleep(0)
+        for _ in range(3):
+            pool.give_back(first)  # it is the waiting one's turn …
+            assert pool.take() is first  # … and somebody else is faster
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+        pool.give_back(first)
+        assert await waiting is first
+        assert backend.connections == 1
+        pool.end(first)
