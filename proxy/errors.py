@@ -21,12 +21,14 @@ class Blame(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Kind:
     """``status`` is the answer where one can still be sent; ``closes``: the connection's framing
-    can no longer be trusted, so it ends after the answer."""
+    can no longer be trusted, so it ends after the answer. ``retry_after``: seconds until another
+    try makes sense, for Retry-After (RFC 9110 §10.2.3); 0 where nobody can say."""
 
     status: int
     blame: Blame
     text: str  # one sentence for the body of the answer
     closes: bool = False
+    retry_after: int = 0
 
 
 _CLIENT, _BACKEND, _OURS = Blame.CLIENT, Blame.BACKEND, Blame.OURS
@@ -61,9 +63,17 @@ FAULTS: dict[str, Kind] = {
     "backend_protocol": Kind(502, _BACKEND, "The backend's answer is not well-formed HTTP."),
     "backend_tls": Kind(502, _BACKEND, "The backend's certificate could not be verified."),
     "loop": Kind(508, _OURS, "This request has already passed through here."),
-    "no_capacity": Kind(503, _OURS, "There is no capacity for this request at the moment."),
-    "too_many_tunnels": Kind(503, _OURS, "There are too many open tunnels at the moment."),
-    "no_certificate": Kind(503, _OURS, "The certificate for this name is still being obtained."),
+    # Connections become free, and idle ones are ended, within a second.
+    "no_capacity": Kind(
+        503, _OURS, "There is no capacity for this request at the moment.", retry_after=1
+    ),
+    "too_many_tunnels": Kind(
+        503, _OURS, "There are too many open tunnels at the moment.", retry_after=5
+    ),
+    # The order usually takes seconds, a retry a minute.
+    "no_certificate": Kind(
+        503, _OURS, "The certificate for this name is still being obtained.", retry_after=30
+    ),
     "shutting_down": Kind(503, _OURS, "The server is shutting down.", True),
     "file_shrank": Kind(500, _OURS, "The file became shorter while it was being sent.", True),
     "internal": Kind(500, _OURS, "Something went wrong here."),
@@ -74,7 +84,8 @@ class Fault(Exception):
     """A request's end, with its reason.
 
     ``kind`` is a key of `FAULTS`; ``detail`` says what exactly, for the log only, never for the
-    client; ``fields`` go into the answer (Allow, Retry-After); ``backend``: the one that was asked.
+    client; ``fields`` go into the answer (Allow, Retry-After; without any, the kind's own
+    Retry-After); ``backend``: the one that was asked.
     """
 
     def __init__(
@@ -83,6 +94,8 @@ class Fault(Exception):
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
         self.detail = detail
-        self.fields = fields or []
         self.what = FAULTS[kind]
+        if fields is None and self.what.retry_after:
+            fields = [(b"retry-after", b"%d" % self.what.retry_after)]
+        self.fields = fields or []
         self.backend: str | None = None

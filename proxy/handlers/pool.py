@@ -24,7 +24,6 @@ from .surroundings import Surroundings
 
 # connect(2) and socket(2): the errors that are ours and not the backend's.
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-_RETRY_AFTER = [(b"retry-after", b"1")]
 
 
 class Pool:
@@ -104,7 +103,7 @@ class Pool:
     async def _wait_for_room(self) -> BackendConnection | None:
         """A connection that was kept, or room for a new one (None)."""
         if len(self._queue) >= self._action.queue:
-            raise Fault("no_capacity", f"{self.backend.url}: the queue is full", _RETRY_AFTER)
+            raise Fault("no_capacity", f"{self.backend.url}: the queue is full")
         waiter: asyncio.Future[None] = self._around.loop.create_future()
         self._queue.append(waiter)
         try:
@@ -125,7 +124,7 @@ class Pool:
             if not isinstance(error, TimeoutError):
                 raise
             detail = f"{self.backend.url}: no connection became free"
-            raise Fault("no_capacity", detail, _RETRY_AFTER) from None
+            raise Fault("no_capacity", detail) from None
 
     def _wake(self) -> None:
         while self._queue:
@@ -175,7 +174,7 @@ class Pool:
 
     def _out_of_resources(self, error: OSError) -> Fault:
         detail = f"{self.backend.url}: no connection can be made: {error.strerror}"
-        return Fault("no_capacity", detail, _RETRY_AFTER)
+        return Fault("no_capacity", detail)
 
     async def _handshake(self, sock: socket.socket) -> SocketStream:
         assert self._tls is not None  # noqa: S101 - made for every https backend

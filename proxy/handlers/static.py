@@ -25,8 +25,6 @@ from .document_root import Directory, DocumentRoot, Elsewhere
 from .representations import Representation, Representations
 
 _INDEX = b"index.html"
-# Out of descriptors, idle connections are ended at once.
-_RETRY_AFTER = [(b"retry-after", b"1")]
 _ALLOW = [(b"allow", b"GET, HEAD")]
 # The fields that make a difference to which bytes are sent.
 _MATTER = CONDITIONS | {b"range"}
@@ -65,7 +63,7 @@ class Static:
             found = self._representations.get(named, accept_encoding, self._clock.now)
         except OSError as error:
             detail = f"a file could not be opened: {error.strerror}"
-            raise Fault("no_capacity", detail, _RETRY_AFTER) from None
+            raise Fault("no_capacity", detail) from None
         if not isinstance(found, Representation):
             return self._not_a_file(request, found, named)
         found.used = True

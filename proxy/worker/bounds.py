@@ -34,7 +34,6 @@ _BY_FAULT = {
 }
 # In the ordinary run of things these are reached all day: a figure, and no line.
 _ORDINARY = frozenset({"requests_per_connection"})
-_RETRY_AFTER = [(b"retry-after", b"5")]
 
 
 class Expiring(Protocol):
@@ -69,7 +68,7 @@ class Bounds:
     def begin_tunnel(self) -> None:
         """For a request that asks for one. Raises `Fault`; else `end_tunnel` must follow."""
         if self._tunnels >= self._most_tunnels:
-            raise Fault("too_many_tunnels", fields=_RETRY_AFTER)
+            raise Fault("too_many_tunnels")
         self._tunnels += 1
 
     def end_tunnel(self) -> None:

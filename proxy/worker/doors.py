@@ -32,9 +32,6 @@ from .waiting_room import WaitingRoom
 
 log = logging.getLogger("treehouse.worker")
 
-# While a certificate is being obtained: the order usually takes seconds, a retry a minute.
-_RETRY_AFTER = b"30"
-
 
 @dataclass(slots=True, eq=False)
 class Room:
@@ -163,7 +160,7 @@ class PlainDoor(Door):
         if not room.router.knows(request.host):
             await self._wait_for(request)
         if room.certificates.find(host) is None:
-            raise Fault("no_certificate", fields=[(b"retry-after", _RETRY_AFTER)])
+            raise Fault("no_certificate")
         return self._to_https(request)
 
     async def _wait_for(self, request: Request) -> None:
@@ -173,7 +170,7 @@ class PlainDoor(Door):
             await waiting.obtain(request.host, request.connection.peer) if waiting else "refused"
         )
         if answer == "late":
-            raise Fault("no_certificate", fields=[(b"retry-after", _RETRY_AFTER)])
+            raise Fault("no_certificate")
         if answer == "refused":
             raise Fault("unknown_host")
 
