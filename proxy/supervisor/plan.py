@@ -66,6 +66,14 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     for path, route in after.items():
         if before.get(path) != route:
             yield f"site {name}: route {_route(route)}" + (" is new" if path not in before else "")
+    if old.client_auth != new.client_auth:
+        yield f"site {name}: client certificates: {_asks(old)} → {_asks(new)}"
+    if old.rate_limits != new.rate_limits:
+        yield f"site {name}: " + ("other rate limits" if new.rate_limits else "no rate limit")
+    if old.default != new.default:
+        yield f"site {name}: " + ("the default site" if new.default else "not the default site")
+    if old.internal != new.internal and not new.certificates:
+        yield f"site {name}: certified by " + ("the built-in CA" if new.internal else "acme's CA")
     if old.on_demand != new.on_demand:
         what = "other names, or none" if old.on_demand else "names that it did not take before"
         yield f"site {name}: takes {what} on demand"
@@ -73,6 +81,11 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: another certificate of your own, or none"
     if old.key_types != new.key_types and not new.certificates:
         yield f"site {name}: keys are {', '.join(old.key_types)} → {', '.join(new.key_types)}"
+
+
+def _asks(site: Site) -> str:
+    auth = site.client_auth
+    return "not asked for" if auth is None else f"{auth.mode}, of the CAs in {auth.ca_file}"
 
 
 def _route(route: Route) -> str:
@@ -129,6 +142,19 @@ def _listeners(old: Config, new: Config) -> Iterator[str]:
             yield f"{kind} {spell_address(address)}: to be opened{hint}"
 
 
+_PLAIN = (
+    "workers",
+    "trusted_proxies",
+    "proxy_protocol",
+    "admin",
+    "sandbox",
+    "fast_lane",
+    "uvloop",
+    "watch",
+    "sites_dir",
+)
+
+
 def _sections(old: Config, new: Config) -> Iterator[str]:
     """Everything else, key by key."""
     for section in ("limits", "tls", "log", "acme"):
@@ -139,7 +165,7 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
                 elsewhere = section == "log" and field.name == "access" and str(is_).startswith("/")
                 hint = " (a file in another folder may need a restart)" if elsewhere else ""
                 yield f"{section}.{field.name}: {was} → {is_}{hint}"
-    for key in ("workers", "trusted_proxies", "admin", "sandbox", "fast_lane", "uvloop", "watch"):
+    for key in _PLAIN:
         was, is_ = getattr(old, key), getattr(new, key)
         if was != is_:
             yield f"{key}: {was} → {is_}"

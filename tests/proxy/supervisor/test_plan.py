@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acme_client.link import INTERNAL
-from proxy.config.model import Acme, Config, FilesAction, Route, Site
+from proxy.config.model import (
+    Acme,
+    Address,
+    Admin,
+    Alerts,
+    ClientAuth,
+    Config,
+    FilesAction,
+    Limits,
+    Listen,
+    Log,
+    OnDemand,
+    OwnCertificate,
+    RateLimit,
+    Route,
+    Site,
+    Tls,
+)
 from proxy.supervisor.plan import Certified, changes, orders
 
 CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
@@ -62,6 +80,56 @@ def test_a_second_kind_of_key_is_another_certificate() -> None:
     assert site == "site a.example: keys are ecdsa-p256 → ecdsa-p256, rsa-2048"
     assert "with a key of type rsa-2048: to be had from " in order
     assert orders(config(A), HAD) == []
+
+
+# Another value for each field; a field without one here fails the tests below.
+SITE = {
+    "names": ("a.example",),
+    "routes": (),
+    "certificates": (OwnCertificate(Path("/c.pem"), Path("/k.pem")),),
+    "key_types": ("rsa-2048",),
+    "default": True,
+    "internal": True,
+    "client_auth": ClientAuth(Path("/ca.pem"), "request"),
+    "rate_limits": (RateLimit(1.0, 1),),
+    "on_demand": OnDemand(),
+}
+CONFIG = {
+    "sites": (),
+    "state": Path("/elsewhere"),
+    "listen": Listen(http=()),
+    "uid": 1,
+    "gid": 1,
+    "workers": 7,
+    "acme": Acme(email="a@b.example"),
+    "tls": Tls(min_version="1.3"),
+    "log": Log(access="off"),
+    "limits": Limits(header_count=11),
+    "trusted_proxies": ("10.0.0.0/8",),
+    "proxy_protocol": ("10.0.0.0/8",),
+    "admin": Admin(Address("127.0.0.1", 9000)),
+    "alerts": Alerts(webhook="https://x.example/"),
+    "sandbox": "off",
+    "fast_lane": False,
+    "uvloop": False,
+    "watch": True,
+    "sites_dir": Path("/srv/sites"),
+}
+
+
+@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(Site)])
+def test_whatever_changes_of_a_site_is_told(field: str) -> None:
+    changed = config(replace(A, **{field: SITE[field]}))  # type: ignore[arg-type] # one of each
+    assert changes(config(A), changed, HAD)
+    assert changes(changed, config(A), HAD)
+
+
+@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(Config)])
+def test_whatever_else_changes_is_told(field: str) -> None:
+    if field == "source":  # where it was read from, which is no setting
+        return
+    changed = replace(config(A), **{field: CONFIG[field]})  # type: ignore[arg-type] # one of each
+    assert changes(config(A), changed, HAD)
 
 
 def test_nothing_changed() -> None:
