@@ -16,7 +16,7 @@ import logging
 from typing import Any
 
 from ..config.model import Backend, Health, ProxyAction
-from ..errors import Fault
+from ..errors import Blame, Fault
 from ..protocol.h1_client import AnswerBody, NothingCame
 from ..stream import StreamBroken
 from .pool import Pool
@@ -149,7 +149,7 @@ class Member:
             await asyncio.sleep(health.interval)
 
     async def _check(self, health: Health) -> str | None:
-        """Why the backend is not well; None when it is."""
+        """Why the backend is not well; None when it is. What keeps us from asking says nothing."""
         backend = self.backend
         host = backend.host or "localhost"
         authority = f"[{host}]" if ":" in host else host
@@ -159,7 +159,7 @@ class Member:
         )
         try:
             async with asyncio.timeout(health.timeout):
-                connection = await self.pool.open()
+                connection = await self.pool.open_another()
                 try:
                     await connection.send(request.encode("ascii"), health.timeout)
                     found = await connection.head(b"GET", health.timeout)
@@ -171,6 +171,12 @@ class Member:
                     self.pool.end(connection)
         except TimeoutError:
             return f"no answer within {health.timeout:g} s"
-        except (Fault, NothingCame, StreamBroken) as error:
+        except Fault as fault:
+            unasked = fault.what.blame is Blame.OURS
+            return None if unasked and self._passing else str(fault)
+        except (NothingCame, StreamBroken) as error:
             return str(error)
+        except Exception:
+            log.exception("the check of %s failed inside the server", backend.url)
+            return None if self._passing else "it could not be asked"
         return None if 200 <= found.status < 400 else f"status {found.status}"

@@ -62,6 +62,11 @@ class Pool:
             kept = await self._wait_for_room()
             if kept is not None:
                 return kept
+        return await self.open_another()
+
+    async def open_another(self) -> BackendConnection:
+        """One more, whatever the bound: for a question of our own, which must not wait behind
+        requests. Raises `Fault` as `open` does."""
         self._open += 1
         try:
             stream = await self._connect()

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.clock import Clock
-from proxy.config.model import Backend, Limits, ProxyAction
+from proxy.config.model import Backend, Health, Limits, ProxyAction
 from proxy.deadlines import Deadlines
+from proxy.errors import Fault
+from proxy.handlers.member import Member
 from proxy.handlers.pool import Pool
 from proxy.handlers.surroundings import Surroundings
 from proxy.handlers.upstream import Upstream
 from proxy.metrics.figures import Figures
+from proxy.protocol.h1_client import BackendConnection
 from proxy.protocol.lane import Lane
 from proxy.protocol.message import Response
 from support.conversation import Client, Told, conversation
@@ -729,3 +732,26 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
         assert await waiting is first
         assert backend.connections == 1
         pool.end(first)
+
+
+async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_want() -> None:
+    async def script(heard: Heard) -> None:
+        await heard.head()
+        await heard.says(answer(b"well"))
+
+    async with raw_backend(script) as backend:
+        one = http_backend(backend.port)
+        action = ProxyAction((one,), connections=1, queue=0)
+        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+        pool = Pool(one, action, None, around, None)
+        member = Member(one, pool, action)
+        busy = await pool.open()
+        assert await member._check(Health("/", timeout=5.0)) is None
+        assert backend.connections == 2
+
+        async def none_left() -> BackendConnection:
+            raise Fault("no_capacity", "out of descriptors")
+
+        pool.open_another = none_left  # type: ignore[method-assign]
+        assert await member._check(Health("/", timeout=5.0)) is None
+        pool.end(busy)
