@@ -75,6 +75,23 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", ["security.md", "faults.md"])
+def test_every_test_that_is_named_as_showing_something_is_there(page: str) -> None:
+    files: dict[str, str] = {}  # some have the same name
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        files[path.name] = files.get(path.name, "") + path.read_text()
+    named, last = 0, ""
+    for name, test in re.findall(
+        r"`(?:[\w/]*?)(\w+\.py)?(?:::(\w+))?`", (REPOSITORY / "docs" / page).read_text()
+    ):
+        last = name or last
+        if last.startswith("test_") and (name or test):
+            assert last in files, last
+            assert not test or f"def {test}(" in files[last], f"{last}::{test}"
+            named += 1
+    assert named > 20
+
+
 def test_every_dependency_has_its_line() -> None:
     text = (REPOSITORY / "docs/dependencies.md").read_text().lower()
     project = (REPOSITORY / "pyproject.toml").read_text()

@@ -214,7 +214,9 @@ sites:
     environment = packages(REPOSITORY) | {"NOTIFY_SOCKET": ""}
     options = ["--config", str(config)]
     server = Server(options, folder, python=shared_python, environment=environment)
-    with contextlib.closing(server):
+    with contextlib.closing(server), contextlib.ExitStack() as stack:
+        # Whichever it is by then: its thread would keep a run that has failed from ending.
+        stack.callback(lambda: mortal.close())
         server.await_log("certificate obtained", within=60)
         using = context(ca.root())
 
@@ -227,48 +229,43 @@ sites:
         begun = time.monotonic()
         reloads = kills = upgrades = deaths = certifiers = 0
         turn = 0
-        try:
-            with Visitors(connect, *kinds, judge=ledger.judge) as visitors:
-                visitors.await_each()
-                SERIALS.clear()
-                started = weigh(server, state)
-                while time.monotonic() < begun + SECONDS * TURMOIL or not upgrades:
-                    turn += 1
-                    done = treehouse("reload", "--state", str(folder / "state"))
+        with Visitors(connect, *kinds, judge=ledger.judge) as visitors:
+            visitors.await_each()
+            SERIALS.clear()
+            started = weigh(server, state)
+            while time.monotonic() < begun + SECONDS * TURMOIL or not upgrades:
+                turn += 1
+                done = treehouse("reload", "--state", str(folder / "state"))
+                assert done.returncode == 0, done.stderr
+                reloads += 1
+                if turn % 6 == 0:
+                    done = treehouse("upgrade", "--state", str(folder / "state"))
                     assert done.returncode == 0, done.stderr
-                    reloads += 1
-                    if turn % 6 == 0:
-                        done = treehouse("upgrade", "--state", str(folder / "state"))
-                        assert done.returncode == 0, done.stderr
-                        upgrades += 1
-                    if turn % 3 == 0:
-                        mortal.close()
-                        deaths += 1
-                        mortal = StrictBackend(port=mortal.port)
-                    if turn % 5 == 0:
-                        since = len(server.log)
-                        (victim,) = (
-                            one for one in weigh(server, state) if one.title == "certifier"
-                        )
-                        os.kill(victim.pid, signal.SIGKILL)
-                        certifiers += 1
-                        server.await_log(rf"pid {victim.pid}\).*another starts", since=since)
-                    if turn % 4 == 0:
-                        workers = server.status(state)["workers"]
-                        able = [one["pid"] for one in workers if one["state"] == "serving"]
-                        since = len(server.log)
-                        ledger.killed_at = time.monotonic()
-                        os.kill(random.choice(able), signal.SIGKILL)
-                        kills += 1
-                        server.await_log("another starts", since=since)
-                until_nothing_drains(server, state)
-                visitors.await_each()
-                calm = weigh(server, state)
-                while time.monotonic() < begun + SECONDS:
-                    time.sleep(0.5)  # clients do what is to be done now
-                ended = weigh(server, state)
-        finally:
-            mortal.close()
+                    upgrades += 1
+                if turn % 3 == 0:
+                    mortal.close()
+                    deaths += 1
+                    mortal = StrictBackend(port=mortal.port)
+                if turn % 5 == 0:
+                    since = len(server.log)
+                    (victim,) = (one for one in weigh(server, state) if one.title == "certifier")
+                    os.kill(victim.pid, signal.SIGKILL)
+                    certifiers += 1
+                    server.await_log(rf"pid {victim.pid}\).*another starts", since=since)
+                if turn % 4 == 0:
+                    workers = server.status(state)["workers"]
+                    able = [one["pid"] for one in workers if one["state"] == "serving"]
+                    since = len(server.log)
+                    ledger.killed_at = time.monotonic()
+                    os.kill(random.choice(able), signal.SIGKILL)
+                    kills += 1
+                    server.await_log("another starts", since=since)
+            until_nothing_drains(server, state)
+            visitors.await_each()
+            calm = weigh(server, state)
+            while time.monotonic() < begun + SECONDS:
+                time.sleep(0.5)  # clients do what is to be done now
+            ended = weigh(server, state)
         turns = (reloads, upgrades, kills, certifiers, deaths, len(SERIALS) - 1)
         moments = [("at the start", started), ("after the turmoil", calm), ("at the end", ended)]
         print(
