@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acme_client import agent, choices, keys
+from acme_client import choices, keys
 from acme_client.link import (
     INTERNAL,
     Authority,
@@ -61,6 +61,9 @@ def run(config: Config, channel: Channel) -> int:
     """The life of the process; returns its exit status."""
     logs.set_up("certifier", config.log.format, config.log.level)
     confine_process()
+    # Nobody else needs it, and workers do not wait for it where no certificate is to be read.
+    from acme_client import agent
+
     wanted = settings(config)
     confine_hook = _hook_confinement(config)
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
@@ -88,6 +91,11 @@ def _hook_confinement(config: Config) -> Callable[[], None] | None:
         restrict()
 
     return confine
+
+
+def has_any(config: Config) -> bool:
+    """Whether there may be certificates in the state directory that workers are to serve."""
+    return any(not one.certificates or one.on_demand for one in config.sites)
 
 
 def needs(config: Config) -> object:

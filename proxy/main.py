@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
-from .cli.program import program
+# Some five hundred modules follow, and nothing of them is garbage.
+gc.disable()
+
+from .cli.program import program  # noqa: E402 - see above
 
 
 def main() -> None:
+    gc.enable()
     sys.exit(program(prog_name="treehouse-proxy", standalone_mode=True))

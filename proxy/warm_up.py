@@ -42,6 +42,7 @@ def while_root(uid: int, gid: int) -> None:
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
         for name in (
+            "acme_client.agent",
             "acme_client.issuer",
             "acme_client.dns_propagation",
             "acme_client.dns_update",
@@ -77,7 +78,7 @@ def everything() -> None:
     encodings.idna.ToASCII("bücher")
     _format_a_traceback()
     _resolve()
-    ssl.create_default_context()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _format_a_traceback() -> None:

@@ -7,6 +7,7 @@ Without a command the first word is taken to be `run`.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -102,6 +103,7 @@ def _server_options(command: F) -> F:
 @_site_options
 def run(**given: Any) -> None:
     """Bind, drop privileges, serve in the foreground."""
+    gc.disable()  # the supervisor enables it, when all is there that stays
     from .. import boot  # the server's parts are loaded by the command that serves
 
     sys.exit(boot.run(Options(**given)))

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .. import certifier
 from ..channel import Message
 from ..config.model import Config
 from ..listeners import Listener
@@ -212,8 +213,12 @@ class Supervisor:
 
     def _start(self) -> None:
         gc.freeze()  # what exists now stays shared with the children instead of being copied
-        self._births.start_certifier()
-        self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
+        gc.enable()
+        if certifier.has_any(self._serving.config):
+            self._births.start_certifier()
+            self._schedule.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
+        else:
+            self._on_loaded()
         self._schedule.at(time.monotonic() + EVERY, self._beat)
 
     def _on_signal(self, number: int) -> None:
@@ -363,6 +368,7 @@ class Supervisor:
 
     def _on_generation_in_force(self, generation: Generation) -> None:
         self._births.renew_certifier_for(generation)
+        self._births.start_certifier()  # at the start it comes second where nobody waits for it
         if self._control is None:
             self._open_control()
             self._succession.ready()
