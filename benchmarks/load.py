@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,26 +38,31 @@ def wrk(
     core: str,
     seconds: float,
     connections: int,
-    work: Path,
     threads: int = 1,
 ) -> Load:
-    environment = dict(os.environ, OPENSSL_CONF=str(_one_cipher(work)))
     done = subprocess.run(
         ["taskset", "-c", core, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s",
          "--latency", "-s", str(script), url],
-        capture_output=True, text=True, env=environment, check=True, timeout=seconds + 60,
+        capture_output=True, text=True, check=True, timeout=seconds + 60,
     )  # fmt: skip
     return _parse(done.stdout)
 
 
-def _one_cipher(work: Path) -> Path:
-    """The client offers one cipher only, so that every server uses the same."""
+def offer_one_cipher(work: Path) -> None:
+    """All clients offer one cipher only, so that every server uses the same.
+
+    `ssl` cannot say so for TLS 1.3, and OpenSSL reads its configuration when it is loaded: so this
+    program is executed anew, once. The servers are started without it (`processes.start`).
+    """
     path = work / "openssl.cnf"
+    if os.environ.get("OPENSSL_CONF") == str(path):
+        return
     path.write_text(
         "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
         "Ciphersuites = TLS_AES_128_GCM_SHA256\n"
     )
-    return path
+    environment = dict(os.environ, OPENSSL_CONF=str(path))
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def _parse(text: str) -> Load:

@@ -40,10 +40,11 @@ def pss_kib(root: int) -> int:
 
 
 def start(command: list[str], core: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENSSL_CONF"}
     with log.open("ab") as out:
         return subprocess.Popen(
             ["taskset", "-c", core, *command], cwd=cwd, stdout=out, stderr=out,
-            start_new_session=True,
+            start_new_session=True, env=environment,
         )  # fmt: skip
 
 

@@ -39,17 +39,40 @@ def table(results: Results, units: dict[str, str]) -> str:
         lines += [
             f"### {scenario}",
             "",
-            f"| server | CPU µs per {unit} | spread | ours ÷ theirs | {unit}s per second | p50 µs | p99 µs | errors |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|",
+            f"| server | CPU µs per {unit} | spread | ours ÷ theirs | {unit}s per second | spread | ours ÷ theirs | p50 µs | p99 µs | errors |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
-        ours = median(peers[OURS].cost) if OURS in peers else None
         for name, figures in sorted(peers.items(), key=lambda item: median(item[1].cost)):
-            cost = median(figures.cost)
-            ratio = f"{ours / cost:.2f}" if ours and cost else ""
+            ours = peers.get(OURS)
             lines.append(
-                f"| {name} | {_number(cost)} | {_spread(figures.cost)} | {ratio} "
-                f"| {_number(median(figures.rate))} | {_number(median(figures.p50))} "
+                f"| {name} | {_number(median(figures.cost))} | {_spread(figures.cost)} "
+                f"| {_ratio(ours and ours.cost, figures.cost)} "
+                f"| {_number(median(figures.rate))} | {_spread(figures.rate)} "
+                f"| {_ratio(ours and ours.rate, figures.rate)} | {_number(median(figures.p50))} "
                 f"| {_number(median(figures.p99))} | {figures.errors} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _ratio(ours: list[float] | None, theirs: list[float]) -> str:
+    return f"{median(ours) / median(theirs):.2f}" if ours and median(theirs) else ""
+
+
+def extras(figures: dict[str, dict[str, list[float]]]) -> str:
+    """What is one figure per round: title → peer → the rounds."""
+    lines = []
+    for what, by_peer in figures.items():
+        lines += [
+            f"### {what}",
+            "",
+            "| server | median | spread | ours ÷ theirs |",
+            "|---|---:|---:|---:|",
+        ]
+        for name, values in sorted(by_peer.items(), key=lambda item: median(item[1])):
+            lines.append(
+                f"| {name} | {median(values):,.2f} | {min(values):,.2f} to {max(values):,.2f} "
+                f"| {_ratio(by_peer.get(OURS), values)} |"
             )
         lines.append("")
     return "\n".join(lines)

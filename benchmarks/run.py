@@ -2,6 +2,7 @@
 
 Each round asks every peer every scenario, one server running at a time, so that what changes on the
 machine in between falls on all alike. The server runs on core 0, the load and the backend on core 1.
+Only a whole run changes `results.md` and the chart; one short round is no figure to quote.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +37,10 @@ _PYTHON = ("uvicorn", "hypercorn")
 
 def main() -> int:
     wanted = _arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # what was started is stopped then, too
+    WORK.mkdir(exist_ok=True)
+    load.offer_one_cipher(WORK)
     place = _prepare()
     rounds = wanted.rounds or (1 if wanted.quick else 5)
     seconds = wanted.seconds or (1 if wanted.quick else 3)
@@ -56,12 +62,12 @@ def main() -> int:
         processes.stop(backend)
     if wanted.only or wanted.peers:
         print(report.table(results, units))
-        print(_extras(extras))
+        print(report.extras(extras))
         return 0
-    text = _page(results, units, extras, rounds, seconds)
-    (HERE / "results.md").write_text(text)
-    (HERE / "chart.svg").write_text(report.chart(results))
-    print(f"written: {HERE / 'results.md'} and chart.svg")
+    folder = WORK if wanted.quick else HERE
+    (folder / "results.md").write_text(_page(results, units, extras, rounds, seconds))
+    (folder / "chart.svg").write_text(report.chart(results))
+    print(f"written: {folder / 'results.md'} and chart.svg")
     return 0
 
 
@@ -76,7 +82,6 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prepare() -> Place:
-    WORK.mkdir(exist_ok=True)
     os.chmod(WORK, 0o755)
     root = WORK / "files"
     scenarios.make_files(root, WORK / "backend" / "files")
@@ -184,7 +189,7 @@ def _measure(
     url = f"https://localhost:{peer.port}/"
     before = processes.cpu_seconds(pid)
     threads = len(cores.split(","))
-    done = load.wrk(url, script, cores, seconds, scenario.connections, place.work, threads)
+    done = load.wrk(url, script, cores, seconds, scenario.connections, threads)
     spent = processes.cpu_seconds(pid) - before
     amount = done.mib if scenario.unit == "mib" else done.requests
     figures.cost.append(spent * 1e6 / max(amount, 1))
@@ -201,10 +206,10 @@ def _during_downloads(peer: Peer, place: Place, seconds: int) -> float:
     url = f"https://localhost:{peer.port}/"
     with ThreadPoolExecutor(1) as pool:
         script = scenarios.script(large, place.work)
-        downloads = pool.submit(load.wrk, url, script, LOAD_CORE, seconds + 2, 4, place.work)
+        downloads = pool.submit(load.wrk, url, script, LOAD_CORE, seconds + 2, 4)
         time.sleep(0.5)  # the downloads are under way
         script = scenarios.script(small, place.work)
-        done = load.wrk(url, script, LOAD_CORE, seconds, 10, place.work)
+        done = load.wrk(url, script, LOAD_CORE, seconds, 10)
         downloads.result()
     return done.p99
 
@@ -217,17 +222,6 @@ def _await_port(port: int) -> None:
         except OSError:
             time.sleep(0.01)
     raise RuntimeError(f"nothing listens on port {port}")
-
-
-def _extras(extras: dict[str, dict[str, list[float]]]) -> str:
-    lines = []
-    for what, by_peer in extras.items():
-        lines += [f"### {what}", "", "| server | median | spread |", "|---|---:|---:|"]
-        for name, values in sorted(by_peer.items(), key=lambda item: min(item[1])):
-            middle = sorted(values)[len(values) // 2]
-            lines.append(f"| {name} | {middle:.2f} | {min(values):.2f} to {max(values):.2f} |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def _page(
@@ -256,7 +250,7 @@ system time of the server's whole process tree.
 {versions}
 
 {report.table(results, units)}
-{_extras(extras)}"""
+{report.extras(extras)}"""
 
 
 if __name__ == "__main__":
