@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from acme_client.link import INTERNAL
 
@@ -18,6 +19,7 @@ from ..config.model import (
     Config,
     FilesAction,
     KeyType,
+    OnDemand,
     ProxyAction,
     RedirectAction,
     Route,
@@ -47,6 +49,8 @@ def _sites(old: Config, new: Config) -> Iterator[str]:
     for name in sorted(after):
         if name not in before:
             yield f"site {name}: new ({', '.join(map(_route, after[name].routes))})"
+            if after[name].on_demand:
+                yield f"site {name}: takes {_demand(after[name].on_demand)}"
         elif before[name] != after[name]:
             yield from _site(before[name], after[name])
 
@@ -75,8 +79,7 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     if old.internal != new.internal and not new.certificates:
         yield f"site {name}: certified by " + ("the built-in CA" if new.internal else "acme's CA")
     if old.on_demand != new.on_demand:
-        what = "other names, or none" if old.on_demand else "names that it did not take before"
-        yield f"site {name}: takes {what} on demand"
+        yield f"site {name}: takes {_demand(old.on_demand)} → {_demand(new.on_demand)}"
     if old.certificates != new.certificates:
         yield f"site {name}: another certificate of your own, or none"
     if old.key_types != new.key_types and not new.certificates:
@@ -86,6 +89,24 @@ def _site(old: Site, new: Site) -> Iterator[str]:
 def _asks(site: Site) -> str:
     auth = site.client_auth
     return "not asked for" if auth is None else f"{auth.mode}, of the CAs in {auth.ca_file}"
+
+
+def _demand(rule: OnDemand | None) -> str:
+    """Which names, and how many orders they may lead to."""
+    if rule is None:
+        return "no names on demand"
+    conditions = []
+    if rule.patterns:
+        conditions.append(f"like {', '.join(rule.patterns)}")
+    if rule.ask:
+        conditions.append(f"that {urlsplit(rule.ask).netloc} allows")  # the rest may be a secret
+    if rule.dns:
+        where = f" to {', '.join(rule.addresses)}" if rule.addresses else " here"
+        conditions.append(f"whose DNS leads{where}")
+    return (
+        f"names on demand, {' and '.join(conditions)} (each is a new order; "
+        f"{rule.per_hour} an hour and {rule.most} in all at most)"
+    )
 
 
 def _route(route: Route) -> str:

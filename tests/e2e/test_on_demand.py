@@ -21,7 +21,7 @@ from support.ca_faults import Exchange, Faults, Refuse, Reply
 from support.client import Talk, context, http, https
 from support.pebble import Pebble
 from support.ports import free_ports
-from support.server import Server, treehouse
+from support.server import Server, packages, treehouse
 
 SITE = "shops.example"
 
@@ -101,9 +101,11 @@ sites:
         )
         return path
 
-    def server(self, front: Faults, rule: str, challenge: str = "http-01") -> Server:
+    def server(
+        self, front: Faults, rule: str, challenge: str = "http-01", **options: Any
+    ) -> Server:
         path = self.config(front, rule, challenge)
-        return Server(["--config", str(path)], self.folder)
+        return Server(["--config", str(path)], self.folder, **options)
 
     def visit(self, name: str) -> Talk:
         if not self.trusted:
@@ -341,8 +343,8 @@ def memory(pid: int) -> int:
     raise AssertionError(pid)
 
 
-def test_names_outlast_restarts_reloads_and_their_rule_is_the_last_word(
-    place: Place, front: Faults, app: App
+def test_names_outlast_restarts_reloads_upgrades_and_their_rule_is_the_last_word(
+    place: Place, front: Faults, app: App, program: Path, shared_python: str
 ) -> None:
     app.allowed = {"a.example"}
     rule = f"{{ask: '{app.url}'}}"
@@ -351,7 +353,9 @@ def test_names_outlast_restarts_reloads_and_their_rule_is_the_last_word(
         server.signal(signal.SIGKILL)
         server.ended()
     place.ca.stop()
-    with place.server(front, rule) as server:
+    with place.server(
+        front, rule, python=shared_python, cwd=program, environment=packages(program)
+    ) as server:
         assert place.page("a.example") == b"<p>hello\n"
         assert orders(front) == 1
         # A reload that changes something else, and one that changes the rule.
@@ -373,6 +377,12 @@ def test_names_outlast_restarts_reloads_and_their_rule_is_the_last_word(
         server.signal(signal.SIGHUP)
         await_generation(server, place.state, 5)
         assert place.page("a.example") == b"<p>hello\n"
+        done = treehouse("upgrade", "--state", str(place.state))
+        assert done.returncode == 0, done.stderr
+        assert place.page("a.example") == b"<p>hello\n"
+        names = [one["names"] for one in server.status(place.state)["certificates"]]
+        assert sorted(names) == [["a.example"], [SITE]]
+        assert orders(front) == 1
     assert app.asked == ["a.example"]
 
 

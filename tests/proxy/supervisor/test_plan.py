@@ -134,3 +134,41 @@ def test_whatever_else_changes_is_told(field: str) -> None:
 
 def test_nothing_changed() -> None:
     assert changes(config(A, B), config(A, B), HAD) == []
+
+
+LIKE = OnDemand(patterns=("*.shops.example",), per_hour=5)
+ASKED = OnDemand(ask="https://app.example/allowed?token=s3cret", dns=True, most=20)
+LIKE_SAID = (
+    "names on demand, like *.shops.example (each is a new order; 5 an hour and 1000 in all at most)"
+)
+ASKED_SAID = (
+    "names on demand, that app.example allows and whose DNS leads here "
+    "(each is a new order; 50 an hour and 20 in all at most)"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (None, LIKE, f"no names on demand → {LIKE_SAID}"),
+        (LIKE, ASKED, f"{LIKE_SAID} → {ASKED_SAID}"),
+        (ASKED, None, f"{ASKED_SAID} → no names on demand"),
+        (
+            None,
+            OnDemand(dns=True, addresses=("192.0.2.1", "2001:db8::1")),
+            (
+                "no names on demand → names on demand, whose DNS leads to 192.0.2.1, 2001:db8::1 "
+                "(each is a new order; 50 an hour and 1000 in all at most)"
+            ),
+        ),
+    ],
+)
+def test_which_names_come_on_demand(old: OnDemand | None, new: OnDemand | None, said: str) -> None:
+    before, after = replace(A, on_demand=old), replace(A, on_demand=new)
+    assert changes(config(before), config(after), HAD) == [f"site a.example: takes {said}"]
+
+
+def test_a_new_site_says_which_names_it_takes() -> None:
+    new, takes = changes(config(A), config(A, replace(B, on_demand=LIKE)), HAD)
+    assert new.startswith("site b.example: new (/* → ")
+    assert takes == f"site b.example: takes {LIKE_SAID}"
