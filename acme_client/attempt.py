@@ -137,7 +137,7 @@ class Bench:
         try:
             self._shelf.keep_record(holding.name, holding.record)
         except OSError as error:
-            log.warning("%s: its record cannot be written: %s", holding.name, error)
+            log.warning("%s: its record cannot be written: %s", holding.name, _words(error))
             return False
         return True
 
@@ -153,7 +153,7 @@ class Bench:
                     "%s: the certificate cannot be written (%s); it is served from memory and "
                     "lost at the next start unless the disk takes it before",
                     holding.name,
-                    error,
+                    _words(error),
                 )
             holding.saved = False
 
@@ -340,7 +340,9 @@ class Bench:
         """Without a disk, only who would otherwise be without a certificate gets one."""
         now = self._now()
         if holding.facts is not None and holding.facts.not_after - now > UNKEPT_BELOW:
-            raise Problem("disk", f"the state directory cannot be written: {error}") from None
+            raise Problem(
+                "disk", f"the state directory cannot be written: {_words(error)}"
+            ) from None
 
     def _made_by_somebody_else(self, holding: Holding) -> bool:
         """After the lock, look again."""
@@ -449,6 +451,10 @@ class Bench:
         if other.directory == authority.directory or other.directory in barred:
             return Turn.SAME
         return Turn.OTHER if choices.has_failed(record, other) else Turn.FIRST
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:

@@ -120,7 +120,7 @@ class Ledger:
         """Why an order should wait, and until when."""
         key = names_key(names)
         found: list[tuple[Refusal, str | None]] = [
-            (Refusal(held.until, held.why), None) for held in self._holds(names, limits, standing)
+            (Refusal(held.until, held.why), None) for held in self._holds(names, standing)
         ]
         for cost in costs(names, limits, standing):
             found += self._reserve(cost, key, now)
@@ -136,11 +136,13 @@ class Ledger:
             self.line.setdefault(bucket, {})[key] = latest.until
         return latest
 
-    def _holds(self, names: tuple[str, ...], limits: Limits, standing: Standing) -> Iterable[Hold]:
+    def _holds(self, names: tuple[str, ...], standing: Standing) -> Iterable[Hold]:
         keys = {_CA, f"order {names_key(names)}"}
+        # Also of a CA whose figures nobody knows: it says so in the words of its software.
         if standing is not Standing.EXEMPT:
-            keys |= {one.key for one in failures(names, limits)}
-            keys |= {one.key for one in costs(names, limits, standing)}
+            keys |= {names_key(names), *(f"failures {name}" for name in names)}
+        if standing is Standing.NEW:
+            keys |= {"orders", *(f"domain {registered_domain(name)}" for name in names)}
         return [self.held[key] for key in keys & self.held.keys()]
 
     def _reserve(self, cost: Cost, who: str, now: float) -> Iterable[tuple[Refusal, str]]:
@@ -164,11 +166,11 @@ class Ledger:
 
     def account_refusal(self, limits: Limits, now: float) -> Refusal | None:
         """Why a new account should wait."""
-        if limits.accounts is None:
-            return None
         held = self.held.get(_ACCOUNTS)
         if held is not None:
             return Refusal(held.until, held.why)
+        if limits.accounts is None:
+            return None
         found = [*self._reserve(Cost(_ACCOUNTS, limits.accounts), "", now)]
         return found[0][0] if found else None
 

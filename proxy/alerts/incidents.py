@@ -110,7 +110,13 @@ def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
     if one["source"] == "file":
         view.well.add(key)  # nobody tries anything; what is wrong with it is told by its runway
     elif one["attempts"] >= rules.after_failures:
-        text = f"{name}: {one['attempts']} attempts for a certificate have failed in a row"
+        number = one["attempts"]
+        failed = (
+            "an attempt for a certificate has failed"
+            if number == 1
+            else f"{number} attempts for a certificate have failed in a row"
+        )
+        text = f"{name}: {failed}"
         view.wrong[key] = Finding(f"{text}: {one['last_error']}", _advice(one), _facts(one))
     elif one["state"] == "fresh":
         view.well.add(key)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from acme_client.advice import explained
 
-from ..alerts.incidents import said
+from ..alerts.incidents import said, spell
 
 # What each state means for whoever asks, and what happens next without anybody doing anything.
 _STATES = {
@@ -48,7 +48,7 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
     rows = [
         ("names", ", ".join(one["names"])),
         ("state", f"{one['state']}: {_state(one)}"),
-        ("served", "yes" if one["served"] else "no"),
+        ("served", _served(one, now)),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
         ("on demand", f"for {one['on_demand_for']}" if one.get("on_demand_for") else None),
@@ -56,12 +56,12 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
         ("serial", one["serial"]),
         ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
         ("runway", _runway(one, now)),
-        ("renews", _renews(one)),
+        ("renews", _renews(one, now)),
         ("CA's window", f"{window['start']} to {window['end']}" if window else None),
         ("CA says", window["explanation_url"] if window else None),
         ("attempts", f"{one['attempts']} failed since a success" if one["attempts"] else None),
         ("last error", one["last_error"]),
-        ("next attempt", one["next_attempt"]),
+        ("next attempt", _next(one, now)),
     ]
     for name, value in rows:
         if value:
@@ -86,6 +86,29 @@ def _state(one: Mapping[str, Any]) -> str:
     return _STATES.get(one["state"], "")
 
 
+def _served(one: Mapping[str, Any], now: float) -> str:
+    """What visitors meet."""
+    if not one["not_after"]:
+        return "no: there is none, and visitors cannot connect"
+    if not one["served"]:
+        return "no: not all workers have taken it yet; they are told again every minute"
+    if _moment(one["not_after"]) <= now:
+        return "yes, for want of a better one, and browsers warn of it"
+    return "yes"
+
+
+def _next(one: Mapping[str, Any], now: float) -> str | None:
+    at = one["next_attempt"]
+    if not at:
+        return None
+    left = _moment(at) - now
+    return f"{at}, in {spell(left)}" if left > 0 else f"{at}, now"
+
+
+def _moment(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
 def _profile(one: Mapping[str, Any]) -> str | None:
     if one["source"] != "acme":
         return None
@@ -105,13 +128,14 @@ def _runway(one: Mapping[str, Any], now: float) -> str | None:
     return f"{days} days {hours} hours{minutes}{share}"
 
 
-def _renews(one: Mapping[str, Any]) -> str | None:
+def _renews(one: Mapping[str, Any], now: float) -> str | None:
     if one["source"] == "file":
         return "by whoever looks after the files; a change is noticed"
     if one["renew_at"] is None:
         return None
     how = "a moment drawn from the CA's window" if one["ari_window"] else "by its lifetime"
-    return f"{one['renew_at']}, {how}"
+    past = "; that is past" if _moment(one["renew_at"]) <= now else ""
+    return f"{one['renew_at']}, {how}{past}"
 
 
 def _attempt(past: Mapping[str, Any]) -> str:
@@ -122,6 +146,18 @@ def _attempt(past: Mapping[str, Any]) -> str:
     return f"{past['at']}  {past['outcome']} at {host}{way}{took}{why}"
 
 
+def _only(one: Mapping[str, Any]) -> tuple[str, ...]:
+    """The name that everything is about, where there is one alone."""
+    return tuple(one["names"]) if len(one["names"]) == 1 else ()
+
+
+def _force(last: Mapping[str, Any] | None) -> str:
+    """Of a command that would be answered by the ledger, which has heard the CA."""
+    if last is None or last["outcome"] not in ("limits", "rate_limited", "unavailable"):
+        return ""
+    return " --force, which asks the CA before its time is over"
+
+
 def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
     name = one["name"]
     last = next((past for past in reversed(one.get("history") or ()) if past["error"]), None)
@@ -130,7 +166,7 @@ def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
         for each in explained(
             last["outcome"], said(problem) if problem else None, name, last.get("challenge")
         ):
-            of = f"{each.about}: " if each.about else ""
+            of = f"{each.about}: " if each.about not in (None, *_only(one)) else ""
             yield ""
             if each.quoted:
                 yield f"the CA says    {of}{each.quoted}"
@@ -138,4 +174,4 @@ def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
             yield f"next step      {each.step}"
     if one["source"] != "file":
         yield ""
-        yield f"To try at once: treehouse-proxy certs renew {name}"
+        yield f"To try at once: treehouse-proxy certs renew {name}{_force(last)}"

@@ -133,8 +133,10 @@ def _trouble(one: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(sign, about, f"{lead}: {last['error'] or one['last_error']}")
     told = said(problem) if problem else None
     for each in explained(last["outcome"], told, about, last.get("challenge")):
-        of = f"{each.about}: " if each.about else ""
-        step = (
-            "see below" if each.step.startswith("see what `treehouse-proxy doctor") else each.step
-        )
+        of = f"{each.about}: " if each.about and len(one["names"]) > 1 else ""
+        step = each.step
+        if step.startswith("see what `treehouse-proxy doctor"):
+            step = "see below" + step.partition(" finds at the name's addresses")[2]
+        elif "`treehouse-proxy doctor`" in step:
+            step = "see above"
         yield Finding(sign, about, f"that means: {of}{each.means}", step)

@@ -143,6 +143,8 @@ def test_asking_again_and_again_leads_to_the_same_place_in_line() -> None:
 # What the CA says
 
 LATER = 1e9 + 5 * HOUR
+# Whoever runs Let's Encrypt's software speaks like it, and may have limits of their own.
+KNOWN_OR_NOT = [pytest.param(LETSENCRYPT, id="known"), pytest.param(Limits(), id="unknown")]
 
 
 @pytest.mark.parametrize(
@@ -159,28 +161,30 @@ LATER = 1e9 + 5 * HOUR
         ("slow down", "order a.example.org,b.example.net"),
     ],
 )  # fmt: skip
-def test_a_429_is_kept_where_it_belongs(text: str, key: str) -> None:
+@pytest.mark.parametrize("limits", KNOWN_OR_NOT)
+def test_a_429_is_kept_where_it_belongs(text: str, key: str, limits: Limits) -> None:
     names = ("a.example.org", "b.example.net")
     ledger = Ledger()
-    ledger.told(text, LATER, names, LETSENCRYPT, 1e9)
+    ledger.told(text, LATER, names, limits, 1e9)
     assert ledger.held == {key.replace("order ", "order names "): Hold(LATER, text)}
-    refusal = ledger.refusal(names, LETSENCRYPT, 1e9, NEW)
+    refusal = ledger.refusal(names, limits, 1e9, NEW)
     assert refusal is not None
     assert (refusal.until, refusal.why) == (LATER, text)
     ledger = Ledger.from_json(ledger.to_json())
-    assert ledger.refusal(names, LETSENCRYPT, 1e9, NEW) == refusal
-    assert ledger.refusal(("c.example.com",), LETSENCRYPT, 1e9, NEW) == (
+    assert ledger.refusal(names, limits, 1e9, NEW) == refusal
+    assert ledger.refusal(("c.example.com",), limits, 1e9, NEW) == (
         refusal if key == "orders" else None
     )
-    ledger.settle(LETSENCRYPT, LATER)
-    assert ledger.refusal(names, LETSENCRYPT, LATER, NEW) is None
+    ledger.settle(limits, LATER)
+    assert ledger.refusal(names, limits, LATER, NEW) is None
 
 
-def test_a_429_for_accounts() -> None:
+@pytest.mark.parametrize("limits", KNOWN_OR_NOT)
+def test_a_429_for_accounts(limits: Limits) -> None:
     ledger = Ledger()
     text = f"too many new registrations (10), {RULES}#new-registrations-per-ip-address"
-    ledger.told(text, LATER, A, LETSENCRYPT, 1e9)
-    refusal = ledger.account_refusal(LETSENCRYPT, 1e9)
+    ledger.told(text, LATER, A, limits, 1e9)
+    refusal = ledger.account_refusal(limits, 1e9)
     assert refusal is not None
     assert refusal.until == LATER
 

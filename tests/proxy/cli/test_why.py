@@ -143,3 +143,46 @@ def test_a_name_on_demand() -> None:
     failed = told(**one, state="failed", not_after=None, not_before=None)
     assert "failed: it is tried again when somebody comes for it" in failed
     assert "fresh: it is not renewed: nobody comes" in told(**{**one, "given_up": True})
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "served  yes\n"),
+        ({"served": False}, "served  no: not all workers have taken it yet; they are told again"),
+        ({"not_after": at(NOW - 1)}, "served  yes, for want of a better one, and browsers warn"),
+        (
+            {"served": False, "not_after": None, "not_before": None, "renew_at": None},
+            "served  no: there is none, and visitors cannot connect",
+        ),
+    ],
+)
+def test_what_visitors_meet(more: dict[str, Any], said: str) -> None:
+    assert said in told(**more)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "how"),
+    [
+        ("validation", ""),
+        ("unreachable", ""),
+        ("rate_limited", " --force, which asks the CA before its time is over"),
+        ("unavailable", " --force, which asks the CA before its time is over"),
+    ],
+)
+def test_a_ca_that_has_asked_to_wait_is_not_asked_without_a_word(outcome: str, how: str) -> None:
+    history = [
+        {"at": at(NOW), "outcome": outcome, "directory": "https://ca.test/dir", "challenge": None,
+         "error": "no", "seconds": 0.0, "problem": None}
+    ]  # fmt: skip
+    text = told(
+        state="waiting",
+        attempts=1,
+        last_error="no",
+        next_attempt=at(NOW + 7200),
+        renew_at=at(NOW - 60),
+        history=history,
+    )
+    assert text.endswith(f"To try at once: treehouse-proxy certs renew a.test{how}")
+    assert f"next attempt  {at(NOW + 7200)}, in 2 hours" in text
+    assert f"renews  {at(NOW - 60)}, by its lifetime; that is past" in text

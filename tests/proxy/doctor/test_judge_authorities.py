@@ -96,7 +96,8 @@ def test_the_last_problem_part_by_part() -> None:
     ]
     problem = {"typ": "compound", "detail": "two are wrong", "name": None, "parts": parts}
     past = [{"at": at(NOW), "outcome": "refused", "error": "two are wrong", "problem": problem}]
-    one = status(state="failed", attempts=2, last_error="two are wrong", history=past)
+    names = ["a.test", "b.test"]
+    one = status(names=names, state="failed", attempts=2, last_error="two are wrong", history=past)
     _, what, whole, caa, dns = certificate(one, (), NOW)
     assert what.text.startswith("2 attempts failed in a row")
     assert "several things are wrong" in whole.text
@@ -132,3 +133,18 @@ def test_findings_for_people_and_for_programs() -> None:
     assert document(found)["findings"][1] == {
         "sign": "wrong", "about": "a.test", "text": "no\nsuch name", "step": "add one",
     }  # fmt: skip
+
+
+def test_of_one_name_it_is_not_repeated_and_nobody_is_sent_round_in_circles() -> None:
+    problem = {"typ": "connection", "detail": "refused", "name": "a.test", "parts": []}
+    past = [
+        {"at": at(NOW), "outcome": "validation", "challenge": "tls-alpn-01", "error": "refused",
+         "problem": problem}
+    ]  # fmt: skip
+    one = status(state="failed", attempts=1, last_error="refused", history=past)
+    *_, means = certificate(one, (), NOW)
+    assert means.text.startswith("that means: the CA could not connect to port 443")
+    assert means.step == "see below"
+    past = [{"at": at(NOW), "outcome": "disk", "error": "No space left", "problem": None}]
+    *_, means = certificate(status(attempts=1, last_error="x", history=past), (), NOW)
+    assert means.step == "see above"
