@@ -288,8 +288,8 @@ BY_KIND: dict[str, Advice] = {
         "treehouse-proxy reload",
     ),
     "unproven": Advice(
-        "the certificate that the CA gave is not the one that was asked for, and is not used",
-        "see that this machine's clock is right; else ask the CA",
+        "the certificate that the CA gave cannot be used as it is, and the one before it stays",
+        "where it is about dates, see that this machine's clock is right; else ask the CA",
     ),
     "clock": Advice(
         "this machine's clock and the CA's are far apart, and what was ordered would be of no use",

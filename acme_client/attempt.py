@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -230,10 +231,10 @@ class Bench:
     # The attempt
 
     def attempt(self, holding: Holding) -> None:
-        begun = self._now()
+        begun = time.monotonic()  # the clock may be set meanwhile
         force, holding.force = holding.force, False
         barred = set() if force else self._barred(holding)
-        authority = choices.authority(holding.wanted, holding.record, begun, barred)
+        authority = choices.authority(holding.wanted, holding.record, self._now(), barred)
         holding.record = progress.started(
             holding.record,
             holding.wanted.names,
@@ -391,7 +392,7 @@ class Bench:
             issued.challenge,
             now,
             self._dice,
-            max(now - begun, 0.0),
+            time.monotonic() - begun,
             account=issued.account,
         )
         self.keep_pair(holding)
@@ -401,7 +402,7 @@ class Bench:
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",
             holding.name,
-            _course("from", authority, issued.challenge, now - begun),
+            _course("from", authority, issued.challenge, time.monotonic() - begun),
             spell(facts.not_after - now),
             timestamp(holding.record.renew_at),
         )
@@ -425,7 +426,7 @@ class Bench:
                 authority.directory,
                 challenge,
                 now,
-                max(now - begun, 0.0),
+                time.monotonic() - begun,
                 turn=self._next_turn(holding, authority, problem, now),
             )
             log.warning(
@@ -434,7 +435,7 @@ class Bench:
                 "waits"
                 if problem.kind == "limits"
                 else f"attempt {holding.record.attempts} failed",
-                _course("at", authority, challenge, now - begun),
+                _course("at", authority, challenge, time.monotonic() - begun),
                 problem.text,
                 timestamp(holding.record.next_attempt),
             )
@@ -461,7 +462,7 @@ def _course(word: str, authority: Authority, challenge: str | None, seconds: flo
     """Of an attempt, for its line in the log: with whom, by what, how long."""
     host = urlsplit(authority.directory).netloc or authority.directory
     way = f" by {challenge}" if challenge else ""
-    return f"{word} {host}{way} in {max(seconds, 0.0):.1f} s"
+    return f"{word} {host}{way} in {seconds:.1f} s"
 
 
 def source_of(directory: str) -> str:

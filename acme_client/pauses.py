@@ -18,6 +18,10 @@ PAUSES = (60.0, 600.0, 6000.0, 86400.0)
 # those who have. A network of ours that was away for a moment has its time to come back.
 ANOTHER_CA = 5.0
 
+# Where there is no certificate at all, and what was wrong is that no CA answered: none has counted
+# anything, and who is down for hours is well again long before a day is over.
+UNANSWERED_MOST = 3600.0
+
 # A day is too long to look away from a certificate that is about to end, or has just ended: a pause
 # is at most this part of the time to its end, or since. So a CA that comes back late in the runway
 # is noticed in time, and one that comes back too late does not leave visitors without one for

@@ -18,7 +18,7 @@ from dataclasses import replace
 from .errors import Problem
 from .lifecycle import PAUSED, READY, Event, State, after
 from .link import INTERNAL
-from .pauses import ANOTHER_CA, RETRY_AFTER_MOST, longest, pause
+from .pauses import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
 from .proof import Facts
 from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
@@ -158,6 +158,11 @@ class Turn(enum.Enum):
     FIRST = "another CA's, who has not failed yet"
 
 
+def _unanswered(problem: Problem) -> bool:
+    """The CA has not taken notice of what was asked."""
+    return problem.kind in ("unreachable", "unavailable") and problem.not_before is None
+
+
 def counted(record: Record, problem: Problem) -> Record:
     """Nothing was tried where our own ledger says to wait."""
     return replace(record, attempts=record.attempts + (problem.kind != "limits"))
@@ -184,6 +189,8 @@ def failed(
     )
     if turn is Turn.FIRST:
         length = min(length, ANOTHER_CA)
+    elif record.not_after is None and _unanswered(problem):
+        length = min(length, UNANSWERED_MOST)
     return replace(
         record,
         state=after(record.state, Event.TOLD_TO_WAIT if told else Event.FAILED),

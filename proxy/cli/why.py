@@ -6,13 +6,14 @@ It is the status's entry put into words, so whatever a program wants to know of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.advice import explained
 
 from ..alerts.incidents import said, spell
+from ..doctor.judge_authorities import CLOCKS_DIFFER
 
 # What each state means for whoever asks, and what happens next without anybody doing anything.
 _STATES = {
@@ -122,10 +123,16 @@ def _runway(one: Mapping[str, Any], now: float) -> str | None:
     left = end - now
     if left < 0:
         return "none: it has expired"
+    if begin > now + CLOCKS_DIFFER:
+        return f"by this machine's clock it is not valid yet; set the clock right ({_clock(now)})"
     days, hours = divmod(int(left // 3600), 24)
     share = f", {left / (end - begin):.0%} of its life" if end > begin else ""
     minutes = f" {int(left % 3600 // 60)} minutes" if not days else ""
     return f"{days} days {hours} hours{minutes}{share}"
+
+
+def _clock(now: float) -> str:
+    return f"it shows {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _renews(one: Mapping[str, Any], now: float) -> str | None:

@@ -15,6 +15,8 @@ from .findings import Finding, Sign
 
 # Below that much of its life a certificate is late: renewal begins with a third or a half left.
 RUNWAY_SHORT = 0.15
+# Seconds that a CA's clock may be ahead of ours without anybody minding.
+CLOCKS_DIFFER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,15 @@ def _runway(one: Mapping[str, Any], now: float) -> Finding:
     )
     if left <= 0:
         return Finding("wrong", about, f"the certificate has expired ({one['not_after']})", step)
+    if begin > now + CLOCKS_DIFFER:
+        return Finding(
+            "wrong", about, f"by this machine's clock the certificate is not valid before "
+            f"{one['not_before']}", "set the clock right (timedatectl shows it)",
+        )  # fmt: skip
     text = f"the certificate is valid for another {spell(left)}"
     if one["renew_at"]:
-        text += f", and renewed about {one['renew_at']}"
+        past = datetime.fromisoformat(one["renew_at"]).timestamp() <= now
+        text += f", and {'was to be ' if past else ''}renewed about {one['renew_at']}"
     if left < RUNWAY_SHORT * (end - begin) and overdue(one, now):
         return Finding("attention", about, text, step)
     return Finding("ok", about, text)

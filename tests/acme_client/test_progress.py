@@ -363,3 +363,22 @@ def test_a_pause_is_for_the_ca_that_comes_next(turn: progress.Turn, seconds: flo
     problem = Problem("rate_limited", "too many", not_before=NOW + 3600)
     record = progress.failed(tried, problem, CA, None, NOW, turn=turn)
     assert record.next_attempt == NOW + seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "not_before", "seconds"),
+    [
+        ("unreachable", None, 3600.0),
+        ("unavailable", None, 3600.0),
+        ("unavailable", NOW + 7200, 7200.0),  # what it says
+        ("refused", None, 86400.0),
+        ("validation", None, 86400.0),
+    ],
+)
+def test_with_nothing_to_serve_a_ca_that_does_not_answer_is_asked_by_the_hour(
+    kind: str, not_before: float | None, seconds: float
+) -> None:
+    problem = Problem(kind, "no", not_before=not_before)
+    tried = progress.started(Record(attempts=5), ("a.example",))
+    record = progress.failed(tried, problem, CA, None, NOW)
+    assert record.next_attempt == NOW + seconds

@@ -109,6 +109,13 @@ def test_files_of_ones_own_that_have_expired() -> None:
     assert "certs renew" not in text
 
 
+def test_a_clock_that_is_behind_is_told() -> None:
+    text = told(not_before=at(NOW + DAY))
+    assert "runway  by this machine's clock it is not valid yet; set the clock right" in text
+    assert "(it shows 2027-01-15 08:00 UTC)" in text
+    assert "100% of its life" in told(not_before=at(NOW + 30), not_after=at(NOW + 90 * DAY))
+
+
 def test_minutes_count_on_the_last_day() -> None:
     assert "runway  0 days 2 hours 30 minutes" in told(not_after=at(NOW + 9000))
 

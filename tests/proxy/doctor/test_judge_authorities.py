@@ -148,3 +148,11 @@ def test_of_one_name_it_is_not_repeated_and_nobody_is_sent_round_in_circles() ->
     past = [{"at": at(NOW), "outcome": "disk", "error": "No space left", "problem": None}]
     *_, means = certificate(status(attempts=1, last_error="x", history=past), (), NOW)
     assert means.step == "see above"
+
+
+def test_a_clock_that_is_behind_and_a_renewal_that_is_late() -> None:
+    (behind,) = certificate(status(not_before=at(NOW + 86400)), (), NOW)
+    assert (behind.sign, behind.step) == ("wrong", "set the clock right (timedatectl shows it)")
+    assert behind.text.startswith("by this machine's clock the certificate is not valid before ")
+    (late,) = certificate(status(renew_at=at(NOW - 60)), (), NOW)
+    assert "and was to be renewed about" in late.text
