@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from . import at_hand, choices, progress
 from .at_hand import Found
-from .errors import Problem
+from .errors import Blame, Problem
 from .holding import Holding
 from .ledgers import Ledgers
 from .lifecycle import PAUSED
@@ -445,7 +445,10 @@ class Bench:
     def _next_turn(
         self, holding: Holding, authority: Authority, problem: Problem, now: float
     ) -> Turn:
-        """Whose turn is next, now that this one's has come to nothing."""
+        """Whose turn is next, now that this one's has come to nothing. What is wrong here is not
+        mended by asking somebody else."""
+        if problem.what.blame is Blame.OURS:
+            return Turn.SAME
         record = progress.counted(holding.record, problem)
         barred = self._barred(holding)
         other = choices.authority(holding.wanted, record, now, barred)

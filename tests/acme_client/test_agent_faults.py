@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from acme_client import issuer, network
 from acme_client.ari import certificate_id
 from acme_client.desks import ATTEMPTS_AT_ONCE
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
@@ -250,6 +251,44 @@ def test_an_order_that_is_stuck_in_processing_is_left_for_later(
     kept = record(tmp_path)
     assert kept.history[-1].outcome == "stuck"
     assert kept.next_attempt == pytest.approx(time.time() + 3600, abs=30)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "fault", "outcome", "said"),
+    [
+        (
+            ("finalize", "order"),
+            Edit(WithStatus("processing")),
+            "stuck",
+            "does not finish the order",
+        ),
+        (("authorization",), Edit(WithStatus("pending")), "stuck", "does not finish validating"),
+        (("newOrder",), Slow(3.0), "unreachable", "cannot be reached: .*timed out"),
+    ],
+    ids=["order", "authorization", "slow"],
+)
+def test_patience_has_an_end(
+    front: Faults,
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kinds: tuple[str, ...],
+    fault: Fault,
+    outcome: str,
+    said: str,
+) -> None:
+    """A CA that says nothing of how long it will take, or nothing at all."""
+    monkeypatch.setattr(issuer, "ISSUED_WITHIN", 1.0)
+    monkeypatch.setattr(issuer, "VALIDATED_WITHIN", 1.0)
+    monkeypatch.setattr(network, "TIMEOUT", (1.0, 1.0))
+    for kind in kinds:
+        front.add(kind, fault, 100)
+    with Certifier(wanted(front, tmp_path), server):
+        server.until(lambda: server.state(NAME) in ("failed", "waiting"))
+    kept = record(tmp_path)
+    assert kept.history[-1].outcome == outcome
+    assert re.search(said, kept.last_error or "")
+    assert len(front.of("newOrder")) == 1
 
 
 class Hang:
