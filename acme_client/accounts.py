@@ -200,7 +200,8 @@ def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:
     try:
         return customer.query_registration(empty)
     except messages.Error as error:
-        if error.typ == answers.NO_ACCOUNT:
+        # Some ask for the external account before they look; the RFC knows the first alone.
+        if error.typ in (answers.NO_ACCOUNT, answers.ACCOUNT_FROM_ELSEWHERE):
             return None
         raise
 

@@ -20,6 +20,7 @@ from .renewal import Window
 _ACME = "urn:ietf:params:acme:error:"
 RATE_LIMITED = _ACME + "rateLimited"
 NO_ACCOUNT = _ACME + "accountDoesNotExist"
+ACCOUNT_FROM_ELSEWHERE = _ACME + "externalAccountRequired"
 NOT_READY = _ACME + "orderNotReady"
 ALREADY_REVOKED = _ACME + "alreadyRevoked"
 # What CAs say of an order that replaces a certificate which they hold for replaced, do not know, or

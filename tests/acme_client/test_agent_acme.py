@@ -19,7 +19,7 @@ from acme_client.proof import Pair, prove
 from acme_client.record import from_json
 from proxy.cli.why import page
 from proxy.doctor.judge_authorities import certificate
-from support.ca_faults import Cut, Faults, Refuse, Say
+from support.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say
 from support.certifier import Certifier, FakeServer, authority, settings
 from support.pebble import Pebble
 
@@ -302,6 +302,29 @@ def test_an_external_account(server: FakeServer, tmp_path: Path) -> None:
         # Corrected, it works at once, whatever the pause was: see the next one.
         bound = authority(ca, eab=ExternalAccount("kid-1", mac + "\n"))
         obtain(server, settings(tmp_path, bound, ("a.example",)))
+
+
+def test_a_ca_that_wants_the_external_account_before_it_looks_for_one(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    """The first attempt has left a key; whether the CA knows it is asked without the binding."""
+    with Faults(ca) as front:
+
+        def answer(exchange: Exchange) -> Reply:
+            asked = front.seen[-1].payload or {}
+            if asked.get("onlyReturnExisting"):
+                return Refuse(403, "externalAccountRequired")(exchange)
+            return exchange.forward()
+
+        by = Authority(front.directory, ca_pem=front.ca_pem)
+        front.add("newAccount", Cut(heard=False))
+        front.add("newAccount", answer, 100)
+        with Certifier(settings(tmp_path, by, ("a.example",)), server):
+            server.until(lambda: server.state("a.example") == "failed")
+            assert server.ask("renew", "a.example")["ok"]
+        assert [
+            bool((one.payload or {}).get("onlyReturnExisting")) for one in front.of("newAccount")
+        ] == [False, True, False]
 
 
 @pytest.mark.parametrize(
