@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from acme_client.link import Authority, ExternalAccount, Settings, Wanted
+from acme_client.link import Authority, ExternalAccount, Settings
 from acme_client.proof import Pair, prove
 from acme_client.record import from_json
 from proxy.cli.why import page
@@ -409,28 +409,6 @@ def test_one_bad_name_keeps_no_other_from_its_certificate(
         server.until(lambda: server.state("a.example") == "fresh")
         server.until(lambda: server.state("bad.example") == "failed")
     assert "rejectedIdentifier" in server.reports["bad.example"]["last_error"]
-
-
-def test_another_ca_is_tried_when_the_first_keeps_failing(
-    server: FakeServer, ca: Pebble, tmp_path: Path
-) -> None:
-    gone = Authority("https://127.0.0.1:1/dir", ca_pem=ca.ca_pem)
-    wanted = Settings(
-        tmp_path,
-        (Wanted(("a.example",), gone, fallback=(authority(ca),), challenges=("http-01",)),),
-    )
-    skipped = [0.0]
-    with Certifier(wanted, server, now=lambda: time.time() + skipped[0]):
-        for failures, pause in ((1, 61), (2, 601), (3, 6001)):
-            server.until(
-                lambda failures=failures: (
-                    server.reports.get("a.example", {}).get("attempts") == failures
-                )
-            )
-            skipped[0] += pause
-            server.tell("wake")
-        server.until(lambda: server.state("a.example") == "fresh")
-    assert server.reports["a.example"]["directory"] == ca.directory
 
 
 def test_the_loss_of_the_supervisor_ends_it(server: FakeServer, ca: Pebble, tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ def running() -> Iterator[Running]:
         Pebble(*ports, nonce_reject=0) as first,
         Faults(first) as front,
         # What the second one gives lives for seconds, so that its successor is soon due.
-        Pebble(*ports, nonce_reject=0, validity=16) as second,
+        Pebble(*ports, nonce_reject=0, validity=12) as second,
     ):
         # "Not now", in so many seconds.
-        front.add("newOrder", Refuse(503, headers={"Retry-After": "10"}, detail="maintenance"))
+        front.add("newOrder", Refuse(503, headers={"Retry-After": "8"}, detail="maintenance"))
         (folder / "front.pem").write_bytes(front.ca_pem)
         config = folder / "config.yaml"
         config.write_text(
