@@ -44,6 +44,11 @@ def known(files: Files) -> dict[str, Any]:
     return documents.read(files.get(ACCOUNT, b""), VERSION)
 
 
+def has_key(store: Store, directory: str) -> bool:
+    """Whether there is, or may be, an account with this CA."""
+    return KEY in store.load(folder(store, directory))
+
+
 def keep_document(
     store: Store, where: str, directory: str, uri: str, contact: list[str] | None
 ) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import progress
+from . import account_files, progress
 from .attempt import LEASE, TELL_AGAIN, Bench, spell
 from .challenges import Challenges
 from .commands import Commands
@@ -119,7 +119,7 @@ class Agent:
 
         self._commands = Commands(
             self._holdings, self._bench, self._desks, self._ledgers, self._on_demand,
-            self._replies, self._working,
+            self._replies, self._working, self._is_customer,
         )  # fmt: skip
 
     # Start
@@ -363,6 +363,13 @@ class Agent:
 
     def _reply(self, command: Command, value: dict[str, object]) -> None:
         self._replies.give(command.ticket, value)
+
+    def _is_customer(self, authority: Authority) -> bool:
+        """Of a CA that has been needed yet. What cannot be read is told by who tries."""
+        try:
+            return account_files.has_key(self._store, authority.directory)
+        except OSError:
+            return True
 
     def _forget(self, holding: Holding) -> None:
         """Its files stay: it may be wanted again, and a key is never thrown away unasked."""

@@ -17,7 +17,7 @@ from .desks import Desks
 from .holding import UNDER_WAY, Holding
 from .ledgers import Ledgers
 from .lifecycle import State
-from .link import INTERNAL, REASONS, Command
+from .link import INTERNAL, REASONS, Authority, Command
 from .on_demand import OnDemand
 from .replies import Replies
 
@@ -26,7 +26,7 @@ log = logging.getLogger("treehouse.certifier")
 
 class Commands:
     """``holdings`` are the agent's. ``working`` makes work for a desk of what is to be done with
-    one of them."""
+    one of them; ``is_customer``: whether there is an account with a CA."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Commands:
         on_demand: OnDemand,
         replies: Replies,
         working: Callable[[Callable[[Holding], None], Holding], Callable[[], None]],
+        is_customer: Callable[[Authority], bool],
     ) -> None:
         self._holdings = holdings
         self._bench = bench
@@ -45,6 +46,7 @@ class Commands:
         self._on_demand = on_demand
         self._replies = replies
         self._working = working
+        self._is_customer = is_customer
 
     def obey(self, command: Command) -> None:
         match command.verb:
@@ -184,15 +186,24 @@ class Commands:
         self._desks.ask(wanted.authority.directory, look)
 
     def _roll_account_keys(self, command: Command) -> None:
-        """With every CA that we are a customer of."""
+        """With every CA that we are a customer of; for a new key's sake we become nobody's."""
         authorities = {
             one
             for holding in list(self._holdings.values())
             for one in (holding.wanted.authority, *holding.wanted.fallback)
             if one.directory != INTERNAL
         }
-        told = {one.directory: self._bench.roll_account_key(one) for one in authorities}
+        told = {
+            one.directory: self._bench.roll_account_key(one)
+            for one in authorities
+            if self._is_customer(one)
+        }
         failed = [f"{directory}: {error}" for directory, error in told.items() if error]
-        error = "; ".join(failed) or (None if told else "no CA is configured that has accounts")
+        none = (
+            "there is no account yet; one is made with the first order"
+            if authorities
+            else "no CA is configured that has accounts"
+        )
+        error = "; ".join(failed) or (None if told else none)
         message = f"new account keys at {', '.join(sorted(told))}"
         self._reply(command, {"ok": error is None, "error": error, "message": message})

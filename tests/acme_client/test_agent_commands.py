@@ -18,10 +18,10 @@ from acme_client.challenges import Challenges
 from acme_client.dns_records import DnsRecords
 from acme_client.issuer import AcmeIssuer
 from acme_client.ledgers import Ledgers
-from acme_client.link import Dns, Settings
+from acme_client.link import Authority, Dns, Settings, Wanted
 from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore
-from support.certifier import Certifier, FakeServer, settings
+from support.certifier import Certifier, FakeServer, authority, settings
 from support.chains import chain
 from support.pebble import Pebble
 
@@ -159,6 +159,27 @@ def test_another_type_of_key_is_ordered_at_once_and_the_old_one_served_until_the
     with Certifier(settings(tmp_path, ca, ("a.example",), key_type="rsa-2048"), server):
         server.until(lambda: server.is_loaded and server.state("a.example") == "fresh")
     assert [one.family for one in server.published] == ["ecdsa", "rsa", "rsa"]
+
+
+def test_for_a_new_keys_sake_nobody_becomes_a_customer(
+    server: FakeServer, ca: Pebble, tmp_path: Path
+) -> None:
+    """Of a CA that has not been needed yet; and with none at all, it is said."""
+    first = authority(ca)
+    spare = Authority("https://127.0.0.1:1/dir")
+    wanted = Wanted(("a.example",), first, fallback=(spare,), challenges=("http-01",))
+    with Certifier(Settings(tmp_path, (wanted,)), server):
+        obtained(server, "a.example")
+        answer = server.ask("roll_account_key")
+        assert answer["ok"], answer
+        assert answer["message"] == f"new account keys at {ca.directory}"
+    server.forget()
+    gone = replace(wanted, authority=spare, fallback=())
+    with Certifier(Settings(tmp_path / "other", (gone,)), server):
+        server.until(lambda: server.state("a.example") == "failed")
+        assert not (tmp_path / "other" / "accounts").exists()
+        answer = server.ask("roll_account_key")
+        assert answer["error"] == "there is no account yet; one is made with the first order"
 
 
 def test_an_account_gets_a_new_key_and_stays_the_account(
