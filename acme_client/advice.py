@@ -292,8 +292,9 @@ BY_KIND: dict[str, Advice] = {
         "where it is about dates, see that this machine's clock is right; else ask the CA",
     ),
     "clock": Advice(
-        "this machine's clock and the CA's are far apart, and what was ordered would be of no use",
-        "set the clock right (timedatectl shows it) and see that NTP keeps it so",
+        "this machine's clock and the CA's are far apart, and nothing can be ordered so",
+        "set the clock right (timedatectl shows it) and see that NTP keeps it so; "
+        "if it is right, the CA's is not: ask it",
     ),
     "disk": Advice(
         "the state directory cannot be written to",

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -187,7 +188,10 @@ class Network(client.ClientNetwork):
         try:
             yield
         except requests.RequestException as error:
-            raise Problem("unreachable", f"the CA cannot be reached: {_cause(error)}") from None
+            cause = _cause(error)
+            if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _OF_TIME:
+                raise Problem("clock", _untimely(cause, self._now())) from None
+            raise Problem("unreachable", f"the CA cannot be reached: {_words(cause)}") from None
         except (messages.Error, acme_errors.Error, JoseError) as error:
             raise self._refusal(error) from None
         except (ValueError, KeyError) as error:
@@ -229,14 +233,31 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _cause(error: Exception) -> str:
-    """What lies at the bottom of requests' wrappings, in words."""
+def _cause(error: Exception) -> BaseException:
+    """What lies at the bottom of requests' wrappings."""
     cause: BaseException = error
     while True:
         inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
         if not isinstance(inner, BaseException):
             break
         cause = inner
+    return cause
+
+
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h): a machine that has
+# just been switched on, before it has heard of the time, finds every CA's certificate one of these.
+_OF_TIME = {9: "not valid yet", 10: "expired"}
+
+
+def _untimely(cause: ssl.SSLCertVerificationError, now: float) -> str:
+    shown = datetime.fromtimestamp(now, UTC)
+    return (
+        f"the CA's own TLS certificate is {_OF_TIME[cause.verify_code]} by this machine's clock, "
+        f"which shows {shown:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _words(cause: BaseException) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its TLS certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.strerror:

@@ -29,7 +29,7 @@ def directory(authority: Authority, user_agent: str) -> tuple[Directory, float |
             document = answers.document(response.content)
             date = response.headers.get("Date")
     except Problem as problem:
-        return Directory(url, problem.text), None
+        return Directory(url, problem.text, untimely=problem.kind == "clock"), None
     if not isinstance(document.get("newOrder"), str):
         return Directory(url, "what answers there is no ACME directory: it has no newOrder"), None
     meta = document.get("meta")

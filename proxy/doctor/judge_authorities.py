@@ -21,7 +21,8 @@ CLOCKS_DIFFER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """``error``: why it could not be had. ``profiles``: with their descriptions."""
+    """``error``: why it could not be had; ``untimely``: for what may be our clock. ``profiles``:
+    with their descriptions."""
 
     url: str
     error: str | None = None
@@ -29,6 +30,7 @@ class Directory:
     profiles: tuple[str, ...] = ()
     account_required: bool = False
     renewal_info: bool = False
+    untimely: bool = False
 
     @property
     def host(self) -> str:
@@ -48,7 +50,8 @@ def directory(facts: Directory, configured: Configured) -> Iterator[Finding]:
     if facts.error is not None:
         yield Finding(
             "wrong", about, facts.error,
-            "see acme.directory, the firewall, and for a private CA acme.ca_file",
+            "set the clock right (timedatectl shows it)" if facts.untimely
+            else "see acme.directory, the firewall, and for a private CA acme.ca_file",
         )  # fmt: skip
         return
     arranged = "; it says when to renew (ARI)" if facts.renewal_info else ""

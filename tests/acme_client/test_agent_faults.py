@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -514,6 +515,23 @@ def test_a_clock_that_is_years_ahead_orders_nothing_and_is_forgiven(
         server.until(lambda: server.state(NAME) == "fresh")
         assert server.reports[NAME]["attempts"] == 0
     assert len(front.of("newOrder")) == 1
+
+
+@pytest.mark.parametrize(("begins", "ends", "said"), [(1, 2, "not valid yet"), (-2, -1, "expired")])
+def test_a_ca_whose_own_certificate_is_not_of_our_time_makes_one_think_of_the_clock(
+    ca: Pebble, server: FakeServer, tmp_path: Path, begins: int, ends: int, said: str
+) -> None:
+    """As every CA's is for a small computer that was just switched on."""
+    today = datetime.now(UTC)
+    days = [today + timedelta(days=one) for one in (begins, ends)]
+    with Faults(ca, begins=days[0], ends=days[1]) as front:
+        with Certifier(wanted(front, tmp_path), server):
+            server.until(lambda: server.state(NAME) == "failed")
+        (past,) = record(tmp_path).history
+    assert past.outcome == "clock"
+    assert f"the CA's own TLS certificate is {said} by this machine's clock, which shows 20" in (
+        past.text
+    )
 
 
 def test_a_ca_that_asks_to_be_left_alone_is_left_alone_for_all_names(

@@ -224,9 +224,12 @@ class WithStatus:
 class Faults:
     """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
     ``explanation``: its explanationURL. ``profiles``: names to descriptions. ``persist``: offers
-    dns-persist-01 in the place of dns-01. ``identities``: its caaIdentities."""
+    dns-persist-01 in the place of dns-01. ``identities``: its caaIdentities. ``begins``, ``ends``:
+    of its own TLS certificate."""
 
-    def __init__(self, ca: Pebble) -> None:
+    def __init__(
+        self, ca: Pebble, *, begins: datetime | None = None, ends: datetime | None = None
+    ) -> None:
         self._ca = ca
         self._faults: list[tuple[str, Fault, list[int]]] = []
         self._lock = threading.Lock()
@@ -241,7 +244,8 @@ class Faults:
         authority = trustme.CA()
         self.ca_pem: bytes = authority.cert_pem.bytes()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
+        served = authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends)
+        served.configure_cert(context)
         self._server = _Server(("127.0.0.1", 0), self._handler(), context)
         self.directory = f"https://127.0.0.1:{self._server.server_address[1]}/dir"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))

@@ -51,6 +51,14 @@ def test_a_directory(facts: Directory, configured: Configured, signs: list[str])
     assert [one.sign for one in directory(facts, configured)] == signs
 
 
+@pytest.mark.parametrize(("untimely", "step"), [(False, "see acme.directory"), (True, "set the")])
+def test_one_that_cannot_be_had(untimely: bool, step: str) -> None:
+    (one,) = directory(Directory("https://ca.test/dir", "no", untimely=untimely), PLAIN)
+    assert (one.sign, one.text) == ("wrong", "no")
+    assert one.step is not None
+    assert one.step.startswith(step)
+
+
 def status(**more: Any) -> dict[str, Any]:
     return {
         "names": ["a.test"], "source": "acme", "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY),
