@@ -41,7 +41,9 @@ class Limits:
     accounts: Limit | None = None  # new ones from one address
 
 
-# https://letsencrypt.org/docs/rate-limits/, as of 12 June 2025.
+# https://letsencrypt.org/docs/rate-limits/, as of 12 June 2025; the figures of 5 August 2026 are
+# the same. A validation may also fail 1,152 times in a row, of which one is forgiven a day: at an
+# attempt a day (`pauses`) nobody gets there.
 LETSENCRYPT = Limits(
     Limit("orders of this account", 300, 3 * 3600.0),
     Limit("certificates for the domain {}", 50, 7 * _DAY),

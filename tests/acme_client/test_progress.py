@@ -222,6 +222,21 @@ def test_but_not_if_it_is_due_by_now() -> None:
     assert right.next_attempt == NOW + 80 * DAY + 60
 
 
+def test_a_pause_is_no_longer_than_the_runway_allows_by_the_right_clock() -> None:
+    """Years ahead, a day was nothing to wait; it is more than is left."""
+    record = progress.at(fresh(), NOW + YEAR)
+    for _ in range(4):
+        record = progress.started(replace(record, state=State.MISSING), NAMES)
+        record = progress.failed(record, Problem("clock", "far apart"), CA, None, NOW + 10 * YEAR)
+    assert record.next_attempt == NOW + 10 * YEAR + DAY
+    end = record.not_after
+    assert end is not None
+    right = progress.at(record, end - 8 * 3600)
+    assert (right.state, right.next_attempt) == (State.FAILED, end - 7 * 3600)
+    told = replace(record, state=State.WAITING)  # by the CA: that is obeyed
+    assert progress.at(told, end - 8 * 3600).next_attempt == end - 8 * 3600 + DAY
+
+
 @pytest.mark.parametrize("how", ["by hand", "not for all names"])
 def test_nor_if_another_one_was_called_for_all_the_same(how: str) -> None:
     record = progress.asked(fresh()) if how == "by hand" else progress.not_enough(fresh())

@@ -32,22 +32,19 @@ from acme_client.limits import LETSENCRYPT
 from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.pace import BATCH
 from acme_client.proof import Pair
-from acme_client.renewal import SPREAD_FROM, SPREAD_MOST, SPREAD_PART
 from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore, Store
+from support import found_schedules as found
 from support.memory_store import Crash, MemoryStore
 from support.schedules import (
-    FEW,
     Drawn,
     Loaded,
     Schedule,
-    catching_up,
     drawn,
     random_schedule,
     sites,
 )
 from support.simulated_ca import (
-    ASK_AGAIN,
     DAY,
     DIRECTORY,
     DOMAIN,
@@ -56,11 +53,11 @@ from support.simulated_ca import (
     NAMES,
     ORDERS,
     START,
-    WINDOW_PART,
     SimulatedCa,
     cheap_examine,
 )
 from support.simulated_life import STEPS, Life, MakeStore, Visitors
+from support.verdict import busiest, judge, quiet_hours
 
 SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))
@@ -152,52 +149,7 @@ def live(
     return life.run(end)
 
 
-def judge(life: Life, *reasons: float) -> None:
-    """``reasons``: moments after which many orders at once are no surprise, beside the usual."""
-    ca, visitors = life.ca, life.visitors
-    assert visitors.lapses == []
-    assert {name: until for name, until in visitors.served_until.items() if until < ca.now} == {}
-    assert visitors.served_until.keys() == life.holdings.keys()
-    assert ca.limits_hit == []
-    assert ca.asked_when_expired == 0
-    # Whatever happens, small batches; apart from the start, when there is nothing to serve yet.
-    begun = int(START // 60) + 24 * 60
-    crowd = [orders for minute, orders in ca.orders_by_minute.items() if minute > begun]
-    assert max(crowd, default=0) <= 2 * BATCH
-    assert max(quiet_hours(life, *reasons), default=0) <= busiest(life)
-    busy = disturbed(life, *life.deaths)
-    for moment, done in ca.done_with.items() if ca.information else ():
-        if not any(hour in busy for hour in range(int(moment // HOUR), int(done // HOUR) + 1)):
-            assert done - moment <= ASK_AGAIN + HOUR + catching_up(len(life.wanted))
-
-
-def disturbed(life: Life, *more: float) -> set[int]:
-    """Hours in which something happens that makes orders come together, and the day after."""
-    reasons = {START, *more, *(one for span in life.ca.outages for one in span)}
-    reasons |= {one for start, end, _by in life.skews for one in (start, end)}
-    return {int(one // HOUR) + after for one in reasons for after in range(27)}
-
-
-def quiet_hours(life: Life, *reasons: float) -> list[int]:
-    """Orders in each hour that had no reason to be a busy one."""
-    busy = disturbed(life, *life.ca.incidents, *reasons)
-    return [orders for hour, orders in life.ca.orders_by_hour.items() if hour not in busy]
-
-
-def busiest(life: Life) -> float:
-    """Orders in a quiet hour that are no surprise. The worst there can be: all certificates were
-    made in one hour (at the start, after an outage, after an incident), so that they are due within
-    the spread, or the CA's window, of each other: so many an hour, and half as much again for
-    chance. It is the mean of all hours, times the part of the time between two renewals that is
-    spread over."""
-    lifetime = life.ca.lifetime
-    window = 2 * WINDOW_PART * lifetime
-    alone = min(lifetime * SPREAD_PART, SPREAD_MOST) * (1 - SPREAD_FROM)
-    spread = window if life.ca.information else alone
-    return len(life.wanted) / max(spread / HOUR, 1.0) * 1.5 + 8
-
-
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
 @pytest.mark.parametrize("days", SHORT)
 def test_years_without_a_lapse(days: int, information: bool) -> None:
@@ -294,44 +246,18 @@ def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
     assert len(life.deaths) > 5
 
 
-# Those that did break it.
-# A restart while the clock was thirty days behind: the certificate before was served, which had ended
-# for everybody else, and went on being served when the clock was right.
-RESTARTED_BEHIND = Drawn(
-    days=90,
-    information=True,
-    wanted=FEW[0],
-    troubles=[(0.5, 0.0, "away", 0.0, 0.5), (1.0, 1.0, "clock, then away", -30 * DAY, 0.7)],
-    broken=[],
-    incidents=[],
-    restarts=[0.54],
-    fates=[],
-    dice=[],
-)
-
-# Killed twice between the CA's word that a validation has failed and the note of it: five in an hour
-# were six.
-KILLED_AT_FAILURES = Drawn(
-    days=9,
-    information=False,
-    wanted=FEW[2],
-    troubles=[],
-    broken=[(0, 0.0, 1.0)],
-    incidents=[],
-    restarts=[],
-    fates=[0, 0, 5, 5],
-    dice=[],
-)
-
-
 @hypothesis_settings(
     max_examples=int(os.environ.get("YEARS_EXAMPLES", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(drawn)
-@example(RESTARTED_BEHIND)
-@example(KILLED_AT_FAILURES)
+@example(found.RESTARTED_BEHIND)
+@example(found.KILLED_AT_FAILURES)
+@example(found.YEARS_AHEAD)
+@example(found.AWAY_WHEN_DUE)
+@example(found.AWAY_FOR_THE_THIRD)
+@example(found.AWAY_FOR_THE_HALF)
 def test_no_schedule_breaks_it(plan: Drawn) -> None:
     """Whatever comes when, as long as it leaves the time that the promise is about."""
     fates = itertools.chain(plan.fates, itertools.repeat(0))
