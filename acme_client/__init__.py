@@ -69,6 +69,7 @@ The disk
     disk        the one way a file gets there
     documents   JSON documents with a version                      (pure)
     keys        private keys and signing requests
+    printable   text of others, made fit for a line of ours        (pure)
     timestamps  moments as other programs read them                (pure)
 
 dnspython is imported by dns_servers, dns_propagation, dns_update and pointing only, and those where

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .errors import Problem, Said
+from .printable import printable
 from .renewal import Window
 
 _ACME = "urn:ietf:params:acme:error:"
@@ -148,7 +149,7 @@ def words(problem: Any) -> str:
             identifier = sub.get("identifier")
             name = identifier.get("value") if isinstance(identifier, dict) else None
             parts.append(f"{name}: {words(sub)}" if name else words(sub))
-    return _printable("; ".join(parts))[:_LONGEST_TEXT]
+    return printable("; ".join(parts))[:_LONGEST_TEXT]
 
 
 def said(problem: Any, name: str | None = None, *, whole: bool = True) -> Said | None:
@@ -170,11 +171,7 @@ def said(problem: Any, name: str | None = None, *, whole: bool = True) -> Said |
 
 
 def _cut(text: str) -> str:
-    return _printable(text)[:_LONGEST_TEXT]
-
-
-def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)
+    return printable(text)[:_LONGEST_TEXT]
 
 
 def _text(value: Any) -> str:

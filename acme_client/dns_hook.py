@@ -25,6 +25,7 @@ from typing import Literal
 
 from .errors import NotSet, Problem
 from .link import DnsHook
+from .printable import printable
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -168,7 +169,7 @@ def _signal(group: int, number: signal.Signals) -> None:
 def _lines(output: bytes) -> list[str]:
     """For the log: no control characters, no endless lines."""
     text = output.decode("utf-8", "replace")
-    lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())
+    lines = map(printable, text.splitlines())
     return [line.strip()[:_LONGEST_LINE] for line in lines if line.strip()]
 
 

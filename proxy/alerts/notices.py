@@ -13,6 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
+from acme_client.printable import printable
 from acme_client.timestamps import timestamp
 
 from ..config.model import Mail
@@ -55,7 +56,7 @@ def text(server: str, notices: Sequence[Notice]) -> str:
     lines = [f"treehouse-proxy on {server}", *(_line(one) for one in notices[:MOST])]
     if len(notices) > MOST:
         lines.append(f"and {len(notices) - MOST} more: treehouse-proxy status")
-    return "\n".join(map(_printable, lines))
+    return "\n".join(map(printable, lines))
 
 
 def _line(notice: Notice) -> str:
@@ -89,12 +90,7 @@ def _address(word: str) -> Address:
 def _subject(server: str, notices: Sequence[Notice]) -> str:
     first, more = notices[0], len(notices) - 1
     mark = "over: " if all(one.event == "over" for one in notices) else ""
-    subject = _printable(f"[{server}] {mark}{first.text}")
+    subject = printable(f"[{server}] {mark}{first.text}")
     if len(subject) > _SUBJECT:
         subject = subject[: _SUBJECT - 1] + "…"
     return subject + (f" (and {more} more)" if more else "")
-
-
-def _printable(text: str) -> str:
-    """A CA's words, and anybody's names, end no line and begin no header field."""
-    return "".join(one if one.isprintable() else " " for one in text)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from acme_client.link import REASONS
+from acme_client.printable import printable
 from acme_client.timestamps import timestamp
 
 from ..config.flags import ConfigurationFaults, Options, load, state_directory
@@ -375,16 +376,11 @@ def import_(
         click.echo(str(faults), err=True)
         sys.exit(_USAGE)
     except CannotImport as error:
-        click.echo(_printable(str(error)), err=True)
+        click.echo(printable(str(error)), err=True)
         sys.exit(_FAILED)
     for line in report.lines:
-        click.echo(_printable(line))
+        click.echo(printable(line))
     sys.exit(_OK if report.ok else _FAILED)
-
-
-def _printable(line: str) -> str:
-    """Other people's files must not command the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:

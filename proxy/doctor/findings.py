@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+from acme_client.printable import printable
+
 # ok: as it should be. attention: works, or may work, and somebody should know. wrong: keeps a
 # certificate from being had, or a site from being seen. unknown: could not be looked at.
 Sign = Literal["ok", "attention", "wrong", "unknown"]
@@ -29,9 +31,9 @@ def lines(findings: Iterable[Finding]) -> Iterable[str]:
     for about, group in groupby(findings, key=lambda one: one.about):
         yield about
         for one in group:
-            yield f"  {_MARKS[one.sign]:<5}  {_printable(one.text)}"
+            yield f"  {_MARKS[one.sign]:<5}  {printable(one.text)}"
             if one.step:
-                yield f"         → {_printable(one.step)}"
+                yield f"         → {printable(one.step)}"
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -50,8 +52,3 @@ def summary(findings: Iterable[Finding]) -> str:
 def document(findings: Iterable[Finding]) -> dict[str, Any]:
     """``--json``."""
     return {"version": 1, "findings": [asdict(one) for one in findings]}
-
-
-def _printable(text: str) -> str:
-    """Other servers' words are among them."""
-    return "".join(one if one.isprintable() else " " for one in text)
