@@ -7,6 +7,7 @@ asked of the certifier, and its answer is handed on as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from .control_socket import Reply
 from .knocking import Knocking
 from .overview import Overview
 from .processes import Processes
+
+log = logging.getLogger("treehouse.supervisor")
 
 _WHY = "asked on the control socket"
 # The certifier's, by the names under which it knows them.
@@ -84,6 +87,10 @@ class Commands:
             config = self._read()
         except ConfigurationFaults as error:
             reply({"ok": False, "error": str(error)})
+            return
+        except Exception as error:  # a fault of our own: what serves is not to end by a question
+            log.exception("the configuration on disk cannot be read")
+            reply({"ok": False, "error": f"it cannot be read: {error!r}"})
             return
         certified = frozenset(
             (frozenset(one["names"]), one["directory"], one["key_type"])

@@ -145,6 +145,8 @@ class Processes:
 
     def _on_ready(self, child: Child) -> Callable[[int], None]:
         def ready(events: int) -> None:
+            if self._children.get(child.pid) is not child:
+                return  # it has been reaped in this very turn of the loop
             try:
                 if events & selectors.EVENT_WRITE:
                     child.channel.flush()

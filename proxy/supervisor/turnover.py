@@ -95,6 +95,11 @@ class Turnover:
             log.error("the configuration on disk is not usable; nothing was changed")
             self._answer({"ok": False, "error": str(error)})
             return
+        except Exception as error:
+            # Out of descriptors, or a fault of our own: what serves is not to end by it.
+            log.exception("the configuration on disk cannot be put in force; nothing was changed")
+            self._answer({"ok": False, "error": f"it cannot be put in force: {error!r}"})
+            return
         for facts, bundle in certificates:
             self._announcements.certificate(facts, bundle)
         self._follow(config, listeners)
