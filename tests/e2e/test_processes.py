@@ -294,6 +294,7 @@ sites: [{{names: [a.test], root: {root}}}]
         # The worker that answered it has gone on to the new file, so it is written by now.
         assert holds(logs / "access.log.1", "/one")
         # And nobody keeps the old one open, whose room would never be free.
+        server.status(folder / "state")  # a worker that answers has heard of the log before
         assert not [pid for pid in server.tree() if "access.log.1" in open_files(pid)]
 
 
