@@ -192,7 +192,9 @@ def test_a_reader_sees_all_of_one_version_whatever_is_written(store: Store) -> N
 
 def test_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     DirectoryStore(tmp_path / "state").store(FOLDER, OLD)
-    for path in (tmp_path / "state").rglob("*"):
+    found = list((tmp_path / "state").rglob("*"))
+    assert len(found) > len(OLD)
+    for path in found:
         mode = path.lstat().st_mode & 0o777
         if not path.is_symlink():
             assert mode == (0o700 if path.is_dir() else 0o600), path

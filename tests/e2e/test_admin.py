@@ -157,9 +157,12 @@ sites:
         assert found(asked, upstream=up, outcome="ok") == 2
         assert found(asked, upstream=up, outcome="error") == 1
         assert found(asked, upstream=down, outcome="refused") == 2
+        document = server.status(folder / "state")
+        assert {one["url"] for one in document["upstreams"]} == {up, down}
+        for member in document["upstreams"]:
+            assert found("treehouse_upstream_healthy", upstream=member["url"]) == member["healthy"]
         assert found("treehouse_upstream_healthy", upstream=up) == 1
-        assert found("treehouse_upstream_healthy", upstream=down) in (0, 1)
-        (certificate,) = server.status(folder / "state")["certificates"]
+        (certificate,) = document["certificates"]
         assert found("treehouse_certificate_not_after_seconds", name="a.test") > time.time() + 86400
         assert certificate["served"]
         assert begun - 1 < found("treehouse_certifier_last_pass_seconds") < time.time() + 1

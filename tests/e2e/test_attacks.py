@@ -91,11 +91,10 @@ def ordinary_people(port: int, using: ssl.SSLContext) -> Visitors:
 
 def await_connections(server: Server, folder: Path, most: int) -> None:
     """Until the workers have no more than that."""
-    for _ in range(200):
-        workers = server.status(folder / "state")["workers"]
-        if sum(one["connections"] for one in workers) <= most:
-            return
-    raise AssertionError(f"{workers}")
+    server.await_status(
+        folder / "state",
+        lambda document: sum(one["connections"] for one in document["workers"]) <= most,
+    )
 
 
 MODES = {
@@ -163,8 +162,10 @@ def test_a_thousand_connections_that_only_stand(
         for number in range(1000):
             talk = secure(ports[1], using, f"127.0.1.{number % 200 + 1}")
             stack.enter_context(talk)
-        workers = running.status(folder / "state")["workers"]
-        assert sum(one["connections"] for one in workers) == 1000
+        running.await_status(
+            folder / "state",
+            lambda document: sum(one["connections"] for one in document["workers"]) == 1000,
+        )
         with ordinary_people(ports[1], using) as ordinary:
             ordinary.await_rounds(200)
         assert ordinary.failures == []

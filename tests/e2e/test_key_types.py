@@ -113,8 +113,14 @@ sites:
             assert treehouse("reload", "--config", str(path)).returncode == 0
             with pytest.raises(AssertionError, match="handshake failure"):
                 shown(ports[1], "two.example", trusted, *RSA_ALONE[0])
-            while set(in_status(server, state)) != {"one.example", "two.example"}:
-                pass  # the next certifier is on its way
+            # The next certifier is on its way.
+            server.await_status(
+                state,
+                lambda document: (
+                    {one["name"] for one in document["certificates"]}
+                    == {"one.example", "two.example"}
+                ),
+            )
             assert (state / "certificates/two.example_rsa/privkey.pem").exists()
             assert server.stop() == 0
             assert not complaints(server)
@@ -185,9 +191,17 @@ sites:
 
     configure("ECDSA", "RSA")
     with Server(["--config", str(path)], folder) as server:
+
+        def await_own(serial_of: dict[str, str]) -> None:
+            server.await_status(
+                folder / "state",
+                lambda document: (
+                    {one["name"]: one["serial"] for one in document["certificates"]} == serial_of
+                ),
+            )
+
         assert serials(ports[1], "own.example", own.ca_file) == before
-        status = in_status(server, folder / "state")
-        assert status == {"own.example": before[0], "own.example/rsa": before[1]}
+        await_own({"own.example": before[0], "own.example/rsa": before[1]})
         # One of the two is renewed by whoever looks after it; the other is served as before.
         said = len(server.log)
         following = own.make("RSA")
@@ -203,13 +217,10 @@ sites:
         # The other way round, and then RSA alone.
         configure("RSA", "ECDSA")
         assert treehouse("reload", "--config", str(path)).returncode == 0
-        assert in_status(server, folder / "state") == {
-            "own.example": following,
-            "own.example/ecdsa": before[0],
-        }
+        await_own({"own.example": following, "own.example/ecdsa": before[0]})
         configure("RSA")
         assert treehouse("reload", "--config", str(path)).returncode == 0
-        assert in_status(server, folder / "state") == {"own.example": following}
+        await_own({"own.example": following})
         trusted = own.ca_file.read_bytes()
         assert https(ports[1], "own.example", trusted).asks("/", "own.example").status == 200
         with pytest.raises(AssertionError, match="handshake failure"):

@@ -187,11 +187,10 @@ def test_connections_in_total(running: Running) -> None:
 
 def _await_room(running: Running) -> None:
     """Until the connections of a test have been seen to end."""
-    for _ in range(200):
-        (worker,) = running.server.status(running.folder / "state")["workers"]
-        if worker["connections"] == 0:
-            return
-    raise AssertionError(worker)
+    running.server.await_status(
+        running.folder / "state",
+        lambda document: all(one["connections"] == 0 for one in document["workers"]),
+    )
 
 
 def is_ended(sock: socket.socket) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from support.application import Application, serving
 from support.client import Talk, http, https
 from support.ports import free_ports
-from support.server import Server, alive, await_gone, packages, proc_status, shorten, treehouse
+from support.server import Server, await_gone, packages, proc_status, shorten, treehouse
 
 
 class Backend(Application):
@@ -60,9 +60,13 @@ def talk(folder: Path, ports: tuple[int, int]) -> Talk:
     return https(ports[1], "a.test", folder / "state/internal-ca/root.pem")
 
 
-def roles(server: Server, folder: Path) -> tuple[list[int], list[int]]:
-    """The pids of workers and of the rest of the children."""
-    workers = [one["pid"] for one in server.status(folder / "state")["workers"]]
+def roles(server: Server, folder: Path, count: int = 2) -> tuple[list[int], list[int]]:
+    """The pids of workers, when so many serve, and of the rest of the children."""
+    document = server.await_status(
+        folder / "state",
+        lambda document: [one["state"] for one in document["workers"]] == ["serving"] * count,
+    )
+    workers = [one["pid"] for one in document["workers"]]
     return workers, [pid for pid in server.children() if pid not in workers]
 
 
@@ -155,8 +159,9 @@ def test_a_second_sigterm_ends_at_once(
 
 def _await_stream(server: Server, folder: Path) -> None:
     """Until a worker has the request that a test has sent."""
-    while not any(one["streams"] for one in server.status(folder / "state")["workers"]):
-        assert alive(server.pid)
+    server.await_status(
+        folder / "state", lambda document: any(one["streams"] for one in document["workers"])
+    )
 
 
 def test_reload_takes_a_new_generation_and_loses_nothing(
@@ -406,7 +411,7 @@ def test_out_of_descriptors_a_backend_is_not_blamed(
         server.await_log("certificate obtained")
         held = [talk(folder, ports)]
         held[0].asks("/", "a.test")
-        (worker,) = roles(server, folder)[0]
+        (worker,) = roles(server, folder, 1)[0]
         while len(os.listdir(f"/proc/{worker}/fd")) < 62:
             held.append(talk(folder, ports))
             held[-1].says(b"POST / HTTP/1.1\r\nHost: a.test\r\n")  # not idle

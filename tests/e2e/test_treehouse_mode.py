@@ -155,8 +155,7 @@ def test_directories_links_and_addresses(
         for kind in ("plain", "tls", "unix"):
             answer = place.asks(f"{kind}.test", "/path?query")
             assert (answer.status, answer.body) == (200, f"{kind} /path?query\n".encode()), kind
-        listed = {one["names"][0] for one in server.status(folder / "state")["certificates"]}
-        assert listed == names
+        server.await_certificates(folder / "state", names)
 
 
 def test_links_inside_a_document_root(folder: Path, sites: Path, place: Place) -> None:

@@ -53,9 +53,8 @@ def test_a_saved_file_is_in_force_and_a_faulty_one_changes_nothing(
         save(path, text(folder, ports, one))
         server.await_log("generation 2 has finished", since=since)
         assert https(ports[1], "a.test", ca).asks("/", "a.test").status == 200
-        document = server.status(folder / "state")
-        assert [one["names"] for one in document["certificates"]] == [["a.test"]]
-        assert document["generation"] == 3
+        server.await_certificates(folder / "state", {"a.test"})
+        assert server.status(folder / "state")["generation"] == 3
         # Each change once, the faulty one too.
         assert reloads(server) == [f"reloading: {path}: changed"] * 3
         faults = [line["message"] for line in server.log if line["level"] == "error"]
@@ -64,7 +63,6 @@ def test_a_saved_file_is_in_force_and_a_faulty_one_changes_nothing(
 
         # And off is off.
         save(path, text(folder, ports, two).replace("watch: true", "watch: false"))
-        assert treehouse("reload", "--config", str(path)).returncode in (0, 1)
         server.await_log("generation 3 has finished")
         generation = server.status(folder / "state")["generation"]
         save(path, text(folder, ports, one))

@@ -16,11 +16,11 @@ from proxy.listeners import (
     open_listeners,
     plan_listeners,
 )
+from support.ports import free_ports
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def listen(http: str = "127.0.0.1", https: str = "127.0.0.1", ports: tuple[int, int] = (80, 443)):

@@ -32,6 +32,7 @@ READY_WITHIN = 30.0
 # `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server.
 EVERYWHERE = os.environ.get("TREEHOUSE_TEST_OPTIONS", "").split()
 ENDED_WITHIN = 45.0
+_STATUS_EVERY = 0.02
 
 
 def packages(program: Path) -> dict[str, str]:
@@ -229,6 +230,24 @@ class Server:
     def status(self, state: Path) -> dict[str, Any]:
         """What ``status --json`` prints."""
         return ask(state, "status")
+
+    def await_status(
+        self, state: Path, fits: Callable[[dict[str, Any]], bool], within: float = READY_WITHIN
+    ) -> dict[str, Any]:
+        """The first that fits. It is put together from what processes say at their own pace, and
+        the log has no line for each of its changes."""
+        deadline = time.monotonic() + within
+        while not fits(document := self.status(state)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it does not fit: {document}")
+            time.sleep(_STATUS_EVERY)
+        return document
+
+    def await_certificates(self, state: Path, names: set[str]) -> None:
+        """These, by their first names, and no others are in the status."""
+        self.await_status(
+            state, lambda document: {one["names"][0] for one in document["certificates"]} == names
+        )
 
 
 def ask(state: Path, command: str) -> dict[str, Any]:
