@@ -60,7 +60,6 @@ class Forwarder:
     def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
         self._trusted = tuple(map(ipaddress.ip_network, trusted_proxies))
         self._trusts: dict[str, bool] = {}
-        self._clients: dict[tuple[str, bytes, bytes], bytes] = {}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._habits: dict[Habit, tuple[bytes, bytes]] = {}
@@ -188,13 +187,10 @@ class Forwarder:
         return b"%b-%x" % (self._prefix, self._serial)
 
     def _about(self, connection: Connection, authority: bytes) -> bytes:
-        key = (connection.peer, connection.scheme, authority)
-        known = self._clients.get(key)
-        if known is None:
-            if len(self._clients) >= _MOST_KNOWN:
-                self._clients.clear()
-            known = self._clients[key] = _extended(connection, authority, [])
-        return known
+        told = connection.told
+        if told is None or told[0] != authority:
+            told = connection.told = authority, _extended(connection, authority, [])
+        return told[1]
 
     def _trusts_peer(self, peer: str) -> bool:
         known = self._trusts.get(peer)

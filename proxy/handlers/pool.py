@@ -15,6 +15,7 @@ import ssl
 from collections import deque
 
 from ..config.model import Backend, ProxyAction
+from ..deadlines import NEVER
 from ..errors import Fault
 from ..protocol.answer import AnswerLane
 from ..protocol.h1_client import BackendConnection
@@ -81,10 +82,11 @@ class Pool:
         if not connection.usable or not connection.silent or self._closed:
             self.end(connection)
             return
-        connection.stream.deadline = float("inf")
+        connection.stream.deadline = NEVER
         connection.stream.watch()
         self._kept.append((connection, self._around.clock.now))
-        self._wake()
+        if self._queue:
+            self._wake()
 
     def end(self, connection: BackendConnection) -> None:
         connection.stream.close()

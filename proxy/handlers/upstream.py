@@ -46,7 +46,7 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 class Upstream:
     def __init__(self, action: ProxyAction, around: Surroundings) -> None:
-        self._action = action
+        self.action = action
         self._around = around
         self._forwarder = Forwarder(around.trusted_proxies)
         tls = _tls_context(action)
@@ -62,9 +62,9 @@ class Upstream:
     # Life
 
     def start(self) -> None:
-        if self._action.health is not None:
+        if self.action.health is not None:
             for member in self._members:
-                member.watch(self._action.health, self._around)
+                member.watch(self.action.health, self._around)
 
     def tick(self, now: float) -> None:
         for member in self._members:
@@ -116,7 +116,7 @@ class Upstream:
                     self._count(member, fault)
                     raise
                 response.backend = member.backend.url
-                if self._action.breaker is not None:
+                if self.action.breaker is not None:
                     member.count(self._around.clock.now, response.status >= 500)
                 if self._around.figures is not None:
                     self._tally(member, "error" if response.status >= 500 else "ok")
@@ -134,7 +134,7 @@ class Upstream:
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members
         now = self._around.clock.now
-        if self._action.breaker is not None:
+        if self.action.breaker is not None:
             self._demand_one_closed(now)
         if len(members) == 1:
             return members[0]
@@ -176,12 +176,8 @@ class Upstream:
             response.wire = None
 
     def head(self, request: Request, backend: Backend, framing: bytes) -> bytes:
-        host = None if self._action.preserve_host else _authority(backend)
+        host = None if self.action.preserve_host else _authority(backend)
         return self._forwarder.head(request, host, framing)
-
-    @property
-    def action(self) -> ProxyAction:
-        return self._action
 
 
 class _Exchange:

@@ -217,6 +217,10 @@ class AnswerLane:
                 self._heads[head] = found
         return found
 
+    def remembered(self) -> list[bytes]:
+        """The lines and the heads kept from earlier answers."""
+        return [*self._statuses, *self._known, *self._heads]
+
     def _parse(self, head: bytes, method: bytes) -> tuple[Answer | None, bool]:
         """The answer and whether it may be remembered as a whole."""
         if len(head) > LARGEST_HEAD:

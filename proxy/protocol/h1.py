@@ -111,7 +111,7 @@ async def serve(stream: Stream, connection: Connection, service: Service) -> Non
         answered += 1
         if desk is not None:
             desk.answered = answered
-        if inlet.at_hand and answered % _TURN == 0:
+        if answered % _TURN == 0 and inlet.at_hand:
             await asyncio.sleep(0)
 
 

@@ -42,6 +42,7 @@ class Connection:
     client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
     covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
     habits: list[Habit] | None = None  # what its requests have in common; None before the first
+    told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
 
 class Body(Protocol):
@@ -237,6 +238,7 @@ class Response:
         "error",
         "fields",
         "handler",
+        "of_the_door",
         "status",
         "wire",
     )
@@ -262,6 +264,22 @@ class Response:
         self.error = error  # why it is not the answer hoped for; one word of errors.FAULTS
         self.backend: str | None = None  # which backend was asked
         self.close = close  # end the connection after this answer
+        # Of one that is given to many: the same with what the door adds, once that has been made.
+        self.of_the_door: Response | None = None
+
+    def copy(self) -> Response:
+        made = Response(
+            self.status,
+            self.fields,
+            self.body,
+            handler=self.handler,
+            wire=self.wire,
+            dated=self.dated,
+            error=self.error,
+            close=self.close,
+        )
+        made.backend = self.backend
+        return made
 
 
 class Handler(Protocol):

@@ -142,7 +142,7 @@ def _text_line(
     if request is None:
         host, asked, request_id, taken = "-", '"-"', "-", _TENTHS[0]
     else:
-        host = _within(request.host) or "-"
+        host = _quoted.get(request.host) or _within(request.host) or "-"
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
         request_id = request.id.decode("latin-1") or "-"
         if not (request_id.isascii() and request_id.isprintable()):
@@ -150,8 +150,9 @@ def _text_line(
         begun = request.started
         tenths = int((time.monotonic() - begun) * 10000 + 0.5) if begun else 0
         taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"
+    peer = _quoted.get(connection.peer) or _within(connection.peer)
     return (
-        f"{moment} {_within(connection.peer)} {host} {asked} {response.status} {sent}"
+        f"{moment} {peer} {host} {asked} {response.status} {sent}"
         f" {taken} {response.handler or '-'} {response.backend or '-'}"
         f" {request_id} {connection.tls_version or '-'} {error or '-'}\n"
     )

@@ -53,10 +53,15 @@ class Room:
     waiting: WaitingRoom | None = None
     figures: Figures | None = None  # counted only where somebody can ask
     seldom: Seldom = field(default_factory=lambda: Seldom(log))
-    draining: bool = False
+    doors: list[Door] = field(default_factory=list)
     requests: int = 0
     in_flight: int = 0
     serial: count[int] = field(default_factory=count)
+
+    def drain(self) -> None:
+        """Every answer from now on is the last of its connection."""
+        for door in self.doors:
+            door.draining = True
 
 
 class Door:
@@ -67,10 +72,8 @@ class Door:
         self.limits = room.limits
         self.clock = room.clock
         self.lane = room.lane
-
-    @property
-    def draining(self) -> bool:
-        return self.room.draining
+        self.draining = False
+        room.doors.append(self)
 
     def at_hand(self, request: Request) -> Response | None:
         return None
@@ -196,7 +199,7 @@ class SecureDoor(Door):
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
     def at_hand(self, request: Request) -> Response | None:
-        if self._gates is not None or self._hsts is not None:
+        if self._gates is not None:
             return None
         if request.host != request.connection.covered_host:
             return None
@@ -205,30 +208,33 @@ class SecureDoor(Door):
         except Fault:
             return None  # `answer` says so
         response = handler.at_hand(request)
-        if response is not None:
-            self.room.in_flight += 1
+        if response is None:
+            return None
+        if self._hsts is not None:
+            if response.of_the_door is None:
+                response.of_the_door = response.copy()
+                _add_hsts(response.of_the_door, self._hsts)
+            response = response.of_the_door
+        self.room.in_flight += 1
         return response
 
     def _answer(self, request: Request) -> Awaitable[Response]:
         handler = request.handler
-        if handler is not None:  # found by `at_hand`
-            return handler.handle(request)
-        connection = request.connection
-        if request.host != connection.covered_host:
-            self._check(connection, request.host)
-            connection.covered_host = request.host
-        if self._gates is not None:
-            self._gates.check(request)
-        answer = self.room.router.route(request).handle(request)
+        if handler is None:  # else `at_hand` has found it
+            connection = request.connection
+            if request.host != connection.covered_host:
+                self._check(connection, request.host)
+                connection.covered_host = request.host
+            if self._gates is not None:
+                self._gates.check(request)
+            handler = self.room.router.route(request)
+        answer = handler.handle(request)
         return answer if self._hsts is None else self._with_hsts(answer, self._hsts)
 
     @staticmethod
     async def _with_hsts(answer: Awaitable[Response], hsts: bytes) -> Response:
         response = await answer
-        # The handler's list may be shared with later answers.
-        response.fields = [*response.fields, (b"strict-transport-security", hsts)]
-        if response.wire is not None:
-            response.wire += b"strict-transport-security: %b\r\n" % hsts
+        _add_hsts(response, hsts)
         return response
 
     def _check(self, connection: Connection, host: bytes) -> None:
@@ -238,3 +244,10 @@ class SecureDoor(Door):
             return
         if not (self.room.default_site and not self.room.router.knows(host)):
             raise Fault("misdirected")
+
+
+def _add_hsts(response: Response, hsts: bytes) -> None:
+    # The handler's list may be shared with later answers.
+    response.fields = [*response.fields, (b"strict-transport-security", hsts)]
+    if response.wire is not None:
+        response.wire += b"strict-transport-security: %b\r\n" % hsts

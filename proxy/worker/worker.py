@@ -342,7 +342,7 @@ class Worker:
     # The end
 
     def _drain(self) -> None:
-        self._room.draining = True
+        self._room.drain()
         self._sites.drain()
         self._connections.stop_accepting()
 

@@ -37,10 +37,14 @@ def facts(found: Answer) -> tuple[object, ...]:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(st.lists(_HEADS, min_size=1, max_size=3), st.sampled_from([b"GET", b"HEAD"]))
-def test_one_lane_through_several_answers(heads: list[bytes], method: bytes) -> None:
+@given(
+    st.lists(_HEADS, min_size=1, max_size=3),
+    st.permutations([b"GET", b"HEAD", b"GET", b"HEAD", b"POST"]),
+)
+def test_one_lane_through_several_answers(heads: list[bytes], methods: list[bytes]) -> None:
+    # One lane for all, so that what it remembers of one answer meets the next.
     lane = AnswerLane()
-    for data in (*heads, *heads):
+    for data, method in ((data, method) for method in methods for data in heads):
         head = data[: data.index(b"\r\n\r\n") + 4]
         quick = lane.parse(head, method)
         if quick is None:
@@ -53,6 +57,7 @@ def test_one_lane_through_several_answers(heads: list[bytes], method: bytes) -> 
         onward = b"".join(b"%b: %b\r\n" % field for field in end_to_end(slow.fields))
         assert quick.onward == end_to_end(slow.fields)
         assert quick.lines == onward
+        assert quick.dated == any(name == b"date" for name, _ in quick.onward)
 
 
 def test_plain_answers_are_not_declined() -> None:
@@ -62,3 +67,21 @@ def test_plain_answers_are_not_declined() -> None:
     found = AnswerLane().parse(head, b"GET")
     assert found is not None
     assert found.length == CHUNKED
+
+
+def test_a_head_that_comes_again_is_read_once_and_a_secret_is_not_kept() -> None:
+    lane = AnswerLane()
+    head = b"HTTP/1.1 200 OK\r\nDate: now\r\n%bContent-Length: 3\r\n\r\n"
+    assert lane.parse(head % b"", b"GET") is lane.parse(head % b"", b"POST")
+    for line in (b"Set-Cookie: a=b\r\n", b"X-Token: a\r\n", b"Server: %b\r\n" % (b"x" * 300)):
+        first, second = lane.parse(head % line, b"GET"), lane.parse(head % line, b"GET")
+        assert first is not second
+        assert first == second
+        assert not any(line in kept for kept in lane.remembered())
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    lane = AnswerLane()
+    for number in range(6000):
+        lane.parse(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % number, b"GET")
+    assert len(lane.remembered()) < 6000
