@@ -14,7 +14,8 @@ on the way to it, may try to have root give away something else. Therefore
 - a file with a second name elsewhere, a symbolic link that leads out, a device or a pipe is
   refused, not changed;
 - a directory that everybody shares, or that holds anything the server does not put there, is not
-  taken over: `state: /etc` is a mistake to be reported, not a wish to be granted.
+  taken over: `state: /etc` is a mistake to be reported, not a wish to be granted. What somebody
+  has put into one that is the server's already, a copy or a note, is left as it is.
 """
 
 from __future__ import annotations
@@ -156,11 +157,16 @@ def _put_right(handle: int, path: Path, owner: _Owner, created: bool) -> list[st
             os.fchown(handle, owner.uid, owner.gid)
         os.fchmod(handle, 0o700)
         return [f"made {path} for uid {owner.uid}, who alone may enter it"]
-    open_to_others = os.fstat(handle).st_mode & 0o011
+    info = os.fstat(handle)
+    open_to_others = info.st_mode & 0o011
     wrong = list(_wrong(handle, str(path), owner))
+    if owner.has(info) and stat.S_IMODE(info.st_mode) == 0o700:
+        # Nobody but root and the server's user can have put anything there.
+        wrong = [one for one in wrong if _is_ours(one.path.removeprefix(f"{path}/"))]
     if not wrong:
         return []
-    _require_ours(handle, path)
+    if wrong[0].path == str(path):
+        _require_ours(handle, path)
     _require_possible(wrong, path, owner)
     _mend(handle, str(path), owner, _DEPTH)
     first = wrong[0]
@@ -246,9 +252,14 @@ def _require_possible(wrong: list[_Wrong], path: Path, owner: _Owner) -> None:
         )
 
 
+def _is_ours(name: str) -> bool:
+    """Of an entry of the directory, or of what is below it."""
+    return name.startswith(_OURS) or name.partition("/")[0] in _NOT_OURS_BUT_HARMLESS
+
+
 def _require_ours(handle: int, path: Path) -> None:
     for name in sorted(os.listdir(handle)):
-        if not name.startswith(_OURS) and name not in _NOT_OURS_BUT_HARMLESS:
+        if not _is_ours(name):
             raise StateUnusable(
                 f"{path}: holds {name!r}, which the server did not put there, and so its owner "
                 "and mode are not touched; name an empty or a new directory: --state DIR"
@@ -266,6 +277,8 @@ def _mend(directory: int, shown: str, owner: _Owner, depth: int) -> None:
     # From here on only root, or the owner without root, can change what is in it.
     try:
         for name in sorted(os.listdir(directory)):
+            if depth == _DEPTH and not _is_ours(name):
+                continue
             _mend_entry(directory, name, f"{shown}/{name}", owner, depth)
     finally:
         if owner.as_root:

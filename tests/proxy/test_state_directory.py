@@ -132,6 +132,19 @@ def test_what_may_be_somebody_elses_is_refused_and_not_given_away(
     assert owner_and_mode(shadow) == (0, 0, 0o600)
 
 
+def test_what_somebody_has_put_into_the_servers_own_is_left_as_it_is(ground: Path) -> None:
+    """A copy that an administrator has made there keeps no server from starting."""
+    state = made(ground / "state")
+    copy = written(made(state / "before-the-move", owner=0, mode=0o755) / "key.pem", owner=0)
+    key = written(made(state / "accounts") / "key.pem", owner=0, mode=0o644)
+    (said,) = prepare(state, NOBODY, NOBODY)
+    assert str(key) in said
+    assert owner_and_mode(key) == (NOBODY, NOBODY, 0o600)
+    assert owner_and_mode(copy) == (0, 0, 0o600)
+    assert owner_and_mode(copy.parent) == (0, 0, 0o755)
+    assert prepare(state, NOBODY, NOBODY) == []
+
+
 def test_a_directory_that_everybody_writes_to_is_not_taken_over(ground: Path) -> None:
     state = made(ground / "state", owner=0, mode=0o1777)
     with pytest.raises(StateUnusable, match="everybody may write"):
