@@ -348,7 +348,11 @@ def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Pat
 
 
 def _default_state(uid: int, environ: Mapping[str, str]) -> Path | None:
-    """As root under /var/lib; otherwise as the XDG base directory specification 0.8 has it."""
+    """Where the service manager has made a directory (systemd.exec(5), StateDirectory=); else as
+    root under /var/lib, and otherwise as the XDG base directory specification 0.8 has it."""
+    managed = Path(environ.get("STATE_DIRECTORY", "").partition(":")[0])
+    if managed.is_absolute():
+        return managed
     if uid == 0:
         return DEFAULT_STATE
     given = Path(environ.get("XDG_STATE_HOME", ""))

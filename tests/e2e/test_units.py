@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -39,7 +38,12 @@ def lives_and_works(server: Server, state: Path, netns: Netns, uid: int) -> None
         status = proc_status(pid)
         assert status["Seccomp"] == "2", "the unit's filter is not in force"
         assert status["Uid"].split() == [str(uid)] * 4
-    server.signal(signal.SIGHUP)
+    # As systemd runs ExecReload=: under the same unit.
+    reload = [*server.command[: server.command.index("proxy") + 1], "reload", "--state", str(state)]
+    done = subprocess.run(
+        reload, env=os.environ | packages(REPOSITORY), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "reloaded: generation 2\n"), done.stderr
     server.await_log("worker .* of generation 1 has finished")
     with netns.entered(), https(443, "localhost", ca) as talk:
         assert talk.asks("/", "localhost").status == 200
@@ -58,6 +62,18 @@ def test_what_a_unit_exposes(unit: str, most: int) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    """`systemd-analyze verify` says nothing, once the program is where the units look for it."""
+    for unit in UNITS.iterdir():
+        text = unit.read_text().replace("/opt/treehouse-proxy/bin/treehouse-proxy", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *sorted(map(str, tmp_path.iterdir()))],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_unit_that_starts_as_root(
@@ -80,11 +96,12 @@ def test_the_unit_that_never_is_root(
     state = folder / "own" / "state"
     state.parent.mkdir()
     os.chown(state.parent, USER, USER)
-    options = ["--domain", "localhost", "--root", str(root), "--state", str(state)]
+    options = ["--domain", "localhost", "--root", str(root)]
     become = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     prefix = (*netns.prefix, *become, *under("treehouse-proxy-unprivileged.service", shared_python))
+    environment = packages(REPOSITORY) | {"STATE_DIRECTORY": str(state)}  # StateDirectory=
     with Server(
         [*options, "--sandbox", "require"],
-        folder, prefix=prefix, python=shared_python, environment=packages(REPOSITORY),
+        folder, prefix=prefix, python=shared_python, environment=environment,
     ) as server:  # fmt: skip
         lives_and_works(server, state, netns, USER)

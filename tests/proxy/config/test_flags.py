@@ -319,6 +319,9 @@ def test_the_default_state_is_roots_or_xdgs_or_in_the_home(here, monkeypatch):
     monkeypatch.delenv("HOME")
     (line,) = faults_of(here, SITE, now_uid=SOMEBODY)
     assert "give one: --state DIR" in line
+    monkeypatch.setenv("STATE_DIRECTORY", f"{here}/made:{here}/second")  # systemd's
+    assert load_text(here, SITE, SOMEBODY).state == here / "made"
+    assert load_text(here, SITE, ROOT).state == here / "made"
 
 
 def test_where_the_running_server_is_found(here):
