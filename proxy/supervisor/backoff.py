@@ -8,8 +8,9 @@ from collections.abc import Hashable
 _FIRST = 0.05
 _MOST = 10.0
 _FACTOR = 3
-# A child that lived this long was not crashing at start.
-_FORGET_AFTER = 30.0
+# A child that lived this long was not crashing at start, which takes it a second: whoever is killed
+# now and then, or falls over a request now and then, is replaced at once each time.
+_FORGET_AFTER = 5.0
 
 
 class Backoff:
