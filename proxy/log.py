@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import select
+import socket
 import stat
 import sys
 import time
@@ -63,12 +64,17 @@ class LogFile:
     def __init__(self, fd: int) -> None:
         self._lost = 0
         self.why = ""
+        self._sock: socket.socket | None = None
         self.replace(fd)
 
     def replace(self, fd: int) -> None:
         """Write to another descriptor from now on (log rotation); the old one is not closed."""
         mode = os.fstat(fd).st_mode
         self.fd = fd
+        # The journal's: a socket can be asked not to wait with each call.
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = socket.socket(fileno=os.dup(fd)) if stat.S_ISSOCK(mode) else None
         self._may_block = not stat.S_ISREG(mode)
         if self._may_block:
             self._poll = select.poll()
@@ -83,7 +89,10 @@ class LogFile:
                     end = lines.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
                     if not any(event & select.POLLOUT for _fd, event in self._poll.poll(0)):
                         raise BlockingIOError
-                start += os.write(self.fd, lines[start:end])
+                if self._sock is None:
+                    start += os.write(self.fd, lines[start:end])
+                else:
+                    start += self._sock.send(lines[start:end], socket.MSG_DONTWAIT)
         except OSError as error:
             self._lost += lines.count(b"\n", start)
             waits = isinstance(error, BlockingIOError)

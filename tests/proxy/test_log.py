@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import pty
+import select
+import socket
 import termios
 
 import pytest
@@ -96,6 +98,30 @@ def test_of_a_pipe_that_is_shared_only_our_writing_fails_at_once():
     assert os.write(shared, b"x" * 4096) == 4096, "it is the same pipe"
     for fd in (read, write, shared):
         os.close(fd)
+
+
+def test_a_journal_that_does_not_read_makes_nobody_wait():
+    """Also where another process takes the last room after we have asked for it."""
+    journal, ours = socket.socketpair()
+    file = LogFile(ours.fileno())
+
+    class Room:
+        def poll(self, _timeout):
+            return [(0, select.POLLOUT)]
+
+    file._poll = Room()
+    for _ in range(2000):
+        file.write(b"x" * 999 + b"\n")
+    lost = file.lost()
+    assert 0 < lost < 2000
+    assert file.why == "nobody reads it"
+    assert ours.getblocking()
+    while len(journal.recv(1 << 20, socket.MSG_PEEK)) < 1000:
+        pass
+    with open(os.devnull, "wb") as elsewhere:
+        file.replace(elsewhere.fileno())  # lets go of it
+    for sock in (journal, ours):
+        sock.close()
 
 
 def test_a_terminal_that_is_held_costs_lines_and_nothing_else():
