@@ -37,9 +37,9 @@ class Addresses:
         self._lookup: asyncio.Task[None] | None = None
         self._begun = 0.0
         self._why = ""  # the last lookup failed
-        if backend.scheme == "unix":
-            self._known = [(socket.AF_UNIX, backend.path)]
-            self._looked_up = float("inf")
+        fixed = _spelt_out(backend)
+        if fixed:
+            self._known, self._looked_up = fixed, float("inf")
 
     async def find(self) -> list[Address]:
         """At least one. Raises `Fault`."""
@@ -87,3 +87,16 @@ class Addresses:
         if self._known and set(self._known).isdisjoint(addresses):
             log.info("%s leads elsewhere now", self._backend.url)
         self._known, self._why = addresses, ""
+
+
+def _spelt_out(backend: Backend) -> list[Address]:
+    """Where it is not a name that the configuration has: there is nothing to look up, ever."""
+    if backend.scheme == "unix":
+        return [(socket.AF_UNIX, backend.path)]
+    try:
+        found = socket.getaddrinfo(
+            backend.host, backend.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except (OSError, UnicodeError):
+        return []
+    return [(one[0], one[4]) for one in found]

@@ -637,7 +637,7 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
 
     async with raw_backend(script) as backend:
         action = ProxyAction(
-            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.05
+            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.3
         )
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
