@@ -62,7 +62,7 @@ class Forwarder:
         self._trusts: dict[str, bool] = {}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
-        self._habits: dict[Habit, tuple[bytes, bytes]] = {}
+        self._habits: dict[Habit, bytes] = {}
         self._prefix = secrets.token_hex(6).encode("ascii")
         self._serial = 0
 
@@ -92,20 +92,16 @@ class Forwarder:
             elif name in OURS:
                 before.append(field)
         if request.habit is not None:
-            first, last = self._lines(request.habit)
-            lines = [first, *lines, last]
+            lines.append(self._lines(request.habit))  # other names, so that the order is free
         return self._finish(request, host, framing, lines, via, given_id, before)
 
-    def _lines(self, habit: Habit) -> tuple[bytes, bytes]:
+    def _lines(self, habit: Habit) -> bytes:
         """The lines of a habit, which names nothing that `head` has to know of."""
         lines = self._habits.get(habit)
         if lines is None:
             if len(self._habits) >= _MOST_KNOWN:
                 self._habits.clear()
-            lines = self._habits[habit] = (
-                b"".join(map(self._line, habit.before_fields)),
-                b"".join(map(self._line, habit.after_fields)),
-            )
+            lines = self._habits[habit] = b"".join(map(self._line, habit.fields))
         return lines
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:

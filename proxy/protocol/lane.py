@@ -16,6 +16,7 @@ lines are the same: see `habit`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from ..config.model import Limits
@@ -116,7 +117,7 @@ class Lane:
         self._limits = limits
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         self._hosts: dict[bytes, _Host] = {}
-        self._habits: dict[tuple[bytes, bytes], Habit] = {}
+        self._habits: dict[tuple[bytes, bytes, bytes], Habit] = {}
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
         limits = self._limits
@@ -139,39 +140,70 @@ class Lane:
                 and len(rest) >= size + habit.after_size
             ):
                 varying = rest[size : -habit.after_size]
-                if not varying or varying[-2:] == b"\r\n":
-                    return self._as_usual(method, target, varying, habit, connection)
+                parsed = self._as_usual(method, target, varying, habit, connection)
+                if parsed is not None:
+                    return parsed
         return self._line_by_line(method, target, rest, connection)
 
     def _as_usual(
         self, method: bytes, target: bytes, varying: bytes, habit: Habit, connection: Connection
     ) -> Parsed | None:
-        """The request of a head that has the lines of a habit, and ``varying`` between them."""
-        host = habit.host
-        length = 0
-        varied: list[Any] = []
-        if varying:
-            spelt, _, value = varying.partition(b": ")
-            name = _OF_NO_CONCERN.get(spelt)
-            value = value[:-2]
-            # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
-            if name is not None and BAD not in value.translate(VALUE_MARKS):
-                varied = [(name, value.strip(OWS))]
-            else:
-                lines = varying[:-2].split(b"\r\n")
-                known = self._known
-                varied = [known.get(line) for line in lines]
-                found = self._look_at_new(lines, varied, host)
-                if found is None:
-                    return None
-                length, host = found
-        fields = [*habit.before_fields, *varied, *habit.after_fields]
+        """The request of a head that has the lines of a habit, and ``varying`` among them; None if
+        it has others than it seemed."""
+        if not habit.between:
+            found = self._look_at_varying(varying, habit)
+            if found is None:
+                return None
+            varied, length = found
+            fields = [*habit.before_fields, *varied, *habit.after_fields]
+        else:
+            first, between, second = varying.partition(habit.between)
+            found = self._look_at_varying(first, habit)
+            then = self._look_at_varying(second, habit)
+            if not between or found is None or then is None:
+                return None
+            if found[1] is not None and then[1] is not None:
+                return None  # two lengths
+            varied = [*found[0], *then[0]]
+            length = found[1] if then[1] is None else then[1]
+            fields = [
+                *habit.before_fields, *found[0], *habit.between_fields, *then[0],
+                *habit.after_fields,
+            ]  # fmt: skip
         if len(fields) > self._limits.header_count:
             return None
+        host = habit.host
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
         request.varied = varied
         request.habit = habit
-        return request, length, False, None
+        return request, length or 0, False, None
+
+    def _look_at_varying(
+        self, varying: bytes, habit: Habit
+    ) -> tuple[list[tuple[bytes, bytes]], int | None] | None:
+        """The fields of whole lines, and the body's length if it is among them; None for what is
+        not whole lines, is to be declined, or has a name that the habit has, too: then the order
+        of the two would matter."""
+        if not varying:
+            return [], None
+        if varying[-2:] != b"\r\n":
+            return None
+        spelt, _, value = varying.partition(b": ")
+        name = _OF_NO_CONCERN.get(spelt)
+        value = value[:-2]
+        # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
+        if name is not None and BAD not in value.translate(VALUE_MARKS):
+            return None if name in habit.names else ([(name, value.strip(OWS))], None)
+        if spelt == b"Content-Length" and CONTENT_LENGTH.fullmatch(value):
+            return [(b"content-length", value)], int(value)
+        lines = varying[:-2].split(b"\r\n")
+        known = self._known
+        varied: list[Any] = [known.get(line) for line in lines]
+        found = self._look_at_new(lines, varied, habit.host)
+        if found is None or not habit.names.isdisjoint([name for name, _ in varied]):
+            return None
+        lengths = [value for name, value in varied if name == b"content-length"]
+        return varied, found[0] if lengths else None
 
     def _line_by_line(
         self, method: bytes, target: bytes, rest: bytes, connection: Connection
@@ -202,31 +234,38 @@ class Lane:
     def _learn_habit(
         self, habits: list[Habit], lines: list[bytes], fields: list[Any], host: _Host
     ) -> None:
-        """The lines that are remembered, up to the first that is not and after the last."""
+        """The lines that are remembered: up to the first that is not, after the last, and of those
+        between them the longest run."""
         known, hosts = self._known, self._hosts
         varying = [
             place for place, line in enumerate(lines) if line not in known and line not in hosts
         ]
         first = varying[0] if varying else len(lines)
         last = varying[-1] + 1 if varying else first
-        before = b"".join([line + b"\r\n" for line in lines[:first]])
-        after = b"".join([line + b"\r\n" for line in lines[last:]]) + b"\r\n"
-        if len(before) + len(after) > LONGEST:
+        runs = [(after - before, before + 1) for before, after in pairwise(varying)]
+        size, begin = max(runs, default=(1, first + 1))
+        end = begin + size - 1
+
+        def joined(some: list[bytes]) -> bytes:
+            return b"".join([line + b"\r\n" for line in some])
+
+        texts = joined(lines[:first]), joined(lines[begin:end]), joined(lines[last:]) + b"\r\n"
+        if sum(map(len, texts)) > LONGEST:
             return
-        habit = self._habits.get((before, after))
+        habit = self._habits.get(texts)
         if habit is None:
-            habit = Habit(before, fields[:first], after, fields[last:], host)
+            habit = Habit(texts, (fields[:first], fields[begin:end], fields[last:]), host)
             if host[0] not in habit.fields:
                 return
             if len(self._habits) >= _MOST_HABITS:
                 self._habits.clear()
-            self._habits[before, after] = habit
+            self._habits[texts] = habit
         habits.insert(0, habit)
         del habits[MOST_OF_ONE:]
 
     def remembered(self) -> list[bytes]:
         """The lines kept from earlier heads."""
-        habits = [line for both in self._habits for line in both]
+        habits = [text for texts in self._habits for text in texts]
         return [*self._known, *self._hosts, *habits]
 
     def _look_at_new(

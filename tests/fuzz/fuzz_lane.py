@@ -16,21 +16,24 @@ with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from proxy.protocol.lane import Lane
     from proxy.protocol.message import Connection
 
-CONNECTION = Connection("192.0.2.1", 1, "192.0.2.2", 2)
 PREFIXES = (b"", b"GET / HTTP/1.1\r\nHost: x.test\r\n", b"POST /a HTTP/1.1\r\nHost: x.test\r\n")
+BETWEEN = b"\xff\xff"  # heads of one connection, which gets its habits by them
 lane = Lane(LIMITS)
 
 
 def compare(data: bytes) -> None:
     if not data:
         return
-    head = cut(PREFIXES[data[0] % len(PREFIXES)] + data[1:] + b"\r\n\r\n")
-    if head is None:
-        return
+    prefix = PREFIXES[data[0] % len(PREFIXES)]
+    said = [cut(prefix + text + b"\r\n\r\n") for text in data[1:].split(BETWEEN)]
+    anybody = Connection("192.0.2.1", 1, "192.0.2.2", 2)
+    heads = [(head, strictly(head, anybody)) for head in said if head is not None]
     for parser in (lane, Lane(LIMITS)):
-        quick = quickly(parser, head, CONNECTION)
-        if quick is not None and quick != strictly(head, CONNECTION):
-            raise AssertionError(f"{head!r}: {quick} is not {strictly(head, CONNECTION)}")
+        client = Connection("192.0.2.1", 1, "192.0.2.2", 2)
+        for head, strict in heads * 3:
+            quick = quickly(parser, head, client)
+            if quick is not None and quick != strict:
+                raise AssertionError(f"{head!r} of {heads!r}: {quick}")
 
 
 if __name__ == "__main__":

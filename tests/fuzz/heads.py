@@ -95,11 +95,12 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def kindred(draw: st.DrawFn) -> list[bytes]:
-    """Heads of one client: the same lines, but for those in one place that vary."""
-    before, after = draw(st.lists(_GOOD_LINE, max_size=4)), draw(st.lists(_GOOD_LINE, max_size=4))
-    vary = st.lists(st.one_of(_GOOD_LINE, _GOOD_LINE, _HOST_LINE, _LINE), max_size=3)
+    """Heads of one client: the same lines, but for those in two places that vary."""
+    before, between, after = (draw(st.lists(_GOOD_LINE, max_size=3)) for _ in range(3))
+    vary = st.lists(st.one_of(_GOOD_LINE, _GOOD_LINE, _HOST_LINE, _LINE), max_size=2)
+    host = b"Host: x.test\r\n"
     return [
-        _head(b"GET", target, b"1.1", b"Host: x.test\r\n", [*before, *draw(vary), *after])
+        _head(b"GET", target, b"1.1", host, [*before, *draw(vary), *between, *draw(vary), *after])
         for target in draw(st.lists(_TARGETS, min_size=3, max_size=6))
     ]
 

@@ -48,10 +48,11 @@ def test_a_habit_is_what_a_client_says_each_time() -> None:
     assert request.habit is not None
     assert request.habit.before == b"Host: x.test\r\nAccept: */*\r\n"
     assert request.habit.after == b"TE: trailers\r\n\r\n"
-    varied = [(b"cookie", b"n=3"), (b"dnt", b"1"), (b"if-none-match", b"3")]
-    assert request.varied == varied
+    assert request.habit.between == b"DNT: 1\r\n"
+    assert request.varied == [(b"cookie", b"n=3"), (b"if-none-match", b"3")]
     assert request.fields == [
-        (b"host", b"x.test"), (b"accept", b"*/*"), *varied, (b"te", b"trailers"),
+        (b"host", b"x.test"), (b"accept", b"*/*"), (b"cookie", b"n=3"), (b"dnt", b"1"),
+        (b"if-none-match", b"3"), (b"te", b"trailers"),
     ]  # fmt: skip
     # Another client of the kind has the same, after one look; the first time may be the only one.
     other = connection()
@@ -70,7 +71,7 @@ def test_a_connection_has_a_few_habits_and_none_is_long() -> None:
             lane.parse(b"GET / HTTP/1.1\r\nHost: x.test\r\n%b\r\n" % (lines % values), client)
     assert client.habits is not None
     assert len(client.habits) == habit.MOST_OF_ONE
-    assert all(len(one.before + one.after) <= habit.LONGEST for one in client.habits)
+    assert all(len(one.before + one.between + one.after) <= habit.LONGEST for one in client.habits)
 
 
 CONNECTION = connection()
