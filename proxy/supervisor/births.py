@@ -9,10 +9,12 @@ generation that nobody wants any more: that is looked at when the moment has com
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 
 from .. import certifier
+from ..census import Census
 from ..channel import Channel
 from ..config.model import Config
 from ..rate_limit import Buckets
@@ -54,6 +56,8 @@ class Births:
         self._certifying = certifying
         self._access_log = access_log
         self._buckets = Buckets()  # one table for all generations
+        self._secret = secrets.token_bytes(16)
+        generations.on_census = self._show
         self._backoff = Backoff()
         self._needs: object = None  # what the certifier was born with
 
@@ -76,6 +80,9 @@ class Births:
             challenges=self._announcements.challenges(),
             access_log=self._access_log.fd,
             buckets=self._buckets,
+            census=generation.census,
+            beside=tuple(one.census for one in self._generations if one is not generation),
+            secret=self._secret,
         )
         self._fork(
             "worker",
@@ -84,6 +91,18 @@ class Births:
             lambda channel: worker.run(birth, channel),
             lambda: self._start_worker(generation, number),
         )
+
+    def _show(self, census: Census, fd: int) -> None:
+        """What a generation that is on its way counts, to those beside whom it will accept."""
+        message = {"type": "census", "workers": census.workers, "buckets": census.buckets}
+        for child in self._processes.workers():
+            self._processes.send(child, message, (fd,))
+
+    def ended(self, child: Child) -> None:
+        """Its connections are gone with it, whether or not it could still count them off."""
+        generation = self._generations.find(child.generation)
+        if child.role == "worker" and generation is not None:
+            generation.census.clear(child.number)
 
     def reopen_log(self, config: Config) -> None:
         """Have access lines written to what has the file's name now, by all workers."""

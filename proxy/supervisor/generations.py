@@ -12,12 +12,14 @@ business of `turnover`.
 from __future__ import annotations
 
 import itertools
+import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..census import Census
 from ..config.model import Config
 from ..listeners import Listener
 from ..tls.contexts import server_context
@@ -33,16 +35,20 @@ class Generation:
     config: Config
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
+    census: Census
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
 
 
 class Generations:
-    """All that live, oldest first. ``before``: the last number that a predecessor has used."""
+    """All that live, oldest first. ``before``: the last number that a predecessor has used.
+    ``on_census`` is told of each that is added, with the descriptor of its counts, before it has a
+    worker: those that live already see them too."""
 
     def __init__(self, config: Config, listeners: tuple[Listener, ...], before: int = 0) -> None:
         self._numbers = itertools.count(before + 1)
         self._all: list[Generation] = []
+        self.on_census: Callable[[Census, int], None] = lambda _census, _fd: None
         self.add(config, listeners)
 
     def __iter__(self) -> Iterator[Generation]:
@@ -77,13 +83,20 @@ class Generations:
         return [one for one in self if one.number < generation.number and one.state == "serving"]
 
     def add(self, config: Config, listeners: tuple[Listener, ...]) -> Generation:
-        """Its ticket keys are made here, before its workers are forked, and so shared by them."""
-        made = Generation(next(self._numbers), config, server_context(config.tls), listeners)
+        """Its ticket keys are made here, before its workers are forked, and so shared by them; and
+        the memory that they count in."""
+        census, fd = Census.made(config.workers, config.limits.connections)
+        made = Generation(
+            next(self._numbers), config, server_context(config.tls), listeners, census
+        )
         self._all.append(made)
+        self.on_census(census, fd)
+        os.close(fd)
         return made
 
     def remove(self, generation: Generation) -> None:
         self._all.remove(generation)
+        generation.census.close()
 
     def close_sockets_of(self, generation: Generation, kept_by: Generation) -> list[Listener]:
         """Close the listeners that ``kept_by`` does not have as well; gives those."""

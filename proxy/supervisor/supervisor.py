@@ -262,6 +262,7 @@ class Supervisor:
         self._on_demand.ended(child.pid)
         self._overview.ended(child)
         self._alerting.ended(child, how)
+        self._births.ended(child)
         if child.role == "certifier":
             self._announcements.certifier_ended()
         if self._stopping:

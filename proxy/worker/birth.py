@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 
+from ..census import Census
 from ..channel import Message
 from ..config.model import Config
 from ..listeners import Listener
@@ -31,3 +32,6 @@ class Birth:
     challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
     access_log: int | None
     buckets: Buckets
+    census: Census  # of its own generation, in which it is ``number``
+    beside: tuple[Census, ...]  # of the others that live
+    secret: bytes  # the same for all

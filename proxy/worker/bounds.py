@@ -1,5 +1,5 @@
 """Limits that were reached: a figure for each, and a line in the log that cannot become a flood.
-Also what is counted here because it belongs to a whole worker: handshakes and tunnels.
+Also what is counted here: handshakes, of this worker, and tunnels, of all (`census`).
 
 Every limit has a name, the key of the configuration where there is one. Whoever enforces it says
 `reached`; a fault that a limit causes says so by its kind. What a limit does to the client is
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from ..census import TUNNELS, Counts
 from ..clock import Clock
 from ..config.model import Limits
 from ..errors import Fault
@@ -43,14 +44,17 @@ class Expiring(Protocol):
 
 
 class Bounds:
-    """Of one worker, which has ``1/share`` of what is allowed in total."""
+    """Of one worker. ``counts`` are everybody's; of the handshakes it has ``1/share``, because only
+    its own can be ended for a new one."""
 
-    def __init__(self, limits: Limits, share: int, clock: Clock, figures: Figures | None) -> None:
+    def __init__(
+        self, limits: Limits, share: int, clock: Clock, figures: Figures | None, counts: Counts
+    ) -> None:
         self._clock = clock
         self._figures = figures
         self._seldom = Seldom(log)
-        self._most_tunnels = -(-limits.tunnels // share)
-        self._tunnels = 0
+        self._most_tunnels = limits.tunnels
+        self._counts = counts
         self.handshakes = Handshakes(-(-limits.handshakes // share), self)
 
     def reached(self, limit: str, peer: str) -> None:
@@ -67,12 +71,11 @@ class Bounds:
 
     def begin_tunnel(self) -> None:
         """For a request that asks for one. Raises `Fault`; else `end_tunnel` must follow."""
-        if self._tunnels >= self._most_tunnels:
+        if not self._counts.come(TUNNELS, self._most_tunnels):
             raise Fault("too_many_tunnels")
-        self._tunnels += 1
 
     def end_tunnel(self) -> None:
-        self._tunnels -= 1
+        self._counts.go(TUNNELS)
 
 
 class Handshakes:

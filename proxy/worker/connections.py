@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..census import CONNECTIONS, Counts
 from ..clock import Clock
 from ..config.model import Limits
 from ..deadlines import Deadlines
@@ -73,7 +74,7 @@ class Connections:
         base: ssl.SSLContext,
         services: dict[str, Service],
         limits: Limits,
-        share: int,
+        counts: Counts,
         on_empty: Callable[[], None],
         alpn: AlpnChallenges,
         certificates: Certificates,
@@ -89,8 +90,7 @@ class Connections:
         self._base = base
         self._services = services
         self._limits = limits
-        # Each worker holds its share of the total; addresses are counted where they land.
-        self._most = -(-limits.connections // share)
+        self._counts = counts
         self._on_empty = on_empty
         self._alpn = alpn
         self._certificates = certificates
@@ -100,7 +100,6 @@ class Connections:
         self._figures = figures
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._by_address: Counter[str] = Counter()
         self.by_listener: Counter[str] = Counter()  # open ones, by the listener's address
         self._accepting = False
         self._seldom = Seldom(log)
@@ -150,8 +149,8 @@ class Connections:
             return
         peer, peer_port = _peer(address)
         # A few more for who wants to see what is going on.
-        most = self._most if listener.kind != "admin" else self._most + _ADMIN_SHARE
-        if len(self._tasks) >= most:
+        share = 0 if listener.kind != "admin" else _ADMIN_SHARE
+        if not self._counts.come(CONNECTIONS, self._limits.connections + share):
             self._turn_away(sock, "connections", peer)
             return
         sock.setblocking(False)
@@ -159,23 +158,32 @@ class Connections:
         connection = Connection(peer, peer_port, local, local_port)
         if self._proxies and listener.kind != "admin" and self._is_proxy(peer):
             self._start(self._introduce(sock, connection, listener), listener)
+            return
+        life = self._admitted(sock, connection, listener)
+        if life is not None:
+            self._start(life, listener)
         else:
-            self._admit(sock, connection, listener)
+            self._counts.go(CONNECTIONS)
 
-    def _admit(self, sock: socket.socket, connection: Connection, listener: Listener) -> None:
-        """Serve a connection whose client is known, if he has not too many already."""
-        if listener.kind == "admin":
-            self._start(self._serve_http(sock, connection, self._services["admin"]), listener)
-            return
-        key = fairness_key(connection.peer)
-        if self._by_address[key] >= self._limits.connections_per_address:
-            self._turn_away(sock, "connections_per_address", connection.peer)
-            return
+    def _admitted(
+        self, sock: socket.socket, connection: Connection, listener: Listener
+    ) -> Coroutine[Any, Any, None] | None:
+        """The life of a connection whose client is known, unless he has too many already."""
         service = self._services[listener.kind]
-        if listener.kind == "https":
-            self._start(self._serve_https(sock, connection, service), listener, key)
-        else:
-            self._start(self._serve_http(sock, connection, service), listener, key)
+        if listener.kind == "admin":
+            return self._serve_http(sock, connection, service)
+        key = fairness_key(connection.peer)
+        if not self._counts.come_from(key, self._limits.connections_per_address):
+            self._turn_away(sock, "connections_per_address", connection.peer)
+            return None
+        serve = self._serve_https if listener.kind == "https" else self._serve_http
+        return self._counted(key, serve(sock, connection, service))
+
+    async def _counted(self, key: str, life: Coroutine[Any, Any, None]) -> None:
+        try:
+            await life
+        finally:
+            self._counts.go_from(key)
 
     def look_at(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which a look at ourselves has the other."""
@@ -211,7 +219,9 @@ class Connections:
             return
         if header.peer is not None:
             connection.peer, connection.peer_port = header.peer, header.peer_port
-        self._admit(sock, connection, listener)
+        life = self._admitted(sock, connection, listener)
+        if life is not None:
+            await life
 
     @staticmethod
     async def _proxy_header(stream: SocketStream) -> proxy_header.Header:
@@ -246,11 +256,8 @@ class Connections:
         self,
         life: Coroutine[Any, Any, None],
         listener: Listener | None = None,
-        key: str | None = None,
     ) -> None:
-        """``listener``: where it came in; ``key``: whom it counts for, once that is known."""
-        if key is not None:
-            self._by_address[key] += 1
+        """``listener``: where it came in, and has been counted; None for a look at ourselves."""
         if listener is not None:
             self.by_listener[listener.address] += 1
         task = self._loop.create_task(life)
@@ -258,11 +265,8 @@ class Connections:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            if key is not None:
-                self._by_address[key] -= 1
-                if not self._by_address[key]:
-                    del self._by_address[key]
             if listener is not None:
+                self._counts.go(CONNECTIONS)
                 self.by_listener[listener.address] -= 1
             if not task.cancelled() and task.exception() is not None:
                 log.error("a connection failed inside the server", exc_info=task.exception())
@@ -440,7 +444,11 @@ def _note(connection: Connection, tls: ServerSocket) -> None:
 def _peer(address: Any) -> tuple[str, int]:
     """Address and port of a socket name; a unix socket has neither."""
     if isinstance(address, tuple):
-        return address[0], address[1]
+        host: str = address[0]
+        if host.startswith("::ffff:") and "." in host:
+            # A socket for both families, as systemd makes them, shows IPv4 clients like that.
+            host = host.removeprefix("::ffff:")
+        return host, address[1]
     return "unix", 0
 
 

@@ -26,6 +26,7 @@ import uvloop
 from .. import log as logs
 from .. import one_record, sandbox
 from ..admin import AdminDoor
+from ..census import Census, Counts
 from ..channel import Channel, ChannelClosed, Message
 from ..clock import TICK, Clock
 from ..config.model import Config
@@ -114,7 +115,8 @@ class Worker:
             if bundle is not None:
                 os.close(bundle)
         figures = _figures(config, guests)
-        bounds = Bounds(config.limits, config.workers, self._clock, figures)
+        self._counts = Counts(birth.census, birth.number, birth.beside, birth.secret)
+        bounds = Bounds(config.limits, config.workers, self._clock, figures, self._counts)
         self._room = Room(
             router=router,
             challenges=self._challenges,
@@ -142,7 +144,7 @@ class Worker:
                 "admin": AdminDoor(self._room, self._overview),
             },
             config.limits,
-            config.workers,
+            self._counts,
             self._on_empty,
             self._alpn,
             self._certificates,
@@ -281,6 +283,8 @@ class Worker:
                 self._log_file.replace(os.dup(fds[0]))
                 if previous > 2:  # the operational log's place is not ours to close
                     os.close(previous)
+            case "census":
+                self._counts.also(Census(fds[0], message["workers"], message["buckets"]))
             case "drain":
                 self._drain()
             case "stop":

@@ -311,6 +311,51 @@ def test_the_rate(running: Running) -> None:
         assert statuses == {200, 429}
 
 
+def test_addresses_and_totals_are_counted_by_all_workers_together(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """Also by the next generation's, and not what a killed one has left behind."""
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 2
+state: {folder / "state"}
+limits: {{connections: 11, connections_per_address: 6}}
+sites: [{{names: [a.test], root: {root}}}]
+"""
+    )
+    one, other = "127.0.0.5", "127.0.0.6"
+
+    def stands(source: str) -> socket.socket | None:
+        """A connection that has been accepted; None for one that was turned away."""
+        sock = socket.create_connection(("127.0.0.1", ports[0]), 20, source_address=(source, 0))
+        sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            if sock.recv(4096):
+                return stack.enter_context(sock)
+        sock.close()
+        return None
+
+    with Server(["--config", str(config)], folder) as server, contextlib.ExitStack() as stack:
+        server.await_log("a.test: certificate obtained")
+        first, second = [one["pid"] for one in server.status(folder / "state")["workers"]]
+        for stopped in (first, second):
+            os.kill(stopped, signal.SIGSTOP)
+            assert all(stands(one) for _ in range(3))
+            os.kill(stopped, signal.SIGCONT)
+        assert not any(stands(one) for _ in range(4)), "three each make six"
+        assert all(stands(other) for _ in range(5)), "somebody else has room"
+        assert not stands(other), "but for eleven in all"
+        server.signal(signal.SIGHUP)
+        server.await_log("serving on .* with 2 workers", since=len(server.log) - 1)
+        assert not stands(one), "what drains counts on"
+        os.kill(second, signal.SIGKILL)
+        server.await_log("worker 2 of generation 1 has finished")
+        assert sum(stands(one) is not None for _ in range(5)) == 3
+        assert "Traceback" not in server.text()
+
+
 def test_the_log_was_no_flood(running: Running) -> None:
     said = [one["message"] for one in running.server.log if "the limit " in one["message"]]
     assert len(said) < 60

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.census import Counts
 from proxy.channel import sealed
 from proxy.clock import Clock
 from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
@@ -39,10 +40,26 @@ def made(rule: OnDemand | None) -> Connections:
         config, {}, certificates, lambda host: host == b"a.example.org", fairness_key,
         lambda _: None, loop, clock,
     )  # fmt: skip
+    counts = Counts.alone(Limits().connections)
     return Connections(
-        loop, clock, base, {"https": None}, Limits(), 1, lambda: None, AlpnChallenges(),
-        certificates, Bounds(Limits(), 1, clock, None), waiting=waiting,
+        loop, clock, base, {"https": None}, Limits(), counts, lambda: None, AlpnChallenges(),
+        certificates, Bounds(Limits(), 1, clock, None, counts), waiting=waiting,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.1", 5), ("192.0.2.1", 5)),
+        (("::ffff:192.0.2.1", 5, 0, 0), ("192.0.2.1", 5)),
+        (("2001:db8::1", 5, 0, 0), ("2001:db8::1", 5)),
+        (("::ffff:0:1", 5, 0, 0), ("::ffff:0:1", 5)),
+        ("", ("unix", 0)),
+    ],
+)
+def test_a_peer_is_told_as_what_it_is(address: object, peer: tuple[str, int]) -> None:
+    """Also at a socket for both families: else all of IPv4 would be one network of IPv6."""
+    assert connections._peer(address) == peer
 
 
 async def handshake(of: Connections) -> None:
