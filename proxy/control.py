@@ -1,5 +1,7 @@
 """Asking the server that runs: one JSON line in, one JSON line out, then the end.
 
+With the line goes the state directory, opened for reading: that we can open it is our right to ask.
+
 This is the caller's end, for the command line and the doctor; the server's is
 `supervisor.control_socket`. What can be asked stands in `supervisor.commands`.
 """
@@ -25,12 +27,14 @@ def ask(state: Path, request: dict[str, Any], timeout: float = 60.0) -> dict[str
     path = state / "control.sock"
     with contextlib.ExitStack() as stack:
         try:
-            directory = os.open(state, os.O_PATH | os.O_DIRECTORY)
+            directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
             sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             sock.settimeout(timeout)
             sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-            sock.sendall(json.dumps(request).encode() + b"\n")
+            line = json.dumps(request).encode() + b"\n"
+            sent = socket.send_fds(sock, [line], [directory])
+            sock.sendall(line[sent:])
             answer = bytearray()
             while data := sock.recv(_PIECE):
                 answer += data

@@ -2,13 +2,16 @@
 
 Served by the supervisor's own loop on ``control.sock`` in the state directory, so it needs no
 network and no password: the directory is 0700, and the kernel tells who is calling (SO_PEERCRED);
-only root and the user that the server runs as are heard. A caller that stalls, talks too long or
-leaves early costs one slot of a few for a bounded time, and nothing else.
+only root and the user that the server runs as are heard. The workers are of that user, and Landlock
+keeps nobody from connecting to a socket by its path. So who is not root has to show what no worker
+can get: the state directory, opened for reading. A caller that stalls, talks too long or leaves
+early costs one slot of a few for a bounded time, and nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -17,6 +20,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,15 @@ _LINE = 64 * 1024  # bytes of a request; the longest command is a name and a rea
 _CALLERS = 16
 _ASK_WITHIN = 5.0  # seconds for the request's line
 _CREDENTIALS = struct.Struct("3i")
+_MOST_FDS = 4
+
+
+@dataclass(slots=True)
+class _Caller:
+    """``may``: whether it has shown that it may ask."""
+
+    may: bool
+    said: bytearray = field(default_factory=bytearray)
 
 
 class ControlSocket:
@@ -43,9 +56,10 @@ class ControlSocket:
         self._selector = selector
         self._schedule = schedule
         self._handle = handle
-        self._callers: dict[socket.socket, bytearray] = {}
+        self._callers: dict[socket.socket, _Caller] = {}
         self._sock = self._bind(path)
         self._inode = os.stat(path).st_ino
+        self._directory = _identity(os.stat(path.parent))
         selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
 
     @staticmethod
@@ -95,24 +109,35 @@ class ControlSocket:
             caller.close()
             return
         caller.setblocking(False)
-        self._callers[caller] = bytearray()
+        self._callers[caller] = _Caller(uid == 0)
         self._selector.register(caller, selectors.EVENT_READ, lambda _events: self._hear(caller))
         self._schedule.at(time.monotonic() + _ASK_WITHIN, lambda: self._expire(caller))
 
     def _hear(self, caller: socket.socket) -> None:
-        buffer = self._callers[caller]
+        known = self._callers[caller]
+        fds: list[int] = []
         try:
-            data = caller.recv(_LINE)
+            data, fds, _, _ = socket.recv_fds(caller, _LINE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
             data = b""
+        for fd in fds:
+            known.may = known.may or self._is_our_directory(fd)
+            os.close(fd)
+        buffer = known.said
         buffer += data
         if b"\n" not in buffer:
             if not data or len(buffer) > _LINE:
                 self._drop(caller)
             return
         self._selector.unregister(caller)
+        if not known.may:
+            log.warning("a caller that cannot read the state directory was turned away")
+            self._reply(
+                caller, {"ok": False, "error": "only who can read the state directory may ask"}
+            )
+            return
         try:
             # Given bytes, json would guess among encodings, whose codecs are out of sight here.
             request = json.loads(buffer.decode())
@@ -122,6 +147,11 @@ class ControlSocket:
             self._reply(caller, {"ok": False, "error": "the request is not one line of JSON"})
             return
         self._handle(request, lambda answer: self._reply(caller, answer))
+
+    def _is_our_directory(self, fd: int) -> bool:
+        """Opened for reading: a path alone (O_PATH) takes no right."""
+        opened = not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH
+        return opened and _identity(os.fstat(fd)) == self._directory
 
     def _reply(self, caller: socket.socket, answer: dict[str, Any]) -> None:
         if caller not in self._callers:
@@ -134,7 +164,7 @@ class ControlSocket:
         self._drop(caller)
 
     def _expire(self, caller: socket.socket) -> None:
-        if caller in self._callers and b"\n" not in self._callers[caller]:
+        if caller in self._callers and b"\n" not in self._callers[caller].said:
             self._drop(caller)
 
     def _drop(self, caller: socket.socket) -> None:
@@ -142,3 +172,7 @@ class ControlSocket:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(caller)
         caller.close()
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

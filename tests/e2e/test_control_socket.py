@@ -9,12 +9,13 @@ import os
 import random
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.server import Server
+from support.server import REPOSITORY, Server, packages
 
 
 @pytest.fixture
@@ -71,3 +72,46 @@ def test_the_control_socket_is_for_its_user_and_root(running: Server, folder: Pa
     assert "b'{" not in done.stdout
     running.await_log("a caller with uid 12345 was turned away from the control socket")
     os.chmod(path.parent, 0o700)
+
+
+WORKER = """
+import os, socket, sys
+from pathlib import Path
+from proxy import privileges, sandbox, warm_up
+from proxy.config.model import Config, FilesAction, Route, Site
+root, state = map(Path, sys.argv[1:])
+privileges.drop(65534, 65534)
+privileges.confine_process()
+warm_up.everything()
+config = Config((Site(("a.test",), (Route("/*", FilesAction(root)),)),), state)
+sandbox.apply(sandbox.policies(config)["worker"], "require")
+def can(flags):
+    try:
+        return [os.open(state, flags | os.O_DIRECTORY)]
+    except PermissionError:
+        return []
+for shown in ([], can(os.O_PATH), can(os.O_RDONLY), [os.open(root, os.O_RDONLY)]):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(state / "control.sock"))
+        socket.send_fds(sock, [b'{"command": "status"}\\n'], shown)
+        print(sock.recv(65536).decode().strip())
+"""
+
+
+def test_a_worker_that_was_taken_over_commands_nothing(
+    running: Server, folder: Path, root: Path
+) -> None:
+    """It is of the user that may, and can connect; but it has not what must be shown."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(root), str(folder / "state")],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers == [{"ok": False, "error": "only who can read the state directory may ask"}] * 4
+    asking = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
+    command = ["-m", "proxy", "status", "--json", "--state", str(folder / "state")]
+    done = subprocess.run(
+        [*asking, *command], cwd=REPOSITORY, env=os.environ | packages(REPOSITORY),
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["pid"] == running.pid, "the same user, in no sandbox"
