@@ -52,7 +52,7 @@ def running(folder: Path, root: Path, ports: tuple[int, int], backend: int) -> I
 listen: {{http: ["0.0.0.0:{ports[0]}"], https: ["0.0.0.0:{ports[1]}"]}}
 workers: 2
 state: {folder / "state"}
-limits: {{header_timeout: 2s, body_timeout: 2s, handshake_timeout: 2s, write_timeout: 4s,
+limits: {{header_timeout: 2s, body_timeout: 2s, handshake_timeout: 3s, write_timeout: 4s,
           connections_per_address: 400}}
 sites:
   - names: [a.test]
