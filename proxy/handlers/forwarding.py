@@ -3,8 +3,9 @@
 Hop-by-hop fields belong to one connection (RFC 9110 §7.6.1): those named here, and those that the
 Connection field of the message names. What the backend is told about the client (X-Forwarded-For
 and its kin, RFC 7239) comes from us; what a client says of itself is dropped, unless it is a proxy
-that the configuration trusts. A name with "_" for "-" is dropped where the other spelling is ours,
-because CGI and its heirs read both alike.
+that the configuration trusts: whatever begins with X-Forwarded-, because frameworks build links of
+-Prefix, -Port, -Ssl and others as well. A name with "_" for "-" is dropped where the other spelling
+is ours, because CGI and its heirs read both alike.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ OURS = frozenset(
         b"forwarded",
         b"x-forwarded-for",
         b"x-forwarded-host",
-        b"x-forwarded-port",
         b"x-forwarded-proto",
         b"x-real-ip",
         *_CLIENT_CERTIFICATE,
     }
 )
+_OF_THE_CLIENT = b"x-forwarded-"
+_SAID_BY_US = OURS - {b"x-real-ip"}
 # Written by the serialiser, from what was parsed.
 _FRAMING = frozenset({b"content-length", b"expect", b"host"})
 _NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"via", b"x-request-id"}
@@ -89,7 +91,7 @@ class Forwarder:
                 given_id = value
             elif name == b"via":
                 via += value + b", "
-            elif name in OURS:
+            elif name in OURS or name.startswith(_OF_THE_CLIENT):
                 before.append(field)
         if request.habit is not None:
             lines.append(self._lines(request.habit))  # other names, so that the order is free
@@ -109,7 +111,8 @@ class Forwarder:
         name, value = field
         line = b""
         if name not in _NOT_COPIED:
-            if _UNDERLINE not in name or name.replace(b"_", b"-") not in _NOT_COPIED:
+            spelt = name.replace(b"_", b"-") if _UNDERLINE in name else name
+            if spelt not in _NOT_COPIED and not spelt.startswith(_OF_THE_CLIENT):
                 line = b"%b: %b\r\n" % field
         elif name == b"te" and b"trailers" in value.lower():
             line = b"te: trailers\r\n"
@@ -219,6 +222,7 @@ def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes
             (b"x-forwarded-proto", said.get(b"x-forwarded-proto", [connection.scheme])[-1]),
             (b"x-forwarded-host", said.get(b"x-forwarded-host", [authority])[-1]),
             (b"forwarded", b", ".join([*said.get(b"forwarded", []), element])),
+            *(field for field in before if field[0] not in _SAID_BY_US),
             *(field for field in vouched if field[0] in _CLIENT_CERTIFICATE),
         ]
     )

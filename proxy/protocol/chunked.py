@@ -80,11 +80,13 @@ FORBIDDEN_TRAILERS = frozenset(
         b"via",
         b"warning",
         b"www-authenticate",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
+        # What is said of the client is said by a proxy, and in the head.
+        b"client-cert",
+        b"client-cert-chain",
+        b"x-real-ip",
     }
 )
+_OF_THE_CLIENT = b"x-forwarded-"
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -229,7 +231,8 @@ def _trailer(line: bytes) -> tuple[bytes, bytes]:
         raise Fault("bad_chunk", f"trailer line {line[:32]!r}")
     name = match[1].lower()
     # "_" for "-": whoever reads the two alike (CGI and its heirs) must not be misled.
-    if name.replace(b"_", b"-") in FORBIDDEN_TRAILERS:
+    spelt = name.replace(b"_", b"-")
+    if spelt in FORBIDDEN_TRAILERS or spelt.startswith(_OF_THE_CLIENT):
         raise Fault("bad_chunk", f"trailer {name!r} is not allowed")
     return name, match[2].strip(OWS)
 

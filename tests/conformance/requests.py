@@ -362,6 +362,8 @@ CASES: dict[str, Case] = {
     "trailer Authorization": refused_within(chunked(b"0\r\nAuthorization: Basic x\r\n\r\n")),
     "trailer Cookie": refused_within(chunked(b"0\r\nCookie: a=b\r\n\r\n")),
     "trailer X-Forwarded-For": refused_within(chunked(b"0\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n")),
+    "trailer X-Forwarded-Prefix": refused_within(chunked(b"0\r\nX-Forwarded-Prefix: /a\r\n\r\n")),
+    "trailer Client-Cert": refused_within(chunked(b"0\r\nClient-Cert: :AAAA:\r\n\r\n")),
     "trailer with an underscore": refused_within(chunked(b"0\r\nContent_Length: 5\r\n\r\n")),
     "trailer Connection": refused_within(chunked(b"0\r\nConnection: x\r\n\r\n")),
     "trailer folded": refused_within(chunked(b"0\r\nX: a\r\n b\r\n\r\n")),

@@ -160,3 +160,25 @@ def test_answers_lose_the_same(pairs: list[tuple[str, str]]) -> None:
     got = end_to_end(fields)
     assert all(name not in HOP_BY_HOP for name, _ in got)
     assert end_to_end(got) == got
+
+
+MORE = [(b"x-forwarded-prefix", b"/a"), (b"x-forwarded-port", b"1"), (b"x-forwarded-ssl", b"off")]
+
+
+def test_nothing_like_x_forwarded_comes_from_a_client() -> None:
+    """Frameworks build links of them, and none of them is ours to vouch for."""
+    spelt = [(name.replace(b"-", b"_"), value) for name, value in MORE]
+    also = [*MORE, *spelt, (b"x-forwarded_prefix", b"/a"), (b"x-real-ip", b"10.0.0.1")]
+    got = forwarded([HOST, *also])
+    ours = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+    assert {name for name, _ in got if b"forwarded" in name.replace(b"_", b"-")} == {
+        *ours, b"forwarded"
+    }  # fmt: skip
+    assert values(got, b"x-real-ip") == []
+
+
+def test_what_a_trusted_proxy_says_of_the_client_goes_on() -> None:
+    said = [*MORE, (b"x-real-ip", b"198.51.100.1")]
+    got = forwarded([HOST, *said, (b"x_forwarded_prefix", b"/b")], "192.0.2.0/24")
+    assert [field for field in got if field in said] == said
+    assert not [name for name, _ in got if b"_" in name]
