@@ -115,12 +115,13 @@ class SimulatedCa:
         self._starts = [start for start, _end in self.outages]
 
     def _answer(self, *endpoints: str) -> None:
-        """Or not. Who is told to come back is told when there will be somebody."""
+        """Or not. Who is told to come back is told a while that goes with how long it takes, but no
+        longer than that."""
         number = bisect.bisect_right(self._starts, self.now) - 1
         if number >= 0 and self.now < self.outages[number][1]:
             if number % 2:
-                ends_in = self.outages[number][1] - self.now
-                again = self.clock() + min(ends_in, HOUR)
+                start, end = self.outages[number]
+                again = self.clock() + min(end - self.now, max(HOUR, (end - start) / 20))
                 raise Problem("unavailable", "maintenance", not_before=again)
             raise Problem("unreachable", "no answer")
         for endpoint in endpoints:

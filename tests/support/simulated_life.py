@@ -20,7 +20,6 @@ from acme_client.holding import Holding
 from acme_client.ledgers import Ledgers
 from acme_client.lifecycle import READY, State
 from acme_client.link import Authority, Served, Wanted
-from acme_client.pace import BATCH
 from acme_client.record import Record
 from acme_client.shelf import Shelf
 from acme_client.store import Store
@@ -39,7 +38,7 @@ LOOK_EVERY = 60.0
 STEPS = 14
 # Of those who are called for, as many are looked at at once: more than can begin, and than a site
 # can have two of.
-FIRST = 2 * ATTEMPTS_AT_ONCE + 2 * BATCH
+FIRST = 2 * ATTEMPTS_AT_ONCE + 2
 
 MakeStore = Callable[[Callable[[], float], Callable[[], bool]], Store]
 
