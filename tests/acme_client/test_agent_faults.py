@@ -4,6 +4,7 @@ the reason in words, and never in a loop."""
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import threading
@@ -395,8 +396,13 @@ def test_a_ca_that_would_renew_at_once_again_and_again_gets_no_loop_of_orders(
 
 
 def test_the_window_decides_and_the_certificate_that_is_replaced_is_named(
-    front: Faults, server: FakeServer, tmp_path: Path, clock: Clock
+    front: Faults,
+    server: FakeServer,
+    tmp_path: Path,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "treehouse.certifier")
     front.window = (time.time() + 10 * DAY, time.time() + 12 * DAY)
     front.explanation = "https://ca.example/mass-revocation"
     with Certifier(wanted(front, tmp_path), server, now=clock):
@@ -407,6 +413,7 @@ def test_the_window_decides_and_the_certificate_that_is_replaced_is_named(
         assert front.window[0] <= kept.renew_at <= front.window[1]
         report = server.reports[NAME]["ari_window"]
         assert report["explanation_url"] == "https://ca.example/mass-revocation"
+        assert "why: https://ca.example/mass-revocation" in caplog.text
         # Asked again half a day later at the latest, the CA has changed its mind: now.
         front.window = (time.time() - DAY, time.time() - 3600)
         clock.ahead = 6 * 3600 + 60
