@@ -164,7 +164,9 @@ def test_years_without_a_lapse(days: int, information: bool) -> None:
     assert life.deaths
     print(
         f"\n| {days} days | {'yes' if information else 'no'} | {CERTIFICATES} | {years:g} | "
-        f"{sum(ca.orders_by_hour.values())} | {max(ca.orders_by_hour.values())} | "
+        f"{sum(ca.orders_by_hour.values())} | "
+        f"{sum(ca.orders_by_hour.values()) / (years * 365 * 24):.1f} | "
+        f"{max(ca.orders_by_hour.values())} | "
         f"{max(quiet_hours(life), default=0)} | {ca.questions} | {len(ca.outages)} | "
         f"{len(life.deaths)} | {len(life.visitors.lapses)} | {len(ca.limits_hit)} | "
         f"{time.process_time() - begun:.0f} s |"
