@@ -33,13 +33,15 @@ ALONE := tests/e2e/test_attacks.py
 # a file stay together, for the servers that they share.
 TWO_FILES := $(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --no-loadscope-reorder
 
+# What speaks HTTP and has not both modes in its parameters, as test_behaviour and tests/conformance do.
+H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
+
 .PHONY: test
 test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
 	@echo "the real program with real peers"; \
 	$(TWO_FILES) --ignore=$(ALONE); status=$$?; \
 	echo "once more with h11 alone: what speaks HTTP"; \
-	TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(TWO_FILES) tests/e2e/test_backends.py \
-	  tests/e2e/test_bodies.py tests/e2e/test_behaviour.py tests/e2e/test_workers.py || status=1; \
+	TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(TWO_FILES) $(H11_TOO) || status=1; \
 	echo "attackers, alone"; \
 	$(BIN)/python -m pytest -q -m e2e $(ALONE) || status=1; \
 	exit $$status
