@@ -278,7 +278,8 @@ sites:
         assert not ledger.unexpected
         assert [one.pid for one in calm] == [one.pid for one in ended], "nobody died in the quiet"
         assert grown(started, calm) == []
-        assert grown(calm, ended) == []
+        # A certifier that was killed a moment before has not yet loaded what it works with.
+        assert grown(started + calm, ended) == []
         assert all(visitors.done[kind.__name__] for kind in kinds)
         assert len(SERIALS) > SECONDS // (2 * VALIDITY)
 
