@@ -14,7 +14,7 @@ import pytest
 from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.lane import Lane
-from proxy.protocol.message import Fields, FileBody, Request, Response
+from proxy.protocol.message import Connection, Fields, FileBody, Request, Response
 from proxy.stream import SocketStream
 from support.conversation import Client, Told, conversation, echo
 
@@ -553,13 +553,13 @@ async def test_a_request_that_came_in_time_is_answered_by_a_worker_that_could_no
 
 
 async def test_an_ended_connection_is_gone_without_the_garbage_collector(service: Told) -> None:
-    def alive() -> int:
-        return sum(isinstance(one, Request) for one in gc.get_objects())
+    def alive(kind: type = Request) -> int:
+        return sum(isinstance(one, kind) for one in gc.get_objects())
 
     gc.collect()
     gc.disable()
     try:
-        before = alive()
+        before, connections = alive(), alive(Connection)
         async with conversation(service) as client:
             await client.says(
                 b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 1\r\n\r\nx" + GET
@@ -570,5 +570,6 @@ async def test_an_ended_connection_is_gone_without_the_garbage_collector(service
             client.hangs_up()
             await client.hears_the_end()
         assert alive() == before
+        assert alive(Connection) == connections
     finally:
         gc.enable()
