@@ -11,6 +11,7 @@
     sites          the handlers, made once per generation
     access_log     a line for each request
     bounds         limits that were reached: counted, and told without a flood
+    peaks          memory that many connections have taken goes back to the machine
     mirror         what this worker shows to who connects
 
 HTTP itself is in `protocol`, what answers in `handlers`.

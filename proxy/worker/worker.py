@@ -48,6 +48,7 @@ from .connections import Connections, fairness_key
 from .doors import PlainDoor, Room, SecureDoor
 from .gates import Gates
 from .mirror import Mirror
+from .peaks import Peaks
 from .sites import Sites
 from .waiting_room import Guests, WaitingRoom
 
@@ -87,6 +88,7 @@ class Worker:
         self._ended = loop.create_future()
         self._clock = Clock()
         self._ticked = self._clock.now
+        self._peaks = Peaks()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
@@ -195,6 +197,7 @@ class Worker:
         self._ticked = now
         deadlines.sweep(now)
         self._sites.tick(self._clock.now)
+        self._peaks.look(len(self._connections), now)
         if self._room.access_log is not None:
             self._room.access_log.tell_losses(self._clock.now)
         self._loop.call_later(TICK, self._tick)

@@ -532,6 +532,30 @@ async def test_a_loop_to_ourselves_is_refused(lanes: bool) -> None:
         assert b" 508 " in await all_.client.hears(b"loop")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_address_is_not_looked_up(
+    lanes: bool, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    connected = []
+
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        raise AssertionError
+
+    async def sock_connect(_: socket.socket, address: tuple[object, ...]) -> None:
+        connected.append(address[:2])
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    action = ProxyAction((Backend(f"http://{host}", "http", host, 8081),))
+    upstream = Upstream(action, Surroundings(loop, Deadlines(), Clock(), (), lanes))
+    async with conversation(Told(None, upstream.handle)) as client:
+        await client.says(GET)
+        await client.hears(b"backend_refused")
+    assert connected == [(host, 8081)]
+
+
 async def test_a_name_is_looked_up_again_and_requests_go_where_it_leads(
     lanes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
