@@ -52,6 +52,8 @@ VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
 _UNDERLINE = ord("_")  # `in` tries a number first
 _MOST_KNOWN = 4096
+# Each keeps its lines, some kilobytes, in memory; one route's clients are of few kinds.
+_MOST_HABITS = 256
 _LONGEST_KNOWN = 256
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
@@ -101,7 +103,7 @@ class Forwarder:
         """The lines of a habit, which names nothing that `head` has to know of."""
         lines = self._habits.get(habit)
         if lines is None:
-            if len(self._habits) >= _MOST_KNOWN:
+            if len(self._habits) >= _MOST_HABITS:
                 self._habits.clear()
             lines = self._habits[habit] = b"".join(map(self._line, habit.fields))
         return lines
