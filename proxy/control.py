@@ -34,7 +34,10 @@ def ask(state: Path, request: dict[str, Any], timeout: float = 60.0) -> dict[str
             sock.connect(f"/proc/self/fd/{directory}/{path.name}")
             line = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(sock, [line], [directory])
-            sock.sendall(line[sent:])
+            if sent < len(
+                line
+            ):  # sending nothing to a server that has answered and left is an error
+                sock.sendall(line[sent:])
             answer = bytearray()
             while data := sock.recv(_PIECE):
                 answer += data

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -322,9 +323,11 @@ def test_a_ca_that_wants_the_external_account_before_it_looks_for_one(
         with Certifier(settings(tmp_path, by, ("a.example",)), server):
             server.until(lambda: server.state("a.example") == "failed")
             assert server.ask("renew", "a.example")["ok"]
-        assert [
+        # Again and again where the nonce was not taken.
+        asked = [
             bool((one.payload or {}).get("onlyReturnExisting")) for one in front.of("newAccount")
-        ] == [False, True, False]
+        ]
+        assert [one for one, _again in groupby(asked)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
