@@ -215,7 +215,7 @@ def footing(policy: Policy) -> dict[Path, tuple[int, int] | None]:
 
     When it differs from what it was, a process confined before sees the old ones only.
     """
-    paths = (grant.path for grant in policy.read)
+    paths = (grant.path for grant in policy.read if not grant.once)
     return {path: _inode(path) for path in paths if not _is_ephemeral(path)}
 
 

@@ -13,11 +13,13 @@ Role = Literal["supervisor", "worker", "certifier", "hook"]
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A path, with all that is below it, and what it is needed for. ``optional``: machines differ
-    in whether they have it."""
+    in whether they have it. ``once``: read when a process starts and not again, or with something
+    to fall back on, so that another file there later is no reason to start processes anew."""
 
     path: Path
     why: str
     optional: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

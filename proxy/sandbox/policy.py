@@ -39,6 +39,7 @@ from ..config.model import Acme, Config, FilesAction, ProxyAction
 from .grants import Grant, Policy, Port, Role
 from .surroundings import HERE, LOADERS, Surroundings
 
+_LIBRARIES = "shared libraries that are loaded late (name services)"
 _SYSTEM = (
     *(
         Grant(Path(path), "looking names up", optional=True)
@@ -50,9 +51,11 @@ _SYSTEM = (
             "/etc/gai.conf",
         )
     ),
+    # The cache is made anew whenever the system's packages are updated, and can be done without.
+    Grant(Path("/etc/ld.so.cache"), _LIBRARIES, optional=True, once=True),
     *(
-        Grant(Path(path), "shared libraries that are loaded late (name services)", optional=True)
-        for path in ("/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+        Grant(Path(path), _LIBRARIES, optional=True)
+        for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
     ),
     *(
         Grant(Path(path), "local time in the log", optional=True)
@@ -227,7 +230,7 @@ def base(here: Surroundings) -> tuple[Grant, ...]:
         *(Grant(path, "this program") for path in here.code),
         *(Grant(path, "the interpreter and its libraries") for path in here.interpreter),
         *(
-            Grant(path, "trusted CAs", optional=True)
+            Grant(path, "trusted CAs", optional=True, once=True)
             for path in dict.fromkeys((*map(Path, _TRUST), *here.trust))
         ),
         *_SYSTEM,

@@ -207,9 +207,11 @@ def test_a_port_that_is_given_up_is_held_by_no_process_however_old_it_is(
     _await_stream(running, folder)
     config(folder, ports, root, backend, f'admin: {{listen: "127.0.0.1:{spare}"}}\n')
     assert treehouse("reload", *state).returncode == 0
+    running.await_log("worker . of generation 1 has finished")  # the one that is not busy
     # The certifier is as old as the generation that drains now, and is replaced all the same: by
     # one that is forked while the port is open.
-    (victim,) = set(running.children()) - set(roles(running, folder)[0])
+    workers = {one["pid"] for one in running.status(folder / "state")["workers"]}
+    (victim,) = set(running.children()) - workers
     os.kill(victim, signal.SIGKILL)
     running.await_log(f"certifier.*pid {victim}.*another starts")
     running.await_log("certificate at hand")

@@ -1,4 +1,4 @@
-"""What a confined process keeps when the kernel forgets what it had cached.
+"""What a confined process keeps, and what is a change for it.
 
 The rest of the sandbox is shown from inside real workers: tests/e2e/test_processes.py.
 """
@@ -16,7 +16,7 @@ from proxy.sandbox import Grant, Policy, footing, landlock
 
 _CACHES = Path("/proc/sys/vm/drop_caches")
 
-pytestmark = pytest.mark.skipif(
+forgetful = pytest.mark.skipif(
     not os.access(_CACHES, os.W_OK), reason="only root can have the kernel drop its caches"
 )
 
@@ -27,6 +27,24 @@ def forget() -> None:
         _CACHES.write_text("2")
 
 
+def test_what_is_read_once_may_be_replaced_and_what_is_read_again_may_not(tmp_path: Path) -> None:
+    once, again = tmp_path / "once", tmp_path / "again"
+    policy = Policy(100, read=(Grant(once, "trusted CAs", once=True), Grant(again, "files")))
+
+    def replace(path: Path) -> None:
+        (tmp_path / "new").write_text("")
+        (tmp_path / "new").rename(path)
+
+    replace(once)
+    replace(again)
+    before = footing(policy)
+    replace(once)
+    assert footing(policy) == before
+    replace(again)
+    assert footing(policy) != before
+
+
+@forgetful
 def test_a_forgotten_proc_is_no_change_of_the_disk() -> None:
     parent = Path(f"/proc/{os.getppid()}")
     policy = Policy(descriptors=100, read=(Grant(parent, "figures"),))
@@ -36,6 +54,7 @@ def test_a_forgotten_proc_is_no_change_of_the_disk() -> None:
     assert footing(policy) == before
 
 
+@forgetful
 @pytest.mark.skipif(landlock.abi() == 0, reason="no Landlock in this kernel")
 def test_a_confined_process_still_reads_its_own_figures() -> None:
     inside = """
