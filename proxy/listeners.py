@@ -266,7 +266,9 @@ def _in_use(endpoint: Endpoint) -> tuple[str, str]:
 
 
 def _ways_to_bind(port: int, reloading: bool) -> str:
-    program = shlex.join(sys.argv)
+    # A script names its interpreter itself; `python -m proxy` is no script.
+    script = os.access(sys.argv[0], os.X_OK)
+    program = shlex.join(sys.argv if script else [sys.executable, *sys.orig_argv[1:]])
     interpreter = shlex.quote(os.path.realpath(sys.executable))
     first = "Any one of these will do:"
     if reloading:

@@ -130,7 +130,8 @@ def test_without_root_a_low_port_is_explained_with_the_ways_out(
     if "can't open file" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip("this interpreter cannot be run by another user")
     assert done.returncode == 3
-    for way in ("ip_unprivileged_port_start=", "CAP_NET_BIND_SERVICE", "sudo ", "ListenStream="):
+    again = f"sudo {sys.executable} -m proxy --"
+    for way in ("ip_unprivileged_port_start=", "CAP_NET_BIND_SERVICE", again, "ListenStream="):
         assert way in done.stderr, way
 
 
