@@ -20,6 +20,7 @@ import struct
 from collections.abc import Callable
 
 from .config.model import RateLimit
+from .memo import remember
 
 _SLOTS = 1 << 16
 _WAYS = 4  # neighbouring slots that a key may take
@@ -62,9 +63,7 @@ class Buckets:
         if hashed is None:
             digest = hashlib.blake2b(key, key=self._secret, digest_size=8).digest()
             hashed = int.from_bytes(digest, "little") or 1
-            if len(self._keys) >= _MOST_KEYS:
-                self._keys.clear()
-            self._keys[key] = hashed
+            remember(self._keys, key, hashed, _MOST_KEYS)
         return hashed
 
     def _find(self, hashed: int) -> tuple[int, float]:

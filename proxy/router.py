@@ -22,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from .config.model import Action, Route, Site
 from .errors import Fault
+from .memo import remember
 from .protocol.message import Handler, Request
 
 _MANY_SLASHES = re.compile(rb"//+")
@@ -73,9 +74,7 @@ class _Paths:
         found = self._found.get(request.path)
         if found is None:
             found = self._look_for(understood(request.path))
-            if len(self._found) >= _MOST_FOUND:
-                self._found.clear()
-            self._found[request.path] = found
+            remember(self._found, request.path, found, _MOST_FOUND)
         handler, request.matched = found
         return handler
 

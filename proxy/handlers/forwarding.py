@@ -16,7 +16,8 @@ import secrets
 from typing import Any
 
 from ..errors import Fault
-from ..protocol.grammar import HOP_BY_HOP, tokens
+from ..memo import remember
+from ..protocol.grammar import HOP_BY_HOP, X_FORWARDED, tokens
 from ..protocol.habit import Habit
 from ..protocol.head import field_lines
 from ..protocol.lane import REMEMBERED
@@ -35,7 +36,6 @@ OURS = frozenset(
         *_CLIENT_CERTIFICATE,
     }
 )
-_OF_THE_CLIENT = b"x-forwarded-"
 _SAID_BY_US = OURS - {b"x-real-ip"}
 # Written by the serialiser, from what was parsed.
 _FRAMING = frozenset({b"content-length", b"expect", b"host"})
@@ -93,7 +93,7 @@ class Forwarder:
                 given_id = value
             elif name == b"via":
                 via += value + b", "
-            elif name in OURS or name.startswith(_OF_THE_CLIENT):
+            elif name in OURS or name.startswith(X_FORWARDED):
                 before.append(field)
         if request.habit is not None:
             lines.append(self._lines(request.habit))  # other names, so that the order is free
@@ -103,9 +103,8 @@ class Forwarder:
         """The lines of a habit, which names nothing that `head` has to know of."""
         lines = self._habits.get(habit)
         if lines is None:
-            if len(self._habits) >= _MOST_HABITS:
-                self._habits.clear()
-            lines = self._habits[habit] = b"".join(map(self._line, habit.fields))
+            lines = b"".join(map(self._line, habit.fields))
+            remember(self._habits, habit, lines, _MOST_HABITS)
         return lines
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
@@ -114,7 +113,7 @@ class Forwarder:
         line = b""
         if name not in _NOT_COPIED:
             spelt = name.replace(b"_", b"-") if _UNDERLINE in name else name
-            if spelt not in _NOT_COPIED and not spelt.startswith(_OF_THE_CLIENT):
+            if spelt not in _NOT_COPIED and not spelt.startswith(X_FORWARDED):
                 line = b"%b: %b\r\n" % field
         elif name == b"te" and b"trailers" in value.lower():
             line = b"te: trailers\r\n"
@@ -123,9 +122,7 @@ class Forwarder:
             if name == b"connection"
             else name in REMEMBERED or name == b"host"
         ):
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[field] = line
+            remember(self._known, field, line, _MOST_KNOWN)
         return line
 
     def _careful_head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
@@ -197,9 +194,7 @@ class Forwarder:
         known = self._trusts.get(peer)
         if known is None:
             known = peer == "unix" or any(_address(peer) in network for network in self._trusted)
-            if len(self._trusts) >= _MOST_KNOWN:
-                self._trusts.clear()
-            self._trusts[peer] = known
+            remember(self._trusts, peer, known, _MOST_KNOWN)
         return known
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 
 from ..clock import Clock
 from ..errors import Fault
+from ..memo import remember
 from ..protocol.message import Fields, FileBody, Request, Response
 from ..router import understood
 from . import ranges
@@ -100,9 +101,7 @@ class Static:
         path = understood(request.path).removeprefix(request.matched)
         if not path or path.endswith(b"/"):
             path += _INDEX
-        if len(self._paths) >= _MOST_PATHS:
-            self._paths.clear()
-        self._paths[key] = path
+        remember(self._paths, key, path, _MOST_PATHS)
         return path
 
     def _not_a_file(

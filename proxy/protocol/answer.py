@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import h11
 
 from ..errors import Fault
+from ..memo import remember
 from .grammar import (
     BAD,
     CONTENT_LENGTH,
@@ -212,9 +213,7 @@ class AnswerLane:
         if found is None:
             found, again = self._parse(head, method)
             if found is not None and again and len(head) <= _LONGEST_HEAD:
-                if len(self._heads) >= _MOST_HEADS:
-                    self._heads.clear()
-                self._heads[head] = found
+                remember(self._heads, head, found, _MOST_HEADS)
         return found
 
     def remembered(self) -> list[bytes]:
@@ -271,10 +270,8 @@ class AnswerLane:
         match = STATUS_LINE.fullmatch(line)
         if match is None or match[1] != b"1.1":
             return 0
-        if len(self._statuses) >= _MOST_STATUSES:
-            self._statuses.clear()
         if len(line) <= _LONGEST_LINE:
-            self._statuses[line] = int(match[2])
+            remember(self._statuses, line, int(match[2]), _MOST_STATUSES)
         return int(match[2])
 
     def _learn(self, line: bytes) -> _Entry | None:
@@ -291,7 +288,5 @@ class AnswerLane:
         wire = b"" if matters or name in HOP_BY_HOP else b"%b: %b\r\n" % field
         entry = (field, wire, matters, again)
         if again:
-            if len(self._known) >= _MOST_LINES:
-                self._known.clear()
-            self._known[line] = entry
+            remember(self._known, line, entry, _MOST_LINES)
         return entry

@@ -22,7 +22,7 @@ from __future__ import annotations
 import enum
 
 from ..errors import Fault
-from .grammar import CHUNK_LINE, FIELD_LINE, OWS
+from .grammar import CHUNK_LINE, FIELD_LINE, OWS, X_FORWARDED
 from .message import Fields
 
 # A chunk line: sixteen digits, and what an extension in use has ever needed (a signature of 64).
@@ -86,8 +86,6 @@ FORBIDDEN_TRAILERS = frozenset(
         b"x-real-ip",
     }
 )
-_OF_THE_CLIENT = b"x-forwarded-"
-
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -232,7 +230,7 @@ def _trailer(line: bytes) -> tuple[bytes, bytes]:
     name = match[1].lower()
     # "_" for "-": whoever reads the two alike (CGI and its heirs) must not be misled.
     spelt = name.replace(b"_", b"-")
-    if spelt in FORBIDDEN_TRAILERS or spelt.startswith(_OF_THE_CLIENT):
+    if spelt in FORBIDDEN_TRAILERS or spelt.startswith(X_FORWARDED):
         raise Fault("bad_chunk", f"trailer {name!r} is not allowed")
     return name, match[2].strip(OWS)
 

@@ -117,6 +117,10 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+
+# How every field begins that says something of a client on a proxy's behalf; frameworks know more
+# of them than are written down anywhere.
+X_FORWARDED = b"x-forwarded-"
 # RFC 9112 §7.1
 #   chunk-size    = 1*HEXDIG
 #   chunk-ext     = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )

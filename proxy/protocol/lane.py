@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..config.model import Limits
+from ..memo import remember
 from .grammar import (
     BAD,
     CONTENT_LENGTH,
@@ -257,9 +258,7 @@ class Lane:
             habit = Habit(texts, (fields[:first], fields[begin:end], fields[last:]), host)
             if host[0] not in habit.fields:
                 return
-            if len(self._habits) >= _MOST_HABITS:
-                self._habits.clear()
-            self._habits[texts] = habit
+            remember(self._habits, texts, habit, _MOST_HABITS)
         habits.insert(0, habit)
         del habits[MOST_OF_ONE:]
 
@@ -297,9 +296,7 @@ class Lane:
             elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
                 return None
             elif name in REMEMBERED and len(line) <= _LONGEST_LINE:
-                if len(self._known) >= _MOST_LINES:
-                    self._known.clear()
-                self._known[line] = entry
+                remember(self._known, line, entry, _MOST_LINES)
         return None if host is None else (length or 0, host)
 
     def _learn_host(self, line: bytes, authority: bytes) -> _Host | None:
@@ -311,7 +308,5 @@ class Lane:
             return None
         entry = ((b"host", authority), authority, host)
         if len(line) <= _LONGEST_LINE:
-            if len(self._hosts) >= _MOST_HOSTS:
-                self._hosts.clear()
-            self._hosts[line] = entry
+            remember(self._hosts, line, entry, _MOST_HOSTS)
         return entry

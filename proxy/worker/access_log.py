@@ -15,6 +15,7 @@ import time
 from typing import Literal
 
 from ..log import LogFile
+from ..memo import remember
 from ..protocol.message import Connection, Request, Response
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
@@ -125,9 +126,7 @@ def _within(text: str | bytes) -> str:
     known = _quoted.get(text)
     if known is None:
         known = _quote(text if isinstance(text, str) else text.decode("latin-1"))[1:-1]
-        if len(_quoted) >= _MOST_QUOTED:
-            _quoted.clear()
-        _quoted[text] = known
+        remember(_quoted, text, known, _MOST_QUOTED)
     return known
 
 
