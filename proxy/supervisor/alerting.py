@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_client import documents
+from acme_client.disk import Disk
 
 from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
@@ -213,7 +214,7 @@ class Alerting:
             return
         self._kept = data
         try:
-            _write(self._file, data)
+            Disk().write(self._file, data)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file, error.strerror)
 
@@ -233,15 +234,3 @@ def _titles(notices: Sequence[Notice]) -> str:
     names = dict.fromkeys(f"{one.kind} {one.name or ''}".rstrip() for one in notices)
     first = ", ".join(list(names)[:3])
     return first + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
