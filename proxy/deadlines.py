@@ -65,7 +65,7 @@ class Deadlines:
         self._fds: dict[Watched, int] = {}
         self._left: dict[Watched, float] = {}  # since when their peers have ended their side
         self._events: select.epoll | None = None
-        self._away_until = float("-inf")
+        self._forgiven = float("-inf")
 
     def add(
         self, stream: Watched, fd: int, loop: asyncio.AbstractEventLoop, client: bool = False
@@ -104,8 +104,8 @@ class Deadlines:
 
     def was_away(self, seconds: float, now: float) -> None:
         """The worker did not run for so long: it counts against nobody."""
-        if seconds > _AWAY and now - self._away_until > _AWAY_EVERY:
-            self._away_until = now
+        if seconds > _AWAY and now - self._forgiven > _AWAY_EVERY:
+            self._forgiven = now
             for stream in self.streams:
                 stream.deadline += seconds
 

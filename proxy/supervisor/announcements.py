@@ -202,7 +202,6 @@ class Announcements:
         for host, token in list(self._challenges):
             self._drop_challenge((host, token))
             self._tell({"type": "challenge_over", "host": host, "token": token}, (), None)
-        self._reported.clear()
         questions, self._questions = self._questions, {}
         for reply in questions.values():
             reply({"ok": False, "error": "the certifier ended before it answered; ask again"})

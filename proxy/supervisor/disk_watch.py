@@ -30,7 +30,7 @@ class DiskWatch:
     """`changed` is asked every second or so; `rereading` tells which configuration is in force."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._adopt(config)
         self._seen = self._look()
         self._files = self._files_before = _files(config)
 
@@ -39,7 +39,7 @@ class DiskWatch:
         before = self._config.sites_dir
         known = _files(self._config)
         sites, _footing = self._look()
-        self._config = read()
+        self._adopt(read())
         present = _files(self._config)
         self._files = {path: known.get(path, now) for path, now in present.items()}
         fresh, footing = self._look()
@@ -62,10 +62,14 @@ class DiskWatch:
             return f"{', '.join(map(str, changed))}: changed"
         return None
 
+    def _adopt(self, config: Config) -> None:
+        self._config = config
+        self._readable = sandbox.policies(config)["worker"]
+
     def _look(self) -> _View:
-        config = self._config
-        sites = signature(config.sites_dir) if config.sites_dir is not None else None
-        return sites, sandbox.footing(sandbox.policies(config)["worker"])
+        sites_dir = self._config.sites_dir
+        sites = signature(sites_dir) if sites_dir is not None else None
+        return sites, sandbox.footing(self._readable)
 
 
 def _files(config: Config) -> dict[Path, Mark]:

@@ -37,9 +37,8 @@ class Child:
     number: int  # 1..N among the workers of a generation
     channel: Channel
     born: float  # monotonic
-    heard: (
-        float  # when its main loop last gave a sign of life; told by who understands what it says
-    )
+    # When its main loop last gave a sign of life; told by who understands what it says.
+    heard: float
     state: State = "starting"
     stats: dict[str, Any] = field(default_factory=dict)
 
