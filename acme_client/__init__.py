@@ -70,6 +70,7 @@ The disk
     documents   JSON documents with a version                      (pure)
     keys        private keys and signing requests
     printable   text of others, made fit for a line of ours        (pure)
+    signal_names    how a process ended, in a word                 (pure)
     timestamps  moments as other programs read them                (pure)
 
 dnspython is imported by dns_servers, dns_propagation, dns_update and pointing only, and those where

@@ -26,6 +26,7 @@ from typing import Literal
 from .errors import NotSet, Problem
 from .link import DnsHook
 from .printable import printable
+from .signal_names import signal_name
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -92,20 +93,13 @@ def run(
     if ending:
         raise Problem("stopped" if ending == _STOPPED else "hook", f"{hook.program} {ending}")
     if status:
-        how = f"status {status}" if status > 0 else _name(-status)
+        how = f"status {status}" if status > 0 else signal_name(-status)
         last = f", and said: {lines[-1]}" if lines else " without a word"
         raise Problem(
             "hook",
             f"{hook.program} {action} {domain} ended with {how}{last} (run it by hand as the "
             "server's user; treehouse-proxy sandbox shows what it may do)",
         )
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have none
-        return f"signal {number}"
 
 
 _STOPPED = "was ended, because the program is being stopped"

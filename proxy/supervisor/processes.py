@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from acme_client.signal_names import signal_name
+
 from ..channel import Channel, ChannelClosed, Message
 from ..privileges import die_with_parent
 from .signal_socket import CAUGHT
@@ -50,12 +52,7 @@ class Child:
 def describe_exit(status: int) -> str:
     """How a process ended, from its wait status, in words."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:  # most real-time signals have none
-            name = f"signal {number}"
-        return f"was ended by {name}"
+        return f"was ended by {signal_name(os.WTERMSIG(status))}"
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
 
 
