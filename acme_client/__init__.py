@@ -50,6 +50,7 @@ Records in the DNS
     dns_names   which record proves a name, and who sets it        (pure)
     dns_propagation  waiting until every name server shows a record
     dns_servers asking resolvers and authoritative servers
+    dns_provider  what sets records: the contract, the table of providers
     dns_update  setting a record by DNS update (RFC 2136)
     dns_hook    setting a record by a program of the operator's
     dns_persist the record of dns-persist-01                       (pure)
@@ -75,6 +76,6 @@ The disk
 
 dnspython is imported by dns_servers, dns_propagation, dns_update and pointing only, and those where
 records are set or looked at. `acme`, and what it pulls in (requests, josepy), is imported by
-issuer, accounts, ari and network only, and those by the agent only once certificates at hand are
-being served.
+issuer, accounts, ari, offers and network only, and those by the agent only once certificates at
+hand are being served.
 """

@@ -21,12 +21,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from .dns_provider import ProviderContext, TxtRecord
 from .errors import NotSet, Problem
 from .link import DnsHook
 from .printable import printable
 from .signal_names import signal_name
+
+if TYPE_CHECKING:
+    from .dns_servers import NameServer
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -40,6 +44,41 @@ _LOOK_EVERY = 0.5
 # Of its output, for the log. A provider's answer in JSON fits; a runaway loop is not our log's.
 _MOST_OUTPUT = 16 * 1024
 _LONGEST_LINE = 500
+
+# Programs run one at a time, whatever zone they are for: a program that reads a provider's record
+# set and writes it back would lose what another one does meanwhile.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class HookProvider:
+    """`dns_provider.DnsProvider` by the operator's program."""
+
+    needs_zone = False
+
+    def __init__(self, hook: DnsHook, context: ProviderContext) -> None:
+        self._hook = hook
+        self._context = context
+
+    def present(self, record: TxtRecord) -> None:
+        with _ONE_AT_A_TIME:
+            if self._context.stopping.is_set():
+                raise Problem("stopped", "the program is being stopped")
+            self._run("present", record)
+
+    def cleanup(self, record: TxtRecord) -> None:
+        with _ONE_AT_A_TIME:
+            self._run("cleanup", record)
+
+    def name_servers(self) -> list[NameServer]:
+        return []
+
+    def _run(self, action: Action, record: TxtRecord) -> None:
+        stopping, confine = self._context.stopping, self._context.confine
+        run(self._hook, action, record.domain, record.name, record.value, stopping, confine)
+
+
+def provider(settings: DnsHook, context: ProviderContext) -> HookProvider:
+    return HookProvider(settings, context)
 
 
 def run(

@@ -13,7 +13,7 @@ import hashlib
 import re
 
 from .errors import Problem
-from .link import DnsProvider
+from .link import DnsZone
 
 _CHALLENGE = "_acme-challenge"
 # A TXT record is made of strings of up to this many bytes (RFC 1035 §3.3).
@@ -40,9 +40,9 @@ def within(name: str, zone: str) -> bool:
     return name == zone or name.endswith("." + zone)
 
 
-def provider_for(record: str, providers: tuple[DnsProvider, ...]) -> DnsProvider | None:
-    """Whose zone the record is in; the longest zone wins, one without zone takes what is left."""
-    fitting = [one for one in providers if one.zone is None or within(record, one.zone)]
+def zone_for(record: str, zones: tuple[DnsZone, ...]) -> DnsZone | None:
+    """Find the entry for a record: that of the longest zone, or else the one without."""
+    fitting = [one for one in zones if one.zone is None or within(record, one.zone)]
     return max(fitting, key=lambda one: len(one.zone or ""), default=None)
 
 

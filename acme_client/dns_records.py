@@ -3,12 +3,12 @@
 Before a record is set it is written down (``dns-records/<token>`` in the state directory), and the
 note goes only when the record has been taken back. So whatever happens in between, a kill or a name
 server that is down for a day, is made good by the next certifier or after the next validation, and
-nothing but our own values is ever removed.
+nothing but our own values is ever removed. How a record is set is the provider's business
+(`dns_provider`).
 
 It is hard because several values stand at one name: ``example.org`` and ``*.example.org`` share it,
 on one certificate or on two that are being validated at the same moment. Each value is set and
-removed by itself. Hooks run one at a time: a program that reads a provider's record set and writes
-it back would lose what another one does meanwhile.
+removed by itself.
 
 The CA asks authoritative name servers, so all of them are asked until each shows the record
 (`dns_propagation`).
@@ -21,13 +21,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from . import dns_hook, documents
-from .dns_names import challenge_name, provider_for
+from . import dns_provider, documents
+from .dns_names import challenge_name, zone_for
+from .dns_provider import DnsProvider, ProviderContext, TxtRecord
 from .errors import NotSet, Problem
-from .link import Dns, DnsHook, DnsProvider, DnsUpdates
+from .link import Dns, DnsZone, ProviderSettings
 from .store import Store
 
 if TYPE_CHECKING:
@@ -51,17 +52,6 @@ class Proof:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """A proof at its place. ``zone`` is where an update goes."""
-
-    token: str
-    domain: str
-    record: str
-    value: str
-    zone: str
-
-
 class DnsRecords:
     """May be used by several threads. ``stopping`` ends every wait; ``confine`` is what a hook does
     before it runs."""
@@ -73,18 +63,18 @@ class DnsRecords:
         stopping: threading.Event,
         confine: Callable[[], None] | None = None,
     ) -> None:
-        self._confine = confine
+        self._context = ProviderContext(stopping, confine)
+        self._providers: dict[ProviderSettings, DnsProvider] = {}
         self._settings = settings
         self._store = store
         self._stopping = stopping
         self._lock = threading.Lock()
-        self._one_hook = threading.Lock()
         self._standing: set[str] = set()  # tokens of records that are in use
         self._servers: Servers | None = None
 
     @property
     def possible(self) -> bool:
-        return bool(self._settings.providers)
+        return bool(self._settings.zones)
 
     @property
     def servers(self) -> Servers:
@@ -102,7 +92,7 @@ class DnsRecords:
         ``certificate`` is for the log."""
         proofs = tuple(proofs)
         tokens = {proof.token for proof in proofs}
-        standing: list[_Record] = []
+        standing: list[TxtRecord] = []
         with self._lock:
             self._standing |= tokens
         try:
@@ -120,7 +110,7 @@ class DnsRecords:
                 self.clear()  # whoever is to remove records can do so now
 
     def _present(
-        self, certificate: str, proofs: tuple[Proof, ...], standing: list[_Record]
+        self, certificate: str, proofs: tuple[Proof, ...], standing: list[TxtRecord]
     ) -> None:
         """``standing`` grows by each record that may have been set."""
         deadline = time.monotonic() + ALL_WITHIN
@@ -131,11 +121,11 @@ class DnsRecords:
             standing.append(record)
             self._note(record)
             try:
-                self._set(record)
+                self._provider(self._entry(record.name, record.name)).present(record)
             except NotSet:
                 self._erase(standing.pop())
                 raise
-            log.debug("%s: record %s set for %s", certificate, record.record, record.domain)
+            log.debug("%s: record %s set for %s", certificate, record.name, record.domain)
         for record in standing:
             self._await_shown(record, deadline)
 
@@ -143,77 +133,55 @@ class DnsRecords:
         """Take back what earlier validations have left."""
         for record in self._left():
             if self._take_back(record):
-                log.info("record %s of an earlier validation removed", record.record)
+                log.info("record %s of an earlier validation removed", record.name)
 
     # Where
 
-    def _located(self, proof: Proof) -> _Record:
+    def _located(self, proof: Proof) -> TxtRecord:
         domain = proof.name.removeprefix("*.")
         named = challenge_name(proof.name)
         record = self.servers.target(named)
         if record != named:
             log.debug("%s leads to %s", named, record)
-        provider = self._provider(record, named)
-        zone = provider.zone or ""
-        if isinstance(provider.via, DnsUpdates) and not zone:
+        entry = self._entry(record, named)
+        zone = entry.zone or ""
+        if not zone and self._provider(entry).needs_zone:
             zone = self.servers.zone(record)
-        return _Record(proof.token, domain, record, proof.value, zone)
+        return TxtRecord(proof.token, domain, record, proof.value, zone)
 
-    def _provider(self, record: str, named: str) -> DnsProvider:
-        provider = provider_for(record, self._settings.providers)
-        if provider is None:
-            zones = ", ".join(one.zone or "" for one in self._settings.providers) or "none"
+    def _provider(self, entry: DnsZone) -> DnsProvider:
+        with self._lock:
+            if entry.via not in self._providers:
+                self._providers[entry.via] = dns_provider.provider(entry.via, self._context)
+            return self._providers[entry.via]
+
+    def _entry(self, record: str, named: str) -> DnsZone:
+        entry = zone_for(record, self._settings.zones)
+        if entry is None:
+            zones = ", ".join(one.zone or "" for one in self._settings.zones) or "none"
             where = record if record == named else f"{record} (where {named} leads)"
             raise Problem(
                 "settings",
                 f"nobody is configured to set the record {where}; zones in acme.dns: {zones}",
                 challenge="dns-01",
             )
-        return provider
+        return entry
 
     # Setting and removing
 
-    def _set(self, record: _Record) -> None:
-        via = self._provider(record.record, record.record).via
-        if isinstance(via, DnsHook):
-            with self._one_hook:
-                if self._stopping.is_set():
-                    raise Problem("stopped", "the program is being stopped")
-                self._run(via, "present", record)
-            return
-        from . import dns_update
-
-        dns_update.add(via, record.zone, record.record, record.value)
-
-    def _run(self, hook: DnsHook, action: dns_hook.Action, record: _Record) -> None:
-        dns_hook.run(
-            hook,
-            action,
-            record.domain,
-            record.record,
-            record.value,
-            self._stopping,
-            self._confine,
-        )
-
-    def _take_back(self, record: _Record) -> bool:
+    def _take_back(self, record: TxtRecord) -> bool:
         """False: it may still be there, and so may the note."""
         try:
-            via = self._provider(record.record, record.record).via
-            if isinstance(via, DnsHook):
-                with self._one_hook:
-                    self._run(via, "cleanup", record)
-            else:
-                from . import dns_update
-
-                zone = record.zone or self.servers.zone(record.record)
-                dns_update.remove(via, zone, record.record, record.value)
+            provider = self._provider(self._entry(record.name, record.name))
+            if provider.needs_zone and not record.zone:
+                record = replace(record, zone=self.servers.zone(record.name))
+            provider.cleanup(record)
         except Exception as error:
             if not isinstance(error, Problem):
-                log.exception("%s: a fault in the certifier itself", record.record)
+                log.exception("%s: a fault in the certifier itself", record.name)
             log.warning(
                 "the record %s TXT %s could not be removed, and is tried again later: %s",
-                record.record,
+                record.name,
                 record.value,
                 error,
             )
@@ -223,51 +191,57 @@ class DnsRecords:
 
     # Who is asked
 
-    def _await_shown(self, record: _Record, deadline: float) -> None:
-        provider = self._provider(record.record, record.record)
-        if provider.propagation:
+    def _await_shown(self, record: TxtRecord, deadline: float) -> None:
+        entry = self._entry(record.name, record.name)
+        if entry.propagation:
             from . import dns_propagation
 
             dns_propagation.await_shown(
-                record.record,
+                record.name,
                 record.value,
-                self._name_servers(record, provider),
-                max(min(provider.propagation, deadline - time.monotonic()), 1.0),
+                self._name_servers(record, self._provider(entry)),
+                max(min(entry.propagation, deadline - time.monotonic()), 1.0),
                 self._stopping,
             )
 
-    def _name_servers(self, record: _Record, provider: DnsProvider) -> list[NameServer]:
-        """All that serve the record's zone; and the one that took the update, which may be hidden.
-        One at that one's address is asked at its port."""
-        from .dns_servers import NameServer, resolved
+    def _name_servers(self, record: TxtRecord, provider: DnsProvider) -> list[NameServer]:
+        """List the servers of the record's zone, and those of the provider, which may be hidden. An
+        address that both have is asked at the provider's port."""
+        from .dns_servers import NameServer
 
-        serving = list(self.servers.serving(self.servers.zone(record.record)))
-        via = provider.via
-        if isinstance(via, DnsUpdates):
-            own = resolved(via.host, via.port)
-            serving = [
-                NameServer(one.name, tuple(at for at in one.addresses if at[0] not in own))
-                for one in serving
-            ]
-            serving.append(NameServer(via.host, tuple((address, via.port) for address in own)))
-        return serving
+        serving = list(self.servers.serving(self.servers.zone(record.name)))
+        own = provider.name_servers()
+        taken = {address for one in own for address, _port in one.addresses}
+        return [
+            NameServer(one.name, tuple(at for at in one.addresses if at[0] not in taken))
+            for one in serving
+        ] + own
 
     # Notes
 
-    def _note(self, record: _Record) -> None:
-        note = documents.write(asdict(record), VERSION)
+    def _note(self, record: TxtRecord) -> None:
+        note = documents.write(
+            {
+                "token": record.token,
+                "domain": record.domain,
+                "record": record.name,
+                "value": record.value,
+                "zone": record.zone,
+            },
+            VERSION,
+        )
         try:
             self._store.store(_FOLDER, {record.token: note})
         except OSError as error:
-            log.warning("the record %s cannot be written down: %s", record.record, error)
+            log.warning("the record %s cannot be written down: %s", record.name, error)
 
-    def _erase(self, record: _Record) -> None:
+    def _erase(self, record: TxtRecord) -> None:
         try:
             self._store.delete(_FOLDER, record.token)
         except OSError as error:
-            log.warning("the note on %s cannot be taken off the disk: %s", record.record, error)
+            log.warning("the note on %s cannot be taken off the disk: %s", record.name, error)
 
-    def _left(self) -> list[_Record]:
+    def _left(self) -> list[TxtRecord]:
         try:
             notes = self._store.load(_FOLDER)
         except OSError as error:
@@ -279,14 +253,16 @@ class DnsRecords:
         return [one for one in found if one is not None]
 
 
-def _read(token: str, data: bytes) -> _Record | None:
+def _read(token: str, data: bytes) -> TxtRecord | None:
     try:
         document = documents.read(data, VERSION)
-        facts = {key: str(document[key]) for key in ("domain", "record", "value", "zone")}
+        domain, name, value, zone = (
+            str(document[key]) for key in ("domain", "record", "value", "zone")
+        )
     except KeyError:
         if documents.newer(data, VERSION):
             log.info("dns-records/%s: left to the newer version that has written it", token)
         else:
             log.warning("the note dns-records/%s is not understood; delete it", token)
         return None
-    return _Record(token, **facts)
+    return TxtRecord(token, domain, name, value, zone)

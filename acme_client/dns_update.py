@@ -24,7 +24,8 @@ import dns.update
 
 from .dns_names import strings as cut
 from .dns_names import tsig_secret
-from .dns_servers import resolved
+from .dns_provider import ProviderContext, TxtRecord
+from .dns_servers import NameServer, resolved
 from .errors import NotSet, Problem
 from .link import DnsUpdates, TsigKey
 
@@ -32,14 +33,28 @@ from .link import DnsUpdates, TsigKey
 _ANSWERED_WITHIN = 15.0
 
 
-def add(server: DnsUpdates, zone: str, record: str, value: str) -> None:
-    """Raises `Problem`."""
-    _send(server, zone, record, value, adding=True)
+class Rfc2136Provider:
+    """`dns_provider.DnsProvider` over DNS updates."""
+
+    needs_zone = True
+
+    def __init__(self, server: DnsUpdates) -> None:
+        self._server = server
+
+    def present(self, record: TxtRecord) -> None:
+        _send(self._server, record.zone, record.name, record.value, adding=True)
+
+    def cleanup(self, record: TxtRecord) -> None:
+        _send(self._server, record.zone, record.name, record.value, adding=False)
+
+    def name_servers(self) -> list[NameServer]:
+        """The server that took the update: a hidden primary stands in no NS record."""
+        host, port = self._server.host, self._server.port
+        return [NameServer(host, tuple((address, port) for address in resolved(host, port)))]
 
 
-def remove(server: DnsUpdates, zone: str, record: str, value: str) -> None:
-    """Nothing happens if it is not there. Raises `Problem`."""
-    _send(server, zone, record, value, adding=False)
+def provider(settings: DnsUpdates, _context: ProviderContext) -> Rfc2136Provider:
+    return Rfc2136Provider(settings)
 
 
 def _send(server: DnsUpdates, zone: str, record: str, value: str, *, adding: bool) -> None:

@@ -26,8 +26,8 @@ from acme_client.link import (
     Command,
     Dns,
     DnsHook,
-    DnsProvider,
     DnsUpdates,
+    DnsZone,
     ExternalAccount,
     LinkBroken,
     OnDemandRule,
@@ -166,15 +166,15 @@ def _wanted(site: Site, number: int, acme: Acme) -> Wanted:
 
 def _dns(config: Config) -> Dns:
     return Dns(
-        providers=tuple(_provider(one, sandbox.scratch(config)) for one in config.acme.dns),
+        zones=tuple(_zone(one, sandbox.scratch(config)) for one in config.acme.dns),
         resolvers=tuple((one.host, one.port) for one in config.acme.resolvers),
     )
 
 
-def _provider(dns: model.Dns, scratch: Path) -> DnsProvider:
+def _zone(dns: model.Dns, scratch: Path) -> DnsZone:
     if dns.hook is not None:
         hook = DnsHook(dns.hook, dns.hook_timeout, scratch)
-        return DnsProvider(hook, dns.zone, dns.propagation)
+        return DnsZone(hook, dns.zone, dns.propagation)
     if dns.server is None:
         raise ValueError("neither server nor hook")  # `config.checks` lets none through
     key, tsig = None, dns.tsig
@@ -185,7 +185,7 @@ def _provider(dns: model.Dns, scratch: Path) -> DnsProvider:
             secret = ""  # told when it is needed; certificates at hand are served meanwhile
         key = TsigKey(tsig.name, tsig.algorithm, secret, tsig.secret_file)
     updates = DnsUpdates(dns.server.host, dns.server.port, key, round(dns.ttl))
-    return DnsProvider(updates, dns.zone, dns.propagation)
+    return DnsZone(updates, dns.zone, dns.propagation)
 
 
 def _authority(acme: Acme) -> Authority:

@@ -10,13 +10,13 @@ is ours, because CGI and its heirs read both alike.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 from typing import Any
 
 from ..errors import Fault
 from ..memo import remember
+from ..protocol.client_address import TrustedProxies
 from ..protocol.grammar import HOP_BY_HOP, X_FORWARDED, tokens
 from ..protocol.habit import Habit
 from ..protocol.head import field_lines
@@ -62,8 +62,7 @@ class Forwarder:
     """Makes the heads of requests to backends. One per route and worker."""
 
     def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
-        self._trusted = tuple(map(ipaddress.ip_network, trusted_proxies))
-        self._trusts: dict[str, bool] = {}
+        self._trusted = TrustedProxies(trusted_proxies)
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._habits: dict[Habit, bytes] = {}
@@ -158,7 +157,7 @@ class Forwarder:
         if via and PSEUDONYM in via:
             raise Fault("loop", "Via holds our own name")
         connection = request.connection
-        if self._trusted and self._trusts_peer(connection.peer):
+        if self._trusted.trusts(connection.peer):
             about = _extended(connection, request.authority, before)
         else:
             about = self._about(connection, request.authority)
@@ -189,17 +188,6 @@ class Forwarder:
         if told is None or told[0] != authority:
             told = connection.told = authority, _extended(connection, authority, [])
         return told[1]
-
-    def _trusts_peer(self, peer: str) -> bool:
-        known = self._trusts.get(peer)
-        if known is None:
-            known = peer == "unix" or any(_address(peer) in network for network in self._trusted)
-            remember(self._trusts, peer, known, _MOST_KNOWN)
-        return known
-
-
-def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(peer.partition("%")[0])
 
 
 def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes:

@@ -33,6 +33,7 @@ from ..listeners import Listener
 from ..log import Seldom
 from ..metrics.figures import Figures
 from ..protocol import h1
+from ..protocol.client_address import UNIX, TrustedProxies
 from ..protocol.message import Connection
 from ..protocol.service import Service
 from ..stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
@@ -65,7 +66,7 @@ _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 class Connections:
     """``services`` maps a listener's kind to what answers on it. ``on_empty`` is called whenever
     the last connection ends while no more are accepted. ``proxies``: the networks whose connections
-    begin with a PROXY header."""
+    begin with a PROXY header. ``trusted``: the proxies that name the client of each request."""
 
     def __init__(
         self,
@@ -82,8 +83,10 @@ class Connections:
         figures: Figures | None = None,
         proxies: tuple[str, ...] = (),
         waiting: WaitingRoom | None = None,
+        trusted: tuple[str, ...] = (),
     ) -> None:
         self._waiting = waiting
+        self._trusted = TrustedProxies(trusted)
         self.deadlines = Deadlines()
         self._loop = loop
         self._clock = clock
@@ -94,7 +97,7 @@ class Connections:
         self._on_empty = on_empty
         self._alpn = alpn
         self._certificates = certificates
-        self._proxies = tuple(map(ipaddress.ip_network, proxies))
+        self._proxies = TrustedProxies(proxies)
         self._bounds = bounds
         self._numbers = itertools.count()
         self._figures = figures
@@ -156,7 +159,7 @@ class Connections:
         sock.setblocking(False)
         local, local_port = _peer(sock.getsockname())
         connection = Connection(peer, peer_port, local, local_port)
-        if self._proxies and listener.kind != "admin" and self._is_proxy(peer):
+        if listener.kind != "admin" and self._proxies.trusts(peer):
             self._start(self._introduce(sock, connection, listener), listener)
             return
         life = self._admitted(sock, connection, listener)
@@ -172,11 +175,15 @@ class Connections:
         service = self._services[listener.kind]
         if listener.kind == "admin":
             return self._serve_http(sock, connection, service)
+        serve = self._serve_https if listener.kind == "https" else self._serve_http
+        if self._trusted.trusts(connection.peer):
+            # Its connections are those of many clients, and nobody knows yet of which.
+            connection.proxies = self._trusted
+            return serve(sock, connection, service)
         key = fairness_key(connection.peer)
         if not self._counts.come_from(key, self._limits.connections_per_address):
             self._turn_away(sock, "connections_per_address", connection.peer)
             return None
-        serve = self._serve_https if listener.kind == "https" else self._serve_http
         return self._counted(key, serve(sock, connection, service))
 
     async def _counted(self, key: str, life: Coroutine[Any, Any, None]) -> None:
@@ -189,12 +196,6 @@ class Connections:
         """Serve our own end of a socket pair, of which a look at ourselves has the other."""
         connection = Connection(_OURSELVES, 0, "", 0)
         self._start(self._serve_https(sock, connection, self._services["https"]))
-
-    def _is_proxy(self, peer: str) -> bool:
-        if peer == "unix":
-            return True
-        address = ipaddress.ip_address(peer.partition("%")[0])
-        return any(address in network for network in self._proxies)
 
     async def _introduce(
         self, sock: socket.socket, connection: Connection, listener: Listener
@@ -449,7 +450,7 @@ def _peer(address: Any) -> tuple[str, int]:
             # A socket for both families, as systemd makes them, shows IPv4 clients like that.
             host = host.removeprefix("::ffff:")
         return host, address[1]
-    return "unix", 0
+    return UNIX, 0
 
 
 def fairness_key(peer: str) -> str:

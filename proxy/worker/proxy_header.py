@@ -4,6 +4,9 @@ Pure. A load balancer that passes TLS through says so before anything else on th
 believed only from where the configuration says, and demanded from there: who may leave it out may
 also send his own and be somebody else.
 
+Families may be mixed, as HAProxy writes them where a client of one family came to a socket of the
+other, and an IPv4-mapped address is the IPv4 address (RFC 4291 §2.5.5.2).
+
 Addresses are all that is read. Type-length-values are skipped, and the checksum among them too: TCP
 has one.
 """
@@ -13,6 +16,8 @@ from __future__ import annotations
 import ipaddress
 import struct
 from dataclasses import dataclass
+
+from ..protocol.client_address import unmapped
 
 # Version 1: 107 bytes with the worst address (§2.1). Version 2: sixteen, and what its length says;
 # Amazon's and Google's come to some hundred.
@@ -67,8 +72,10 @@ def _first(data: bytes) -> Header:
     try:
         family, source, destination, *ports = (word.decode("ascii") for word in words[1:])
         version = {"TCP4": 4, "TCP6": 6}[family]
-        peer = ipaddress.ip_address(source)
-        if {peer.version, ipaddress.ip_address(destination).version} != {version}:
+        peer = unmapped(ipaddress.ip_address(source))
+        other = unmapped(ipaddress.ip_address(destination))
+        # An address of IPv4 has a form in IPv6 as well, but not the other way round.
+        if version == 4 and {peer.version, other.version} != {4}:
             raise ValueError
         peer_port, _own_port = (_port(port) for port in ports)
     except (ValueError, KeyError):
@@ -100,6 +107,6 @@ def _second(data: bytes) -> Header:
         return Header(size)  # unspecified, a datagram or a unix socket: no address of use
     if length < 2 * width + 4:
         raise BadHeader("the header is too short for its addresses")
-    peer = ipaddress.ip_address(data[16 : 16 + width])
+    peer = unmapped(ipaddress.ip_address(data[16 : 16 + width]))
     (peer_port,) = struct.unpack_from("!H", data, 16 + 2 * width)
     return Header(size, str(peer), peer_port)

@@ -154,6 +154,7 @@ class Worker:
             figures,
             config.proxy_protocol,
             self._waiting,
+            config.trusted_proxies,
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()

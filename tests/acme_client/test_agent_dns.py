@@ -14,7 +14,7 @@ import pytest
 from acme_client import dns_propagation
 from acme_client.dns_records import DnsRecords, Proof
 from acme_client.errors import NotSet, Problem
-from acme_client.link import Dns, DnsHook, DnsProvider, DnsUpdates, Settings, TsigKey
+from acme_client.link import Dns, DnsHook, DnsUpdates, DnsZone, Settings, TsigKey
 from acme_client.record import from_json
 from acme_client.store import DirectoryStore
 from support.certifier import Certifier, FakeServer, settings
@@ -63,7 +63,7 @@ def updates(knot: Knot, **key: Any) -> DnsUpdates:
 
 def by(knot: Knot, via: DnsUpdates | DnsHook | None = None, **more: Any) -> Dns:
     facts = {"propagation": 20.0, **more}
-    return Dns((DnsProvider(via or updates(knot), **facts),), ((knot.address, 53),))
+    return Dns((DnsZone(via or updates(knot), **facts),), ((knot.address, 53),))
 
 
 def wanting(state: Path, ca: Pebble, dns: Dns, *sites: tuple[str, ...], **more: Any) -> Settings:

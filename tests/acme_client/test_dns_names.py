@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client import dns_names
-from acme_client.dns_names import challenge_name, enclosing, provider_for, tsig_secret, within
+from acme_client.dns_names import challenge_name, enclosing, tsig_secret, within, zone_for
 from acme_client.errors import Problem
-from acme_client.link import DnsHook, DnsProvider
+from acme_client.link import DnsHook, DnsZone
 
 VIA = DnsHook(Path("/hook"), 1.0, Path("/scratch"))
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?", fullmatch=True)
@@ -50,8 +50,8 @@ def test_what_encloses_a_name(name: str) -> None:
     assert not within("x" + name, name)
 
 
-def provider(zone: str | None) -> DnsProvider:
-    return DnsProvider(VIA, zone)
+def zone(zone: str | None) -> DnsZone:
+    return DnsZone(VIA, zone)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def provider(zone: str | None) -> DnsProvider:
     ],
 )  # fmt: skip
 def test_whose_record_it_is(zones: tuple[str | None, ...], record: str, chosen: str | None) -> None:
-    found = provider_for(record, tuple(map(provider, zones)))
+    found = zone_for(record, tuple(map(zone, zones)))
     assert (found.zone if found else "nobody") == chosen
 
 
 @given(NAME, st.lists(NAME, unique=True))
 def test_the_nearest_zone_wins(record: str, zones: list[str]) -> None:
-    found = provider_for(record, tuple(map(provider, zones)))
+    found = zone_for(record, tuple(map(zone, zones)))
     around = [zone for zone in zones if within(record, zone)]
     assert (found.zone if found else None) == max(around, key=len, default=None)
 
