@@ -16,9 +16,10 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from . import at_hand, choices, progress
+from . import at_hand, choices, loadable, progress
 from .at_hand import Found
 from .errors import Blame, Problem
 from .holding import Holding
@@ -27,7 +28,7 @@ from .lifecycle import PAUSED
 from .link import INTERNAL, Authority, Dns, Link, LinkBroken
 from .order import Issued, Issuer, Order
 from .progress import Turn
-from .proof import Facts, Pair, canonical, covers, in_its_dates, prove
+from .proof import Facts, Pair, canonical, covers, in_its_dates, proven
 from .renewal import Suggestion
 from .shelf import Shelf
 from .timestamps import timestamp
@@ -250,7 +251,9 @@ class Bench:
                 self.report(holding)
                 issued = self._issued(holding, authority, force)
                 challenge = issued.challenge
-                facts = prove(issued.pair, holding.wanted.names, self._now())
+                pair, facts = proven(issued.pair, holding.wanted.names, self._now())
+                loadable.demand(pair)
+                issued = replace(issued, pair=pair)
                 self._use(holding, authority, issued, facts, begun)
         except LinkBroken:
             raise

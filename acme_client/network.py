@@ -37,6 +37,8 @@ from . import answers, keys
 from .alternates import ALTERNATES_MOST
 from .errors import Problem
 from .pauses import retry_after, retry_after_in
+from .pem import PemError
+from .trust_bundle import authorities
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -51,8 +53,8 @@ def trust(ca_pem: bytes | None) -> ssl.SSLContext:
     if ca_pem is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError) as error:
+            context.load_verify_locations(cadata=authorities(ca_pem, "servers"))
+        except (PemError, ssl.SSLError) as error:
             raise Problem(
                 "settings",
                 "the file of the CA's own TLS (acme.ca_file) holds no certificate, or cannot be "

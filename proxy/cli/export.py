@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from acme_client.errors import Problem
 from acme_client.keys import from_pem
-from acme_client.proof import Pair
+from acme_client.proof import Pair, read
 from acme_client.shelf import Shelf
 from acme_client.store import DirectoryStore
 
@@ -27,12 +28,14 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
     try:
-        pair = _kept(Shelf(DirectoryStore(state)), name)
+        pair, _facts = read(_kept(Shelf(DirectoryStore(state)), name))
         if form == "pem":
-            return pair.chain_pem.rstrip() + b"\n" + pair.key_pem
+            return pair.chain_pem + pair.key_pem
         return _pkcs12(pair, name, _password(password_file))
     except OSError as error:
         raise CannotExport(f"{error.filename or state}: {error.strerror}") from None
+    except Problem as problem:
+        raise CannotExport(f"what is kept for {name} is damaged: {problem.text}") from None
 
 
 def _kept(shelf: Shelf, name: str) -> Pair:

@@ -30,6 +30,7 @@ from ..protocol.h1_client import AnswerBody, BackendConnection, NothingCame
 from ..protocol.head import STATUS_LINES
 from ..protocol.message import Body, Fields, Request, Response, Tunnel
 from ..stream import READ_SIZE, StreamBroken
+from ..tls.trust import client_context
 from .balance import Policy, cookie, mark, policy
 from .forwarding import PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 from .member import Member
@@ -399,7 +400,7 @@ def _tls_context(action: ProxyAction) -> ssl.SSLContext | None:
     if not any(backend.scheme == "https" for backend in action.backends):
         return None
     tls = action.tls
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    context = client_context(tls.ca_file)
     context.set_alpn_protocols(["http/1.1"])
     if tls.insecure:
         context.check_hostname = False

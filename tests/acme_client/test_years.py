@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 
-from acme_client import at_hand, proof
+from acme_client import at_hand, loadable, proof
 from acme_client.agent import Agent
 from acme_client.desks import Desks
 from acme_client.disk import Disk
@@ -54,7 +54,7 @@ from support.simulated_ca import (
     ORDERS,
     START,
     SimulatedCa,
-    cheap_examine,
+    cheap_read,
 )
 from support.simulated_life import STEPS, Life, MakeStore, Visitors
 from support.verdict import busiest, judge, quiet_hours
@@ -68,8 +68,9 @@ YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.it
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """And quiet: nobody reads the log of a thousand years."""
-    monkeypatch.setattr(proof, "examine", cheap_examine)
-    monkeypatch.setattr(at_hand, "examine", cheap_examine)
+    monkeypatch.setattr(proof, "read", cheap_read)
+    monkeypatch.setattr(at_hand, "read", cheap_read)
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
