@@ -8,7 +8,7 @@ import sys
 # Some five hundred modules follow, and nothing of them is garbage.
 gc.disable()
 
-from .cli.program import program  # noqa: E402 - see above
+from .cli.main import program  # noqa: E402 - see above
 
 
 def main() -> None:
