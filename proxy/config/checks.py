@@ -20,7 +20,7 @@ from .addresses import spell_address
 from .document import Parsed
 from .faults import Fault, Origins, Path, shown
 from .model import Address
-from .names import is_wildcard, publicly_certifiable
+from .names import has_underscore, is_wildcard, publicly_certifiable
 from .patterns import same_requests
 from .schema import Site
 from .serving_keys import Serving
@@ -210,6 +210,12 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
                 f"a CA certifies {shown(name)} over the DNS only",
                 "add acme.dns so that records can be set, or dns-persist-01 to acme.challenges; or "
                 "list the names one by one, or bring your own certificate",
+            )
+        elif acme.directory in DIRECTORIES and has_underscore(name):
+            yield origins.fault(
+                path,
+                f"no public CA certifies {shown(name)}, for its underscore",
+                "bring your own certificate, have a wildcard above it cover the name, or rename it",
             )
         elif acme.directory in DIRECTORIES and not publicly_certifiable(name):
             yield origins.fault(

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import sandbox
+from ..config.include import matches
 from ..config.model import Config
 from ..config.referred_files import Mark, mark, referred
 from ..config.sites_dir import Signature, signature
@@ -78,4 +79,5 @@ def _files(config: Config) -> dict[Path, Mark]:
     paths = [path for one in own for path in (one.chain, one.key)]
     if config.watch:
         paths += [*referred(config), *([config.source] if config.source else [])]
+        paths += matches(config.include)
     return {path: mark(path) for path in paths}
