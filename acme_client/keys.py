@@ -9,8 +9,11 @@ from __future__ import annotations
 import ipaddress
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from . import pem
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -54,12 +57,13 @@ def to_pem(key: PrivateKey) -> bytes:
     )
 
 
-def from_pem(pem: bytes) -> PrivateKey:
-    """Raises ValueError for anything but an EC or RSA key without a password."""
+def from_pem(text: bytes) -> PrivateKey:
+    """The first private key of a text in PEM. Raises ValueError for anything but an EC or RSA key
+    without a passphrase."""
     try:
-        key = serialization.load_pem_private_key(pem, None)
-    except TypeError:  # it has a password
-        raise ValueError("the key needs a password") from None
+        key = serialization.load_pem_private_key(pem.keys(text)[0].pem, None)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"the key is of an unknown kind: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise ValueError("the key is neither ECDSA nor RSA")
     return key

@@ -1,28 +1,34 @@
-"""Whether a chain and a key may be served: proven before every use, whoever made them.
+"""Decides whether a chain and a key may be served, before every use, whoever made them.
 
-Pure: PEM and the time go in, `Facts` or a `Problem` come out. Trust is no part of it (a client's
-root store decides that); that the chain is whole and in order is.
+A chain is read once, by `pem`, put in order and written anew; that text is what is proven here,
+kept on disk, loaded by workers and sent to clients. The bytes of a CA go no further: two readers of
+PEM need not agree on them. Trust is no part of the proof (a client's root store decides that); that
+the chain leads from the leaf upwards without a gap is.
+
+Pure: PEM and the time go in, `Facts` or a `Problem` come out.
 """
 
 from __future__ import annotations
 
 import functools
 import ipaddress
-import itertools
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from . import keys
+from . import keys, pem
+from .chain_order import issued_by, ordered
 from .errors import Problem
 
 # A CA's clock knows better than ours, and a certificate that "is not valid yet" here is valid for
 # everybody whose clock is right. Beyond this, something else is wrong.
 CLOCK_BEHIND = 86400.0
-
+# CAs' chains have two to four, with roots and duplicates some more.
+MOST_CERTIFICATES = 20
 
 # What the library raises for certificates and keys that are damaged, or of a kind that it has not.
 UNREADABLE = (
@@ -79,16 +85,53 @@ def in_its_dates(facts: Facts, now: float) -> bool:
 
 def examine(pair: Pair) -> Facts:
     """What holds whatever the time: it can be read, is for this key, and the chain is whole."""
+    return read(pair)[1]
+
+
+def read(pair: Pair) -> tuple[Pair, Facts]:
+    """The pair as it is to be kept and served, written anew and in order, and its facts. Raises
+    `Problem`. Anything but certificates in a chain has it refused (RFC 8555 §11.4): a CA that
+    sends a private key has made a mistake that nobody should repeat."""
     try:
-        chain = x509.load_pem_x509_certificates(pair.chain_pem)
+        blocks = pem.blocks(pair.chain_pem)
+        strange = [one.label for one in blocks if not one.is_certificate]
+        if strange:
+            raise Problem(
+                "unproven",
+                f"the chain holds something else than certificates: {strange[0]} "
+                "(RFC 8555 §11.4 has such a chain refused)",
+            )
+        if len(blocks) > MOST_CERTIFICATES:
+            raise Problem("unproven", f"the chain has more than {MOST_CERTIFICATES} certificates")
         key = keys.from_pem(pair.key_pem)
-        facts = _facts(chain[0])
-        if _public(chain[0]) != _public_of(key):
+        certificates = [x509.load_der_x509_certificate(one.certificate) for one in blocks]
+        leaf = leaf_for(certificates, key.public_key())
+        if leaf is None:
             raise Problem("unproven", "the certificate is for another key")
-        _prove_chain(chain)
+        facts = facts_of(leaf)
+        chain, left_out = ordered(leaf, certificates)
+        gap = gap_in(chain, left_out)
+        if gap is not None:
+            raise Problem("unproven", gap)
     except UNREADABLE as error:
         raise Problem("unproven", f"the certificate cannot be read: {error}") from None
-    return facts
+    return Pair(to_pem(chain), keys.to_pem(key)), facts
+
+
+def to_pem(chain: list[x509.Certificate]) -> bytes:
+    return b"".join(pem.written(pem.CERTIFICATE, one.public_bytes(Encoding.DER)) for one in chain)
+
+
+def leaf_for(certificates: list[x509.Certificate], key: PublicKeyTypes) -> x509.Certificate | None:
+    """The certificate of this key: the first one if it is, as every server takes it; else of all
+    that are, the one that lasts longest. Raises one of `UNREADABLE` where the first one's key is
+    of an unknown kind."""
+    wanted = _spki(key)
+    certificates[0].public_key()  # a kind of key that is not known is worth its own words
+    suited = [one for one in certificates if _spki_of(one) == wanted]
+    if suited and suited[0] is certificates[0]:
+        return suited[0]
+    return max(suited, key=lambda one: one.not_valid_after_utc, default=None)
 
 
 def covers(certified: tuple[str, ...], name: str) -> bool:
@@ -111,11 +154,15 @@ def canonical(name: str) -> str:
         return name.lower()
 
 
-def _facts(leaf: x509.Certificate) -> Facts:
+def facts_of(leaf: x509.Certificate, *, named: bool = True) -> Facts:
+    """Raises ValueError and the others of `UNREADABLE`; also for a certificate without
+    subjectAltName, unless it need not be ``named``."""
+    found: x509.SubjectAlternativeName | tuple[()] = ()
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        raise ValueError("it has no subjectAltName") from None
+        if named:
+            raise ValueError("it has no subjectAltName") from None
     return Facts(
         names=tuple(
             canonical(str(one.value))
@@ -129,20 +176,18 @@ def _facts(leaf: x509.Certificate) -> Facts:
     )
 
 
-def _prove_chain(chain: list[x509.Certificate]) -> None:
-    """Each certificate is signed by the next one (RFC 8446 §4.4.2, RFC 8555 §9.1). One that comes
-    alone was signed by a root itself, or its issuer is missing: then it says where to fetch that
-    (RFC 5280 §4.2.2.1), which not every client does."""
-    if len(chain) == 1 and _names_its_issuer(chain[0]):
-        raise Problem("unproven", "the chain has a gap: the certificate's issuer is missing")
-    for signed, signer in itertools.pairwise(chain):
-        try:
-            signed.verify_directly_issued_by(signer)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            raise Problem(
-                "unproven",
-                f"the chain has a gap: {_title(signer)} did not sign {_title(signed)}",
-            ) from None
+def gap_in(chain: list[x509.Certificate], left_out: list[x509.Certificate]) -> str | None:
+    """What is missing between the leaf and a root; None for a chain without a gap (RFC 8446
+    §4.4.2, RFC 8555 §9.1). A leaf that comes alone was signed by a root itself, or its issuer is
+    missing: then it says where to fetch that (RFC 5280 §4.2.2.1), which not every client does, or
+    something else came in the issuer's place."""
+    if len(chain) > 1:
+        return None
+    if left_out and not issued_by(chain[0], chain[0]):
+        return f"the chain has a gap: {_title(left_out[0])} did not sign {_title(chain[0])}"
+    if _names_its_issuer(chain[0]):
+        return "the chain has a gap: the certificate's issuer is missing"
+    return None
 
 
 def _names_its_issuer(leaf: x509.Certificate) -> bool:
@@ -157,9 +202,13 @@ def _title(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string() or "the certificate"
 
 
-def _public(certificate: x509.Certificate) -> bytes:
-    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _spki_of(certificate: x509.Certificate) -> bytes | None:
+    """None for a key of a kind that the library does not know: an issuer's may be of such."""
+    try:
+        return _spki(certificate.public_key())
+    except UNREADABLE:
+        return None
 
 
-def _public_of(key: keys.PrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

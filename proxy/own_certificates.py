@@ -1,21 +1,24 @@
-"""Certificates that people bring along: read, proven, and put into a sealed memfd.
+"""Certificates that people bring along: read, examined, and put into a sealed memfd.
 
-Read at boot while the process may still be root, because such keys are usually root's alone; and
-again at each reload, as the user that the server has become. What is wrong with one is a fault of
-the configuration and reported like any other.
+A memfd does not hold the files' bytes but what `acme_client.own_files` understood of them, written
+anew: the same as was examined, and the same for every worker.
+
+They are read at boot while the process may still be root, because such keys are usually root's
+alone; and again at each reload, as the user that the server has become. What is wrong with one is a
+fault of the configuration and reported like any other.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import ssl
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
-from cryptography import x509
-
-from acme_client.keys import family, type_of
+from acme_client import loadable
+from acme_client.keys import family
+from acme_client.own_files import Examined, Fault, examine_files
+from acme_client.proof import Facts, Pair
 from acme_client.timestamps import timestamp
 
 from .channel import Message, content, sealed
@@ -30,9 +33,13 @@ class CertificateUnusable(Exception):
 
 class OwnCertificates:
     """What was read, kept for a reload that may not read it again: a key that only root can read
-    was read once at boot, and stays in use until the program is restarted."""
+    was read once at boot, and stays in use until the program is restarted. ``warn``: faults of
+    certificates that are served all the same are told in the log."""
 
-    def __init__(self, inherited: Mapping[OwnCertificate, int] | None = None) -> None:
+    def __init__(
+        self, inherited: Mapping[OwnCertificate, int] | None = None, *, warn: bool = True
+    ) -> None:
+        self._warn = warn
         self._present: dict[OwnCertificate, int] = dict(inherited or {})
         self.names: frozenset[str] = frozenset()  # of the certificates that were read last
 
@@ -74,19 +81,42 @@ class OwnCertificates:
     def _load(
         self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
     ) -> tuple[Message, int]:
-        bundle = self._bundle(certificate, config)
+        pair, examined = self._examined(site, certificate)
+        for fault in examined.faults if self._warn else ():
+            log.warning("site %s: %s", site.names[0], fault)
+        if examined.facts is None:
+            raise CertificateUnusable(f"{certificate.chain}: it cannot be read")
+        bundle = sealed("certificate", pair.chain_pem + pair.key_pem)
         try:
-            return _facts(site, _leaf(bundle), second=second), bundle
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            if os.geteuid() == 0:
+                os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
+            return _facts(site, examined.facts, examined.faults, second=second), bundle
+        except BaseException:
             os.close(bundle)
-            raise CertificateUnusable(
-                f"{certificate.chain}: its names cannot be read ({error})"
-            ) from None
+            raise
 
-    def _bundle(self, certificate: OwnCertificate, config: Config) -> int:
+    def _examined(self, site: Site, certificate: OwnCertificate) -> tuple[Pair, Examined]:
+        """The pair as it is served, and what is to be said about it. Raises
+        `CertificateUnusable`."""
+        chain, key = self._contents(certificate)
+        examined = examine_files(
+            chain,
+            key,
+            site.names,
+            time.time(),
+            chain_path=str(certificate.chain),
+            key_path=str(certificate.key),
+        )
+        if examined.pair is None:
+            raise CertificateUnusable("; ".join(map(str, examined.faults)))
+        why = loadable.fault(examined.pair)
+        if why is not None:
+            raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {why}")
+        return examined.pair, examined
+
+    def _contents(self, certificate: OwnCertificate) -> tuple[bytes, bytes]:
         try:
-            chain = certificate.chain.read_bytes()
-            key = certificate.key.read_bytes()
+            return certificate.chain.read_bytes(), certificate.key.read_bytes()
         except OSError as error:
             kept = self._present.get(certificate)
             if kept is not None:
@@ -96,28 +126,12 @@ class OwnCertificates:
                     error.filename,
                     error.strerror,
                 )
-                return os.dup(kept)
+                both = content(kept)
+                return both, both
             raise CertificateUnusable(
                 f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
                 "restart the server as root, which reads it before the privileges are dropped)"
             ) from None
-        bundle = sealed("certificate", chain.rstrip() + b"\n" + key)
-        try:
-            if os.geteuid() == 0:
-                os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(f"/proc/self/fd/{bundle}")
-            _leaf(bundle)
-        except (ssl.SSLError, ValueError) as error:
-            os.close(bundle)
-            reason = "the key does not belong to the certificate"
-            if not (isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"):
-                reason = f"not a usable PEM pair ({error})"
-            raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {reason}") from None
-        return bundle
-
-
-def _leaf(bundle: int) -> x509.Certificate:
-    return x509.load_pem_x509_certificates(content(bundle))[0]
 
 
 def _require_another_kind(
@@ -132,40 +146,33 @@ def _require_another_kind(
         )
 
 
-def _facts(site: Site, leaf: x509.Certificate, *, second: bool) -> Message:
-    try:
-        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
-        names += [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
-    except x509.ExtensionNotFound:
-        names = list(site.names)
-    not_before = leaf.not_valid_before_utc.timestamp()
-    not_after = leaf.not_valid_after_utc.timestamp()
-    expired = datetime.now(UTC).timestamp() > not_after
-    serial = f"{leaf.serial_number:x}"
-    key_type = type_of(leaf.public_key())
-    name = f"{site.names[0]}/{family(key_type)}" if second else site.names[0]
+def _facts(site: Site, about: Facts, faults: tuple[Fault, ...], *, second: bool) -> Message:
+    """``faults`` are such that the certificate is served all the same."""
+    # Without names of its own it is served for the site's: some clients look at nothing else.
+    names = list(about.names or site.names)
+    expired = any(fault.kind == "expired" for fault in faults)
+    name = f"{site.names[0]}/{family(about.key_type)}" if second else site.names[0]
     return {
         "name": name,
         "site": site.names[0],
         "names": names,
-        "not_after": not_after,
-        "serial": serial,
-        "family": family(key_type),
+        "not_after": about.not_after,
+        "serial": about.serial,
+        "family": family(about.key_type),
         "status": {
             "name": name,
             "names": names,
             "source": "file",
             "directory": None,
-            "key_type": key_type,
-            "serial": serial,
-            "not_before": timestamp(not_before),
-            "not_after": timestamp(not_after),
+            "key_type": about.key_type,
+            "serial": about.serial,
+            "not_before": timestamp(about.not_before),
+            "not_after": timestamp(about.not_after),
             "renew_at": None,
             "ari_window": None,
             "state": "failed" if expired else "fresh",
             "attempts": 0,
-            "last_error": "the certificate in the file has expired" if expired else None,
+            "last_error": "; ".join(fault.text for fault in faults) or None,
             "next_attempt": None,
         },
     }

@@ -91,7 +91,7 @@ def _own(config: Config) -> Iterator[dict[str, Any]]:
     for site in config.sites:
         if site.certificates:
             try:
-                loaded = OwnCertificates().read(Config((site,), Path(config.state)))
+                loaded = OwnCertificates(warn=False).read(Config((site,), Path(config.state)))
             except CertificateUnusable:
                 continue  # the configuration's checks have said so, or it is root's alone
             for facts, bundle in loaded:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 
-from .inlet import CountedBody, Inlet
+from .inlet import Inlet, RequestBody
 from .lane import Lane
 from .message import Connection, Request, Response
 from .outlet import Outlet
@@ -86,7 +86,7 @@ class FrontDesk:
         if not whole:
             self._inlet.put_back(data[end:])
         if length:
-            request.body = CountedBody(self._inlet, request, length)
+            request.body = RequestBody(self._inlet, request, length)
         self.request = request
         self.begun = True
         return False

@@ -19,11 +19,10 @@ from ..stream import Stream, StreamBroken
 from . import strict
 from .desk import FrontDesk
 from .head import serialise
-from .inlet import WORTH_READING, CountedBody, Inlet, JudgedBody, send_interim
+from .inlet import WORTH_READING, Inlet, RequestBody, send_interim
 from .message import Body, Connection, Fields, Request, Response, Tunnel
 from .outlet import Outlet, ends_with_connection, was_given_up
 from .service import Service
-from .strict import CHUNKED
 from .tunnel import relay
 
 # A client that pipelines without end gives others a turn after so many answers.
@@ -130,11 +129,7 @@ def _read(head: bytes, connection: Connection, inlet: Inlet) -> tuple[Request, b
     request, length, close, judge = parsed
     request.started = time.monotonic()
     if length:
-        if judge is None:
-            request.body = CountedBody(inlet, request, length)
-        else:
-            known = None if length == CHUNKED else length
-            request.body = JudgedBody(inlet, request, known, judge)
+        request.body = RequestBody(inlet, request, length, judge)
     return request, close
 
 

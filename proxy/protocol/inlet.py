@@ -4,15 +4,13 @@ The inlet holds what was read and not yet used, so that pipelined requests and b
 their head cost no further read. Every wait has its deadline; running into one, or into a client who
 left, becomes a `Fault` here, and a client who is done between two requests is no fault at all.
 
-A body is one of two kinds. `CountedBody` follows a head from the fast lane: it counts to its length
-and does nothing else. `JudgedBody` follows a head that h11 has read, and h11 goes on to say what is
-data and where the message ends.
+What a body's bytes mean says `body.BodyReader`; here they are waited for, within bounds of time and
+size.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Protocol
 
 import h11
@@ -21,7 +19,7 @@ from ..config.model import Limits
 from ..errors import Fault
 from ..stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
 from . import strict
-from .chunked import LAST_CHUNK, ChunkedDecoder, reframe
+from .body import CHUNKED, BodyReader
 from .head import CONTINUE
 from .message import Fields, Request
 from .service import Service
@@ -174,152 +172,96 @@ class _Pace:
         return data
 
 
-class _Body:
-    """What both kinds share: the interim answer that a client may wait for."""
+class RequestBody:
+    """The body of a request, read from its client's connection; see `message.Body`.
 
-    __slots__ = ("_inlet", "_pace", "_received", "_request", "length", "trailers")
+    ``framing`` and ``h11_connection`` as `BodyReader` takes them. A body that came whole with its
+    head needs no reader.
+    """
 
-    def __init__(self, inlet: Inlet, request: Request, length: int | None) -> None:
+    __slots__ = (
+        "_h11",
+        "_inlet",
+        "_pace",
+        "_reader",
+        "_request",
+        "at_end",
+        "length",
+        "received",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        inlet: Inlet,
+        request: Request,
+        framing: int,
+        h11_connection: h11.Connection | None = None,
+    ) -> None:
         self._inlet = inlet
         self._request = request
+        self._h11 = h11_connection
+        self._reader: BodyReader | None = None
         self._pace: _Pace | None = None
-        self._received = 0
-        self.length = length
+        self.length = framing if framing >= 0 else None
+        self.received = 0
+        self.at_end = False
         self.trailers: Fields = []
 
     @property
-    def received(self) -> int:
-        return self._received
-
-    def _more(self, most: int) -> Awaitable[bytes]:
-        if self._pace is None:  # most bodies have come with their head, and nobody waits for them
-            self._pace = _Pace(self._inlet)
-        return self._pace.more(most, self._received)
-
-    async def _invite(self) -> None:
-        """Send 100 (Continue) if the client waits for it and nobody has sent it yet."""
-        if self._request.expects_continue:
-            self._request.expects_continue = False
-            if not self._inlet.at_hand:
-                await send_interim(self._inlet, CONTINUE)
-
-    def _count(self, piece: bytes) -> None:
-        self._received += len(piece)
-        most = self._inlet.limits.body_size
-        if most is not None and self._received > most:
-            raise Fault("body_too_large", f"more than {most} bytes")
-
-
-class CountedBody(_Body):
-    """A body with a Content-Length, from the fast lane."""
-
-    __slots__ = ("_total",)
-
-    def __init__(self, inlet: Inlet, request: Request, length: int) -> None:
-        super().__init__(inlet, request, length)
-        self._total = length
-
-    @property
-    def at_end(self) -> bool:
-        return self._received == self._total
-
-    @property
     def remaining(self) -> int | None:
-        return self._total - self._received
+        return None if self.length is None else self.length - self.received
 
     async def read(self) -> bytes:
-        left = self._total - self._received
-        if not left:
-            return b""
-        if self._request.expects_continue:
-            await self._invite()
-        piece = await self._more(left)
-        self._count(piece)
-        return piece
-
-    def buffered(self) -> bytes | None:
-        if self._received or self._inlet.at_hand < self._total:
-            return None
-        self._received = self._total
-        return self._inlet.take(self._total)
-
-
-class JudgedBody(_Body):
-    """A body whose framing h11 follows: chunked (in the canonical form that `chunked` makes of it)
-    or counted."""
-
-    __slots__ = ("_decoder", "_ended", "_judge")
-
-    def __init__(
-        self, inlet: Inlet, request: Request, length: int | None, judge: h11.Connection
-    ) -> None:
-        super().__init__(inlet, request, length)
-        self._judge = judge
-        self._decoder = ChunkedDecoder(inlet.service.clock.now) if length is None else None
-        self._ended = False
-
-    @property
-    def at_end(self) -> bool:
-        return self._ended
-
-    @property
-    def remaining(self) -> int | None:
-        return None if self.length is None else self.length - self._received
-
-    async def read(self) -> bytes:
-        while not self._ended:
-            piece = self._next()
-            if piece is None:
+        reader = self._started()
+        while not self.at_end:
+            if self._request.expects_continue:
                 await self._invite()
-                self._take(await self._more(self._most()))
-            elif piece:
-                self._count(piece)
+            if self._pace is None:
+                self._pace = _Pace(self._inlet)
+            piece = self._fed(reader, await self._pace.more(reader.wanted, self.received))
+            if piece:
                 return piece
         return b""
 
     def buffered(self) -> bytes | None:
-        """Only for a counted body: of a chunked one nobody knows whether it is all there."""
-        if self.length is None or self._received or self._inlet.at_hand < self.length:
+        """Only for a body with a length: of chunks nobody knows whether all are there."""
+        length = self.length
+        if length is None or self.received or self._inlet.at_hand < length:
             return None
-        self._take(self._inlet.take(self.length))
-        pieces = []
-        while not self._ended:
-            piece = self._next()
-            if piece is None:
-                raise Fault("internal", "h11 wants more than Content-Length")
-            pieces.append(piece)
-        whole = b"".join(pieces)
-        self._count(whole)
-        return whole
+        data = self._inlet.take(length)
+        if self._h11 is not None:
+            return self._fed(self._started(), data)
+        self.at_end = True
+        self._count(length)
+        return data
 
-    def _most(self) -> int:
-        return READ_SIZE if self.length is None else self.length - self._received
+    def _started(self) -> BodyReader:
+        if self._reader is None:
+            framing = CHUNKED if self.length is None else self.length
+            self._reader = BodyReader(framing, self._inlet.service.clock.now, self._h11)
+        return self._reader
 
-    def _take(self, data: bytes) -> None:
-        decoder = self._decoder
-        if decoder is None:
-            self._judge.receive_data(data)
-            return
-        piece = decoder.feed(data, self._inlet.service.clock.now)
-        if piece:
-            self._judge.receive_data(reframe(piece))
-        if decoder.ended:
-            self.trailers = decoder.trailers
-            self._judge.receive_data(LAST_CHUNK)
-            self._inlet.put_back(decoder.rest)
+    def _fed(self, reader: BodyReader, data: bytes) -> bytes:
+        piece = reader.feed(data, self._inlet.service.clock.now)
+        if reader.ended:
+            self.at_end, self.trailers = True, reader.trailers
+            if reader.rest:
+                self._inlet.put_back(reader.rest)
+        self._count(len(piece))
+        return piece
 
-    def _next(self) -> bytes | None:
-        """Data, b"" at the message's end, None when h11 has to be given more first."""
-        try:
-            event = self._judge.next_event()
-        except h11.RemoteProtocolError as error:
-            raise Fault("bad_chunk", f"h11: {error}") from None
-        if isinstance(event, h11.Data):
-            return bytes(event.data)
-        if isinstance(event, h11.EndOfMessage):
-            self._ended = True
-            return b""
-        return None
+    async def _invite(self) -> None:
+        """Send 100 (Continue) if the client waits for it and nobody has sent it yet."""
+        self._request.expects_continue = False
+        if not self._inlet.at_hand:
+            await send_interim(self._inlet, CONTINUE)
+
+    def _count(self, size: int) -> None:
+        self.received += size
+        most = self._inlet.limits.body_size
+        if most is not None and self.received > most:
+            raise Fault("body_too_large", f"more than {most} bytes")
 
 
 async def send_interim(inlet: Inlet, wire: bytes) -> None:

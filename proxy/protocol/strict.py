@@ -17,6 +17,7 @@ import h11
 
 from ..config.model import Limits
 from ..errors import Fault
+from .body import CHUNKED
 from .grammar import (
     ABSOLUTE_FORM,
     CONTENT_LENGTH,
@@ -33,7 +34,6 @@ from .message import Connection, Fields, Request
 # connection ends after it, and the h11 connection that goes on to judge the body. A plain tuple,
 # because one is made for every request.
 Parsed = tuple[Request, int, bool, h11.Connection | None]
-CHUNKED = -1
 
 HEAD_END = b"\r\n\r\n"
 # What a request line holds beside its target: a method of 32 bytes at most, a version, two spaces.

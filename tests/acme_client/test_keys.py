@@ -59,7 +59,7 @@ def of_another_kind() -> bytes:
 @pytest.mark.parametrize(
     ("pem", "complaint"),
     [
-        (locked(), "password"),
+        (locked(), "passphrase"),
         (of_another_kind(), "neither ECDSA nor RSA"),
         (b"", "(?i)pem"),
         (b"-----", "(?i)pem"),
