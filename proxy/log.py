@@ -47,7 +47,7 @@ class Composed(str):
 
 
 # What a terminal without UTF-8 shows instead of what we write.
-_PLAIN = str.maketrans({"…": "...", "→": "->", "–": "-", "×": "x", "“": '"', "”": '"'})
+_PLAIN = str.maketrans({"…": "...", "→": "->"})
 
 
 def displayable(text: str) -> str:

@@ -115,6 +115,10 @@ def _remedy(word: str, section: type[Section]) -> str:
     if (found := slip_of(word, known)) is not None:
         return f"did you mean {found}?"
     said = synonyms.meaning(word, section is Document, _is_key)
+    if section is not Document and word in Document.model_fields:
+        return f"{word} stands at the top of the file, beside sites"
+    if section in (Site, Route):
+        return said or _of_a_section(word, section) or _of_sites(word) or nearest(word, known)
     return _of_a_section(word, section) or said or _of_sites(word) or nearest(word, known)
 
 
@@ -144,8 +148,6 @@ def _of_a_section(word: str, here: type[Section]) -> str | None:
 
 def _of_sites(word: str) -> str | None:
     """Where else this very key stands."""
-    if word in Document.model_fields:
-        return f"{word} stands at the top of the file, beside sites"
     if word in Site.model_fields:
         return f"{word} belongs to a site: indent it below an entry of sites"
     for name, field in Site.model_fields.items():

@@ -21,7 +21,7 @@ _NGINX = re.compile(
 )
 _CADDY = re.compile(
     r"^\s*(reverse_proxy|file_server|encode|tls|redir|handle|php_fastcgi|respond|root \*|import)\b"
-    r"(?!\s*:)(?:[ \t{]|$)",
+    r"(?!\s*:(?:\s|$))(?:[ \t{]|$)",
     re.MULTILINE,
 )
 _CADDY_SITE = re.compile(r"^\s*(https?://)?[\w.*:-]+(,\s*[\w.*:-]+)*\s*\{\s*$", re.MULTILINE)

@@ -311,6 +311,11 @@ def _plainly(error: yaml.YAMLError, line: str) -> tuple[str, str]:
         "\t" in line and ("cannot start any token" in problem or "tab" in problem)
     ):
         return "this line has a tab where YAML takes spaces alone", "indent with spaces"
+    if re.search(r"[\[{,:]\s*\$\{", line):
+        return (
+            "inside brackets and braces a value with ${...} needs quotation marks",
+            'quote it: "${NAME}"',
+        )
     for part, remedy in _REMEDIES:
         if part in problem:
             return f"this is not YAML: {problem}", remedy
