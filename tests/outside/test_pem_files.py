@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from acme_client import loadable, pem
+from acme_client.certificates import loadable, pem
+from acme_client.certificates.own_files import Examined, examine_files
+from acme_client.certificates.trust_bundle import authorities
+from acme_client.certificates.verify import Pair, covers, read
 from acme_client.errors import Problem
-from acme_client.own_files import Examined, examine_files
-from acme_client.proof import Pair, covers, read
-from acme_client.trust_bundle import authorities
 from support.chains import chain, joined, split
 
 NOW = datetime.now(UTC).timestamp()
