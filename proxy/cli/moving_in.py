@@ -25,7 +25,7 @@ from acme_client.imports.selection import Site, accounts, places
 from acme_client.imports.sources import SOURCES, Source
 from acme_client.imports.tree import Tree, Unreadable
 from acme_client.link import INTERNAL
-from acme_client.store import DirectoryStore
+from acme_client.store import open_store
 
 from .. import privileges, warm_up
 from ..config.flags import DEFAULT_CONFIG, Options, load, state_directory
@@ -189,7 +189,7 @@ def _bring(
 ) -> tuple[list[Arrived], list[Left]]:
     now = time.time()
     arrival = Arrival(
-        DirectoryStore(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
+        open_store(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
     )
     going, left = places(
         findings.certificates,
