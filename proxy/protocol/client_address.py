@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from ..memo import remember
+from ..bounded_cache import remember
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

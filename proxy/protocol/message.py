@@ -19,9 +19,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..stream import READ_SIZE, Stream
+from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
-from .habit import Habit
+from .h1.head_cache import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]

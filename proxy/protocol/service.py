@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..clock import Clock
 from ..config.model import Limits
 from ..errors import Fault
-from .lane import Lane
+from ..transport.clock import Clock
+from .h1.fast_parser import Lane
 from .message import Connection, Request, Response
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.protocol.client_address import TrustedProxies
 from proxy.protocol.message import Connection, Request
-from proxy.worker.connections import fairness_key
-from proxy.worker.proxy_header import Header, parse
+from proxy.worker.acceptor import fairness_key
+from proxy.worker.proxy_protocol import Header, parse
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
