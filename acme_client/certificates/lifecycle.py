@@ -120,11 +120,12 @@ def mermaid() -> str:
 
 
 def page() -> str:
-    """docs/lifecycle.md: written by ``python -m acme_client.certificates.lifecycle``, checked by a test."""
+    """Return docs/lifecycle.md, which ``python -m acme_client.certificates.lifecycle`` writes."""
     return f"""# The life of a certificate
 
-Made from the table in `acme_client/certificates/lifecycle.py` by `python -m acme_client.certificates.lifecycle`; a test keeps
-this page current. What the states and events mean stands in that module.
+Made from the table in `acme_client/certificates/lifecycle.py` by
+`python -m acme_client.certificates.lifecycle`; a test keeps this page current. The
+module says what each state and event means.
 
 ```mermaid
 {mermaid()}```

@@ -63,7 +63,7 @@ class ProviderContext:
 
 
 _MODULES: dict[type[ProviderSettings], str] = {
-    DnsUpdates: "dns_update",
+    DnsUpdates: "dns_rfc2136",
     DnsHook: "dns_hook",
 }
 

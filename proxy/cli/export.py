@@ -15,7 +15,7 @@ from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, read
 from acme_client.errors import Problem
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.store import open_store
 
 
 class CannotExport(Exception):
@@ -28,7 +28,7 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
     try:
-        pair, _facts = read(_kept(Shelf(DirectoryStore(state)), name))
+        pair, _facts = read(_kept(Shelf(open_store(state)), name))
         if form == "pem":
             return pair.chain_pem + pair.key_pem
         return _pkcs12(pair, name, _password(password_file))

@@ -133,7 +133,8 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
     )
 
 
-# What a script calls: curl, jq, dig, an interpreter. `acme_client.challenges.dns_hook` has the same as PATH.
+# Programs that a script calls: curl, jq, dig, an interpreter.
+# `acme_client.challenges.dns_hook` has the same as PATH.
 _PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin")
 _NULL = Path("/dev/null")
 

@@ -1,7 +1,7 @@
 """Certificates that people bring along: read, examined, and put into a sealed memfd.
 
-A memfd does not hold the files' bytes but what `acme_client.certificates.own_files` understood of them, written
-anew: the same as was examined, and the same for every worker.
+A memfd does not hold the files' bytes but what `own_files` of `acme_client.certificates` understood
+of them, written anew: the same as was examined, and the same for every worker.
 
 They are read at boot while the process may still be root, because such keys are usually root's
 alone; and again at each reload, as the user that the server has become. What is wrong with one is a

@@ -1,7 +1,8 @@
 """Contexts for connections that we begin: whom to believe.
 
-Every file of authorities is read in the same way, `acme_client.certificates.trust_bundle`, whether it is for a
-backend, a webhook or (in `contexts`) for clients: a file that serves in one place serves in all.
+Every file of authorities is read in the same way, by `acme_client.certificates.trust_bundle`,
+whether it is for a backend, a webhook or (in `contexts`) for clients: a file that serves in one
+place serves in all.
 """
 
 from __future__ import annotations

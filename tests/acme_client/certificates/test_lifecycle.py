@@ -17,7 +17,7 @@ from acme_client.certificates.lifecycle import (
     page,
 )
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def reachable(start: State) -> set[State]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def child(code: str) -> str:
@@ -55,7 +55,8 @@ REGAIN = """
 @needs_root
 def test_everything_is_given_up_and_nothing_comes_back() -> None:
     said = child(
-        "from proxy import privileges\nprivileges.drop(65534, 65534)\n" + textwrap.dedent(REGAIN)
+        "from proxy.system import privileges\nprivileges.drop(65534, 65534)\n"
+        + textwrap.dedent(REGAIN)
     )
     assert said == f"{['65534'] * 4} {['65534'] * 4} [] ['1'] 0 0 0 0 0\n"
 
@@ -65,7 +66,7 @@ def test_a_set_user_id_program_gives_nothing_back() -> None:
     said = child(
         """
         import os, shutil, subprocess, tempfile
-        from proxy import privileges
+        from proxy.system import privileges
         folder = tempfile.mkdtemp(dir="/var/tmp")
         os.chmod(folder, 0o755)
         shutil.copy("/usr/bin/id", folder + "/id")
@@ -85,7 +86,7 @@ def test_a_drop_that_fails_ends_the_program() -> None:
     """A kernel that lies about success is caught by the proof."""
     done = subprocess.run(
         [sys.executable, "-c",
-         ("import os\nfrom proxy import privileges\nos.setresuid = lambda *_: None\n"
+         ("import os\nfrom proxy.system import privileges\nos.setresuid = lambda *_: None\n"
          "privileges.drop(65534, 65534)\nprint('went on')")],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
@@ -98,7 +99,7 @@ def test_the_process_cannot_be_traced_by_its_own_user() -> None:
     said = child(
         """
         import os, ctypes, signal
-        from proxy import privileges
+        from proxy.system import privileges
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -131,7 +132,8 @@ def test_the_process_cannot_be_traced_by_its_own_user() -> None:
 WORKER = """
     import os, socket, sys, signal
     from pathlib import Path
-    from proxy import privileges, sandbox, warm_up
+    from proxy import sandbox
+    from proxy.system import preload, privileges
     from proxy.config.model import Config, Site, Route, FilesAction, ProxyAction, Backend
     root, state, port, other = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     config = Config((Site(("a.test",), (Route("/*", FilesAction(root)),
@@ -139,7 +141,7 @@ WORKER = """
     victim = os.getppid()
     privileges.drop(65534, 65534)
     privileges.confine_process()
-    warm_up.everything()
+    preload.everything()
     sandbox.apply(sandbox.policies(config)[sys.argv[5]], "require")
     def attempt(name, call):
         try:

@@ -12,7 +12,7 @@ import yaml
 
 from proxy.config.schema.json_schema import json_schema
 
-CONFIG = Path(__file__).resolve().parents[3] / "config"
+CONFIG = Path(__file__).resolve().parents[4] / "config"
 SCHEMA = json.loads(json_schema())
 FILES = [
     CONFIG / "reference.yaml",
@@ -72,7 +72,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 def test_the_file_in_the_repository_is_current():
     assert (CONFIG / "schema.json").read_text() == json_schema(), (
-        "run: python -m proxy.config.json_schema > config/schema.json"
+        "run: python -m proxy.config.schema.json_schema > config/schema.json"
     )
 
 
