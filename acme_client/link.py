@@ -56,8 +56,14 @@ class TsigKey:
     file: Path  # where it came from, for messages
 
 
+class ProviderSettings:
+    """What a provider of DNS records has to know; `dns_provider` has the table of providers."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class DnsUpdates:
+class DnsUpdates(ProviderSettings):
     """A name server that takes updates (RFC 2136)."""
 
     host: str
@@ -67,7 +73,7 @@ class DnsUpdates:
 
 
 @dataclass(frozen=True, slots=True)
-class DnsHook:
+class DnsHook(ProviderSettings):
     """A program of the operator's that sets and removes records."""
 
     program: Path
@@ -76,10 +82,10 @@ class DnsHook:
 
 
 @dataclass(frozen=True, slots=True)
-class DnsProvider:
-    """How records get into ``zone``, or into any that no other provider has."""
+class DnsZone:
+    """How records get into ``zone``, or into each that has no entry of its own."""
 
-    via: DnsUpdates | DnsHook
+    via: ProviderSettings
     zone: str | None = None
     propagation: float = 120.0  # seconds that all name servers may take to show a record
 
@@ -88,7 +94,7 @@ class DnsProvider:
 class Dns:
     """``resolvers``: addresses and ports; none: those of the system."""
 
-    providers: tuple[DnsProvider, ...] = ()
+    zones: tuple[DnsZone, ...] = ()
     resolvers: tuple[tuple[str, int], ...] = ()
 
 

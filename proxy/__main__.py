@@ -1,3 +1,20 @@
-from .main import main
+"""The entry point of ``treehouse-proxy`` and of ``python -m proxy``."""
 
-main()
+from __future__ import annotations
+
+import gc
+import sys
+
+# Some five hundred modules follow, and nothing of them is garbage.
+gc.disable()
+
+from .cli.main import program  # noqa: E402 - see above
+
+
+def main() -> None:
+    gc.enable()
+    sys.exit(program(prog_name="treehouse-proxy", standalone_mode=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,17 +17,17 @@ import logging
 import os
 
 from . import log as logs
-from . import privileges, systemd, warm_up
-from .config.flags import ConfigurationFaults, Options, load
 from .config.model import Config
-from .listeners import CannotBind, Listener, open_listeners
-from .own_certificates import CertificateUnusable, OwnCertificates
+from .config.sources.flags import ConfigurationFaults, Options, load
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
-from .state_directory import StateUnusable, prepare
-from .supervisor.disk_watch import DiskWatch
+from .supervisor.reload.file_watch import DiskWatch
 from .supervisor.supervisor import Supervisor
-from .supervisor.upgrade import CannotUpgrade, Estate, Program, inherited
+from .supervisor.upgrade.handoff import CannotUpgrade, Estate, Program, inherited
+from .system import preload, privileges, systemd
+from .system.certificate_files import CertificateUnusable, OwnCertificates
+from .system.listeners import CannotBind, Listener, open_listeners
+from .system.state_directory import StateUnusable, prepare
 
 log = logging.getLogger("treehouse.boot")
 
@@ -72,9 +72,9 @@ def run(options: Options) -> int:
         log.error("%s", error)
         return USAGE
     if os.geteuid() == 0:
-        warm_up.while_root(config.uid, config.gid)
+        preload.while_root(config.uid, config.gid)
     _drop(config, listeners, estate)
-    warm_up.everything()
+    preload.everything()
     policy = policies(config)["supervisor"]
     sandbox = f"{config.sandbox}\n{describe({'supervisor': policy})}"
     try:

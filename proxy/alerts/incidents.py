@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from acme_client.advice import explained
 from acme_client.errors import Said
+from acme_client.explain import explained
 
 from ..config.model import Alerts
 

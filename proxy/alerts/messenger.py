@@ -27,9 +27,9 @@ from urllib.parse import urlsplit
 
 from .. import log as logs
 from .. import sandbox
-from ..channel import Channel, ChannelClosed
 from ..config.model import Alerts, Config, Mail
-from ..privileges import confine_process, die_with_parent
+from ..ipc.channel import Channel, ChannelClosed
+from ..system.privileges import confine_process, die_with_parent
 from ..version import VERSION
 from . import notices, policy
 from .incidents import Notice

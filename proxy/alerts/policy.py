@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ..config.model import Alerts, Config
 from ..sandbox.grants import Grant, Policy, Port
+from ..sandbox.paths import HERE, Surroundings
 from ..sandbox.policy import (
     DNS,
     alert_programs,
@@ -21,7 +22,6 @@ from ..sandbox.policy import (
     nowhere,
     what_scripts_read,
 )
-from ..sandbox.surroundings import HERE, Surroundings
 
 Way = Literal["webhook", "email", "command"]
 

@@ -1,11 +1,11 @@
-"""The command line: what people type, and what they get to see.
+"""The command line: commands that people type, and their output.
 
-    program        every command and flag; an exit status out
-    status_table   ``status``
-    why            ``certs why``: one page on one certificate
-    export         ``certs export``
-    moving_in      ``certs import``
+    main                  every command and option; an exit status out
+    status_table          ``status``
+    why                   ``why``: one page on one certificate
+    export                ``certs export``
+    import_certificates   ``certs import``
 
-A command asks the server that runs (`control`), or reads the disk itself where none has to. Each
-imports what it needs when it is called, so that none waits for the parts of another.
+A command asks the running server (`ipc.control_client`), or reads the disk where no server has to
+run. Each command imports its parts when it is called, so that none waits for another's.
 """

@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from acme_client.keys import from_pem
-from acme_client.proof import Pair
-from acme_client.shelf import Shelf
-from acme_client.store import DirectoryStore
+from acme_client.certificates.keys import from_pem
+from acme_client.certificates.repository import Shelf
+from acme_client.certificates.verify import Pair
+from acme_client.storage.store import DirectoryStore
 
 
 class CannotExport(Exception):

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from acme_client.advice import explained
+from acme_client.explain import explained
 
 from ..alerts.incidents import said, spell
-from ..doctor.judge_authorities import CLOCKS_DIFFER
+from ..doctor.rules.cas import CLOCKS_DIFFER
 
 # What each state means for whoever asks, and what happens next without anybody doing anything.
 _STATES = {

@@ -1,4 +1,10 @@
 """Configuration: from YAML, flags and the file system to one validated, frozen value.
 
-``model`` is what the program uses; everything else in this package only makes one.
+model             the value that the program uses
+sources/          where keys come from: the command line, treehouse mode
+resolve           from parsed keys to the model: defaults, inheritance, paths
+checks/           faults of configurations whose values are each well formed
+schema/           every key, its type and its default
+syntax/           YAML with positions; sizes, durations, addresses, names
+referenced_files  files that the configuration names, for those who watch them
 """

@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import acme_keys, model, schema, serving_keys
-from .alert_keys import Alerts
-from .checks import internal
+from . import model
+from .checks.consistency import internal
+from .schema import acme as acme_keys
+from .schema import document as schema
+from .schema import site as serving_keys
+from .schema.alerts import Alerts
 
 
 @dataclass(frozen=True, slots=True)

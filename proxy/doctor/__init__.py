@@ -1,10 +1,10 @@
-"""``treehouse-proxy doctor [NAME]``: what keeps certificates from being had, in plain words.
+"""``treehouse-proxy doctor [NAME]``: why certificates cannot be obtained, in plain words.
 
-Before the first start it is a pre-flight, beside a running server a post-mortem; it is never a gate
-and changes nothing. Facts are gathered by `running`, `records`, `machine`, `names`, `visits` and
-`authorities`, each with its bounds of time; what they mean is decided by `judge_machine`,
-`judge_names`, `judge_visits` and `judge_authorities`, which do no I/O: facts in, `findings` out.
-`examination` has the order.
+Before the first start the doctor is a pre-flight, beside a running server a post-mortem. It is
+never a gate and changes nothing. The server never loads it.
 
-Nothing here is loaded by the server.
+    examination  the order of the probes and rules
+    probes/      facts, each gathered within a bound of time
+    rules/       what the facts mean; no I/O
+    findings     what is told                            (pure)
 """

@@ -14,35 +14,40 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from acme_client import choices
-from acme_client.admission import takes
-from acme_client.asking import CannotTell
-from acme_client.pointing import interface_addresses
+from acme_client.certificates import ca_choice
+from acme_client.on_demand.ask_url import CannotTell
+from acme_client.on_demand.dns_check import interface_addresses
+from acme_client.on_demand.policy import takes
 
-from .. import warm_up
-from ..config.flags import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, Site
-from ..control import NotRunning, ask
+from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
+from ..ipc.control_client import NotRunning, ask
+from ..system import preload
 from ..version import VERSION
-from . import (
-    authorities,
-    judge_authorities,
-    judge_machine,
-    judge_names,
-    judge_visits,
-    machine,
-    records,
-    running,
-    visits,
-)
 from .findings import Finding
-from .judge_authorities import Configured, Directory
-from .judge_machine import ClockFacts
-from .judge_names import Issuer, Ours
-from .judge_visits import Expected
-from .names import Names, Resolver
-from .records import Records
-from .running import Server
+from .probes import cas, machine
+from .probes import reachability as visits
+from .probes import server as running
+from .probes import state as records
+from .probes.dns import Names, Resolver
+from .probes.server import Server
+from .probes.state import Records
+from .rules import (
+    cas as judge_authorities,
+)
+from .rules import (
+    dns as judge_names,
+)
+from .rules import (
+    machine as judge_machine,
+)
+from .rules import (
+    reachability,
+)
+from .rules.cas import Configured, Directory
+from .rules.dns import Issuer, Ours
+from .rules.machine import ClockFacts
+from .rules.reachability import Expected
 
 # Names and addresses that are looked at at the same time: they wait more than they work.
 _AT_ONCE = 16
@@ -154,7 +159,7 @@ def _authorities(
     asked = kept.customers(sites)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         agent = f"treehouse-proxy/{VERSION}"
-        answers = list(pool.map(lambda one: authorities.directory(one, agent), asked.values()))
+        answers = list(pool.map(lambda one: cas.directory(one, agent), asked.values()))
     addresses = any(_is_address(name) for site in sites for name in site.names)
     ahead: float | None = None
     whom = "nobody"
@@ -243,21 +248,21 @@ def _name(
         serial=status["serial"] if status else None,
         # Beside a wildcard it is for when the records have failed.
         needs_http="http-01" in config.acme.challenges
-        and _methods(site, config)[0] not in choices.BY_DNS
+        and _methods(site, config)[0] not in ca_choice.BY_DNS
         and _asks_a_ca(site),
         told=not server.hidden and (server.status is None or server.nonce is not None),
     )  # fmt: skip
     if (config.listen.http and 80 in [one.port for one in config.listen.http]) or public:
         met = tuple(visits.http_visit(host, one, server.nonce) for one in addresses)
-        yield from judge_visits.http(host, met, expected)
+        yield from reachability.http(host, met, expected)
     if 443 in [one.port for one in config.listen.https] or public:
         seen = tuple(visits.tls_visit(host, one) for one in addresses)
-        yield from judge_visits.tls(host, seen, expected)
+        yield from reachability.tls(host, seen, expected)
 
 
 def _methods(site: Site, config: Config) -> tuple[str, ...]:
     """The challenges that its names may be proven by, the first one to begin with."""
-    return choices.kinds(site.names, config.acme.challenges, bool(config.acme.dns))
+    return ca_choice.kinds(site.names, config.acme.challenges, bool(config.acme.dns))
 
 
 def _issuer(site: Site, config: Config, directories: dict[str, Directory], kept: Records) -> Issuer:
@@ -285,7 +290,7 @@ def _give_up_root(config: Config) -> None:
     gate."""
     if os.geteuid() != 0:
         return
-    warm_up.everything()
+    preload.everything()
     with contextlib.suppress(OSError):
         os.setgroups([])
         os.setresgid(config.gid, config.gid, config.gid)

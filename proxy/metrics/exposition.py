@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from .figures import BUCKETS, labels
+from .counters import BUCKETS, labels
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 

@@ -19,8 +19,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..stream import READ_SIZE, Stream
-from .habit import Habit
+from ..transport.stream import READ_SIZE, Stream
+from .client_address import TrustedProxies
+from .h1.head_cache import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -30,7 +31,9 @@ Inform = Callable[[int, Fields], Awaitable[None]]
 class Connection:
     """What is known of an accepted connection; the same object for all of its requests."""
 
-    peer: str  # address in text form, without port; "unix" for a unix socket
+    # The address of who connected, or of whom a PROXY header names: text without port, IPv4-mapped
+    # ones as IPv4; "unix" for a unix socket. Whose a request is says `Request.client`.
+    peer: str
     peer_port: int
     local: str
     local_port: int
@@ -40,6 +43,9 @@ class Connection:
     certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
     client_site: str | None = None  # the site whose rules on client certificates were applied
     client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
+    proxies: TrustedProxies | None = (
+        None  # where the peer is one of them, what they say is believed
+    )
     covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
     habits: list[Habit] | None = None  # what its requests have in common; None before the first
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
@@ -139,6 +145,14 @@ class Request:
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
         self.backend: str | None = None  # which one was asked when the client left
         self.id = b""  # X-Request-Id; made by whoever needs it first
+
+    @property
+    def client(self) -> str:
+        """The address of the client: the peer, or whom a trusted proxy names. For limits, rates,
+        hashing, logs and fields alike."""
+        connection = self.connection
+        proxies = connection.proxies
+        return connection.peer if proxies is None else proxies.client(connection.peer, self.fields)
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field, by lower-case name."""

@@ -27,11 +27,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
-from ..clock import Clock
 from ..config.model import Limits
 from ..errors import Fault
+from ..transport.clock import Clock
 from .exchange import Exchange
-from .lane import Lane
+from .h1.fast_parser import Lane
 from .message import Connection, Response
 
 

@@ -2,7 +2,7 @@
 
     policy        what a process may do, computed from the configuration
     grants        of what that is made, and how it is said to people
-    surroundings  where the interpreter, our code and trusted CAs are on this machine
+    paths         where the interpreter, our code and trusted CAs are on this machine
     confinement   a process confined to its policy, for good
     landlock      the kernel's own interface
 

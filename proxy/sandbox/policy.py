@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 
 from ..config.model import Acme, Config, FilesAction, ProxyAction
 from .grants import Grant, Policy, Port, Role
-from .surroundings import HERE, LOADERS, Surroundings
+from .paths import HERE, LOADERS, Surroundings
 
 _LIBRARIES = "shared libraries that are loaded late (name services)"
 _SYSTEM = (
@@ -133,7 +133,8 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
     )
 
 
-# What a script calls: curl, jq, dig, an interpreter. `acme_client.dns_hook` has the same as PATH.
+# Programs that a script calls: curl, jq, dig, an interpreter.
+# `acme_client.challenges.dns_hook` has the same as PATH.
 _PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin")
 _NULL = Path("/dev/null")
 

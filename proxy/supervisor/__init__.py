@@ -1,31 +1,21 @@
-"""The supervisor: the process that owns the sockets and the children, and speaks to no network.
+"""The supervisor: owns the listening sockets and the children, and never speaks to a client.
 
-    supervisor       its loop: children are started, heard and replaced; signals come in
-    signal_socket    signals, as bytes that the loop reads
-    schedule         what is to be done later
-    control_socket   commands from the command line
-    commands         what can be asked, and who answers it
+    supervisor     its loop: children are started, heard and replaced; signals arrive
+    process_table  fork, hear, reap
+    spawner        which child is started, with what, and which is started again
+    liveness       which child hangs                                           (pure)
+    backoff        how long a crashed child waits for its successor            (pure)
+    timers         what is to be done later
+    signals        signals, as bytes that the loop reads
+    registry       certificates and challenges, from the certifier to every worker
+    on_demand      names that workers wait for, each asked for once
+    self_check     whether every worker serves the certificates that it should
+    alerts         which alert is due, and the messengers that deliver it
+    log_file       opening the access log anew
+    reload/        from one generation of workers to the next
+    upgrade/       from this program to the one now on disk
+    control/       commands from the command line, and their answers
 
-    processes        fork, hear, reap
-    births           who is started, with what, and who is started again
-    heartbeats       who hangs
-    backoff          how long a crashed child waits for its successor
-    generations      configurations in force, each with its workers
-    turnover         a reload: from one generation to the next
-    disk_watch       whether the processes still see what is on disk
-    announcements    certificates and challenges, from the certifier to every worker
-    on_demand        names that workers wait for, asked for once
-    self_check       whether every worker shows what it should
-    knocking         the doctor's nonce, shown at the door for a moment
-    alerting         who is to be told of what, and the messengers that go
-
-    upgrade          the program now on disk, started beside this one
-    succession       who of the two serves, and who waits for whom
-
-    overview         what is known of the whole server
-    status           the same as the document of ``status --json``
-    plan             what a reload would change
-
-One rule keeps it simple: nothing here waits. Whatever takes time is a child, a moment in the
-`Schedule` or a descriptor in the selector.
+One rule keeps it simple: nothing here waits. Whatever takes time is a child, a timer or a
+descriptor in the selector.
 """

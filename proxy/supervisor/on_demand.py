@@ -1,9 +1,10 @@
-"""Names that workers wait for: one question to the certifier for all of them.
+"""Names that workers wait for: one question to the certifier for all workers.
 
-In the supervisor, between `waiting_room` (workers) and `acme_client.on_demand` (certifier). It
-keeps who has asked for which name, so that fifty handshakes at four workers are one question, and
-that everybody hears the answer. When the certifier ends in between (a reload, a crash), what is
-open is asked again of the next one, but not for ever: it may be this very name that it dies of.
+This part of the supervisor stands between `worker.on_demand` and the certifier's
+`on_demand.manager`. It keeps which workers asked for which name, so that fifty handshakes at four
+workers are one question, and every worker hears the answer. When the certifier ends in between (a
+reload, a crash), open questions are put to its successor, but not for ever: the name itself may be
+what crashes the certifier.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .announcements import Announcements
-from .processes import Child, Processes
+from .process_table import Child, Processes
+from .registry import Announcements
 
 # Names that are asked for at the same time. A worker asks for 64 at most, a draining one too.
 _MOST = 1024

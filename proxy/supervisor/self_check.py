@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..channel import Message
 from ..config.model import Config, Site
-from ..worker.birth import Announced
-from .announcements import Announcements
-from .processes import Child, Processes
-from .schedule import Schedule
+from ..ipc.channel import Message
+from ..worker.startup import Announced
+from .process_table import Child, Processes
+from .registry import Announcements
+from .timers import Schedule
 
 log = logging.getLogger("treehouse.supervisor")
 

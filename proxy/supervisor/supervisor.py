@@ -24,31 +24,31 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import certifier
-from ..channel import Message
+from ..certifier import process as certifier
 from ..config.model import Config
-from ..listeners import Listener
-from ..own_certificates import OwnCertificates
-from ..systemd import Notifier
-from . import fixed
-from .access_log import AccessLog
-from .alerting import Alerting
-from .announcements import Announcements
-from .births import Births
-from .commands import Commands
-from .control_socket import ControlSocket, Reply
-from .generations import Generation, Generations
-from .heartbeats import EVERY, Heartbeats
-from .knocking import Knocking
+from ..ipc.channel import Message
+from ..system.certificate_files import OwnCertificates
+from ..system.listeners import Listener
+from ..system.systemd import Notifier
+from .alerts import Alerting
+from .control.commands import Commands
+from .control.overview import Overview
+from .control.probe_tokens import Knocking
+from .control.server import ControlSocket, Reply
+from .liveness import EVERY, Heartbeats
+from .log_file import AccessLog
 from .on_demand import OnDemand
-from .overview import Overview
-from .processes import Child, Processes
-from .schedule import Schedule
+from .process_table import Child, Processes
+from .registry import Announcements
+from .reload import immutable
+from .reload.generations import Generation, Generations
+from .reload.reload import Turnover
 from .self_check import SelfCheck
-from .signal_socket import SignalSocket
-from .succession import Succession
-from .turnover import Turnover
-from .upgrade import CannotUpgrade, Estate, Program
+from .signals import SignalSocket
+from .spawner import Births
+from .timers import Schedule
+from .upgrade.handoff import CannotUpgrade, Estate, Program
+from .upgrade.succession import Succession
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -349,9 +349,9 @@ class Supervisor:
 
     def _read_anew(self) -> Config:
         present, wanted = self._serving.config, self._reread()
-        for difference in fixed.differences(present, wanted):
+        for difference in immutable.differences(present, wanted):
             log.warning("%s; until then it stays as it is", difference)
-        return fixed.kept(present, wanted)
+        return immutable.kept(present, wanted)
 
     def _reload_or_remember(self) -> None:
         """Nobody hears an answer to a signal; and what is under way has read the file as it was."""

@@ -1,7 +1,7 @@
-"""TLS, as far as it is ours to decide: OpenSSL does the rest.
+"""TLS, as far as the server decides it: OpenSSL does the rest.
 
-contexts       a base for each generation, whose ticket keys all workers share; a context for
-               each certificate; which of them a name gets
-client_hello   the name and protocols that are asked for, before OpenSSL sees them
-alpn           the challenge's certificate, for who asks for ``acme-tls/1`` alone (RFC 8737)
+contexts       a base context for each generation, whose ticket keys all workers share; a
+               context for each certificate; which certificate a name gets
+client_hello   the name and protocols that a client asks for, before OpenSSL sees them
+acme_alpn      the certificate for clients that offer ``acme-tls/1`` alone (RFC 8737)
 """

@@ -1,18 +1,16 @@
-"""A worker: the process that clients speak to, forked with all that it needs in its memory.
+"""A worker: the process that speaks to clients, forked with everything it needs in memory.
 
-    birth          what it is forked with
-    worker         its life: confined, serving, draining, ended; news from the supervisor
+    startup         what a worker is forked with
+    worker          its life: confined, serving, draining, ended; messages from the supervisor
+    acceptor        from the accepted socket to HTTP: limits, the first byte, the handshake
+    proxy_protocol  the client's address from a load balancer's PROXY header         (pure)
+    on_demand       handshakes that wait for a certificate on demand
+    services        the rules of port 80, port 443 and the admin listener, request by request
+    admin           the admin listener's pages
+    access_log      a line for each request
+    limits          limits that were reached: counted, and logged without a flood
+    memory_trim     gives memory of many ended connections back to the system
+    self_probe      which certificates this worker really serves
 
-    connections    from the accepted socket to HTTP: limits, the first byte, the handshake
-    proxy_header   who the client really is, where a load balancer tells
-    waiting_room   handshakes that wait for a certificate on demand
-    doors          the rules of port 80 and port 443, request by request
-    gates          what a site demands before any handler is asked
-    sites          the handlers, made once per generation
-    access_log     a line for each request
-    bounds         limits that were reached: counted, and told without a flood
-    peaks          memory that many connections have taken goes back to the machine
-    mirror         what this worker shows to who connects
-
-HTTP itself is in `protocol`, what answers in `handlers`.
+HTTP itself is in `protocol`, handlers are in `handlers`.
 """

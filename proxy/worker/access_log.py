@@ -14,8 +14,8 @@ import logging
 import time
 from typing import Literal
 
+from ..bounded_cache import remember
 from ..log import LogFile
-from ..memo import remember
 from ..protocol.exchange import Exchange
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.

@@ -24,33 +24,34 @@ import time
 import uvloop
 
 from .. import log as logs
-from .. import one_record, sandbox
-from ..admin import AdminDoor
-from ..census import Census, Counts
-from ..channel import Channel, ChannelClosed, Message
-from ..clock import TICK, Clock
+from .. import sandbox
 from ..config.model import Config
-from ..handlers.challenge import Challenges
-from ..listeners import Listener
+from ..handlers.http01 import Challenges
+from ..ipc.channel import Channel, ChannelClosed, Message
+from ..ipc.connection_counters import Census, Counts
+from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, resolve_format
-from ..metrics import process_figures
-from ..metrics.figures import Figures
-from ..privileges import confine_process
-from ..protocol.lane import Lane
-from ..rate_limit import RateLimits
-from ..router import Router
-from ..tls.alpn import AlpnChallenges
+from ..metrics import process_stats
+from ..metrics.counters import Figures
+from ..protocol.h1.fast_parser import Lane
+from ..sites.access import Gates
+from ..sites.handlers import Sites
+from ..sites.router import Router
+from ..system.listeners import Listener
+from ..system.privileges import confine_process
+from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates
+from ..transport import openssl
+from ..transport.clock import TICK, Clock
+from .acceptor import Connections, fairness_key
 from .access_log import AccessLog
-from .birth import Birth
-from .bounds import Bounds
-from .connections import Connections, fairness_key
-from .doors import PlainDoor, Room, SecureDoor
-from .gates import Gates
-from .mirror import Mirror
-from .peaks import Peaks
-from .sites import Sites
-from .waiting_room import Guests, WaitingRoom
+from .admin import AdminDoor
+from .limits import Bounds
+from .memory_trim import Peaks
+from .on_demand import Guests, WaitingRoom
+from .self_probe import Mirror
+from .services import PlainDoor, Room, SecureDoor
+from .startup import Birth
 
 log = logging.getLogger("treehouse.worker")
 
@@ -69,7 +70,7 @@ def run(birth: Birth, channel: Channel) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(birth, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
-    if not one_record.AVAILABLE:
+    if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
     # What is here now stays; looking at it again and again would only copy pages that are shared.
     gc.freeze()
@@ -154,6 +155,7 @@ class Worker:
             figures,
             config.proxy_protocol,
             self._waiting,
+            config.trusted_proxies,
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
@@ -340,7 +342,7 @@ class Worker:
             "figures": figures,
             "connections": len(self._connections),
             "listeners": dict(self._connections.by_listener),
-            **({"open_fds": process_figures.open_descriptors()} if thorough else {}),
+            **({"open_fds": process_stats.open_descriptors()} if thorough else {}),
             "streams": room.in_flight,
             "requests": room.requests,
             "upstreams": self._sites.upstreams(),

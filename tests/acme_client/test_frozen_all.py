@@ -12,22 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from acme_client import account_files, documents, keys
-from acme_client.admission import Allowance
-from acme_client.challenges import Challenges
-from acme_client.dns_records import DnsRecords
+from acme_client.certificates import keys
+from acme_client.certificates.record import Record
+from acme_client.certificates.repository import Shelf
+from acme_client.challenges.dns01_solver import DnsRecords
+from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
-from acme_client.ledgers import Ledgers
+from acme_client.issuers import account_files
 from acme_client.link import Dns
-from acme_client.record import Record
-from acme_client.roster import Roster
-from acme_client.shelf import Shelf
-from acme_client.store import FOLDERS, DirectoryStore
-from proxy import state_directory
+from acme_client.on_demand.known_names import Roster
+from acme_client.on_demand.policy import Allowance
+from acme_client.rate_limits.ledger import Ledgers
+from acme_client.storage import documents
+from acme_client.storage.store import FOLDERS, DirectoryStore
 from proxy.alerts.incidents import Incidents, waiting_from_json
-from proxy.supervisor import alerting
-from proxy.supervisor.processes import Processes
-from proxy.supervisor.schedule import Schedule
+from proxy.supervisor import alerts as alerting
+from proxy.supervisor.process_table import Processes
+from proxy.supervisor.timers import Schedule
+from proxy.system import state_directory
 from support.certifier import FakeServer
 
 FROZEN = Path(__file__).parent / "frozen"

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from acme import messages
 
-from acme_client.accounts import Accounts
-from acme_client.agent import Agent
-from acme_client.challenges import Challenges
+from acme_client.agent.agent import Agent
+from acme_client.certificates.lifecycle import State
+from acme_client.certificates.record import Attempt
+from acme_client.certificates.renewal import Window
+from acme_client.certificates.repository import Shelf
+from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
-from acme_client.ledgers import Ledgers
-from acme_client.lifecycle import State
+from acme_client.issuers.accounts import Accounts
+from acme_client.issuers.transport import Network, trust
 from acme_client.link import Authority, Settings, Wanted
-from acme_client.network import Network, trust
-from acme_client.record import Attempt
-from acme_client.renewal import Window
-from acme_client.shelf import Shelf
-from acme_client.store import DirectoryStore
+from acme_client.rate_limits.ledger import Ledgers
+from acme_client.storage.store import DirectoryStore
 from support.certifier import FakeServer
 
 FROZEN_AT = 1795553512.0

@@ -23,17 +23,17 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 
-from acme_client import at_hand, proof
-from acme_client.agent import Agent
-from acme_client.desks import Desks
-from acme_client.disk import Disk
-from acme_client.lifecycle import State
-from acme_client.limits import LETSENCRYPT
+from acme_client.agent.agent import Agent
+from acme_client.agent.executors import Desks
+from acme_client.agent.pace import BATCH
+from acme_client.certificates import recovery, verify
+from acme_client.certificates.lifecycle import State
+from acme_client.certificates.repository import Shelf
+from acme_client.certificates.verify import Pair
 from acme_client.link import Authority, Command, Served, Settings, Wanted
-from acme_client.pace import BATCH
-from acme_client.proof import Pair
-from acme_client.shelf import Shelf
-from acme_client.store import DirectoryStore, Store
+from acme_client.rate_limits.published import LETSENCRYPT
+from acme_client.storage.atomic import Disk
+from acme_client.storage.store import DirectoryStore, Store
 from support import found_schedules as found
 from support.memory_store import Crash, MemoryStore
 from support.schedules import (
@@ -68,8 +68,8 @@ YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.it
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """And quiet: nobody reads the log of a thousand years."""
-    monkeypatch.setattr(proof, "examine", cheap_examine)
-    monkeypatch.setattr(at_hand, "examine", cheap_examine)
+    monkeypatch.setattr(verify, "examine", cheap_examine)
+    monkeypatch.setattr(recovery, "examine", cheap_examine)
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

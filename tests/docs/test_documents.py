@@ -10,10 +10,10 @@ import click
 import pytest
 import yaml
 
-from proxy.cli.program import program
-from proxy.config import checks
-from proxy.config.document import validate
-from proxy.config.yaml_source import parse
+from proxy.cli.main import program
+from proxy.config.checks import consistency
+from proxy.config.schema.parse import validate
+from proxy.config.syntax.yaml_reader import parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -27,7 +27,7 @@ def blocks(kind: str) -> list[str]:
 def sound(text: str) -> None:
     document = parse(text, "snippet.yaml")
     parsed, faults = validate(document.value, document.origins)
-    assert not [*document.faults, *faults, *checks.check(parsed)]
+    assert not [*document.faults, *faults, *consistency.check(parsed)]
 
 
 @pytest.mark.parametrize("text", blocks("yaml"), ids=lambda text: text.split("\n")[0][:30])

@@ -111,7 +111,7 @@ def test_an_upgraded_server_knows_who_has_been_told(
 def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
     folder: Path, root: Path, write: Write, ports: tuple[int, int], program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/alerting.py", _PAUSES=(1.0,))
+    shorten(program / "proxy/supervisor/alerts.py", _PAUSES=(1.0,))
     with (
         Pebble(ports[0], ports[1], validity=60) as ca,
         Faults(ca) as front,
@@ -231,7 +231,7 @@ def test_a_command_that_hangs_ends_with_its_messenger(
 def test_a_messenger_that_hangs_is_ended_and_the_next_one_tells(
     folder: Path, root: Path, write: Write, program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/alerting.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
+    shorten(program / "proxy/supervisor/alerts.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
     with socket.create_server(("127.0.0.1", 0)) as hook:
         hook.settimeout(30)
         path = write(

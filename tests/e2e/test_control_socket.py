@@ -77,12 +77,13 @@ def test_the_control_socket_is_for_its_user_and_root(running: Server, folder: Pa
 WORKER = """
 import os, socket, sys
 from pathlib import Path
-from proxy import privileges, sandbox, warm_up
+from proxy import sandbox
+from proxy.system import preload, privileges
 from proxy.config.model import Config, FilesAction, Route, Site
 root, state = map(Path, sys.argv[1:])
 privileges.drop(65534, 65534)
 privileges.confine_process()
-warm_up.everything()
+preload.everything()
 config = Config((Site(("a.test",), (Route("/*", FilesAction(root)),)),), state)
 sandbox.apply(sandbox.policies(config)["worker"], "require")
 def can(flags):

@@ -173,7 +173,7 @@ def test_a_running_server_and_what_is_wrong_with_its_names(folder: Path, root: P
 
 def test_before_the_first_start(folder: Path, root: Path, program: Path) -> None:
     # How long a name server that does not answer is asked again.
-    shorten(program / "proxy/doctor/names.py", _RESOLVED_WITHIN=1.0)
+    shorten(program / "proxy/doctor/probes/dns.py", _RESOLVED_WITHIN=1.0)
     here = free_address(80, 443)
     with Pebble(80, 443, dns={"new.example": here}) as ca:
         common = ["--domain", "new.example", "--root", str(root), "--state", str(folder / "state"),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.doctor.judge_names import CaaFacts, CaaRecord, NameFacts
-from proxy.doctor.names import Names
+from proxy.doctor.probes.dns import Names
+from proxy.doctor.rules.dns import CaaFacts, CaaRecord, NameFacts
 from support.knot import Knot
 from support.ports import free_address
 

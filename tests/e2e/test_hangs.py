@@ -1,6 +1,6 @@
 """Processes that hang instead of ending: noticed, ended, replaced, and what they had begun is done.
 
-The limit is that of `proxy.supervisor.heartbeats`, shortened in a copy of the program: a minute is nothing to
+The limit is that of `proxy.supervisor.liveness`, shortened in a copy of the program: a minute is nothing to
 wait for here.
 """
 
@@ -36,8 +36,8 @@ class Held:
 def test_a_certifier_that_hangs_in_an_order_is_replaced_and_the_order_made_again(
     folder: Path, root: Path, ports: tuple[int, int], program: Path
 ) -> None:
-    shorten(program / "proxy/certifier.py", _BEAT_EVERY=0.3)
-    shorten(program / "proxy/supervisor/heartbeats.py", CERTIFIER_LOST=3.0)
+    shorten(program / "proxy/certifier/process.py", _BEAT_EVERY=0.3)
+    shorten(program / "proxy/supervisor/liveness.py", CERTIFIER_LOST=3.0)
     held = Held()
     with Pebble(*ports) as ca, Faults(ca) as front:
         front.add("finalize", held)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from acme_client.store import DirectoryStore
+from acme_client.storage.store import DirectoryStore
 from support.client import https
 from support.movers import MOVERS
 from support.pebble import Pebble

@@ -109,7 +109,7 @@ def test_a_killed_certifier_is_replaced(running: Server, folder: Path) -> None:
 def test_a_hung_worker_is_noticed_and_replaced(
     folder: Path, root: Path, ports: tuple[int, int], backend: int, program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/heartbeats.py", WORKER_LOST=3.0)
+    shorten(program / "proxy/supervisor/liveness.py", WORKER_LOST=3.0)
     options = ["--config", str(config(folder, ports, root, backend))]
     with Server(options, folder, cwd=program, environment=packages(program)) as server:
         server.await_log("a.test: certificate obtained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import ssl
 import struct
@@ -168,6 +169,50 @@ def test_limits_hold_for_the_client_and_not_for_the_balancer(
             other = V1.replace(b"192.0.2.9", b"192.0.2.%d" % (20 + number))
             introduced(ports[1], other, ca).asks("/", "a.test")
     behind.await_log("the limit connections_per_address was reached by 192.0.2.9")
+
+
+def test_ipv4_clients_in_an_ipv6_header_are_as_many_as_they_are(
+    behind: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    """As HAProxy names them for `bind :::443 v4v6`: not one /64, and IPv4 in the log."""
+    ca = folder / "state/internal-ca/root.pem"
+    with contextlib.ExitStack() as open_ones:
+        for number in range(9):
+            header = b"PROXY TCP6 ::ffff:203.0.113.%d ::ffff:198.51.100.1 4711 443\r\n" % number
+            talk = open_ones.enter_context(introduced(ports[1], header, ca))
+            assert talk.asks("/", "a.test").status == 200
+    behind.await_access(peer="203.0.113.8")
+
+
+def test_a_trusted_proxy_has_the_connections_of_all_its_clients(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    config = folder / "config.yaml"
+    config.write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 1
+state: {folder / "state"}
+trusted_proxies: 127.0.0.1/32
+limits: {{connections_per_address: 2}}
+sites: [{{names: [a.test], root: {root}}}]
+"""
+    )
+    with Server(["--config", str(config)], folder) as server, contextlib.ExitStack() as open_ones:
+        server.await_log("a.test: certificate obtained")
+        for _ in range(5):
+            talk = open_ones.enter_context(http(ports[0]))
+            assert talk.asks("/", "a.test").status == 308
+        for number in range(3):  # who is none has two
+            raw = socket.create_connection(
+                ("127.0.0.1", ports[0]), timeout=10, source_address=("127.0.0.2", 0)
+            )
+            talk = open_ones.enter_context(Talk(raw))
+            if number < 2:
+                assert talk.asks("/", "a.test").status == 308
+            else:
+                with pytest.raises(REFUSED):
+                    talk.asks("/", "a.test")
 
 
 # Client certificates

@@ -154,7 +154,7 @@ def test_one_that_cannot_serve_changes_nothing(
 def test_one_that_never_becomes_ready_is_given_up_and_nothing_else_happens_meanwhile(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/succession.py", _READY_WITHIN=4.0)
+    shorten(program / "proxy/supervisor/upgrade/succession.py", _READY_WITHIN=4.0)
     state = ["--state", str(folder / "state")]
     with start() as server:
         server.await_log("a.test: certificate obtained")
@@ -237,7 +237,7 @@ def test_ticket_keys_are_renewed_with_a_generation(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:
     """A day shortened to two seconds; who holds an old ticket makes a full handshake again."""
-    shorten(program / "proxy/supervisor/turnover.py", _TICKET_KEYS_FOR=2.0)
+    shorten(program / "proxy/supervisor/reload/reload.py", _TICKET_KEYS_FOR=2.0)
     with start() as server:
         server.await_log("a.test: certificate obtained")
         using = context(folder / "state/internal-ca/root.pem")

@@ -8,7 +8,7 @@ import atheris
 
 with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from proxy.errors import Fault
-    from proxy.protocol.answer import AnswerLane, parse
+    from proxy.protocol.h1.response_parser import AnswerLane, parse
 
 PREFIXES = (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n")
 METHODS = (b"GET", b"HEAD")

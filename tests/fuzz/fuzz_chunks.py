@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     import h11
 
     from proxy.errors import Fault
-    from proxy.protocol.chunked import ChunkedDecoder
+    from proxy.protocol.h1.chunked import ChunkedDecoder
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 

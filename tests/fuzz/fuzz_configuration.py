@@ -11,10 +11,10 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["proxy.config"]):
-    from proxy.config import checks
-    from proxy.config.document import validate
-    from proxy.config.faults import ConfigurationFaults
-    from proxy.config.yaml_source import parse
+    from proxy.config.checks import consistency
+    from proxy.config.schema.parse import validate
+    from proxy.config.syntax.faults import ConfigurationFaults
+    from proxy.config.syntax.yaml_reader import parse
 
 PIECES = (
     b"sites:\n", b"  - names: [a.test]\n", b"    root: /srv\n", b"    backend: http://127.0.0.1:1\n",
@@ -40,7 +40,7 @@ def look(data: bytes) -> None:
     parsed, faults = validate(document.value, document.origins)
     faults = [*document.faults, *faults]
     if not faults:
-        faults = list(checks.check(parsed))
+        faults = list(consistency.check(parsed))
     if faults:
         for fault in ConfigurationFaults(faults).faults:
             said = str(fault)

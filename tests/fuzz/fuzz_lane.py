@@ -13,7 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from fuzz.heads import LIMITS, cut, quickly, strictly
-    from proxy.protocol.lane import Lane
+    from proxy.protocol.h1.fast_parser import Lane
     from proxy.protocol.message import Connection
 
 PREFIXES = (b"", b"GET / HTTP/1.1\r\nHost: x.test\r\n", b"POST /a HTTP/1.1\r\nHost: x.test\r\n")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["proxy.supervisor.control_socket", "proxy.channel"]):
-    from proxy.channel import Channel, ChannelClosed
-    from proxy.supervisor.control_socket import ControlSocket, Reply
-    from proxy.supervisor.schedule import Schedule
+with atheris.instrument_imports(include=["proxy.supervisor.control.server", "proxy.ipc.channel"]):
+    from proxy.ipc.channel import Channel, ChannelClosed
+    from proxy.supervisor.control.server import ControlSocket, Reply
+    from proxy.supervisor.timers import Schedule
 
 BEGINNINGS = (b"", b'{"command": "status"', b'{"type": "large"}', b'{"type": "stats", "stats": {')
 selector = selectors.DefaultSelector()

@@ -11,8 +11,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["proxy.worker.proxy_header"]):
-    from proxy.worker import proxy_header
+with atheris.instrument_imports(include=["proxy.worker.proxy_protocol"]):
+    from proxy.worker import proxy_protocol
 
 BEGINNINGS = (
     b"",
@@ -26,10 +26,10 @@ BEGINNINGS = (
 
 def outcome(data: bytes) -> object:
     try:
-        return proxy_header.parse(data)
-    except proxy_header.Incomplete:
+        return proxy_protocol.parse(data)
+    except proxy_protocol.Incomplete:
         return "incomplete"
-    except proxy_header.BadHeader:
+    except proxy_protocol.BadHeader:
         return "bad"
 
 
@@ -39,7 +39,7 @@ def look(data: bytes) -> None:
     beginning = BEGINNINGS[data[0] % len(BEGINNINGS)]
     said = beginning[: data[1] % (len(beginning) + 1)] + data[2:]
     found = outcome(said)
-    if isinstance(found, proxy_header.Header):
+    if isinstance(found, proxy_protocol.Header):
         assert 0 < found.size <= len(said)
         assert outcome(said[: found.size] + b"GET / HTTP/1.1\r\n\r\n") == found
         for size in range(found.size):

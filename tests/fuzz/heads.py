@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
-from proxy.protocol import strict
-from proxy.protocol.lane import Lane
+from proxy.protocol.h1 import strict_parser
+from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.message import Connection, Request
 
 LIMITS = Limits(header_size=4096, target_size=512, header_count=20)
@@ -107,7 +107,7 @@ def kindred(draw: st.DrawFn) -> list[bytes]:
 
 def cut(data: bytes) -> bytes | None:
     """The first complete head of ``data``, as the inlet would cut it off."""
-    end = data.find(strict.HEAD_END)
+    end = data.find(strict_parser.HEAD_END)
     return None if end < 0 else data[: end + 4]
 
 
@@ -117,7 +117,7 @@ Outcome = tuple[object, ...]
 def strictly(head: bytes, connection: Connection) -> Outcome:
     """What the strict layer and h11 make of a head, in a form that can be compared."""
     try:
-        request, length, close, _judge = strict.parse(head, connection, LIMITS)
+        request, length, close, _judge = strict_parser.parse(head, connection, LIMITS)
     except Fault as fault:
         return ("refused", fault.kind)
     return _facts(request, length, close)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.handlers.forwarding import end_to_end
-from proxy.protocol.answer import CHUNKED, Answer, AnswerLane, parse
+from proxy.handlers.upstream.request_head import end_to_end
+from proxy.protocol.h1.response_parser import CHUNKED, Answer, AnswerLane, parse
 
 _STATUS = st.sampled_from(
     [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No",

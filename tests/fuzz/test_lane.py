@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.heads import LIMITS, cut, kindred, mutated, plain, quickly, strictly, structured
-from proxy.protocol import habit
-from proxy.protocol.lane import Lane
+from proxy.protocol.h1 import head_cache
+from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.message import Connection
 
 
@@ -70,8 +70,10 @@ def test_a_connection_has_a_few_habits_and_none_is_long() -> None:
             values = (number,) * lines.count(b"%")
             lane.parse(b"GET / HTTP/1.1\r\nHost: x.test\r\n%b\r\n" % (lines % values), client)
     assert client.habits is not None
-    assert len(client.habits) == habit.MOST_OF_ONE
-    assert all(len(one.before + one.between + one.after) <= habit.LONGEST for one in client.habits)
+    assert len(client.habits) == head_cache.MOST_OF_ONE
+    assert all(
+        len(one.before + one.between + one.after) <= head_cache.LONGEST for one in client.habits
+    )
 
 
 CONNECTION = connection()

@@ -20,9 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from acme_client.agent import Agent
+from acme_client.agent.agent import Agent
 from acme_client.link import Authority, Challenge, Command, LinkBroken, Served, Settings, Wanted
-from acme_client.store import DirectoryStore, Store
+from acme_client.storage.store import DirectoryStore, Store
 
 from .pebble import Pebble
 

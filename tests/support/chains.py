@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from acme_client.proof import Pair
+from acme_client.certificates.verify import Pair
 
 DAY = 86400.0
 

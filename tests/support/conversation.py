@@ -9,15 +9,15 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from proxy.clock import Clock
 from proxy.config.model import Limits
-from proxy.deadlines import Deadlines
 from proxy.errors import Fault
-from proxy.protocol import h1
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.lane import Lane
+from proxy.protocol.h1 import server as h1
+from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.message import Connection, Request, Response, Tunnel
-from proxy.stream import SocketStream
+from proxy.transport.clock import Clock
+from proxy.transport.deadlines import Deadlines
+from proxy.transport.stream import SocketStream
 
 Answer = Callable[[Request], Awaitable[Response]]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from acme_client.store import FOLDERS
+from acme_client.storage.store import FOLDERS
 
 
 class Crash(BaseException):

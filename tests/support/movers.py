@@ -2,7 +2,7 @@
 
 certbot, lego and Caddy are run for real against pebble. Traefik (a program of 180 MB) and acme.sh
 (no package has it) are not: theirs are laid out from what Caddy has obtained, in the form that
-tests/acme_client/imports/ has from a real Traefik, and from acme.sh's own source. Each function
+tests/acme_client/importers/ has from a real Traefik, and from acme.sh's own source. Each function
 leaves files of the other program in ``folder`` and returns the path that ``certs import`` is given.
 """
 

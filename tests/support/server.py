@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from proxy import control
+from proxy.ipc import control_client
 
 from . import witnesses
 
@@ -253,7 +253,7 @@ class Server:
 def ask(state: Path, command: str) -> dict[str, Any]:
     """Whoever serves now answers it on the control socket, and not with a refusal. The program's own
     commands say no more there, but each costs a start of Python."""
-    answer = control.ask(state, {"command": command})
+    answer = control_client.ask(state, {"command": command})
     assert answer.get("ok") is not False, answer
     return answer
 

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from acme_client.clocks import demand_agreement
+from acme_client.certificates.clock_skew import demand_agreement
+from acme_client.certificates.renewal import Suggestion, Window
+from acme_client.certificates.verify import Facts, Pair
 from acme_client.errors import Problem
-from acme_client.limits import registered_domain
-from acme_client.order import Issued, Order
-from acme_client.proof import Facts, Pair
-from acme_client.renewal import Suggestion, Window
+from acme_client.issuers.interface import Issued, Order
+from acme_client.rate_limits.published import registered_domain
 
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"

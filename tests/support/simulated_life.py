@@ -13,17 +13,17 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from acme_client import progress
-from acme_client.attempt import Bench
-from acme_client.desks import ATTEMPTS_AT_ONCE
-from acme_client.holding import Holding
-from acme_client.ledgers import Ledgers
-from acme_client.lifecycle import READY, State
+from acme_client.agent.attempt import Bench
+from acme_client.agent.executors import ATTEMPTS_AT_ONCE
+from acme_client.agent.scheduler import Turns, urgency
+from acme_client.certificates import transitions
+from acme_client.certificates.lifecycle import READY, State
+from acme_client.certificates.managed import Holding
+from acme_client.certificates.record import Record
+from acme_client.certificates.repository import Shelf
 from acme_client.link import Authority, Served, Wanted
-from acme_client.record import Record
-from acme_client.shelf import Shelf
-from acme_client.store import Store
-from acme_client.turns import Turns, urgency
+from acme_client.rate_limits.ledger import Ledgers
+from acme_client.storage.store import Store
 
 from .memory_store import Crash
 from .simulated_ca import DIRECTORY, SimulatedCa
@@ -160,7 +160,7 @@ class Life:
     def ask(self, name: str) -> None:
         """By hand, without --force."""
         holding = self.holdings[name]
-        holding.record = progress.asked(holding.record)
+        holding.record = transitions.asked(holding.record)
         self._call(holding)
         self.wake_at = self.ca.now
 
@@ -188,7 +188,7 @@ class Life:
         self.bench.look_behind_stand_in(holding)
         if holding.facts is not None and not holding.served:
             self.bench.serve(holding)
-        record = progress.at(holding.record, now)
+        record = transitions.at(holding.record, now)
         holding.record = record
         if record.state in READY:
             self._call(holding)
@@ -201,7 +201,7 @@ class Life:
                 return
             self.asking_until = self.ca.now + QUESTION_TAKES
             self.bench.ask(holding)
-        moment = progress.next_moment(holding.record)
+        moment = transitions.next_moment(holding.record)
         left = 3600.0 if moment is None else moment - now
         self._again(holding, self.ca.now + max(left, 1.0))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from acme_client.pace import BATCH
-from acme_client.renewal import SPREAD_FROM, SPREAD_MOST, SPREAD_PART
+from acme_client.agent.pace import BATCH
+from acme_client.certificates.renewal import SPREAD_FROM, SPREAD_MOST, SPREAD_PART
 
 from .schedules import catching_up
 from .simulated_ca import ASK_AGAIN, HOUR, START, WINDOW_PART

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from acme_client.internal_ca import InternalCa
-from acme_client.proof import Pair, prove
-from acme_client.record import Record
-from acme_client.shelf import Shelf
-from acme_client.store import DirectoryStore
+from acme_client.certificates.record import Record
+from acme_client.certificates.repository import Shelf
+from acme_client.certificates.verify import Pair, prove
+from acme_client.issuers.internal import InternalCa
+from acme_client.storage.store import DirectoryStore
 from proxy.cli.export import CannotExport, write_secret
-from proxy.cli.program import program
+from proxy.cli.main import program
 
 
 @pytest.fixture

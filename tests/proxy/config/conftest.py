@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import checks
-from proxy.config.document import Parsed, validate
-from proxy.config.faults import ConfigurationFaults, Fault
-from proxy.config.yaml_source import parse
+from proxy.config.checks import consistency
+from proxy.config.schema.parse import Parsed, validate
+from proxy.config.syntax.faults import ConfigurationFaults, Fault
+from proxy.config.syntax.yaml_reader import parse
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def open_folder() -> Iterator[Path]:
 def _read(text: str) -> tuple[Parsed, list[Fault]]:
     document = parse(text, "c.yaml")
     parsed, faults = validate(document.value, document.origins)
-    return parsed, [*document.faults, *faults, *checks.check(parsed)]
+    return parsed, [*document.faults, *faults, *consistency.check(parsed)]
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config import checks, model
-from proxy.config.document import subsection, validate
-from proxy.config.kinds import Section
+from proxy.config import model
+from proxy.config.checks import consistency
 from proxy.config.resolve import Surroundings, resolve
-from proxy.config.schema import Document
-from proxy.config.yaml_source import parse
+from proxy.config.schema.document import Document
+from proxy.config.schema.parse import subsection, validate
+from proxy.config.syntax.kinds import Section
+from proxy.config.syntax.yaml_reader import parse
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 EXAMPLES = sorted((CONFIG / "examples").glob("*.yaml"))
@@ -27,7 +28,7 @@ def resolved(path: Path) -> model.Config:
     """The configuration of a file, without a look at what it names on the disk."""
     document = parse(path.read_text(), path.name)
     parsed, faults = validate(document.value, document.origins)
-    faults = [*document.faults, *faults, *checks.check(parsed)]
+    faults = [*document.faults, *faults, *consistency.check(parsed)]
     assert not faults, "\n".join(map(str, faults))
     around = Surroundings(CONFIG, Path("/var/lib/treehouse-proxy"), 65534, 65534, path)
     return resolve(parsed.document, (site for _, site in parsed.sites), around)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.model import RedirectAction
-from proxy.config.patterns import parse_redirect
+from proxy.config.syntax.patterns import parse_redirect
 from proxy.errors import Fault
 from proxy.handlers.redirect import Redirect
 from proxy.protocol.message import Connection, Request

@@ -61,11 +61,11 @@ def test_a_confined_process_still_reads_its_own_figures() -> None:
 import os
 from pathlib import Path
 from proxy import sandbox
-from proxy.metrics import process_figures
+from proxy.metrics import process_stats
 sandbox.apply(sandbox.Policy(100, read=(sandbox.Grant(Path("/proc/self"), "figures"),)), "auto")
-print(process_figures.open_descriptors(), flush=True)
+print(process_stats.open_descriptors(), flush=True)
 input()
-print(process_figures.open_descriptors())
+print(process_stats.open_descriptors())
 """
     with subprocess.Popen(
         [sys.executable, "-c", inside],

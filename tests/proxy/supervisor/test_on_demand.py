@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from proxy.supervisor import on_demand
-from proxy.supervisor.announcements import Announcements
 from proxy.supervisor.on_demand import OnDemand
-from proxy.supervisor.processes import Child, Processes
+from proxy.supervisor.process_table import Child, Processes
+from proxy.supervisor.registry import Announcements
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
 from proxy.supervisor.self_check import sights
-from proxy.worker.birth import Announced
+from proxy.worker.startup import Announced
 
 
 def site(name: str, *, paired: bool = False, auth: bool = False) -> Site:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.tls.alpn import asked_as
+from proxy.tls.acme_alpn import asked_as
 from proxy.tls.client_hello import Incomplete, parse
 
 

@@ -9,8 +9,8 @@ from socket import create_connection, create_server
 import pytest
 import trustme
 
-from proxy.channel import sealed
 from proxy.config.model import Tls
+from proxy.ipc.channel import sealed
 from proxy.tls.contexts import Certificates, ServerSocket, covers, server_context
 
 CA = trustme.CA()

@@ -1,0 +1,110 @@
+"""Which CA to ask, and which challenge to take: by what has worked and what has failed.
+
+Pure: decided from what is configured and the certificate's record.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Collection
+from dataclasses import astuple
+
+from ..link import Authority, Dns, Wanted
+from .record import Record
+
+# Proven by records in the DNS: the only kinds for a wildcard (RFC 8555 §8.4), and none for an
+# address (RFC 8738 §7).
+BY_DNS = ("dns-01", "dns-persist-01")
+# Outcomes that speak against the kind of challenge that was in use.
+_AGAINST = ("validation", "zone", "hook")
+# A fallback CA is another customer relationship and perhaps another chain: not for one hiccup.
+FALLBACK_AFTER = 3
+# And not while there is plenty of time: half of what is left at renewal by lifetime alone.
+FALLBACK_BELOW = 1 / 6
+
+
+def authority(
+    wanted: Wanted, record: Record, now: float, barred: Collection[str] = ()
+) -> Authority:
+    """The first CA; with little time left, and after repeated failures, each in turn. ``barred``:
+    directories of those that would make us wait, who lose their turn while another would not."""
+    if not wanted.fallback or not _short(record, now):
+        return wanted.authority
+    turn = (wanted.authority, *wanted.fallback)
+    first = max(record.attempts - FALLBACK_AFTER + 1, 0) % len(turn)
+    in_order = turn[first:] + turn[:first]
+    return next((one for one in in_order if one.directory not in barred), in_order[0])
+
+
+def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:
+    """Kinds of challenge, the one to try first in front: what worked last; but not what the CA
+    was not content with in the attempt before."""
+    kinds = list(wanted.challenges)
+    if record.challenge in kinds:
+        kinds.remove(record.challenge)
+        kinds.insert(0, record.challenge)
+    last = record.history[-1] if record.history else None
+    if last is not None and last.outcome in _AGAINST and last.challenge in kinds:
+        kinds.remove(last.challenge)
+        kinds.append(last.challenge)
+    return tuple(kinds)
+
+
+def kinds(names: tuple[str, ...], configured: tuple[str, ...], records: bool) -> tuple[str, ...]:
+    """The kinds to have for a certificate, in order. With a wildcard on it those by DNS come first,
+    whether or not they are listed: the other names are in the same zone, most likely, and may be
+    out of a CA's reach. ``records``: whether we can set records."""
+    if not any(name.startswith("*.") for name in names):
+        return configured
+    by_dns = tuple(kind for kind in configured if kind in BY_DNS)
+    if records and "dns-01" not in by_dns:
+        by_dns += ("dns-01",)
+    return by_dns + tuple(kind for kind in configured if kind not in BY_DNS)
+
+
+def suits(kind: str, *, wildcard: bool, address: bool) -> bool:
+    """Whether this kind of challenge can prove such a name at all."""
+    if kind in BY_DNS:
+        return not address
+    return not wildcard
+
+
+def issued_by(wanted: Wanted, record: Record) -> Authority | None:
+    """The CA of the certificate on record, if it is configured still."""
+    for one in (wanted.authority, *wanted.fallback):
+        if one.directory == record.directory:
+            return one
+    return None
+
+
+def serves(wanted: Wanted, record: Record) -> bool:
+    """Whether the certificate on record comes from a CA that is configured. One whose record is
+    lost may."""
+    if record.directory is None:
+        return True
+    return issued_by(wanted, record) is not None
+
+
+def has_failed(record: Record, authority: Authority) -> bool:
+    """Whether it has been asked in vain since the last success."""
+    for attempt in reversed(record.history):
+        if attempt.outcome == "obtained":
+            return False
+        if attempt.directory == authority.directory:
+            return True
+    return False
+
+
+# For each certificate at each start and before each attempt, of few that differ in the rest.
+@functools.lru_cache(maxsize=4096)
+def fingerprint(wanted: Wanted, dns: Dns) -> str:
+    """Of what an attempt goes by: another one means that somebody has changed the configuration.
+    It is kept on disk, and tells nothing of the secrets that go into it."""
+    return hashlib.sha256(repr((astuple(wanted), astuple(dns))).encode()).hexdigest()[:16]
+
+
+def _short(record: Record, now: float) -> bool:
+    if record.not_after is None or record.not_before is None:
+        return True
+    return record.not_after - now < (record.not_after - record.not_before) * FALLBACK_BELOW

@@ -1,0 +1,128 @@
+"""One wanted certificate: what is wanted, what is at hand, and how that looks from outside.
+
+A holding belongs to the agent's main thread, except while it is ``busy``: then it belongs to the
+thread that makes the attempt, and the main thread only reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..link import INTERNAL, Served, Wanted
+from ..timestamps import timestamp
+from . import keys
+from .lifecycle import READY, State
+from .record import Attempt, History, Record, translated
+from .verify import Facts, Pair
+
+# Of one that is busy: its attempt has not come to its end.
+UNDER_WAY = READY | {State.ISSUING}
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    wanted: Wanted
+    record: Record
+    pair: Pair | None = None  # proven; served, or to be served
+    facts: Facts | None = None  # of ``pair``
+    served: bool = False
+    stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
+    saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
+    tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
+    busy: bool = False
+    tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
+    force: bool = False  # whatever the ledger of the CA's limits says, once
+    # Commands that came between its end and our notice.
+    postponed: list[Callable[[], None]] = field(default_factory=list)
+    asleep: bool = False  # no attempt is made by itself: see `on_demand`
+    given_up: bool = False  # came on demand and is not to be renewed
+    told: tuple[History, list[dict[str, Any]]] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    def is_called(self, name: object) -> bool:
+        """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""
+        if not isinstance(name, str):
+            return False
+        plain, mark, family = name.partition("/")
+        return plain in self.wanted.names and (
+            not mark or family == keys.family(self.wanted.key_type)
+        )
+
+    def usable(self, now: float) -> bool:
+        return self.facts is not None and self.facts.not_after > now
+
+    def as_served(self) -> Served:
+        """For `Link.publish`; there must be a pair."""
+        if self.pair is None or self.facts is None:
+            raise ValueError(f"{self.name} has no certificate")
+        return Served(
+            name=self.name,
+            site=self.wanted.names[0],
+            names=self.facts.names,
+            chain_pem=self.pair.chain_pem,
+            key_pem=self.pair.key_pem,
+            serial=self.facts.serial,
+            not_before=self.facts.not_before,
+            not_after=self.facts.not_after,
+            family=keys.family(self.facts.key_type),
+            source="internal" if self.record.source == "internal" else "acme",
+            on_demand_for=self.wanted.on_demand_for,
+        )
+
+    @property
+    def issued_by(self) -> str:
+        """The directory of the CA that knows the certificate at hand."""
+        return self.record.directory or self.wanted.authority.directory
+
+    def status(self) -> dict[str, Any]:
+        """An entry of ``certificates`` in ``status --json``."""
+        record, facts = self.record, self.facts
+        directory = self.wanted.authority.directory
+        return {
+            "name": self.name,
+            "names": list(self.wanted.names),
+            "source": "internal" if directory == INTERNAL else "acme",
+            "directory": (record.directory if facts else None) or directory,
+            "key_type": facts.key_type if facts else self.wanted.key_type,
+            "serial": facts.serial if facts else None,
+            "not_before": timestamp(facts.not_before) if facts else None,
+            "not_after": timestamp(facts.not_after) if facts else None,
+            "renew_at": timestamp(record.renew_at) if facts else None,
+            "ari_window": {
+                "start": timestamp(record.window.start),
+                "end": timestamp(record.window.end),
+                "explanation_url": record.window.explanation,
+            }
+            if record.window
+            else None,
+            "state": record.state.value,
+            "attempts": record.attempts,
+            "last_error": record.last_error,
+            "next_attempt": timestamp(record.next_attempt),
+            "served": self.served,
+            "profile": self.wanted.authority.profile,
+            "on_demand_for": self.wanted.on_demand_for,
+            "given_up": self.given_up,
+            "history": self._history(),
+        }
+
+    def _history(self) -> list[dict[str, Any]]:
+        self.told = translated(self.record.history, _told, self.told)
+        return self.told[1]
+
+
+def _told(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "at": timestamp(attempt.at),
+        "outcome": attempt.outcome,
+        "directory": attempt.directory,
+        "challenge": attempt.challenge,
+        "error": attempt.text or None,
+        "seconds": attempt.seconds,
+        "problem": asdict(attempt.said) if attempt.said else None,
+    }

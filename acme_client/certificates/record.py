@@ -1,0 +1,191 @@
+"""What is remembered of a certificate between two starts: ``meta.json``.
+
+Reading is tolerant, because what stands here only saves work: an unknown key is left out, a value
+of the wrong kind becomes the default, and a file that is no JSON at all becomes an empty record.
+The certificate itself, not its record, says what it covers and how long it is valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..errors import Said
+from ..storage import documents
+from .lifecycle import State
+from .renewal import Window
+
+# Raise it when a key changes its meaning; keys may be added without.
+VERSION = 1
+# For ``why NAME``: half a month of daily failures, and then some.
+HISTORY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    at: float  # Unix seconds, when it ended
+    outcome: str  # "obtained", or a key of errors.KINDS
+    directory: str
+    challenge: str | None = None  # "http-01", …; None where none was needed
+    text: str = ""
+    seconds: float | None = None  # how long it took
+    said: Said | None = None  # the CA's own problem document
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Moments are Unix seconds. ``serial`` to ``not_after`` are those of the certificate in use."""
+
+    names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
+    key_type: str | None = None  # the same
+    source: str | None = None  # "acme" or "internal"
+    directory: str | None = None  # of the CA that issued it
+    account: str | None = None  # URL of the account that ordered it; None: not known
+    serial: str | None = None
+    not_before: float | None = None
+    not_after: float | None = None
+    renew_at: float | None = None  # drawn once
+    state: State = State.MISSING
+    # An order is called for though the certificate is good: by hand, or for other names.
+    wanted_anew: bool = False
+    attempts: int = 0  # failures in a row
+    last_error: str | None = None
+    paused_at: float | None = None  # a pause is [paused_at, next_attempt]
+    next_attempt: float | None = None
+    interrupted: int = 0  # attempts begun since one came to an end
+    tried_with: str | None = None  # what was configured then: `choices.fingerprint`
+    window: Window | None = None  # ARI
+    ask_at: float | None = None  # when to ask for the window next
+    challenge: str | None = None  # the kind that worked last
+    history: tuple[Attempt, ...] = ()  # oldest first
+
+
+T = TypeVar("T")
+History = tuple[Attempt, ...]
+
+
+def translated(
+    history: History, translate: Callable[[Attempt], T], before: tuple[History, list[T]] | None
+) -> tuple[History, list[T]]:
+    """A history with each of its attempts in another form. ``before``: what this has led to last
+    time, so that only a new attempt is translated: most of a record is its history, and a record is
+    written and told far more often than an attempt is made."""
+    if before is None:
+        return history, [translate(one) for one in history]
+    if before[0] is history:
+        return before
+    known = dict(zip(map(id, before[0]), before[1], strict=True))
+    return history, [known[id(one)] if id(one) in known else translate(one) for one in history]
+
+
+def to_json(record: Record, attempts: list[str] | None = None) -> bytes:
+    """``attempts``: those of its history, if they are encoded already."""
+    document: dict[str, Any] = {name: getattr(record, name) for name in _READERS}
+    document["state"] = record.state.value
+    del document["history"]
+    if attempts is None:
+        attempts = [documents.encode(one) for one in record.history]
+    return documents.write(document, VERSION, {"history": documents.encoded_list(attempts)})
+
+
+def from_json(data: bytes) -> Record:
+    document = documents.read(data, VERSION)
+    known: dict[str, Any] = {}
+    for name, read in _READERS.items():
+        try:
+            known[name] = read(document[name])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return Record(**known)
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if not abs(value) < 1e11:  # also refuses NaN, which JSON does not know but Python reads
+        raise ValueError
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**6:
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_text(one) for one in value)
+
+
+def _window(value: Any) -> Window:
+    return Window(
+        _number(value["start"]), _number(value["end"]), _optional_text(value["explanation"])
+    )
+
+
+def _history(value: Any) -> tuple[Attempt, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_attempt(one) for one in value[-HISTORY:])
+
+
+def _attempt(one: Any) -> Attempt:
+    return Attempt(
+        at=_number(one["at"]),
+        outcome=_text(one["outcome"]),
+        directory=_text(one["directory"]),
+        challenge=_optional_text(one["challenge"]),
+        text=_text(one["text"]),
+        seconds=_optional_number(one.get("seconds")),
+        said=_optional_said(one.get("said")),
+    )
+
+
+def _said(value: Any) -> Said:
+    return Said(
+        typ=_text(value["typ"]),
+        detail=_text(value["detail"]),
+        name=_optional_text(value["name"]),
+        parts=tuple(_said(one) for one in value["parts"]),
+    )
+
+
+_optional_text, _optional_number = _optional(_text), _optional(_number)
+_optional_said = _optional(_said)
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "names": _texts,
+    "key_type": _optional_text,
+    "source": _optional_text,
+    "directory": _optional_text,
+    "account": _optional_text,
+    "serial": _optional_text,
+    "not_before": _optional_number,
+    "not_after": _optional_number,
+    "renew_at": _optional_number,
+    "state": lambda value: State(_text(value)),
+    "wanted_anew": lambda value: value is True,
+    "attempts": _count,
+    "last_error": _optional_text,
+    "paused_at": _optional_number,
+    "next_attempt": _optional_number,
+    "interrupted": _count,
+    "tried_with": _optional_text,
+    "window": _optional(_window),
+    "ask_at": _optional_number,
+    "challenge": _optional_text,
+    "history": _history,
+}

@@ -1,0 +1,87 @@
+"""What there is to serve: of the certificate on disk and the one before it, the better one.
+
+Two kinds of bad are told apart. One that is damaged, or for other names, is bad whatever the time:
+it is set aside, and the one before it takes its place on disk. One that is out of its dates may be
+so by our clock only: nothing on disk is touched, and where there is nothing better it is served,
+because visitors whose clock is right may take it, and those who do not had nothing to lose. One
+that was in its dates when we obtained it and is not valid yet today is the better one whatever the
+clock says, for it is the clock that went back; the one before it may have ended for everybody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from ..errors import Problem
+from .repository import Shelf
+from .verify import Facts, Pair, covers, examine, in_its_dates
+
+log = logging.getLogger("treehouse.certifier")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    pair: Pair
+    facts: Facts
+    # It is the one before, and the one that should be served is only out of its dates by our clock.
+    stands_in: bool = False
+
+
+def find(
+    shelf: Shelf,
+    name: str,
+    names: tuple[str, ...],
+    pair: Pair | None,
+    now: float,
+    serial: str | None = None,
+) -> Found | None:
+    """``pair`` stands on the shelf for ``name``, ``serial`` is that of the certificate which was
+    last proven there. Raises OSError."""
+    if pair is None:
+        return None
+    try:
+        current = examined(pair, names)
+    except Problem as problem:
+        log.warning("%s: on disk, but not used: %s", name, problem.text)
+        return _restored(shelf, name, names)
+    if in_its_dates(current.facts, now):
+        return current
+    if current.facts.serial == serial and now < current.facts.not_before:
+        log.warning("%s: not valid yet by this clock, which has gone back; served", name)
+        return current
+    before = _previous(shelf, name, names)
+    if before is not None and in_its_dates(before.facts, now):
+        log.warning("%s: out of its dates by this clock; the one before it is served", name)
+        return Found(before.pair, before.facts, stands_in=True)
+    log.warning("%s: out of its dates by this clock, and served for want of a better one", name)
+    return current
+
+
+def examined(pair: Pair, names: tuple[str, ...]) -> Found:
+    """Sound, and good for at least one of the names: better than none for all of them. Raises
+    `Problem`."""
+    facts = examine(pair)
+    if not any(covers(facts.names, name) for name in names):
+        raise Problem("unproven", "the certificate is for other names")
+    return Found(pair, facts)
+
+
+def _restored(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
+    before = _previous(shelf, name, names)
+    if before is not None:
+        log.warning("%s: the certificate before it is used", name)
+        with contextlib.suppress(OSError):  # said at the next attempt, if it lasts
+            shelf.keep_pair(name, before.pair)
+    return before
+
+
+def _previous(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
+    pair = shelf.previous(name)
+    if pair is None:
+        return None
+    try:
+        return examined(pair, names)
+    except Problem:
+        return None

@@ -1,0 +1,133 @@
+"""Certificates with their records, in a store; and how their names become folder names."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+from ..storage import documents
+from ..storage.store import Lock, Store
+from . import record as records
+from .record import History, Record
+from .verify import Pair
+
+CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
+_FOLDER = "certificates"
+_WILDCARD = "_wildcard"
+# Of a site's second certificate, "example.org/rsa". No character has a code that would read so: a
+# code ends after two digits, and one that begins with "ec" is never the last of a character's.
+_SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=4096)
+def folder_name(name: str) -> str:
+    """A name as a folder's: one that cannot lead elsewhere, be hidden, or need quoting in a shell.
+    "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
+    "_" and their code in hex, as in "2001_3adb8_3a_3a1"; "example.org/rsa" is "example.org_rsa".
+    `name_of` leads back.
+    """
+    second = _SECOND.fullmatch(name)
+    if second and second[2] == "/":
+        return f"{folder_name(second[1])}_{second[3]}"
+    if name.startswith("*."):
+        return _WILDCARD + folder_name("x" + name[1:])[1:]
+    escaped = re.sub(r"[^a-z0-9.-]", lambda match: _escape(match[0]), name)
+    return re.sub(r"^\.", _escape("."), escaped)
+
+
+def name_of(folder: str) -> str:
+    """The name that `folder_name` made this of; ValueError if it did not."""
+    second = _SECOND.fullmatch(folder)
+    if second and second[2] == "_":
+        return f"{name_of(second[1])}/{second[3]}"
+    if folder.startswith(_WILDCARD + "."):
+        name = "*" + name_of("x" + folder.removeprefix(_WILDCARD))[1:]
+    else:
+        raw = re.sub(
+            rb"_([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), folder.encode()
+        )
+        name = raw.decode()
+    if folder_name(name) != folder:
+        raise ValueError(f"{folder} is not the folder of a name")
+    return name
+
+
+def _escape(character: str) -> str:
+    return "".join(f"_{byte:02x}" for byte in character.encode())
+
+
+class Shelf:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ours: set[str] = set()  # whose record has been looked at before it was replaced
+        self._histories: dict[str, tuple[History, list[str]]] = {}  # as written last
+
+    def names(self) -> list[str]:
+        """Of all certificates that are kept, wanted or not."""
+        names = []
+        for folder in self._store.list(_FOLDER):
+            try:
+                names.append(name_of(folder))
+            except ValueError:
+                continue  # somebody else's folder
+        return names
+
+    def load(self, name: str) -> tuple[Record, Pair | None]:
+        files = self._store.load(_folder(name))
+        return records.from_json(files.get(META, b"")), _pair(files)
+
+    def load_pair(self, name: str) -> Pair | None:
+        return _pair(self._store.load(_folder(name)))
+
+    def previous(self, name: str) -> Pair | None:
+        return _pair(self._store.previous(_folder(name)))
+
+    def keep_record(self, name: str, record: Record) -> None:
+        folder = _folder(name)
+        if name not in self._ours:
+            kept = self._store.load(folder).get(META, b"")
+            aside = documents.set_aside(META, kept, records.VERSION)
+            if aside is not None:
+                self._store.store(folder, {aside: kept})
+            self._ours.add(name)
+        before = self._histories.get(name)
+        history = records.translated(record.history, documents.encode, before)
+        self._histories[name] = history
+        self._store.store(folder, {META: records.to_json(record, history[1])})
+
+    def keep_pair(self, name: str, pair: Pair) -> None:
+        self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
+
+    def discard(self, name: str) -> None:
+        """Certificate, key and record, for good."""
+        self._ours.discard(name)
+        self._histories.pop(name, None)
+        self._store.delete(_folder(name))
+
+    def lock(self, name: str, lease: float) -> Lock | None:
+        return self._store.lock(_folder(name), lease)
+
+    def watch(self) -> Callable[[], set[str]]:
+        """Names whose certificate or record has changed, by whomever, since the last call."""
+        changed = self._store.watch(_FOLDER)
+
+        def names() -> set[str]:
+            folders = changed()
+            return (
+                {name for name in self.names() if folder_name(name) in folders}
+                if folders
+                else set()
+            )
+
+        return names
+
+
+def _folder(name: str) -> str:
+    return f"{_FOLDER}/{folder_name(name)}"
+
+
+def _pair(files: dict[str, bytes]) -> Pair | None:
+    if CHAIN not in files or KEY not in files:
+        return None
+    return Pair(files[CHAIN], files[KEY])

@@ -1,0 +1,318 @@
+"""What each event does to a certificate's record.
+
+`lifecycle` says which state follows; here are the figures that go with it: how many failures, when
+the pause ends, when to renew. Pure: records in, records out, the time and the dice as parameters.
+
+A clock that is set wrong must do no harm that outlasts it. Moments taken from a certificate are
+facts and stay. Moments that we chose, the pauses, carry their beginning: when the clock turns out
+to stand before a pause's beginning, it was wrong then or is wrong now, and the pause starts anew
+with its own length instead of lasting until a date that may be years away.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import replace
+
+from ..errors import Problem
+from ..link import INTERNAL
+from .lifecycle import PAUSED, READY, Event, State, after
+from .record import HISTORY, Attempt, Record
+from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
+from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
+from .verify import Facts
+
+# Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
+# attempt that kills the process.
+INTERRUPTIONS = 2
+
+
+def found(
+    record: Record, facts: Facts, source: str, directory: str, now: float, dice: random.Random
+) -> Record:
+    """A usable certificate is at hand. What is known of this very one already stays as it is, and
+    so does a pause."""
+    if record.serial == facts.serial and record.renew_at is not None:
+        return _put_right(record, now) if record.state is State.MISSING else record
+    return replace(
+        _quiet(record, after(record.state, Event.FOUND)),
+        source=source,
+        directory=directory,
+        account=None,
+        serial=facts.serial,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        renew_at=moment(facts.not_before, facts.not_after, dice),
+        window=None,
+        ask_at=None if source == INTERNAL else now,
+    )
+
+
+def brought(
+    record: Record, facts: Facts, directory: str | None, now: float, dice: random.Random
+) -> Record:
+    """A certificate has come from another program; ``directory``: of its CA, if that is known."""
+    record = found(record, facts, "acme", directory or "", now, dice)
+    arrived = Attempt(now, "imported", directory or "")
+    return replace(record, directory=directory, history=_remember(record, arrived))
+
+
+def lost(record: Record) -> Record:
+    """It has expired, by this clock."""
+    return replace(record, state=after(record.state, Event.LOST))
+
+
+def not_enough(record: Record) -> Record:
+    """What is at hand is not for all names."""
+    return replace(lost(record), wanted_anew=True)
+
+
+def gone(record: Record) -> Record:
+    """Nothing is at hand: what was known of it is no longer true."""
+    return replace(lost(record), serial=None, not_before=None, not_after=None, renew_at=None)
+
+
+def recovered(record: Record, now: float) -> Record:
+    """At start: leads out of an attempt that the end of the process cut off."""
+    if record.state is not State.ISSUING:
+        return record
+    if record.interrupted < INTERRUPTIONS:
+        return replace(record, state=after(record.state, Event.INTERRUPTED))
+    return failed(
+        record,
+        Problem("internal", "the program ended during the attempt, more than once"),
+        record.directory or "",
+        None,
+        now,
+    )
+
+
+def asked(record: Record) -> Record:
+    """By hand, or because the configuration has changed: what failed before counts no longer."""
+    if record.state is State.ISSUING:
+        return record
+    return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
+
+
+def configured_anew(record: Record, fingerprint: str) -> Record:
+    """The pause is for what was tried; somebody who has corrected it need not sit it out. A CA that
+    has asked for patience is in the ledger, whatever is configured."""
+    if record.state not in PAUSED or record.tried_with in (None, fingerprint):
+        return record
+    return asked(record)
+
+
+def started(
+    record: Record,
+    names: tuple[str, ...],
+    key_type: str | None = None,
+    tried_with: str | None = None,
+) -> Record:
+    """Write it down before anything is asked of anybody."""
+    return replace(
+        record,
+        state=after(record.state, Event.STARTED),
+        names=names,
+        key_type=key_type or record.key_type,
+        tried_with=tried_with,
+        interrupted=record.interrupted + 1,
+    )
+
+
+def obtained(
+    record: Record,
+    facts: Facts,
+    source: str,
+    directory: str,
+    challenge: str | None,
+    now: float,
+    dice: random.Random,
+    seconds: float | None = None,
+    account: str | None = None,
+) -> Record:
+    """``seconds``: how long the attempt took."""
+    return replace(
+        _quiet(record, after(record.state, Event.OBTAINED)),
+        source=source,
+        directory=directory,
+        account=account,
+        serial=facts.serial,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        renew_at=max(
+            moment(facts.not_before, facts.not_after, dice), earliest(now, facts.not_after)
+        ),
+        window=None,
+        ask_at=None if source == INTERNAL else now,
+        challenge=challenge or record.challenge,
+        history=_remember(record, Attempt(now, "obtained", directory, challenge, "", seconds)),
+    )
+
+
+class Turn(enum.Enum):
+    """Whose it is after a failure."""
+
+    SAME = "the same CA's"
+    OTHER = "another CA's, who has not asked us to wait"
+    FIRST = "another CA's, who has not failed yet"
+
+
+def _unanswered(problem: Problem) -> bool:
+    """The CA has not taken notice of what was asked."""
+    return problem.kind in ("unreachable", "unavailable") and problem.not_before is None
+
+
+def counted(record: Record, problem: Problem) -> Record:
+    """Nothing was tried where our own ledger says to wait."""
+    return replace(record, attempts=record.attempts + (problem.kind != "limits"))
+
+
+def failed(
+    record: Record,
+    problem: Problem,
+    directory: str,
+    challenge: str | None,
+    now: float,
+    seconds: float | None = None,
+    *,
+    turn: Turn = Turn.SAME,
+) -> Record:
+    told = problem.not_before is not None or problem.what.wait
+    record = counted(record, problem)
+    length = pause(
+        max(record.attempts, 1),
+        now,
+        not_before=problem.not_before if turn is Turn.SAME else None,
+        runway=(record.not_after or now) - now,
+        lifetime=_lifetime(record),
+    )
+    if turn is Turn.FIRST:
+        length = min(length, ANOTHER_CA)
+    elif record.not_after is None and _unanswered(problem):
+        length = min(length, UNANSWERED_MOST)
+    return replace(
+        record,
+        state=after(record.state, Event.TOLD_TO_WAIT if told else Event.FAILED),
+        last_error=problem.text,
+        paused_at=now,
+        next_attempt=now + length,
+        interrupted=0,
+        history=_remember(
+            record,
+            Attempt(now, problem.kind, directory, challenge, problem.text, seconds, problem.said),
+        ),
+    )
+
+
+def stopped(record: Record) -> Record:
+    """The attempt was given up because the program ends: it counts for nothing."""
+    return replace(
+        record, state=after(record.state, Event.INTERRUPTED), interrupted=record.interrupted - 1
+    )
+
+
+def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Random) -> Record:
+    """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
+    window, ask_at = suggestion.window, ask_again(now, suggestion.retry_at)
+    kept = record.window
+    if kept is not None and (kept.start, kept.end) == (window.start, window.end):
+        return replace(record, window=window, ask_at=ask_at)
+    if record.not_before is None or record.not_after is None:
+        return replace(record, ask_at=ask_at)
+    renew_at = moment_in(window, record.not_before, record.not_after, dice)
+    came = next((one.at for one in reversed(record.history) if one.outcome == "obtained"), None)
+    if came is not None:  # by a clock that ran ahead, perhaps
+        renew_at = max(renew_at, earliest(min(came, now), record.not_after))
+    return replace(record, window=window, renew_at=renew_at, ask_at=ask_at)
+
+
+def uninformed(record: Record, now: float, retry_at: float | None = None) -> Record:
+    """The CA cannot be asked when to renew; what it said before stays."""
+    return replace(record, ask_at=ask_again(now, retry_at))
+
+
+def not_told(record: Record, now: float) -> Record:
+    """The CA never says when to renew."""
+    return replace(record, ask_at=now + ASK_SELDOM)
+
+
+def at(record: Record, now: float) -> Record:
+    """What the passing of time has done."""
+    if record.state in PAUSED:
+        if record.paused_at is None or record.next_attempt is None:
+            return _resumed(record, now)
+        if now >= record.next_attempt:
+            return _resumed(record, now)
+        length = record.next_attempt - record.paused_at
+        if now < record.paused_at or length > RETRY_AFTER_MOST:
+            length = min(length, RETRY_AFTER_MOST)
+            if record.state is State.FAILED:  # chosen by a clock that saw another runway
+                length = min(length, longest((record.not_after or now) - now, _lifetime(record)))
+            return _put_right(replace(record, paused_at=now, next_attempt=now + length), now)
+    elif record.state is State.MISSING:
+        return _put_right(record, now)
+    elif record.state is State.DUE:
+        if record.not_after is None or now >= record.not_after:
+            return lost(record)
+    elif record.state is State.FRESH:
+        if record.not_after is None or now >= record.not_after:
+            return lost(record)
+        if record.renew_at is None or now >= record.renew_at:
+            return replace(record, state=after(record.state, Event.RIPE))
+        if record.ask_at is not None and record.ask_at > now + ASK_SELDOM:
+            return replace(record, ask_at=now)  # set by a clock that ran ahead
+    return record
+
+
+def _resumed(record: Record, now: float) -> Record:
+    right = _put_right(record, now)
+    if right != record:
+        return right
+    return replace(record, state=after(record.state, Event.PAUSE_OVER))
+
+
+def _put_right(record: Record, now: float) -> Record:
+    """A certificate that was taken for expired by a clock that ran ahead is a good one again, and
+    what was tried meanwhile is no longer called for."""
+    good = record.not_after is not None and now < record.not_after
+    if record.wanted_anew or not good or record.renew_at is None or now >= record.renew_at:
+        return record
+    return _quiet(record, after(record.state, Event.FOUND))
+
+
+def next_moment(record: Record) -> float | None:
+    """When `at` will find something to change, or an attempt is to be made; None: not by time."""
+    if record.state in READY:
+        return 0.0
+    if record.state in PAUSED:
+        return record.next_attempt
+    if record.state is State.FRESH:
+        ask_at = record.renew_at if record.ask_at is None else record.ask_at
+        return min(record.renew_at or 0.0, record.not_after or 0.0, ask_at or 0.0)
+    return None
+
+
+def _lifetime(record: Record) -> float:
+    return (record.not_after or 0.0) - (record.not_before or 0.0)
+
+
+def _quiet(record: Record, state: State) -> Record:
+    """In ``state``, with no trace of failures but the history."""
+    return replace(
+        record,
+        state=state,
+        wanted_anew=False,
+        attempts=0,
+        last_error=None,
+        paused_at=None,
+        next_attempt=None,
+        interrupted=0,
+    )
+
+
+def _remember(record: Record, attempt: Attempt) -> tuple[Attempt, ...]:
+    history = record.history
+    if attempt.outcome == "limits" and history and history[-1].outcome == "limits":
+        history = history[:-1]  # still waiting: what happened before is worth more
+    return (*history, attempt)[-HISTORY:]

@@ -1,0 +1,269 @@
+"""Records for dns-01: set, seen at every name server of the zone, and taken back.
+
+Before a record is set it is written down (``dns-records/<token>`` in the state directory), and the
+note goes only when the record has been taken back. So whatever happens in between, a kill or a name
+server that is down for a day, is made good by the next certifier or after the next validation, and
+nothing but our own values is ever removed. How a record is set is the provider's business
+(`dns_provider`).
+
+It is hard because several values stand at one name: ``example.org`` and ``*.example.org`` share it,
+on one certificate or on two that are being validated at the same moment. Each value is set and
+removed by itself.
+
+The CA asks authoritative name servers, so all of them are asked until each shows the record
+(`dns_propagation`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import NotSet, Problem
+from ..link import Dns, DnsZone, ProviderSettings
+from ..storage import documents
+from ..storage.store import Store
+from . import dns_provider
+from .dns_names import challenge_name, zone_for
+from .dns_provider import DnsProvider, ProviderContext, TxtRecord
+
+if TYPE_CHECKING:
+    from .dns_resolver import NameServer, Servers
+
+log = logging.getLogger("treehouse.certifier")
+
+_FOLDER = "dns-records"
+VERSION = 1
+# For all records of a certificate, until they are shown everywhere: what an attempt's lease
+# (`attempt.LEASE`) leaves beside the CA's own time.
+ALL_WITHIN = 840.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows the CA that we control ``name``: ``value``, at its record name."""
+
+    token: str
+    name: str
+    value: str
+
+
+class DnsRecords:
+    """May be used by several threads. ``stopping`` ends every wait; ``confine`` is what a hook does
+    before it runs."""
+
+    def __init__(
+        self,
+        settings: Dns,
+        store: Store,
+        stopping: threading.Event,
+        confine: Callable[[], None] | None = None,
+    ) -> None:
+        self._context = ProviderContext(stopping, confine)
+        self._providers: dict[ProviderSettings, DnsProvider] = {}
+        self._settings = settings
+        self._store = store
+        self._stopping = stopping
+        self._lock = threading.Lock()
+        self._standing: set[str] = set()  # tokens of records that are in use
+        self._servers: Servers | None = None
+
+    @property
+    def possible(self) -> bool:
+        return bool(self._settings.zones)
+
+    @property
+    def servers(self) -> Servers:
+        """Loaded with the first question."""
+        with self._lock:
+            if self._servers is None:
+                from .dns_resolver import Servers
+
+                self._servers = Servers(self._settings.resolvers)
+            return self._servers
+
+    @contextlib.contextmanager
+    def presented(self, certificate: str, proofs: Iterable[Proof]) -> Iterator[None]:
+        """Inside, every name server shows all of them; afterwards none does, whatever happened.
+        ``certificate`` is for the log."""
+        proofs = tuple(proofs)
+        tokens = {proof.token for proof in proofs}
+        standing: list[TxtRecord] = []
+        with self._lock:
+            self._standing |= tokens
+        try:
+            try:
+                self._present(certificate, proofs, standing)
+            except Problem as problem:
+                problem.challenge = "dns-01"
+                raise
+            yield
+        finally:
+            gone = [self._take_back(record) for record in standing]
+            with self._lock:
+                self._standing -= tokens
+            if gone and all(gone):
+                self.clear()  # whoever is to remove records can do so now
+
+    def _present(
+        self, certificate: str, proofs: tuple[Proof, ...], standing: list[TxtRecord]
+    ) -> None:
+        """``standing`` grows by each record that may have been set."""
+        deadline = time.monotonic() + ALL_WITHIN
+        for proof in proofs:
+            if time.monotonic() > deadline:
+                raise Problem("zone", f"setting the records takes longer than {ALL_WITHIN:g} s")
+            record = self._located(proof)
+            standing.append(record)
+            self._note(record)
+            try:
+                self._provider(self._entry(record.name, record.name)).present(record)
+            except NotSet:
+                self._erase(standing.pop())
+                raise
+            log.debug("%s: record %s set for %s", certificate, record.name, record.domain)
+        for record in standing:
+            self._await_shown(record, deadline)
+
+    def clear(self) -> None:
+        """Take back what earlier validations have left."""
+        for record in self._left():
+            if self._take_back(record):
+                log.info("record %s of an earlier validation removed", record.name)
+
+    # Where
+
+    def _located(self, proof: Proof) -> TxtRecord:
+        domain = proof.name.removeprefix("*.")
+        named = challenge_name(proof.name)
+        record = self.servers.target(named)
+        if record != named:
+            log.debug("%s leads to %s", named, record)
+        entry = self._entry(record, named)
+        zone = entry.zone or ""
+        if not zone and self._provider(entry).needs_zone:
+            zone = self.servers.zone(record)
+        return TxtRecord(proof.token, domain, record, proof.value, zone)
+
+    def _provider(self, entry: DnsZone) -> DnsProvider:
+        with self._lock:
+            if entry.via not in self._providers:
+                self._providers[entry.via] = dns_provider.provider(entry.via, self._context)
+            return self._providers[entry.via]
+
+    def _entry(self, record: str, named: str) -> DnsZone:
+        entry = zone_for(record, self._settings.zones)
+        if entry is None:
+            zones = ", ".join(one.zone or "" for one in self._settings.zones) or "none"
+            where = record if record == named else f"{record} (where {named} leads)"
+            raise Problem(
+                "settings",
+                f"nobody is configured to set the record {where}; zones in acme.dns: {zones}",
+                challenge="dns-01",
+            )
+        return entry
+
+    # Setting and removing
+
+    def _take_back(self, record: TxtRecord) -> bool:
+        """False: it may still be there, and so may the note."""
+        try:
+            provider = self._provider(self._entry(record.name, record.name))
+            if provider.needs_zone and not record.zone:
+                record = replace(record, zone=self.servers.zone(record.name))
+            provider.cleanup(record)
+        except Exception as error:
+            if not isinstance(error, Problem):
+                log.exception("%s: a fault in the certifier itself", record.name)
+            log.warning(
+                "the record %s TXT %s could not be removed, and is tried again later: %s",
+                record.name,
+                record.value,
+                error,
+            )
+            return False
+        self._erase(record)
+        return True
+
+    # Who is asked
+
+    def _await_shown(self, record: TxtRecord, deadline: float) -> None:
+        entry = self._entry(record.name, record.name)
+        if entry.propagation:
+            from . import dns_propagation
+
+            dns_propagation.await_shown(
+                record.name,
+                record.value,
+                self._name_servers(record, self._provider(entry)),
+                max(min(entry.propagation, deadline - time.monotonic()), 1.0),
+                self._stopping,
+            )
+
+    def _name_servers(self, record: TxtRecord, provider: DnsProvider) -> list[NameServer]:
+        """List the servers of the record's zone, and those of the provider, which may be hidden. An
+        address that both have is asked at the provider's port."""
+        from .dns_resolver import NameServer
+
+        serving = list(self.servers.serving(self.servers.zone(record.name)))
+        own = provider.name_servers()
+        taken = {address for one in own for address, _port in one.addresses}
+        return [
+            NameServer(one.name, tuple(at for at in one.addresses if at[0] not in taken))
+            for one in serving
+        ] + own
+
+    # Notes
+
+    def _note(self, record: TxtRecord) -> None:
+        note = documents.write(
+            {
+                "token": record.token,
+                "domain": record.domain,
+                "record": record.name,
+                "value": record.value,
+                "zone": record.zone,
+            },
+            VERSION,
+        )
+        try:
+            self._store.store(_FOLDER, {record.token: note})
+        except OSError as error:
+            log.warning("the record %s cannot be written down: %s", record.name, error)
+
+    def _erase(self, record: TxtRecord) -> None:
+        try:
+            self._store.delete(_FOLDER, record.token)
+        except OSError as error:
+            log.warning("the note on %s cannot be taken off the disk: %s", record.name, error)
+
+    def _left(self) -> list[TxtRecord]:
+        try:
+            notes = self._store.load(_FOLDER)
+        except OSError as error:
+            log.warning("records that were set cannot be read from the disk: %s", error)
+            return []
+        with self._lock:
+            standing = set(self._standing)
+        found = (_read(token, data) for token, data in notes.items() if token not in standing)
+        return [one for one in found if one is not None]
+
+
+def _read(token: str, data: bytes) -> TxtRecord | None:
+    try:
+        document = documents.read(data, VERSION)
+        domain, name, value, zone = (
+            str(document[key]) for key in ("domain", "record", "value", "zone")
+        )
+    except KeyError:
+        if documents.newer(data, VERSION):
+            log.info("dns-records/%s: left to the newer version that has written it", token)
+        else:
+            log.warning("the note dns-records/%s is not understood; delete it", token)
+        return None
+    return TxtRecord(token, domain, name, value, zone)

@@ -1,0 +1,74 @@
+"""What sets records in the DNS: the contract, and the table of those who keep it.
+
+A provider is one module with a class that keeps `DnsProvider`, made by its function ``provider``,
+and one line in `_MODULES`, which says whose settings it takes. A provider never decides when a
+record is to be set or taken back, and never looks whether the world sees it: `dns_records` does.
+
+Modules are loaded with the first record, because what they stand on takes time and memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ..link import DnsHook, DnsUpdates, ProviderSettings
+
+if TYPE_CHECKING:
+    from .dns_resolver import NameServer
+
+
+@dataclass(frozen=True, slots=True)
+class TxtRecord:
+    """``value`` at ``name``, which proves control of ``domain``. ``zone`` is the zone that ``name``
+    is in, or "" where the provider does not need it. ``token`` is the challenge's."""
+
+    token: str
+    domain: str
+    name: str
+    value: str
+    zone: str
+
+
+class DnsProvider(Protocol):
+    """Used by several threads at once."""
+
+    # Whether `TxtRecord.zone` must be known.
+    needs_zone: bool
+
+    def present(self, record: TxtRecord) -> None:
+        """Add the value beside others at the same name. Raises `NotSet` when the record is
+        certainly not there, any other `Problem` when it may be."""
+        ...
+
+    def cleanup(self, record: TxtRecord) -> None:
+        """Remove the value and no other; nothing happens if it is not there. Raises `Problem`."""
+        ...
+
+    def name_servers(self) -> list[NameServer]:
+        """The servers that take the record first and may be hidden from the zone's NS records."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderContext:
+    """What a provider may need of the process. ``stopping`` is set when the program ends;
+    ``confine`` is what a child process does before it runs."""
+
+    stopping: threading.Event
+    confine: Callable[[], None] | None = None
+
+
+_MODULES: dict[type[ProviderSettings], str] = {
+    DnsUpdates: "dns_rfc2136",
+    DnsHook: "dns_hook",
+}
+
+
+def provider(settings: ProviderSettings, context: ProviderContext) -> DnsProvider:
+    """Make the provider that these settings are for."""
+    module = importlib.import_module(f".{_MODULES[type(settings)]}", __package__)
+    return cast(DnsProvider, module.provider(settings, context))

@@ -1,0 +1,95 @@
+"""Challenges in force: presented to the workers, and on disk while they are.
+
+The file is for the next certifier: one that died in the middle has left workers answering for a
+token that nobody asks for any more, and `clear` takes it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from ..errors import Problem
+from ..link import Challenge, Link
+from ..storage import documents
+from ..storage.store import Store
+
+log = logging.getLogger("treehouse.certifier")
+
+_FOLDER = "challenges"
+VERSION = 1
+
+
+class Challenges:
+    def __init__(self, store: Store, link: Link) -> None:
+        self._store = store
+        self._link = link
+
+    @contextlib.contextmanager
+    def presented(self, name: str, challenges: list[Challenge]) -> Iterator[None]:
+        """Inside, every worker answers all of them; afterwards none does, whatever happened.
+        ``name`` is the certificate's, for the log."""
+        shown: list[Challenge] = []
+        try:
+            for challenge in challenges:
+                shown.append(challenge)
+                self._write(challenge)
+                if not self._link.present(challenge):
+                    raise Problem(
+                        "presentation",
+                        f"not all workers have taken the challenge for {challenge.host} in time",
+                        challenge=challenge.kind,
+                    )
+                log.debug("%s: challenge %s for %s presented", name, challenge.kind, challenge.host)
+            yield
+        finally:
+            for challenge in shown:
+                self._link.retract(challenge)
+                self._erase(challenge.token)
+
+    def clear(self) -> None:
+        """Take back what a certifier before this one has left."""
+        try:
+            left = self._store.load(_FOLDER)
+        except OSError as error:
+            log.warning("challenges on disk cannot be read: %s", error)
+            return
+        for token, data in left.items():
+            if documents.newer(data, VERSION):
+                log.info("challenges/%s: left to the newer version that has written it", token)
+                continue
+            challenge = _read(token, data)
+            if challenge is not None:
+                self._link.retract(challenge)
+            self._erase(token)
+
+    def _write(self, challenge: Challenge) -> None:
+        document = {
+            "kind": challenge.kind,
+            "host": challenge.host,
+            "key_authorization": challenge.key_authorization,
+        }
+        try:
+            self._store.store(_FOLDER, {challenge.token: documents.write(document, VERSION)})
+        except OSError as error:
+            log.warning("%s: the challenge cannot be written: %s", challenge.host, error)
+
+    def _erase(self, token: str) -> None:
+        try:
+            self._store.delete(_FOLDER, token)
+        except OSError as error:
+            log.warning("the challenge %s cannot be taken off the disk: %s", token, error)
+
+
+def _read(token: str, data: bytes) -> Challenge | None:
+    try:
+        document = documents.read(data, VERSION)
+        return Challenge(
+            kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
+            host=str(document["host"]),
+            token=token,
+            key_authorization=str(document["key_authorization"]),
+        )
+    except KeyError:
+        return None

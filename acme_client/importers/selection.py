@@ -1,0 +1,152 @@
+"""Which certificate goes where, and which account is taken. Pure.
+
+Where the sites are known, each gets the certificate that covers most of its names and lasts
+longest; programs differ in which names they put into one certificate, so one may serve several
+sites, or a site for a part of its names until its own has been ordered. Where they are not known,
+each certificate goes by its own name.
+
+Only what proves comes in: the key fits, the chain has no gap, it is valid now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..certificates.verify import Facts, Pair, canonical, covers, prove
+from ..errors import Problem
+from .findings import Account, Certificate, Left
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A certificate that is wanted: ``names`` as in `link.Wanted`. ``refusal``: why it takes none
+    that is brought along."""
+
+    names: tuple[str, ...]
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A certificate on its way to certificates/``names[0]``."""
+
+    names: tuple[str, ...]
+    pair: Pair
+    facts: Facts
+    where: str
+    directory: str | None
+
+    @property
+    def covered(self) -> int:
+        return sum(covers(self.facts.names, name) for name in self.names)
+
+
+def _nobody(_name: str) -> bool:
+    return False
+
+
+def places(
+    certificates: Iterable[Certificate],
+    sites: tuple[Site, ...] | None,
+    now: float,
+    guests: Callable[[str], bool] = _nobody,
+) -> tuple[list[Place], list[Left]]:
+    """Where each certificate goes; and those that go nowhere. ``guests``: whether a name may have
+    one on demand, for which it is kept until somebody comes."""
+    proven: list[tuple[Certificate, Facts]] = []
+    left: list[Left] = []
+    for one in certificates:
+        try:
+            proven.append((one, prove(one.pair, (), now)))
+        except Problem as problem:
+            left.append(Left(one.where, problem.text))
+    if sites is None:
+        wanted = _by_themselves(proven)
+    else:
+        wanted = [one.names for one in sites if not one.refusal]
+        wanted += _guests(proven, sites, guests)
+    index = _Index(wanted)
+    found: dict[str, Place] = {}
+    for one, facts in proven:
+        for names in index.touched(facts.names):
+            place = Place(names, one.pair, facts, one.where, one.directory)
+            present = found.get(names[0])
+            if place.covered and (present is None or better(place, present)):
+                found[names[0]] = place
+    used = {place.where for place in found.values()}
+    refused = _Index([one.names for one in sites or ()])
+    refusals = {one.names: one.refusal for one in sites or ()}
+    for one, facts in proven:
+        if one.where not in used:
+            left.append(Left(one.where, _why_not(facts, index, refused, refusals)))
+    return list(found.values()), left
+
+
+class _Index:
+    """Which of many lists of names a certificate may cover: there may be thousands of both."""
+
+    def __init__(self, wanted: Iterable[tuple[str, ...]]) -> None:
+        self._by_name: dict[str, list[tuple[str, ...]]] = {}
+        for names in dict.fromkeys(wanted):
+            for name in names:
+                for way in {canonical(name), f"*.{name.partition('.')[2]}"}:
+                    self._by_name.setdefault(way, []).append(names)
+
+    def touched(self, certified: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return list(
+            dict.fromkeys(names for one in certified for names in self._by_name.get(one, ()))
+        )
+
+
+def better(one: Place, other: Place) -> bool:
+    return (one.covered, one.facts.not_after) > (other.covered, other.facts.not_after)
+
+
+def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, ...]]:
+    """Each certificate's own names; its title first, if it is one of them."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    for one, facts in proven:
+        if facts.names:
+            first = one.title if one.title in facts.names else facts.names[0]
+            wanted.setdefault(first, (first, *(name for name in facts.names if name != first)))
+    return list(wanted.values())
+
+
+def _guests(
+    proven: list[tuple[Certificate, Facts]], sites: tuple[Site, ...], guests: Callable[[str], bool]
+) -> list[tuple[str, ...]]:
+    """Each by its own name, as on demand."""
+    taken = {name for site in sites for name in site.names}
+    names = dict.fromkeys(name for _one, facts in proven for name in facts.names)
+    return [(one,) for one in names if one not in taken and one[0] != "*" and guests(one)]
+
+
+def _why_not(
+    facts: Facts,
+    index: _Index,
+    refused: _Index,
+    refusals: Mapping[tuple[str, ...], str | None],
+) -> str:
+    for names in index.touched(facts.names):
+        return f"another certificate covers more of {names[0]}, or lasts longer"
+    for names in refused.touched(facts.names):
+        return f"{names[0]}: {refusals[names]}"
+    return f"no site is called {' or '.join(facts.names) or 'so'}"
+
+
+def accounts(
+    found: Iterable[Account], directories: frozenset[str] | None
+) -> tuple[list[Account], list[Left]]:
+    """One account per CA that is used (``directories``; None: all): the one that most certificates
+    name."""
+    taken: dict[str, Account] = {}
+    left: list[Left] = []
+    for one in sorted(found, key=lambda account: (-account.used, account.where)):
+        if directories is not None and one.directory not in directories:
+            left.append(Left(one.where, f"no site's CA is {one.directory}"))
+        elif one.directory in taken:
+            left.append(Left(one.where, f"the CA has an account: {taken[one.directory].where}"))
+        else:
+            taken[one.directory] = one
+    return list(taken.values()), left

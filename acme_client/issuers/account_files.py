@@ -1,0 +1,82 @@
+"""The files of accounts, one folder per CA: which folder, and what stands in them.
+
+    key.pem        the account's key (PKCS#8)
+    key-next.pem   between a key's making and the CA's word that it is the account's key now
+    account.json   directory, the account's URL, and the contact that the CA was told
+    earlier-keys.json   thumbprints (RFC 7638) of keys that it has had: records in the DNS for
+                        dns-persist-01 may still name them
+
+`accounts` lives by them; `imports` puts accounts of other programs there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..certificates.repository import folder_name
+from ..storage import documents
+from ..storage.store import Files, Store
+
+_FOLDER = "accounts"
+ACCOUNT, KEY, NEXT_KEY = "account.json", "key.pem", "key-next.pem"
+EARLIER_KEYS = "earlier-keys.json"
+VERSION = 1
+# Whoever makes an account, or puts one there, does it alone. Longer than that takes: a key and two
+# requests to the CA.
+LEASE = 300.0
+
+
+def folder(store: Store, directory: str) -> str:
+    """Named after the host. Where one host has several directories, the first that came has the
+    plain name, and the others are told apart by a mark."""
+    host = urlsplit(directory).hostname or "unknown"
+    plain = f"{_FOLDER}/{folder_name(host)}"
+    if known(store.load(plain)).get("directory") in (None, directory):
+        return plain
+    mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
+    return f"{plain}_{mark}"
+
+
+def known(files: Files) -> dict[str, Any]:
+    """What the account.json says; empty for one that says nothing."""
+    return documents.read(files.get(ACCOUNT, b""), VERSION)
+
+
+def has_key(store: Store, directory: str) -> bool:
+    """Whether there is, or may be, an account with this CA."""
+    return KEY in store.load(folder(store, directory))
+
+
+def keep_document(
+    store: Store, where: str, directory: str, uri: str, contact: list[str] | None
+) -> None:
+    """Without ``contact`` the CA is told at the next order."""
+    document: dict[str, Any] = {"directory": directory, "uri": uri}
+    if contact is not None:
+        document["contact"] = contact
+    set_aside(store, where)
+    store.store(where, {ACCOUNT: documents.write(document, VERSION)})
+
+
+def earlier_keys(store: Store, where: str) -> list[str]:
+    """Thumbprints, oldest first."""
+    kept = documents.read(store.load(where).get(EARLIER_KEYS, b""), VERSION)
+    listed = kept.get("thumbprints")
+    return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+
+
+def remember_key(store: Store, where: str, thumbprint: str) -> None:
+    """Before the key is replaced."""
+    listed = {"thumbprints": [*earlier_keys(store, where), thumbprint]}
+    set_aside(store, where, EARLIER_KEYS)
+    store.store(where, {EARLIER_KEYS: documents.write(listed, VERSION)})
+
+
+def set_aside(store: Store, where: str, file: str = ACCOUNT) -> None:
+    """What a newer version of this program has written there is kept under another name."""
+    present = store.load(where).get(file, b"")
+    aside = documents.set_aside(file, present, VERSION)
+    if aside is not None:
+        store.store(where, {aside: present})

@@ -1,0 +1,52 @@
+"""Which of the chains that a CA offers for one certificate (RFC 8555 §7.4.2).
+
+A CA whose root is young lets its certificates lead to an older one as well; which of the two is
+better depends on the clients, and so on the configuration. A chain is known by the common name of
+the root that it leads to, that is: of the issuer of its topmost certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ..certificates.verify import Pair, examine
+from ..errors import Problem
+
+# More than any CA offers; each is a request.
+ALTERNATES_MOST = 8
+
+
+def root_of(chain_pem: bytes) -> str | None:
+    """The common name of the root that the chain leads to; None if it has none, or is no chain."""
+    try:
+        top = x509.load_pem_x509_certificates(chain_pem)[-1]
+    except ValueError:
+        return None
+    found = top.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else None
+
+
+def choose(
+    preferred: str, first: Pair, others: Iterable[Callable[[], bytes]]
+) -> tuple[Pair, list[str]]:
+    """The pair whose chain leads to the ``preferred`` root; else the ``first``, the CA's own
+    choice, with the roots that there were. ``others`` fetch a chain each. One that cannot be
+    fetched, or is none for this key, is passed over: no certificate is lost by a preference."""
+    roots = []
+    for fetch in (lambda: first.chain_pem, *others):
+        try:
+            pair = Pair(fetch(), first.key_pem)
+            root = root_of(pair.chain_pem)
+            if root is None:
+                continue
+            if pair.chain_pem != first.chain_pem:
+                examine(pair)
+        except Problem:
+            continue
+        if root == preferred:
+            return pair, []
+        roots.append(root)
+    return first, roots

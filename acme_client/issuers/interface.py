@@ -1,0 +1,77 @@
+"""What is asked of an issuer, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..certificates.renewal import Suggestion
+from ..certificates.verify import Pair
+from ..challenges.dns_persist import Wanted
+
+
+class Toll(Protocol):
+    """Told by an issuer what it is about to do with an order."""
+
+    def admit(self, *, exempt: bool) -> None:
+        """Before the order is placed; ``exempt``: the CA has said that it counts for no limit.
+        Raises `errors.Problem` for one that had better wait."""
+        ...
+
+    def handed_in(self) -> None:
+        """The CSR is on its way: from now on, the CA may issue."""
+        ...
+
+
+class Free:
+    """The `Toll` where nobody counts."""
+
+    def admit(self, *, exempt: bool) -> None:
+        pass
+
+    def handed_in(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    names: tuple[str, ...]
+    key_type: str
+    challenges: tuple[str, ...]  # kinds, the preferred one first
+    # PEM chain of the certificate that this one follows (RFC 9773 §5), and the URL of the account
+    # that ordered that one: another account may not say that it replaces it.
+    replaces: bytes | None = None
+    account: str | None = None
+    toll: Toll = field(default=Free(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    pair: Pair
+    challenge: str | None  # the kind that satisfied the CA; None where none was needed
+    account: str | None = None  # the URL of the account that ordered it
+
+
+class Issuer(Protocol):
+    """A CA at work for us. May be used by several threads."""
+
+    def issue(self, order: Order) -> Issued:
+        """Returns when the certificate is here; raises `errors.Problem` when it will not come."""
+        ...
+
+    def suggestion(self, chain_pem: bytes) -> Suggestion | None:
+        """When the CA would renew this certificate; None where it does not say. Raises
+        `errors.Problem`."""
+        ...
+
+    def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
+        """Have the certificate revoked; ``reason``: RFC 5280 §5.3.1. Raises `errors.Problem`."""
+        ...
+
+    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
+        """The records of dns-persist-01 for these names. Raises `errors.Problem`."""
+        ...
+
+    def roll_account_key(self) -> None:
+        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.Problem`."""
+        ...

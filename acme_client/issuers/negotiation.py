@@ -1,0 +1,90 @@
+"""What is taken of what a CA offers, profile and challenges; and its refusals in its own words.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from acme import messages
+
+from ..certificates import ca_choice, keys
+from ..challenges import dns_persist
+from ..errors import Problem
+from .interface import Order
+from .messages import Authorization, Offered
+
+# The profile that certifies addresses where there are profiles (Let's Encrypt).
+ADDRESS_PROFILE = "shortlived"
+
+
+def refuse_impossible(order: Order, records: bool) -> None:
+    """What no CA could do, said before an order is spent on it. ``records``: whether there is
+    anybody to set records in the DNS."""
+    wildcards = [name for name in order.names if name.startswith("*.")]
+    kinds = [kind for kind in order.challenges if kind in ca_choice.BY_DNS]
+    if wildcards and not kinds:
+        raise Problem(
+            "settings",
+            f"{', '.join(wildcards)} needs DNS-01, which is not configured (acme.dns); "
+            "HTTP-01 and TLS-ALPN-01 cannot prove a wildcard",
+        )
+    if not records and order.challenges == ("dns-01",):
+        raise Problem("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
+
+
+def profile(
+    wanted: str | None, names: tuple[str, ...], directory: messages.Directory
+) -> str | None:
+    """None: whatever is the CA's own default."""
+    listed = directory["meta"].profiles or {}
+    if wanted in (None, "auto"):
+        addresses = any(keys.is_address(name) for name in names)
+        return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
+    if wanted not in listed:
+        raise Problem(
+            "settings",
+            f"the CA has no profile {wanted}; it has: {', '.join(sorted(listed)) or 'none'}",
+        )
+    return wanted
+
+
+def first(preferred: tuple[str, ...], *, wildcard: bool) -> str | None:
+    suited = (one for one in preferred if ca_choice.suits(one, wildcard=wildcard, address=False))
+    return next(suited, None)
+
+
+def choose(
+    authorization: Authorization, preferred: tuple[str, ...], terms: dns_persist.Terms
+) -> Offered:
+    offered = {
+        one.kind: one
+        for one in authorization.challenges
+        if (
+            dns_persist.of_challenge(one.whole, terms)
+            if one.kind == dns_persist.KIND
+            else one.token
+        )
+    }
+    address = keys.is_address(authorization.name)
+    for kind in preferred:
+        suited = ca_choice.suits(kind, wildcard=authorization.wildcard, address=address)
+        if suited and kind in offered:
+            return offered[kind]
+    raise Problem(
+        "settings",
+        f"for {authorization.name} the CA offers {', '.join(offered) or 'no challenge'}, "
+        f"and configured is {', '.join(preferred)}",
+    )
+
+
+def not_content(authorization: Authorization, kind: str | None) -> Problem:
+    """Why a name was not validated, in the CA's words."""
+    said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
+    reason = "; ".join(said) or f"the authorization is {authorization.status}"
+    name = authorization.name
+    told = next((one.said for one in authorization.challenges if one.said), None)
+    if told is not None and told.name is None:
+        told = replace(told, name=name)
+    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=told)

@@ -1,0 +1,61 @@
+"""Records for dns-persist-01 of our account at one CA: which are needed, and which stand.
+
+We set none of them (that is what this kind of challenge is for); but an order whose records are
+missing would be spent for nothing, so they are looked for first, at the zone's own name servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..challenges import dns_persist
+from ..challenges.dns01_solver import DnsRecords
+from ..challenges.dns_persist import Customer, Subject, Terms, Wanted
+from ..errors import Problem
+from ..link import Authority
+from .accounts import Accounts
+from .transport import Network
+
+
+class Standing:
+    """``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        accounts: Accounts,
+        records: DnsRecords,
+        now: Callable[[], float],
+    ) -> None:
+        self._authority = authority
+        self._accounts = accounts
+        self._records = records
+        self._now = now
+
+    def wanted(
+        self, network: Network, subjects: Iterable[Subject], terms: Terms
+    ) -> tuple[Wanted, ...]:
+        """For the account that the network speaks for."""
+        if network.account is None:
+            raise Problem("internal", "no account has been chosen")
+        thumbprints = self._accounts.thumbprints(self._authority, network)
+        customer = Customer(network.account.uri, thumbprints)
+        found = []
+        for subject in subjects:
+            record = dns_persist.record_name(subject)
+            texts = self._records.servers.seen(record)
+            stands = dns_persist.stands(texts, subject, terms, customer, self._now())
+            value = dns_persist.value(subject, terms, customer)
+            found.append(Wanted(record, value, stands))
+        return tuple(found)
+
+    def demand(self, network: Network, subjects: Iterable[Subject], terms: Terms) -> None:
+        """All of them. Raises `Problem` that tells those to set."""
+        missing = [str(one) for one in self.wanted(network, subjects, terms) if not one.stands]
+        if missing:
+            raise Problem(
+                "zone",
+                f"for dns-persist-01, set in the DNS: {' and '.join(missing)} "
+                "(treehouse-proxy certs dns-persist shows what stands, certs renew tries again)",
+                challenge=dns_persist.KIND,
+            )

@@ -1,0 +1,283 @@
+"""What a CA still allows us: token buckets, kept ahead of the CA's own.
+
+A CA counts what we do and says nothing until we have done too much; then it may be a week until the
+next certificate. So we count along, with its published figures, and an order that would take the
+last token of a bucket is not made: it waits, and says until when and why. One token is left for who
+knows better (``--force``, or the CA's own view of what has come in meanwhile). Those who wait stand
+in line: each gets a moment of its own, so that a thousand do not come back for one token.
+
+Pure: the time is a parameter (Unix seconds). A bucket is one moment, the *theoretical arrival time*
+of its next token (the generic cell rate algorithm), which is how Let's Encrypt counts as well: a
+token comes back every ``window / count`` seconds, not all of them at the window's end.
+
+It is hard because of what we do not see: another machine with the same account or domain. Then the
+CA says 429, and what it says is kept here as well (`Hold`): nobody asks again before.
+
+A clock that is set wrong does no harm that outlasts it: with the moments stands when they were
+written, and where that is ahead of now, they move back together (`settle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ..certificates.retry import RETRY_AFTER_MOST
+from ..storage import documents
+from .published import (
+    Cost,
+    Limits,
+    Standing,
+    costs,
+    failures,
+    names_key,
+    registered_domain,
+    spell,
+    window_of,
+)
+
+VERSION = 1
+# Of moments that were computed in two ways.
+_TOLERANCE = 1.0
+# Who has not come when it was their turn, by this much, is not in line any more.
+_LATE = 3600.0
+
+
+# Which limit a CA's refusal is about: Let's Encrypt's text ends with the address of its page.
+_MEANT = {
+    "#new-orders-per-account": "orders",
+    "#new-certificates-per-registered-domain": "domain",
+    "#new-certificates-per-exact-set-of-identifiers": "names",
+    "#authorization-failures-per-identifier-per-account": "failures",
+    "#new-registrations-per-ip": "accounts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``until``: Unix seconds, when the order can be made without taking a last token."""
+
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The CA's own word that there was too much, and until when."""
+
+    until: float
+    why: str
+
+
+_CA = "ca"  # a hold on everything there
+_ACCOUNTS = "accounts"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The buckets of one CA. ``due`` maps a bucket's key to its moment; one that is full again is
+    not in it. ``held`` is what the CA itself has said. ``at``: when this was last true."""
+
+    due: dict[str, float] = field(default_factory=dict)
+    held: dict[str, Hold] = field(default_factory=dict)
+    at: float | None = None
+    # Who has been told to come when, by bucket; not on disk, because who asks again is told again.
+    line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
+
+    def settle(self, limits: Limits, now: float) -> bool:
+        """Before anything else: make it true now, and forget what is over. True if the clock has
+        been set back since it was last true."""
+        back = self.at is not None and now < self.at - _TOLERANCE
+        if back or self.at is None:
+            self._set_clock(limits, now)
+        self.at = now
+        self.due = {key: due for key, due in self.due.items() if due > now}
+        self.held = {key: one for key, one in self.held.items() if one.until > now}
+        for line in self.line.values():
+            for who in [one for one, until in line.items() if until < now - _LATE]:
+                del line[who]
+        return back
+
+    def _set_clock(self, limits: Limits, now: float) -> None:
+        """Everything keeps its distance from now, and none is longer than it can be."""
+        ahead = self.at - now if self.at is not None else 0.0
+        self.due = {
+            key: min(due - ahead, now + window_of(key, limits)) for key, due in self.due.items()
+        }
+        self.held = {
+            key: Hold(min(one.until - ahead, now + RETRY_AFTER_MOST), one.why)
+            for key, one in self.held.items()
+        }
+        self.line.clear()
+
+    # Before an order
+
+    def refusal(
+        self, names: tuple[str, ...], limits: Limits, now: float, standing: Standing
+    ) -> Refusal | None:
+        """Why an order should wait, and until when."""
+        key = names_key(names)
+        found: list[tuple[Refusal, str | None]] = [
+            (Refusal(held.until, held.why), None) for held in self._holds(names, standing)
+        ]
+        for cost in costs(names, limits, standing):
+            found += self._reserve(cost, key, now)
+        if standing is not Standing.EXEMPT:
+            for cost in failures(names, limits):
+                found += self._reserve(cost, key, now)
+        if not found:
+            for line in self.line.values():
+                line.pop(key, None)
+            return None
+        latest, bucket = max(found, key=lambda one: one[0].until)
+        if bucket is not None:
+            self.line.setdefault(bucket, {})[key] = latest.until
+        return latest
+
+    def _holds(self, names: tuple[str, ...], standing: Standing) -> Iterable[Hold]:
+        keys = {_CA, f"order {names_key(names)}"}
+        # Also of a CA whose figures nobody knows: it says so in the words of its software.
+        if standing is not Standing.EXEMPT:
+            keys |= {names_key(names), *(f"failures {name}" for name in names)}
+        if standing is Standing.NEW:
+            keys |= {"orders", *(f"domain {registered_domain(name)}" for name in names)}
+        return [self.held[key] for key in keys & self.held.keys()]
+
+    def _reserve(self, cost: Cost, who: str, now: float) -> Iterable[tuple[Refusal, str]]:
+        """Nothing if there is a token beside the last one, and nobody else is in line for it."""
+        limit = cost.limit
+        line = self.line.get(cost.key, {})
+        ahead = [until for one, until in line.items() if one != who and until > now + _TOLERANCE]
+        mine = line.get(who)
+        # With one token left beside the one that is taken, where there are two.
+        until = self.due.get(cost.key, now) - max(limit.count - 2, 0) * limit.interval
+        if until <= now + _TOLERANCE and (not ahead or mine is not None):
+            return
+        if mine is not None and mine > now + _TOLERANCE:
+            until = max(until, mine)
+        elif mine is None and ahead:
+            until = max(until, max(ahead) + limit.interval)
+        yield (
+            Refusal(until, f"{cost}: {limit.count} in {spell(limit.window)} are allowed"),
+            cost.key,
+        )
+
+    def account_refusal(self, limits: Limits, now: float) -> Refusal | None:
+        """Why a new account should wait."""
+        held = self.held.get(_ACCOUNTS)
+        if held is not None:
+            return Refusal(held.until, held.why)
+        if limits.accounts is None:
+            return None
+        found = [*self._reserve(Cost(_ACCOUNTS, limits.accounts), "", now)]
+        return found[0][0] if found else None
+
+    # What has happened
+
+    def spend(self, taken: Iterable[Cost], now: float) -> None:
+        for cost in taken:
+            due = max(self.due.get(cost.key, now), now) + cost.limit.interval
+            self.due[cost.key] = min(due, now + cost.limit.window)
+
+    def give_back(self, taken: Iterable[Cost]) -> None:
+        """The order has led to no certificate."""
+        for cost in taken:
+            if cost.key in self.due:
+                self.due[cost.key] -= cost.limit.interval
+
+    def registered(self, limits: Limits, now: float) -> None:
+        if limits.accounts:
+            self.spend([Cost(_ACCOUNTS, limits.accounts)], now)
+
+    def told(
+        self, text: str, until: float, names: tuple[str, ...], limits: Limits, now: float
+    ) -> None:
+        """The CA has said 429, in these words, to an order for ``names``."""
+        meant = next((kind for mark, kind in _MEANT.items() if mark in text), None)
+        keys = [f"order {names_key(names)}"]
+        if meant == "orders":
+            keys = ["orders"]
+        elif meant == "names":
+            keys = [names_key(names)]
+        elif meant == "domain":
+            every = {registered_domain(name) for name in names}
+            keys = [f"domain {one}" for one in {one for one in every if one in text} or every]
+        elif meant == "failures":
+            keys = [f"failures {one}" for one in {one for one in names if one in text} or names]
+        elif meant == "accounts":
+            keys = [_ACCOUNTS]
+        for key in keys:
+            self.held[key] = Hold(min(until, now + RETRY_AFTER_MOST), text)
+
+    def told_to_leave_alone(self, text: str, until: float, now: float) -> None:
+        """503 with a Retry-After: it has too much to do, whoever asks for what."""
+        self.held[_CA] = Hold(min(until, now + RETRY_AFTER_MOST), text)
+
+    def served(self, names: tuple[str, ...]) -> None:
+        """The CA has issued: what it said before about this order holds no longer."""
+        for key in (_CA, f"order {names_key(names)}"):
+            self.held.pop(key, None)
+
+    # For people
+
+    def foresee(
+        self,
+        orders: list[tuple[str, ...]],
+        limits: Limits,
+        now: float,
+        standing: Standing = Standing.NEW,
+    ) -> Iterator[str]:
+        """Which of these would have to wait, if they came one after the other."""
+        copy = Ledger(
+            dict(self.due),
+            dict(self.held),
+            self.at,
+            {one: dict(who) for one, who in self.line.items()},
+        )
+        for names in orders:
+            refusal = copy.refusal(names, limits, now, standing)
+            if refusal is None:
+                copy.spend(costs(names, limits, standing), now)
+            else:
+                yield f"{names[0]} would wait until {moment(refusal.until)} ({refusal.why})"
+
+    def left(self, cost: Cost, now: float) -> int:
+        """Whole tokens in a bucket; none while the CA says so."""
+        if cost.key in self.held and self.held[cost.key].until > now:
+            return 0
+        due = max(self.due.get(cost.key, now) - now, 0.0)
+        return max(int(cost.limit.count - due / cost.limit.interval + 1e-9), 0)
+
+    # On disk
+
+    def to_json(self) -> bytes:
+        document = {"at": self.at, "due": self.due, "held": self.held}
+        return documents.write(document, VERSION)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Ledger:
+        """What can be read of it. A ledger that is lost begins anew: the CA's own still holds."""
+        document = documents.read(data, VERSION)
+        at = document.get("at")
+        held = {
+            key: Hold(float(one["until"]), str(one.get("why")))
+            for key, one in _items(document.get("held"))
+            if isinstance(one, Mapping) and _is_moment(one.get("until"))
+        }
+        due = {key: float(one) for key, one in _items(document.get("due")) if _is_moment(one)}
+        return cls(due, held, float(at) if at is not None and _is_moment(at) else None)
+
+
+def moment(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, Mapping) else ()
+
+
+def _is_moment(value: Any) -> bool:
+    """Also refuses NaN and infinity, which JSON does not know but Python reads."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e11

@@ -1,0 +1,233 @@
+"""The ledgers of all CAs, on disk and between threads: asked before an order, told afterwards.
+
+What an order may take is taken when it is placed, and given back when it has led to nothing for
+certain: four orders under way at once must not all count on the same token, and an order whose end
+nobody has seen (the process died, the answer was lost) may have led to a certificate, or to a
+failed validation.
+
+A disk that cannot be written keeps nobody from ordering: the count in memory goes on, and what is
+lost by a restart the CA still knows.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from ..certificates.repository import folder_name
+from ..errors import Problem
+from ..storage import documents
+from ..storage.store import Store
+from .buckets import VERSION, Ledger, Refusal, moment
+from .published import Cost, Limits, Standing, costs, failures, failures_key, limits_of
+
+log = logging.getLogger("treehouse.certifier")
+
+_FOLDER = "ledgers"
+FILE = "ledger.json"
+# Ends of an order after which the CA may still be validating, where nobody answers any more.
+_UNSEEN = frozenset({"unreachable", "nonsense", "stuck", "stopped", "internal"})
+
+
+class Ledgers:
+    """May be used by several threads; ``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], float],
+        limits: Callable[[str], Limits] = limits_of,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._limits = limits
+        self._kept: dict[str, Ledger] = {}
+        self._written: dict[str, Ledger] = {}
+        self._lock = threading.Lock()
+
+    def toll(
+        self, directory: str, names: tuple[str, ...], *, renewal: bool = False, force: bool = False
+    ) -> LedgerToll:
+        """For one order at one CA. ``renewal``: it has issued for exactly these names before."""
+        return LedgerToll(self, directory, names, renewal, force)
+
+    def admit_account(self, directory: str) -> None:
+        """Before a new account. Raises `Problem` ("limits") for one that had better wait."""
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            refusal = ledger.account_refusal(limits, now)
+            if refusal is not None:
+                raise _waits(refusal)
+            ledger.registered(limits, now)
+            self._keep(directory, ledger)
+
+    def costs(
+        self, directory: str, orders: list[tuple[str, ...]], *, renewal: bool = False
+    ) -> list[str]:
+        """What these orders, each a set of names, would take of the CA's limits, in words.
+        ``renewal``: the CA has issued for them before."""
+        standing = Standing.RENEWAL if renewal else Standing.NEW
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            every = [cost for names in orders for cost in costs(names, limits, standing)]
+            said = [
+                f"{cost}: {number} of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
+                for cost, number in collections.Counter(every).items()
+                # Of a set of names that is really new there is nothing to tell.
+                if cost.limit is not limits.names or ledger.left(cost, now) < cost.limit.count
+            ]
+            return said + list(ledger.foresee(orders, limits, now, standing))
+
+    def bars(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> bool:
+        """Whether an order for these names would have to wait there."""
+        standing = Standing.RENEWAL if renewal else Standing.NEW
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            return any(ledger.foresee([names], limits, now, standing))
+
+    # For `LedgerToll`
+
+    def admit(
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        standing: Standing,
+        before: tuple[Cost, ...],
+        force: bool,
+    ) -> tuple[Cost, ...]:
+        """What the order takes; ``before``: what an earlier try of it has taken."""
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            ledger.give_back(before)
+            refusal = ledger.refusal(names, limits, now, standing)
+            if refusal is not None and not force:
+                self._keep(directory, ledger)
+                raise _waits(refusal)
+            if refusal is not None:
+                log.warning("%s: ordered all the same: %s", names[0], refusal.why)
+            taken = (*costs(names, limits, standing), *failures(names, limits))
+            ledger.spend(taken, now)
+            self._keep(directory, ledger)
+            return taken
+
+    def settle(
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        give_back: tuple[Cost, ...],
+        problem: Problem | None,
+    ) -> None:
+        """An order has come to its end."""
+        with self._lock:
+            now, limits, ledger = self._open(directory)
+            ledger.give_back(give_back)
+            if problem is None:
+                ledger.served(names)
+            elif problem.kind == "rate_limited" and problem.not_before is not None:
+                ledger.told(problem.text, problem.not_before, names, limits, now)
+            elif problem.kind == "unavailable" and problem.not_before is not None:
+                ledger.told_to_leave_alone(problem.text, problem.not_before, now)
+            self._keep(directory, ledger)
+
+    # Memory and disk
+
+    def _open(self, directory: str) -> tuple[float, Limits, Ledger]:
+        """The ledger as it is now."""
+        now, limits = self._now(), self._limits(directory)
+        ledger = self._kept.get(directory)
+        if ledger is None:
+            ledger = self._kept[directory] = Ledger.from_json(self._read(directory))
+        if ledger.settle(limits, now):
+            log.warning("the clock was set back; the ledger for %s goes with it", directory)
+        return now, limits, ledger
+
+    def _read(self, directory: str) -> bytes:
+        try:
+            data = self._store.load(_folder(directory)).get(FILE, b"")
+            aside = documents.set_aside(FILE, data, VERSION)
+            if aside is not None:
+                self._store.store(_folder(directory), {aside: data})
+        except OSError as error:
+            log.warning("the ledger for %s cannot be read: %s", directory, error)
+            return b""
+        return data
+
+    def _keep(self, directory: str, ledger: Ledger) -> None:
+        """Unless nothing has changed but the time."""
+        written = self._written.get(directory, Ledger())
+        if (ledger.due, ledger.held) == (written.due, written.held):
+            return
+        try:
+            self._store.store(_folder(directory), {FILE: ledger.to_json()})
+            self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
+        except OSError as error:
+            log.warning("the ledger for %s cannot be written: %s", directory, error)
+
+
+class LedgerToll:
+    """`order.Toll` for one order; used by the one thread that has it made."""
+
+    def __init__(
+        self, ledgers: Ledgers, directory: str, names: tuple[str, ...], renewal: bool, force: bool
+    ) -> None:
+        self._ledgers = ledgers
+        self._directory = directory
+        self._names = names
+        self._standing = Standing.RENEWAL if renewal else Standing.NEW
+        self._force = force
+        self._taken: tuple[Cost, ...] = ()
+        self._may_be_issued = False
+
+    def admit(self, *, exempt: bool) -> None:
+        """Before an order is placed, each time. Raises `Problem` ("limits")."""
+        standing = Standing.EXEMPT if exempt else self._standing
+        before = _of_certificates(self._taken)
+        self._taken = ()
+        self._taken = self._ledgers.admit(
+            self._directory, self._names, standing, before, self._force
+        )
+
+    def handed_in(self) -> None:
+        """The CSR is on its way: from now on, the CA may issue."""
+        self._may_be_issued = True
+
+    def settle(self, problem: Problem | None) -> None:
+        """The order has come to its end; ``problem``: without a certificate."""
+        give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
+        if give_back or problem is None or problem.kind != "limits":
+            self._ledgers.settle(self._directory, self._names, give_back, problem)
+
+    def _is_spent(self, cost: Cost, problem: Problem | None) -> bool:
+        if cost.key == "orders":
+            return True
+        if not cost.key.startswith(failures_key("")):
+            return problem is None or self._may_be_issued
+        if problem is None or self._may_be_issued:
+            return False  # all names have been validated
+        if problem.kind == "validation":
+            return cost.key in map(failures_key, problem.names)
+        return problem.kind in _UNSEEN
+
+
+def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:
+    """Without what counts already when an order is made."""
+    return tuple(cost for cost in taken if cost.key != "orders")
+
+
+def _waits(refusal: Refusal) -> Problem:
+    return Problem(
+        "limits",
+        f"it waits until {moment(refusal.until)} rather than spend what the CA allows to the last "
+        f"({refusal.why}); renew --force orders all the same",
+        not_before=refusal.until,
+    )
+
+
+def _folder(directory: str) -> str:
+    host = folder_name(urlsplit(directory).hostname or "unknown")
+    mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
+    return f"{_FOLDER}/{host}_{mark}"

@@ -1,0 +1,396 @@
+"""The command line: words and flags in, an exit status out.
+
+Nothing is decided here. Options become an `Options` value, commands that talk to a running server
+go over its control socket, and what comes back is shown to people or, with ``--json``, to programs.
+Without a command the first word is taken to be `run`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from acme_client.link import REASONS
+from acme_client.printable import printable
+from acme_client.timestamps import timestamp
+
+from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
+from ..ipc.control_client import NotRunning, ask
+from ..version import VERSION
+
+_OK, _FAILED, _USAGE = 0, 1, 2
+# Reloading waits for new workers, stopping for connections under way; the server bounds both.
+_PATIENCE = 300.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _RunByDefault(click.Group):
+    """``treehouse-proxy --domain example.org`` means ``treehouse-proxy run --domain …``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="treehouse-proxy")
+def program() -> None:
+    """HTTPS in front of an app or a folder, with its privileges dropped for good.
+
+    \b
+    treehouse-proxy --domain example.org --root /srv/www
+    treehouse-proxy --domain app.example.org --backend http://127.0.0.1:3000
+    treehouse-proxy --config /etc/treehouse-proxy/config.yaml
+    """
+
+
+# What may be read is found out, and told, by whoever reads it.
+_PATH = click.Path(path_type=Path, readable=False)
+
+# Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
+_VALUES: tuple[tuple[str, Any, str, str], ...] = (
+    ("--config", _PATH, "FILE", "YAML; default /etc/treehouse-proxy/config.yaml."),
+    ("--root", _PATH, "DIR", "Serve the files in it."),
+    ("--sites", _PATH, "DIR", "Treehouse mode: each directory in it is a domain."),
+    ("--email", str, "ADDRESS", "Where the CA may write to."),
+    ("--acme-directory", str, "URL", "Or letsencrypt (default), letsencrypt-staging, internal."),
+    ("--acme-ca", _PATH, "FILE", "PEM bundle to trust for the directory's own TLS."),
+    ("--state", _PATH, "DIR", "Keys and certificates; as root /var/lib/treehouse-proxy."),
+    ("--user", str, "NAME|UID", "What to become; default nobody (65534)."),
+    ("--group", str, "NAME|GID", "Default 65534."),
+    ("--http-port", click.IntRange(0, 65535), "PORT", "Default 80."),
+    ("--https-port", click.IntRange(0, 65535), "PORT", "Default 443."),
+    ("--workers", str, "N", "Default one per CPU."),
+    ("--log-format", click.Choice(["text", "json"]), "text|json", "Text on a terminal."),
+    ("--log-level", click.Choice(["debug", "info", "warning", "error"]), "LEVEL", "Or info."),
+    ("--sandbox", click.Choice(["require", "auto", "off"]), "MODE", "require, auto or off."),
+)
+_SITE_OPTIONS: tuple[Callable[[F], F], ...] = (
+    click.option("--domain", multiple=True, metavar="NAME", help="Names of a site; repeatable."),
+    click.option("--backend", multiple=True, metavar="URL", help="http://, https://, unix:/path."),
+    click.option("--bind", multiple=True, metavar="ADDRESS", help="Default all; repeatable."),
+    *(click.option(name, type=kind, metavar=as_, help=said) for name, kind, as_, said in _VALUES),
+    click.option("--fast-lane/--no-fast-lane", default=None, help="Heads past h11, or all of it."),
+    click.option("--uvloop/--no-uvloop", default=None, help="Which event loop workers run."),
+)
+
+
+def _site_options(command: F) -> F:
+    for option in reversed(_SITE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _server_options(command: F) -> F:
+    """How a command finds the running server."""
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path, readable=False), metavar="FILE"),
+        click.option("--state", type=click.Path(path_type=Path, readable=False), metavar="DIR"),
+    ):
+        command = option(command)
+    return command
+
+
+@program.command()
+@_site_options
+def run(**given: Any) -> None:
+    """Bind, drop privileges, serve in the foreground."""
+    gc.disable()  # the supervisor enables it, when all is there that stays
+    from .. import boot  # the server's parts are loaded by the command that serves
+
+    sys.exit(boot.run(Options(**given)))
+
+
+@program.command()
+@_site_options
+def check(**given: Any) -> None:
+    """Validate the configuration; touch nothing."""
+    sys.exit(0 if _load(Options(**given)) is not None else _USAGE)
+
+
+def _load(options: Options) -> Any:
+    import os
+
+    try:
+        config = load(options, now_uid=os.geteuid())
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        return None
+    names = sum(len(site.names) for site in config.sites)
+    click.echo(f"valid: {len(config.sites)} sites, {names} names")
+    return config
+
+
+@program.command()
+@_site_options
+def sandbox(**given: Any) -> None:
+    """Print what each process may read, write and connect to."""
+    import os
+
+    from ..alerts.policy import messengers
+    from ..sandbox import describe, policies
+
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        sys.exit(_USAGE)
+    click.echo(describe(policies(config)))
+    coming = messengers(config)
+    if coming:
+        click.echo("\n" + describe(coming))
+
+
+@program.command()
+@_server_options
+def reload(config: Path | None, state: Path | None) -> None:
+    """Put the configuration on disk in force; the same as SIGHUP."""
+    answer = _ask(config, state, {"command": "reload"})
+    click.echo(f"reloaded: generation {answer['generation']}")
+
+
+@program.command()
+@_server_options
+def upgrade(config: Path | None, state: Path | None) -> None:
+    """Hand over to the program now on disk; the same as SIGUSR2."""
+    answer = _ask(config, state, {"command": "upgrade"})
+    click.echo(f"upgraded: process {answer['pid']} serves")
+
+
+@program.command()
+@_server_options
+def plan(config: Path | None, state: Path | None) -> None:
+    """Show what a reload would change, and change nothing."""
+    changes = _ask(config, state, {"command": "plan"})["changes"]
+    for line in changes or ["a reload would change nothing"]:
+        click.echo(line)
+    if changes:
+        click.echo("no connection would be cut: what is under way finishes with the old settings")
+
+
+@program.command()
+@click.argument("name")
+@_server_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
+    """One page on the certificate of NAME: where it stands, and why."""
+    from . import why as whys
+
+    document = _ask(config, state, {"command": "status"})
+    found = whys.find(document["certificates"], name)
+    if found:
+        if as_json:  # of two certificates a list
+            click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
+            return
+        for number, certificate in enumerate(found):
+            for line in ("",) * bool(number) + tuple(whys.page(certificate, time.time())):
+                click.echo(line)
+        return
+    refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
+    if refusal is not None:
+        until = timestamp(refusal["until"])
+        click.echo(
+            f"{name} was refused on demand: {refusal['why']}; not asked again before {until}"
+        )
+        return
+    known = ", ".join(one["name"] for one in document["certificates"])
+    click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
+    sys.exit(_FAILED)
+
+
+@program.command()
+@click.argument("name", required=False)
+@_site_options
+@click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) -> None:
+    """Look for what keeps certificates from being had; tells what to do, and changes nothing."""
+    import os
+
+    from ..config.syntax.addresses import parse_resolver
+    from ..config.syntax.faults import Wrong
+    from ..doctor import examination, findings
+
+    try:
+        asked = parse_resolver(resolver) if resolver else None
+        found = list(
+            examination.examine(
+                Options(**given), name, (asked.host, asked.port) if asked else None, os.geteuid()
+            )
+        )
+    except (Wrong, examination.NoSuchName) as error:
+        click.echo(error.what if isinstance(error, Wrong) else str(error), err=True)
+        sys.exit(_USAGE)
+    if as_json:
+        click.echo(json.dumps(findings.document(found), indent=2))
+        return
+    for line in findings.lines(found):
+        click.echo(line)
+    click.echo(f"\n{findings.summary(found)}")
+
+
+@program.command()
+@_server_options
+def stop(config: Path | None, state: Path | None) -> None:
+    """Stop gracefully; the same as SIGTERM."""
+    _ask(config, state, {"command": "stop"})
+    click.echo("stopped")
+
+
+@program.command()
+@_server_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(config: Path | None, state: Path | None, as_json: bool) -> None:
+    """Show processes, listeners, certificates and backends."""
+    document = _ask(config, state, {"command": "status"})
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    from .status_table import show
+
+    show(document)
+
+
+@program.group()
+def certs() -> None:
+    """Certificate operations."""
+
+
+@certs.command(name="list")
+@_server_options
+def list_(config: Path | None, state: Path | None) -> None:
+    """List certificates with their state and days left."""
+    from .status_table import show_certificates
+
+    show_certificates(_ask(config, state, {"command": "status"}))
+
+
+@certs.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
+@_server_options
+def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
+    """Renew the certificate of NAME now."""
+    value = {"name": name, "force": force}
+    answer = _ask(config, state, {"command": "renew", "value": value})
+    click.echo(answer.get("message", "renewed"))
+
+
+@certs.command()
+@click.argument("name")
+@click.option(
+    "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
+)
+@_server_options
+def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> None:
+    """Have the certificate of NAME revoked by its CA, and another one ordered."""
+    value = {"name": name, "reason": reason}
+    click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
+
+
+@certs.command(name="dns-persist")
+@click.argument("name")
+@_server_options
+def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
+    """Print the records that let the CA certify NAME over dns-persist-01, and which stand."""
+    click.echo(_ask(config, state, {"command": "dns_persist", "value": {"name": name}})["message"])
+
+
+@certs.command(name="roll-account-key")
+@_server_options
+def roll_account_key(config: Path | None, state: Path | None) -> None:
+    """Give the accounts with all configured CAs new keys."""
+    click.echo(_ask(config, state, {"command": "roll_account_key"})["message"])
+
+
+@certs.command()
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
+@click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
+@click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
+@_server_options
+def export(
+    name: str,
+    form: str,
+    out: Path | None,
+    password_file: Path | None,
+    config: Path | None,
+    state: Path | None,
+) -> None:
+    """Write the certificate of NAME, its chain and its private key; no server is needed."""
+    from .export import CannotExport, exported, write_secret
+
+    try:
+        content = exported(state_directory(config, state), name, form, password_file)
+        if out is not None:
+            write_secret(out, content)
+            click.echo(f"written to {out}, with the private key: for its owner's eyes only")
+        elif sys.stdout.isatty():
+            raise CannotExport("a private key is not shown on a terminal; give --out FILE")
+        else:
+            sys.stdout.buffer.write(content)
+    except (CannotExport, ConfigurationFaults) as error:
+        click.echo(str(error), err=True)
+        sys.exit(_FAILED)
+
+
+_SOURCES = ("certbot", "caddy", "traefik", "acme.sh", "lego")
+
+
+@certs.command(name="import")
+@click.argument("source", type=click.Choice(_SOURCES))
+@click.argument("path", type=click.Path(path_type=Path, readable=False), required=False)
+@click.option("--dry-run", is_flag=True, help="Show what would come, and write nothing.")
+@click.option("--directory", multiple=True, metavar="URL", help="Of a CA that the files leave out.")
+@click.option("--replace-account", is_flag=True, help="Even if there is one with that CA.")
+@_server_options
+def import_(
+    source: str,
+    path: Path | None,
+    dry_run: bool,
+    directory: tuple[str, ...],
+    replace_account: bool,
+    config: Path | None,
+    state: Path | None,
+) -> None:
+    """Bring along certificates, keys and the account of another program.
+
+    PATH is where it keeps them; each has its usual place. No server is needed; one that runs uses
+    them at once.
+    """
+    from .import_certificates import CannotImport, Request, move_in
+
+    request = Request(source, path, config, state, directory, dry_run, replace_account)
+    try:
+        report = move_in(request)
+    except ConfigurationFaults as faults:
+        click.echo(str(faults), err=True)
+        sys.exit(_USAGE)
+    except CannotImport as error:
+        click.echo(printable(str(error)), err=True)
+        sys.exit(_FAILED)
+    for line in report.lines:
+        click.echo(printable(line))
+    sys.exit(_OK if report.ok else _FAILED)
+
+
+def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the running server; a refusal or nobody there ends the program with status 1."""
+    try:
+        answer = ask(state_directory(config, state), request, _PATIENCE)
+    except (NotRunning, ConfigurationFaults) as error:
+        click.echo(str(error), err=True)
+        sys.exit(_FAILED)
+    if answer.get("ok") is False:
+        click.echo(answer["error"], err=True)
+        sys.exit(_FAILED)
+    return answer

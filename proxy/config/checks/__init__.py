@@ -1,0 +1,7 @@
+"""What is wrong with a configuration whose values are each well formed.
+
+consistency  values that contradict each other   (pure)
+files        files and folders that it names
+mounts       where folders lie, by device and inode
+accounts     users and groups that it names
+"""

@@ -1,0 +1,229 @@
+"""The keys of ``acme``: where certificates come from, and how names are proven there.
+
+`check` has what they need of each other; what sites make of them is the business of `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from .. import model
+from ..syntax.addresses import parse_directory_url, parse_name_server, parse_resolver
+from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
+from ..syntax.kinds import Email, File, Many, Section, Token, duration, one_of, word
+
+# A name for the directories that people use; everything else is a URL.
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+    "internal": "internal",
+}
+_CHALLENGES = ("http-01", "tls-alpn-01", "dns-01", "dns-persist-01")
+# RFC 8945 §6, those that are still to be used.
+_TSIG_ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
+
+_ACME = model.Acme()
+_DNS = model.Dns()
+
+
+def _parse_directory(text: str) -> str:
+    if text in DIRECTORIES:
+        return text
+    if "/" not in text and ":" not in text:
+        raise Wrong(f"{shown(text)} is not a known CA", nearest(text, list(DIRECTORIES)))
+    return parse_directory_url(text)
+
+
+def _parse_challenge(text: str) -> str:
+    if text in _CHALLENGES:
+        return text
+    raise Wrong(f"{shown(text)} is not a challenge", nearest(text, _CHALLENGES))
+
+
+def _parse_zone(text: str) -> str:
+    """A zone's name; underscores stand in those that are made for records like ours."""
+    name = text.strip().removesuffix(".").lower()
+    labels = name.split(".")
+    if len(name) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in labels):
+        raise Wrong(f"{shown(text)} is not the name of a zone", "write it like example.org")
+    return name
+
+
+def _parse_tsig_name(text: str) -> str:
+    name = text.strip().removesuffix(".").lower()
+    if len(name) > 253 or not re.fullmatch(r"[a-z0-9_.-]+", name):
+        raise Wrong(f"{shown(text)} is not the name of a key", "write it as the name server has it")
+    return name
+
+
+Directory = Annotated[str, word(_parse_directory, examples=list(DIRECTORIES))]
+Challenge = Annotated[str, word(_parse_challenge, enum=list(_CHALLENGES))]
+KeyType = Annotated[model.KeyType, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")]
+
+
+class ExternalAccount(Section):
+    kid: Token = Field(description="The key identifier that the CA handed out.")
+    hmac_key_file: File = Field(description="A file with the MAC key, base64url.")
+
+
+class Tsig(Section):
+    name: Annotated[str, word(_parse_tsig_name)] = Field(
+        description="The key's name, as the name server has it."
+    )
+    algorithm: Annotated[str, one_of(*_TSIG_ALGORITHMS)] = Field(
+        default="hmac-sha256", description="The key's algorithm."
+    )
+    secret_file: File = Field(
+        description="A file with the secret in base64, or as tsig-keygen writes it."
+    )
+
+
+class Dns(Section):
+    zone: Annotated[str, word(_parse_zone)] | None = Field(
+        default=None, description="The zone that records go to; else it is found by asking the DNS."
+    )
+    server: Annotated[model.Address, word(parse_name_server)] | None = Field(
+        default=None, description="The name server that takes updates (RFC 2136)."
+    )
+    tsig: Tsig | None = Field(default=None, description="The key that updates are signed with.")
+    hook: File | None = Field(
+        default=None, description="A program that sets and removes records, instead of a server."
+    )
+    hook_timeout: Annotated[float, duration("1s", "5m")] = Field(
+        default=_DNS.hook_timeout, description="Until the hook is ended."
+    )
+    ttl: Annotated[float, duration("1s", "1d")] = Field(
+        default=_DNS.ttl, description="Of the records that are set."
+    )
+    propagation: Annotated[float, duration("0s", "10m")] = Field(
+        default=_DNS.propagation,
+        description="Until every name server of the zone shows a record; 0s does not look.",
+    )
+
+
+class Fallback(Section):
+    directory: Directory = Field(description="The other CA: a name or an https URL.")
+    email: Email | None = Field(
+        default=None, description="Contact there; else the same as above it."
+    )
+    ca_file: File | None = Field(default=None, description="PEM bundle to trust for its own TLS.")
+    profile: Token | None = Field(default=None, description="Which of its profiles to ask for.")
+    preferred_chain: Token | None = Field(
+        default=None, description="The root that its chain is to lead to, by common name."
+    )
+    eab: ExternalAccount | None = Field(default=None, description="External account binding.")
+
+
+class Acme(Section):
+    directory: Directory = Field(
+        default="letsencrypt", description="The CA: a name or an https URL."
+    )
+    email: Email | None = Field(default=None, description="Contact that the CA may write to.")
+    ca_file: File | None = Field(
+        default=None, description="PEM bundle to trust for the CA's own TLS."
+    )
+    profile: Token | None = Field(
+        default=None, description="Which of the CA's profiles to ask for."
+    )
+    preferred_chain: Token | None = Field(
+        default=None, description="The root that the chain is to lead to, by common name."
+    )
+    key_type: Many[KeyType] = Field(
+        default=_ACME.key_types, description="The certificates' keys; two, ECDSA and RSA, for both."
+    )
+    challenges: Many[Challenge] = Field(
+        default=_ACME.challenges,
+        description="Ways to prove control of a name, in order of preference.",
+    )
+    dns: Many[Dns] = Field(
+        default=(),
+        description="How records for dns-01 are set; one entry for each zone or for all.",
+    )
+    resolvers: Many[Annotated[model.Address, word(parse_resolver)]] = Field(
+        default=(), description="Who is asked about zones, instead of the system's resolvers."
+    )
+    eab: ExternalAccount | None = Field(default=None, description="External account binding.")
+    fallback: Many[Fallback] = Field(
+        default=(), description="Other CAs, asked in order when one fails."
+    )
+
+
+# What these keys need of each other
+
+
+def check(acme: Acme, origins: Origins) -> Iterator[Fault]:
+    yield from check_key_types(acme.key_type, ("acme", "key_type"), origins)
+    if not acme.challenges:
+        yield origins.fault(
+            ("acme", "challenges"), "the list of challenges is empty", "leave the key out"
+        )
+    yield from _fallbacks(acme, origins)
+    yield from _dns(acme, origins)
+
+
+def check_key_types(types: Sequence[str], path: Path, origins: Origins) -> Iterator[Fault]:
+    families = [one.partition("-")[0] for one in types]
+    if not types:
+        yield origins.fault(path, "the list of keys is empty", "leave the key out")
+    elif len(set(families)) < len(families):
+        yield origins.fault(
+            path,
+            "clients are told apart by ECDSA and RSA, so one of each makes sense",
+            "leave one of the two out",
+        )
+
+
+def _fallbacks(acme: Acme, origins: Origins) -> Iterator[Fault]:
+    seen = {acme.directory}
+    for index, other in enumerate(acme.fallback):
+        path = ("acme", "fallback", index, "directory")
+        if other.directory == "internal":
+            yield origins.fault(
+                path,
+                "the built-in CA is no substitute: visitors do not trust it",
+                "name another public CA",
+            )
+        elif other.directory in seen:
+            yield origins.fault(path, "this CA is already asked before", "leave it out")
+        seen.add(other.directory)
+
+
+def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
+    first: dict[str | None, int] = {}
+    for index, dns in enumerate(acme.dns):
+        at: Path = ("acme", "dns", index)
+        given = dns.model_fields_set
+        if (dns.server is None) == (dns.hook is None):
+            yield origins.fault(
+                at,
+                "server and hook exclude each other"
+                if dns.server
+                else "nothing here says how records get into the DNS",
+                "give server for a name server that takes updates, or hook for a program",
+            )
+        for key in ("tsig", "ttl") if dns.server is None else ("hook_timeout",):
+            if key in given and (dns.server or dns.hook):
+                other = "server" if dns.server is None else "hook"
+                yield origins.fault_of_key(
+                    (*at, key), f"this key belongs to {other}", f"add {other}, or leave it out"
+                )
+        if dns.zone in first:
+            where = origins.at(("acme", "dns", first[dns.zone]))
+            yield origins.fault(
+                at,
+                f"the same zone as at {where}"
+                if dns.zone
+                else f"for every zone, as the entry at {where}",
+                "give each entry a zone of its own; one may be without, for all others",
+            )
+        first.setdefault(dns.zone, index)
+    if "dns-01" in acme.challenges and not acme.dns:
+        yield origins.fault(
+            ("acme", "challenges"),
+            "dns-01 needs somebody to set its records",
+            "add acme.dns with server or hook, or leave dns-01 out",
+        )

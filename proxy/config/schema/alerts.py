@@ -1,0 +1,102 @@
+"""The keys below ``alerts``: who is told, and of what. A part of `schema`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .. import model
+from ..syntax.addresses import parse_mail_server, parse_webhook
+from ..syntax.faults import Fault, Origins, Path, Wrong, shown
+from ..syntax.kinds import Email, File, Many, Section, Token, count, duration, one_of, word
+from ..syntax.units import parse_duration
+
+_ALERTS = model.Alerts()
+_MAIL = model.Mail((), "", model.Address("", 0))
+_RUNWAY = r"^[0-9.]+ *%$|^[0-9.]+$|^([0-9.]+(w|d|h|ms|m|s))+$"
+
+
+def _parse_runway(text: str) -> model.Runway:
+    share = re.fullmatch(r"(\d{1,2}) ?%", text.strip())
+    if share:
+        return model.Runway(share=int(share[1]) / 100)
+    if "%" in text:
+        raise Wrong(
+            f"{shown(text)} is not a share of a lifetime", "write it like 15%, up to 99%; or 7d"
+        )
+    return model.Runway(seconds=parse_duration(text))
+
+
+class Mail(Section):
+    to: Many[Email] = Field(description="Who gets it.")
+    sender: Email = Field(description="Whom it is from.")
+    smtp: Annotated[model.Address, word(parse_mail_server)] = Field(
+        description="The mail server, HOST:PORT."
+    )
+    tls: Annotated[
+        Literal["auto", "starttls", "implicit", "off"],
+        one_of("auto", "starttls", "implicit", "off"),
+    ] = Field(
+        default=_MAIL.tls,
+        description="auto is implicit on port 465, else STARTTLS, always verified.",
+    )
+    user: Token | None = Field(default=None, description="To log in with, where the server asks.")
+    password_file: File | None = Field(default=None, description="A file with the password.")
+
+
+class Alerts(Section):
+    webhook: Annotated[str, word(parse_webhook)] | None = Field(
+        default=None, description="A URL that gets a JSON document by POST."
+    )
+    email: Mail | None = Field(default=None, description="A mail server, and who gets mail.")
+    command: Many[Token] = Field(
+        default=(), description="A program and its arguments; gets the document on standard input."
+    )
+    ca_file: File | None = Field(
+        default=None, description="PEM bundle to trust for the webhook and the mail server."
+    )
+    after_failures: Annotated[int, count(1, 1000)] = Field(
+        default=_ALERTS.after_failures, description="Failed attempts in a row for one certificate."
+    )
+    runway: Annotated[model.Runway, word(_parse_runway, pattern=_RUNWAY)] = Field(
+        default=_ALERTS.runway, description="What is left of a certificate: a share, or 7d."
+    )
+    certifier_silent: Annotated[float, duration("15s", "7d")] = Field(
+        default=_ALERTS.certifier_silent,
+        description="Nothing heard of the certifier for that long.",
+    )
+    repeat: Annotated[float, duration("1m", "30d")] = Field(
+        default=_ALERTS.repeat, description="Told again while it lasts."
+    )
+
+
+def check(alerts: Alerts | None, origins: Origins) -> Iterator[Fault]:
+    """What the keys mean together."""
+    at: Path = ("alerts",)
+    if alerts is None:
+        return
+    if not (alerts.webhook or alerts.email or alerts.command):
+        yield origins.fault(at, "nobody is told", "give webhook, email or command")
+    if alerts.command and not alerts.command[0].startswith("/"):
+        yield origins.fault(
+            (*at, "command"),
+            f"{shown(alerts.command[0])} is not the whole path of a program",
+            "write it like /usr/local/bin/alert",
+        )
+    mail = alerts.email
+    if mail is None:
+        return
+    if (mail.user is None) != (mail.password_file is None):
+        given = "user" if mail.user is not None else "password_file"
+        yield origins.fault(
+            (*at, "email", given), "user and password_file need each other", "give both, or neither"
+        )
+    if mail.user is not None and mail.tls == "off":
+        yield origins.fault(
+            (*at, "email", "tls"),
+            "the password would be sent in the clear",
+            "leave tls out, or user and password_file",
+        )

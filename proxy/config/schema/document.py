@@ -1,0 +1,271 @@
+"""What a user may write: every key, its kind, its default and its bounds.
+
+The YAML file, the flags and the sites directory all end here, as the same tree of words; one set of
+rules reads them, and `json_schema` makes the schema for editors from it. The larger sections have
+files of their own: `acme_keys`, `serving_keys` and `alert_keys`. Keys that exclude or need each
+other are the business of `checks`, files on disk that of `places`.
+
+Words arrive as text (see `yaml_source`), so ``workers: 4`` and ``workers: "4"`` are the same, and
+null means "not given" everywhere. Defaults are those of `model`, written down once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .. import model
+from ..syntax.addresses import parse_ask_url, parse_listen, parse_network, parse_own_address
+from ..syntax.faults import Wrong, shown
+from ..syntax.kinds import (
+    Account,
+    File,
+    Many,
+    Section,
+    Switch,
+    count,
+    duration,
+    number_word,
+    one_of,
+    size,
+    word,
+)
+from ..syntax.names import parse_name, parse_name_pattern
+from .acme import Acme, KeyType
+from .alerts import Alerts
+from .site import Route, Serving
+
+_MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
+
+_LISTEN = model.Listen()
+_LIMITS = model.Limits()
+_TLS = model.Tls()
+_LOG = model.Log()
+_ON_DEMAND = model.OnDemand()
+
+
+def _parse_workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_WORKERS:
+        return int(text)
+    raise Wrong(
+        f"{shown(text)} is not a number of workers",
+        f"write a number from 1 to {_MAX_WORKERS}, or auto for one per CPU",
+    )
+
+
+def _parse_rate(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,9}) ?/ ?(s|m|h|d)", text)
+    if not found or not int(found[1]):
+        raise Wrong(f"{shown(text)} is not a rate", "write it like 10/s, 100/m, 1000/h or 5000/d")
+    return int(found[1]) / {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+ListenWord = Annotated[model.Address, number_word(parse_listen)]
+Name = Annotated[str, word(parse_name)]
+Network = Annotated[str, word(parse_network)]
+
+
+class Listen(Section):
+    http: Many[ListenWord] = Field(
+        default=_LISTEN.http,
+        description="Where HTTP is answered: challenges, and redirects to https.",
+    )
+    https: Many[ListenWord] = Field(default=_LISTEN.https, description="Where HTTPS is answered.")
+
+
+class Hsts(Section):
+    max_age: Annotated[float, duration("1s", "520w")] = Field(
+        description="For how long browsers refuse plain HTTP to these names. Hard to take back."
+    )
+
+
+class Tls(Section):
+    min_version: Annotated[Literal["1.2", "1.3"], one_of("1.2", "1.3")] = Field(
+        default=_TLS.min_version, description="The oldest TLS version spoken with clients."
+    )
+    hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security, RFC 6797.")
+
+
+class Log(Section):
+    format: Annotated[Literal["auto", "text", "json"], one_of("auto", "text", "json")] = Field(
+        default=_LOG.format, description="auto is text on a terminal, else json."
+    )
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")
+    ] = Field(default=_LOG.level, description="The least weighty lines of the operational log.")
+    access: File = Field(default=_LOG.access, description="stdout, stderr, off, or a file.")
+
+
+class Limits(Section):
+    header_timeout: Annotated[float, duration("1s", "10m")] = Field(
+        default=_LIMITS.header_timeout, description="Until a request's head is complete."
+    )
+    body_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.body_timeout, description="Without a byte of a request's body."
+    )
+    write_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.write_timeout,
+        description="For the client to take the next piece of an answer, 16 to 64 KiB.",
+    )
+    keepalive_timeout: Annotated[float, duration("1s", "1h")] = Field(
+        default=_LIMITS.keepalive_timeout, description="Between two requests of a connection."
+    )
+    handshake_timeout: Annotated[float, duration("1s", "2m")] = Field(
+        default=_LIMITS.handshake_timeout, description="For the TLS handshake."
+    )
+    shutdown_timeout: Annotated[float, duration("0s", "1d")] = Field(
+        default=_LIMITS.shutdown_timeout, description="For what is under way when the server stops."
+    )
+    header_size: Annotated[int, size("1KiB", "1MiB")] = Field(
+        default=_LIMITS.header_size, description="Of a request's head, in total."
+    )
+    target_size: Annotated[int, size("256B", "1MiB")] = Field(
+        default=_LIMITS.target_size, description="Of path and query together."
+    )
+    header_count: Annotated[int, count(10, 10_000)] = Field(
+        default=_LIMITS.header_count, description="Field lines of one request."
+    )
+    body_size: Annotated[int | None, size("0B", "1000000GB", unlimited=True)] = Field(
+        default=_LIMITS.body_size, description="Of a request's body; unlimited, as backends decide."
+    )
+    connections: Annotated[int, count(1, 10_000_000)] = Field(
+        default=_LIMITS.connections, description="Open at a time, over all workers."
+    )
+    connections_per_address: Annotated[int, count(1, 10_000_000)] = Field(
+        default=_LIMITS.connections_per_address, description="From one address, or one IPv6 /64."
+    )
+    handshakes: Annotated[int, count(10, 1_000_000)] = Field(
+        default=_LIMITS.handshakes, description="TLS handshakes under way, over all workers."
+    )
+    tunnels: Annotated[int, count(0, 1_000_000)] = Field(
+        default=_LIMITS.tunnels, description="WebSockets and other tunnels, over all workers."
+    )
+    requests_per_connection: Annotated[int, count(1, 1_000_000_000)] = Field(
+        default=_LIMITS.requests_per_connection,
+        description="Then the connection ends, as has been announced.",
+    )
+
+
+class Admin(Section):
+    listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
+
+
+class Certificate(Section):
+    chain: File = Field(description="PEM: the certificate, then its intermediates.")
+    key: File = Field(description="PEM: its private key, without a passphrase.")
+
+
+class ClientAuth(Section):
+    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
+    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
+        default="require", description="request lets clients in that have none."
+    )
+
+
+class SiteTls(Section):
+    client_auth: ClientAuth | None = Field(
+        default=None, description="Client certificates; the backend is told in Client-Cert."
+    )
+
+
+class RateLimit(Section):
+    rate: Annotated[float, word(_parse_rate)] = Field(description="Like 10/s, 100/m, 1000/h.")
+    burst: Annotated[int | None, count(1, 1_000_000)] = Field(
+        default=None, description="Requests at once; left out, those of one second, at least one."
+    )
+    by: Annotated[Literal["address", "site"], one_of("address", "site")] = Field(
+        default="address", description="Each address (IPv6 /64) by itself, or all together."
+    )
+
+
+class OnDemand(Section):
+    patterns: Many[Annotated[str, word(parse_name_pattern)]] = Field(
+        default=_ON_DEMAND.patterns, description="Only these names, or *.names."
+    )
+    ask: Annotated[str, word(parse_ask_url)] | None = Field(
+        default=None, description="Asked with ?domain=NAME; 200 allows a name, all else does not."
+    )
+    dns: Switch = Field(
+        default=_ON_DEMAND.dns, description="Only names whose DNS leads here, and nowhere else."
+    )
+    addresses: Many[Annotated[str, word(parse_own_address)]] = Field(
+        default=_ON_DEMAND.addresses,
+        description="For dns: what here is; left out, the public addresses of the interfaces.",
+    )
+    wait: Annotated[float, duration("1s", "2m")] = Field(
+        default=_ON_DEMAND.wait, description="How long a handshake waits for the certificate."
+    )
+    per_hour: Annotated[int, count(1, 1000)] = Field(
+        default=_ON_DEMAND.per_hour, description="New names that are ordered in an hour, at most."
+    )
+    most: Annotated[int, count(1, 5000)] = Field(
+        default=_ON_DEMAND.most, description="Names at a time."
+    )
+    forget: Annotated[float, duration("1h", "520w")] = Field(
+        default=_ON_DEMAND.forget,
+        description="A name that nobody came for so long is not renewed.",
+    )
+
+
+class Site(Serving):
+    names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
+    routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
+    certificate: Many[Certificate] = Field(
+        default=(), description="Your own, one for each kind of key; no CA is asked then."
+    )
+    key_type: Many[KeyType] | None = Field(
+        default=None, description="As under acme, for this site alone."
+    )
+    tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
+    rate_limit: Many[RateLimit] = Field(
+        default=(), description="More requests than that are answered 429."
+    )
+    on_demand: OnDemand | None = Field(
+        default=None, description="Other names, certified when somebody comes for them."
+    )
+    default: Switch = Field(
+        default=False, description="Served to clients that name no known site. At most one site."
+    )
+
+
+class Document(Section):
+    """The configuration of treehouse-proxy."""
+
+    listen: Listen = Field(default=Listen(), description="Addresses and ports.")
+    user: Account | None = Field(default=None, description="Who to become: a name or number.")
+    group: Account | None = Field(
+        default=None, description="The group to become: a name or number."
+    )
+    workers: Annotated[int | None, number_word(_parse_workers)] = Field(
+        default=None, description="Processes that serve; auto is one per CPU."
+    )
+    state: File | None = Field(default=None, description="The directory of keys and certificates.")
+    acme: Acme = Field(default=Acme(), description="Where certificates come from.")
+    tls: Tls = Field(default=Tls(), description="TLS rules of all sites.")
+    log: Log = Field(default=Log(), description="Logs.")
+    limits: Limits = Field(default=Limits(), description="What one client may take.")
+    trusted_proxies: Many[Network] = Field(
+        default=(), description="Networks whose forwarding fields are believed."
+    )
+    proxy_protocol: Many[Network] = Field(
+        default=(),
+        description="Networks whose connections begin with a PROXY header, version 1 or 2.",
+    )
+    admin: Admin | None = Field(default=None, description="Off unless given.")
+    alerts: Alerts | None = Field(default=None, description="Who is told when something fails.")
+    sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
+        default="auto", description="Confine each process with what the kernel has."
+    )
+    fast_lane: Switch = Field(default=True, description="Read plain requests without h11.")
+    uvloop: Switch = Field(default=True, description="Use uvloop's event loop.")
+    watch: Switch = Field(
+        default=False, description="Reload by itself when this file, or one that it names, changes."
+    )
+    sites_dir: File | None = Field(
+        default=None, description="Treehouse mode: a directory of sites."
+    )
+    sites: tuple[Site, ...] = Field(default=(), description="What is served under which names.")

@@ -1,0 +1,368 @@
+"""The command line, a file and a directory of sites, made into one configuration.
+
+`load` is what everybody calls: at the start, for ``check``, and at each reload with the same
+`Options`. It reads, and touches nothing. Flags are laid over the file's tree of words, so that both
+pass the same validation, and a fault points at whichever of them it came from.
+
+A site given by ``--domain`` stands beside those of the file; every other flag replaces its key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..checks import consistency
+from ..checks import files as places
+from ..checks.accounts import NOBODY, find_group, find_user
+from ..model import Address, Config
+from ..resolve import Surroundings, resolve
+from ..schema.parse import Parsed, validate
+from ..syntax.addresses import parse_host, parse_listen, spell_address
+from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
+from ..syntax.faults import Path as KeyPath
+from ..syntax.yaml_reader import LARGEST, parse
+from .sites_dir import scan
+
+__all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
+
+DEFAULT_CONFIG = Path("/etc/treehouse-proxy/config.yaml")
+DEFAULT_STATE = Path("/var/lib/treehouse-proxy")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line said; None, or nothing, where it did not say."""
+
+    config: Path | None = None
+    domain: tuple[str, ...] = ()  # each may hold several, separated by commas
+    root: Path | None = None
+    backend: tuple[str, ...] = ()
+    sites: Path | None = None
+    email: str | None = None
+    acme_directory: str | None = None
+    acme_ca: Path | None = None
+    state: Path | None = None
+    user: str | None = None
+    group: str | None = None
+    http_port: int | None = None
+    https_port: int | None = None
+    bind: tuple[str, ...] = ()
+    workers: str | None = None
+    log_format: Literal["text", "json"] | None = None
+    log_level: str | None = None
+    sandbox: str | None = None
+    fast_lane: bool | None = None
+    uvloop: bool | None = None
+
+    @property
+    def give_a_site(self) -> bool:
+        return bool(self.domain or self.root or self.backend or self.sites)
+
+
+def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> Config:
+    """The whole configuration, or `ConfigurationFaults` with everything that is wrong with it.
+
+    ``now_uid`` is who the program was started as, at a reload too: it decides the default state
+    directory, and whether there is a user to become. ``argv0`` is for the messages.
+    """
+    draft = _Draft.of_file(options, argv0)
+    if draft.faults and not draft.tree:
+        raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
+    draft.lay_over(options)
+    draft.add_sites_dir()
+    parsed, faults = validate(draft.tree, draft.origins, draft.broken)
+    faults += draft.faults
+    faults += consistency.check(parsed)
+    identity, reader = _identity(parsed, now_uid, faults)
+    state = _state(parsed, now_uid, draft.base, faults)
+    if state is not None:
+        faults += places.check(parsed, draft.base, state, reader)
+    if faults or identity is None or state is None:
+        raise ConfigurationFaults(faults)
+    around = Surroundings(draft.base, state, *identity, draft.source)
+    return resolve(parsed.document, (site for _index, site in parsed.sites), around)
+
+
+def state_directory(config: Path | None, state: Path | None) -> Path:
+    """Where the running server's control socket lies, for commands that talk to it.
+
+    Only that one key is read, so that a file with faults elsewhere keeps nobody from stopping the
+    server. Raises `ConfigurationFaults` when ``config`` cannot be read.
+    """
+    if state is not None:
+        return state.absolute()
+    if config is not None or os.access(DEFAULT_CONFIG, os.R_OK):
+        draft = _Draft.of_file(Options(config=config), "treehouse-proxy")
+        word = draft.tree.get("state")
+        if isinstance(word, str):
+            return draft.base / word
+        if config is not None and draft.faults and not draft.tree:
+            raise ConfigurationFaults(draft.faults)
+    found = _default_state(os.geteuid(), os.environ)
+    if found is None:
+        raise ConfigurationFaults([Fault(Origin("--state"), "", *_NO_STATE)])
+    return found
+
+
+# Flags and the keys they stand for
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "email": ("acme", "email"),
+    "acme_directory": ("acme", "directory"),
+    "acme_ca": ("acme", "ca_file"),
+    "state": ("state",),
+    "user": ("user",),
+    "group": ("group",),
+    "workers": ("workers",),
+    "log_format": ("log", "format"),
+    "log_level": ("log", "level"),
+    "sandbox": ("sandbox",),
+    "fast_lane": ("fast_lane",),
+    "uvloop": ("uvloop",),
+    "sites": ("sites_dir",),
+}
+
+
+def _flag(option: str, value: object) -> Origin:
+    return Origin(f"--{'no-' if value is False else ''}{option.replace('_', '-')}")
+
+
+def _spell(value: object) -> str:
+    """A flag's value as the word that would stand in the file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.absolute()) if isinstance(value, Path) else str(value)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A tree of words that is still being put together."""
+
+    tree: dict[str, Any]
+    origins: Origins
+    faults: list[Fault]
+    base: Path
+    source: Path | None
+    broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
+
+    @classmethod
+    def of_file(cls, options: Options, argv0: str) -> _Draft:
+        """From the file, if there is one to read; else empty."""
+        path = options.config
+        if path is None and options.give_a_site:
+            return cls({}, Origins(Origin(argv0)), [], Path.cwd(), None)
+        path = path or DEFAULT_CONFIG
+        source = path.absolute()
+        try:
+            text = _read(path)
+        except Wrong as wrong:
+            what, remedy = wrong.what, wrong.remedy
+            if options.config is None:
+                what = f"no site is given, and {what}"
+                remedy = f"{argv0} --domain NAME --root DIR, or --config FILE"
+            fault = Fault(Origin("--config"), "", what, remedy)
+            return cls({}, Origins(Origin(str(path))), [fault], source.parent, source)
+        document = parse(text, str(path))
+        faults = list(document.faults)
+        return cls(document.value, document.origins, faults, source.parent, source)
+
+    def lay_over(self, options: Options) -> None:
+        for option, path in _KEYS.items():
+            value = getattr(options, option)
+            if value is not None:
+                self._put(path, _spell(value), _flag(option, value))
+        self._lay_over_listeners(options)
+        self._add_site(options)
+
+    def _put(self, path: tuple[str, ...], value: Any, origin: Origin) -> None:
+        section = self.tree
+        for step in path[:-1]:
+            if section.get(step) is None:
+                section[step] = {}
+            section = section[step]
+            if not isinstance(section, dict):
+                return  # the file has something else there, which is a fault already
+        section[path[-1]] = value
+        self.origins.put(path, origin, origin)
+
+    def _lay_over_listeners(self, options: Options) -> None:
+        """--bind replaces the hosts of all listeners, the port flags their ports."""
+        hosts = []
+        for word in options.bind:
+            try:
+                hosts.append(parse_host(word))
+            except Wrong as wrong:
+                self.faults.append(Fault(Origin("--bind"), "", wrong.what, wrong.remedy))
+        for kind in ("http", "https"):
+            port = getattr(options, f"{kind}_port")
+            if not hosts and port is None:
+                continue
+            present = self._listeners(kind)
+            ports = [port] if port is not None else _distinct(a.port for a in present)
+            addresses = [
+                spell_address(Address(host, each))
+                for each in ports
+                for host in hosts or _distinct(a.host for a in present)
+            ]
+            flag = Origin(f"--{kind}-port" if port is not None else "--bind")
+            self._put(("listen", kind), addresses, flag)
+            for index in range(len(addresses)):
+                self.origins.put(("listen", kind, index), flag)
+
+    def _listeners(self, kind: str) -> list[Address]:
+        """Those of the file, as far as they can be read, or the default."""
+        listen = self.tree.get("listen")
+        words = listen.get(kind) if isinstance(listen, dict) else None
+        if words is None:
+            return [Address("", 80 if kind == "http" else 443)]
+        found = []
+        for word in words if isinstance(words, list) else [words]:
+            with contextlib.suppress(Wrong):
+                found.append(parse_listen(str(word)))
+        return found
+
+    def _add_site(self, options: Options) -> None:
+        if not options.domain:
+            for option in ("root", "backend"):
+                if getattr(options, option):
+                    self._miss_site(_flag(option, True), *_NO_NAME)
+            return
+        if not (options.root or options.backend):
+            self._miss_site(Origin("--domain"), *_NOTHING)
+            return
+        names = [name for word in options.domain for name in word.split(",")]
+        site: dict[str, Any] = {"names": names}
+        path = self._append_site(site, Origin("--domain"))
+        if options.root:
+            site["root"] = _spell(options.root)
+            self.origins.put((*path, "root"), Origin("--root"), Origin("--root"))
+        if options.backend:
+            site["backend"] = list(options.backend)
+            self.origins.put((*path, "backend"), Origin("--backend"), Origin("--backend"))
+
+    def _miss_site(self, flag: Origin, what: str, remedy: str) -> None:
+        self.faults.append(Fault(flag, "", what, remedy))
+        self.broken.add("sites")
+
+    def _append_site(self, site: dict[str, Any], origin: Origin) -> KeyPath:
+        if self.tree.get("sites") is None:
+            self.tree["sites"] = []
+        sites = self.tree["sites"]
+        path: KeyPath = ("sites", len(sites))
+        if isinstance(sites, list):  # else that is a fault already
+            sites.append(site)
+            self.origins.put(path, origin)
+        return path
+
+    def add_sites_dir(self) -> None:
+        word = self.tree.get("sites_dir")
+        if not isinstance(word, str) or not word.strip() or "\0" in word:
+            return  # not given, or a fault of its own
+        ports = [address.port for address in self._listeners("https")]
+        try:
+            entries, faults = scan(self.base / word, ports[0] if ports else 443)
+        except Wrong as wrong:
+            self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
+            return
+        self.faults += faults
+        for entry in entries:
+            self._append_site(entry.site, entry.origin)
+
+
+_NO_NAME = (
+    "there is no name to serve this under",
+    "add --domain NAME; localhost is one for trying things out",
+)
+_NOTHING = ("there is nothing to serve under this name", "add --root DIR or --backend URL")
+_NO_STATE = ("no directory for keys and certificates can be chosen", "give one: --state DIR")
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))
+
+
+def _read(path: Path) -> str:
+    """Raises `Wrong`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise Wrong(f"{path} does not exist", "create it, or name another file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise Wrong(
+            f"{path} cannot be read as uid {os.geteuid()}: {reason}",
+            "mend that; the server reads it again at each reload, as the user it has become",
+        ) from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Wrong(f"{path} is not UTF-8 in line {line}", "save the file as UTF-8") from None
+
+
+# Who the program becomes, and where its state lies
+
+
+def _identity(
+    parsed: Parsed, now_uid: int, faults: list[Fault]
+) -> tuple[tuple[int, int] | None, places.Reader | None]:
+    """uid and gid to become, and who will read files; None where that cannot be told."""
+    document = parsed.document
+    uid, gid = (NOBODY, NOBODY) if now_uid == 0 else (now_uid, os.getgid())
+    found = True
+    try:
+        if document.user:
+            uid, primary = find_user(document.user)
+            gid = NOBODY if primary is None else primary
+    except Wrong as wrong:
+        faults.append(parsed.origins.fault(("user",), wrong.what, wrong.remedy))
+        found = False
+    try:
+        if document.group:
+            gid = find_group(document.group)
+    except Wrong as wrong:
+        faults.append(parsed.origins.fault(("group",), wrong.what, wrong.remedy))
+        found = False
+    if not found or parsed.broken & {"user", "group"}:
+        return None, None
+    reader = places.Reader(uid, gid, here=os.geteuid() == uid)
+    # Without root nobody can become anybody else: the program stays who it is.
+    return (uid, gid) if now_uid == 0 else (now_uid, os.getgid()), reader
+
+
+def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Path | None:
+    if parsed.document.state:
+        return base / parsed.document.state
+    found = _default_state(now_uid, os.environ)
+    if found is None and "state" not in parsed.broken:
+        faults.append(parsed.origins.fault((), *_NO_STATE))
+    return found
+
+
+def _default_state(uid: int, environ: Mapping[str, str]) -> Path | None:
+    """Where the service manager has made a directory (systemd.exec(5), StateDirectory=); else as
+    root under /var/lib, and otherwise as the XDG base directory specification 0.8 has it."""
+    managed = Path(environ.get("STATE_DIRECTORY", "").partition(":")[0])
+    if managed.is_absolute():
+        return managed
+    if uid == 0:
+        return DEFAULT_STATE
+    given = Path(environ.get("XDG_STATE_HOME", ""))
+    if given.is_absolute():  # the specification has relative ones ignored
+        return given / DEFAULT_STATE.name
+    home = environ.get("HOME", "")
+    if not home:
+        try:
+            home = pwd.getpwuid(uid).pw_dir
+        except KeyError:
+            return None
+    return Path(home).absolute() / ".local/state" / DEFAULT_STATE.name

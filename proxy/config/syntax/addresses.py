@@ -1,0 +1,246 @@
+"""Addresses as people write them: where to listen, which backends, which networks to trust.
+
+Host names are taken for backends only, and never resolved here: a name that does not resolve today
+may do so when the backend is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_interface, ip_network
+from urllib.parse import SplitResult, urlsplit
+
+from ..model import Address, Backend
+from .faults import Wrong, nearest, shown
+
+_LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
+_BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
+_NAME_SERVER = "write it like 192.0.2.53, ns.example.org:5353 or [2001:db8::53]:53"
+_SOCKET_PATH = 107  # bytes; sun_path holds 108 with the NUL, unix(7)
+# As in a URL's host, and with underscores: container networks have them in the names of services.
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
+
+
+def parse_listen(text: str) -> Address:
+    """``:443``, ``443``, ``192.0.2.1:443``, ``[::1]:443``. Raises `Wrong`."""
+    text = text.strip()
+    host, separator, port = text.rpartition(":")
+    if host == "" and not separator and text.isdigit():
+        return Address("", parse_port(text))
+    if not separator or not port or text.endswith("]"):
+        raise Wrong(f"{shown(text)} has no port", _LISTEN)
+    if ":" in host and not host.startswith("["):
+        raise Wrong(f"{shown(text)} has an IPv6 address without brackets", _LISTEN)
+    return Address(parse_host(host) if host else "", parse_port(port))
+
+
+def parse_host(text: str) -> str:
+    """An IP address to listen on; ``*`` is every address, given back as "". Raises `Wrong`."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if bare == "*":
+        return ""
+    _refuse_zone(text, bare)
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else _LISTEN
+        raise Wrong(f"{shown(text)} is not an IP address to listen on", remedy) from None
+
+
+def parse_port(text: str) -> int:
+    """0 to 65535; 0 is any free port. Raises `Wrong`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise Wrong(f"{shown(text)} is not a port", "write a number up to 65535")
+    return int(text)
+
+
+def parse_network(text: str) -> str:
+    """One address or a network in CIDR form, canonical. Raises `Wrong`."""
+    text = text.strip()
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ip_interface(text).network
+    except ValueError:
+        raise Wrong(
+            f"{shown(text)} is not an address or network",
+            "write it like 10.0.0.0/8 or 2001:db8::/32",
+        ) from None
+    raise Wrong(f"{shown(text)} names a host inside a network", f"write {meant} for the network")
+
+
+def parse_name_server(text: str) -> Address:
+    """``192.0.2.53``, ``[2001:db8::53]:5353``, ``ns.example.org``; port 53 unless given. Raises
+    `Wrong`."""
+    text = text.strip()
+    host, separator, port = text.rpartition(":")
+    if not separator or text.endswith("]") or _is_ipv6(text):
+        host, port = text, "53"
+    host = host.removeprefix("[").removesuffix("]").lower()
+    _refuse_zone(text, host)
+    number = parse_port(port)
+    if not number:
+        raise Wrong(f"{shown(text)} has port 0", "give the port that the name server listens on")
+    try:
+        return Address(str(ip_address(host)), number)
+    except ValueError:
+        if _HOST.fullmatch(host):
+            return Address(host, number)
+    raise Wrong(f"{shown(text)} is not a name server", _NAME_SERVER)
+
+
+def parse_resolver(text: str) -> Address:
+    """As a name server, but by its address: who should look its name up? Raises `Wrong`."""
+    server = parse_name_server(text)
+    try:
+        ip_address(server.host)
+    except ValueError:
+        raise Wrong(
+            f"{shown(text)} is a name, which it would take a resolver to look up",
+            "give its IP address",
+        ) from None
+    return server
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def parse_backend(url: str) -> Backend:
+    """Raises `Wrong`."""
+    url = url.strip()
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise Wrong(f"{shown(url)} has characters that a URL cannot have", _BACKEND)
+    scheme, separator, rest = url.partition(":")
+    scheme = scheme.lower()
+    if not separator or (scheme not in ("http", "https", "unix") and rest[:1].isdigit()):
+        raise Wrong(f"{shown(url)} does not say how to talk to it", f"write http://{url}")
+    if scheme == "unix":
+        return Backend(url=url, scheme="unix", path=_socket_path(url, rest))
+    parts, host, port = _authority(url)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Wrong(
+            f"{shown(url)} has more than a host and port",
+            "leave the rest out: the request's own path and query go to the backend",
+        )
+    match scheme:
+        case "http":
+            return Backend(url=url, scheme="http", host=host, port=port or 80)
+        case "https":
+            return Backend(url=url, scheme="https", host=host, port=port or 443)
+    raise Wrong(
+        f"{shown(scheme)} is not a scheme for backends", nearest(scheme, ["http", "https", "unix"])
+    )
+
+
+def _authority(url: str) -> tuple[SplitResult, str, int | None]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise Wrong(f"{shown(url)} is not a URL: {error}", _BACKEND) from None
+    if parts.username is not None or parts.password is not None:
+        # Without repeating it: faults end in logs, and there may be a password with it.
+        raise Wrong(f"the URL of {shown(host)} holds a user name", "leave it out, up to the @")
+    if ":" in host:
+        _refuse_zone(url, host)
+        try:
+            host = str(ip_address(host))
+        except ValueError:
+            raise Wrong(f"{shown(url)} has no valid IPv6 address", _BACKEND) from None
+    elif not _HOST.fullmatch(host):
+        raise Wrong(f"{shown(url)} has no valid host", _BACKEND)
+    if port == 0:
+        raise Wrong(f"{shown(url)} has port 0", "give the port that the backend listens on")
+    return parts, host, port
+
+
+def _refuse_zone(text: str, host: str) -> None:
+    """An interface's name is the machine's own matter, and links come and go (RFC 4007 §11.2)."""
+    if "%" in host:
+        raise Wrong(f"{shown(text)} has a zone", "give an address that needs none")
+
+
+def _socket_path(url: str, rest: str) -> str:
+    path = rest.removeprefix("//")
+    if not path.startswith("/"):
+        raise Wrong(f"{shown(url)} has no absolute path", "write it like unix:/run/app.sock")
+    if len(path.encode()) > _SOCKET_PATH:
+        raise Wrong(
+            f"{shown(url)} has a path of more than {_SOCKET_PATH} bytes",
+            "the kernel takes no longer ones: move the socket, or link a shorter path to it",
+        )
+    return path
+
+
+def parse_directory_url(text: str) -> str:
+    """The URL of an ACME directory. Raises `Wrong`."""
+    say = "write it like https://acme.example.net/directory"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme != "https":
+        raise Wrong(f"{shown(text)} is not an https URL", "ACME is spoken over TLS only")
+    if parts.query or parts.fragment:
+        raise Wrong(f"{shown(text)} has a query or fragment", say)
+    return text
+
+
+def parse_ask_url(text: str) -> str:
+    """Where permission is asked for. Raises `Wrong`."""
+    say = "write it like http://127.0.0.1:5000/allowed"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme not in ("http", "https"):
+        raise Wrong(f"{shown(text)} is not an http or https URL", say)
+    if parts.fragment:
+        raise Wrong(f"{shown(text)} has a fragment", say)
+    return text
+
+
+def parse_own_address(text: str) -> str:
+    """One IP address. Raises `Wrong`."""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        raise Wrong(f"{shown(text)} is not an IP address", "write it like 192.0.2.1") from None
+
+
+def parse_webhook(text: str) -> str:
+    """The URL of a webhook; its path and query are often secret. Raises `Wrong`."""
+    say = "write it like https://chat.example.org/hooks/abc"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong("the URL has characters that a URL cannot have", say)
+    parts, _host, _port = _authority(text)
+    if parts.scheme not in ("http", "https"):
+        raise Wrong("the URL is neither an http nor an https one", say)
+    return text
+
+
+def parse_mail_server(text: str) -> Address:
+    """``mail.example.org:587``; the port says which way TLS is spoken, so it is asked for."""
+    say = "write it like mail.example.org:587"
+    host, separator, port = text.strip().rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not separator or not bare:
+        raise Wrong(f"{shown(text)} has no port", say)
+    if ":" not in bare and not _HOST.fullmatch(bare.lower()):
+        raise Wrong(f"{shown(text)} has no host name or address", say)
+    if ":" in bare:
+        parse_host(bare)
+    number = parse_port(port)
+    if not number:
+        raise Wrong(f"{shown(text)} has no port that could be connected to", say)
+    return Address(bare, number)
+
+
+def spell_address(address: Address) -> str:
+    """As `parse_listen` reads it."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"

@@ -1,0 +1,99 @@
+"""What is kept of certificates, accounts and a CA's limits: by the server that runs, or else on the
+disk, as far as this user may read it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acme_client.certificates.managed import Holding
+from acme_client.certificates.repository import Shelf
+from acme_client.certificates.verify import prove
+from acme_client.errors import Problem
+from acme_client.link import INTERNAL, Authority, Wanted
+from acme_client.storage.store import DirectoryStore
+
+from ...certifier import process as certifier
+from ...config.model import Config, Site
+from ...system.certificate_files import CertificateUnusable, OwnCertificates
+from . import cas
+from .server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What the state directory, or the server, has of certificates and CAs. ``accounts``: whether
+    there is one, and its URL, by directory; ``costs`` of another order, by certificate."""
+
+    statuses: dict[str, dict[str, Any]]
+    wanted: dict[str, Wanted]
+    accounts: dict[str, tuple[bool | None, str | None]]
+    costs: dict[str, tuple[str, ...]]
+
+    def customers(self, sites: list[Site]) -> dict[str, Authority]:
+        """The CAs that certify these sites, by directory."""
+        asked: dict[str, Authority] = {}
+        for site in sites:
+            wanted = self.wanted.get(site.names[0])
+            for authority in (wanted.authority, *wanted.fallback) if wanted else ():
+                if authority.directory != INTERNAL:
+                    asked.setdefault(authority.directory, authority)
+        return asked
+
+
+def look_up(config: Config, server: Server) -> Records:
+    store = DirectoryStore(config.state)
+    try:
+        wanted = certifier.settings(config).wanted
+    except OSError:  # a CA bundle or key that this user may not read
+        wanted = ()
+    listed = (
+        server.status["certificates"]
+        if server.status is not None
+        else [*_on_disk(store, wanted), *_own(config)]
+    )
+    statuses = {one["name"]: one for one in listed}
+    accounts = {
+        authority.directory: cas.account(store, authority)
+        for one in wanted
+        for authority in (one.authority, *one.fallback)
+    }
+    costs = {
+        one.name: cas.costs(
+            store, one.authority, one.names, bool(statuses.get(one.name, {}).get("serial"))
+        )
+        for one in wanted
+        if one.authority.directory != INTERNAL
+    }
+    return Records(statuses, {one.name: one for one in wanted}, accounts, costs)
+
+
+def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
+    shelf = Shelf(store)
+    for wanted in listed:
+        try:
+            record, pair = shelf.load(wanted.name)
+        except OSError:
+            continue
+        holding = Holding(wanted, record)
+        if pair is not None:
+            with contextlib.suppress(Problem):
+                holding.facts = prove(pair, (), time.time())
+        yield holding.status()
+
+
+def _own(config: Config) -> Iterator[dict[str, Any]]:
+    for site in config.sites:
+        if site.certificates:
+            try:
+                loaded = OwnCertificates(warn=False).read(Config((site,), Path(config.state)))
+            except CertificateUnusable:
+                continue  # the configuration's checks have said so, or it is root's alone
+            for facts, bundle in loaded:
+                os.close(bundle)
+                yield facts["status"]

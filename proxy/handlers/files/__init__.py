@@ -1,0 +1,10 @@
+"""Files of a document root, opened beneath it and never outside.
+
+handler        a request for a file
+document_root  opening a path beneath a folder
+file_cache     opened files and their response heads
+precompressed  compressed neighbours of a file
+conditional    If-None-Match and its like (RFC 9110 section 13)  (pure)
+ranges         Range (RFC 9110 section 14)                       (pure)
+media_types    Content-Type by a file's name                     (pure)
+"""

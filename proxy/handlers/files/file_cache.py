@@ -1,0 +1,257 @@
+"""Files made ready to be sent, and kept: the open-file cache of one document root.
+
+A *representation* is one version of a file in one encoding, with the head of its answer already
+serialised. Small ones keep their bytes and no descriptor; large ones a descriptor, shared by all
+who are being sent the file. Whether the file is still the same is looked at once a second at most;
+what is kept is bounded in number and in bytes, and what was not used lately goes first.
+
+A file that holds a private key in PEM is never made ready, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+from ...protocol.h1.serializer import serialise
+from ...protocol.message import Fields, Response
+from .document_root import Directory, DocumentRoot, Elsewhere, Found
+from .media_types import content_type
+from .precompressed import NEIGHBOURS, acceptable
+
+# Up to here a file is kept as bytes: one write with its head, and no system call to read it.
+SMALL = 64 * 1024
+_KEPT_BYTES = 32 * 1024 * 1024  # per document root and worker
+_MOST = 4096
+_MOST_DESCRIPTORS = 256
+# How long a version is trusted, in seconds. nginx: open_file_cache_valid 60s.
+_TRUSTED = 1.0
+
+# A key is looked for in that much of a file; a larger one is no key, and hardly a bundle of them.
+_KEY_SEARCHED = 1024 * 1024
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_LONGEST_MARK = 64
+
+Identity = tuple[int, int, int, int]
+
+
+def identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@dataclass(slots=True, eq=False)
+class Representation:
+    """``body`` holds the bytes of a small file, and ``answer`` the whole answer to who asks for it;
+    else ``fd`` is open. ``wire`` is the head of a 200."""
+
+    identity: Identity
+    size: int
+    modified: int
+    etag: bytes
+    fields: Fields
+    wire: bytes
+    body: bytes | None
+    answer: Response | None
+    fd: int
+    checked: float
+    users: int = 0
+    used: bool = True
+    dropped: bool = False
+
+    def release(self) -> None:
+        """One of those who are being sent it is done."""
+        self.users -= 1
+        self._close_if_over()
+
+    def drop(self) -> None:
+        """Nobody new will be sent it."""
+        self.dropped = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self.dropped and not self.users and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+Key = tuple[bytes, bytes | None]
+Outcome = Representation | Directory | Elsewhere | None
+
+
+@dataclass(slots=True)
+class Representations:
+    root: DocumentRoot
+    kept: dict[Key, Representation] = field(default_factory=dict)
+    _bytes: int = 0
+    _descriptors: int = 0
+
+    def get(self, path: bytes, accept_encoding: bytes | None, now: float) -> Outcome:
+        """What to send for a decoded path relative to the root; ``now`` is monotonic.
+
+        Raises OSError where a file that is not at hand cannot be opened: out of descriptors, say.
+        """
+        key = (path, accept_encoding)
+        present = self.kept.get(key)
+        if present is not None and now - present.checked < _TRUSTED:
+            return present
+        try:
+            return self._look(key, present, now)
+        except OSError:
+            if present is None or present.dropped:
+                raise
+            return present  # what it was a moment ago is better than nothing
+
+    def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
+        """What is there now."""
+        path, accept_encoding = key
+        found = self.root.find(path)
+        if not isinstance(found, Found):
+            self._forget(key)
+            return found
+        try:
+            return self._choose(key, path, found, acceptable(accept_encoding), present, now)
+        finally:
+            os.close(found.fd)
+
+    def _choose(
+        self,
+        key: Key,
+        path: bytes,
+        plain: Found,
+        codings: tuple[bytes, ...],
+        present: Representation | None,
+        now: float,
+    ) -> Representation | None:
+        """The plain file, or a neighbour that holds it encoded and is not older than it."""
+        best, coding, varies = plain, b"", False
+        for name, suffix in NEIGHBOURS:
+            try:
+                neighbour = self.root.find(path + suffix)
+            except OSError:
+                if coding:
+                    os.close(best.fd)
+                raise
+            if not isinstance(neighbour, Found):
+                continue
+            fresh = neighbour.status.st_mtime_ns >= plain.status.st_mtime_ns
+            varies = varies or fresh
+            if (
+                fresh
+                and name in codings
+                and (not coding or codings.index(name) < codings.index(coding))
+            ):
+                if coding:
+                    os.close(best.fd)
+                best, coding = neighbour, name
+            else:
+                os.close(neighbour.fd)
+        try:
+            same = present is not None and present.identity == identity(best.status)
+            if present is not None and same and _varies(present) == varies:
+                present.checked = now
+                return present
+            self._forget(key)
+            if _holds_private_key(plain):
+                return None
+            made = _make(path, best, coding, varies, now)
+            self._keep(key, made)
+            return made
+        finally:
+            if coding:
+                os.close(best.fd)
+
+    def _keep(self, key: Key, made: Representation) -> None:
+        self._bytes += made.size if made.body is not None else 0
+        self._descriptors += made.body is None
+        self.kept[key] = made
+        if self._full():
+            self._make_room(key)
+
+    def _full(self) -> bool:
+        return (
+            self._bytes > _KEPT_BYTES
+            or self._descriptors > _MOST_DESCRIPTORS
+            or len(self.kept) > _MOST
+        )
+
+    def _make_room(self, newest: Key) -> None:
+        """Second chance: what was used since the last time stays, if there is enough else."""
+        for spare_used in (True, False):
+            for key, one in list(self.kept.items()):
+                if key == newest or (spare_used and one.used):
+                    one.used = False
+                    continue
+                self._forget(key)
+                if not self._full():
+                    return
+
+    def _forget(self, key: Key) -> None:
+        gone = self.kept.pop(key, None)
+        if gone is not None:
+            self._bytes -= gone.size if gone.body is not None else 0
+            self._descriptors -= gone.body is None
+            gone.drop()
+
+    def close(self) -> None:
+        for key in list(self.kept):
+            self._forget(key)
+
+
+def _varies(one: Representation) -> bool:
+    return any(name == b"vary" for name, _ in one.fields)
+
+
+def _holds_private_key(found: Found) -> bool:
+    """Looked for in the plain file, also when an encoded neighbour is to be sent."""
+    at, carried = 0, b""
+    while at < _KEY_SEARCHED:
+        piece = os.pread(found.fd, 64 * 1024, at)
+        if not piece:
+            return False
+        if _PRIVATE_KEY.search(carried + piece):
+            return True
+        carried = piece[-_LONGEST_MARK:]
+        at += len(piece)
+    return False
+
+
+def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) -> Representation:
+    status = found.status
+    body: bytes | None = None
+    if status.st_size <= SMALL:
+        body = os.pread(found.fd, SMALL + 1, 0)
+    # What was read may be newer than what was looked at: then it counts as what it is, and the
+    # next look finds that it differs.
+    size = status.st_size if body is None else len(body)
+    modified = status.st_mtime_ns // 1_000_000_000
+    etag = b'"%x-%x-%x' % (status.st_ino, size, status.st_mtime_ns)
+    etag += b"-" + coding + b'"' if coding else b'"'
+    fields: Fields = [
+        (b"content-type", content_type(path)),
+        (b"content-length", b"%d" % size),
+        (b"last-modified", formatdate(modified, usegmt=True).encode("ascii")),
+        (b"etag", etag),
+        (b"accept-ranges", b"bytes"),
+    ]
+    if coding:
+        fields.append((b"content-encoding", coding))
+    if varies:
+        fields.append((b"vary", b"accept-encoding"))
+    wire = serialise(200, fields)
+    answer = None
+    if body is not None:
+        answer = Response(200, fields, body, handler="static", wire=wire, shared=True)
+    return Representation(
+        identity=identity(status),
+        size=size,
+        modified=modified,
+        etag=etag,
+        fields=fields,
+        wire=wire,
+        body=body,
+        answer=answer,
+        fd=-1 if body is not None else os.dup(found.fd),
+        checked=now,
+    )

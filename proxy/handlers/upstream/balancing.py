@@ -1,0 +1,116 @@
+"""Which of several backends a request goes to. Pure but for the dice.
+
+A policy is a function of the candidates (those that are in, and not tried yet for this request) and
+the request. With one backend there is nothing to decide, and nothing is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from ...config.model import Backend, HashKey, ProxyAction
+from ...protocol.message import Request
+
+
+class Candidate(Protocol):
+    """``weight`` is the backend's, or less while it warms up."""
+
+    in_flight: int
+    credit: float
+    weight: float
+
+    @property
+    def backend(self) -> Backend: ...
+
+
+C = TypeVar("C", bound=Candidate)
+Policy = Callable[[Sequence[C], Request], C]
+
+
+def policy(action: ProxyAction) -> Policy[C]:
+    match action.balance:
+        case "least_conn":
+            return _least_conn
+        case "random_two":
+            return _random_two
+        case "hash":
+            return lambda candidates, request: _rendezvous(
+                candidates, hashed_by(action.hash_key, request)
+            )
+        case "round_robin":
+            return _round_robin
+
+
+def _round_robin(candidates: Sequence[C], request: Request) -> C:
+    """Smooth weighted round robin, as nginx does it: each gains its weight, the richest is taken
+    and pays for all, so that a heavy backend's turns are spread among the others'."""
+    total = 0.0
+    for one in candidates:
+        one.credit += one.weight
+        total += one.weight
+    best = max(candidates, key=lambda one: one.credit)
+    best.credit -= total
+    return best
+
+
+def _load(one: Candidate) -> float:
+    return (one.in_flight + 1) / one.weight
+
+
+def _least_conn(candidates: Sequence[C], request: Request) -> C:
+    least = min(map(_load, candidates))
+    return _round_robin([one for one in candidates if _load(one) == least], request)
+
+
+def _random_two(candidates: Sequence[C], request: Request) -> C:
+    """The less busy of two drawn: nearly as even as least_conn, and no herd runs to a new one."""
+    if len(candidates) < 2:
+        return candidates[0]
+    return min(random.sample(candidates, 2), key=_load)
+
+
+def _rendezvous(candidates: Sequence[C], key: bytes) -> C:
+    """Highest random weight: when one goes, only its own share moves to others."""
+
+    def score(one: C) -> float:
+        digest = hashlib.blake2b(key + b"\0" + one.backend.url.encode(), digest_size=8).digest()
+        drawn = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
+        return -one.weight / math.log(drawn)
+
+    return max(candidates, key=score)
+
+
+def hashed_by(key: HashKey, request: Request) -> bytes:
+    """What a request is told by; the client's address where the field or cookie is missing."""
+    found: bytes | None = None
+    match key.kind:
+        case "path":
+            return request.path
+        case "header":
+            found = request.field(key.name.encode("ascii"))
+        case "cookie":
+            found = cookie(request, key.name.encode("ascii"))
+        case "address":
+            pass
+    return found if found is not None else request.connection.peer.encode("ascii")
+
+
+def cookie(request: Request, name: bytes) -> bytes | None:
+    """The value of a cookie (RFC 6265 §4.2.1)."""
+    for field, value in request.fields:
+        if field == b"cookie":
+            for pair in value.split(b";"):
+                key, equals, content = pair.strip().partition(b"=")
+                if equals and key == name:
+                    return content
+    return None
+
+
+def mark(backend: Backend) -> bytes:
+    """What a sticky cookie says for a backend: the same on every worker and machine, and nothing
+    about where it is."""
+    return hashlib.blake2b(backend.url.encode(), digest_size=6).hexdigest().encode("ascii")

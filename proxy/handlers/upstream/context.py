@@ -1,0 +1,28 @@
+"""What the handlers of backends need of their worker."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...transport.clock import Clock
+from ...transport.deadlines import Deadlines
+
+
+class Tally(Protocol):
+    """Where requests to backends are counted."""
+
+    def upstream(self, backend: str, outcome: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``trusted_proxies`` in CIDR notation; ``fast_lane`` as in the configuration."""
+
+    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
+    clock: Clock
+    trusted_proxies: tuple[str, ...]
+    fast_lane: bool
+    figures: Tally | None = None

@@ -1,0 +1,102 @@
+"""Where a backend's name leads: looked up now and then, because containers move.
+
+Lookups run beside the loop, one at a time however many requests wait for it. A name server that
+does not answer takes no backend down that does: once addresses are known, a request waits for
+better ones for a moment only and then goes where the name last led. Only a name that never led
+anywhere fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+from ...config.model import Backend
+from ...errors import Fault
+from .context import Surroundings
+
+log = logging.getLogger("treehouse.upstream")
+
+# Seconds for which an answer is good. The resolver does not say how long it lives.
+_GOOD_FOR = 30.0
+# What a request waits for a new answer where there is an old one. Resolvers at hand take
+# milliseconds; one that is down takes ten seconds to say nothing.
+_PATIENCE = 0.5
+
+Address = tuple[socket.AddressFamily, Any]
+
+
+class Addresses:
+    def __init__(self, backend: Backend, around: Surroundings) -> None:
+        self._backend = backend
+        self._around = around
+        self._known: list[Address] = []
+        self._looked_up = float("-inf")
+        self._lookup: asyncio.Task[None] | None = None
+        self._begun = 0.0
+        self._why = ""  # the last lookup failed
+        fixed = _spelt_out(backend)
+        if fixed:
+            self._known, self._looked_up = fixed, float("inf")
+
+    async def find(self) -> list[Address]:
+        """At least one. Raises `Fault`."""
+        now = self._around.clock.now
+        if self._lookup is None and now - self._looked_up > _GOOD_FOR:
+            self._begun = now
+            self._lookup = self._around.loop.create_task(self._look_up())
+        lookup = self._lookup
+        if lookup is not None and not self._known:
+            await asyncio.shield(lookup)
+        elif lookup is not None and now - self._begun < _PATIENCE:
+            await asyncio.wait((lookup,), timeout=_PATIENCE)
+        if not self._known:
+            detail = f"{self._backend.url}: the name cannot be resolved: {self._why}"
+            raise Fault("backend_refused", detail)
+        return self._known
+
+    def close(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
+
+    async def _look_up(self) -> None:
+        backend = self._backend
+        try:
+            found = await self._around.loop.getaddrinfo(
+                backend.host, backend.port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            self._failed(getattr(error, "strerror", None) or str(error))
+        else:
+            self._found([(one[0], one[4]) for one in found])
+        finally:
+            self._looked_up = self._around.clock.now
+            self._lookup = None
+
+    def _failed(self, why: str) -> None:
+        if self._known and not self._why:
+            log.warning("%s: the name cannot be resolved (%s); its last addresses are used",
+                        self._backend.url, why)  # fmt: skip
+        self._why = why
+
+    def _found(self, addresses: list[Address]) -> None:
+        if self._why and self._known:
+            log.info("%s: the name can be resolved again", self._backend.url)
+        if self._known and set(self._known).isdisjoint(addresses):
+            log.info("%s leads elsewhere now", self._backend.url)
+        self._known, self._why = addresses, ""
+
+
+def _spelt_out(backend: Backend) -> list[Address]:
+    """Where it is not a name that the configuration has: there is nothing to look up, ever."""
+    if backend.scheme == "unix":
+        return [(socket.AF_UNIX, backend.path)]
+    try:
+        found = socket.getaddrinfo(
+            backend.host, backend.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except (OSError, UnicodeError):
+        return []
+    return [(one[0], one[4]) for one in found]

@@ -1,0 +1,312 @@
+"""The fast lane: request heads of the plain kind, without asking h11.
+
+The rule that makes it safe: *for every head it either declines, or yields exactly what the strict
+layer and h11 would* (`strict.parse`). A lane may therefore be as dull as it likes: it declines
+whatever is rare, and never repairs, refuses or guesses. Hypothesis and a coverage-guided fuzzer
+compare the two (tests/fuzz).
+
+What it takes: HTTP/1.1, a common method, origin-form, one Host, no body or Content-Length, and no
+field that changes what the message or the connection is.
+
+What makes it quick: browsers send the same field lines again and again, so a line that has passed
+the grammar once is remembered with its name and value. The table is bounded and holds neither long
+lines nor any that could carry a secret. And from one request of a connection to the next nearly all
+lines are the same: see `habit`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from ...bounded_cache import remember
+from ...config.model import Limits
+from ..message import Connection, Request
+from .grammar import (
+    BAD,
+    CONTENT_LENGTH,
+    OWS,
+    TARGET_MARKS,
+    TOKEN,
+    VALUE_MARKS,
+    normalise_host,
+)
+from .head_cache import LONGEST, MOST_OF_ONE, Habit
+from .strict_parser import Parsed
+
+# A few thousand lines are those of all browsers in use at once; a thousand bytes each at most.
+_MOST_LINES = 4096
+_LONGEST_LINE = 256
+_MOST_HOSTS = 1024
+_MOST_HABITS = 512
+_VERSION = b" HTTP/1.1\r\n"
+
+# Only lines of these names are remembered: they come again, and hold no secret. What an application
+# makes of a field of its own (X-Api-Key and its kin) nobody here can know.
+REMEMBERED = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"connection",
+        b"content-type",
+        b"dnt",
+        b"origin",
+        b"pragma",
+        b"priority",
+        b"sec-ch-ua",
+        b"sec-ch-ua-mobile",
+        b"sec-ch-ua-platform",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"sec-gpc",
+        b"te",
+        b"upgrade-insecure-requests",
+        b"user-agent",
+        b"x-requested-with",
+    }
+)
+# These change what the message or the connection is.
+_DECLINED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+# How browsers and common clients spell the names of fields whose lines are not remembered.
+_NAMES = {
+    spelt: spelt.lower()
+    for spelt in (
+        b"Authorization",
+        b"Content-Length",
+        b"Cookie",
+        b"Host",
+        b"If-Modified-Since",
+        b"If-None-Match",
+        b"Range",
+        b"Referer",
+        b"authorization",
+        b"content-length",
+        b"cookie",
+        b"host",
+        b"if-modified-since",
+        b"if-none-match",
+        b"range",
+        b"referer",
+    )
+}
+
+
+# Of these, the ones that mean nothing to the lane.
+_OF_NO_CONCERN = {
+    spelt: name for spelt, name in _NAMES.items() if name not in (b"content-length", b"host")
+}
+
+
+def _lower(spelt: bytes) -> bytes | None:
+    return spelt.lower() if TOKEN.fullmatch(spelt) else None
+
+
+_Host = tuple[tuple[bytes, bytes], bytes, bytes]  # the field, the authority, the host
+
+
+class Lane:
+    """The tables of one worker. `parse` takes a complete head, which ends with its empty line."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._hosts: dict[bytes, _Host] = {}
+        self._habits: dict[tuple[bytes, bytes, bytes], Habit] = {}
+
+    def parse(self, head: bytes, connection: Connection) -> Parsed | None:
+        limits = self._limits
+        line, version, rest = head.partition(_VERSION)
+        method, _, target = line.partition(b" ")
+        if (
+            not version
+            or method not in _METHODS
+            or target[:1] != b"/"
+            or BAD in target.translate(TARGET_MARKS)
+            or len(target) > limits.target_size
+            or len(head) > limits.header_size
+        ):
+            return None
+        for habit in connection.habits or ():
+            size = habit.before_size
+            if (
+                rest[:size] == habit.before
+                and rest[-habit.after_size :] == habit.after
+                and len(rest) >= size + habit.after_size
+            ):
+                varying = rest[size : -habit.after_size]
+                parsed = self._as_usual(method, target, varying, habit, connection)
+                if parsed is not None:
+                    return parsed
+        return self._line_by_line(method, target, rest, connection)
+
+    def _as_usual(
+        self, method: bytes, target: bytes, varying: bytes, habit: Habit, connection: Connection
+    ) -> Parsed | None:
+        """The request of a head that has the lines of a habit, and ``varying`` among them; None if
+        it has others than it seemed."""
+        if not habit.between:
+            found = self._look_at_varying(varying, habit)
+            if found is None:
+                return None
+            varied, length = found
+            fields = [*habit.before_fields, *varied, *habit.after_fields]
+        else:
+            first, between, second = varying.partition(habit.between)
+            found = self._look_at_varying(first, habit)
+            then = self._look_at_varying(second, habit)
+            if not between or found is None or then is None:
+                return None
+            if found[1] is not None and then[1] is not None:
+                return None  # two lengths
+            varied = [*found[0], *then[0]]
+            length = found[1] if then[1] is None else then[1]
+            fields = [
+                *habit.before_fields, *found[0], *habit.between_fields, *then[0],
+                *habit.after_fields,
+            ]  # fmt: skip
+        if len(fields) > self._limits.header_count:
+            return None
+        host = habit.host
+        request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
+        request.varied = varied
+        request.habit = habit
+        return request, length or 0, False, None
+
+    def _look_at_varying(
+        self, varying: bytes, habit: Habit
+    ) -> tuple[list[tuple[bytes, bytes]], int | None] | None:
+        """The fields of whole lines, and the body's length if it is among them; None for what is
+        not whole lines, is to be declined, or has a name that the habit has, too: then the order
+        of the two would matter."""
+        if not varying:
+            return [], None
+        if varying[-2:] != b"\r\n":
+            return None
+        spelt, _, value = varying.partition(b": ")
+        name = _OF_NO_CONCERN.get(spelt)
+        value = value[:-2]
+        # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
+        if name is not None and BAD not in value.translate(VALUE_MARKS):
+            return None if name in habit.names else ([(name, value.strip(OWS))], None)
+        if spelt == b"Content-Length" and CONTENT_LENGTH.fullmatch(value):
+            return [(b"content-length", value)], int(value)
+        lines = varying[:-2].split(b"\r\n")
+        known = self._known
+        varied: list[Any] = [known.get(line) for line in lines]
+        found = self._look_at_new(lines, varied, habit.host)
+        if found is None or not habit.names.isdisjoint([name for name, _ in varied]):
+            return None
+        lengths = [value for name, value in varied if name == b"content-length"]
+        return varied, found[0] if lengths else None
+
+    def _line_by_line(
+        self, method: bytes, target: bytes, rest: bytes, connection: Connection
+    ) -> Parsed | None:
+        lines = rest[:-4].split(b"\r\n")
+        if len(lines) > self._limits.header_count:
+            return None
+        known = self._known
+        fields: list[Any] = [known.get(line) for line in lines]  # None: not known yet
+        host = self._hosts.get(lines[0])  # browsers send it first
+        if host is not None:
+            fields[0] = host[0]
+        length = 0
+        if None in fields:
+            found = self._look_at_new(lines, fields, host)
+            if found is None:
+                return None
+            length, host = found
+        if host is None:
+            return None
+        request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
+        if connection.habits is None:
+            connection.habits = []  # many ask once and go
+        else:
+            self._learn_habit(connection.habits, lines, fields, host)
+        return request, length, False, None
+
+    def _learn_habit(
+        self, habits: list[Habit], lines: list[bytes], fields: list[Any], host: _Host
+    ) -> None:
+        """The lines that are remembered: up to the first that is not, after the last, and of those
+        between them the longest run."""
+        known, hosts = self._known, self._hosts
+        varying = [
+            place for place, line in enumerate(lines) if line not in known and line not in hosts
+        ]
+        first = varying[0] if varying else len(lines)
+        last = varying[-1] + 1 if varying else first
+        runs = [(after - before, before + 1) for before, after in pairwise(varying)]
+        size, begin = max(runs, default=(1, first + 1))
+        end = begin + size - 1
+
+        def joined(some: list[bytes]) -> bytes:
+            return b"".join([line + b"\r\n" for line in some])
+
+        texts = joined(lines[:first]), joined(lines[begin:end]), joined(lines[last:]) + b"\r\n"
+        if sum(map(len, texts)) > LONGEST:
+            return
+        habit = self._habits.get(texts)
+        if habit is None:
+            habit = Habit(texts, (fields[:first], fields[begin:end], fields[last:]), host)
+            if host[0] not in habit.fields:
+                return
+            remember(self._habits, texts, habit, _MOST_HABITS)
+        habits.insert(0, habit)
+        del habits[MOST_OF_ONE:]
+
+    def remembered(self) -> list[bytes]:
+        """The lines kept from earlier heads."""
+        habits = [text for texts in self._habits for text in texts]
+        return [*self._known, *self._hosts, *habits]
+
+    def _look_at_new(
+        self, lines: list[bytes], fields: list[Any], host: _Host | None
+    ) -> tuple[int, _Host] | None:
+        """Fill the places of lines not known yet: the body's length and the host, or None to
+        decline."""
+        length: int | None = None
+        for place, field in enumerate(fields):
+            if field is not None:
+                continue
+            line = lines[place]
+            spelt, colon, value = line.partition(b":")
+            name = _NAMES.get(spelt) or _lower(spelt)
+            if not colon or name is None or BAD in value.translate(VALUE_MARKS):
+                return None
+            value = value.strip(OWS)
+            fields[place] = entry = (name, value)
+            if name == b"host":
+                if host is not None:
+                    return None
+                host = self._learn_host(line, value)
+                if host is None:
+                    return None
+            elif name == b"content-length":
+                if length is not None or CONTENT_LENGTH.fullmatch(value) is None:
+                    return None
+                length = int(value)
+            elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
+                return None
+            elif name in REMEMBERED and len(line) <= _LONGEST_LINE:
+                remember(self._known, line, entry, _MOST_LINES)
+        return None if host is None else (length or 0, host)
+
+    def _learn_host(self, line: bytes, authority: bytes) -> _Host | None:
+        found = self._hosts.get(line)
+        if found is not None:
+            return found
+        host = normalise_host(authority)
+        if host is None:
+            return None
+        entry = ((b"host", authority), authority, host)
+        if len(line) <= _LONGEST_LINE:
+            remember(self._hosts, line, entry, _MOST_HOSTS)
+        return entry

@@ -1,0 +1,44 @@
+"""Heads on their way out: status lines and field lines from values, never from received bytes.
+
+What a serialiser must never do is let a value end its line: a CR, LF or NUL in a name or value is
+how one answer becomes two (RFC 9110 §5.5, RFC 9112 §11.1). They are refused here, whoever made
+them, and not repaired, for a repaired field would hide the mistake that let them through.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from ...errors import Fault
+from ..message import Fields
+
+REASONS: dict[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+# RFC 9112 §4: the space before an unknown status' empty reason-phrase stays.
+STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"")) for status in range(100, 600)
+}
+
+CONTINUE = STATUS_LINES[100] + b"\r\n"
+
+
+def field_lines(fields: Fields) -> bytes:
+    """The lines of ``fields``, each with its CRLF. Raises `Fault` ("internal")."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    # One look at the whole is enough: an ending too many belongs to a value.
+    count = len(fields)
+    if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
+        raise Fault("internal", "a field to be sent holds CR, LF or NUL")
+    return lines
+
+
+def serialise(status: int, fields: Fields) -> bytes:
+    """Status line and field lines, each with its CRLF, without the empty line that ends a head.
+
+    Date, Connection and the framing fields are appended by the protocol. Raises `Fault`
+    ("internal") for a field that would break the head apart or a status outside 100 to 599.
+    """
+    line = STATUS_LINES.get(status)
+    if line is None:
+        raise Fault("internal", f"a status of {status} cannot be sent")
+    return line + field_lines(fields)

@@ -1,0 +1,210 @@
+"""The strict layer in front of h11: which request heads are let in at all.
+
+h11 parses leniently by design, and a proxy must not: whatever two readers can understand in two
+ways is how a request is smuggled past one of them (RFC 9112 §11.2). So everything that h11 would
+repair, merge or guess is refused here, before h11 is asked; then h11 is the authority on what the
+head says, and its answer, not the bytes received, is what the rest of the program sees.
+
+This is the slow and complete way. `lane` is the quick one, and must agree with this one about every
+head that it does not decline.
+
+Pure: it takes a complete head and gives a value or raises `Fault`.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from ...config.model import Limits
+from ...errors import Fault
+from ..message import Connection, Fields, Request
+from .body import CHUNKED
+from .grammar import (
+    ABSOLUTE_FORM,
+    CONTENT_LENGTH,
+    FIELD_LINE,
+    OWS,
+    REQUEST_LINE,
+    normalise_host,
+    split_authority,
+    tokens,
+)
+
+# What a head says: the request, the length of its body (`CHUNKED`, or 0 for none), whether the
+# connection ends after it, and the h11 connection that goes on to judge the body. A plain tuple,
+# because one is made for every request.
+Parsed = tuple[Request, int, bool, h11.Connection | None]
+
+HEAD_END = b"\r\n\r\n"
+# What a request line holds beside its target: a method of 32 bytes at most, a version, two spaces.
+_ROOM = 42
+
+# RFC 9110 §9.3.6, §9.3.8: CONNECT would make us an open proxy, TRACE an echo of credentials.
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
+_ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+# RFC 9110 §7.6.1: a sender must not list these, for they concern more than one hop. Whoever dropped
+# them as told would send a different message on.
+_NEVER_HOP_BY_HOP = frozenset({b"host", b"content-length", b"content-type", b"authorization"})
+
+
+def parse(head: bytes, connection: Connection, limits: Limits) -> Parsed:
+    """The request of a complete head, which ends with its empty line."""
+    lines = head[: -len(HEAD_END)].split(b"\r\n")
+    method, target, version = _request_line(lines[0], limits)
+    if len(head) > limits.header_size:
+        raise Fault("head_too_large")
+    if len(lines) - 1 > limits.header_count:
+        raise Fault("head_too_large", f"{len(lines) - 1} fields")
+    fields = [_field(line) for line in lines[1:]]
+    authority, host = _host(fields)
+    length = _framing(fields, version)
+    options = _connection_options(fields)
+    expects_continue = _expectation(fields, version)
+    if not target.startswith(b"/"):
+        target = _other_form(method, target, authority, connection)
+
+    judge = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_size + 1)
+    fields = _judge(judge, head)
+    request = Request(method, target, version, authority, host, fields, connection)
+    request.expects_continue = expects_continue
+    if version == b"1.1" and length == 0 and b"upgrade" in options:
+        request.upgrade = _upgrade(fields)
+    close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
+    return request, length, close, judge
+
+
+def _judge(judge: h11.Connection, head: bytes) -> Fields:
+    """What h11 makes of the head; its refusal is final."""
+    try:
+        judge.receive_data(head)
+        event = judge.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Fault("malformed_request", f"h11: {error}") from None
+    if not isinstance(event, h11.Request):
+        raise Fault("malformed_request", "h11 sees no request")
+    return list(event.headers)
+
+
+def too_large(data: bytes, limits: Limits) -> Fault:
+    """What is wrong with a head that has not ended within ``limits.header_size``."""
+    line = data.find(b"\r\n")
+    longest = limits.target_size + _ROOM
+    return Fault("target_too_long" if not 0 <= line <= longest else "head_too_large")
+
+
+def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
+    if len(line) > limits.target_size + _ROOM:
+        raise Fault("target_too_long")
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise Fault("malformed_request", f"request line {line[:64]!r}")
+    method, target, version = match.groups()
+    if version not in (b"1.1", b"1.0"):
+        raise Fault("unsupported_version", f"HTTP/{version.decode()}")
+    if len(target) > limits.target_size:
+        raise Fault("target_too_long")
+    if method in _REFUSED_METHODS:
+        raise Fault("method_not_allowed", fields=[(b"allow", _ALLOWED)])
+    return method, target, version
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    match = FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise Fault("malformed_request", f"field line {line[:64]!r}")
+    return match[1].lower(), match[2].strip(OWS)
+
+
+def _values(fields: Fields, name: bytes) -> list[bytes]:
+    return [value for key, value in fields if key == name]
+
+
+def _host(fields: Fields) -> tuple[bytes, bytes]:
+    values = _values(fields, b"host")
+    if len(values) != 1:
+        raise Fault("bad_host", f"{len(values)} Host fields")
+    host = normalise_host(values[0])
+    if host is None:
+        raise Fault("bad_host", f"Host {values[0][:64]!r}")
+    return values[0], host
+
+
+def _other_form(method: bytes, target: bytes, authority: bytes, connection: Connection) -> bytes:
+    """asterisk-form and absolute-form (RFC 9112 §3.2.2, §3.2.4), the latter reduced to origin-form.
+
+    The RFC lets the authority of an absolute-form win over Host. Two that differ have no honest
+    sender, so they are refused.
+    """
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    match = ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise Fault("malformed_request", f"target {target[:64]!r}")
+    scheme, absolute_authority, rest = match.groups()
+    parts = split_authority(absolute_authority)
+    if parts is None or parts != split_authority(authority):
+        raise Fault("bad_host", "the target's authority is not Host")
+    if scheme.lower() != connection.scheme:
+        raise Fault("misdirected", f"a target of scheme {scheme.decode()}")
+    origin: bytes = rest if rest.startswith(b"/") else b"/" + rest
+    return origin
+
+
+def _framing(fields: Fields, version: bytes) -> int:
+    """The body's length (RFC 9112 §6.3), with every ambiguity refused."""
+    lengths = _values(fields, b"content-length")
+    codings = _values(fields, b"transfer-encoding")
+    if codings:
+        if lengths:
+            raise Fault("bad_framing", "Content-Length with Transfer-Encoding")
+        if version == b"1.0":
+            raise Fault("bad_framing", "Transfer-Encoding in HTTP/1.0")
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise Fault("unsupported_coding", f"Transfer-Encoding {codings[0][:64]!r}")
+        return CHUNKED
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or CONTENT_LENGTH.fullmatch(lengths[0]) is None:
+        raise Fault("bad_framing", f"Content-Length {lengths[0][:64]!r}")
+    return int(lengths[0])
+
+
+def _connection_options(fields: Fields) -> list[bytes]:
+    options = tokens(_values(fields, b"connection"))
+    if options is None:
+        raise Fault("malformed_request", "Connection is no list of tokens")
+    if not _NEVER_HOP_BY_HOP.isdisjoint(options):
+        raise Fault("malformed_request", "Connection names a field of the whole message")
+    return options
+
+
+def _expectation(fields: Fields, version: bytes) -> bool:
+    """RFC 9110 §10.1.1. An HTTP/1.0 client cannot know 100, so its Expect is ignored."""
+    values = _values(fields, b"expect")
+    if not values or version == b"1.0":
+        return False
+    if len(values) > 1 or values[0].lower() != b"100-continue":
+        raise Fault("expectation_failed")
+    return True
+
+
+def _upgrade(fields: Fields) -> bytes | None:
+    """The protocol asked for, if it is one that a tunnel can carry.
+
+    h2c is not (RFC 9113 §3.1 dropped it): behind it, requests would pass unseen.
+    """
+    values = _values(fields, b"upgrade")
+    if len(values) != 1 or not values[0] or b"h2c" in values[0].lower():
+        return None
+    return values[0]
+
+
+def beginning_is_bad(data: bytes) -> bool:
+    """Whether an incomplete head can be known to be malformed, so that nobody waits for the rest:
+    a line that ends in LF alone, a CR in a line, NUL, or a start that is no method (TLS, say)."""
+    return (
+        not 0x21 <= data[0] <= 0x7E
+        or b"\0" in data
+        or data.count(b"\n") != data.count(b"\r\n")
+        or data.count(b"\r") - data.endswith(b"\r") != data.count(b"\r\n")
+    )

@@ -1,0 +1,89 @@
+"""The handlers of a worker: one for each route's action, made once per generation.
+
+Two routes with the same action share a handler, and with it an open-file cache or a pool of backend
+connections. What lives longer than a request (pools, health checks) is started, ticked, drained and
+closed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..config.model import Action, Config, FilesAction, ProxyAction, RedirectAction, RefuseAction
+from ..errors import Fault
+from ..handlers.files.handler import Static
+from ..handlers.redirect import Redirect
+from ..handlers.upstream.context import Surroundings
+from ..handlers.upstream.handler import Upstream
+from ..metrics.counters import Figures
+from ..protocol.message import Handler, Request, Response
+from ..transport.clock import Clock
+from ..transport.deadlines import Deadlines
+
+
+class Refuse:
+    """For names that are known and have nothing."""
+
+    def handle(self, request: Request) -> Response:
+        raise Fault("not_found")
+
+
+class Sites:
+    def __init__(
+        self,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        deadlines: Deadlines,
+        figures: Figures | None = None,
+    ) -> None:
+        self._clock = clock
+        self._surroundings = Surroundings(
+            loop=loop,
+            deadlines=deadlines,
+            clock=clock,
+            trusted_proxies=config.trusted_proxies,
+            fast_lane=config.fast_lane,
+            figures=figures,
+        )
+        self._handlers: dict[Action, Handler] = {}
+        self._proxies: list[Upstream] = []
+
+    def handler(self, action: Action) -> Handler:
+        made = self._handlers.get(action)
+        if made is None:
+            made = self._handlers[action] = self._make(action)
+        return made
+
+    def _make(self, action: Action) -> Handler:
+        match action:
+            case FilesAction():
+                return Static(action.root, self._clock)
+            case ProxyAction():
+                upstream = Upstream(action, self._surroundings)
+                self._proxies.append(upstream)
+                return upstream
+            case RedirectAction():
+                return Redirect(action)
+            case RefuseAction():
+                return Refuse()
+
+    def start(self) -> None:
+        for upstream in self._proxies:
+            upstream.start()
+
+    def tick(self, now: float) -> None:
+        for upstream in self._proxies:
+            upstream.tick(now)
+
+    def drain(self) -> None:
+        for upstream in self._proxies:
+            upstream.drain()
+
+    def close(self) -> None:
+        for upstream in self._proxies:
+            upstream.close()
+
+    def upstreams(self) -> list[dict[str, Any]]:
+        return [entry for upstream in self._proxies for entry in upstream.status()]

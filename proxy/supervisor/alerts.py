@@ -1,0 +1,236 @@
+"""Alerts, on the supervisor's side: looks now and then, and sends messengers.
+
+What is wrong is decided in `incidents`; the network is the `messenger`'s. Here is what lies
+between: what has not been delivered yet, each way by itself; one messenger a way at a time, so that
+a CA that is down for a thousand sites makes one message and not a thousand; and a pause that grows
+while a way does not work. What waits, and who knows of what, is kept in ``alerts.json``, so that a
+restart neither forgets nor repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acme_client.storage import documents
+from acme_client.storage.atomic import Disk
+
+from ..alerts import incidents
+from ..alerts.incidents import Incidents, Notice
+from ..alerts.policy import Way
+from ..config.model import Alerts, Config
+from ..ipc.channel import Channel, Message
+from .process_table import Child, Processes, describe_exit
+from .timers import Schedule
+
+log = logging.getLogger("treehouse.alerts")
+
+FILE = "alerts.json"
+VERSION = 1
+# Between two looks; and they take at most this part of the time, with however many certificates.
+_LOOK_EVERY = 1.0
+_LOOK_PART = 1 / 100
+# What goes wrong together is found within moments of each other, and told together.
+_GATHER = 2.0
+# After the first, second … failure of a way; the last one repeats.
+_PAUSES = (5.0, 60.0, 600.0, 3600.0)
+# Beyond the messenger's own bound.
+_KILL_AFTER = 45.0
+# Of what is kept while a way does not work: one notice a certificate.
+_WAITING_MOST = 2000
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What one way is still to deliver. ``not_before`` is monotonic."""
+
+    waiting: list[Notice] = field(default_factory=list)
+    carried: list[Notice] = field(default_factory=list)  # by the messenger that is on its way
+    messenger: Child | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    error: str | None = None  # the messenger's word, before it ends
+    heard: bool = False
+
+
+class Alerting:
+    """``certificates`` gives them as in the status; ``silent`` the seconds since the certifier was
+    heard."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        schedule: Schedule,
+        certificates: Callable[[], list[dict[str, Any]]],
+        silent: Callable[[], float],
+    ) -> None:
+        self._processes = processes
+        self._schedule = schedule
+        self._certificates = certificates
+        self._silent = silent
+        self._incidents: Incidents | None = None
+        self._outboxes: dict[Way, _Outbox] = {}
+        self._look_at = 0.0
+        self._file: Path | None = None
+        self._kept = b""
+
+    def look(self, config: Config, generation: int) -> None:
+        """Called every second or so, while it is this process that looks after things."""
+        now = time.monotonic()
+        rules = config.alerts
+        if now < self._look_at or (rules is None and self._incidents is None):
+            return
+        if self._incidents is None:
+            self._recall(config.state)
+        if rules is None:
+            self._incidents, self._outboxes, self._kept = None, {}, b""
+            with contextlib.suppress(OSError):
+                os.unlink(config.state / FILE)
+            return
+        self._note(rules, [site.names[0] for site in config.sites], now)
+        spent = time.monotonic() - now
+        self._look_at = now + max(_LOOK_EVERY, spent / _LOOK_PART)
+        for way in _ways(rules):
+            self._send(way, config, generation, now)
+        self._keep()
+
+    def _note(self, rules: Alerts, wanted: Sequence[str], now: float) -> None:
+        assert self._incidents is not None  # noqa: S101 - for mypy; `look` has seen to it
+        unix = time.time()
+        view = incidents.look(self._certificates(), wanted, self._silent(), rules, unix)
+        news = self._incidents.follow(view, rules.repeat, unix)
+        for notice in news:
+            log.log(
+                logging.INFO if notice.event == "over" else logging.WARNING,
+                "%s: %s", notice.event, notice.text,
+            )  # fmt: skip
+        ways = _ways(rules)
+        for way in self._outboxes.keys() - set(ways):
+            if self._outboxes[way].messenger is None:
+                del self._outboxes[way]
+        for way in ways:
+            outbox = self._outboxes.setdefault(way, _Outbox())
+            if news:
+                if not outbox.waiting:
+                    outbox.not_before = max(outbox.not_before, now + _GATHER)
+                outbox.waiting = incidents.merged(outbox.waiting, news)[-_WAITING_MOST:]
+
+    # Messengers
+
+    def _send(self, way: Way, config: Config, generation: int, now: float) -> None:
+        outbox = self._outboxes[way]
+        if outbox.messenger is not None or not outbox.waiting or now < outbox.not_before:
+            return
+        outbox.carried, outbox.waiting = outbox.waiting, []
+        outbox.error, outbox.heard = None, False
+        carried = tuple(outbox.carried)
+
+        def run(channel: Channel) -> int:
+            from ..alerts import messenger  # mail and HTTP: nobody else needs them
+
+            errand = messenger.Errand(way, socket.gethostname(), carried)
+            return messenger.run(config, errand, channel)
+
+        try:
+            child = outbox.messenger = self._processes.fork("messenger", generation, 0, run)
+        except OSError as error:
+            self._settle(way, outbox, f"no messenger can be started: {error.strerror}")
+            return
+        self._schedule.at(now + _KILL_AFTER, lambda: self._too_late(outbox, child))
+
+    def _too_late(self, outbox: _Outbox, child: Child) -> None:
+        if outbox.messenger is child:
+            outbox.error = "it took too long"
+            self._processes.kill(child)
+
+    def heard(self, child: Child, message: Message) -> None:
+        for outbox in self._outboxes.values():
+            if outbox.messenger is child and message["type"] == "delivered":
+                outbox.error, outbox.heard = message["error"], True
+
+    def ended(self, child: Child, how: int) -> None:
+        """A messenger has ended, one way or another."""
+        for way, outbox in self._outboxes.items():
+            if outbox.messenger is child:
+                outbox.messenger = None
+                error = outbox.error
+                if not outbox.heard and error is None:
+                    error = f"the messenger {describe_exit(how)}"
+                self._settle(way, outbox, error)
+                self._keep()
+
+    def _settle(self, way: Way, outbox: _Outbox, error: str | None) -> None:
+        carried, outbox.carried = outbox.carried, []
+        if error is None:
+            outbox.failures, outbox.not_before = 0, 0.0
+            log.info("told by %s: %s", way, _titles(carried))
+            return
+        pause = _PAUSES[min(outbox.failures, len(_PAUSES) - 1)]
+        outbox.failures += 1
+        outbox.not_before = time.monotonic() + pause
+        outbox.waiting = incidents.merged(carried, outbox.waiting)
+        log.error("could not tell by %s: %s; tried again in %d s", way, error, pause)
+
+    def stop(self) -> None:
+        """What is under way is tried again by the next program; nobody waits for it."""
+        for outbox in self._outboxes.values():
+            if outbox.messenger is not None:
+                self._processes.kill(outbox.messenger)
+
+    # On disk
+
+    def _recall(self, state: Path) -> None:
+        self._file = state / FILE
+        data = b""
+        with contextlib.suppress(OSError):
+            data = self._file.read_bytes()
+            aside = documents.set_aside(FILE, data, VERSION)
+            if aside is not None:
+                os.rename(self._file, state / aside)
+        document = documents.read(data, VERSION)
+        self._incidents = Incidents.from_json(document.get("incidents"))
+        waiting = document.get("waiting")
+        for way, notices in waiting.items() if isinstance(waiting, dict) else ():
+            if way in ("webhook", "email", "command"):
+                self._outboxes[way] = _Outbox(incidents.waiting_from_json(notices))
+
+    def _keep(self) -> None:
+        if self._incidents is None or self._file is None:
+            return
+        waiting = {
+            way: incidents.waiting_to_json(incidents.merged(one.carried, one.waiting))
+            for way, one in self._outboxes.items()
+        }
+        document = {"incidents": self._incidents.to_json(), "waiting": waiting}
+        data = documents.write(document, VERSION)
+        if data == self._kept:
+            return
+        self._kept = data
+        try:
+            Disk().write(self._file, data)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._file, error.strerror)
+
+
+def _ways(rules: Alerts) -> list[Way]:
+    ways: list[Way] = []
+    if rules.webhook:
+        ways.append("webhook")
+    if rules.email:
+        ways.append("email")
+    if rules.command:
+        ways.append("command")
+    return ways
+
+
+def _titles(notices: Sequence[Notice]) -> str:
+    names = dict.fromkeys(f"{one.kind} {one.name or ''}".rstrip() for one in notices)
+    first = ", ".join(list(names)[:3])
+    return first + (f" and {len(names) - 3} more" if len(names) > 3 else "")

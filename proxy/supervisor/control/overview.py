@@ -1,0 +1,138 @@
+"""What the supervisor knows of the whole server: for ``status``, and for ``/metrics``.
+
+Figures of workers are as old as their last report. A status asks all of them first and waits for
+the answers, though not for long: a worker that hangs is no reason to say nothing of the others.
+Figures of workers that have ended are kept, so that no counter ever runs backwards.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ...ipc.channel import Message
+from ...metrics import counters, process_stats
+from ..process_table import Child, Processes
+from ..registry import Announcements
+from ..reload.generations import Generations
+from ..timers import Schedule
+from . import status
+from .server import Reply
+
+# How long a status waits for workers that do not answer.
+_STATUS_WITHIN = 1.0
+
+
+class Overview:
+    def __init__(
+        self,
+        processes: Processes,
+        announcements: Announcements,
+        generations: Generations,
+        schedule: Schedule,
+    ) -> None:
+        self._processes = processes
+        self._announcements = announcements
+        self._generations = generations
+        self._schedule = schedule
+        self._started_at = time.time()
+        self._retired = counters.empty()  # of workers that have ended
+        self._reloads = {"ok": 0, "failed": 0}
+        self._certifier_heard = 0.0  # Unix seconds
+        self._certifier_alive = time.monotonic()
+        self._questions: list[status.Question] = []
+        self.on_demand: dict[str, int] = {}  # of names that somebody waited for, by outcome
+
+    # What happens
+
+    def reloaded(self, ok: bool) -> None:
+        self._reloads["ok" if ok else "failed"] += 1
+
+    def heard_certifier(self) -> None:
+        """Its main loop says that it runs."""
+        self._certifier_heard, self._certifier_alive = time.time(), time.monotonic()
+
+    def certifier_silent(self) -> float:
+        """Seconds since then, or since the start."""
+        return time.monotonic() - self._certifier_alive
+
+    def heard_worker(self, child: Child, stats: dict[str, Any]) -> None:
+        child.stats |= stats
+        self._settle(child.pid)
+
+    def ended(self, child: Child) -> None:
+        if child.stats.get("figures"):
+            self._retired = counters.added(self._retired, child.stats["figures"])
+        self._settle(child.pid)
+
+    def _settle(self, pid: int) -> None:
+        for question in list(self._questions):
+            question.settle(pid)
+
+    # What is asked
+
+    def ask(self, reply: Reply) -> None:
+        """Reply with a status, once the workers have said how they are."""
+        workers = self._processes.workers()
+        question = status.Question({one.pid for one in workers}, lambda: answer())
+        self._questions.append(question)
+
+        def answer() -> None:
+            self._questions.remove(question)
+            reply(self._document())
+
+        for child in workers:
+            self._processes.send(child, {"type": "stats", "thorough": True})
+        question.settle(0)
+        self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
+
+    def send(self, child: Child, number: int) -> None:
+        """What a worker shows on the admin listener, on behalf of all."""
+        self.ask(lambda document: self._send(child, number, document))
+
+    def _send(self, child: Child, number: int, document: Message) -> None:
+        counted = self._retired
+        for one in self._processes.workers():
+            counted = counters.added(counted, one.stats.get("figures") or counters.empty())
+        overview = {
+            "status": document,
+            "figures": counted,
+            "reloads": self._reloads,
+            "renewals": self._announcements.renewals.counts(),
+            "connections": self._connections(),
+            "processes": self._kernel_figures(),
+            "certifier_heard": self._certifier_heard,
+            "on_demand": self.on_demand,
+        }
+        self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
+
+    def _connections(self) -> dict[str, int]:
+        """Open ones, by listener, those of draining workers among them."""
+        counts = {one.address: 0 for one in self._generations.serving.listeners}
+        for child in self._processes.workers():
+            for address, count in child.stats.get("listeners", {}).items():
+                counts[address] = counts.get(address, 0) + count
+        return counts
+
+    def _kernel_figures(self) -> list[Message]:
+        own = process_stats.of(os.getpid(), "supervisor")
+        found = [] if own is None else [{**own, "open_fds": process_stats.open_descriptors()}]
+        for child in self._processes:
+            title = child.title
+            if child.role == "worker":
+                title += f" of generation {child.generation}"
+            one = process_stats.of(child.pid, title)
+            if one is not None and child.role != "messenger":
+                found.append({**one, "open_fds": child.stats.get("open_fds")})
+        return found
+
+    def _document(self) -> dict[str, Any]:
+        serving = self._generations.serving
+        return status.document(
+            started_at=self._started_at,
+            generation=serving.number,
+            workers=self._processes.workers(),
+            listeners=serving.listeners,
+            certificates=self._announcements.statuses(),
+        )

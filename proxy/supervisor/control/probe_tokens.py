@@ -1,0 +1,74 @@
+"""A nonce at the door: how ``doctor`` finds out whether a name leads here.
+
+For as long as somebody looks, every worker answers a token under the path of HTTP-01 challenges, on
+the names that were asked about and with a text that nobody else can know. It is an ordinary
+challenge, only that no CA has asked for it; it goes away by itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from acme_client.on_demand.policy import hostname
+
+from ...config.model import Config
+from ..registry import Announcements
+from ..timers import Schedule
+from .server import Reply
+
+# Visits have bounds of their own, well below this.
+_FOR = 120.0
+# Somebody looks now and then, from a terminal.
+_MOST = 16
+_HOSTS = 200
+
+
+class Knocking:
+    def __init__(self, announcements: Announcements, schedule: Schedule) -> None:
+        self._announcements = announcements
+        self._schedule = schedule
+        self._under_way = 0
+
+    def begin(self, request: dict[str, Any], config: Config, reply: Reply) -> None:
+        """Reply with token and text once every worker answers them."""
+        hosts = request.get("hosts")
+        known = {name for site in config.sites for name in site.names}
+        known |= {name for one in self._announcements.statuses() for name in one["names"]}
+        if (
+            not isinstance(hosts, list)
+            or not 0 < len(hosts) <= _HOSTS
+            or not all(isinstance(one, str) for one in hosts)
+        ):
+            reply({"ok": False, "error": "hosts is no list of names"})
+            return
+        if unknown := [one for one in hosts if one not in known and not _covered(one, known)]:
+            reply({"ok": False, "error": f"{unknown[0]} is no name of this server"})
+            return
+        if self._under_way >= _MOST:
+            reply({"ok": False, "error": "too many looks at once; ask again in two minutes"})
+            return
+        self._under_way += 1
+        token, text = f"doctor-{secrets.token_urlsafe(16)}", secrets.token_urlsafe(32)
+        waiting = set(hosts)
+
+        def answered(host: str) -> None:
+            waiting.discard(host)
+            if not waiting:
+                reply({"ok": True, "token": token, "text": text})
+
+        for host in list(waiting):
+            about = {"kind": "http-01", "host": host, "token": token, "key_authorization": text}
+            self._announcements.challenge(about, None, lambda host=host: answered(host))  # type: ignore[misc]
+        self._schedule.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
+
+    def _end(self, hosts: list[str], token: str) -> None:
+        self._under_way -= 1
+        for host in hosts:
+            self._announcements.answer_no_more(host, token)
+
+
+def _covered(host: str, known: set[str]) -> bool:
+    """By a wildcard; then nobody has looked at the name yet."""
+    return hostname(host) == host and "*." + host.partition(".")[2] in known

@@ -1,0 +1,178 @@
+"""The control socket, the server's end: one JSON line in, one JSON line out, then the end.
+
+Served by the supervisor's own loop on ``control.sock`` in the state directory, so it needs no
+network and no password: the directory is 0700, and the kernel tells who is calling (SO_PEERCRED);
+only root and the user that the server runs as are heard. The workers are of that user, and Landlock
+keeps nobody from connecting to a socket by its path. So who is not root has to show what no worker
+can get: the state directory, opened for reading. A caller that stalls, talks too long or leaves
+early costs one slot of a few for a bounded time, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..timers import Schedule
+
+log = logging.getLogger("treehouse.control")
+
+Reply = Callable[[dict[str, Any]], None]
+Handle = Callable[[dict[str, Any], Reply], None]
+
+_LINE = 64 * 1024  # bytes of a request; the longest command is a name and a reason
+_CALLERS = 16
+_ASK_WITHIN = 5.0  # seconds for the request's line
+_CREDENTIALS = struct.Struct("3i")
+_MOST_FDS = 4
+
+
+@dataclass(slots=True)
+class _Caller:
+    """``may``: whether it has shown that it may ask."""
+
+    may: bool
+    said: bytearray = field(default_factory=bytearray)
+
+
+class ControlSocket:
+    """Listens at ``path``; ``handle(request, reply)`` may call ``reply`` at once or later."""
+
+    def __init__(
+        self, path: Path, selector: selectors.BaseSelector, schedule: Schedule, handle: Handle
+    ) -> None:
+        self.path = path
+        self._selector = selector
+        self._schedule = schedule
+        self._handle = handle
+        self._callers: dict[socket.socket, _Caller] = {}
+        self._sock = self._bind(path)
+        self._inode = os.stat(path).st_ino
+        self._directory = _identity(os.stat(path.parent))
+        selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
+
+    @staticmethod
+    def _bind(path: Path) -> socket.socket:
+        # Bound under another name and renamed: a caller finds the old server or the new one,
+        # never neither. sun_path takes 108 bytes, so long paths go through the directory.
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            temporary = f"{path.name}.{os.getpid()}"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            sock.bind(f"/proc/self/fd/{directory}/{temporary}")
+            os.chmod(path.parent / temporary, 0o600)
+            sock.listen(_CALLERS)
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            os.close(directory)
+        return sock
+
+    def close_in_child(self, *_: object) -> None:
+        """In a forked child: let go without touching the file."""
+        for caller in self._callers:
+            caller.close()
+        self._sock.close()
+
+    def close(self) -> None:
+        self.close_in_child()
+        with contextlib.suppress(OSError):
+            # An upgraded server may have put its own socket there.
+            if os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
+
+    def _on_caller(self, _events: int) -> None:
+        try:
+            caller, _address = self._sock.accept()
+        except OSError:
+            return
+        _pid, uid, _gid = _CREDENTIALS.unpack(
+            caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        if uid not in (0, os.geteuid()) or len(self._callers) >= _CALLERS:
+            log.warning("a caller with uid %d was turned away from the control socket", uid)
+            caller.close()
+            return
+        caller.setblocking(False)
+        self._callers[caller] = _Caller(uid == 0)
+        self._selector.register(caller, selectors.EVENT_READ, lambda _events: self._hear(caller))
+        self._schedule.at(time.monotonic() + _ASK_WITHIN, lambda: self._expire(caller))
+
+    def _hear(self, caller: socket.socket) -> None:
+        known = self._callers[caller]
+        fds: list[int] = []
+        try:
+            data, fds, _, _ = socket.recv_fds(caller, _LINE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        for fd in fds:
+            known.may = known.may or self._is_our_directory(fd)
+            os.close(fd)
+        buffer = known.said
+        buffer += data
+        if b"\n" not in buffer:
+            if not data or len(buffer) > _LINE:
+                self._drop(caller)
+            return
+        self._selector.unregister(caller)
+        if not known.may:
+            log.warning("a caller that cannot read the state directory was turned away")
+            self._reply(
+                caller, {"ok": False, "error": "only who can read the state directory may ask"}
+            )
+            return
+        try:
+            # Given bytes, json would guess among encodings, whose codecs are out of sight here.
+            request = json.loads(buffer.decode())
+            if not isinstance(request, dict):
+                raise TypeError("not an object")
+        except (ValueError, TypeError, RecursionError):
+            self._reply(caller, {"ok": False, "error": "the request is not one line of JSON"})
+            return
+        self._handle(request, lambda answer: self._reply(caller, answer))
+
+    def _is_our_directory(self, fd: int) -> bool:
+        """Opened for reading: a path alone (O_PATH) takes no right."""
+        opened = not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH
+        return opened and _identity(os.fstat(fd)) == self._directory
+
+    def _reply(self, caller: socket.socket, answer: dict[str, Any]) -> None:
+        if caller not in self._callers:
+            return
+        with contextlib.suppress(OSError):
+            # A status of thousands of certificates exceeds the socket buffer; our callers read at
+            # once, and a hostile one (it has our uid) is cut after a moment.
+            caller.settimeout(2.0)
+            caller.sendall(json.dumps(answer).encode() + b"\n")
+        self._drop(caller)
+
+    def _expire(self, caller: socket.socket) -> None:
+        if caller in self._callers and b"\n" not in self._callers[caller].said:
+            self._drop(caller)
+
+    def _drop(self, caller: socket.socket) -> None:
+        self._callers.pop(caller, None)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(caller)
+        caller.close()
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

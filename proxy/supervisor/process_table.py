@@ -1,0 +1,222 @@
+"""The process table: forking children, hearing from them, and learning how they ended.
+
+Mechanism only; who is started, and what follows from an end, is decided in `supervisor`. A child
+gets one `Channel`, and of the supervisor's descriptors those alone that it was forked for: whatever
+holds others has a part in `closing`, which a child does before its first line of work. A listening
+socket that lives on in a child would keep a port open that nobody accepts from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from acme_client.signal_names import signal_name
+
+from ..ipc.channel import Channel, ChannelClosed, Message
+from ..system.privileges import die_with_parent
+from .signals import CAUGHT
+
+log = logging.getLogger("treehouse.supervisor")
+
+Role = Literal["worker", "certifier", "messenger"]
+State = Literal["starting", "serving", "draining"]
+Closing = Callable[[Role, int], None]
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    pid: int
+    role: Role
+    generation: int
+    number: int  # 1..N among the workers of a generation
+    channel: Channel
+    born: float  # monotonic
+    # When its main loop last gave a sign of life; told by who understands what it says.
+    heard: float
+    state: State = "starting"
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"worker {self.number}" if self.role == "worker" else self.role
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, from its wait status, in words."""
+    if os.WIFSIGNALED(status):
+        return f"was ended by {signal_name(os.WTERMSIG(status))}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+class Processes:
+    """All children. ``hear(child, message, fds)`` is called for each message that comes, and takes
+    out of ``fds`` the descriptors that it keeps; the others are closed behind it.
+    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor).
+    ``closing`` has what a child does first, given its role and generation: it closes what is not
+    for it."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        hear: Callable[[Child, Message, list[int]], None],
+    ) -> None:
+        self._selector = selector
+        self._hear = hear
+        self._children: dict[int, Child] = {}
+        self.on_other: Callable[[int, int], None] = lambda _pid, _status: None
+        self.closing: list[Closing] = []
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(list(self._children.values()))
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def workers(self, generation: int | None = None) -> list[Child]:
+        return [
+            child
+            for child in self
+            if child.role == "worker" and generation in (None, child.generation)
+        ]
+
+    def certifier(self) -> Child | None:
+        return next((child for child in self if child.role == "certifier"), None)
+
+    def fork(
+        self, role: Role, generation: int, number: int, run: Callable[[Channel], int]
+    ) -> Child:
+        """Start a child; ``run`` is all it does, and gives its exit status. Raises `OSError` where
+        there is no room for another process, and then there is none."""
+        ours, theirs = Channel.pair()
+        parent = os.getpid()
+        # Until the child has let go of the supervisor's signal socket, it must not write there.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    die_with_parent(parent)
+                    self._become_child(ours, role, generation)
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                    status = run(theirs)
+                except BaseException:  # a child never returns into the supervisor's loop
+                    log.exception("%s ends", role)
+                finally:
+                    os._exit(status)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
+        now = time.monotonic()
+        child = Child(pid, role, generation, number, ours, born=now, heard=now)
+        self._children[pid] = child
+        self._selector.register(ours, selectors.EVENT_READ, self._on_ready(child))
+        return child
+
+    def _become_child(self, ours: Channel, role: Role, generation: int) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in CAUGHT:
+            signal.signal(number, signal.SIG_DFL)
+        # A terminal's Ctrl-C reaches the whole group, and a service manager may send its SIGTERM to
+        # every process; ending is the supervisor's to order.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.close()
+        ours.close()
+        for child in self._children.values():
+            child.channel.close()
+        for close in self.closing:
+            close(role, generation)
+
+    def _on_ready(self, child: Child) -> Callable[[int], None]:
+        def ready(events: int) -> None:
+            if self._children.get(child.pid) is not child:
+                return  # it has been reaped in this very turn of the loop
+            try:
+                if events & selectors.EVENT_WRITE:
+                    child.channel.flush()
+                    self._watch(child)
+                if events & selectors.EVENT_READ:
+                    self._read(child)
+            except ChannelClosed:
+                self._forget_channel(child)
+            except Exception:
+                # A child that has been taken over may say anything; it is not to take us along.
+                log.exception("%s (pid %d) is ended: what it says is not understood",
+                              child.title, child.pid)  # fmt: skip
+                self._forget_channel(child)
+                self.kill(child)
+
+        return ready
+
+    def _read(self, child: Child) -> None:
+        received = child.channel.receive()
+        try:
+            for message, fds in received:
+                self._hear(child, message, fds)
+        finally:
+            for _message, fds in received:
+                for fd in fds:
+                    os.close(fd)
+
+    def send(self, child: Child, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """A child that cannot be told any more has died or hangs; its end is heard elsewhere."""
+        try:
+            child.channel.send(message, fds)
+            self._watch(child)
+        except (ChannelClosed, OSError, KeyError):
+            self._forget_channel(child)
+
+    def _watch(self, child: Child) -> None:
+        wanted = selectors.EVENT_READ
+        if child.channel.waiting:
+            wanted |= selectors.EVENT_WRITE
+        key = self._selector.get_key(child.channel)
+        if key.events != wanted:
+            self._selector.modify(child.channel, wanted, key.data)
+
+    def _forget_channel(self, child: Child) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(child.channel)
+
+    def reap(self) -> list[tuple[Child, int]]:
+        """All children that have ended since the last call, with their wait status."""
+        ended: list[tuple[Child, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return ended
+            if pid == 0:
+                return ended
+            child = self._children.pop(pid, None)
+            if child is None:
+                self.on_other(pid, status)
+            else:
+                self._last_words(child)
+                self._forget_channel(child)
+                child.channel.close()
+                ended.append((child, status))
+
+    def _last_words(self, child: Child) -> None:
+        try:
+            self._read(child)
+        except ChannelClosed:
+            pass
+        except Exception:
+            log.exception("the last words of %s (pid %d)", child.title, child.pid)
+
+    def kill(self, child: Child, number: signal.Signals = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, number)

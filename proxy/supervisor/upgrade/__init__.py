@@ -1,0 +1,5 @@
+"""An upgrade: the program that is on disk now takes over from this process.
+
+handoff      starting the new program with the listening sockets
+succession   which of the two serves, and which waits for the other
+"""

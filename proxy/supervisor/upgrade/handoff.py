@@ -1,0 +1,202 @@
+"""From the program that runs to the program now on disk, without a moment in which nobody listens.
+
+The old supervisor starts the new program as any program is started, and leaves it the estate over a
+socket pair: the listening sockets as they are, the certificates that only root could read, the
+connection to the service manager. The new one reads the configuration, starts its workers on the
+same sockets and says that it is ready; only then does the old one let go. Whatever happens before
+that, a program that does not start, a faulty configuration, a time-out, leaves the old one serving
+as if nothing had been.
+
+It is hard because all this happens without privileges and inside the sandbox. Neither can be had
+back, and neither has to be: sockets travel as descriptors, and a sandbox is inherited. A process
+may stand under sixteen Landlock rulesets at most, so that a successor whose supervisor would be
+confined in the same words does not add another.
+
+What never travels: a session, a key that the new program can read for itself, anything that was
+parsed. The estate is plain facts and descriptors, so that versions may differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...config.model import OwnCertificate
+from ...ipc.channel import Channel, ChannelClosed, Message
+from ...system.listeners import Endpoint, Listener, make_ready
+
+_VARIABLE = "TREEHOUSE_ESTATE"
+# Of the environment that we were started with, what was meant for that one process.
+_OURS_ALONE = (
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    _VARIABLE,
+)
+# The predecessor has sent everything before the program starts; this is for a foreign one.
+_RECEIVED_WITHIN = 5.0
+
+
+class CannotUpgrade(Exception):
+    """The program on disk could not be started, or what was left is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How this program was started, to start what stands there now in the same way."""
+
+    executable: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def this(cls) -> Program:
+        """Call it before anything is taken out of the environment."""
+        kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+        return cls(sys.executable, tuple(sys.orig_argv), kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What one supervisor leaves to the next.
+
+    ``started_as``: the uid of the first of them, which decides on defaults. ``sandbox``: what the
+    supervisor is confined to, in words. ``manager``: the service manager's socket. ``keeper``: the
+    process that was started first, where it has to stay because somebody waits for it.
+    ``predecessor`` is where readiness is announced; only an estate that was received has it.
+    """
+
+    generation: int
+    started_as: int
+    sandbox: str
+    listeners: tuple[Listener, ...]
+    certificates: Mapping[OwnCertificate, int] = field(default_factory=dict)
+    manager: socket.socket | None = None
+    keeper: Channel | None = None
+    predecessor: Channel | None = None
+
+
+def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Channel]:
+    """Start the program with what it inherits; its pid, and where it will say that it is ready.
+    ``own_group``: in a process group of its own.
+
+    Raises `CannotUpgrade`; then there is no such process.
+    """
+    ours, theirs = Channel.pair()
+    try:
+        for message, fds in _spelt(estate):
+            ours.send(message, fds)
+        os.set_inheritable(theirs.fileno(), True)
+        environment = {**program.environment, _VARIABLE: str(theirs.fileno())}
+        spawn = functools.partial(
+            os.posix_spawn, program.executable, program.arguments, environment
+        )
+        pid = spawn(setpgroup=0) if own_group else spawn()
+    except (OSError, ChannelClosed) as error:
+        ours.close()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CannotUpgrade(
+            f"{program.executable} cannot be started as uid {os.geteuid()}: {reason} "
+            "(restart the server instead)"
+        ) from None
+    finally:
+        theirs.close()
+    return pid, ours
+
+
+def _spelt(estate: Estate) -> list[tuple[Message, tuple[int, ...]]]:
+    """One message for each descriptor, and the facts last."""
+    messages: list[tuple[Message, tuple[int, ...]]] = []
+    for one in estate.listeners:
+        at = one.endpoint
+        endpoint = [int(at.family), at.host, at.port, at.optional] if at else None
+        said = {"kind": one.kind, "address": one.address, "endpoint": endpoint}
+        messages.append(({"type": "listener", **said}, (one.sock.fileno(),)))
+    for files, bundle in estate.certificates.items():
+        paths = {"chain": str(files.chain), "key": str(files.key)}
+        messages.append(({"type": "certificate", **paths}, (bundle,)))
+    if estate.manager is not None:
+        messages.append(({"type": "manager"}, (estate.manager.fileno(),)))
+    if estate.keeper is not None:
+        messages.append(({"type": "keeper"}, (estate.keeper.fileno(),)))
+    facts = {
+        "generation": estate.generation,
+        "started_as": estate.started_as,
+        "sandbox": estate.sandbox,
+    }
+    messages.append(({"type": "estate", **facts}, ()))
+    return messages
+
+
+def inherited() -> Estate | None:
+    """What was left to this very process; None is the usual case. Raises `CannotUpgrade`."""
+    number = os.environ.pop(_VARIABLE, "")
+    if not number.isdecimal():
+        return None
+    try:
+        channel = Channel(socket.socket(fileno=int(number)))
+        os.set_inheritable(channel.fileno(), False)
+        received = _receive(channel)
+        return _understood(channel, received)
+    except (OSError, ChannelClosed, KeyError, TypeError, ValueError) as error:
+        raise CannotUpgrade(f"what the running server left is not understood: {error!r}") from None
+
+
+def _receive(channel: Channel) -> list[tuple[Message, list[int]]]:
+    received: list[tuple[Message, list[int]]] = []
+    deadline = time.monotonic() + _RECEIVED_WITHIN
+    while not received or received[-1][0]["type"] != "estate":
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([channel], [], [], left)[0]:
+            raise TimeoutError("it is not complete")
+        received += channel.receive()
+    return received
+
+
+def _understood(channel: Channel, received: list[tuple[Message, list[int]]]) -> Estate:
+    listeners: list[Listener] = []
+    certificates: dict[OwnCertificate, int] = {}
+    manager: socket.socket | None = None
+    keeper: Channel | None = None
+    for message, fds in received[:-1]:
+        match message["type"]:
+            case "listener":
+                listeners.append(_listener(message, fds[0]))
+            case "certificate":
+                files = OwnCertificate(Path(message["chain"]), Path(message["key"]))
+                certificates[files] = fds[0]
+            case "manager":
+                manager = socket.socket(fileno=fds[0])
+            case "keeper":
+                keeper = Channel(socket.socket(fileno=fds[0]))
+    facts = received[-1][0]
+    return Estate(
+        generation=facts["generation"],
+        started_as=facts["started_as"],
+        sandbox=facts["sandbox"],
+        listeners=tuple(listeners),
+        certificates=certificates,
+        manager=manager,
+        keeper=keeper,
+        predecessor=channel,
+    )
+
+
+def _listener(message: Message, fd: int) -> Listener:
+    sock = socket.socket(fileno=fd)
+    make_ready(sock)
+    endpoint = None
+    if message["endpoint"] is not None:
+        family, host, port, optional = message["endpoint"]
+        endpoint = Endpoint(socket.AddressFamily(family), host, port, optional)
+    return Listener(message["kind"], message["address"], sock, endpoint)

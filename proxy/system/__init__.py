@@ -1,0 +1,10 @@
+"""What the operating system gives and takes.
+
+privileges         becoming another user, for good, and the proof of it
+listeners          listening sockets
+port_owner         which process has a port
+state_directory    the state directory, made and mended
+systemd            sockets, readiness and watchdog
+preload            what is imported before privileges are dropped
+certificate_files  certificates that operators bring
+"""

@@ -1,0 +1,178 @@
+"""Certificates that people bring along: read, examined, and put into a sealed memfd.
+
+A memfd does not hold the files' bytes but what `own_files` of `acme_client.certificates` understood
+of them, written anew: the same as was examined, and the same for every worker.
+
+They are read at boot while the process may still be root, because such keys are usually root's
+alone; and again at each reload, as the user that the server has become. What is wrong with one is a
+fault of the configuration and reported like any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+from acme_client.certificates import loadable
+from acme_client.certificates.keys import family
+from acme_client.certificates.own_files import Examined, Fault, examine_files
+from acme_client.certificates.verify import Facts, Pair
+from acme_client.timestamps import timestamp
+
+from ..config.model import Config, OwnCertificate, Site
+from ..ipc.channel import Message, content, sealed
+
+log = logging.getLogger("treehouse.certificates")
+
+
+class CertificateUnusable(Exception):
+    """A file of a site's own certificate cannot be used; the text says which and why."""
+
+
+class OwnCertificates:
+    """What was read, kept for a reload that may not read it again: a key that only root can read
+    was read once at boot, and stays in use until the program is restarted. ``warn``: faults of
+    certificates that are served all the same are told in the log."""
+
+    def __init__(
+        self, inherited: Mapping[OwnCertificate, int] | None = None, *, warn: bool = True
+    ) -> None:
+        self._warn = warn
+        self._present: dict[OwnCertificate, int] = dict(inherited or {})
+        self.names: frozenset[str] = frozenset()  # of the certificates that were read last
+
+    @property
+    def present(self) -> Mapping[OwnCertificate, int]:
+        """The memfds, for a successor; they stay ours."""
+        return self._present
+
+    def close(self) -> None:
+        """In a forked child: a worker has been given what it serves."""
+        for bundle in self._present.values():
+            os.close(bundle)
+        self._present = {}
+
+    def read(self, config: Config) -> list[tuple[Message, int]]:
+        """Facts and memfd of every site that brings its own certificate; the descriptors are the
+        caller's. Raises `CertificateUnusable`, and then nothing has changed."""
+        loaded: list[tuple[Message, int]] = []
+        present: dict[OwnCertificate, int] = {}
+        try:
+            for site in config.sites:
+                kinds: dict[str, OwnCertificate] = {}
+                for certificate in site.certificates:
+                    facts, bundle = self._load(site, certificate, config, second=bool(kinds))
+                    loaded.append((facts, bundle))
+                    _require_another_kind(kinds, facts["family"], certificate)
+                    if certificate not in present:  # two sites may have the same files
+                        present[certificate] = os.dup(bundle)
+        except BaseException:
+            for bundle in (*present.values(), *(bundle for _facts, bundle in loaded)):
+                os.close(bundle)
+            raise
+        for bundle in self._present.values():
+            os.close(bundle)
+        self._present = present
+        self.names = frozenset(facts["name"] for facts, _bundle in loaded)
+        return loaded
+
+    def _load(
+        self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
+    ) -> tuple[Message, int]:
+        pair, examined = self._examined(site, certificate)
+        for fault in examined.faults if self._warn else ():
+            log.warning("site %s: %s", site.names[0], fault)
+        if examined.facts is None:
+            raise CertificateUnusable(f"{certificate.chain}: it cannot be read")
+        bundle = sealed("certificate", pair.chain_pem + pair.key_pem)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
+            return _facts(site, examined.facts, examined.faults, second=second), bundle
+        except BaseException:
+            os.close(bundle)
+            raise
+
+    def _examined(self, site: Site, certificate: OwnCertificate) -> tuple[Pair, Examined]:
+        """The pair as it is served, and what is to be said about it. Raises
+        `CertificateUnusable`."""
+        chain, key = self._contents(certificate)
+        examined = examine_files(
+            chain,
+            key,
+            site.names,
+            time.time(),
+            chain_path=str(certificate.chain),
+            key_path=str(certificate.key),
+        )
+        if examined.pair is None:
+            raise CertificateUnusable("; ".join(map(str, examined.faults)))
+        why = loadable.fault(examined.pair)
+        if why is not None:
+            raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {why}")
+        return examined.pair, examined
+
+    def _contents(self, certificate: OwnCertificate) -> tuple[bytes, bytes]:
+        try:
+            return certificate.chain.read_bytes(), certificate.key.read_bytes()
+        except OSError as error:
+            kept = self._present.get(certificate)
+            if kept is not None:
+                log.warning(
+                    "%s: %s; the certificate that was read before stays in use (restart the "
+                    "server as root to have it read again)",
+                    error.filename,
+                    error.strerror,
+                )
+                both = content(kept)
+                return both, both
+            raise CertificateUnusable(
+                f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
+                "restart the server as root, which reads it before the privileges are dropped)"
+            ) from None
+
+
+def _require_another_kind(
+    kinds: dict[str, OwnCertificate], family: str, certificate: OwnCertificate
+) -> None:
+    """A client takes the one that it can verify; of two such ones nobody could say which."""
+    before = kinds.setdefault(family, certificate)
+    if before is not certificate:
+        raise CertificateUnusable(
+            f"{before.chain}, {certificate.chain}: both are for {family.upper()} keys (leave one "
+            "out, or give one of each kind)"
+        )
+
+
+def _facts(site: Site, about: Facts, faults: tuple[Fault, ...], *, second: bool) -> Message:
+    """``faults`` are such that the certificate is served all the same."""
+    # Without names of its own it is served for the site's: some clients look at nothing else.
+    names = list(about.names or site.names)
+    expired = any(fault.kind == "expired" for fault in faults)
+    name = f"{site.names[0]}/{family(about.key_type)}" if second else site.names[0]
+    return {
+        "name": name,
+        "site": site.names[0],
+        "names": names,
+        "not_after": about.not_after,
+        "serial": about.serial,
+        "family": family(about.key_type),
+        "status": {
+            "name": name,
+            "names": names,
+            "source": "file",
+            "directory": None,
+            "key_type": about.key_type,
+            "serial": about.serial,
+            "not_before": timestamp(about.not_before),
+            "not_after": timestamp(about.not_after),
+            "renew_at": None,
+            "ari_window": None,
+            "state": "failed" if expired else "fresh",
+            "attempts": 0,
+            "last_error": "; ".join(fault.text for fault in faults) or None,
+            "next_attempt": None,
+        },
+    }

@@ -1,0 +1,97 @@
+"""Import and touch now whatever is needed later.
+
+Once the process is nobody, an interpreter under somebody's 0700 home cannot be read any more, and
+once it is confined even less: each late import in an error path would turn a small fault into a
+crash. So everything that CPython loads lazily is loaded here, on purpose, while it can be.
+"""
+
+from __future__ import annotations
+
+import encodings.ascii
+import encodings.idna
+import encodings.latin_1
+import encodings.punycode
+import encodings.utf_8
+import importlib
+import importlib.util
+import linecache
+import os
+import socket
+import ssl
+import traceback
+
+import cryptography.hazmat.backends.openssl.backend as _backend
+
+LOADED = (
+    _backend,
+    encodings.ascii,
+    encodings.latin_1,
+    encodings.utf_8,
+    encodings.punycode,
+    linecache,
+)
+
+
+def while_root(uid: int, gid: int) -> None:
+    """Before the drop: what is imported late, if by then nobody could read it.
+
+    `acme` and what it pulls in cost memory that workers have no use for, so usually only the
+    certifier has them; where the interpreter's prefix is root's alone, all must.
+    """
+    # Of the standard library, of the installed packages, and of our own code.
+    origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
+    if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
+        for name in (
+            "acme_client.agent.agent",
+            "acme_client.issuers.acme",
+            "acme_client.challenges.dns_propagation",
+            "acme_client.challenges.dns_rfc2136",
+            "acme_client.on_demand.dns_check",
+            "proxy.alerts.messenger",
+            "proxy.metrics.exposition",
+        ):
+            importlib.import_module(name)
+        limits = importlib.import_module("acme_client.rate_limits.published")
+        limits.registered_domain("example.org")
+        limits.is_public_suffix("example.org")
+
+
+def _may_read(paths: list[str], uid: int, gid: int) -> bool:
+    """Tried by a child that becomes the user: permissions have too many sources to be guessed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            for path in paths:
+                os.close(os.open(path, os.O_RDONLY))
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    return status == 0
+
+
+def everything() -> None:
+    "xn--bcher-kva.example".encode("idna")
+    encodings.idna.ToASCII("bücher")
+    _format_a_traceback()
+    _resolve()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _format_a_traceback() -> None:
+    try:
+        raise ValueError
+    except ValueError:
+        traceback.format_exc()
+
+
+def _resolve() -> None:
+    # glibc loads its name service modules at the first look-up (nsswitch.conf); a name that
+    # /etc/hosts answers is enough to have them in memory, and asks nobody on the network.
+    try:
+        socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+    except OSError:
+        return

@@ -1,0 +1,73 @@
+"""What this worker shows to who connects: a real handshake with itself, over a socket pair.
+
+The accepting end is served like any connection; the other is a client that trusts anybody and only
+looks. So what is seen is what a visitor of this very worker would see, name table, callback and
+OpenSSL included, and no port has to be connected to, which the sandbox would not allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from cryptography import x509
+
+from ..transport.clock import Clock
+from ..transport.stream import StreamBroken, TlsStream
+from .acceptor import Connections
+
+_WITHIN = 5.0
+
+
+def _looking() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _anybody() -> ssl.SSLContext:
+    context = _looking()
+    # Here the certificate is shown before ours would be asked for, where a site does that.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _who_knows_rsa_alone() -> ssl.SSLContext:
+    """In TLS 1.2, whose suites name the kind of key; `ssl` cannot restrict 1.3's algorithms."""
+    context = _looking()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+aRSA")
+    return context
+
+
+class Mirror:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, connections: Connections
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._connections = connections
+        self._contexts = {"": _anybody(), "rsa": _who_knows_rsa_alone()}
+
+    async def shown(self, host: str, family: str) -> str | None:
+        """The serial number, in hexadecimal, of the certificate that a client of ``host`` sees who
+        knows this kind of key only, or any ("" is what it says then); None where the handshake
+        fails."""
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setblocking(False)
+        self._connections.look_at(theirs)
+        context = self._contexts[family]
+        tls = context.wrap_socket(ours, server_hostname=host, do_handshake_on_connect=False)
+        stream = TlsStream(tls, self._loop, self._connections.deadlines)
+        stream.deadline = self._clock.now + _WITHIN
+        try:
+            await stream.handshake()
+            leaf = tls.getpeercert(binary_form=True)
+        except StreamBroken:
+            return None
+        finally:
+            stream.close()
+        return None if leaf is None else f"{x509.load_der_x509_certificate(leaf).serial_number:x}"

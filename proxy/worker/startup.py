@@ -1,0 +1,37 @@
+"""What a worker is forked with: all that it needs to serve is in its memory before it lives."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from ..config.model import Config
+from ..ipc.channel import Message
+from ..ipc.connection_counters import Census
+from ..ipc.rate_buckets import Buckets
+from ..system.listeners import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A certificate in force: ``facts`` for the workers' tables, ``bundle`` the memfd."""
+
+    facts: Message
+    bundle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a worker is forked with."""
+
+    number: int
+    config: Config
+    base: ssl.SSLContext
+    listeners: tuple[Listener, ...]
+    certificates: tuple[Announced, ...]
+    challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
+    access_log: int | None
+    buckets: Buckets
+    census: Census  # of its own generation, in which it is ``number``
+    beside: tuple[Census, ...]  # of the others that live
+    secret: bytes  # the same for all

@@ -1,0 +1,96 @@
+"""Of the certificate on disk and the one before it, the better one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acme_client.certificates.recovery import find
+from acme_client.certificates.repository import Shelf
+from acme_client.certificates.verify import Pair, examine
+from acme_client.storage.store import DirectoryStore
+from support.chains import DAY, chain, split
+
+NOW = 1_800_000_000.0
+NAMES = ("a.example", "www.a.example")
+
+
+def pair(begins: float = -1, ends: float = 80, name: str = "a.example") -> Pair:
+    return chain(name, now=NOW, begins=begins * DAY, ends=ends * DAY)
+
+
+def damaged(one: Pair) -> Pair:
+    return Pair(one.chain_pem[:200], one.key_pem)
+
+
+GOOD, BETTER = pair(), pair(ends=89)
+EXPIRED, OLDER = pair(-100, -10), pair(-190, -100)
+EARLY = pair(30, 120)
+FOREIGN = pair(name="b.example")
+PARTED = Pair(GOOD.chain_pem, BETTER.key_pem)
+ALONE = Pair(split(GOOD.chain_pem)[0], GOOD.key_pem)
+
+
+@pytest.mark.parametrize(
+    ("current", "before", "served", "on_disk"),
+    [
+        (None, None, None, None),
+        (GOOD, None, GOOD, GOOD),
+        (BETTER, GOOD, BETTER, BETTER),
+        # Bad whatever the time: the one before it takes its place.
+        (damaged(BETTER), GOOD, GOOD, GOOD),
+        (PARTED, GOOD, GOOD, GOOD),
+        (FOREIGN, GOOD, GOOD, GOOD),
+        (damaged(BETTER), EXPIRED, EXPIRED, EXPIRED),
+        (damaged(BETTER), None, None, damaged(BETTER)),
+        (damaged(BETTER), FOREIGN, None, damaged(BETTER)),
+        # Out of its dates, perhaps by our clock: the disk stays as it is.
+        (EXPIRED, GOOD, GOOD, EXPIRED),
+        (EARLY, GOOD, GOOD, EARLY),
+        (EXPIRED, OLDER, EXPIRED, EXPIRED),
+        (EXPIRED, None, EXPIRED, EXPIRED),
+        (EARLY, None, EARLY, EARLY),
+        (EARLY, damaged(GOOD), EARLY, EARLY),
+        (ALONE, GOOD, ALONE, ALONE),
+    ],
+)
+def test_which_is_served_and_what_stays_on_disk(
+    tmp_path: Path,
+    current: Pair | None,
+    before: Pair | None,
+    served: Pair | None,
+    on_disk: Pair | None,
+) -> None:
+    shelf = Shelf(DirectoryStore(tmp_path))
+    for one in (before, current):
+        if one is not None:
+            shelf.keep_pair("a.example", one)
+    found = find(shelf, "a.example", NAMES, shelf.load("a.example")[1], NOW)
+    assert (found.pair if found else None) == served
+    assert shelf.load("a.example")[1] == on_disk
+
+
+def test_what_was_obtained_and_is_not_valid_yet_shows_that_the_clock_went_back(
+    tmp_path: Path,
+) -> None:
+    """The one before it may have ended for everybody whose clock is right."""
+    shelf = Shelf(DirectoryStore(tmp_path))
+    for one in (GOOD, EARLY):
+        shelf.keep_pair("a.example", one)
+    serial = examine(EARLY).serial
+    found = find(shelf, "a.example", NAMES, EARLY, NOW, serial)
+    assert found is not None
+    assert (found.pair, found.stands_in) == (EARLY, False)
+    found = find(shelf, "a.example", NAMES, EARLY, NOW, "another")
+    assert found is not None
+    assert (found.pair, found.stands_in) == (GOOD, True)
+
+
+def test_nor_is_it_served_once_it_has_expired(tmp_path: Path) -> None:
+    shelf = Shelf(DirectoryStore(tmp_path))
+    for one in (GOOD, EXPIRED):
+        shelf.keep_pair("a.example", one)
+    found = find(shelf, "a.example", NAMES, EXPIRED, NOW, examine(EXPIRED).serial)
+    assert found is not None
+    assert found.pair == GOOD

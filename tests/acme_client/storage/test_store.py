@@ -1,0 +1,452 @@
+"""The contract of a store, and a disk that ends the process, fills up or fails at every step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acme_client.storage.atomic import Disk
+from acme_client.storage.store import DirectoryStore, Store
+from support.memory_store import MemoryStore
+
+FOLDER = "certificates/example.org"
+OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}
+NEW = {"fullchain.pem": b"new chain", "privkey.pem": b"new key"}
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=[DirectoryStore, MemoryStore])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Store:
+    """Every implementation there is; each is `make(folder, now=)`."""
+    made: Store = request.param(tmp_path, now=clock)
+    return made
+
+
+# The contract
+
+
+def test_what_is_not_there_is_empty(store: Store) -> None:
+    assert store.list("certificates") == []
+    assert store.load(FOLDER) == {}
+    assert store.previous(FOLDER) == {}
+    store.delete(FOLDER)
+    store.delete(FOLDER, "meta.json")
+
+
+def test_what_is_stored_is_loaded(store: Store) -> None:
+    store.store(FOLDER, OLD)
+    assert store.load(FOLDER) == OLD
+    assert store.list("certificates") == ["example.org"]
+
+
+def test_files_not_named_stay(store: Store) -> None:
+    store.store(FOLDER, OLD)
+    store.store(FOLDER, {"meta.json": b"{}"})
+    store.store(FOLDER, {"fullchain.pem": b"new chain"})
+    assert store.load(FOLDER) == {**OLD, "fullchain.pem": b"new chain", "meta.json": b"{}"}
+
+
+def test_the_files_before_are_kept_and_only_those(store: Store) -> None:
+    for turn in range(5):
+        store.store(FOLDER, {"a": b"%d" % turn, "b": b"%d" % turn})
+        store.store(FOLDER, {"meta.json": b"%d" % turn})
+    assert store.load(FOLDER) == {"a": b"4", "b": b"4", "meta.json": b"4"}
+    assert store.previous(FOLDER) == {"a": b"3", "b": b"3"}
+
+
+def test_one_file_or_all_of_a_folder_can_be_taken_away(store: Store) -> None:
+    store.store(FOLDER, {"meta.json": b"{}"})
+    store.store("certificates/other", {"meta.json": b"{}"})
+    store.store(FOLDER, OLD)
+    store.delete(FOLDER, "meta.json")
+    assert store.load(FOLDER) == OLD
+    store.delete(FOLDER)
+    assert store.load(FOLDER) == {}
+    assert store.list("certificates") == ["other"]
+
+
+def test_one_of_several_that_were_stored_together_can_be_taken_away(store: Store) -> None:
+    store.store(FOLDER, {"a": b"1", "b": b"1", "c": b"1"})
+    store.delete(FOLDER, "b")
+    assert store.load(FOLDER) == {"a": b"1", "c": b"1"}
+    store.store(FOLDER, {"a": b"2"})
+    assert store.load(FOLDER) == {"a": b"2", "c": b"1"}
+    for name in ("a", "c"):
+        store.delete(FOLDER, name)
+    assert store.load(FOLDER) == {}
+
+
+def test_the_lock_of_a_folder_is_one_persons_until_given_back(store: Store) -> None:
+    mine = store.lock(FOLDER, 60)
+    assert mine is not None
+    assert store.lock(FOLDER, 60) is None
+    assert store.lock("certificates/other", 60) is not None
+    mine.release()
+    theirs = store.lock(FOLDER, 60)
+    assert theirs is not None
+    assert not mine.renew(60)
+    mine.release()  # too late: theirs stays
+    assert store.lock(FOLDER, 60) is None
+
+
+def test_a_lease_ends_unless_it_is_renewed(store: Store, clock: Clock) -> None:
+    mine = store.lock(FOLDER, 60)
+    assert mine is not None
+    clock.now += 50
+    assert mine.renew(60)
+    clock.now += 50
+    assert store.lock(FOLDER, 60) is None
+    clock.now += 11
+    assert store.lock(FOLDER, 60) is not None
+
+
+def test_a_lease_taken_while_the_clock_ran_ahead_is_nobodys(store: Store, clock: Clock) -> None:
+    clock.now += 10 * 365 * 86400
+    assert store.lock(FOLDER, 60) is not None
+    clock.now -= 10 * 365 * 86400
+    assert store.lock(FOLDER, 60) is not None
+
+
+def test_a_lock_is_not_among_the_files(store: Store) -> None:
+    store.lock(FOLDER, 60)
+    assert store.load(FOLDER) == {}
+
+
+def test_of_many_who_want_the_lock_one_gets_it(store: Store) -> None:
+    barrier = threading.Barrier(8)
+    got: list[object] = []
+
+    def want() -> None:
+        barrier.wait()
+        got.append(store.lock(FOLDER, 60))
+
+    threads = [threading.Thread(target=want) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len([one for one in got if one is not None]) == 1
+
+
+def test_changes_are_noticed_whoever_made_them(store: Store) -> None:
+    store.store(FOLDER, OLD)
+    changed = store.watch("certificates")
+    assert changed() == set()
+    store.store(FOLDER, {"meta.json": b"{}"})
+    store.store("certificates/other", OLD)
+    assert changed() == {"example.org", "other"}
+    assert changed() == set()
+    store.store(FOLDER, NEW)
+    store.delete("certificates/other")
+    assert changed() == {"example.org", "other"}
+
+
+def test_a_reader_sees_all_of_one_version_whatever_is_written(store: Store) -> None:
+    """Chain and key never part, however often they change meanwhile."""
+    store.store(FOLDER, {"chain": b"0", "key": b"0"})
+    over = threading.Event()
+    parted: list[dict[str, bytes]] = []
+    loads = 0
+
+    def read() -> None:
+        nonlocal loads
+        while not over.is_set():
+            files = store.load(FOLDER)
+            loads += 1
+            if len(files) != 2 or len(set(files.values())) != 1:
+                parted.append(files)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(60):
+        store.store(FOLDER, {"chain": b"%d" % turn, "key": b"%d" % turn})
+    over.set()
+    reader.join()
+    assert loads > 1
+    assert parted == []
+
+
+# On a disk
+
+
+def test_files_are_for_the_owner_alone(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path / "state").store(FOLDER, OLD)
+    found = list((tmp_path / "state").rglob("*"))
+    assert len(found) > len(OLD)
+    for path in found:
+        mode = path.lstat().st_mode & 0o777
+        if not path.is_symlink():
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_people_find_them_under_their_plain_names(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.store(FOLDER, OLD)
+    store.store(FOLDER, NEW)
+    assert (tmp_path / FOLDER / "fullchain.pem").read_bytes() == b"new chain"
+    assert (tmp_path / FOLDER / "privkey.pem").read_bytes() == b"new key"
+
+
+def test_files_put_there_by_hand_count_and_become_the_previous_ones(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir(parents=True)
+    for name, data in OLD.items():
+        (folder / name).write_bytes(data)
+    store = DirectoryStore(tmp_path)
+    assert store.load(FOLDER) == OLD
+    store.store(FOLDER, NEW)
+    assert store.load(FOLDER) == NEW
+    assert store.previous(FOLDER) == OLD
+
+
+def test_links_that_lead_elsewhere_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "state" / FOLDER
+    folder.mkdir(parents=True)
+    (folder / "fullchain.pem").symlink_to(tmp_path / "secret")
+    (folder / "current").symlink_to("../../..")
+    assert DirectoryStore(tmp_path / "state").load(FOLDER) == {}
+
+
+def test_what_interrupted_writers_left_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.store(FOLDER, OLD)
+    recent, old = (tmp_path / FOLDER / f".meta.json.{one}.new" for one in ("a", "b"))
+    recent.write_bytes(b"x")
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    store.tidy()
+    assert recent.exists()
+    assert not old.exists()
+    assert store.load(FOLDER) == OLD
+
+
+# A disk that fails, and a process that dies
+
+Work = Callable[[DirectoryStore], None]
+
+
+def first(store: DirectoryStore) -> None:
+    store.store(FOLDER, NEW)
+
+
+def again(store: DirectoryStore) -> None:
+    store.store(FOLDER, NEW)
+
+
+def alone(store: DirectoryStore) -> None:
+    store.store(FOLDER, {"meta.json": b"new"})
+
+
+def away(store: DirectoryStore) -> None:
+    store.delete("challenges", "token")
+
+
+# What is there before, what is done, and what may be found afterwards.
+META = {"meta.json": b"old"}
+CASES: dict[str, tuple[dict[str, dict[str, bytes]], Work, str, list[dict[str, bytes]]]] = {
+    "first": ({}, first, FOLDER, [{}, NEW]),
+    "again": ({FOLDER: OLD}, again, FOLDER, [OLD, NEW]),
+    "alone": ({FOLDER: META}, alone, FOLDER, [META, {"meta.json": b"new"}]),
+    "away": ({"challenges": {"token": b"x"}}, away, "challenges", [{"token": b"x"}, {}]),
+}
+
+
+def by_hand(root: Path, files: dict[str, bytes]) -> None:
+    (root / FOLDER).mkdir(parents=True)
+    for name, data in files.items():
+        (root / FOLDER / name).write_bytes(data)
+
+
+def steps(root: Path, work: Work) -> int:
+    """How many steps the disk takes for it."""
+    taken = 0
+
+    def count(_step: str, _path: Path) -> None:
+        nonlocal taken
+        taken += 1
+
+    work(DirectoryStore(root, Disk(count)))
+    return taken
+
+
+def failing(at: int, act: Callable[[], None]) -> Disk:
+    taken = 0
+
+    def before(_step: str, _path: Path) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == at:
+            act()
+
+    return Disk(before)
+
+
+def full() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Power(BaseException):
+    """The end of the process, as the code under test sees it: nothing catches it."""
+
+
+def cut() -> None:
+    raise Power
+
+
+def prepare(root: Path, files: dict[str, dict[str, bytes]]) -> None:
+    for folder, held in files.items():
+        DirectoryStore(root).store(folder, held)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_full_disk_at_any_step_leaves_the_old_or_the_new(case: str, tmp_path: Path) -> None:
+    held, work, folder, allowed = CASES[case]
+    (tmp_path / "count").mkdir()
+    prepare(tmp_path / "count", held)
+    total = steps(tmp_path / "count", work)
+    assert total > 0
+    for at in range(1, total + 1):
+        root = tmp_path / str(at)
+        root.mkdir()
+        prepare(root, held)
+        with contextlib.suppress(OSError):  # what only tidies up may fail in silence
+            work(DirectoryStore(root, failing(at, full)))
+        assert DirectoryStore(root).load(folder) in allowed, at
+        work(DirectoryStore(root))  # and when there is room again, it works
+        assert DirectoryStore(root).load(folder) == allowed[1], at
+        assert list(root.rglob(".*.new")) == [], at
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_power_cut_at_any_step_leaves_the_old_or_the_new(case: str, tmp_path: Path) -> None:
+    held, work, folder, allowed = CASES[case]
+    (tmp_path / "count").mkdir()
+    prepare(tmp_path / "count", held)
+    total = steps(tmp_path / "count", work)
+    for at in range(1, total + 1):
+        root = tmp_path / str(at)
+        root.mkdir()
+        prepare(root, held)
+        with pytest.raises(Power):
+            work(DirectoryStore(root, failing(at, cut)))
+        assert DirectoryStore(root).load(folder) in allowed, at
+        work(DirectoryStore(root))
+        assert DirectoryStore(root).load(folder) == allowed[1], at
+
+
+def test_taking_over_files_put_there_by_hand_is_as_safe(tmp_path: Path) -> None:
+    by_hand(tmp_path / "count", OLD)
+    total = steps(tmp_path / "count", again)
+    for at in range(1, total + 1):
+        root = tmp_path / str(at)
+        by_hand(root, OLD)
+        with pytest.raises(Power):
+            again(DirectoryStore(root, failing(at, cut)))
+        assert DirectoryStore(root).load(FOLDER) in (OLD, NEW), at
+        again(DirectoryStore(root))
+        assert DirectoryStore(root).load(FOLDER) == NEW, at
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from acme_client.storage.atomic import Disk
+from acme_client.storage.store import DirectoryStore
+
+left = int(sys.argv[2])
+
+def before(step, path):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store = DirectoryStore(Path(sys.argv[1]), Disk(before))
+store.store("certificates/example.org", {"fullchain.pem": b"new chain", "privkey.pem": b"new key"})
+"""
+
+
+def test_kill_9_at_each_step_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    """As above, with a real process and a real signal."""
+    prepare(tmp_path / "count", {FOLDER: OLD})
+    total = steps(tmp_path / "count", again)
+    seen = []
+    for at in range(1, total + 1):
+        root = tmp_path / str(at)
+        prepare(root, {FOLDER: OLD})
+        ended = subprocess.run([sys.executable, "-c", KILLED, str(root), str(at)], cwd=REPOSITORY)
+        assert ended.returncode == -9
+        seen.append(DirectoryStore(root).load(FOLDER))
+        assert seen[-1] in (OLD, NEW), at
+        assert DirectoryStore(root).lock(FOLDER, 60) is not None
+    assert OLD in seen
+    assert NEW in seen
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from acme_client.storage.store import DirectoryStore
+
+lock = DirectoryStore(Path(sys.argv[1])).lock(sys.argv[2], 1800)
+print("held" if lock else "not held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_holder_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), FOLDER],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert store.lock(FOLDER, 60) is None
+        holder.kill()
+        holder.wait()
+        mine = store.lock(FOLDER, 60)
+        assert mine is not None
+        assert store.lock(FOLDER, 60) is None
+
+
+def test_a_lease_of_which_no_more_is_known_lasts(tmp_path: Path) -> None:
+    """Of an earlier version, or where the file system knows no such locks."""
+    now = [1000.0]
+    store = DirectoryStore(tmp_path, now=lambda: now[0])
+    lock = tmp_path / FOLDER / ".lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text('{"holder": "somebody", "until": 1060.0}')
+    assert store.lock(FOLDER, 60) is None
+    now[0] = 1061.0
+    assert store.lock(FOLDER, 60) is not None
+
+
+def test_a_folder_that_nobody_knows_is_not_made(tmp_path: Path) -> None:
+    """Root, who puts the directory right, would not know it either."""
+    with pytest.raises(ValueError, match="FOLDERS"):
+        DirectoryStore(tmp_path).store("notes/today", {"a": b"b"})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""A reload that fails: whatever the reason, what serves goes on, and nothing is left open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config.model import Address, Config, Listen
+from proxy.config.sources.flags import Options, load
+from proxy.config.syntax.faults import ConfigurationFaults, Fault, Origin
+from proxy.ipc.channel import Message
+from proxy.supervisor.reload.generations import Generations
+from proxy.supervisor.reload.reload import Turnover
+from proxy.supervisor.timers import Schedule
+from proxy.system.certificate_files import CertificateUnusable
+
+
+class World:
+    """The supervisor's parts that a reload deals with, played by the test."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.wanted: Callable[[], Config] = lambda: config
+        self.fault: Exception | None = None  # of the certificates in files
+        self.names: frozenset[str] = frozenset()
+        self.told: list[str] = []
+        self.answers: list[dict[str, Any]] = []
+        self.outcomes: list[bool] = []
+        self.started: list[int] = []
+        self.generations = Generations(config, ())
+        self.generations.serving.state = "serving"
+        self.turnover = Turnover(
+            self,  # type: ignore[arg-type] # no processes
+            self,  # type: ignore[arg-type] # no announcements
+            self.generations,
+            Schedule(),
+            self,  # type: ignore[arg-type] # the service manager's end
+            self,  # type: ignore[arg-type] # certificates in files
+            reread=lambda: self.wanted(),
+            start=lambda generation: self.started.append(generation.number),
+            in_force=lambda _generation: None,
+            hopeless=lambda: None,
+            outcome=self.outcomes.append,
+        )
+
+    def reloading(self) -> None:
+        self.told.append("reloading")
+
+    def ready(self) -> None:
+        self.told.append("ready")
+
+    def read(self, _config: Config) -> list[tuple[Message, int]]:
+        if self.fault is not None:
+            raise self.fault
+        return []
+
+    def reload(self) -> dict[str, Any]:
+        self.turnover.reload("the test asks", self.answers.append)
+        return self.answers.pop() if self.answers else {}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    options = Options(domain=("a.test",), backend=("http://127.0.0.1:1",), state=tmp_path / "state")
+    config = load(options, now_uid=os.getuid())
+    return World(replace(config, listen=Listen((), (Address("127.0.0.1", 0),))))
+
+
+def sockets() -> int:
+    links = [f"/proc/self/fd/{one}" for one in os.listdir("/proc/self/fd")]
+    return sum(os.path.exists(one) and os.readlink(one).startswith("socket:") for one in links)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            ConfigurationFaults([Fault(Origin("c.yaml", 3, 1), "", "nonsense", "leave it out")]),
+            "nonsense",
+        ),
+        (OSError(24, "Too many open files"), "it cannot be put in force: OSError(24"),
+        (RuntimeError("a slip of ours"), "a slip of ours"),
+    ],
+)
+def test_what_cannot_be_read_changes_nothing(world: World, fault: Exception, said: str) -> None:
+    def wanted() -> Config:
+        raise fault
+
+    world.wanted = wanted
+    answer = world.reload()
+    assert answer["ok"] is False
+    assert said in answer["error"]
+    assert world.told == ["reloading", "ready"], "the service manager waits for no end any more"
+    assert world.outcomes == [False]
+    assert not world.started
+    assert not world.turnover.under_way
+
+
+@pytest.mark.parametrize("fault", [CertificateUnusable("no key"), OSError(24, "too many")])
+def test_sockets_that_were_opened_for_nothing_are_closed(world: World, fault: Exception) -> None:
+    before = sockets()
+    world.fault = fault
+    assert world.reload()["ok"] is False
+    assert sockets() == before
+    world.fault = None
+    assert world.reload() == {}, "its workers are on their way"
+    assert world.turnover.under_way
+    assert world.started == [2]
+    assert sockets() == before + 1
+    world.generations.close_sockets()

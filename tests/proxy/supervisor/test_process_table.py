@@ -1,0 +1,139 @@
+"""The process table: a child that says nonsense takes nobody along."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.ipc.channel import Channel, Message
+from proxy.supervisor.process_table import Child, Processes, describe_exit
+
+NONSENSE = [
+    b"not json",
+    b"\xfe\xff\x00{",
+    b"\xff" * 100,
+    b'"a string"',
+    b"[]",
+    b'{"no": "type"}',
+    b'{"type": "large"}',
+    b"[" * 20_000,
+]
+
+
+@pytest.mark.parametrize("said", NONSENSE)
+def test_a_child_that_says_nonsense_is_ended(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[str] = []
+
+    def hear(_child: Child, message: Message, _fds: list[int]) -> None:
+        heard.append(message["type"])
+
+    def run(channel: Channel) -> int:
+        channel.send({"type": "first"})
+        channel._sock.send(said)
+        signal.pause()
+        return 0
+
+    with selectors.DefaultSelector() as selector:
+        processes = Processes(selector, hear)
+        child = processes.fork("worker", 1, 1, run)
+        ended: list[tuple[Child, int]] = []
+        deadline = time.monotonic() + 20
+        while not ended and time.monotonic() < deadline:
+            for key, events in selector.select(0.05):
+                key.data(events)
+            ended = processes.reap()
+        assert [(one.pid, how) for one, how in ended] == [(child.pid, signal.SIGKILL)]
+    assert "is ended: what it says is not understood" in caplog.text
+    assert heard in ([], ["first"])
+
+
+@pytest.fixture
+def selector() -> Iterator[selectors.BaseSelector]:
+    with selectors.DefaultSelector() as made:
+        yield made
+
+
+def until_it_ends(processes: Processes, selector: selectors.BaseSelector) -> int:
+    """The wait status of the only child."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for key, events in selector.select(0.05):
+            key.data(events)
+        for _child, how in processes.reap():
+            return how
+    raise AssertionError("it did not end")
+
+
+def test_descriptors_that_nobody_asked_for_are_closed(selector: selectors.BaseSelector) -> None:
+    kept: list[int] = []
+
+    def hear(_child: Child, message: Message, fds: list[int]) -> None:
+        if message["type"] == "wanted":
+            kept.append(fds.pop(0))
+
+    def run(channel: Channel) -> int:
+        for _ in range(20):
+            channel.send({"type": "stats"}, (0, 0, 0))
+        channel.send({"type": "wanted"}, (0, 0))
+        return 0
+
+    processes = Processes(selector, hear)
+    before = len(os.listdir("/proc/self/fd"))
+    processes.fork("worker", 1, 1, run)
+    assert until_it_ends(processes, selector) == 0
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    os.close(kept[0])
+
+
+def test_a_child_closes_what_is_not_for_its_kind(selector: selectors.BaseSelector) -> None:
+    left, right = os.pipe()
+
+    def close(role: str, generation: int) -> None:
+        if (role, generation) == ("certifier", 3):
+            os.close(left)
+
+    def run(_channel: Channel) -> int:
+        return int(os.path.exists(f"/proc/self/fd/{left}"))
+
+    processes = Processes(selector, lambda *_: None)
+    processes.closing.append(close)
+    for role, generation, has in (("certifier", 3, 0), ("certifier", 4, 1), ("worker", 3, 1)):
+        processes.fork(role, generation, 1, run)  # type: ignore[arg-type] # a Role each
+        assert os.waitstatus_to_exitcode(until_it_ends(processes, selector)) == has
+    os.close(left)
+    os.close(right)
+
+
+def test_where_no_process_can_be_made_nothing_is_left_behind(
+    selector: selectors.BaseSelector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    processes = Processes(selector, lambda *_: None)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fork", full)
+    with pytest.raises(BlockingIOError):
+        processes.fork("worker", 1, 1, lambda _channel: 0)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not len(processes)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "ended with status 0"),
+        (3 << 8, "ended with status 3"),
+        (signal.SIGKILL, "was ended by SIGKILL"),
+        (signal.SIGSEGV | 0x80, "was ended by SIGSEGV"),  # with a core file
+        (40, "was ended by signal 40"),
+    ],
+)
+def test_an_end_in_words(status: int, words: str) -> None:
+    assert describe_exit(status) == words

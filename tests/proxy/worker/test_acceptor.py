@@ -1,0 +1,96 @@
+"""What is looked at before OpenSSL sees anything, and only where there is a reason to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.ipc.channel import sealed
+from proxy.ipc.connection_counters import Counts
+from proxy.tls.acme_alpn import AlpnChallenges
+from proxy.tls.contexts import Certificates, server_context
+from proxy.transport.clock import Clock
+from proxy.worker import acceptor
+from proxy.worker.acceptor import Connections, fairness_key
+from proxy.worker.limits import Bounds
+from proxy.worker.on_demand import WaitingRoom
+
+CA = trustme.CA()
+
+
+def made(rule: OnDemand | None) -> Connections:
+    """A worker's connections with one ordinary site, and names on demand or not."""
+    loop, clock = asyncio.get_running_loop(), Clock()
+    certificates = Certificates(Tls())
+    leaf = CA.issue_cert("a.example.org")
+    pem = b"".join(one.bytes() for one in leaf.cert_chain_pems) + leaf.private_key_pem.bytes()
+    name = "a.example.org"
+    certificates.put(name, name, (name,), 2e9, sealed("bundle", pem))
+    base = server_context(Tls())
+    certificates.listen_with(base)
+    site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)
+    config = Config((site,), Path("/"))
+    waiting = WaitingRoom(
+        config, {}, certificates, lambda host: host == b"a.example.org", fairness_key,
+        lambda _: None, loop, clock,
+    )  # fmt: skip
+    counts = Counts.alone(Limits().connections)
+    return Connections(
+        loop, clock, base, {"https": None}, Limits(), counts, lambda: None, AlpnChallenges(),
+        certificates, Bounds(Limits(), 1, clock, None, counts), waiting=waiting,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.1", 5), ("192.0.2.1", 5)),
+        (("::ffff:192.0.2.1", 5, 0, 0), ("192.0.2.1", 5)),
+        (("2001:db8::1", 5, 0, 0), ("2001:db8::1", 5)),
+        (("::ffff:0:1", 5, 0, 0), ("::ffff:0:1", 5)),
+        ("", ("unix", 0)),
+    ],
+)
+def test_a_peer_is_told_as_what_it_is(address: object, peer: tuple[str, int]) -> None:
+    """Also at a socket for both families: else all of IPv4 would be one network of IPv6."""
+    assert acceptor._peer(address) == peer
+
+
+async def handshake(of: Connections) -> None:
+    """A client's, to its end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    of.look_at(ours)
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    context.set_alpn_protocols(["http/1.1"])  # as nearly all do; its first bytes show that
+    _reader, writer = await asyncio.open_connection(
+        sock=theirs, ssl=context, server_hostname="a.example.org"
+    )
+    writer.close()
+
+
+@pytest.mark.parametrize(("rule", "looks"), [(None, 0), (OnDemand(ask="http://app/"), 1)])
+async def test_a_hello_is_looked_at_only_where_names_come_on_demand(
+    rule: OnDemand | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary site's handshake pays nothing for what is off."""
+    looked, original = [], acceptor._hello
+
+    async def counted(stream):
+        looked.append(stream)
+        return await original(stream)
+
+    async def over(*_):
+        pass
+
+    monkeypatch.setattr(acceptor, "_hello", counted)
+    monkeypatch.setattr(acceptor.h1, "serve", over)
+    await handshake(made(rule))
+    assert len(looked) == looks
