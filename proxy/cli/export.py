@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.store import open_store
 
 
 class CannotExport(Exception):
@@ -27,7 +27,7 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
     try:
-        pair = _kept(Shelf(DirectoryStore(state)), name)
+        pair = _kept(Shelf(open_store(state)), name)
         if form == "pem":
             return pair.chain_pem.rstrip() + b"\n" + pair.key_pem
         return _pkcs12(pair, name, _password(password_file))

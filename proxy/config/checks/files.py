@@ -223,7 +223,17 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
     if "state" in parsed.broken:
         return
     origins = parsed.origins
-    if state.exists() and not state.is_dir():
+    try:
+        is_other = not stat.S_ISDIR(os.stat(state).st_mode)
+    except FileNotFoundError:
+        is_other = False
+    except NotADirectoryError:
+        is_other = True
+    except OSError as error:
+        what = f"{state} cannot be reached as uid {os.geteuid()}: {error.strerror}"
+        yield origins.fault(("state",), what, "name a directory of this user's: --state DIR")
+        return
+    if is_other:
         yield origins.fault(("state",), f"{state} is not a directory", "name another")
         return
     mounts = Mounts()
