@@ -129,9 +129,6 @@ class Upstream:
             self._tally(tried[-1], "client_gone")
             raise
 
-    def at_hand(self, request: Request) -> Response | None:
-        return None  # it is the backend's to give
-
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members
         now = self._around.clock.now
