@@ -25,7 +25,7 @@ check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not e2e"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not e2e and not program and not pebble"
 
 # Attackers and whoever must not notice them share the machine with nobody else.
 ALONE := tests/e2e/test_attacks.py

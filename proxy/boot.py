@@ -19,6 +19,7 @@ import os
 from . import log as logs
 from .config.model import Config
 from .config.sources.flags import ConfigurationFaults, Options, load
+from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
 from .supervisor.reload.file_watch import DiskWatch
@@ -31,14 +32,12 @@ from .system.state_directory import StateUnusable, prepare
 
 log = logging.getLogger("treehouse.boot")
 
-OK, FAILED, USAGE, CANNOT_BIND = 0, 1, 2, 3
-
 
 def run(options: Options) -> int:
     """Serve until told to stop; returns the exit status."""
     for fd in (1, 2):
         logs.unblock(fd)
-    logs.set_up("supervisor", options.log_format or "auto", options.log_level or "info")
+    logs.set_up("supervisor", logs.for_the_start(options.log_format), options.log_level or "info")
     program = Program.this()
     try:
         estate = inherited()
@@ -50,9 +49,11 @@ def run(options: Options) -> int:
         config = load(options, now_uid=started_as)
     except ConfigurationFaults as faults:
         for line in str(faults).splitlines():
-            log.error("%s", line)
+            log.error("%s", logs.Composed(line))
         return USAGE
-    logs.set_up("supervisor", config.log.format, config.log.level)
+    logs.set_up("supervisor", logs.for_the_start(config.log.format), config.log.level)
+    for notice in config.notices:
+        log.warning("%s", logs.Composed(notice))
     notifier = systemd.Notifier(estate.manager if estate else None)
     own = OwnCertificates(estate.certificates if estate else None)
     try:
@@ -66,11 +67,12 @@ def run(options: Options) -> int:
         certificates = own.read(config)
         access_log = open_access_log(config)
     except CannotBind as error:
-        log.error("%s", error)
+        log.error("%s", logs.Composed(error))
         return CANNOT_BIND
     except (StateUnusable, CertificateUnusable, OSError) as error:
         log.error("%s", error)
         return USAGE
+    logs.set_up("supervisor", config.log.format, config.log.level)
     if os.geteuid() == 0:
         preload.while_root(config.uid, config.gid)
     _drop(config, listeners, estate)

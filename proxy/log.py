@@ -1,9 +1,11 @@
-"""The operational log: what happened, in plain words, one line each, on standard error.
+"""The operational log: what happened, in plain words, on standard error.
 
 Every process of the tree writes here itself, in lines short enough that the kernel does not
-interleave them. Text is for people at a terminal, JSON for machines; both say the same. Whatever
-came from the network passes through `printable` or JSON's escapes first, so that a line can be
-neither split nor dressed up (ESC, CR, LF, C1 controls, bidirectional overrides).
+interleave them. Text is for people at a terminal, JSON for machines; both say the same. The pattern
+of a message is ours and stands as it is. What is filled into it may come from anywhere and passes
+through `printable` or JSON's escapes first, so that a line can be neither split nor dressed up
+(ESC, CR, LF, C1 controls, bidirectional overrides). Advice that we composed ourselves, in several
+lines where it has commands to be copied, is filled in as `Composed` and keeps its lines.
 
 A log that cannot be written (disk full, reader gone) costs lines, never service: see `LogFile`.
 """
@@ -11,6 +13,7 @@ A log that cannot be written (disk full, reader gone) costs lines, never service
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -34,6 +37,40 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     return json.dumps(text)[1:-1].replace('\\"', '"')
+
+
+class Composed(str):
+    """Text of our own, in which whatever came from outside is escaped already. May have several
+    lines, and any characters that can be seen."""
+
+    __slots__ = ()
+
+
+# What a terminal without UTF-8 shows instead of what we write.
+_PLAIN = str.maketrans({"…": "...", "→": "->"})
+
+
+def displayable(text: str) -> str:
+    """Text of our own as the locale can show it: all of it, or ASCII."""
+    if text.isascii() or not _ascii_only():
+        return text
+    return text.translate(_PLAIN).encode("ascii", "backslashreplace").decode("ascii")
+
+
+@functools.cache
+def _ascii_only() -> bool:
+    """Whether the locale is C. Asked of what the program was started with: the interpreter itself
+    turns C into C.UTF-8 (PEP 538, PEP 540), which the terminal knows nothing of."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return False
+    given = dict(word.split(b"=", 1) for word in words if b"=" in word)
+    for name in (b"LC_ALL", b"LC_CTYPE", b"LANG"):
+        if given.get(name):
+            return given[name] in (b"C", b"POSIX")
+    return True
 
 
 def unblock(fd: int) -> None:
@@ -111,10 +148,41 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        text = printable(record.getMessage())
+        text = _message(record)
         if record.exc_info:
             text += " | " + printable(self.formatException(record.exc_info).replace("\n", " | "))
         return f"{moment} {self._process}[{record.process}] {level}{text}"
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message of a record, with what is filled in escaped, unless it is `Composed`."""
+    ours = record.name.partition(".")[0] == "treehouse"
+    if not ours or not isinstance(record.msg, str):
+        return printable(record.getMessage())
+    if not record.args:
+        return displayable(record.msg)
+    if isinstance(record.args, tuple):
+        return displayable(record.msg % tuple(map(_filled_in, record.args)))
+    return displayable(record.msg % {key: _filled_in(one) for key, one in record.args.items()})
+
+
+def _filled_in(value: object) -> object:
+    return value if isinstance(value, (Composed, int, float)) else _Escaped(value)
+
+
+class _Escaped:
+    """Any value, spelt so that it stays one piece of one line."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return printable(str(self._value))
+
+    def __repr__(self) -> str:
+        return printable(repr(self._value))
 
 
 class _Json(logging.Formatter):
@@ -155,8 +223,10 @@ class _Quiet(logging.Filter):
         if len(self._seen) > 1000:
             self._seen.clear()
         self._seen[text] = (now, 0)
-        if held:
-            record.msg, record.args = f"{text} ({held} more like this)", None
+        if held and isinstance(record.args, tuple):
+            record.msg, record.args = f"{record.msg} (%d more like this)", (*record.args, held)
+        elif held:
+            record.msg, record.args = "%s (%d more like this)", (text, held)
         return True
 
 
@@ -192,6 +262,12 @@ def resolve_format(wanted: LogFormat, fd: int) -> Literal["text", "json"]:
     if wanted == "auto":
         return "text" if os.isatty(fd) else "json"
     return wanted
+
+
+def for_the_start(wanted: LogFormat | None) -> LogFormat:
+    """The format of what keeps the program from starting: somebody has just typed the command, on
+    a terminal, in a script or over ssh, and reads it; so it is text unless JSON was asked for."""
+    return "json" if wanted == "json" else "text"
 
 
 def set_up(process: str, wanted: LogFormat, level: str) -> None:

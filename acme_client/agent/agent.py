@@ -31,7 +31,7 @@ from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
 from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings, Wanted
 from ..on_demand.manager import OnDemand
 from ..rate_limits.ledger import Ledgers
-from ..storage.store import DirectoryStore, Store
+from ..storage.store import Store
 from ..timestamps import timestamp
 from .attempt import LEASE, TELL_AGAIN, Bench, spell
 from .commands import Commands
@@ -57,15 +57,18 @@ class Hangs(Exception):
     """A thread of ours has stopped for good; only the end of the process ends it."""
 
 
-def run(settings: Settings, link: Link, confine_hook: Callable[[], None] | None = None) -> None:
+def run(
+    settings: Settings,
+    link: Link,
+    store: Store,
+    confine_hook: Callable[[], None] | None = None,
+) -> None:
     """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer,
     or `Hangs`. ``confine_hook`` is what the operator's DNS hook does before it runs, in its own
     process."""
-    store = DirectoryStore(settings.state)
     agent = Agent(settings, link, store, confine_hook=confine_hook)
     agent.load()
     link.loaded()
-    store.tidy()
     agent.serve()
 
 
@@ -156,6 +159,7 @@ class Agent:
 
     def serve(self) -> None:
         """Until ``stop``."""
+        self._desks.ask("", self._store.tidy)
         self._challenges.clear()
         self._desks.ask("DNS", self._records.clear)  # name servers may take their time
         try:
@@ -175,6 +179,7 @@ class Agent:
             self._on_demand.close()
         # Attempts notice that the program ends; the mailbox must be read meanwhile.
         self._desks.ended(FINISH_WITHIN, lambda: self._link.receive(LOOK_WHEN_BUSY))
+        self._store.close()
 
     def _rest(self) -> float:
         """Seconds until something is to be done."""

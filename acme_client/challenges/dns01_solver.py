@@ -3,8 +3,8 @@
 Before a record is set it is written down (``dns-records/<token>`` in the state directory), and the
 note goes only when the record has been taken back. So whatever happens in between, a kill or a name
 server that is down for a day, is made good by the next certifier or after the next validation, and
-nothing but our own values is ever removed. How a record is set is the provider's business
-(`dns_provider`).
+nothing but our own values is ever removed, and none that another living process holds. How a
+record is set is the provider's business (`dns_provider`).
 
 It is hard because several values stand at one name: ``example.org`` and ``*.example.org`` share it,
 on one certificate or on two that are being validated at the same moment. Each value is set and
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from ..errors import NotSet, Problem
 from ..link import Dns, DnsZone, ProviderSettings
 from ..storage import documents
-from ..storage.store import Store
+from ..storage.store import Store, is_anothers
 from . import dns_provider
 from .dns_names import challenge_name, zone_for
 from .dns_provider import DnsProvider, ProviderContext, TxtRecord
@@ -221,17 +221,16 @@ class DnsRecords:
     # Notes
 
     def _note(self, record: TxtRecord) -> None:
-        note = documents.write(
-            {
+        try:
+            document = {
                 "token": record.token,
                 "domain": record.domain,
                 "record": record.name,
                 "value": record.value,
                 "zone": record.zone,
-            },
-            VERSION,
-        )
-        try:
+                "holder": self._store.session(),
+            }
+            note = documents.write(document, VERSION)
             self._store.store(_FOLDER, {record.token: note})
         except OSError as error:
             log.warning("the record %s cannot be written down: %s", record.name, error)
@@ -244,7 +243,11 @@ class DnsRecords:
 
     def _left(self) -> list[TxtRecord]:
         try:
-            notes = self._store.load(_FOLDER)
+            notes = {
+                token: data
+                for token, data in self._store.load(_FOLDER).items()
+                if not is_anothers(self._store, documents.read(data, VERSION).get("holder"))
+            }
         except OSError as error:
             log.warning("records that were set cannot be read from the disk: %s", error)
             return []

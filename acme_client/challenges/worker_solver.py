@@ -1,7 +1,9 @@
 """Challenges in force: presented to the workers, and on disk while they are.
 
-The file is for the next certifier: one that died in the middle has left workers answering for a
-token that nobody asks for any more, and `clear` takes it back.
+The note on disk is for the next certifier: a certifier that died in the middle has left workers
+answering for a token that nobody asks for any more, and `clear` takes it back. A note names the
+session that wrote it, and while that session lives nobody else takes its challenge back: during an
+upgrade two certifiers work beside each other.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from ..errors import Problem
 from ..link import Challenge, Link
 from ..storage import documents
-from ..storage.store import Store
+from ..storage.store import Store, is_anothers
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -49,28 +51,35 @@ class Challenges:
                 self._erase(challenge.token)
 
     def clear(self) -> None:
-        """Take back what a certifier before this one has left."""
+        """Take back what certifiers that have ended left behind. Called before any challenge is
+        presented."""
         try:
             left = self._store.load(_FOLDER)
+            for token, data in left.items():
+                self._clear_one(token, data)
         except OSError as error:
             log.warning("challenges on disk cannot be read: %s", error)
+
+    def _clear_one(self, token: str, data: bytes) -> None:
+        if documents.newer(data, VERSION):
+            log.info("challenges/%s: left to the newer version that has written it", token)
             return
-        for token, data in left.items():
-            if documents.newer(data, VERSION):
-                log.info("challenges/%s: left to the newer version that has written it", token)
-                continue
-            challenge = _read(token, data)
-            if challenge is not None:
-                self._link.retract(challenge)
-            self._erase(token)
+        if is_anothers(self._store, documents.read(data, VERSION).get("holder")):
+            log.debug("challenges/%s: another certifier holds it", token)
+            return
+        challenge = _read(token, data)
+        if challenge is not None:
+            self._link.retract(challenge)
+        self._erase(token)
 
     def _write(self, challenge: Challenge) -> None:
-        document = {
-            "kind": challenge.kind,
-            "host": challenge.host,
-            "key_authorization": challenge.key_authorization,
-        }
         try:
+            document = {
+                "kind": challenge.kind,
+                "host": challenge.host,
+                "key_authorization": challenge.key_authorization,
+                "holder": self._store.session(),
+            }
             self._store.store(_FOLDER, {challenge.token: documents.write(document, VERSION)})
         except OSError as error:
             log.warning("%s: the challenge cannot be written: %s", challenge.host, error)

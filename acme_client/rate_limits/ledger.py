@@ -5,6 +5,9 @@ certain: four orders under way at once must not all count on the same token, and
 nobody has seen (the process died, the answer was lost) may have led to a certificate, or to a
 failed validation.
 
+Another process may count in the same ledger (two certifiers during an upgrade): a change is made
+under the folder's lock, after a look at what is on disk.
+
 A disk that cannot be written keeps nobody from ordering: the count in memory goes on, and what is
 lost by a restart the CA still knows.
 """
@@ -12,10 +15,12 @@ lost by a restart the CA still knows.
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from ..certificates.repository import folder_name
@@ -31,6 +36,10 @@ _FOLDER = "ledgers"
 FILE = "ledger.json"
 # Ends of an order after which the CA may still be validating, where nobody answers any more.
 _UNSEEN = frozenset({"unreachable", "nonsense", "stuck", "stopped", "internal"})
+# A change takes milliseconds; whoever has the lock for longer hangs, and nobody waits for them.
+_LOCK_LASTS = 30.0
+_LOCKED_WITHIN = 5.0
+_TRY_AGAIN = 0.02
 
 
 class Ledgers:
@@ -47,6 +56,7 @@ class Ledgers:
         self._limits = limits
         self._kept: dict[str, Ledger] = {}
         self._written: dict[str, Ledger] = {}
+        self._seen: dict[str, bytes] = {}  # on disk, when it was last looked at or written
         self._lock = threading.Lock()
 
     def toll(
@@ -57,13 +67,11 @@ class Ledgers:
 
     def admit_account(self, directory: str) -> None:
         """Before a new account. Raises `Problem` ("limits") for one that had better wait."""
-        with self._lock:
-            now, limits, ledger = self._open(directory)
+        with self._changing(directory) as (now, limits, ledger):
             refusal = ledger.account_refusal(limits, now)
             if refusal is not None:
                 raise _waits(refusal)
             ledger.registered(limits, now)
-            self._keep(directory, ledger)
 
     def costs(
         self, directory: str, orders: list[tuple[str, ...]], *, renewal: bool = False
@@ -100,18 +108,15 @@ class Ledgers:
         force: bool,
     ) -> tuple[Cost, ...]:
         """What the order takes; ``before``: what an earlier try of it has taken."""
-        with self._lock:
-            now, limits, ledger = self._open(directory)
+        with self._changing(directory) as (now, limits, ledger):
             ledger.give_back(before)
             refusal = ledger.refusal(names, limits, now, standing)
             if refusal is not None and not force:
-                self._keep(directory, ledger)
                 raise _waits(refusal)
             if refusal is not None:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
             taken = (*costs(names, limits, standing), *failures(names, limits))
             ledger.spend(taken, now)
-            self._keep(directory, ledger)
             return taken
 
     def settle(
@@ -122,8 +127,7 @@ class Ledgers:
         problem: Problem | None,
     ) -> None:
         """An order has come to its end."""
-        with self._lock:
-            now, limits, ledger = self._open(directory)
+        with self._changing(directory) as (now, limits, ledger):
             ledger.give_back(give_back)
             if problem is None:
                 ledger.served(names)
@@ -131,21 +135,50 @@ class Ledgers:
                 ledger.told(problem.text, problem.not_before, names, limits, now)
             elif problem.kind == "unavailable" and problem.not_before is not None:
                 ledger.told_to_leave_alone(problem.text, problem.not_before, now)
-            self._keep(directory, ledger)
 
     # Memory and disk
 
+    @contextlib.contextmanager
+    def _changing(self, directory: str) -> Iterator[tuple[float, Limits, Ledger]]:
+        """Inside, nobody else changes the ledger; it is written afterwards, whatever happens."""
+        with self._lock, self._locked(directory):
+            now, limits, ledger = self._open(directory)
+            try:
+                yield now, limits, ledger
+            finally:
+                self._keep(directory, ledger)
+
+    @contextlib.contextmanager
+    def _locked(self, directory: str) -> Iterator[None]:
+        """Hold the folder's lock, if it can be had."""
+        lock, deadline = None, time.monotonic() + _LOCKED_WITHIN
+        with contextlib.suppress(OSError):  # told when the ledger cannot be written
+            while (lock := self._store.lock(_folder(directory), _LOCK_LASTS)) is None:
+                if time.monotonic() > deadline:
+                    log.warning("the ledger for %s is locked by another process", directory)
+                    break
+                time.sleep(_TRY_AGAIN)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                with contextlib.suppress(OSError):  # a lease ends by itself
+                    lock.release()
+
     def _open(self, directory: str) -> tuple[float, Limits, Ledger]:
-        """The ledger as it is now."""
+        """The ledger as it is now: what is in memory, unless another process has written since."""
         now, limits = self._now(), self._limits(directory)
-        ledger = self._kept.get(directory)
-        if ledger is None:
-            ledger = self._kept[directory] = Ledger.from_json(self._read(directory))
+        ledger, data = self._kept.get(directory), self._read(directory)
+        if ledger is None or data not in (None, self._seen.get(directory)):
+            ledger = self._kept[directory] = Ledger.from_json(data or b"")
+            self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
+            self._seen[directory] = data or b""
         if ledger.settle(limits, now):
             log.warning("the clock was set back; the ledger for %s goes with it", directory)
         return now, limits, ledger
 
-    def _read(self, directory: str) -> bytes:
+    def _read(self, directory: str) -> bytes | None:
+        """What is on disk; None when that cannot be told."""
         try:
             data = self._store.load(_folder(directory)).get(FILE, b"")
             aside = documents.set_aside(FILE, data, VERSION)
@@ -153,7 +186,7 @@ class Ledgers:
                 self._store.store(_folder(directory), {aside: data})
         except OSError as error:
             log.warning("the ledger for %s cannot be read: %s", directory, error)
-            return b""
+            return None
         return data
 
     def _keep(self, directory: str, ledger: Ledger) -> None:
@@ -161,8 +194,10 @@ class Ledgers:
         written = self._written.get(directory, Ledger())
         if (ledger.due, ledger.held) == (written.due, written.held):
             return
+        data = ledger.to_json()
         try:
-            self._store.store(_folder(directory), {FILE: ledger.to_json()})
+            self._store.store(_folder(directory), {FILE: data})
+            self._seen[directory] = data
             self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
         except OSError as error:
             log.warning("the ledger for %s cannot be written: %s", directory, error)

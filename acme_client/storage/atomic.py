@@ -14,16 +14,19 @@ every file system.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Temporary names: hidden, and told apart from everything that people put there.
 _PREFIX, _SUFFIX = ".", ".new"
-# Another process may be writing at this moment; nobody writes for an hour.
-_ABANDONED_AFTER = 3600.0
+# Between making a file and locking it, or making a link and renaming it, a living writer takes
+# microseconds.
+_ABANDONED_AFTER = 0.25
 
 Step = Callable[[str, Path], None]
 
@@ -50,18 +53,18 @@ class Disk:
 
     def write(self, path: Path, data: bytes) -> None:
         """Replace or make a file, 0600."""
-        with self._replacing(path) as temporary:
+        # Closed after the rename: while the file is open and locked, no `sweep` takes it away.
+        with contextlib.ExitStack() as until_renamed, self._replacing(path) as temporary:
             self._before("write", temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(temporary, flags, 0o600)
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                self._before("fsync", temporary)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            until_renamed.callback(os.close, fd)
+            _lock(fd)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            self._before("fsync", temporary)
+            os.fsync(fd)
 
     def link(self, path: Path, target: str) -> None:
         """Replace or make a symbolic link."""
@@ -82,10 +85,11 @@ class Disk:
         self._sync_folder(path.parent)
 
     def sweep(self, folder: Path) -> None:
-        """Take away what writers that are gone have left in ``folder`` and below."""
+        """Take away what writers that are gone have left in ``folder`` and below. A file that is
+        being written at this moment stays."""
         for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
             with contextlib.suppress(OSError):  # somebody else's by now, or not removable: harmless
-                if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
+                if abs(time.time() - path.lstat().st_mtime) > _ABANDONED_AFTER and _is_left(path):
                     path.unlink()
 
     @contextlib.contextmanager
@@ -108,3 +112,25 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    """Whether the open file is locked by us now; also where the file system knows no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_left(path: Path) -> bool:
+    """Whether nobody writes this file any more. A link is made and renamed at once."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return path.is_symlink()
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return _lock(fd)
+    finally:
+        os.close(fd)

@@ -23,6 +23,10 @@ Locks are for those who act on the same thing at the same time: two certifiers d
 command beside a running server. A lock is a lease, because a holder may die or hang; who wants to
 hold it longer than that renews it, and one that is known to have died holds nothing. After getting
 the lock, look again: somebody may have been faster.
+
+A note is a document about something that must be undone outside the store (a challenge that workers
+answer, a record in the DNS). It carries the mark of the process that wrote it (`Store.session`).
+While that process lives, nobody else undoes the note; afterwards anybody may.
 """
 
 from __future__ import annotations
@@ -31,8 +35,10 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import struct
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -103,9 +109,45 @@ class Store(Protocol):
         called, by whomever; the first time since now."""
         ...
 
+    def session(self) -> str:
+        """Return the mark of this process for its notes; a new one each time, of one session, which
+        begins with the first and ends with `close` or with the process."""
+        ...
+
+    def is_ours(self, mark: str) -> bool:
+        """Whether this session has made the mark."""
+        ...
+
+    def is_over(self, mark: str) -> bool:
+        """Whether the session that has made the mark has ended."""
+        ...
+
+    def tidy(self) -> None:
+        """Take away what interrupted writers have left."""
+        ...
+
+    def close(self) -> None:
+        """End the session. The store can be used further; its next session is another one."""
+        ...
+
+
+def open_store(location: Path | str) -> Store:
+    """Open the store at a location, which is the path of a directory. Raises ValueError for a URL
+    whose scheme nobody knows."""
+    scheme, is_url, _rest = str(location).partition("://")
+    if is_url:
+        raise ValueError(f"{location}: no store is known for {scheme}")
+    return DirectoryStore(Path(location))
+
+
+def is_anothers(store: Store, mark: object) -> bool:
+    """Whether a note with this mark belongs to another process, which lives. A note without a mark
+    is by an earlier version."""
+    return isinstance(mark, str) and not store.is_ours(mark) and not store.is_over(mark)
+
 
 class DirectoryStore:
-    """`Store` on a local disk. ``now`` is for leases only."""
+    """`Store` on a local disk. ``now`` is for leases and sessions only."""
 
     def __init__(
         self, root: Path, disk: Disk | None = None, now: Callable[[], float] = time.time
@@ -113,10 +155,23 @@ class DirectoryStore:
         self.root = root
         self._disk = disk or Disk()
         self._now = now
+        self._sessions = _Sessions(root / _SESSIONS, now)
 
     def tidy(self) -> None:
-        """Take away what interrupted writers have left."""
         self._disk.sweep(self.root)
+
+    def session(self) -> str:
+        self._disk.make_folder((self.root / _SESSIONS).parent)
+        return self._sessions.mark()
+
+    def is_ours(self, mark: str) -> bool:
+        return self._sessions.is_ours(mark)
+
+    def is_over(self, mark: str) -> bool:
+        return self._sessions.is_over(mark)
+
+    def close(self) -> None:
+        self._sessions.close()
 
     def list(self, folder: str) -> Names:
         try:
@@ -326,7 +381,7 @@ class _LeaseFile:
         self._let_go()
         fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._let_go = weakref.finalize(self, os.close, fd)
-        return _lock_byte(fd)
+        return _lock_byte(fd, _HELD_BYTE)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -362,7 +417,7 @@ class _Lease:
 
     def abandoned(self, fd: int) -> bool:
         """Its holder has died."""
-        return self.held and not _is_byte_locked(fd)
+        return self.held and not _is_byte_locked(fd, _HELD_BYTE)
 
 
 def _lease(fd: int) -> _Lease:
@@ -383,23 +438,93 @@ def _lease(fd: int) -> _Lease:
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock
 
 
-def _lock_byte(fd: int) -> bool:
+def _lock_byte(fd: int, number: int) -> bool:
     """False when somebody else has it locked, or when that cannot be done here."""
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _about_byte())
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _about_byte(number))
     except OSError:
         return False
     return True
 
 
-def _is_byte_locked(fd: int) -> bool:
+def _is_byte_locked(fd: int, number: int) -> bool:
     """True also when nobody can say."""
     try:
-        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _about_byte())
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _about_byte(number))
     except OSError:
         return True
     return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
 
 
-def _about_byte() -> bytes:
-    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _HELD_BYTE, 1, 0)
+def _about_byte(number: int) -> bytes:
+    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
+
+
+# In a folder that root puts right when the server's user changes.
+_SESSIONS = "certificates/.sessions"
+# Of a mark: longer than an attempt takes, which is the longest that a note is true.
+_SESSION_LASTS = 3600.0
+_MARK = re.compile(r"([0-9a-f]{15})-([0-9]{1,12})(-held)?", re.ASCII)
+
+
+class _Sessions:
+    """Which processes live, told by one file in which each keeps a byte of its own locked.
+
+    A byte's number is drawn, and far beyond the end of the file, which stays empty: the kernel does
+    not mind. However a process ends, the kernel lets go of its byte. A mark is that number, the end
+    of a lease, and whether the byte is locked: on a file system without such locks the lease is all
+    that others can go by.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        self._path = path
+        self._now = now
+        self._lock = threading.Lock()
+        self._number = 0
+        self._held = False
+        self._let_go: Callable[[], object] = lambda: None
+
+    def mark(self) -> str:
+        with self._lock:
+            if not self._number:
+                self._begin()
+            until = self._now() + _SESSION_LASTS
+            return f"{self._number:015x}-{until:.0f}{'-held' if self._held else ''}"
+
+    def is_ours(self, mark: str) -> bool:
+        with self._lock:
+            return bool(self._number) and mark.startswith(f"{self._number:015x}-")
+
+    def is_over(self, mark: str) -> bool:
+        read = _MARK.fullmatch(mark)
+        if read is None:
+            return True  # nobody of whom we know anything
+        number, until, held = int(read[1], 16), float(read[2]), read[3] is not None
+        if self.is_ours(mark):
+            return False
+        if held:
+            try:
+                fd = self._opened()
+            except FileNotFoundError:
+                return True
+            try:
+                return not _is_byte_locked(fd, number)
+            finally:
+                os.close(fd)
+        # A lease that ends later than any could was written by a clock that ran ahead.
+        return not self._now() < until <= self._now() + _SESSION_LASTS
+
+    def close(self) -> None:
+        with self._lock:
+            self._let_go()
+            self._number, self._held = 0, False
+
+    def _begin(self) -> None:
+        fd = self._opened(os.O_CREAT)
+        number = secrets.randbelow(2**59 - 1) + 1
+        self._let_go = weakref.finalize(self, os.close, fd)
+        self._held = _lock_byte(fd, number)
+        self._number = number
+
+    def _opened(self, flags: int = 0) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)

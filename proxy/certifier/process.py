@@ -63,12 +63,13 @@ def run(config: Config, channel: Channel) -> int:
     confine_process()
     # Nobody else needs it, and workers do not wait for it where no certificate is to be read.
     from acme_client.agent import agent
+    from acme_client.storage.store import open_store
 
     wanted = settings(config)
     confine_hook = _hook_confinement(config)
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
     try:
-        agent.run(wanted, ChannelLink(channel), confine_hook)
+        agent.run(wanted, ChannelLink(channel), open_store(config.state), confine_hook)
     except LinkBroken:
         return 1
     except agent.Hangs as why:

@@ -25,7 +25,7 @@ from acme_client.importers.sources import SOURCES, Source
 from acme_client.importers.writer import Arrival, Arrived
 from acme_client.link import INTERNAL
 from acme_client.on_demand.policy import takes
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.store import open_store
 
 from ..config.checks.accounts import NOBODY
 from ..config.model import Config
@@ -189,7 +189,7 @@ def _bring(
 ) -> tuple[list[Arrived], list[Left]]:
     now = time.time()
     arrival = Arrival(
-        DirectoryStore(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
+        open_store(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
     )
     going, left = places(
         findings.certificates,

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -22,10 +22,11 @@ from acme_client.printable import printable
 from acme_client.timestamps import timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
+from ..exit_status import FAILED, OK, USAGE
 from ..ipc.control_client import NotRunning, ask
+from ..log import displayable
 from ..version import VERSION
 
-_OK, _FAILED, _USAGE = 0, 1, 2
 # Reloading waits for new workers, stopping for connections under way; the server bounds both.
 _PATIENCE = 300.0
 
@@ -114,20 +115,16 @@ def run(**given: Any) -> None:
 @_site_options
 def check(**given: Any) -> None:
     """Validate the configuration; touch nothing."""
-    sys.exit(0 if _load(Options(**given)) is not None else _USAGE)
-
-
-def _load(options: Options) -> Any:
     import os
 
     try:
-        config = load(options, now_uid=os.geteuid())
+        config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        click.echo(str(faults), err=True)
-        return None
+        _complain(str(faults), USAGE)
+    for notice in config.notices:
+        click.echo(displayable(f"warning: {notice}"), err=True)
     names = sum(len(site.names) for site in config.sites)
     click.echo(f"valid: {len(config.sites)} sites, {names} names")
-    return config
 
 
 @program.command()
@@ -142,8 +139,7 @@ def sandbox(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        click.echo(str(faults), err=True)
-        sys.exit(_USAGE)
+        _complain(str(faults), USAGE)
     click.echo(describe(policies(config)))
     coming = messengers(config)
     if coming:
@@ -204,7 +200,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
         return
     known = ", ".join(one["name"] for one in document["certificates"])
     click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
-    sys.exit(_FAILED)
+    sys.exit(FAILED)
 
 
 @program.command()
@@ -229,7 +225,7 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
         )
     except (Wrong, examination.NoSuchName) as error:
         click.echo(error.what if isinstance(error, Wrong) else str(error), err=True)
-        sys.exit(_USAGE)
+        sys.exit(USAGE)
     if as_json:
         click.echo(json.dumps(findings.document(found), indent=2))
         return
@@ -338,9 +334,10 @@ def export(
             raise CannotExport("a private key is not shown on a terminal; give --out FILE")
         else:
             sys.stdout.buffer.write(content)
-    except (CannotExport, ConfigurationFaults) as error:
-        click.echo(str(error), err=True)
-        sys.exit(_FAILED)
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except CannotExport as error:
+        _complain(str(error), FAILED)
 
 
 _SOURCES = ("certbot", "caddy", "traefik", "acme.sh", "lego")
@@ -373,24 +370,30 @@ def import_(
     try:
         report = move_in(request)
     except ConfigurationFaults as faults:
-        click.echo(str(faults), err=True)
-        sys.exit(_USAGE)
+        _complain(str(faults), USAGE)
     except CannotImport as error:
         click.echo(printable(str(error)), err=True)
-        sys.exit(_FAILED)
+        sys.exit(FAILED)
     for line in report.lines:
         click.echo(printable(line))
-    sys.exit(_OK if report.ok else _FAILED)
+    sys.exit(OK if report.ok else FAILED)
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the running server; a refusal or nobody there ends the program with status 1."""
+    """Ask the running server. A refusal ends the program with the status that the answer gives,
+    nobody there with 1, and a configuration in which the server cannot be found with 2."""
     try:
         answer = ask(state_directory(config, state), request, _PATIENCE)
-    except (NotRunning, ConfigurationFaults) as error:
-        click.echo(str(error), err=True)
-        sys.exit(_FAILED)
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except NotRunning as error:
+        _complain(str(error), FAILED)
     if answer.get("ok") is False:
-        click.echo(answer["error"], err=True)
-        sys.exit(_FAILED)
+        _complain(answer["error"], answer.get("status", FAILED))
     return answer
+
+
+def _complain(text: str, status: int) -> NoReturn:
+    """Say on standard error what is wrong, in as many lines as it has, and end."""
+    click.echo(displayable(text), err=True)
+    sys.exit(status)

@@ -121,7 +121,8 @@ class Backend:
     scheme: Literal["http", "https", "unix"]
     host: str = ""
     port: int = 0
-    path: str = ""
+    path: str = ""  # of the socket; "@name" in the abstract namespace (unix(7))
+    prefix: str = ""  # put before the path that is asked for, like "/app"
     weight: int = 1  # its share of the requests, beside the other backends' weights
     drain: bool = False  # in maintenance: only who is bound to it by a cookie still gets there
 
@@ -336,3 +337,6 @@ class Config:
     watch: bool = False  # of ``source`` and the files that it names
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
+    include: tuple[Path, ...] = ()  # patterns of files with further sites
+    # What is no fault and should be known: one line each, for whoever checks or starts.
+    notices: tuple[str, ...] = field(default=(), compare=False)

@@ -28,6 +28,7 @@ class Surroundings:
     uid: int
     gid: int
     source: Path | None
+    notices: tuple[str, ...] = ()
 
 
 def resolve(
@@ -58,6 +59,8 @@ def resolve(
         watch=document.watch,
         sites_dir=around.base / document.sites_dir if document.sites_dir else None,
         source=around.source,
+        include=tuple(around.base / pattern for pattern in document.include),
+        notices=around.notices,
     )
 
 

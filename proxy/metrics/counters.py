@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..protocol.message import Connection, Request, Response, Tunnel
+from ..protocol.exchange import Exchange
+from ..protocol.message import Connection, Tunnel
 
 # Upper bounds in seconds; Prometheus' usual ones, from a cached file to a slow report.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -40,9 +41,10 @@ class Figures:
         self._bytes_out = 0
         self._bytes_in = 0
 
-    def request(
-        self, request: Request | None, response: Response, sent: int, seconds: float
-    ) -> None:
+    def request(self, exchange: Exchange) -> None:
+        """Count a finished exchange."""
+        request, response = exchange.request, exchange.response
+        assert response is not None  # noqa: S101 - it is finished
         host, method = b"", b"other"
         if request is not None:
             if request.host in self._sites:
@@ -57,9 +59,9 @@ class Figures:
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
-        self._seconds[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds_sum += seconds
-        self._bytes_out += sent
+        self._seconds[bisect_left(BUCKETS, exchange.duration)] += 1
+        self._seconds_sum += exchange.duration
+        self._bytes_out += exchange.sent
 
     def upstream(self, backend: str, outcome: str) -> None:
         """One request to a backend: "ok", "error" for an answer of 500 and more, or what kept it

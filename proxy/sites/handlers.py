@@ -25,11 +25,8 @@ from ..transport.deadlines import Deadlines
 class Refuse:
     """For names that are known and have nothing."""
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Response:
         raise Fault("not_found")
-
-    def at_hand(self, request: Request) -> Response | None:
-        return None
 
 
 class Sites:

@@ -259,7 +259,7 @@ def _in_use(endpoint: Endpoint) -> tuple[str, str]:
             "A running server cannot exchange the one for the other; restart it instead",
         )
     advice = (
-        f"End it (sudo kill {holder.pid}; a service: sudo systemctl stop …), "
+        f"End it (sudo kill {holder.pid}; a service: sudo systemctl stop NAME), "
         "or choose another port: --http-port, --https-port, --bind"
     )
     return f"the port is in use by {holder.command} (pid {holder.pid})", advice

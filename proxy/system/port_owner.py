@@ -93,4 +93,4 @@ def _command(process: Path) -> str:
     except OSError:
         return "a process that has just ended"
     text = "".join(c if c.isprintable() else "?" for c in line.decode("utf-8", "replace"))
-    return text if len(text) <= _COMMAND else text[: _COMMAND - 1] + "…"
+    return text if len(text) <= _COMMAND else text[: _COMMAND - 3] + "..."

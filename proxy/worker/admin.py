@@ -53,7 +53,7 @@ class AdminDoor(Door):
         super().__init__(room)
         self._ask = ask
 
-    async def _answer(self, request: Request) -> Response:
+    async def _handle(self, request: Request) -> Response:
         if not _is_address(request.host.decode("ascii")):
             raise Fault("misdirected", "the admin listener is asked by address")
         if request.method not in (b"GET", b"HEAD"):

@@ -60,6 +60,48 @@ def test_a_hostile_message_is_one_line(style):
             assert json.loads(lines[0])["message"] == f"said {HOSTILE}"
 
 
+def test_text_of_our_own_keeps_its_lines_and_what_is_filled_in_does_not():
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("supervisor", "text", "info")
+        advice = logs.Composed("cannot listen:\n- as root:\n    sudo treehouse-proxy")
+        logging.getLogger("treehouse.x").error("%s; %r; %d", advice, HOSTILE, 3)
+        first, second, third, last = os.read(stderr_pipe, 65536).split(b"\n")
+        assert first.endswith(b"error: cannot listen:")
+        assert second == b"- as root:"
+        assert third.startswith(b"    sudo treehouse-proxy; ")
+        assert third.endswith(b"; 3")
+        assert all(32 <= byte < 127 for byte in third)
+        assert last == b""
+
+
+def test_messages_of_libraries_are_escaped_as_a_whole():
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("supervisor", "text", "info")
+        logging.getLogger("urllib3").warning("from outside: " + HOSTILE)
+        assert os.read(stderr_pipe, 65536).count(b"\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [(HOSTILE,), ({"a": HOSTILE},)])
+def test_a_hostile_warning_that_repeats_itself_stays_one_line(arguments, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("worker 1", "text", "info")
+        pattern = "said %(a)s" if isinstance(arguments[0], dict) else "said %s"
+        for moment in (0.0, 1.0, 20.0):
+            clock[0] = moment
+            logging.getLogger("treehouse.x").warning(pattern, *arguments)
+        lines = os.read(stderr_pipe, 65536).split(b"\n")
+        assert len(lines) == 3
+        assert lines[1].endswith(b"(1 more like this)")
+        assert all(32 <= byte < 127 for line in lines for byte in line)
+
+
+def test_what_keeps_the_program_from_starting_is_text_unless_json_was_asked_for():
+    assert logs.for_the_start("json") == "json"
+    assert [logs.for_the_start(one) for one in (None, "auto", "text")] == ["text"] * 3
+
+
 def test_a_warning_that_repeats_itself_is_written_once():
     with stderr_as_pipe() as stderr_pipe:
         logs.set_up("worker 1", "json", "info")

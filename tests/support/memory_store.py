@@ -5,6 +5,7 @@ It passes the same suite as the one on disk, so what a simulation sees is what a
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ class MemoryStore:
         self._alone: dict[str, dict[str, bytes]] = {}
         self._leases: dict[str, tuple[int, float]] = {}
         self._marks: dict[str, int] = {}
+        self._sessions: set[str] = set()
+        self._session = ""
         self._count = itertools.count(1)
         self._now = now
         self.crash = crash
@@ -89,6 +92,31 @@ class MemoryStore:
             }
 
         return changed
+
+    def session(self) -> str:
+        if not self._session:
+            self._session = f"session-{next(self._count)}"
+            self._sessions.add(self._session)
+        return self._session
+
+    def is_ours(self, mark: str) -> bool:
+        return mark == self._session
+
+    def is_over(self, mark: str) -> bool:
+        return mark not in self._sessions
+
+    def tidy(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._sessions.discard(self._session)
+        self._session = ""
+
+    def peer(self) -> MemoryStore:
+        """Another process with the same store."""
+        other = copy.copy(self)
+        other._session = ""
+        return other
 
     def _point(self) -> None:
         if self.crash():

@@ -24,7 +24,7 @@ from ..schema.parse import Parsed
 from ..schema.site import Serving
 from ..syntax.addresses import spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
-from ..syntax.names import is_wildcard, publicly_certifiable
+from ..syntax.names import has_underscore, is_wildcard, publicly_certifiable
 from ..syntax.patterns import same_requests
 
 # Let's Encrypt, rate limits, 2026: up to 100 names on one certificate. Other CAs allow no more.
@@ -212,6 +212,12 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
                 f"a CA certifies {shown(name)} over the DNS only",
                 "add acme.dns so that records can be set, or dns-persist-01 to acme.challenges; or "
                 "list the names one by one, or bring your own certificate",
+            )
+        elif acme.directory in DIRECTORIES and has_underscore(name):
+            yield origins.fault(
+                path,
+                f"no public CA certifies {shown(name)}, for its underscore",
+                "bring your own certificate, have a wildcard above it cover the name, or rename it",
             )
         elif acme.directory in DIRECTORIES and not publicly_certifiable(name):
             yield origins.fault(

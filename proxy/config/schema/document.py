@@ -265,6 +265,9 @@ class Document(Section):
     watch: Switch = Field(
         default=False, description="Reload by itself when this file, or one that it names, changes."
     )
+    include: Many[File] = Field(
+        default=(), description="Files with further sites; wildcards are taken, sites.d/*.yaml."
+    )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."
     )

@@ -13,9 +13,11 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
+from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown, slip_of
 from ..syntax.kinds import Section
+from . import synonyms
 from .document import Document, Site
+from .site import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def validate(
     raw_sites = rest.pop("sites", None)
     sites = []
     if raw_sites is not None and not isinstance(raw_sites, list):
-        faults.append(origins.fault(("sites",), *_NO_LIST))
+        faults.append(origins.fault(("sites",), "a list belongs here", _LIST_OF_SITES))
     elif raw_sites:
         for index, raw in enumerate(raw_sites):
             try:
@@ -60,6 +62,7 @@ def validate(
 
 
 _NO_LIST = ("a list belongs here", "begin each entry with a dash")
+_LIST_OF_SITES = "begin each with a dash, like - names: [example.org]"
 
 
 def _faults(
@@ -106,12 +109,49 @@ def subsection(annotation: Any) -> type[Section] | None:
 
 
 def _remedy(word: str, section: type[Section]) -> str:
-    """The nearest known key; or the section that has this very key; or what is known here."""
-    remedy = nearest(word, list(section.model_fields))
-    if remedy.startswith("did you mean"):
-        return remedy
+    """What to write instead of a key that is not known: the key that was misspelt, the key that
+    another program calls so, the section that has this very key, or what is known here."""
+    known = list(section.model_fields)
+    if (found := slip_of(word, known)) is not None:
+        return f"did you mean {found}?"
+    said = synonyms.meaning(word, section is Document, _is_key)
+    if section is not Document and word in Document.model_fields:
+        return f"{word} stands at the top of the file, beside sites"
+    if section in (Site, Route):
+        return said or _of_a_section(word, section) or _of_sites(word) or nearest(word, known)
+    return _of_a_section(word, section) or said or _of_sites(word) or nearest(word, known)
+
+
+def _is_key(path: str) -> bool:
+    """Whether a path of keys like ``acme.email`` leads to one, from the top, a site or a route."""
+    return any(_leads(start, path.split(".")) for start in (Document, Site, Route))
+
+
+def _leads(section: type[Section] | None, steps: list[str]) -> bool:
+    for number, step in enumerate(steps):
+        if section is None or step not in section.model_fields:
+            return False
+        if number < len(steps) - 1:
+            section = subsection(section.model_fields[step].annotation)
+    return True
+
+
+def _of_a_section(word: str, here: type[Section]) -> str | None:
+    """The section at the top that has this very key. HTTP and HTTPS are more than keys."""
     for owner, field in Document.model_fields.items():
         inner = subsection(field.annotation)
-        if inner is not None and inner is not section and word in inner.model_fields:
+        elsewhere = inner is not None and inner is not here and word in inner.model_fields
+        if elsewhere and owner not in ("sites", "listen"):
             return f"it belongs under {owner}"
-    return remedy
+    return None
+
+
+def _of_sites(word: str) -> str | None:
+    """Where else this very key stands."""
+    if word in Site.model_fields:
+        return f"{word} belongs to a site: indent it below an entry of sites"
+    for name, field in Site.model_fields.items():
+        inner = subsection(field.annotation)
+        if inner is not None and name != "routes" and word in inner.model_fields:
+            return f"it belongs under {name}, at a site"
+    return None

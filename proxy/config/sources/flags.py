@@ -26,7 +26,8 @@ from ..schema.parse import Parsed, validate
 from ..syntax.addresses import parse_host, parse_listen, spell_address
 from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
-from ..syntax.yaml_reader import LARGEST, parse
+from ..syntax.yaml_reader import LARGEST, Document, parse
+from . import include
 from .sites_dir import scan
 
 __all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
@@ -77,17 +78,19 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     if draft.faults and not draft.tree:
         raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
     draft.lay_over(options)
+    draft.add_included()
     draft.add_sites_dir()
     parsed, faults = validate(draft.tree, draft.origins, draft.broken)
     faults += draft.faults
     faults += consistency.check(parsed)
-    identity, reader = _identity(parsed, now_uid, faults)
+    notices: list[Fault] = []
+    identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
         faults += places.check(parsed, draft.base, state, reader)
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults)
-    around = Surroundings(draft.base, state, *identity, draft.source)
+    around = Surroundings(draft.base, state, *identity, draft.source, tuple(map(str, notices)))
     return resolve(parsed.document, (site for _index, site in parsed.sites), around)
 
 
@@ -170,7 +173,7 @@ class _Draft:
                 remedy = f"{argv0} --domain NAME --root DIR, or --config FILE"
             fault = Fault(Origin("--config"), "", what, remedy)
             return cls({}, Origins(Origin(str(path))), [fault], source.parent, source)
-        document = parse(text, str(path))
+        document = parse(text, str(path), os.environ)
         faults = list(document.faults)
         return cls(document.value, document.origins, faults, source.parent, source)
 
@@ -252,7 +255,7 @@ class _Draft:
         self.faults.append(Fault(flag, "", what, remedy))
         self.broken.add("sites")
 
-    def _append_site(self, site: dict[str, Any], origin: Origin) -> KeyPath:
+    def _append_site(self, site: Any, origin: Origin) -> KeyPath:
         if self.tree.get("sites") is None:
             self.tree["sites"] = []
         sites = self.tree["sites"]
@@ -261,6 +264,25 @@ class _Draft:
             sites.append(site)
             self.origins.put(path, origin)
         return path
+
+    def add_included(self) -> None:
+        """The sites of the files that ``include`` names, behind those that are there."""
+        given = self.tree.get("include")
+        words = given if isinstance(given, list) else [given]
+        patterns = [self.base / word for word in words if isinstance(word, str) and word.strip()]
+        for path, document in include.read(patterns, self.source, _parsed):
+            if isinstance(document, Wrong):
+                self.faults.append(self.origins.fault(("include",), document.what, document.remedy))
+                self.broken.add("sites")
+                continue
+            self.faults += document.faults
+            self.faults += include.beside_sites(document, path)
+            if document.faults:
+                self.broken.add("sites")
+            sites = document.value.get("sites")
+            for index, site in enumerate(sites if isinstance(sites, list) else []):
+                place = self._append_site(site, document.origins.at(("sites", index)))
+                self.origins.adopt(document.origins, ("sites", index), place)
 
     def add_sites_dir(self) -> None:
         word = self.tree.get("sites_dir")
@@ -283,6 +305,11 @@ _NO_NAME = (
 )
 _NOTHING = ("there is nothing to serve under this name", "add --root DIR or --backend URL")
 _NO_STATE = ("no directory for keys and certificates can be chosen", "give one: --state DIR")
+
+
+def _parsed(path: Path) -> Document:
+    """Raises `Wrong`."""
+    return parse(_read(path), str(path), os.environ)
 
 
 def _distinct(values: Iterable[T]) -> list[T]:
@@ -313,9 +340,13 @@ def _read(path: Path) -> str:
 
 
 def _identity(
-    parsed: Parsed, now_uid: int, faults: list[Fault]
+    parsed: Parsed, now_uid: int, faults: list[Fault], notices: list[Fault]
 ) -> tuple[tuple[int, int] | None, places.Reader | None]:
-    """uid and gid to become, and who will read files; None where that cannot be told."""
+    """uid and gid to become, and who will read files; None where that cannot be told.
+
+    Without root nobody can become anybody else: the program stays who it is. A flag that asks for
+    it is a fault, and a file, which may be meant for a start as root, is told so.
+    """
     document = parsed.document
     uid, gid = (NOBODY, NOBODY) if now_uid == 0 else (now_uid, os.getgid())
     found = True
@@ -334,9 +365,16 @@ def _identity(
         found = False
     if not found or parsed.broken & {"user", "group"}:
         return None, None
-    reader = places.Reader(uid, gid, here=os.geteuid() == uid)
-    # Without root nobody can become anybody else: the program stays who it is.
-    return (uid, gid) if now_uid == 0 else (now_uid, os.getgid()), reader
+    if now_uid != 0:
+        if document.user and uid != now_uid:
+            told = parsed.origins.fault(
+                ("user",),
+                f"only root can become another user, and this is uid {now_uid}",
+                "start it with sudo, or leave user out",
+            )
+            (notices if told.origin.line else faults).append(told)
+        uid, gid = now_uid, os.getgid()
+    return (uid, gid), places.Reader(uid, gid, here=os.geteuid() == uid)
 
 
 def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Path | None:

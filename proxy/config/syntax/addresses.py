@@ -15,6 +15,24 @@ from .faults import Wrong, nearest, shown
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
 _BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
+_SCHEMES = ("http", "https", "unix")
+_OTHER_PROTOCOLS = {
+    "fastcgi": "FastCGI is not spoken with backends",
+    "fcgi": "FastCGI is not spoken with backends",
+    "uwsgi": "the uwsgi protocol is not spoken; have uWSGI listen with --http-socket",
+    "scgi": "SCGI is not spoken with backends",
+    "ajp": "AJP is not spoken; have the server listen with HTTP",
+    "ws": "WebSockets pass to an http:// backend by themselves",
+    "wss": "WebSockets pass to an https:// backend by themselves",
+    "tcp": "only HTTP is passed on",
+}
+# A port where a URL belongs: 3000, :3000, http://3000, http://:3000. A host is no number alone.
+_PORT_ALONE = re.compile(r"(?:https?:(?://)?)?:?[0-9]{1,5}/?", re.ASCII | re.IGNORECASE)
+_SOCKET_FILE = re.compile(r"/[^:]*")
+_PREFIX = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_SAY_PREFIX = "write it like http://127.0.0.1:9000/app: the path is put before the one asked for"
+# Where PHP-FPM, uWSGI and their kin keep their sockets, which speak FastCGI and the like.
+_NOT_HTTP = re.compile(r"php|fpm|fcgi|fastcgi", re.IGNORECASE)
 _NAME_SERVER = "write it like 192.0.2.53, ns.example.org:5353 or [2001:db8::53]:53"
 _SOCKET_PATH = 107  # bytes; sun_path holds 108 with the NUL, unix(7)
 # As in a URL's host, and with underscores: container networks have them in the names of services.
@@ -118,32 +136,53 @@ def parse_backend(url: str) -> Backend:
         raise Wrong(f"{shown(url)} has characters that a URL cannot have", _BACKEND)
     scheme, separator, rest = url.partition(":")
     scheme = scheme.lower()
-    if not separator or (scheme not in ("http", "https", "unix") and rest[:1].isdigit()):
+    if _PORT_ALONE.fullmatch(url):
+        port = url.rstrip("/").rpartition(":")[2].rpartition("/")[2]
+        secure = "s" if scheme == "https" else ""
+        raise Wrong(
+            f"{shown(url)} is a port without a host", f"write http{secure}://127.0.0.1:{port}"
+        )
+    if _SOCKET_FILE.fullmatch(url):
+        raise Wrong(f"{shown(url)} does not say how to talk to it", f"write unix:{url}")
+    if not separator or (scheme not in _SCHEMES and rest[:1].isdigit()):
         raise Wrong(f"{shown(url)} does not say how to talk to it", f"write http://{url}")
     if scheme == "unix":
         return Backend(url=url, scheme="unix", path=_socket_path(url, rest))
-    parts, host, port = _authority(url)
-    if parts.path.strip("/") or parts.query or parts.fragment:
+    if scheme in _OTHER_PROTOCOLS:
+        raise Wrong(f"{shown(url)}: {_OTHER_PROTOCOLS[scheme]}", _BACKEND)
+    parts, host, port_given = _authority(url)
+    if parts.query or parts.fragment:
         raise Wrong(
-            f"{shown(url)} has more than a host and port",
-            "leave the rest out: the request's own path and query go to the backend",
+            f"{shown(url)} has a query or fragment",
+            "leave it out: the request's own query goes to the backend",
         )
+    prefix = _prefix(url, parts.path)
     match scheme:
         case "http":
-            return Backend(url=url, scheme="http", host=host, port=port or 80)
+            return Backend(url=url, scheme="http", host=host, port=port_given or 80, prefix=prefix)
         case "https":
-            return Backend(url=url, scheme="https", host=host, port=port or 443)
-    raise Wrong(
-        f"{shown(scheme)} is not a scheme for backends", nearest(scheme, ["http", "https", "unix"])
-    )
+            return Backend(
+                url=url, scheme="https", host=host, port=port_given or 443, prefix=prefix
+            )
+    raise Wrong(f"{shown(scheme)} is not a scheme for backends", nearest(scheme, _SCHEMES))
+
+
+def _prefix(url: str, path: str) -> str:
+    """What is put before the path that a client asks for; "" for a URL without a path."""
+    prefix = path.rstrip("/")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise Wrong(f"{shown(url)} has a path that no request could have", _SAY_PREFIX)
+    if any(segment in ("", ".", "..") for segment in prefix.split("/")[1:]):
+        raise Wrong(f"{shown(url)} has empty or dot segments in its path", _SAY_PREFIX)
+    return prefix
 
 
 def _authority(url: str) -> tuple[SplitResult, str, int | None]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise Wrong(f"{shown(url)} is not a URL: {error}", _BACKEND) from None
+    except ValueError:
+        raise Wrong(f"{shown(url)} is not a URL{_what_is_wrong(url)}", _ipv6_remedy(url)) from None
     if parts.username is not None or parts.password is not None:
         # Without repeating it: faults end in logs, and there may be a password with it.
         raise Wrong(f"the URL of {shown(host)} holds a user name", "leave it out, up to the @")
@@ -153,11 +192,33 @@ def _authority(url: str) -> tuple[SplitResult, str, int | None]:
             host = str(ip_address(host))
         except ValueError:
             raise Wrong(f"{shown(url)} has no valid IPv6 address", _BACKEND) from None
+    elif host.isdigit():
+        raise Wrong(f"{shown(url)} has a port where the host belongs", f"write 127.0.0.1:{host}")
     elif not _HOST.fullmatch(host):
         raise Wrong(f"{shown(url)} has no valid host", _BACKEND)
     if port == 0:
         raise Wrong(f"{shown(url)} has port 0", "give the port that the backend listens on")
     return parts, host, port
+
+
+def _what_is_wrong(url: str) -> str:
+    authority = url.partition("//")[2].partition("/")[0]
+    if authority.count(":") > 1 and "[" not in authority:
+        return ": an IPv6 address stands in brackets"
+    if "[" in authority or "]" in authority:
+        return ": what stands in brackets is not an IPv6 address"
+    return f": {shown(authority.rpartition(':')[2])} is not a port"
+
+
+def _ipv6_remedy(url: str) -> str:
+    """The URL with its IPv6 address in brackets, where that is what was meant."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    host, _, port = authority.rpartition(":")
+    for address, tail in ((host, f":{port}"), (authority, "")):
+        if _is_ipv6(address):
+            return f"write {scheme}://[{address}]{tail}{slash}{path}"
+    return _BACKEND
 
 
 def _refuse_zone(text: str, host: str) -> None:
@@ -168,12 +229,23 @@ def _refuse_zone(text: str, host: str) -> None:
 
 def _socket_path(url: str, rest: str) -> str:
     path = rest.removeprefix("//")
+    if path.startswith("@") and len(path) > 1:
+        if len(path) > _SOCKET_PATH:
+            raise Wrong(f"{shown(url)} has a name of more than {_SOCKET_PATH} bytes", "shorten it")
+        return path  # in the abstract namespace, unix(7)
     if not path.startswith("/"):
         raise Wrong(f"{shown(url)} has no absolute path", "write it like unix:/run/app.sock")
     if len(path.encode()) > _SOCKET_PATH:
         raise Wrong(
             f"{shown(url)} has a path of more than {_SOCKET_PATH} bytes",
             "the kernel takes no longer ones: move the socket, or link a shorter path to it",
+        )
+    if _NOT_HTTP.search(path):
+        raise Wrong(
+            f"{shown(url)} is the socket of PHP-FPM or its like by its name, which speaks FastCGI, "
+            "and backends are spoken to in HTTP",
+            "put a server that speaks both between, such as nginx or Caddy, and name that; or "
+            "rename the socket if it does speak HTTP",
         )
     return path
 

@@ -85,6 +85,18 @@ class Origins:
             return self.written((*found, *rest[1:]))
         return found
 
+    def adopt(self, other: Origins, source: Path, target: Path) -> None:
+        """Take over what ``other`` knows of ``source`` and all below it, as of ``target``."""
+        depth = len(source)
+        for mine, theirs in ((self._values, other._values), (self._keys, other._keys)):
+            for path, origin in theirs.items():
+                if path[:depth] == source:
+                    mine[target + path[depth:]] = origin
+
+    def key_at(self, path: Path) -> Origin | None:
+        """Where the key at ``path`` was written, if it was."""
+        return self._keys.get(path)
+
     def at(self, path: Path) -> Origin:
         return self._values[self.written(path)]
 
@@ -115,10 +127,21 @@ def spell(path: Path) -> str:
     return text
 
 
+# Share of common letters. Below the first, a guess misleads more often than it helps (auth and
+# health have 0.6); from the second on, two words differ by a slip of the finger.
+_ALIKE, _SLIP = 0.72, 0.87
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """What to do about a word that is not one of ``known``."""
-    close = get_close_matches(word.lower(), known, n=1)
+    close = get_close_matches(word.lower(), known, n=1, cutoff=_ALIKE)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def slip_of(word: str, known: Sequence[str]) -> str | None:
+    """The one of ``known`` that ``word`` is a misspelling of, if there is one."""
+    close = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=_SLIP)
+    return close[0] if close else None
 
 
 def one_line(text: str) -> str:

@@ -7,16 +7,19 @@ should let through. Bounds are wide: they catch the slip of a key or a unit, not
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -30,6 +33,7 @@ SIZE = r"^[0-9.]+ *([KMG]iB|[kMG]?B)?$"
 
 _EMAIL = re.compile(r"[^\s@:,]{1,64}@[^\s@:,]{1,255}")
 _PATH = 4096  # bytes; PATH_MAX of Linux
+_TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2039\u203a]")
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
@@ -44,18 +48,59 @@ class Section(BaseModel):
         if given is None:
             return {}
         if not isinstance(given, dict):
-            known = ", ".join(cls.model_fields)
-            raise Wrong("a mapping of keys belongs here", f"known here: {known}")
+            raise Wrong("a mapping of keys belongs here", cls._way_out(given))
         known_keys = cls.model_fields
         return {k: v for k, v in given.items() if v is not None or k not in known_keys}
+
+    @classmethod
+    def _way_out(cls, given: object) -> str:
+        """The mapping that a single value may have been meant for: that of the key which takes it.
+
+        >>> # health: /healthz leads to "write {path: /healthz}"
+        """
+        known = ", ".join(cls.model_fields)
+        if isinstance(given, list):
+            return f"write KEY: VALUE lines without dashes; known here: {known}"
+        text = str(given)
+        if text.lower() in _SWITCH:
+            return f"say more, or leave it out; known here: {known}"
+        takers = [name for name, taken in cls.model_fields.items() if _takes(taken, text)]
+        if len(takers) == 1:
+            spelt = text if re.fullmatch(r"[A-Za-z0-9/._-]+", text) else f'"{text}"'
+            return f"write {{{takers[0]}: {spelt}}}"
+        return f"known here: {known}"
+
+
+def _takes(field: FieldInfo, text: str) -> bool:
+    """Whether a key takes this very word; those that take nearly any word do not count."""
+    annotation: Any = field.annotation
+    if any(one.takes_anything for one in _words(annotation, *field.metadata)):
+        return False
+    wanted: Any = Annotated[annotation, *field.metadata] if field.metadata else annotation
+    try:
+        TypeAdapter(wanted).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _words(*annotations: Any) -> Iterator[_Word]:
+    """Every `_Word` in an annotation: of ``Annotated[str, word] | None`` the one."""
+    for annotation in annotations:
+        if isinstance(annotation, _Word):
+            yield annotation
+        yield from _words(*get_args(annotation))
 
 
 class _Word:
     """Metadata for `Annotated`: how the type is read from a word."""
 
-    def __init__(self, parse: Callable[[str], object], schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parse: Callable[[str], object], schema: Mapping[str, Any], anything: bool = False
+    ) -> None:
         self._parse = parse
         self._schema = schema
+        self.takes_anything = anything
 
     def _read(self, value: object) -> object:
         if isinstance(value, (list, dict)):
@@ -64,6 +109,11 @@ class _Word:
         text = str(value)
         if not text.strip():
             raise Wrong("there is no value", "give one, or leave the key out")
+        if _TYPOGRAPHIC.search(text[0] + text[-1]):
+            raise Wrong(
+                f"{shown(text)} has typographic quotation marks",
+                "write straight ones, \" or ', or none",
+            )
         return self._parse(text)
 
     def __get_pydantic_core_schema__(
@@ -201,7 +251,9 @@ def _parse_token(text: str) -> str:
 
 
 Switch = Annotated[bool, _Word(_parse_switch, {"type": "boolean"})]
-File = Annotated[str, word(_parse_file)]  # as written; relative to the configuration's directory
+File = Annotated[
+    str, _Word(_parse_file, {"type": "string"}, anything=True)
+]  # as written; relative to the configuration's directory
 Email = Annotated[str, word(_parse_email, format="email")]
-Token = Annotated[str, word(_parse_token)]
+Token = Annotated[str, _Word(_parse_token, {"type": "string"}, anything=True)]
 Account = Annotated[str, number_word(_parse_token)]  # of the system: by name or number

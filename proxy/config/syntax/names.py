@@ -19,7 +19,8 @@ import idna.uts46data  # idna loads its mapping table late; see above
 
 from .faults import Wrong, shown
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# Underscores are no part of a host's name (RFC 952), and still stand in names that people use.
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _LENGTH = 253  # octets of a name in text form, RFC 1035 §2.3.4
 
 # Endings that the public DNS does not have, so that no public CA can certify a name below them:
@@ -36,10 +37,18 @@ def parse_name(text: str) -> str:
     address = _address(text)
     if address is not None:
         return str(address)
+    if "," in text or ";" in text or re.search(r"\S[ \t]+\S", text):
+        several = ", ".join(re.split(r"[\s,;]+", text.strip(" ,;")))
+        raise Wrong(
+            f"{shown(text)} is several names in one word", f"write a list: names: [{several}]"
+        )
     if "://" in text:
-        raise Wrong(f"{shown(text)} is a URL and not a name", "give the host alone: example.org")
+        host = re.split(r"[/?#:]", text.partition("://")[2])[0] or "example.org"
+        raise Wrong(f"{shown(text)} is a URL and not a name", f"give the host alone: {host}")
     if "/" in text or "@" in text or ":" in text:
-        raise Wrong(f"{shown(text)} holds more than a name", "give the host alone: example.org")
+        host = re.split(r"[/:]", text.rpartition("@")[2])[0] or "example.org"
+        ports = "; ports stand under listen" if re.search(r":\d+/?$", text) else ""
+        raise Wrong(f"{shown(text)} holds more than a name", f"give the host alone: {host}{ports}")
     bare, wildcard = text.removesuffix("."), False
     if bare.startswith("*."):
         bare, wildcard = bare[2:], True
@@ -71,7 +80,8 @@ def _to_ascii(bare: str, text: str) -> str:
         name = bare.lower()
     else:
         try:
-            name = idna.encode(bare, uts46=True, std3_rules=True).decode("ascii")
+            # The tables' own rule on letters would refuse underscores; `_LABEL` has the last word.
+            name = idna.encode(bare, uts46=True).decode("ascii")
         except idna.IDNAError as error:
             reason = str(error).rstrip(".")
             raise Wrong(f"{shown(text)} is not a domain name: {reason}", _NAME) from None
@@ -86,7 +96,9 @@ def _label_fault(label: str) -> str:
         return "there is nothing between two dots, or nothing at all"
     if len(label) > 63:
         return f"{shown(label)} is longer than 63 characters"
-    return f"{shown(label)} has other characters than letters, digits and inner hyphens"
+    return (
+        f"{shown(label)} has other characters than letters, digits, underscores and inner hyphens"
+    )
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -101,6 +113,11 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 def is_wildcard(name: str) -> bool:
     return name.startswith("*.")
+
+
+def has_underscore(name: str) -> bool:
+    """Whether no public CA may certify the name (CA/Browser Forum, ballot SC12, 2019)."""
+    return "_" in name
 
 
 def publicly_certifiable(name: str) -> bool:

@@ -16,13 +16,16 @@ Nothing here knows a key by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from .faults import Fault, Origin, Origins, Path, one_line, shown, spell
+from .environment import expand
+from .faults import Fault, Origin, Origins, Path, Wrong, one_line, shown, spell
+from .other_formats import recognise
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -49,9 +52,22 @@ class Document:
     faults: tuple[Fault, ...]
 
 
-def parse(text: str, filename: str) -> Document:
-    """Never raises: what is wrong with the text is among the faults."""
-    reader = _Reader(filename)
+def parse(text: str, filename: str, environment: Mapping[str, str] | None = None) -> Document:
+    """Never raises: what is wrong with the text is among the faults.
+
+    ``${NAME}`` in a value is filled in from ``environment``; where that is None, nothing is.
+    """
+    document = _parse(text, filename, environment)
+    if not document.value and document.faults:
+        other = recognise(text)
+        if other is not None:
+            fault = Fault(Origin(filename, 1, 1), "", *other)
+            return Document({}, document.origins, (fault,))
+    return document
+
+
+def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> Document:
+    reader = _Reader(filename, environment, text)
     if len(text) > LARGEST:
         reader.blame(None, (), f"the file is larger than {LARGEST >> 20} MiB", "split it up")
         return reader.document(None)
@@ -60,10 +76,10 @@ def parse(text: str, filename: str) -> Document:
     except yaml.reader.ReaderError as error:
         before = text.encode()[: error.position].decode(errors="ignore")
         line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
-        reader.blame(yaml.Mark("", 0, line, column, "", 0), (), *_plainly(error))
+        reader.blame(yaml.Mark("", 0, line, column, "", 0), (), *_plainly(error, ""))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        reader.blame(mark, (), *_plainly(error))
+        reader.blame(mark, (), *_plainly(error, reader.line(mark)))
     except UnicodeEncodeError:  # half of a surrogate pair, which libyaml cannot be handed
         reader.blame(None, (), "the text holds what UTF-8 cannot carry", "save the file as UTF-8")
     except _TooMuch as bound:
@@ -76,6 +92,7 @@ class _Node:
     mark: Any  # yaml's Mark: line and column from 0
     content: str | list[_Node] | _Pairs | None = None
     merge: bool = False  # a plain <<
+    plain: bool = False  # a word without quotation marks
     open: bool = False  # not complete yet: an alias to it would never end
 
 
@@ -96,6 +113,8 @@ class _TooMuch(Exception):
 @dataclass(slots=True)
 class _Reader:
     filename: str
+    environment: Mapping[str, str] | None = None
+    text: str = ""
     faults: list[Fault] = field(default_factory=list)
     anchors: dict[str, _Node] = field(default_factory=dict)
     values: int = 0
@@ -114,6 +133,10 @@ class _Reader:
     def origin(self, mark: Any) -> Origin:
         line, column = (mark.line, mark.column) if mark else (0, 0)
         return Origin(self.filename, line + 1, column + 1)
+
+    def line(self, mark: Any) -> str:
+        lines = self.text.splitlines()
+        return lines[mark.line] if mark and mark.line < len(lines) else ""
 
     # From events to nodes
 
@@ -148,6 +171,7 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             plain = not event.style
             made.content = None if plain and event.value in _NULLS else event.value
+            made.plain = plain
             made.merge = plain and event.value == "<<"
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[_Node] = []
@@ -205,7 +229,18 @@ class _Reader:
             return [self.plain(item, (*path, index)) for index, item in enumerate(content)]
         if isinstance(content, _Pairs):
             return self.mapping(content.pairs, path)
+        if isinstance(content, str) and "$" in content and self.environment is not None:
+            return self.expanded(content, node, path)
         return content
+
+    def expanded(self, text: str, node: _Node, path: Path) -> str | None:
+        """The value with its variables filled in; nothing at all is "not given", as ever."""
+        try:
+            value = expand(text, self.environment or {})
+        except Wrong as wrong:
+            self.blame(node.mark, path, wrong.what, wrong.remedy)
+            return None
+        return value if value or not node.plain else None
 
     def count(self, node: _Node) -> None:
         self.values += 1
@@ -263,9 +298,24 @@ def _too_deep(mark: Any) -> _TooMuch:
     return _TooMuch(mark, f"more than {_DEPTH} levels deep", "no key lies that deep")
 
 
-def _plainly(error: yaml.YAMLError) -> tuple[str, str]:
-    """What is wrong and what to do, of the parser's own faults."""
+def _plainly(error: yaml.YAMLError, line: str) -> tuple[str, str]:
+    """What is wrong and what to do, of the parser's own faults in this line of the text."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    if "scanning an alias" in str(getattr(error, "context", None) or ""):
+        asterisk = re.search(r"\*[^\s,\]}]*", line)
+        return (
+            "a value that begins with an asterisk means something else in YAML",
+            f'quote it: "{one_line(asterisk[0]) if asterisk else "*.example.org"}"',
+        )
+    if "\t" in line[: len(line) - len(line.lstrip())] or (
+        "\t" in line and ("cannot start any token" in problem or "tab" in problem)
+    ):
+        return "this line has a tab where YAML takes spaces alone", "indent with spaces"
+    if re.search(r"[\[{,:]\s*\$\{", line):
+        return (
+            "inside brackets and braces a value with ${...} needs quotation marks",
+            'quote it: "${NAME}"',
+        )
     for part, remedy in _REMEDIES:
         if part in problem:
             return f"this is not YAML: {problem}", remedy
@@ -276,7 +326,10 @@ _REMEDIES = (
     ("end of stream", "close the quotation mark, bracket or brace that is still open"),
     ("expected node content", "close the bracket or brace that is still open"),
     ("cannot start any token", "indent with spaces; quote a value that starts with @ or `"),
-    ("mapping values are not allowed", "quote a value that holds a colon and a space"),
+    (
+        "mapping values are not allowed",
+        "indent this line as its neighbours are; and quote a value that holds a colon and a blank",
+    ),
     ("could not find expected ':'", "every line of a mapping is KEY: VALUE"),
     (
         "did not find expected key",

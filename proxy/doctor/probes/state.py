@@ -16,7 +16,7 @@ from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import prove
 from acme_client.errors import Problem
 from acme_client.link import INTERNAL, Authority, Wanted
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.store import Store, open_store
 
 from ...certifier import process as certifier
 from ...config.model import Config, Site
@@ -47,7 +47,7 @@ class Records:
 
 
 def look_up(config: Config, server: Server) -> Records:
-    store = DirectoryStore(config.state)
+    store = open_store(config.state)
     try:
         wanted = certifier.settings(config).wanted
     except OSError:  # a CA bundle or key that this user may not read
@@ -73,7 +73,7 @@ def look_up(config: Config, server: Server) -> Records:
     return Records(statuses, {one.name: one for one in wanted}, accounts, costs)
 
 
-def _on_disk(store: DirectoryStore, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
+def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
     shelf = Shelf(store)
     for wanted in listed:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
+from ...exit_status import USAGE
 from ..process_table import Processes
 from ..registry import Announcements
 from ..reload import plan
@@ -86,7 +87,7 @@ class Commands:
         try:
             config = self._read()
         except ConfigurationFaults as error:
-            reply({"ok": False, "error": str(error)})
+            reply({"ok": False, "error": str(error), "status": USAGE})
             return
         except Exception as error:  # a fault of our own: what serves is not to end by a question
             log.exception("the configuration on disk cannot be read")

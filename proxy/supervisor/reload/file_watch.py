@@ -21,6 +21,7 @@ from pathlib import Path
 from ... import sandbox
 from ...config.model import Config
 from ...config.referenced_files import Mark, mark, referred
+from ...config.sources.include import matches
 from ...config.sources.sites_dir import Signature, signature
 
 _View = tuple[Signature | None, dict[Path, tuple[int, int] | None]]
@@ -78,4 +79,5 @@ def _files(config: Config) -> dict[Path, Mark]:
     paths = [path for one in own for path in (one.chain, one.key)]
     if config.watch:
         paths += [*referred(config), *([config.source] if config.source else [])]
+        paths += matches(config.include)
     return {path: mark(path) for path in paths}

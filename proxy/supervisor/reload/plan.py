@@ -173,6 +173,7 @@ _PLAIN = (
     "uvloop",
     "watch",
     "sites_dir",
+    "include",
 )
 
 

@@ -21,7 +21,9 @@ from typing import Any
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
 from ...config.syntax.units import spell_duration
+from ...exit_status import CANNOT_BIND, USAGE
 from ...ipc.channel import Message
+from ...log import Composed
 from ...system.certificate_files import CertificateUnusable, OwnCertificates
 from ...system.listeners import CannotBind, Listener, open_listeners
 from ...system.systemd import Notifier
@@ -90,16 +92,18 @@ class Turnover:
         try:
             config, listeners, certificates = self._prepare()
         except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
-            for line in str(error).splitlines():
-                log.error("%s", line)
+            log.error("%s", Composed(error))
             log.error("the configuration on disk is not usable; nothing was changed")
-            self._answer({"ok": False, "error": str(error)})
+            status = CANNOT_BIND if isinstance(error, CannotBind) else USAGE
+            self._answer({"ok": False, "error": str(error), "status": status})
             return
         except Exception as error:
             # Out of descriptors, or a fault of our own: what serves is not to end by it.
             log.exception("the configuration on disk cannot be put in force; nothing was changed")
             self._answer({"ok": False, "error": f"it cannot be put in force: {error!r}"})
             return
+        for notice in config.notices:
+            log.warning("%s", Composed(notice))
         for facts, bundle in certificates:
             self._announcements.certificate(facts, bundle)
         self._follow(config, listeners)

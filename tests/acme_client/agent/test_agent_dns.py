@@ -170,7 +170,8 @@ def test_a_record_that_a_certifier_left_is_removed_by_the_next(
 ) -> None:
     """The power goes while the CA is validating."""
     name = "_acme-challenge.left.example.test"
-    records = DnsRecords(by(knot), DirectoryStore(tmp_path), threading.Event())
+    store = DirectoryStore(tmp_path)
+    records = DnsRecords(by(knot), store, threading.Event())
     with records.presented("left.example.test", [Proof("token-1", "left.example.test", "ours")]):
         assert knot.texts(name) == ["ours"]
         (note,) = notes(tmp_path)
@@ -179,6 +180,7 @@ def test_a_record_that_a_certifier_left_is_removed_by_the_next(
     knot.set_text(name, "ours")
     knot.set_text(name, "another's")
     note.write_bytes(kept)
+    store.close()
     with Certifier(wanting(tmp_path, ca, by(knot)), server):
         server.until(lambda: not notes(tmp_path))
     assert knot.texts(name) == ["another's"]

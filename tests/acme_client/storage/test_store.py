@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore, Store
+from acme_client.storage.store import DirectoryStore, Store, is_anothers, open_store
 from support.memory_store import MemoryStore
 
 FOLDER = "certificates/example.org"
@@ -34,6 +36,14 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def peer(store: Store) -> Store:
+    """Another process with the same store."""
+    if isinstance(store, DirectoryStore):
+        return DirectoryStore(store.root, now=store._now)
+    assert isinstance(store, MemoryStore)
+    return store.peer()
 
 
 @pytest.fixture(params=[DirectoryStore, MemoryStore])
@@ -162,6 +172,39 @@ def test_changes_are_noticed_whoever_made_them(store: Store) -> None:
     assert changed() == {"example.org", "other"}
 
 
+def test_a_mark_is_its_processes_until_the_session_ends(store: Store) -> None:
+    other = peer(store)
+    mark, theirs = store.session(), other.session()
+    assert store.is_ours(mark)
+    assert store.is_ours(store.session())
+    assert not other.is_ours(mark)
+    assert not store.is_ours(theirs)
+    assert not other.is_over(mark)
+    assert not store.is_over(theirs)
+    assert not store.is_over(mark)
+    assert is_anothers(other, mark)
+    assert not is_anothers(store, mark)
+    store.close()
+    assert other.is_over(mark)
+    assert store.is_over(mark)
+    assert not is_anothers(other, mark)
+    assert not store.is_over(theirs)
+    assert not store.is_ours(mark)
+    assert not other.is_over(store.session())
+
+
+@pytest.mark.parametrize("mark", [None, "", "somebody", 7, "0123-x", "../../etc"])
+def test_a_mark_that_no_session_has_made_holds_nothing(store: Store, mark: object) -> None:
+    assert not is_anothers(store, mark)
+
+
+def test_a_session_is_among_neither_the_files_nor_the_folders(store: Store) -> None:
+    store.session()
+    store.tidy()
+    assert store.list("certificates") == []
+    assert store.load("certificates") == {}
+
+
 def test_a_reader_sees_all_of_one_version_whatever_is_written(store: Store) -> None:
     """Chain and key never part, however often they change meanwhile."""
     store.store(FOLDER, {"chain": b"0", "key": b"0"})
@@ -229,17 +272,53 @@ def test_links_that_lead_elsewhere_are_not_followed(tmp_path: Path) -> None:
     assert DirectoryStore(tmp_path / "state").load(FOLDER) == {}
 
 
-def test_what_interrupted_writers_left_is_swept_once_it_is_old(tmp_path: Path) -> None:
+def test_what_interrupted_writers_left_is_swept_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
     store = DirectoryStore(tmp_path)
     store.store(FOLDER, OLD)
-    recent, old = (tmp_path / FOLDER / f".meta.json.{one}.new" for one in ("a", "b"))
-    recent.write_bytes(b"x")
-    old.write_bytes(b"x")
-    os.utime(old, (1, 1))
-    store.tidy()
-    assert recent.exists()
+    written, old, made = (tmp_path / FOLDER / f".meta.json.{one}.new" for one in "abc")
+    link = tmp_path / FOLDER / ".current.d.new"
+    now = time.time()
+    for path, age in ((written, 7200), (old, 1), (made, -3600)):
+        path.write_bytes(b"x")
+        os.utime(path, (now - age, now - age))
+    link.symlink_to("versions/0001")
+    os.utime(link, (now - 1, now - 1), follow_symlinks=False)
+    with written.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.tidy()
+    assert written.exists()
     assert not old.exists()
+    assert not made.exists()
+    assert not link.is_symlink()
     assert store.load(FOLDER) == OLD
+    store.tidy()
+    assert not written.exists()
+
+
+def test_a_file_is_locked_while_it_is_written(tmp_path: Path) -> None:
+    """So that another process, which starts at this moment, does not sweep it away."""
+    swept: list[str] = []
+
+    def before(step: str, path: Path) -> None:
+        if step == "rename" and not swept:
+            swept.append(step)
+            for one in tmp_path.rglob(".*.new"):
+                os.utime(one, (1, 1))
+            DirectoryStore(tmp_path).tidy()
+
+    DirectoryStore(tmp_path, Disk(before)).store(FOLDER, {"meta.json": b"{}"})
+    assert swept
+    assert DirectoryStore(tmp_path).load(FOLDER) == {"meta.json": b"{}"}
+
+
+def test_a_store_is_opened_by_its_location(tmp_path: Path) -> None:
+    for location in (tmp_path, str(tmp_path)):
+        open_store(location).store(FOLDER, OLD)
+        assert DirectoryStore(tmp_path).load(FOLDER) == OLD
+    with pytest.raises(ValueError, match="no store is known for etcd"):
+        open_store("etcd://127.0.0.1:2379/treehouse")
 
 
 # A disk that fails, and a process that dies
@@ -431,6 +510,46 @@ def test_a_holder_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
         mine = store.lock(FOLDER, 60)
         assert mine is not None
         assert store.lock(FOLDER, 60) is None
+
+
+MARKS = """
+import sys
+from pathlib import Path
+from acme_client.storage.store import DirectoryStore
+
+store = DirectoryStore(Path(sys.argv[1]))
+print(store.session(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_session_of_a_process_that_was_killed_is_over(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", MARKS, str(tmp_path)],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        mark = holder.stdout.readline().strip()
+        assert mark.endswith("-held")
+        assert not store.is_over(mark)
+        holder.kill()
+        holder.wait()
+    assert store.is_over(mark)
+
+
+def test_a_session_of_which_no_more_is_known_lasts_for_its_lease(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """Where the file system knows no locks."""
+    store = DirectoryStore(tmp_path, now=clock)
+    mark = f"00000000000beef-{clock.now + 60:.0f}"
+    assert not store.is_over(mark)
+    clock.now += 61
+    assert store.is_over(mark)
+    clock.now -= 365 * 86400
+    assert store.is_over(mark), "made by a clock that ran ahead"
 
 
 def test_a_lease_of_which_no_more_is_known_lasts(tmp_path: Path) -> None:

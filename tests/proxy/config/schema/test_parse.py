@@ -20,7 +20,7 @@ SITE = "sites: [{names: [a.test], backend: 'http://x:1'%s}]"
         ("zzz: 4", "c.yaml:1:1: zzz: this key is not known (known here: listen, user,"),
         ("min_version: '1.2'", "this key is not known (it belongs under tls)"),
         ("acme: {email: x, hsts: 1}", "c.yaml:1:18: acme.hsts: this key is not known (it belongs under tls)"),
-        ("tls: 1.3", "c.yaml:1:6: tls: a mapping of keys belongs here (known here: min_version, hsts)"),
+        ("tls: 1.3", "c.yaml:1:6: tls: a mapping of keys belongs here (write {min_version: 1.3})"),
         ("tls: [1.3]", "a mapping of keys belongs here"),
         ("sites: {names: a.test}", "c.yaml:1:8: sites: a list belongs here"),
         ("sites: a.test", "c.yaml:1:8: sites: a list belongs here"),

@@ -285,6 +285,65 @@ def test_a_state_directory_inside_a_site_is_told(here):
     assert "its keys would be served" in lines[0]
 
 
+# Variables and further files
+
+
+def test_variables_of_the_environment_are_filled_in(here, monkeypatch):
+    monkeypatch.setenv("DOMAIN", "b.test")
+    monkeypatch.setenv("EMPTY", "")
+    text = (
+        "acme: {email: '${MAIL:-a@b.test}'}\nlog: {access: '${LOG:-off}'}\nadmin: ${EMPTY}\n"
+        "sites: [{names: [\"${DOMAIN}\", 'www.${DOMAIN}'], redirect: 'https://x.test/$$/$1/${EMPTY:-e}'}]"
+    )
+    config = load_text(here, text)
+    (site,) = config.sites
+    assert site.names == ("b.test", "www.b.test")
+    assert site.routes[0].action.target == "https://x.test/$/$1/e"
+    assert (config.acme.email, config.log.access, config.admin) == ("a@b.test", "off", None)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("${NOT_SET_HERE}", "the variable NOT_SET_HERE is not set"),
+        ("${NOT_SET_HERE", "has no } behind it"),
+        ("${a-b}", '"${a-b}" is not a variable'),
+        ("${}", '"${}" is not a variable'),
+    ],
+)
+def test_a_variable_that_cannot_be_filled_in_is_told_with_its_place(here, word, said):
+    lines = faults_of(here, f'{SITE}acme:\n  email: "{word}"\n')
+    assert len(lines) == 1
+    assert "c.yaml:3:10: acme.email: " in lines[0]
+    assert said in lines[0]
+
+
+def test_further_sites_come_from_other_files(here):
+    (here / "sites.d").mkdir()
+    (here / "sites.d/b.yaml").write_text("sites: [{names: b.test, root: www}]\n")
+    (here / "sites.d/a.yaml").write_text("sites:\n  - {names: [c.test, d.test], root: www}\n")
+    (here / "sites.d/ignored.txt").write_text("nonsense")
+    (here / "sites.d/.hidden.yaml").write_text("nonsense")
+    config = load_text(here, f"{SITE}include: [sites.d/*.yaml, more.d/*.yaml]\n")
+    assert [site.names[0] for site in config.sites] == ["a.test", "c.test", "b.test"]
+    assert config.include == (here / "sites.d/*.yaml", here / "more.d/*.yaml")
+
+
+def test_faults_of_included_files_stand_at_their_place(here):
+    (here / "one.yaml").write_text("sites:\n  - names: [b.test]\n    rot: www\nworkers: 3\n")
+    (here / "two.yaml").write_text("sites: [\n")
+    lines = faults_of(here, f"{SITE}include: [one.yaml, two.yaml, three.yaml]\n")
+    assert any(
+        "one.yaml:3:5: sites[1].rot: this key is not known (did you mean root?)" in x for x in lines
+    )
+    assert any(
+        "one.yaml:4:1: workers: an included file holds sites and nothing else" in x for x in lines
+    )
+    assert any("two.yaml:2:1: this is not YAML" in x for x in lines)
+    assert any("c.yaml:2:29: include: " in x or "c.yaml:2:10: include" in x for x in lines)
+    assert any("three.yaml does not exist" in x for x in lines)
+
+
 # Who to become, and where the state lies
 
 
@@ -296,12 +355,24 @@ def test_a_state_directory_inside_a_site_is_told(here):
         (ROOT, {"user": "1234", "group": "99"}, 1234, 99),
         (ROOT, {"group": "99"}, 65534, 99),
         (SOMEBODY, {}, SOMEBODY, os.getgid()),
-        (SOMEBODY, {"user": "1234"}, SOMEBODY, os.getgid()),  # without root nobody becomes another
+        (SOMEBODY, {"user": str(SOMEBODY)}, SOMEBODY, os.getgid()),
     ],
 )
 def test_who_the_program_becomes(here, now_uid, options, uid, gid):
     config = load_text(here, SITE, now_uid, **options)
     assert (config.uid, config.gid) == (uid, gid)
+
+
+def test_without_root_nobody_becomes_another(here):
+    (line,) = faults_of(here, SITE, user="1234")
+    assert line == (
+        "--user: only root can become another user, and this is uid 12345 "
+        "(start it with sudo, or leave user out)"
+    )
+    config = load_text(here, SITE + "user: 1234\n")  # the file may be meant for a start as root
+    assert (config.uid, config.gid) == (SOMEBODY, os.getgid())
+    (notice,) = config.notices
+    assert "c.yaml:2:7: user: only root can become another user" in notice
 
 
 def test_a_user_by_name_brings_its_group(here):

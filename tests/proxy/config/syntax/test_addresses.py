@@ -112,12 +112,27 @@ def test_a_slip_in_a_network_is_told(text, said):
         ("https://[2001:DB8::1]:8443", "https", "2001:db8::1", 8443, ""),
         ("unix:/run/app.sock", "unix", "", 0, "/run/app.sock"),
         ("unix:///run/app.sock", "unix", "", 0, "/run/app.sock"),
+        ("unix:@app", "unix", "", 0, "@app"),
     ],
 )
 def test_a_backend(url, scheme, host, port, path):
     backend = parse_backend(url)
     assert (backend.scheme, backend.host, backend.port, backend.path) == (scheme, host, port, path)
     assert backend.url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [
+        ("http://127.0.0.1:9000", ""),
+        ("http://127.0.0.1:9000/", ""),
+        ("http://127.0.0.1:9000/app", "/app"),
+        ("http://127.0.0.1:9000/app/", "/app"),
+        ("https://app.internal/a/%C3%BC", "/a/%C3%BC"),
+    ],
+)
+def test_the_path_of_a_backend_is_put_before_the_one_that_is_asked_for(url, prefix):
+    assert parse_backend(url).prefix == prefix
 
 
 @pytest.mark.parametrize(
@@ -130,13 +145,31 @@ def test_a_backend(url, scheme, host, port, path):
         ("htp://x:1", "did you mean http"),
         ("ftp://x", "not a scheme"),
         ("http://", "no valid host"),
-        ("http://:3000", "no valid host"),
+        ("http://:3000", "write http://127.0.0.1:3000"),
         ("http://x:0", "port 0"),
         ("http://x:65536", "not a URL"),
         ("http://x:port", "not a URL"),
-        ("http://x/api", "more than a host and port"),
-        ("http://x?a", "more than a host and port"),
-        ("http://x#a", "more than a host and port"),
+        ("http://x/a b", "characters that a URL cannot have"),
+        ("http://x/a/../b", "empty or dot segments"),
+        ("http://x//b", "empty or dot segments"),
+        ("http://x/a%2", "no request could have"),
+        ("http://x?a", "query or fragment"),
+        ("http://x#a", "query or fragment"),
+        ("http://x/api?a", "query or fragment"),
+        ("3000", r"port without a host .write http://127.0.0.1:3000"),
+        (":3000", "write http://127.0.0.1:3000"),
+        ("http://3000", "write http://127.0.0.1:3000"),
+        ("http:3000", "write http://127.0.0.1:3000"),
+        ("https://8443/", "write https://127.0.0.1:8443"),
+        ("http://::1:3000", r"brackets .write http://\[::1\]:3000"),
+        ("http://2001:db8::1/app", r"write http://\[2001:db8::1\]/app"),
+        ("http://10.0.0.1:3000:1", "not a URL"),
+        ("/run/app.sock", "write unix:/run/app.sock"),
+        ("unix:/run/php/php8.2-fpm.sock", "FastCGI"),
+        ("unix:/var/run/php-fpm/www.sock", "FastCGI"),
+        ("fastcgi://127.0.0.1:9000", "FastCGI is not spoken"),
+        ("ws://127.0.0.1:3000", "WebSockets pass"),
+        ("unix:@", "no absolute path"),
         ("http://user:secret@x", "user name"),
         ("http://@x", "user name"),
         ("http://a b", "characters that a URL cannot have"),

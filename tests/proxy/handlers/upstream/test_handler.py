@@ -19,6 +19,7 @@ from proxy.handlers.upstream.context import Surroundings
 from proxy.handlers.upstream.handler import Upstream
 from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
+from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
 from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.message import Response
@@ -377,7 +378,9 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
     figures = Figures(frozenset())
-    figures.request(all_.service.requests[0], Response(101, [], tunnel), 0, 0.0)
+    exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
+    exchange.response = Response(101, [], tunnel)
+    figures.request(exchange)
     assert figures.message()["bytes_in"] == len(b"earlymore")
 
 

@@ -1,0 +1,124 @@
+"""Two certifiers beside each other on one store, as during an upgrade: neither takes back what the
+other holds, and they count in one ledger."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from acme_client.challenges.dns01_solver import DnsRecords, Proof
+from acme_client.challenges.worker_solver import Challenges
+from acme_client.errors import Problem
+from acme_client.link import Challenge, Dns, DnsHook, DnsZone
+from acme_client.rate_limits.ledger import Ledgers
+from acme_client.storage.store import DirectoryStore, Store
+from support.certifier import FakeServer
+from support.memory_store import MemoryStore
+
+LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+CHALLENGE = Challenge("http-01", "a.example", "tok-en", "tok-en.thumb")
+
+
+@pytest.fixture(params=["directory", "memory"])
+def two(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Store]:
+    if request.param == "directory":
+        return DirectoryStore(tmp_path), DirectoryStore(tmp_path)
+    one = MemoryStore()
+    return one, one.peer()
+
+
+def test_a_challenge_is_taken_back_by_another_only_when_its_holder_has_ended(
+    two: tuple[Store, Store],
+) -> None:
+    one, other = two
+    with FakeServer() as server, Challenges(one, server).presented("a.example", [CHALLENGE]):
+        Challenges(other, server).clear()
+        assert server.taken_back == []
+        assert one.load("challenges")
+        one.close()
+        Challenges(other, server).clear()
+        (back,) = server.taken_back
+        assert (back.host, back.token) == ("a.example", "tok-en")
+        assert other.load("challenges") == {}
+
+
+def test_a_record_is_taken_back_by_another_only_when_its_holder_has_ended(
+    two: tuple[Store, Store], tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    hook = tmp_path / "hook"
+    hook.write_text(f'#!{sys.executable}\nimport sys\nopen({str(calls)!r}, "a").write(sys.argv[1])')
+    hook.chmod(0o755)
+    settings = Dns((DnsZone(DnsHook(hook, 10.0, tmp_path), "a.example", 0.0),), (("127.0.0.1", 9),))
+    one, other = (DnsRecords(settings, store, threading.Event()) for store in two)
+    for records in (one, other):
+        records.servers.target = lambda name: name  # type: ignore[method-assign] # no DNS here
+    with one.presented("a.example", [Proof("tok-en", "a.example", "value")]):
+        other.clear()
+        assert calls.read_text() == "present"
+        two[0].close()
+        other.clear()
+        assert calls.read_text() == "presentcleanup"
+        assert two[1].load("dns-records") == {}
+
+
+def test_what_a_process_could_not_take_back_it_takes_back_itself(tmp_path: Path) -> None:
+    """Its own notes are its own, for as long as it lives."""
+    store = DirectoryStore(tmp_path)
+    with FakeServer() as server:
+        Challenges(store, server)._write(CHALLENGE)
+        Challenges(store, server).clear()
+        assert [one.token for one in server.taken_back] == ["tok-en"]
+
+
+def test_two_count_in_one_ledger(two: tuple[Store, Store]) -> None:
+    """Of five certificates for the same names, the last is kept: four, whoever orders."""
+    books = [Ledgers(store, lambda: 1e9) for store in two]
+    for turn in range(4):
+        toll = books[turn % 2].toll(LETSENCRYPT, ("a.example.org",))
+        toll.admit(exempt=False)
+        toll.handed_in()
+        toll.settle(None)
+    for book in books:
+        with pytest.raises(Problem, match="5 in 7 days are allowed"):
+            book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
+
+
+def test_many_threads_of_two_processes_lose_no_count(tmp_path: Path) -> None:
+    books = [Ledgers(DirectoryStore(tmp_path), lambda: 1e9) for _ in range(2)]
+    admitted: list[int] = []
+
+    def order(number: int) -> None:
+        book = books[number % 2]
+        for turn in range(5):
+            toll = book.toll(LETSENCRYPT, (f"{number}-{turn}.example.org",))
+            try:
+                toll.admit(exempt=False)
+            except Problem:
+                continue
+            toll.handed_in()
+            toll.settle(None)
+            admitted.append(number)
+
+    threads = [threading.Thread(target=order, args=(number,)) for number in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(admitted) == 49, "of fifty for the domain, the last is kept"
+
+
+def test_a_lock_that_hangs_does_not_keep_anybody_from_ordering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("acme_client.rate_limits.ledger._LOCKED_WITHIN", 0.1)
+    book = Ledgers(DirectoryStore(tmp_path), lambda: 1e9)
+    book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
+    (folder,) = DirectoryStore(tmp_path).list("ledgers")
+    held = DirectoryStore(tmp_path).lock(f"ledgers/{folder}", 3600.0)
+    assert held is not None
+    book.toll(LETSENCRYPT, ("b.example.org",)).admit(exempt=False)
+    assert "locked by another process" in caplog.text

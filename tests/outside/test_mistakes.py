@@ -1,0 +1,219 @@
+"""Mistakes that people make in their first hour, and what they are told.
+
+Each row is a configuration with a mistake in it; the words that must be said: what is wrong, where,
+and what to do; and words that must not, because they mislead or belong to some library. A new case
+is a row. Files that a row needs are made by its name in `MADE`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.config.sources.flags import ConfigurationFaults, Options, load
+
+NEVER = (
+    "Traceback",
+    "_ssl.c",
+    "Errno",
+    "Input should",
+    "base 10",
+    "pydantic",
+    "known here: root, backend",
+)
+SITE = "sites: [{names: a.test, root: www"
+
+# What stands in the file; what must be said.
+MISTAKES: list[tuple[str, tuple[str, ...]]] = [
+    # Words of other programs, at a site
+    (
+        SITE.replace("root: www", "proxy_pass: http://127.0.0.1:3000") + "}]",
+        ("1:25: sites[0].proxy_pass", "here that is backend: http://127.0.0.1:3000"),
+    ),
+    (SITE.replace("root: www", "reverse_proxy: x") + "}]", ("here that is backend",)),
+    (SITE.replace("root: www", "upstream: x") + "}]", ("here that is backend",)),
+    (SITE.replace("root: www", "servers: x") + "}]", ("here that is backend",)),
+    (
+        "sites: [{server_name: a.test, root: www}]",
+        ("server_name", "here that is names: [example.org"),
+    ),
+    ("sites: [{domains: a.test, root: www}]", ("here that is names",)),
+    ("sites: [{host: a.test, root: www}]", ("here that is names",)),
+    (SITE.replace("root", "dir") + "}]", ("here that is root: /srv/www",)),
+    (SITE.replace("root", "directory") + "}]", ("here that is root",)),
+    (SITE.replace("root", "static") + "}]", ("here that is root",)),
+    (SITE.replace("root", "file_server") + "}]", ("here that is root",)),
+    (SITE + ", path: /x}]", ("here that is routes: [{path:",)),
+    (SITE + ", location: /x}]", ("here that is routes",)),
+    (SITE + ", handle: /x}]", ("here that is routes",)),
+    (SITE + ", rules: /x}]", ("here that is routes",)),
+    (SITE + ", header: {X: y}}]", ("sites[0].header",)),
+    (SITE + ", auth_basic: x}]", ("sites[0].auth_basic",)),
+    (SITE + ", auth: x}]", ("sites[0].auth",)),
+    (SITE + ", try_files: x}]", ("sites[0].try_files",)),
+    (SITE + ", gzip: on}]", ("sites[0].gzip", "compress")),
+    (SITE + ", encode: zstd}]", ("sites[0].encode", "compress")),
+    (
+        SITE + ", access_control_allow_origin: '*'}]",
+        ("access_control_allow_origin", "Access-Control-Allow-Origin"),
+    ),
+    (SITE + ", ssl: true}]", ("HTTPS is always on",)),
+    (
+        SITE + ", ssl_certificate: x.pem}]",
+        ("here that is certificate: {chain: FULLCHAIN.pem, key: KEY.pem}",),
+    ),
+    (
+        SITE + ", websocket: true}]",
+        ("WebSockets pass",),
+    ),
+    (SITE + ", force_https: true}]", ("port 80 redirects to https",)),
+    (SITE + ", listen: 443}]", ("listen stands at the top of the file",)),
+    (SITE + ", bind: ':443'}]", ("here that is listen:",)),
+    (SITE + ", client_max_body_size: 10M}]", ("body_size",)),
+    (SITE + ", tls: on}]", ("sites[0].tls", "leave it out")),
+    (SITE + ", proxy_set_header: x}]", ("X-Forwarded-For",)),
+    # … and at the top
+    ("server: {listen: 80}", ("1:1: server", "here that is sites: [{names:")),
+    ("frontend: {bind: 80}", ("here that is sites",)),
+    ("entryPoints: {web: {address: ':80'}}", ("here that is listen: {http:",)),
+    ("http: {routers: {}}", ("here that is sites",)),
+    (SITE + "}]\nemail: a@b.example", ("it belongs under acme",)),
+    (SITE + "}]\nhsts: on", ("it belongs under tls",)),
+    (SITE + "}]\nworker_processes: 4", ("here that is workers: auto",)),
+    (SITE + "}]\naccess_log: /var/log/x", ("here that is log:",)),
+    ("sites: [{names: a.test, backends: 'http://127.0.0.1:1'}]", ("did you mean backend?",)),
+    # Backends
+    (
+        "sites: [{names: a.test, backend: 3000}]",
+        ("1:34: sites[0].backend", "write http://127.0.0.1:3000"),
+    ),
+    ("sites: [{names: a.test, backend: ':3000'}]", ("write http://127.0.0.1:3000",)),
+    ("sites: [{names: a.test, backend: 'http://3000'}]", ("write http://127.0.0.1:3000",)),
+    ("sites: [{names: a.test, backend: 'http://::1:3000'}]", ("write http://[::1]:3000",)),
+    ("sites: [{names: a.test, backend: 'localhost:3000'}]", ("write http://localhost:3000",)),
+    ("sites: [{names: a.test, backend: 'unix:/run/php/php8.2-fpm.sock'}]", ("FastCGI",)),
+    ("sites: [{names: a.test, backend: '/run/app.sock'}]", ("write unix:/run/app.sock",)),
+    ("sites: [{names: a.test, backend: 'htp://x:1'}]", ("did you mean http?",)),
+    ("sites: [{names: a.test, backend: 'https://localhost:443'}]", ("is this proxy itself",)),
+    # Names
+    ("sites:\n  - names: [*.example.org]\n    root: www", ('quote it: "*.example.org"', "2:14")),
+    ("sites:\n  - names: *.example.org\n    root: www", ('quote it: "*.example.org"',)),
+    ("sites:\n  - names:\n    - *.example.org\n    root: www", ('quote it: "*.example.org"',)),
+    ("sites: [{names: 'a.test, b.test', root: www}]", ("write a list: names: [a.test, b.test]",)),
+    ("sites: [{names: a.test b.test, root: www}]", ("write a list: names: [a.test, b.test]",)),
+    (
+        "sites: [{names: 'https://a.test/', root: www}]",
+        ("is a URL and not a name", "give the host alone: a.test"),
+    ),
+    (
+        "sites: [{names: 'a.test:8443', root: www}]",
+        ("give the host alone: a.test; ports stand under listen",),
+    ),
+    ("sites: [{names: “a.test”, root: www}]", ("typographic quotation marks",)),
+    ("sites: [{names: a_b.example.org, root: www}]", ("underscore",)),
+    ("sites: [{names: '${NOT_SET_HERE}', root: www}]", ("the variable NOT_SET_HERE is not set",)),
+    ("sites: [{names: ${NAME}, root: www}]", ('quote it: "${NAME}"',)),
+    # YAML
+    ("sites:\n\t- names: a.test", ("2:1", "tab", "indent with spaces")),
+    ("sites:\n  - names: a.test\n   root: www", ("indent",)),
+    ("sites:\n- names: a.test\n  root: www\n  root: www", ("stands here twice, first in line 3",)),
+    ("sites:\n  names: a.test\n  root: www", ("begin each with a dash, like - names:",)),
+    ("sites: {a.test: {root: www}}", ("begin each with a dash",)),
+    ("acme: letsencrypt\n" + SITE + "}]", ("acme", "write {directory: letsencrypt}")),
+    ("admin: 127.0.0.1:2020\n" + SITE + "}]", ('write {listen: "127.0.0.1:2020"}',)),
+    ("log: debug\n" + SITE + "}]", ("write {level: debug}",)),
+    (
+        "sites: [{names: a.test, backend: 'http://127.0.0.1:3000', health: /healthz}]",
+        ("write {path: /healthz}",),
+    ),
+    ("sites: [{names: a.test, root: www, rate_limit: 10/s}]", ("write {rate: ",)),
+    # Values
+    ("limits: {header_timeout: 10 seconds}\n" + SITE + "}]", ("is not a duration", "30s")),
+    ("limits: {body_size: 10M}\n" + SITE + "}]", ("write 10MiB",)),
+    ("sites: [{names: a.test, root: ~/www}]", ("write the home directory out",)),
+    ("sites: [{names: a.test, root: nowhere}]", ("nowhere does not exist", "create it")),
+    ("sites: [{names: a.test}]\nlisten: {https: 'https://x:443'}", ("listen.https",)),
+    (
+        "acme: {directory: letsencrypt-stagin}\n" + SITE + "}]",
+        ("did you mean letsencrypt-staging?",),
+    ),
+    ("trusted_proxies: [10.0.0.1/8]\n" + SITE + "}]", ("write 10.0.0.0/8 for the network",)),
+    # Files of other programs
+    (
+        "server {\n    listen 80;\n    server_name a.test;\n}\n",
+        ("this is an nginx configuration", "write sites:"),
+    ),
+    ("a.test {\n    reverse_proxy localhost:3000\n}\n", ("this is a Caddyfile",)),
+    ("a.test\n\nreverse_proxy :3000\n", ("this is a Caddyfile",)),
+    ("[sites]\nnames = 'a.test'\n", ("this is TOML",)),
+    ("names = a.test\nroot = www\n", ("KEY: VALUE",)),
+    (
+        "<VirtualHost *:80>\n  ServerName a.test\n</VirtualHost>\n",
+        ("this is an Apache configuration",),
+    ),
+    (
+        "frontend web\n    bind :80\nbackend app\n    server s 127.0.0.1:1\n",
+        ("this is an HAProxy configuration",),
+    ),
+    ('{"sites": [{"names": ["a.test"], "root": "www"},]  // x\n}', ("JSON", "line 1")),
+    ("-----BEGIN CERTIFICATE-----\nMII\n", ("this is a certificate or key",)),
+    ("<!doctype html>\n", ("this is HTML",)),
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    made.chmod(0o755)
+    (made / "www").mkdir()
+    yield made
+    shutil.rmtree(made)
+
+
+def told(folder: Path, text: str) -> str:
+    file = folder / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationFaults) as faults:
+        load(Options(config=file, state=folder / "state"), now_uid=0)
+    return str(faults.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), MISTAKES, ids=lambda one: one[:50] if isinstance(one, str) else ""
+)
+def test_a_mistake_is_told_with_its_place_and_the_way_out(
+    folder: Path, text: str, words: tuple[str, ...]
+) -> None:
+    said = told(folder, text)
+    for word in words:
+        assert word in said
+    for word in NEVER:
+        assert word not in said, said
+    assert "config.yaml" in said
+    assert len(said.splitlines()) <= 3, "one mistake has one line, or two"
+
+
+# What looks like a mistake and is none.
+GOOD = [
+    "sites: [{names: 'a.test.', root: www}]",
+    "sites: [{names: Bücher.test, root: www}]",
+    "sites: [{names: a.test, backend: 'http://127.0.0.1:9000/app'}]",
+    "sites: [{names: a.test, backend: 'unix:@app'}]",
+    "listen: {https: 8443, http: '8080'}\nsites: [{names: a.test, root: www, default: on}]",
+    '{"sites": [{"names": ["a.test"], "root": "www"}]}',
+    "log: {access: /dev/stdout}\nsites: [{names: a.test, root: www}]",
+    "workers: '4'\nsites:\n- names: [a.test]\n  root: www\n",
+    "sites: [{names: a.test, root: '${NOT_SET_HERE:-www}'}]",
+    "\ufeffsites: [{names: a.test, root: www}]\r\n",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_what_can_be_understood_is_taken(folder: Path, text: str) -> None:
+    file = folder / "config.yaml"
+    file.write_text(text)
+    assert load(Options(config=file, state=folder / "state"), now_uid=0).sites
