@@ -30,6 +30,7 @@ from .. import sandbox
 from ..config.model import Alerts, Config, Mail
 from ..ipc.channel import Channel, ChannelClosed
 from ..system.privileges import confine_process, die_with_parent
+from ..tls.trust import client_context
 from ..version import VERSION
 from . import notices, policy
 from .incidents import Notice
@@ -94,9 +95,7 @@ def run(config: Config, errand: Errand, channel: Channel) -> int:
 
 
 def _trust(alerts: Alerts) -> ssl.SSLContext:
-    if alerts.ca_file is None:
-        return ssl.create_default_context()
-    return ssl.create_default_context(cafile=str(alerts.ca_file))
+    return client_context(alerts.ca_file)
 
 
 def _words(reason: BaseException) -> str:

@@ -29,6 +29,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from acme_client.certificates.trust_bundle import authorities
+
 from ..config.model import ClientAuth, Tls
 
 ALPN = ["http/1.1"]
@@ -103,7 +105,7 @@ class Certificates:
         self._paired = paired
         # Read now: later, in the sandbox, the files may be out of reach.
         self._clients = {
-            name: (auth.mode, auth.ca_file.read_text("ascii"))
+            name: (auth.mode, authorities(auth.ca_file.read_bytes(), "clients"))
             for name, auth in (client_auth or {}).items()
         }
         # Of paired sites, by site and name; their memfds are kept, because a context is made of
@@ -151,7 +153,7 @@ class Certificates:
             yield Served(site, tuple(names), covering[-1].not_after, context, asks)
 
     @staticmethod
-    def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
+    def _ask_clients(context: ssl.SSLContext, mode: str, cas: bytes) -> None:
         """No session is resumed on such a site: a ticket would let in who was verified by other
         rules, or once. Its context has its own ticket keys, so tickets of other sites are void."""
         context.load_verify_locations(cadata=cas)

@@ -26,7 +26,7 @@ from hypothesis import settings as hypothesis_settings
 from acme_client.agent.agent import Agent
 from acme_client.agent.executors import Desks
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import recovery, verify
+from acme_client.certificates import loadable, recovery, verify
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair
@@ -54,7 +54,7 @@ from support.simulated_ca import (
     ORDERS,
     START,
     SimulatedCa,
-    cheap_examine,
+    cheap_read,
 )
 from support.simulated_life import STEPS, Life, MakeStore, Visitors
 from support.verdict import busiest, judge, quiet_hours
@@ -68,8 +68,9 @@ YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.it
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """And quiet: nobody reads the log of a thousand years."""
-    monkeypatch.setattr(verify, "examine", cheap_examine)
-    monkeypatch.setattr(recovery, "examine", cheap_examine)
+    monkeypatch.setattr(verify, "read", cheap_read)
+    monkeypatch.setattr(recovery, "read", cheap_read)
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

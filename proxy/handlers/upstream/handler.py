@@ -29,6 +29,7 @@ from ...protocol.h1.client import AnswerBody, BackendConnection, NothingCame
 from ...protocol.h1.response_parser import Answer, AnswerLane, has_no_body
 from ...protocol.h1.serializer import STATUS_LINES
 from ...protocol.message import Body, Fields, Request, Response, Tunnel
+from ...tls.trust import client_context
 from ...transport.stream import READ_SIZE, StreamBroken
 from .backend import Member
 from .balancing import Policy, cookie, mark, policy
@@ -396,7 +397,7 @@ def _tls_context(action: ProxyAction) -> ssl.SSLContext | None:
     if not any(backend.scheme == "https" for backend in action.backends):
         return None
     tls = action.tls
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    context = client_context(tls.ca_file)
     context.set_alpn_protocols(["http/1.1"])
     if tls.insecure:
         context.check_hostname = False
