@@ -377,7 +377,7 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
         assert await all_.client.hears_the_end() == b""
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
-    figures = Figures(frozenset())
+    figures = Figures()
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
     exchange.response = Response(101, [], tunnel)
     figures.request(exchange)
@@ -617,7 +617,7 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
 
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
-        figures = Figures(frozenset())
+        figures = Figures()
         around = Surroundings(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
         )
