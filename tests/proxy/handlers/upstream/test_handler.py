@@ -475,7 +475,7 @@ async def test_no_more_connections_than_allowed_and_the_rest_waits(lanes: bool) 
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=2)
+        action = ProxyAction((http_backend(backend.port),), max_connections=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
         service = Told(None, upstream.handle)
@@ -613,7 +613,7 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
+        action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
         figures = Figures(frozenset())
         around = Surroundings(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
@@ -661,7 +661,7 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
 
     async with raw_backend(script) as backend:
         action = ProxyAction(
-            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.3
+            (http_backend(backend.port),), max_connections=1, max_queued=1, connect_timeout=0.3
         )
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
@@ -740,7 +740,7 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=2)
+        action = ProxyAction((one,), max_connections=1, max_queued=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         first = await pool.open()
@@ -765,7 +765,7 @@ async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_wan
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=0)
+        action = ProxyAction((one,), max_connections=1, max_queued=0)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         member = Member(one, pool, action)
