@@ -124,7 +124,7 @@ class Upstream:
                 if self._sticky is not None:
                     self._stick(request, response, member)
                 return response
-        except asyncio.CancelledError:  # the client has left (`Stream.give_up`)
+        except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             request.backend = tried[-1].backend.url
             self._tally(tried[-1], "client_gone")
             raise
