@@ -21,7 +21,6 @@ from ..handlers.http01 import Challenges
 from ..log import Seldom
 from ..metrics.counters import Figures
 from ..protocol.exchange import Exchange
-from ..protocol.h1.fast_parser import Lane
 from ..protocol.message import Connection, Request, Response
 from ..sites.access import Gates
 from ..sites.router import Router
@@ -47,7 +46,6 @@ class Room:
     tls: Tls
     https_port: int
     default_site: bool
-    lane: Lane | None
     gates: Gates
     bounds: Bounds
     request_id_prefix: bytes
@@ -72,7 +70,6 @@ class Door:
         self.room = room
         self.limits = room.limits
         self.clock = room.clock
-        self.lane = room.lane
         self.draining = False
         room.doors.append(self)
 

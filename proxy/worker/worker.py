@@ -20,6 +20,7 @@ import os
 import random
 import ssl
 import time
+from functools import partial
 from typing import assert_never
 
 import uvloop
@@ -60,7 +61,9 @@ from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, resolve_format
 from ..metrics import process_stats
 from ..metrics.counters import Figures
-from ..protocol.h1.fast_parser import Lane
+from ..protocol.h1 import server as h1
+from ..protocol.h1.fast_parser import FastParser
+from ..protocol.service import Serve
 from ..sites.access import Gates
 from ..sites.handlers import Sites
 from ..sites.router import Router
@@ -157,7 +160,6 @@ class Worker:
             tls=config.tls,
             https_port=_https_port(birth.listeners),
             default_site=_default_site(config) is not None,
-            lane=Lane(config.limits) if config.fast_lane else None,
             figures=figures,
             bounds=bounds,
             gates=Gates(config.sites, self._rate_limits(birth), guests),
@@ -183,6 +185,7 @@ class Worker:
             config.proxy_protocol,
             self._waiting,
             config.trusted_proxies,
+            _protocols(config),
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
@@ -397,6 +400,12 @@ class Worker:
         if len(self._connections):
             log.warning("%d connections are cut: time is up", len(self._connections))
         self._on_empty()
+
+
+def _protocols(config: Config) -> dict[str, Serve]:
+    """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
+    fast_parser = FastParser(config.limits) if config.fast_lane else None
+    return {"http/1.1": partial(h1.serve, fast_parser=fast_parser)}
 
 
 def _figures(config: Config, guests: Guests) -> Figures | None:

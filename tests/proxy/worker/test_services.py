@@ -44,7 +44,7 @@ def door(handler: Handler, hsts: bool = False, gates: object = None) -> SecureDo
         router=OneSite(handler),  # type: ignore[arg-type] # what a door needs of it
         challenges=parts, certificates=parts, limits=Limits(), clock=Clock(), access_log=None,
         tls=Tls(hsts=Hsts(max_age=60.0) if hsts else None), https_port=443, default_site=False,
-        lane=None, gates=gates, bounds=parts, request_id_prefix=b"",  # type: ignore[arg-type]
+        gates=gates, bounds=parts, request_id_prefix=b"",  # type: ignore[arg-type]
     )  # fmt: skip
     return SecureDoor(room)
 

@@ -21,7 +21,7 @@ from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
@@ -56,7 +56,7 @@ async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator
         deadlines = Deadlines()
         around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
         upstream = Upstream(action, around)
-        service = Told(Lane(Limits()) if lanes else None, upstream.handle)
+        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
         try:
             async with conversation(service) as client:
                 yield Three(client, backend, upstream, service, deadlines)
