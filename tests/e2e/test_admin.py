@@ -160,7 +160,9 @@ sites:
         document = server.status(folder / "state")
         assert {one["url"] for one in document["upstreams"]} == {up, down}
         for member in document["upstreams"]:
-            assert found("treehouse_upstream_healthy", upstream=member["url"]) == member["healthy"]
+            assert found("treehouse_upstream_healthy", upstream=member["url"]) == (
+                member["healthy"] != "no"
+            )
         assert found("treehouse_upstream_healthy", upstream=up) == 1
         (certificate,) = document["certificates"]
         assert found("treehouse_certificate_not_after_seconds", name="a.test") > time.time() + 86400

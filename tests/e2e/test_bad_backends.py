@@ -46,7 +46,9 @@ class Running:
             return talk.asks(target, "a.test", method, body=b"x" * (method == "POST")).status
 
     def healthy(self) -> list[bool]:
-        return [one["healthy"] for one in self.server.status(self.folder / "state")["upstreams"]]
+        return [
+            one["healthy"] != "no" for one in self.server.status(self.folder / "state")["upstreams"]
+        ]
 
 
 @pytest.fixture
