@@ -51,6 +51,7 @@ H2_IS_STRICTER = {
 WE_ARE_STRICTER = {
     r"^STREAM_CLOSED": "h2 resets the stream again (RFC 9113 §5.1 allows both)",
     r"NO_RFC7540_PRIORITIES": "h2 does not know the setting (RFC 9218 §2.1)",
+    r"CONTINUATION on stream": "behind no HEADERS, on a stream that has ended (RFC 9113 §6.10)",
     r"RST_STREAM on stream": "on an idle stream (RFC 9113 §6.4)",
     r"PUSH_PROMISE": "of a client, on a stream of which h2 knows nothing any more (RFC 9113 §8.4)",
 }

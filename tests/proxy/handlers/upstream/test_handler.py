@@ -25,8 +25,8 @@ from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from support.conversation import Client, Told, conversation
-from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
+from support.http.conversation import Client, Told, conversation
+from support.http.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
@@ -512,9 +512,9 @@ async def test_a_backend_that_is_down_is_passed_over(lanes: bool) -> None:
                 await client.says(GET)
                 await client.hears(b"up")
         status = {one["url"]: one for one in upstream.status()}
-        assert status["http://127.0.0.1:1"]["healthy"] is False
+        assert status["http://127.0.0.1:1"]["healthy"] == "no"
         assert status["http://127.0.0.1:1"]["failures"] >= 1
-        assert status[backend.url]["healthy"] is True
+        assert status[backend.url]["healthy"] == "yes"
         upstream.close()
 
 

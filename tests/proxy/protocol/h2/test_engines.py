@@ -62,7 +62,16 @@ def with_fields(*more: tuple[bytes, bytes]) -> Fields:
 
 
 def test_a_request_and_all_its_parts(peer: Peer) -> None:
-    head = peer.ask(1, [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"A.example.:443"), (b":path", b"/x?y=z"), (b"accept", b"*/*")])
+    head = peer.ask(
+        1,
+        [
+            (b":method", b"GET"),
+            (b":scheme", b"https"),
+            (b":authority", b"A.example.:443"),
+            (b":path", b"/x?y=z"),
+            (b"accept", b"*/*"),
+        ],
+    )
     assert (head.method, head.scheme, head.target) == (b"GET", b"https", b"/x?y=z")
     assert (head.authority, head.host) == (b"A.example.:443", b"a.example")
     assert head.fields == [(b"host", b"A.example.:443"), (b"accept", b"*/*")]
@@ -71,7 +80,10 @@ def test_a_request_and_all_its_parts(peer: Peer) -> None:
 
 def test_host_in_place_of_authority_is_kept_where_it_stands(peer: Peer) -> None:
     head = peer.ask(1, [*GET[:2], GET[3], (b"host", b"a.example"), (b"accept", b"x")])
-    assert (head.authority, head.fields) == (b"a.example", [(b"host", b"a.example"), (b"accept", b"x")])
+    assert (head.authority, head.fields) == (
+        b"a.example",
+        [(b"host", b"a.example"), (b"accept", b"x")],
+    )
 
 
 def test_host_beside_authority_is_said_once(peer: Peer) -> None:
@@ -80,7 +92,12 @@ def test_host_beside_authority_is_said_once(peer: Peer) -> None:
 
 
 def test_cookies_in_crumbs_are_joined_where_the_first_one_stood(peer: Peer) -> None:
-    head = peer.ask(1, with_fields((b"cookie", b"a=1"), (b"accept", b"x"), (b"cookie", b"b=2"), (b"cookie", b"c=3")))
+    head = peer.ask(
+        1,
+        with_fields(
+            (b"cookie", b"a=1"), (b"accept", b"x"), (b"cookie", b"b=2"), (b"cookie", b"c=3")
+        ),
+    )
     assert head.fields[1:] == [(b"cookie", b"a=1; b=2; c=3"), (b"accept", b"x")]
 
 
@@ -106,7 +123,10 @@ def test_crumbs_are_counted_before_they_are_joined(make: Make) -> None:
 def test_what_gets_an_error_for_an_answer(make: Make, fields: Fields, fault: str | None) -> None:
     peer = Peer(make(Terms(header_size=16 * 1024), 0.0))
     block = literal(fields)
-    frames = [frame(HEADERS, END_STREAM, 1, block[:16384]), frame(CONTINUATION, END_HEADERS, 1, block[16384:])]
+    frames = [
+        frame(HEADERS, END_STREAM, 1, block[:16384]),
+        frame(CONTINUATION, END_HEADERS, 1, block[16384:]),
+    ]
     [head] = peer.say(b"".join(frames))
     assert isinstance(head, Head)
     assert head.fault == fault
@@ -125,7 +145,9 @@ def test_extended_connect_where_it_was_offered(make: Make) -> None:
     peer = Peer(make(Terms(extended_connect=True), 0.0))
     [first] = peer.of_type("SettingsFrame")[:1]
     assert first.settings[8] == 1
-    head = peer.ask(1, [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]], end=False)
+    head = peer.ask(
+        1, [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]], end=False
+    )
     assert (head.method, head.protocol, head.target) == (b"CONNECT", b"websocket", b"/")
 
 
@@ -135,7 +157,11 @@ def test_extended_connect_where_it_was_offered(make: Make) -> None:
 def test_a_body_and_its_trailers(peer: Peer) -> None:
     peer.ask(1, POST, end=False)
     events = peer.say(data(1, b"hello "), data(1, b"world"), headers(1, [(b"checksum", b"1")]))
-    assert events == [Data(1, b"hello ", False), Data(1, b"world", False), Trailers(1, [(b"checksum", b"1")])]
+    assert events == [
+        Data(1, b"hello ", False),
+        Data(1, b"world", False),
+        Trailers(1, [(b"checksum", b"1")]),
+    ]
 
 
 def test_a_body_that_ends_with_its_data(peer: Peer) -> None:
@@ -214,7 +240,12 @@ def test_an_answer_with_body_and_trailers(peer: Peer) -> None:
     engine.data(1, b"hello", False)
     engine.trailers(1, [(b"checksum", b"1")])
     sent = [one for one in peer.heard() if one.stream_id == 1]
-    assert [type(one).__name__ for one in sent] == ["HeadersFrame", "HeadersFrame", "DataFrame", "HeadersFrame"]
+    assert [type(one).__name__ for one in sent] == [
+        "HeadersFrame",
+        "HeadersFrame",
+        "DataFrame",
+        "HeadersFrame",
+    ]
     assert peer.sent.fields(sent[0]) == [(b":status", b"103"), (b"link", b"</a.css>")]
     assert peer.sent.fields(sent[1]) == [(b":status", b"200"), (b"content-type", b"text/plain")]
     assert peer.sent.fields(sent[3]) == [(b"checksum", b"1")]
@@ -228,11 +259,26 @@ def test_what_is_too_long_for_a_frame_goes_in_several(peer: Peer) -> None:
     peer.engine.head(1, 200, [(b"a", b"v" * 40_000)], False)
     peer.engine.data(1, bytes(50_000), True)
     sent = [one for one in peer.heard() if one.stream_id == 1]
-    assert [type(one).__name__ for one in sent] == ["HeadersFrame", "ContinuationFrame", "ContinuationFrame", *["DataFrame"] * 4]
+    assert [type(one).__name__ for one in sent] == [
+        "HeadersFrame",
+        "ContinuationFrame",
+        "ContinuationFrame",
+        *["DataFrame"] * 4,
+    ]
     assert all(one.body_len <= 16384 for one in sent)
 
 
-@pytest.mark.parametrize("bad", [(b"a", b"x\r\ny"), (b"a", b"x\ny"), (b"a", b"x\0"), (b"a\r\n", b"x"), (b"A", b"x"), (b"", b"x")])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (b"a", b"x\r\ny"),
+        (b"a", b"x\ny"),
+        (b"a", b"x\0"),
+        (b"a\r\n", b"x"),
+        (b"A", b"x"),
+        (b"", b"x"),
+    ],
+)
 def test_what_would_break_apart_behind_us_is_not_sent(peer: Peer, bad: tuple[bytes, bytes]) -> None:
     peer.ask(1)
     with pytest.raises(ValueError, match="malformed"):
@@ -354,10 +400,18 @@ def test_the_end_in_two_steps(peer: Peer) -> None:
     assert isinstance(peer.ask(3, POST, end=False), Head)  # it was on its way
     engine.goaway(engine.highest, 0)
     peer.heard()
-    assert [(one.last_stream_id, one.error_code) for one in peer.of_type("GoAwayFrame")] == [((1 << 31) - 1, 0), (3, 0)]
+    assert [(one.last_stream_id, one.error_code) for one in peer.of_type("GoAwayFrame")] == [
+        ((1 << 31) - 1, 0),
+        (3, 0),
+    ]
     # Behind the last one nothing is taken, and nothing goes out of step.
     block = literal(GET) + b"\x40\x01a\x01b"
-    assert peer.say(frame(HEADERS, END_HEADERS, 5, block), data(5, b"x" * 100), headers(5, [(b"t", b"u")])) == []
+    assert (
+        peer.say(
+            frame(HEADERS, END_HEADERS, 5, block), data(5, b"x" * 100), headers(5, [(b"t", b"u")])
+        )
+        == []
+    )
     assert peer.say(data(1, b"x", end=True)) == [Data(1, b"x", True)]
     for number in (1, 3):
         engine.head(number, 200, [], True)
@@ -510,7 +564,15 @@ def test_a_browser_that_leaves_a_page_is_no_attacker(peer: Peer) -> None:
     assert peer.failure is None
 
 
-@pytest.mark.parametrize("how", ["WINDOW_UPDATE of 0", "a window that overflows", "DATA behind the end", "HEADERS behind the end"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "WINDOW_UPDATE of 0",
+        "a window that overflows",
+        "DATA behind the end",
+        "HEADERS behind the end",
+    ],
+)
 def test_made_you_reset_ends(peer: Peer, how: str) -> None:
     """CVE-2025-8671: the client makes us reset, again and again."""
     for number in numbered():

@@ -22,7 +22,12 @@ def decode(decoder: Decoder, block: bytes) -> Fields:
     return decoder.decode(block, 1 << 20, 1000).fields
 
 
-REQUEST_1 = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"www.example.com")]
+REQUEST_1 = [
+    (b":method", b"GET"),
+    (b":scheme", b"http"),
+    (b":path", b"/"),
+    (b":authority", b"www.example.com"),
+]
 REQUEST_2 = [*REQUEST_1, (b"cache-control", b"no-cache")]
 REQUEST_3 = [
     (b":method", b"GET"),
@@ -34,7 +39,12 @@ REQUEST_3 = [
 DATE = b"Mon, 21 Oct 2013 20:13:21 GMT"
 LATER = b"Mon, 21 Oct 2013 20:13:22 GMT"
 COOKIE = b"foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"
-ANSWER_1 = [(b":status", b"302"), (b"cache-control", b"private"), (b"date", DATE), (b"location", b"https://www.example.com")]
+ANSWER_1 = [
+    (b":status", b"302"),
+    (b"cache-control", b"private"),
+    (b"date", DATE),
+    (b"location", b"https://www.example.com"),
+]
 ANSWER_2 = [(b":status", b"307"), *ANSWER_1[1:]]
 ANSWER_3 = [
     (b":status", b"200"),
@@ -110,7 +120,11 @@ NAMES = st.sampled_from([b"a", b"cookie", b"x-y", b":path", b"content-length", b
 VALUES = st.one_of(st.binary(max_size=20), st.just(b"v" * 150), st.just(b"/"))
 
 
-@given(st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=8), max_size=8), st.booleans(), st.sampled_from([0, 100, 4096]))
+@given(
+    st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=8), max_size=8),
+    st.booleans(),
+    st.sampled_from([0, 100, 4096]),
+)
 def test_what_the_reference_encodes_is_read(blocks: list[Fields], coded: bool, size: int) -> None:
     encoder, decoder = reference.Encoder(), Decoder(accept)
     encoder.header_table_size = size

@@ -76,7 +76,14 @@ def test_a_path_that_is_not_allowed_is_refused_all_the_same() -> None:
 def test_a_path_that_is_too_long_is_too_long_all_the_same() -> None:
     peer = Peer(Session(Terms(target_size=10), 0.0))
     encoder = hpack.Encoder()
-    peer.say(frame(HEADERS, END_HEADERS | END_STREAM, 1, encoder.encode([*BROWSER[:2], (b":path", b"/"), *BROWSER[2:]])))
+    peer.say(
+        frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            encoder.encode([*BROWSER[:2], (b":path", b"/"), *BROWSER[2:]]),
+        )
+    )
     ask(peer, 3, block(b"/a", 2, 5))
     head = ask(peer, 5, block(b"/aaaaaaaaaaaaaaa", 2, 5))
     assert isinstance(head, Head)
@@ -116,8 +123,13 @@ PIECES = st.lists(
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(PIECES, st.booleans()), min_size=1, max_size=8), st.lists(st.integers(0, 7), max_size=6))
-def test_with_templates_and_without_the_same_is_told(blocks: list[tuple[list[bytes], bool]], again: list[int]) -> None:
+@given(
+    st.lists(st.tuples(PIECES, st.booleans()), min_size=1, max_size=8),
+    st.lists(st.integers(0, 7), max_size=6),
+)
+def test_with_templates_and_without_the_same_is_told(
+    blocks: list[tuple[list[bytes], bool]], again: list[int]
+) -> None:
     def told() -> list[Event | str]:
         peer = session_with_table()
         events: list[Event | str] = []
@@ -163,7 +175,12 @@ def without_room(events: Iterable[Event]) -> list[Event]:
     return [event for event in events if not isinstance(event, Room)]
 
 
-ASK: Fields = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a.example"), (b":path", b"/x")]
+ASK: Fields = [
+    (b":method", b"POST"),
+    (b":scheme", b"https"),
+    (b":authority", b"a.example"),
+    (b":path", b"/x"),
+]
 
 
 def test_a_whole_exchange_between_our_own_two_ends() -> None:
@@ -235,7 +252,9 @@ def test_an_answer_that_is_malformed_ends_its_stream(name: str) -> None:
 def test_an_answer_to_head_may_say_a_length() -> None:
     _client, events = to_client(headers(1, [STATUS, (b"content-length", b"5")]), bodiless=True)
     assert events == [Answer(1, True, 200, [(b"content-length", b"5")], 5)]
-    _client, events = to_client(headers(1, [STATUS, (b"content-length", b"5")], False), data(1, b"", True), bodiless=True)
+    _client, events = to_client(
+        headers(1, [STATUS, (b"content-length", b"5")], False), data(1, b"", True), bodiless=True
+    )
     assert events[-1] == Data(1, b"", True)
 
 
@@ -253,7 +272,9 @@ def test_what_a_server_opens_itself_ends_the_connection(number: int) -> None:
 def test_fields_that_must_not_be_indexed_stay_so() -> None:
     client = Session(Terms(), 0.0, client=True)
     client.take()
-    client.request([*ASK, (b"token", b"x"), (b"a", b"b")], True, never_indexed=frozenset({b"token"}))
+    client.request(
+        [*ASK, (b"token", b"x"), (b"a", b"b")], True, never_indexed=frozenset({b"token"})
+    )
     sent = client.take()
     assert b"\x10\x05token\x01x" in sent
     assert b"\x00\x01a\x01b" in sent
