@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.application import Application, serving
-from support.ca_faults import Faults, Refuse
-from support.client import context, http, https
-from support.pebble import Pebble
-from support.ports import free_ports
-from support.server import Server, treehouse
+from support.acme.ca_faults import Faults, Refuse
+from support.acme.pebble import Pebble
+from support.http.backend_app import Application, serving
+from support.http.client import context, http, https
+from support.program.ports import free_ports
+from support.program.server import Server, treehouse
 
 
 class Figures:

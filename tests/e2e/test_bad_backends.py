@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, context, https
-from support.server import Server
-from support.strict_backend import Says, StrictBackend
+from support.http.client import Talk, context, https
+from support.http.strict_backend import Says, StrictBackend
+from support.program.server import Server
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
 ILL = Says((b"HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n",))

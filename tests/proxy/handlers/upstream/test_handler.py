@@ -25,8 +25,8 @@ from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from support.conversation import Client, Told, conversation
-from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
+from support.http.conversation import Client, Told, conversation
+from support.http.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
