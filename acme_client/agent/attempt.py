@@ -16,16 +16,17 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ..certificates import ca_choice, recovery, transitions
+from ..certificates import ca_choice, loadable, recovery, transitions
 from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import Holding
 from ..certificates.recovery import Found
 from ..certificates.renewal import Suggestion
 from ..certificates.repository import Shelf
 from ..certificates.transitions import Turn
-from ..certificates.verify import Facts, Pair, canonical, covers, in_its_dates, prove
+from ..certificates.verify import Facts, Pair, canonical, covers, in_its_dates, proven
 from ..errors import Blame, Problem
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import INTERNAL, Authority, Dns, Link, LinkBroken
@@ -252,7 +253,9 @@ class Bench:
                 self.report(holding)
                 issued = self._issued(holding, authority, force)
                 challenge = issued.challenge
-                facts = prove(issued.pair, holding.wanted.names, self._now())
+                pair, facts = proven(issued.pair, holding.wanted.names, self._now())
+                loadable.demand(pair)
+                issued = replace(issued, pair=pair)
                 self._use(holding, authority, issued, facts, begun)
         except LinkBroken:
             raise

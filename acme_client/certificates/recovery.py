@@ -15,8 +15,9 @@ import logging
 from dataclasses import dataclass
 
 from ..errors import Problem
+from . import loadable
 from .repository import Shelf
-from .verify import Facts, Pair, covers, examine, in_its_dates
+from .verify import Facts, Pair, covers, in_its_dates, read
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -60,12 +61,16 @@ def find(
 
 
 def examined(pair: Pair, names: tuple[str, ...]) -> Found:
-    """Sound, and good for at least one of the names: better than none for all of them. Raises
-    `Problem`."""
-    facts = examine(pair)
+    """Sound, and good for at least one of the names: better than none for all of them. What is
+    found is the pair written anew, whatever program or earlier version has written the files.
+    Raises `Problem`, and `OSError` where it could not be tried."""
+    sound, facts = read(pair)
     if not any(covers(facts.names, name) for name in names):
         raise Problem("unproven", "the certificate is for other names")
-    return Found(pair, facts)
+    why = loadable.fault(sound)
+    if why is not None:
+        raise Problem("unproven", f"OpenSSL does not take the certificate: {why}")
+    return Found(sound, facts)
 
 
 def _restored(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:

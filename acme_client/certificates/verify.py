@@ -64,7 +64,12 @@ def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
 
     ``names`` may be empty: then whatever it covers is enough.
     """
-    facts = examine(pair)
+    return proven(pair, names, now)[1]
+
+
+def proven(pair: Pair, names: tuple[str, ...], now: float) -> tuple[Pair, Facts]:
+    """The same with the pair as it is to be kept and served."""
+    pair, facts = read(pair)
     missing = [name for name in names if not covers(facts.names, name)]
     if missing:
         raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
@@ -76,7 +81,7 @@ def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
         raise Problem(
             "unproven", "the certificate is not valid yet, or this machine's clock is behind"
         )
-    return facts
+    return pair, facts
 
 
 def in_its_dates(facts: Facts, now: float) -> bool:

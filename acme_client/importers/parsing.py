@@ -12,40 +12,43 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from ..certificates import keys
-from ..certificates.verify import Pair
+from ..certificates import keys, pem
+from ..certificates.verify import Pair, read
+from ..errors import Problem
 
 # A CA's chains have two to four; cross-signed ones one more.
 LONGEST_CHAIN = 10
 # What CAs take for account keys (Let's Encrypt: 2048 to 4096), and Traefik's largest.
 RSA_BITS = range(2048, 8193)
 _CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def pair(chain: bytes, key: bytes) -> Pair:
-    """Certificates alone and PKCS#8, whatever else the files hold."""
-    return Pair(_chain(chain), keys.to_pem(keys.from_pem(key)))
-
-
-def _chain(data: bytes) -> bytes:
-    found = _CERTIFICATE.findall(data)
-    if not found:
-        raise ValueError("there is no certificate in it")
-    if len(found) > LONGEST_CHAIN:
+    """Certificates alone in their order and PKCS#8, whatever else the files hold."""
+    try:
+        listed = pem.certificates(chain)
+    except pem.PemError as error:
+        raise ValueError(f"there is no certificate in it: {error}") from None
+    if len(listed) > LONGEST_CHAIN:
         raise ValueError(f"more than {LONGEST_CHAIN} certificates in a chain")
-    certificates = [x509.load_pem_x509_certificate(one) for one in found]
-    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates)
+    alone = b"".join(pem.written(pem.CERTIFICATE, one) for one in listed)
+    try:
+        return read(Pair(alone, key))[0]
+    except Problem as problem:
+        raise ValueError(problem.text) from None
 
 
 def completed(chain: bytes, issuers: bytes | None) -> bytes:
     """A leaf that stands alone gets the issuers that are kept in a file of their own."""
-    if issuers is None or len(_CERTIFICATE.findall(chain)) != 1:
+    try:
+        alone = len(pem.certificates(chain)) == 1
+    except pem.PemError:
+        alone = False
+    if issuers is None or not alone:
         return chain
     return chain.rstrip() + b"\n" + issuers
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ..certificates.verify import Pair, examine
+from ..certificates import loadable, pem
+from ..certificates.verify import Pair, read
 from ..errors import Problem
 
 # More than any CA offers; each is a request.
@@ -22,7 +23,7 @@ ALTERNATES_MOST = 8
 def root_of(chain_pem: bytes) -> str | None:
     """The common name of the root that the chain leads to; None if it has none, or is no chain."""
     try:
-        top = x509.load_pem_x509_certificates(chain_pem)[-1]
+        top = x509.load_der_x509_certificate(pem.certificates(chain_pem)[-1])
     except ValueError:
         return None
     found = top.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -38,13 +39,12 @@ def choose(
     roots = []
     for fetch in (lambda: first.chain_pem, *others):
         try:
-            pair = Pair(fetch(), first.key_pem)
-            root = root_of(pair.chain_pem)
-            if root is None:
-                continue
-            if pair.chain_pem != first.chain_pem:
-                examine(pair)
+            pair, _facts = read(Pair(fetch(), first.key_pem))
+            loadable.demand(pair)
         except Problem:
+            continue
+        root = root_of(pair.chain_pem)
+        if root is None:
             continue
         if root == preferred:
             return pair, []

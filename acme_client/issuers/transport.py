@@ -34,7 +34,9 @@ from josepy.util import ComparableECKey, ComparableRSAKey
 from requests.adapters import HTTPAdapter
 
 from ..certificates import keys
+from ..certificates.pem import PemError
 from ..certificates.retry import retry_after, retry_after_in
+from ..certificates.trust_bundle import authorities
 from ..errors import Problem
 from . import messages as answers
 from .chains import ALTERNATES_MOST
@@ -52,8 +54,8 @@ def trust(ca_pem: bytes | None) -> ssl.SSLContext:
     if ca_pem is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError) as error:
+            context.load_verify_locations(cadata=authorities(ca_pem, "servers"))
+        except (PemError, ssl.SSLError) as error:
             raise Problem(
                 "settings",
                 "the file of the CA's own TLS (acme.ca_file) holds no certificate, or cannot be "

@@ -29,7 +29,10 @@ from .. import log as logs
 from .. import sandbox
 from ..config.model import Alerts, Config, Mail
 from ..ipc.channel import Channel, ChannelClosed
+from ..ipc.codec import encode
+from ..ipc.messages import Delivered
 from ..system.privileges import confine_process, die_with_parent
+from ..tls.trust import client_context
 from ..version import VERSION
 from . import notices, policy
 from .incidents import Notice
@@ -87,16 +90,14 @@ def run(config: Config, errand: Errand, channel: Channel) -> int:
     except (OSError, http.client.HTTPException, ValueError, sandbox.SandboxUnavailable) as reason:
         error = _words(reason)
     try:
-        channel.send({"type": "delivered", "error": error})
+        channel.send(encode(Delivered(error)))
     except ChannelClosed:
         return 1
     return 0
 
 
 def _trust(alerts: Alerts) -> ssl.SSLContext:
-    if alerts.ca_file is None:
-        return ssl.create_default_context()
-    return ssl.create_default_context(cafile=str(alerts.ca_file))
+    return client_context(alerts.ca_file)
 
 
 def _words(reason: BaseException) -> str:

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair
+from acme_client.certificates.verify import Pair, read
+from acme_client.errors import Problem
 from acme_client.storage.store import open_store
 
 
@@ -27,12 +28,14 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
     try:
-        pair = _kept(Shelf(open_store(state)), name)
+        pair, _facts = read(_kept(Shelf(open_store(state)), name))
         if form == "pem":
-            return pair.chain_pem.rstrip() + b"\n" + pair.key_pem
+            return pair.chain_pem + pair.key_pem
         return _pkcs12(pair, name, _password(password_file))
     except OSError as error:
         raise CannotExport(f"{error.filename or state}: {error.strerror}") from None
+    except Problem as problem:
+        raise CannotExport(f"what is kept for {name} is damaged: {problem.text}") from None
 
 
 def _kept(shelf: Shelf, name: str) -> Pair:

@@ -24,7 +24,7 @@ class Challenges:
     def remove(self, host: str, token: str) -> None:
         self._known.pop((host.encode("ascii"), token.encode("ascii")), None)
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Response:
         answer = self._known.get((request.host, request.target[len(PREFIX) :]))
         if answer is None:
             raise Fault("not_found", "unknown challenge token")

@@ -31,13 +31,10 @@ class Redirect:
         self._status = action.status
         self._keeps_query = "?" not in self._target and "{query}" not in action.target
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Response:
         """The answer; `Fault` "bad_path" for a path that can be understood in two ways."""
         location = self.location(request.path, request.query, request.host, request.matched)
         return Response(self._status, [(b"location", location)], handler="redirect")
-
-    def at_hand(self, request: Request) -> Response | None:
-        return None
 
     def location(self, path: bytes, query: bytes, host: bytes, matched: bytes) -> bytes:
         """``matched`` is the prefix whose asterisk took the rest of the path."""

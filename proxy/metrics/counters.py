@@ -10,16 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from ..protocol.message import Connection, Request, Response, Tunnel
+from ..ipc import documents
+from ..protocol.exchange import Exchange
+from ..protocol.message import Connection, Tunnel
 
 # Upper bounds in seconds; Prometheus' usual ones, from a cached file to a slow report.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
-
-Message = dict[str, Any]
 
 
 class Figures:
@@ -40,9 +40,10 @@ class Figures:
         self._bytes_out = 0
         self._bytes_in = 0
 
-    def request(
-        self, request: Request | None, response: Response, sent: int, seconds: float
-    ) -> None:
+    def request(self, exchange: Exchange) -> None:
+        """Count a finished exchange."""
+        request, response = exchange.request, exchange.response
+        assert response is not None  # noqa: S101 - it is finished
         host, method = b"", b"other"
         if request is not None:
             if request.host in self._sites:
@@ -57,9 +58,9 @@ class Figures:
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
-        self._seconds[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds_sum += seconds
-        self._bytes_out += sent
+        self._seconds[bisect_left(BUCKETS, exchange.duration)] += 1
+        self._seconds_sum += exchange.duration
+        self._bytes_out += exchange.sent
 
     def upstream(self, backend: str, outcome: str) -> None:
         """One request to a backend: "ok", "error" for an answer of 500 and more, or what kept it
@@ -78,7 +79,7 @@ class Figures:
     def limited(self, limit: str) -> None:
         self._limited[limit] = self._limited.get(limit, 0) + 1
 
-    def message(self) -> Message:
+    def message(self) -> documents.Figures:
         """For the supervisor: plain JSON."""
         return {
             "requests": {
@@ -102,21 +103,22 @@ def labels(key: str) -> list[str]:
     return key.split(_SEPARATOR)
 
 
-def empty() -> Message:
+def empty() -> documents.Figures:
     return Figures(frozenset()).message()
 
 
-def added(one: Message, other: Message) -> Message:
-    """The sum of two messages."""
-    total: Message = {}
-    for name, value in one.items():
+def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:
+    """The sum of two. Raises `ValueError` where the histograms have different buckets."""
+    more = cast(dict[str, Any], other)
+    total: dict[str, Any] = {}
+    for name, value in cast(dict[str, Any], one).items():
         if isinstance(value, dict):
             counts = dict(value)
-            for key, count in other[name].items():
+            for key, count in more[name].items():
                 counts[key] = counts.get(key, 0) + count
             total[name] = counts
         elif isinstance(value, list):
-            total[name] = [a + b for a, b in zip(value, other[name], strict=True)]
+            total[name] = [a + b for a, b in zip(value, more[name], strict=True)]
         else:
-            total[name] = value + other[name]
-    return total
+            total[name] = value + more[name]
+    return cast(documents.Figures, total)

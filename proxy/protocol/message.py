@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
-from .h1.head_cache import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -47,7 +46,7 @@ class Connection:
         None  # where the peer is one of them, what they say is believed
     )
     covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
-    habits: list[Habit] | None = None  # what its requests have in common; None before the first
+    protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
 
@@ -85,6 +84,22 @@ class Body(Protocol):
         ...
 
 
+class FieldBlock:
+    """Fields that many requests have in common: each of them holds the same object, so that what
+    somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
+
+    ``accept_encoding`` is the last value of that field, if it is among them. None of the fields
+    names a secret, a condition, a range, or what changes the message's framing.
+    """
+
+    __slots__ = ("accept_encoding", "fields")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        accepted = [value for name, value in fields if name == b"accept-encoding"]
+        self.accept_encoding = accepted[-1] if accepted else None
+
+
 class Request:
     """One request, after validation, in origin form.
 
@@ -99,11 +114,10 @@ class Request:
         "authority",
         "backend",
         "body",
+        "cached_fields",
         "connection",
         "expects_continue",
         "fields",
-        "habit",
-        "handler",
         "host",
         "id",
         "inform",
@@ -111,10 +125,9 @@ class Request:
         "method",
         "path",
         "query",
-        "started",
         "target",
+        "uncached_fields",
         "upgrade",
-        "varied",
         "version",
     )
 
@@ -136,10 +149,9 @@ class Request:
         self.authority = authority
         self.host = host
         self.fields = fields  # all fields as received, Host among them
-        # Those that are not in ``habit``, where the lane knew one; else all.
-        self.varied = fields
-        self.habit: Habit | None = None
-        self.handler: Handler | None = None  # whose it is, once that is known
+        # Those that are not in ``cached_fields``, where there are such; else all.
+        self.uncached_fields = fields
+        self.cached_fields: FieldBlock | None = None
         self.connection = connection
         self.body = body
         self.matched = b"/"  # the prefix of the route that was chosen, decoded
@@ -147,7 +159,6 @@ class Request:
         self.expects_continue = False
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
         self.backend: str | None = None  # which one was asked when the client left
-        self.started = 0.0  # monotonic seconds, when the head was complete
         self.id = b""  # X-Request-Id; made by whoever needs it first
 
     @property
@@ -241,7 +252,8 @@ class Response:
     for bytes, FileBody and a StreamBody with a length the protocol writes it unless present.
     ``wire`` may hold the serialised status line and fields (see `protocol.head.serialise`), made
     once per representation; it must say the same as ``status`` and ``fields``, and where the body
-    is bytes, Content-Length is among them. ``dated``: Date as well.
+    is bytes, Content-Length is among them. ``dated``: Date as well. ``shared``: the same object
+    answers many requests, and whoever wants it otherwise changes a `copy`.
     """
 
     __slots__ = (
@@ -252,7 +264,8 @@ class Response:
         "error",
         "fields",
         "handler",
-        "of_the_door",
+        "kept",
+        "shared",
         "status",
         "wire",
     )
@@ -268,6 +281,7 @@ class Response:
         dated: bool = False,
         error: str | None = None,
         close: bool = False,
+        shared: bool = False,
     ) -> None:
         self.status = status
         self.fields = fields
@@ -278,10 +292,12 @@ class Response:
         self.error = error  # why it is not the answer hoped for; one word of errors.FAULTS
         self.backend: str | None = None  # which backend was asked
         self.close = close  # end the connection after this answer
-        # Of one that is given to many: the same with what the door adds, once that has been made.
-        self.of_the_door: Response | None = None
+        self.shared = shared
+        # Of a shared response: what filters that always do the same have made of it, by filters.
+        self.kept: dict[object, Response] | None = None
 
     def copy(self) -> Response:
+        """The same response, for one request alone."""
         made = Response(
             self.status,
             self.fields,
@@ -295,13 +311,19 @@ class Response:
         made.backend = self.backend
         return made
 
+    def discard(self) -> None:
+        """End a body of which nothing will be sent: its file, its backend connection."""
+        body = self.body
+        if isinstance(body, bytes):
+            return
+        if isinstance(body, FileBody):
+            body.release()
+        else:
+            body.close(False)
+
 
 class Handler(Protocol):
-    """``handle`` gives the answer or raises `Fault`, which is turned into one."""
+    """``handle`` returns the response, or an awaitable of it where something must be waited for.
+    Either raises `Fault` where there is none, which then becomes the response."""
 
-    async def handle(self, request: Request) -> Response: ...
-
-    def at_hand(self, request: Request) -> Response | None:
-        """The answer if that takes neither waiting nor looking anything up; else None. It may be
-        given to many requests: nobody changes it."""
-        ...
+    def handle(self, request: Request) -> Response | Awaitable[Response]: ...

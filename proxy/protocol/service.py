@@ -1,54 +1,69 @@
-"""What a protocol needs of the worker around it: five facts and three verbs.
+"""What a protocol needs of the worker around it.
 
-The protocol asks ``answer`` for every request, ``refuse`` for every fault that it meets itself, and
-reports the end of each through ``finished``, whatever happened: that call is the access log line.
+The contract between a protocol (HTTP/1.1, HTTP/2) and a service (port 80, port 443, the admin
+listener):
+
+1. The protocol makes an `Exchange` for each request, with the request complete but for its body.
+2. It calls ``handle(exchange)`` once, from anywhere: a callback of the event loop or a task. The
+   call itself never blocks and never raises. It returns the response, or an awaitable of it when
+   something must be waited for (a backend, an authentication service, a certificate). The protocol
+   awaits that exactly once, in a task of its choice, or calls its ``close()`` if the client has
+   left before; cancelling the task that awaits it ends the work.
+3. The response is as `message.Response` says. The protocol sends it or ends it: a `FileBody` is
+   released, a `StreamBody` or `Tunnel` closed exactly once, sent or not (`Response.discard` does
+   this for one that was not begun).
+4. Whatever happened, ``finished(exchange)`` is called once, with ``response``, ``sent`` and
+   ``error`` filled in. That is the line in the access log and the end of the request's account.
+
+A fault that the protocol meets before there is a request (a malformed head, a head that is too
+slow) becomes an exchange without a request: ``refuse`` makes the answer, ``finished`` the line.
+
+Nothing here assumes that a connection has one request at a time: exchanges of one connection may
+overlap in any order, and a service keeps nothing about a request but in its exchange.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..config.model import Limits
 from ..errors import Fault
 from ..transport.clock import Clock
-from .h1.fast_parser import Lane
-from .message import Connection, Request, Response
+from ..transport.deadlines import Deadlines
+from ..transport.stream import Stream
+from .exchange import Exchange
+from .message import Connection, Response
+
+# The whole life of a connection in one protocol: answers requests until the client or we have had
+# enough. The caller closes the transport. A table of these, by the names of ALPN (RFC 7301), is
+# what the acceptor chooses from.
+Serve = Callable[[Stream, Connection, "Service", Deadlines], Awaitable[None]]
 
 
 class Service(Protocol):
     limits: Limits
     clock: Clock
-    lane: Lane | None  # None: every head goes through h11
 
     @property
     def draining(self) -> bool:
         """Whether every answer is the last of its connection."""
         ...
 
-    def at_hand(self, request: Request) -> Response | None:
-        """The answer, if it is there already; else None, and then `answer` has to be asked."""
+    def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
+        """The response to ``exchange.request``, or an awaitable of it. Neither the call nor the
+        awaitable raises `Fault`: those have become responses. A response that is marked ``shared``
+        is given to many requests, and nobody may change it."""
         ...
 
-    async def answer(self, request: Request) -> Response:
-        """The handler's answer. Never raises `Fault`: those have become responses."""
-        ...
-
-    def refuse(self, fault: Fault, request: Request | None) -> Response:
-        """The answer to a fault; ``request`` is None when there was no well-formed head."""
+    def refuse(self, exchange: Exchange, fault: Fault) -> Response:
+        """The answer to a fault that the protocol met itself."""
         ...
 
     def limited(self, limit: str, connection: Connection) -> None:
-        """The connection has come to a limit of its own."""
+        """Count and report that the connection has reached a limit of its own."""
         ...
 
-    def finished(
-        self,
-        connection: Connection,
-        request: Request | None,
-        response: Response,
-        sent: int,
-        error: str | None,
-    ) -> None:
-        """``sent`` counts body bytes. ``error`` is what ended the sending early (a key of FAULTS),
-        else None; then ``response.error`` still tells why the answer is what it is."""
+    def finished(self, exchange: Exchange) -> None:
+        """Close the account of an exchange: log line, counters, limits."""
         ...

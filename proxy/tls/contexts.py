@@ -29,13 +29,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from acme_client.certificates.trust_bundle import authorities
+
 from ..config.model import ClientAuth, Tls
 
-ALPN = ["http/1.1"]
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def protocols(tls: Tls) -> list[str]:
+    """What is offered by ALPN (RFC 7301), the best first. The worker has a table of who speaks
+    them."""
+    return ["http/1.1"]
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -50,7 +57,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         | ssl.OP_SINGLE_ECDH_USE
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(protocols(tls))
     # Each costs 24 µs; a resumption brings the next one.
     context.num_tickets = 1
     return context
@@ -103,7 +110,7 @@ class Certificates:
         self._paired = paired
         # Read now: later, in the sandbox, the files may be out of reach.
         self._clients = {
-            name: (auth.mode, auth.ca_file.read_text("ascii"))
+            name: (auth.mode, authorities(auth.ca_file.read_bytes(), "clients"))
             for name, auth in (client_auth or {}).items()
         }
         # Of paired sites, by site and name; their memfds are kept, because a context is made of
@@ -151,7 +158,7 @@ class Certificates:
             yield Served(site, tuple(names), covering[-1].not_after, context, asks)
 
     @staticmethod
-    def _ask_clients(context: ssl.SSLContext, mode: str, cas: str) -> None:
+    def _ask_clients(context: ssl.SSLContext, mode: str, cas: bytes) -> None:
         """No session is resumed on such a site: a ticket would let in who was verified by other
         rules, or once. Its context has its own ticket keys, so tickets of other sites are void."""
         context.load_verify_locations(cadata=cas)

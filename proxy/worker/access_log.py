@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..bounded_cache import remember
 from ..log import LogFile
-from ..protocol.message import Connection, Request, Response
+from ..protocol.exchange import Exchange
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
 _quote = json.encoder.encode_basestring_ascii
@@ -41,14 +41,8 @@ class AccessLog:
         self._second_text = self._moment = ""
         self._tell_at = float("-inf")
 
-    def add(
-        self,
-        connection: Connection,
-        request: Request | None,
-        response: Response,
-        sent: int,
-        error: str | None,
-    ) -> None:
+    def add(self, exchange: Exchange) -> None:
+        """Write the line of a finished exchange, at the end of this turn of the loop."""
         now = int(time.time() * 1000)
         if now != self._millisecond:
             self._millisecond = now
@@ -56,9 +50,7 @@ class AccessLog:
         lines = self._lines
         if not lines:
             self._loop.call_soon(self.flush)
-        lines.append(
-            self._line(self._moment, connection, request, response, sent, error or response.error)
-        )
+        lines.append(self._line(self._moment, exchange))
         if len(lines) > _GATHER:
             self.flush()
 
@@ -82,18 +74,10 @@ class AccessLog:
             log.warning("%d lines of the access log are lost: %s", lost, self.file.why)
 
 
-def _duration(request: Request | None) -> float:
-    return time.monotonic() - request.started if request is not None and request.started else 0.0
-
-
-def _json_line(
-    moment: str,
-    connection: Connection,
-    request: Request | None,
-    response: Response,
-    sent: int,
-    error: str | None,
-) -> str:
+def _json_line(moment: str, exchange: Exchange) -> str:
+    connection, request, response = exchange.connection, exchange.request, exchange.response
+    assert response is not None  # noqa: S101 - it is finished
+    error = exchange.error or response.error
     if request is None:
         asked = '"host":null,"method":null,"target":null'
         request_id = "null"
@@ -108,7 +92,7 @@ def _json_line(
     backend = _quote(response.backend) if response.backend else "null"
     return (
         f'{{"time":"{moment}","peer":{_quote(connection.peer)},{asked},"status":{response.status}'
-        f',"bytes":{sent},"duration_ms":{_duration(request) * 1000:.3f}'
+        f',"bytes":{exchange.sent},"duration_ms":{exchange.duration * 1000:.3f}'
         f',"handler":"{response.handler}","backend":{backend},"request_id":{request_id}'
         f',"tls":{tls},"error":{_quote(error) if error else "null"}}}\n'
     )
@@ -130,14 +114,9 @@ def _within(text: str | bytes) -> str:
     return known
 
 
-def _text_line(
-    moment: str,
-    connection: Connection,
-    request: Request | None,
-    response: Response,
-    sent: int,
-    error: str | None,
-) -> str:
+def _text_line(moment: str, exchange: Exchange) -> str:
+    connection, request, response = exchange.connection, exchange.request, exchange.response
+    assert response is not None  # noqa: S101 - it is finished
     if request is None:
         host, asked, request_id, taken = "-", '"-"', "-", _TENTHS[0]
     else:
@@ -146,12 +125,12 @@ def _text_line(
         request_id = request.id.decode("latin-1") or "-"
         if not (request_id.isascii() and request_id.isprintable()):
             request_id = _quote(request_id)[1:-1]
-        begun = request.started
-        tenths = int((time.monotonic() - begun) * 10000 + 0.5) if begun else 0
+        tenths = int(exchange.duration * 10000 + 0.5)
         taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"
     peer = _quoted.get(connection.peer) or _within(connection.peer)
     return (
-        f"{moment} {peer} {host} {asked} {response.status} {sent}"
+        f"{moment} {peer} {host} {asked} {response.status} {exchange.sent}"
         f" {taken} {response.handler or '-'} {response.backend or '-'}"
-        f" {request_id} {connection.tls_version or '-'} {error or '-'}\n"
+        f" {request_id} {connection.tls_version or '-'}"
+        f" {exchange.error or response.error or '-'}\n"
     )

@@ -10,13 +10,11 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from ..errors import Fault
+from ..ipc.documents import Overview
 from ..protocol.message import Request, Response
 from .services import Door, Room
-
-Overview = dict[str, Any]
 
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehouse-proxy</title>
 <style>:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{margin:2rem}
@@ -53,7 +51,7 @@ class AdminDoor(Door):
         super().__init__(room)
         self._ask = ask
 
-    async def _answer(self, request: Request) -> Response:
+    async def _handle(self, request: Request) -> Response:
         if not _is_address(request.host.decode("ascii")):
             raise Fault("misdirected", "the admin listener is asked by address")
         if request.method not in (b"GET", b"HEAD"):

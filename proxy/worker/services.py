@@ -20,7 +20,7 @@ from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.http01 import Challenges
 from ..log import Seldom
 from ..metrics.counters import Figures
-from ..protocol.h1.fast_parser import Lane
+from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Request, Response
 from ..sites.access import Gates
 from ..sites.router import Router
@@ -46,7 +46,6 @@ class Room:
     tls: Tls
     https_port: int
     default_site: bool
-    lane: Lane | None
     gates: Gates
     bounds: Bounds
     request_id_prefix: bytes
@@ -71,28 +70,37 @@ class Door:
         self.room = room
         self.limits = room.limits
         self.clock = room.clock
-        self.lane = room.lane
         self.draining = False
         room.doors.append(self)
 
-    def at_hand(self, request: Request) -> Response | None:
-        return None
-
-    async def answer(self, request: Request) -> Response:
+    def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
+        request = exchange.request
+        assert request is not None  # noqa: S101 - the contract of `Service`
         self.room.in_flight += 1
         try:
             if request.body is not None:
                 self._check_length(request.body.length)
             if request.upgrade is not None:
                 self._begin_tunnel(request)
-            return await self._answer(request)
-        except Fault as fault:
-            return self.refuse(fault, request)
-        except Exception:
-            log.exception("a request failed inside the server")
-            return self.refuse(Fault("internal"), request)
+            answer = self._handle(request)
+        except Exception as error:
+            return self._failed(exchange, error)
+        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
 
-    def _answer(self, request: Request) -> Awaitable[Response]:
+    async def _awaited(self, exchange: Exchange, answer: Awaitable[Response]) -> Response:
+        try:
+            return await answer
+        except Exception as error:
+            return self._failed(exchange, error)
+
+    def _failed(self, exchange: Exchange, error: Exception) -> Response:
+        if isinstance(error, Fault):
+            return self.refuse(exchange, error)
+        log.error("a request failed inside the server", exc_info=error)
+        return self.refuse(exchange, Fault("internal"))
+
+    def _handle(self, request: Request) -> Response | Awaitable[Response]:
+        """The response, or an awaitable of it; either may raise `Fault`."""
         raise NotImplementedError
 
     def _begin_tunnel(self, request: Request) -> None:
@@ -111,7 +119,7 @@ class Door:
         if most is not None and length is not None and length > most:
             raise Fault("body_too_large", f"{length} bytes")
 
-    def refuse(self, fault: Fault, request: Request | None) -> Response:
+    def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         kind = fault.what
         if kind.blame is not Blame.CLIENT and fault.detail:
             # A backend that is down is a line every few seconds here; each request has its own in
@@ -125,15 +133,10 @@ class Door:
         response.backend = fault.backend
         return response
 
-    def finished(
-        self,
-        connection: Connection,
-        request: Request | None,
-        response: Response,
-        sent: int,
-        error: str | None,
-    ) -> None:
+    def finished(self, exchange: Exchange) -> None:
         room = self.room
+        request, response = exchange.request, exchange.response
+        assert response is not None  # noqa: S101 - the contract of `Service`
         room.requests += 1
         if request is not None:
             room.in_flight -= 1
@@ -141,32 +144,28 @@ class Door:
                 room.bounds.end_tunnel()
             if not request.id and room.access_log is not None:
                 request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
+            exchange.duration = time.monotonic() - exchange.started
         if room.figures is not None:
-            begun = request.started if request is not None else 0.0
-            seconds = time.monotonic() - begun if begun else 0.0
-            room.figures.request(request, response, sent, seconds)
-        ended_by = error or response.error
+            room.figures.request(exchange)
+        ended_by = exchange.error or response.error
         if ended_by is not None:
-            room.bounds.fault(ended_by, connection.peer)
+            room.bounds.fault(ended_by, exchange.connection.peer)
         if room.access_log is not None:
-            room.access_log.add(connection, request, response, sent, error)
+            room.access_log.add(exchange)
 
 
 class PlainDoor(Door):
     """Port 80: answers challenges, and sends everybody else to HTTPS."""
 
-    async def _answer(self, request: Request) -> Response:
+    def _handle(self, request: Request) -> Response | Awaitable[Response]:
         room = self.room
         if request.path.startswith(CHALLENGE_PREFIX):
-            return await room.challenges.handle(request)
-        host = request.host.decode("ascii")
+            return room.challenges.handle(request)
         if not room.router.knows(request.host):
-            await self._wait_for(request)
-        if room.certificates.find(host) is None:
-            raise Fault("no_certificate")
+            return self._after_waiting(request)
         return self._to_https(request)
 
-    async def _wait_for(self, request: Request) -> None:
+    async def _after_waiting(self, request: Request) -> Response:
         """People type a name without https first, and that may be the first time it is heard."""
         waiting = self.room.waiting
         answer = (
@@ -176,8 +175,11 @@ class PlainDoor(Door):
             raise Fault("no_certificate")
         if answer == "refused":
             raise Fault("unknown_host")
+        return self._to_https(request)
 
     def _to_https(self, request: Request) -> Response:
+        if self.room.certificates.find(request.host.decode("ascii")) is None:
+            raise Fault("no_certificate")
         # 301 for old clients because 308 is younger than HTTP/1.0; for methods other than GET and
         # HEAD a 301 would be rewritten to GET, so those get the 308 even then.
         old = request.version == b"1.0" and request.method in (b"GET", b"HEAD")
@@ -198,44 +200,23 @@ class SecureDoor(Door):
         hsts = room.tls.hsts
         self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
 
-    def at_hand(self, request: Request) -> Response | None:
+    def _handle(self, request: Request) -> Response | Awaitable[Response]:
+        connection = request.connection
+        if request.host != connection.covered_host:
+            self._check(connection, request.host)
+            connection.covered_host = request.host
         if self._gates is not None:
-            return None
-        if request.host != request.connection.covered_host:
-            return None
-        try:
-            handler = request.handler = self.room.router.route(request)
-        except Fault:
-            return None  # `answer` says so
-        response = handler.at_hand(request)
-        if response is None:
-            return None
-        if self._hsts is not None:
-            if response.of_the_door is None:
-                response.of_the_door = response.copy()
-                _add_hsts(response.of_the_door, self._hsts)
-            response = response.of_the_door
-        self.room.in_flight += 1
-        return response
-
-    def _answer(self, request: Request) -> Awaitable[Response]:
-        handler = request.handler
-        if handler is None:  # else `at_hand` has found it
-            connection = request.connection
-            if request.host != connection.covered_host:
-                self._check(connection, request.host)
-                connection.covered_host = request.host
-            if self._gates is not None:
-                self._gates.check(request)
-            handler = self.room.router.route(request)
-        answer = handler.handle(request)
-        return answer if self._hsts is None else self._with_hsts(answer, self._hsts)
+            self._gates.check(request)
+        answer = self.room.router.route(request).handle(request)
+        if self._hsts is None:
+            return answer
+        if isinstance(answer, Response):
+            return _with_hsts(answer, self._hsts)
+        return self._awaited_with_hsts(answer, self._hsts)
 
     @staticmethod
-    async def _with_hsts(answer: Awaitable[Response], hsts: bytes) -> Response:
-        response = await answer
-        _add_hsts(response, hsts)
-        return response
+    async def _awaited_with_hsts(answer: Awaitable[Response], hsts: bytes) -> Response:
+        return _with_hsts(await answer, hsts)
 
     def _check(self, connection: Connection, host: bytes) -> None:
         if covers(connection.certificate_names, host.decode("ascii")):
@@ -246,8 +227,14 @@ class SecureDoor(Door):
             raise Fault("misdirected")
 
 
-def _add_hsts(response: Response, hsts: bytes) -> None:
+def _with_hsts(response: Response, hsts: bytes) -> Response:
+    if response.shared:
+        kept = response.kept
+        if kept is None:
+            kept = response.kept = {"hsts": _with_hsts(response.copy(), hsts)}
+        return kept["hsts"]
     # The handler's list may be shared with later answers.
     response.fields = [*response.fields, (b"strict-transport-security", hsts)]
     if response.wire is not None:
         response.wire += b"strict-transport-security: %b\r\n" % hsts
+    return response

@@ -26,7 +26,7 @@ from hypothesis import settings as hypothesis_settings
 from acme_client.agent.agent import Agent
 from acme_client.agent.executors import Desks
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import recovery, verify
+from acme_client.certificates import loadable, recovery, verify
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair
@@ -34,17 +34,10 @@ from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.store import DirectoryStore, Store
-from support import found_schedules as found
-from support.memory_store import Crash, MemoryStore
-from support.schedules import (
-    Drawn,
-    Loaded,
-    Schedule,
-    drawn,
-    random_schedule,
-    sites,
-)
-from support.simulated_ca import (
+from support.acme.memory_store import Crash, MemoryStore
+from support.simulation import found_schedules as found
+from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites
+from support.simulation.simulated_ca import (
     DAY,
     DIRECTORY,
     DOMAIN,
@@ -54,10 +47,10 @@ from support.simulated_ca import (
     ORDERS,
     START,
     SimulatedCa,
-    cheap_examine,
+    cheap_read,
 )
-from support.simulated_life import STEPS, Life, MakeStore, Visitors
-from support.verdict import busiest, judge, quiet_hours
+from support.simulation.simulated_life import STEPS, Life, MakeStore, Visitors
+from support.simulation.simulation_checks import busiest, judge, quiet_hours
 
 SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))
@@ -68,8 +61,9 @@ YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.it
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """And quiet: nobody reads the log of a thousand years."""
-    monkeypatch.setattr(verify, "examine", cheap_examine)
-    monkeypatch.setattr(recovery, "examine", cheap_examine)
+    monkeypatch.setattr(verify, "read", cheap_read)
+    monkeypatch.setattr(recovery, "read", cheap_read)
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

@@ -14,7 +14,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import Literal
 
+from acme_client.certificates.pem import PemError
+from acme_client.certificates.trust_bundle import authorities
 from acme_client.errors import Problem
 from acme_client.issuers.external_account import mac_key
 
@@ -59,7 +62,7 @@ def check(
     for path, file, directory, needed_by in places:
         trouble = _trouble(file, directory, needed_by)
         if trouble is None and path[-1] == "ca_file":
-            trouble = _no_bundle(file)
+            trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
         if trouble is None and path[-1] == "hmac_key_file":
             trouble = _no_mac_key(file)
         if trouble:
@@ -131,15 +134,16 @@ def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
             yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file
 
 
-def _no_bundle(file: FilePath) -> Trouble | None:
+def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Trouble | None:
     """A file of CAs that has none would be found out by the first client, backend or order."""
+    usual = "name the file that begins with BEGIN CERTIFICATE"
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(file))
-    except ssl.SSLError:
-        return (
-            f"{file} holds no certificate in PEM",
-            "name the file that begins with BEGIN CERTIFICATE",
-        )
+        bundle = authorities(file.read_bytes(), purpose)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
+    except PemError as error:
+        return f"{file} holds no certificate in PEM: {error}", error.mending(str(file)) or usual
+    except ssl.SSLError as error:
+        return f"{file} holds a certificate that OpenSSL does not take: {error.reason}", usual
     except OSError:
         return None  # not ours to read
     return None

@@ -103,13 +103,6 @@ class Representations:
                 raise
             return present  # what it was a moment ago is better than nothing
 
-    def fresh(
-        self, path: bytes, accept_encoding: bytes | None, now: float
-    ) -> Representation | None:
-        """What was looked at a moment ago."""
-        present = self.kept.get((path, accept_encoding))
-        return present if present is not None and now - present.checked < _TRUSTED else None
-
     def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
         """What is there now."""
         path, accept_encoding = key
@@ -249,7 +242,7 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
     wire = serialise(200, fields)
     answer = None
     if body is not None:
-        answer = Response(200, fields, body, handler="static", wire=wire)
+        answer = Response(200, fields, body, handler="static", wire=wire, shared=True)
     return Representation(
         identity=identity(status),
         size=size,

@@ -2,8 +2,8 @@
 
 The way of a request: the path as the router understands it, below the root (`document_root`); the
 file in the encoding that the client takes (`representations`); the client's conditions
-(`conditional`) and ranges (`ranges`). What has been sent once is at hand for the next: then the
-whole of this is two look-ups and no system call.
+(`conditional`) and ranges (`ranges`). What has been sent once is kept for the next request: then
+the whole of this is two look-ups and no system call.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Static:
         # Raw path and route prefix to what they mean; the work of decoding is done once.
         self._paths: dict[tuple[bytes, bytes], bytes] = {}
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Response:
         """The answer; `Fault` not_found, method_not_allowed or bad_path."""
         method = request.method
         if method not in (b"GET", b"HEAD"):
             raise Fault("method_not_allowed", fields=_ALLOW)
-        habit = request.habit
-        accept_encoding = habit.accept_encoding if habit is not None else None
+        cached = request.cached_fields
+        accept_encoding = cached.accept_encoding if cached is not None else None
         asked: dict[bytes, bytes] | None = None
-        for name, value in request.varied:  # none of those that matter is a habit
+        for name, value in request.uncached_fields:  # none that matters is cached
             if name == b"accept-encoding":
                 accept_encoding = value
             elif name in _MATTER:
@@ -70,27 +70,7 @@ class Static:
         found.used = True
         if asked is not None:
             return self._conditional(request, found, asked)
-        return Response(200, found.fields, _body(found), handler="static", wire=found.wire)
-
-    def at_hand(self, request: Request) -> Response | None:
-        """The whole of a small file that was asked for within the last second."""
-        if request.method != b"GET":
-            return None
-        habit = request.habit
-        accept_encoding = habit.accept_encoding if habit is not None else None
-        for name, value in request.varied:
-            if name == b"accept-encoding":
-                accept_encoding = value
-            elif name in _MATTER:
-                return None
-        named = self._paths.get((request.path, request.matched))
-        if named is None:
-            return None
-        found = self._representations.fresh(named, accept_encoding, self._clock.now)
-        if found is None:
-            return None
-        found.used = True
-        return found.answer
+        return found.answer or _whole(found)
 
     def close(self) -> None:
         self._representations.close()
@@ -140,7 +120,7 @@ class Static:
                 return Response(416, fields, handler="static")
             if wanted is not None:
                 return _partial(found, wanted)
-        return Response(200, found.fields, _body(found), handler="static", wire=found.wire)
+        return found.answer or _whole(found)
 
 
 # RFC 9110 §15.4.5: what a 304 must repeat of the 200.
@@ -155,11 +135,11 @@ def _redirect(status: int, location: bytes) -> Response:
     return Response(status, [(b"location", location)], handler="static")
 
 
-def _body(found: Representation) -> bytes | FileBody:
-    if found.body is not None:
-        return found.body
+def _whole(found: Representation) -> Response:
+    """All of a large file."""
     found.users += 1
-    return FileBody(found.fd, 0, found.size, found.release)
+    body = FileBody(found.fd, 0, found.size, found.release)
+    return Response(200, found.fields, body, handler="static", wire=found.wire)
 
 
 def _partial(found: Representation, wanted: list[ranges.Range]) -> Response:

@@ -21,14 +21,15 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import Any
 
 from ...config.model import Backend, ProxyAction
 from ...errors import Blame, Fault
+from ...ipc.documents import UpstreamStatus
 from ...protocol.h1.client import AnswerBody, BackendConnection, NothingCame
 from ...protocol.h1.response_parser import Answer, AnswerLane, has_no_body
 from ...protocol.h1.serializer import STATUS_LINES
 from ...protocol.message import Body, Fields, Request, Response, Tunnel
+from ...tls.trust import client_context
 from ...transport.stream import READ_SIZE, StreamBroken
 from .backend import Member
 from .balancing import Policy, cookie, mark, policy
@@ -77,7 +78,7 @@ class Upstream:
         for member in self._members:
             member.close()
 
-    def status(self) -> list[dict[str, Any]]:
+    def status(self) -> list[UpstreamStatus]:
         return [member.status(self._around.clock.now) for member in self._members]
 
     # An exchange
@@ -123,13 +124,10 @@ class Upstream:
                 if self._sticky is not None:
                     self._stick(request, response, member)
                 return response
-        except asyncio.CancelledError:  # the client has left (`Stream.give_up`)
+        except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             request.backend = tried[-1].backend.url
             self._tally(tried[-1], "client_gone")
             raise
-
-    def at_hand(self, request: Request) -> Response | None:
-        return None  # it is the backend's to give
 
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members
@@ -399,7 +397,7 @@ def _tls_context(action: ProxyAction) -> ssl.SSLContext | None:
     if not any(backend.scheme == "https" for backend in action.backends):
         return None
     tls = action.tls
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    context = client_context(tls.ca_file)
     context.set_alpn_protocols(["http/1.1"])
     if tls.insecure:
         context.check_hostname = False

@@ -1,7 +1,6 @@
 """HTTP/1.1 (RFC 9112): h11 is the authority, a fast parser stands before it.
 
-server           a connection of a client
-inline           requests that are answered as soon as they are read
+server           a connection of a client: what is known at once is answered where it arrives
 reader           requests, read from a transport
 writer           responses, written to a transport
 body             bodies of both directions

@@ -17,6 +17,7 @@ import h11
 
 from ...config.model import Limits
 from ...errors import Fault
+from ...transport.deadlines import Timeouts
 from ...transport.stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
 from ..message import Fields, Request
 from ..service import Service
@@ -31,9 +32,10 @@ _LEAST_RATE = 500.0
 WORTH_READING = 64 * 1024
 
 
-class Desk(Protocol):
-    """Who is shown what comes while a request is waited for; see `desk`. ``begun``: it has read a
-    request that somebody else must finish."""
+class Inline(Protocol):
+    """Is called with what comes while a request is waited for, within the readiness callback, and
+    returns whether it has dealt with it; see `h1`. ``begun``: it has read a request that is not
+    finished."""
 
     begun: bool
 
@@ -41,32 +43,35 @@ class Desk(Protocol):
 
 
 class Inlet:
-    __slots__ = ("_held", "_pending", "limits", "service", "stream")
+    __slots__ = ("_held", "_pending", "_timeouts", "limits", "service", "stream")
 
-    def __init__(self, stream: Stream, service: Service) -> None:
+    def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
         self.stream = stream
+        self._timeouts = timeouts
         self.service = service
         self.limits: Limits = service.limits
         self._held = b""
         self._pending: asyncio.Future[bytes] | None = None  # a read of `more` that nobody took yet
 
-    async def head(self, desk: Desk | None = None) -> bytes:
-        """The next complete head, or b"" when the client has none for us any more. What ``desk``
-        can deal with by itself is never seen here; what it has begun is its own to tell.
+    async def head(self, inline: Inline | None = None) -> bytes:
+        """The next complete head, or b"" when the client sends no more. A head that ``inline`` has
+        dealt with is not returned; one that it has begun is, whole, and is not to be read again.
 
-        Raises `Fault` for a head that is too slow, too large, or known to be malformed.
+        Raises `Fault` for a head that is too slow, too large, or known to be malformed, and what
+        ``inline`` raises.
         """
         data = self._held
         if not data:
             stream = self.stream
             stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
-            stream.idle = True
+            self._timeouts.idle = True
             try:
-                data = await stream.read(READ_SIZE, desk)
+                data = await stream.read(READ_SIZE, inline)
             except StreamBroken:
                 return b""  # nothing was under way, so nothing is lost
-            stream.idle = False
-            if desk is not None and desk.begun:
+            finally:
+                self._timeouts.idle = False
+            if inline is not None and inline.begun:
                 return data
         end = data.find(strict_parser.HEAD_END)
         if end < 0 or data[0] == 0x0D:

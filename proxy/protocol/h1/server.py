@@ -1,8 +1,17 @@
 """HTTP/1.1 on one connection: a head, an answer, and again (RFC 9112).
 
 `serve` is the whole life of a connection and the one place to read it. The parts stand beside it:
-`inlet` (bytes in), `lane` and `strict` (heads), `outlet` (bytes out), `tunnel`. Every request ends
-in ``service.finished``, whatever happened to it.
+`reader` (bytes in), `fast_parser` and `strict_parser` (heads), `writer` (bytes out), `tunnel`.
+
+Many requests on a kept-alive connection are one plain head whose response is known at once: a small
+file that was asked for a moment ago. Waking the connection's task for such a one (a future, a turn
+of the loop, frames that are entered again) costs as much as answering it. So a head is parsed and
+handed to the service in the readiness callback, where it arrives. A response that can be sent in
+one write is sent there; whatever must be waited for (an awaitable, a body, a client that does not
+read) is left to the task, which goes on from there. There is one way through, and two places to
+stand on it.
+
+Every request is an `Exchange`, and ends in ``service.finished``, whatever happened to it.
 
 A connection is used again only when both messages have ended where their framing says. In doubt it
 ends, and it is said beforehand: ``Connection: close`` goes with an answer, never instead of one.
@@ -12,18 +21,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Coroutine
 
 from ...errors import Fault
-from ...transport.deadlines import NEVER
+from ...transport.deadlines import NEVER, Deadlines, Timeouts
 from ...transport.stream import Stream, StreamBroken
+from ..exchange import Exchange
 from ..message import Body, Connection, Fields, Request, Response, Tunnel
 from ..service import Service
 from . import strict_parser
-from .inline import FrontDesk
+from .fast_parser import FastParser
 from .reader import WORTH_READING, Inlet, RequestBody, send_interim
 from .serializer import serialise
 from .tunnel import relay
-from .writer import Outlet, ends_with_connection, was_given_up
+from .writer import Outlet, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
@@ -33,110 +44,282 @@ _LINGER = 2.0
 _LINGER_BYTES = 1024 * 1024
 
 
-async def serve(stream: Stream, connection: Connection, service: Service) -> None:
-    """Answer requests until the client or we have had enough. The caller closes the stream."""
+async def serve(
+    stream: Stream,
+    connection: Connection,
+    service: Service,
+    deadlines: Deadlines,
+    fast_parser: FastParser | None = None,
+) -> None:
+    """Answer requests until the client or we have had enough. The caller closes the stream.
+    Without a ``fast_parser`` every head goes through h11."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
-    stream.give_up = task.cancel
-    inlet = Inlet(stream, service)
-    outlet = Outlet(stream, service)
-    informer = Informer(inlet)
-    lane = service.lane
-    desk = FrontDesk(inlet, outlet, connection, service, lane) if lane is not None else None
-    answered = 0
-    most = service.limits.requests_per_connection - 1
-    while True:
-        close = begun = False
-        given: Request | None = None
-        response: Response | None = None
-        try:
-            head = await inlet.head(desk)
-            if not head:
-                return
-            if desk is not None:
-                answered = desk.answered
-                given, response, begun = desk.hand_over()
-            if given is None:
-                request, close = _read(head, connection, inlet)
-            else:
-                request = given
-        except Fault as fault:
-            await _refuse(inlet, outlet, connection, fault)
-            return
-        if request.version == b"1.1":
-            request.inform = informer.of(request)
-        if response is None:
-            stream.asked = service.clock.now
+    timeouts = Timeouts(stream, task.cancel)
+    deadlines.register(timeouts)
+    server = _Server(stream, connection, service, timeouts, fast_parser)
+    going = True
+    try:
+        while going:
             try:
-                response = await service.answer(request)
-            except asyncio.CancelledError:
-                if not was_given_up(stream):
-                    raise
-                _give_up(inlet, connection, request)
-                return
-            stream.asked = NEVER
-        body = request.body
-        close = not begun and (
-            close
-            or response.close
-            or service.draining
-            or answered >= most
-            or (body is not None and not _ends(body, request))
-            or (request.version == b"1.0" and ends_with_connection(response))
-        )
-        if answered == most:
-            service.limited("requests_per_connection", connection)
-        if isinstance(response.body, Tunnel):
-            await _tunnel(inlet, connection, request, response, response.body)
-            return
-        data = None if close or begun else outlet.prepared(request, response)
-        if begun:
-            whole = await outlet.send_rest()
-        elif data is None:
-            whole = await outlet.send(request, response, close)
-        else:
-            sent = outlet.send_now(data, len(response.body))  # type: ignore[arg-type] # bytes
-            whole = await outlet.send_rest() if sent is None else sent
-        service.finished(connection, request, response, outlet.sent, outlet.error)
-        _part(request)
-        if not whole:
-            return
-        if close:
-            if body is not None and not body.at_end:
-                await _linger(inlet)
-            return
-        if body is not None and not body.at_end and not await _read_over(body):
-            return
-        answered += 1
-        if desk is not None:
-            desk.answered = answered
-        if answered % _TURN == 0 and inlet.at_hand:
-            await asyncio.sleep(0)
+                going = await server.one()
+            except Exception:
+                server.failed()
+                raise
+            finally:
+                server.finish()
+    finally:
+        deadlines.release(timeouts)
 
 
 async def refuse(stream: Stream, connection: Connection, service: Service, fault: Fault) -> None:
-    """One answer to something that never became a request."""
-    await _refuse(Inlet(stream, service), Outlet(stream, service), connection, fault)
+    """Answer something that never became a request with ``fault``."""
+    server = _Server(stream, connection, service, Timeouts(stream, _nobody_waits))
+    try:
+        await server.refuse(fault)
+    finally:
+        server.finish()
 
 
-def _read(head: bytes, connection: Connection, inlet: Inlet) -> tuple[Request, bool]:
-    """The request of a head, with its body, and whether the connection ends after it."""
-    service = inlet.service
-    lane = service.lane
-    parsed = lane.parse(head, connection) if lane is not None else None
-    if parsed is None:
-        parsed = strict_parser.parse(head, connection, service.limits)
-    request, length, close, judge = parsed
-    request.started = time.monotonic()
-    if length:
-        request.body = RequestBody(inlet, request, length, judge)
-    return request, close
+def _nobody_waits() -> None:
+    """The response is here at once."""
 
 
-def _part(request: Request) -> None:
-    """Both know the request, and through the inlet its connection: until the garbage collector came
-    to it, an ended connection would keep its TLS object, some 30 KiB."""
-    request.inform = request.body = None
+class _Server:
+    """One connection: at most one exchange at a time. ``begun``: a request has been read that is
+    not finished yet."""
+
+    __slots__ = (
+        "_answer",
+        "_answered",
+        "_close",
+        "_connection",
+        "_exchange",
+        "_fast_parser",
+        "_informer",
+        "_inlet",
+        "_most",
+        "_outlet",
+        "_service",
+        "_stream",
+        "_timeouts",
+        "begun",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        connection: Connection,
+        service: Service,
+        timeouts: Timeouts,
+        fast_parser: FastParser | None = None,
+    ) -> None:
+        self._fast_parser = fast_parser
+        self._stream = stream
+        self._timeouts = timeouts
+        self._connection = connection
+        self._service = service
+        self._inlet = Inlet(stream, service, timeouts)
+        self._outlet = Outlet(stream, service, timeouts)
+        self._informer = Informer(self._inlet)
+        self._most = service.limits.requests_per_connection - 1
+        self._answered = 0
+        self._close = False
+        self._exchange: Exchange | None = None
+        self._answer: Response | Awaitable[Response] | None = None
+        self.begun = False
+
+    # Where a head arrives
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether ``data`` has been dealt with: a whole head, whose response is sent. A head whose
+        response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
+        end = data.find(strict_parser.HEAD_END) + len(strict_parser.HEAD_END)
+        if end != len(data) or end < len(strict_parser.HEAD_END) or data[0] == 0x0D:
+            return False  # a piece of a head, or more than one: `Inlet.head` takes it apart
+        request = self._begin(data)
+        answer = self._answer
+        if type(answer) is not Response or request.body is not None:
+            return False
+        sent = self._send_now(request, answer)
+        if sent is None:
+            return False
+        self.finish()
+        if sent:
+            self._answered += 1
+            limits, clock = self._service.limits, self._service.clock
+            self._stream.deadline = clock.now + limits.keepalive_timeout
+        return True
+
+    def _begin(self, head: bytes) -> Request:
+        """Parse a complete head and ask the service. Raises `Fault` for what is no request."""
+        service, connection = self._service, self._connection
+        fast_parser = self._fast_parser
+        parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
+        if parsed is None:
+            parsed = strict_parser.parse(head, connection, service.limits)
+        request, length, self._close, judge = parsed
+        if length:
+            request.body = RequestBody(self._inlet, request, length, judge)
+        if request.version == b"1.1":
+            request.inform = self._informer.of(request)
+        exchange = self._exchange = Exchange(connection, request, time.monotonic())
+        self.begun = True
+        self._answer = service.handle(exchange)
+        return request
+
+    def _send_now(self, request: Request, response: Response) -> bool | None:
+        """Send a plain response in one write: True when it has left, False when the client is gone,
+        None when more is needed. What the connection is worth afterwards is decided here."""
+        assert self._exchange is not None  # noqa: S101 - there is a request
+        self._exchange.response = response
+        body = request.body
+        self._close = (
+            self._close
+            or response.close
+            or self._service.draining
+            or self._answered >= self._most
+            or (body is not None and not _ends(body, request))
+            or (request.version == b"1.0" and ends_with_connection(response))
+        )
+        if self._answered == self._most:
+            self._service.limited("requests_per_connection", self._connection)
+        if self._close:
+            return None
+        data = self._outlet.prepared(request, response)
+        if data is None:
+            return None
+        self._answer = None
+        return self._outlet.send_now(data, len(response.body))  # type: ignore[arg-type] # bytes
+
+    # The connection's task
+
+    async def one(self) -> bool:
+        """Read a request and answer it; whether the connection goes on."""
+        try:
+            head = await self._inlet.head(self)
+            if not head:
+                return False
+            if not self.begun:
+                self._begin(head)
+        except Fault as fault:
+            await self.refuse(fault)
+            return False
+        exchange = self._exchange
+        assert exchange is not None and exchange.request is not None  # noqa: S101, PT018 - begun
+        request = exchange.request
+        body = request.body
+        whole = await self._respond(exchange, request)
+        self.finish()
+        if not whole:
+            return False
+        if self._close:
+            if body is not None and not body.at_end:
+                await _linger(self._inlet)
+            return False
+        if body is not None and not body.at_end and not await _read_over(body):
+            return False
+        self._answered += 1
+        if self._answered % _TURN == 0 and self._inlet.at_hand:
+            await asyncio.sleep(0)
+        return True
+
+    async def _respond(self, exchange: Exchange, request: Request) -> bool:
+        """Whether the response has been sent whole, and the connection is still HTTP/1.1."""
+        response, sent = exchange.response, None
+        if response is None:  # else the callback knew it, and what it could send is sent
+            response = await self._awaited(exchange, request)
+            if response is None:
+                return False
+            sent = self._send_now(request, response)
+        if sent is not None:
+            return sent
+        if self._answer is None:  # `_send_now` has begun
+            return await self._outlet.send_rest()
+        self._answer = None
+        if isinstance(response.body, Tunnel):
+            await self._tunnel(exchange, response, response.body)
+            return False
+        return await self._outlet.send(request, response, self._close)
+
+    async def _awaited(self, exchange: Exchange, request: Request) -> Response | None:
+        """The response; None when the client has left before there was one."""
+        answer = self._answer
+        assert answer is not None  # noqa: S101 - asked for at the beginning
+        if isinstance(answer, Response):
+            return answer
+        timeouts = self._timeouts
+        timeouts.waiting_since = self._service.clock.now
+        try:
+            response = await answer
+        except asyncio.CancelledError:
+            if not client_left(timeouts):
+                raise
+            fault = Fault("client_gone", "the answer was still awaited")
+            fault.backend = request.backend
+            exchange.error = fault.kind
+            exchange.response = self._service.refuse(exchange, fault)
+            self._stream.abort()
+            return None
+        timeouts.waiting_since = NEVER
+        self._answer = response
+        return response
+
+    async def refuse(self, fault: Fault) -> None:
+        """Answer what never became a request, and listen until the client has heard it."""
+        exchange = self._exchange = Exchange(self._connection)
+        response = exchange.response = self._service.refuse(exchange, fault)
+        if fault.kind == "client_gone":
+            exchange.error = fault.kind
+            return
+        whole = await self._outlet.send(None, response, True)
+        self.finish()
+        if whole:
+            await _linger(self._inlet)
+
+    async def _tunnel(self, exchange: Exchange, response: Response, tunnel: Tunnel) -> None:
+        inlet, service = self._inlet, self._service
+        try:
+            upgrade = [(b"connection", b"Upgrade")]
+            await send_interim(inlet, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
+        except Fault as fault:
+            exchange.error = fault.kind
+            tunnel.close(False)
+        else:
+            held = inlet.take(inlet.at_hand)
+            exchange.sent = await relay(self._stream, held, tunnel, service.clock)
+
+    def failed(self) -> None:
+        """Blame this program for what is open."""
+        if self._exchange is not None:
+            self._exchange.error = "internal"
+
+    def finish(self) -> None:
+        """Close the exchange, if one is open, however far it came."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        answer, self._answer, self._exchange = self._answer, None, None
+        self.begun = False
+        outlet = self._outlet
+        exchange.sent = exchange.sent or outlet.sent
+        exchange.error = exchange.error or outlet.error
+        outlet.sent, outlet.error = 0, None
+        if answer is not None:  # nobody came to send it
+            exchange.error = exchange.error or "client_gone"
+            if isinstance(answer, Response):
+                answer.discard()
+            elif isinstance(answer, Coroutine):
+                answer.close()
+        if exchange.response is None:
+            fault = Fault(exchange.error or "internal", "the connection ended before the answer")
+            exchange.response = self._service.refuse(exchange, fault)
+        self._service.finished(exchange)
+        request = exchange.request
+        if request is not None:
+            # Both know the request, and through the inlet its connection: until the garbage
+            # collector came to it, an ended connection would keep its TLS object, some 30 KiB.
+            request.inform = request.body = None
 
 
 class Informer:
@@ -170,16 +353,6 @@ def _ends(body: Body, request: Request) -> bool:
     return not request.expects_continue and remaining is not None and remaining <= WORTH_READING
 
 
-def _give_up(inlet: Inlet, connection: Connection, request: Request) -> None:
-    """The client has left, and its answer does not come."""
-    service = inlet.service
-    fault = Fault("client_gone", "the answer was still awaited")
-    fault.backend = request.backend
-    inlet.stream.abort()
-    service.finished(connection, request, service.refuse(fault, request), 0, fault.kind)
-    _part(request)
-
-
 async def _read_over(body: Body) -> bool:
     try:
         while await body.read():
@@ -187,15 +360,6 @@ async def _read_over(body: Body) -> bool:
     except Fault:
         return False
     return True
-
-
-async def _refuse(inlet: Inlet, outlet: Outlet, connection: Connection, fault: Fault) -> None:
-    response = inlet.service.refuse(fault, None)
-    if fault.kind == "client_gone":
-        outlet.error = fault.kind
-    elif await outlet.send(None, response, True):
-        await _linger(inlet)
-    inlet.service.finished(connection, None, response, outlet.sent, outlet.error)
 
 
 async def _linger(inlet: Inlet) -> None:
@@ -212,20 +376,3 @@ async def _linger(inlet: Inlet) -> None:
             heard += len(data)
     except StreamBroken:
         return
-
-
-async def _tunnel(
-    inlet: Inlet, connection: Connection, request: Request, response: Response, tunnel: Tunnel
-) -> None:
-    service = inlet.service
-    sent, error = 0, None
-    try:
-        upgrade = [(b"connection", b"Upgrade")]
-        await send_interim(inlet, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
-    except Fault as fault:
-        error = fault.kind
-        tunnel.close(False)
-    else:
-        sent = await relay(inlet.stream, inlet.take(inlet.at_hand), tunnel, service.clock)
-    service.finished(connection, request, response, sent, error)
-    _part(request)

@@ -93,7 +93,7 @@ async def test_the_answer_has_the_status_the_location_and_no_body(status):
     redirect = Redirect(RedirectAction("/new/{rest}", status))
     request = Request(b"GET", b"/old/a?q", b"1.1", b"h", b"h", [], PEER)
     request.matched = b"/old/"
-    response = await redirect.handle(request)
+    response = redirect.handle(request)
     assert (response.status, response.fields) == (status, [(b"location", b"/new/a?q")])
     assert not response.body
 

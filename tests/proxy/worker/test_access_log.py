@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.log import LogFile
+from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Request, Response
 from proxy.worker.access_log import AccessLog, _json_line, _text_line
 
@@ -32,10 +33,16 @@ def answered(status: int = 200, error: str | None = None) -> Response:
     return response
 
 
+def exchange(asked: Request, response: Response, sent: int = 0) -> Exchange:
+    made = Exchange(asked.connection, asked)
+    made.response, made.sent = response, sent
+    return made
+
+
 def test_all_that_an_operator_asks_for() -> None:
     asked = request()
     asked.connection.tls_version = "TLSv1.3"
-    line = json.loads(_json_line(MOMENT, asked.connection, asked, answered(), 1234, None))
+    line = json.loads(_json_line(MOMENT, exchange(asked, answered(), 1234)))
     assert line.pop("duration_ms") >= 0
     assert line == {
         "time": MOMENT,
@@ -55,10 +62,11 @@ def test_all_that_an_operator_asks_for() -> None:
 
 def test_what_never_became_a_request_has_a_line_as_well() -> None:
     connection = Connection("192.0.2.7", 4711, "192.0.2.1", 443)
-    response = Response(400, [], b"", handler="error", error="malformed_request")
-    line = json.loads(_json_line(MOMENT, connection, None, response, 0, response.error))
+    refused = Exchange(connection)
+    refused.response = Response(400, [], b"", handler="error", error="malformed_request")
+    line = json.loads(_json_line(MOMENT, refused))
     assert (line["host"], line["method"], line["error"]) == (None, None, "malformed_request")
-    text = _text_line(MOMENT, connection, None, response, 0, response.error)
+    text = _text_line(MOMENT, refused)
     assert text.startswith(f'{MOMENT} 192.0.2.7 - "-" 400 0 ')
 
 
@@ -70,7 +78,7 @@ def test_no_bytes_of_a_client_leave_their_place(
     """One line, printable ASCII, whatever comes: no CR, LF, ESC, 0x9b or quote that ends a field."""
     asked = request(host, target, method)
     asked.id = ident
-    line = line_of(MOMENT, asked.connection, asked, answered(), 0, None)
+    line = line_of(MOMENT, exchange(asked, answered()))
     assert line.endswith("\n")
     assert all(" " <= one <= "~" for one in line[:-1])
     if line_of is _json_line:
@@ -98,7 +106,7 @@ def test_lines_are_written_together_at_the_end_of_a_turn(
 
     async def three() -> None:
         for _ in range(3):
-            log.add(asked.connection, asked, answered(), 1, None)
+            log.add(exchange(asked, answered(), 1))
         assert path.read_bytes() == b""
         await asyncio.sleep(0)
 
@@ -114,7 +122,7 @@ def test_lost_lines_are_told_seldom_and_counted(
         log = AccessLog(LogFile(full.fileno()), "json", loop)
         asked = request()
         for moment in (100.0, 100.25, 109.9, 110.0):
-            log.add(asked.connection, asked, answered(), 1, None)
+            log.add(exchange(asked, answered(), 1))
             log.flush()
             log.tell_losses(moment)
     assert [one.getMessage() for one in caplog.records] == [
@@ -131,6 +139,6 @@ def test_a_burst_is_written_before_it_grows_large(
     log = AccessLog(LogFile(fd), "json", loop)
     asked = request()
     for _ in range(1000):
-        log.add(asked.connection, asked, answered(), 1, None)
+        log.add(exchange(asked, answered(), 1))
     assert path.stat().st_size > 0
     os.close(fd)

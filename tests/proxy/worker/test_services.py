@@ -1,7 +1,9 @@
-"""The door of port 443: what is at hand is the same answer as any other."""
+"""The service of port 443: which host, which path, and what fails."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from proxy.config.model import Hsts, Limits, Tls
 from proxy.errors import Fault
 from proxy.handlers.files.handler import Static
+from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Handler, Request, Response
 from proxy.transport.clock import Clock
 from proxy.worker.services import Room, SecureDoor
@@ -41,7 +44,7 @@ def door(handler: Handler, hsts: bool = False, gates: object = None) -> SecureDo
         router=OneSite(handler),  # type: ignore[arg-type] # what a door needs of it
         challenges=parts, certificates=parts, limits=Limits(), clock=Clock(), access_log=None,
         tls=Tls(hsts=Hsts(max_age=60.0) if hsts else None), https_port=443, default_site=False,
-        lane=None, gates=gates, bounds=parts, request_id_prefix=b"",  # type: ignore[arg-type]
+        gates=gates, bounds=parts, request_id_prefix=b"",  # type: ignore[arg-type]
     )  # fmt: skip
     return SecureDoor(room)
 
@@ -52,42 +55,34 @@ def request(path: bytes = b"/a.txt", host: bytes = b"a.test") -> Request:
     return Request(b"GET", path, b"1.1", host, host, [(b"host", host)], connection)
 
 
-async def both_ways(door: SecureDoor, one: Request) -> tuple[Response, Response]:
-    """The answer that had to be looked for, and then the one that is at hand."""
-    assert door.at_hand(one) is None
-    looked_for = await door.answer(one)
-    at_hand = door.at_hand(one)
-    assert at_hand is not None
-    return looked_for, at_hand
+async def answer(door: SecureDoor, one: Request) -> Response:
+    given = door.handle(Exchange(one.connection, one))
+    return given if isinstance(given, Response) else await given
 
 
 @pytest.mark.parametrize("hsts", [False, True])
-async def test_at_hand_is_what_was_looked_for(files: Static, hsts: bool) -> None:
+async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: bool) -> None:
     secure = door(files, hsts)
-    one = request()
-    for looked_for, at_hand in (await both_ways(secure, one), await both_ways_again(secure, one)):
-        assert (at_hand.status, at_hand.fields) == (looked_for.status, looked_for.fields)
-        assert (at_hand.wire, at_hand.body) == (looked_for.wire, looked_for.body)
-        said = [value for name, value in at_hand.fields if name == b"strict-transport-security"]
+    for _ in range(2):
+        one = request()
+        given = secure.handle(Exchange(one.connection, one))
+        assert isinstance(given, Response)
+        assert (given.status, given.body) == (200, b"apple")
+        said = [value for name, value in given.fields if name == b"strict-transport-security"]
         assert said == ([b"max-age=60"] if hsts else [])
-    assert secure.room.in_flight == 4
-
-
-async def both_ways_again(door: SecureDoor, one: Request) -> tuple[Response, Response]:
-    at_hand = door.at_hand(one)
-    assert at_hand is not None
-    return await door.answer(one), at_hand
+        assert given.wire is not None
+        assert given.wire.count(b"strict-transport-security: max-age=60\r\n") == hsts
+    assert secure.room.in_flight == 2
 
 
 async def test_a_host_is_looked_at_first(files: Static) -> None:
     secure = door(files)
     one = request()
-    await both_ways(secure, one)
+    assert (await answer(secure, one)).status == 200
     for host, status in ((b"b.test", 404), (b"c.test", 421)):
         other = request(host=host)
         other.connection.covered_host = b"a.test"
-        assert secure.at_hand(other) is None
-        assert (await secure.answer(other)).status == status
+        assert (await answer(secure, other)).status == status
 
 
 async def test_no_gate_is_passed_by(files: Static) -> None:
@@ -99,17 +94,30 @@ async def test_no_gate_is_passed_by(files: Static) -> None:
             raise Fault("rate_limited")
 
     open_door, gated = door(files), door(files, gates=Closed())
-    one = request()
-    await both_ways(open_door, one)
-    one.handler = None
-    assert gated.at_hand(one) is None
-    assert (await gated.answer(one)).status == 429
+    assert (await answer(open_door, request())).status == 200
+    assert (await answer(gated, request())).status == 429
 
 
-async def test_a_path_that_nobody_takes_is_for_the_answer_to_say(files: Static) -> None:
+async def test_a_path_that_nobody_takes_is_not_found(files: Static) -> None:
     secure = door(files)
-    one = request(b"/nowhere")
-    one.connection.covered_host = b"a.test"
-    assert secure.at_hand(one) is None
-    assert (await secure.answer(one)).status == 404
+    assert (await answer(secure, request(b"/nowhere"))).status == 404
     assert secure.room.in_flight == 1
+
+
+async def test_whatever_fails_is_an_answer() -> None:
+    class Broken:
+        def handle(self, request: Request) -> Response | Awaitable[Response]:
+            if request.path == b"/at-once":
+                raise RuntimeError("at once")
+            return self.later(request)
+
+        async def later(self, request: Request) -> Response:
+            await asyncio.sleep(0)
+            if request.path == b"/fault":
+                raise Fault("backend_refused")
+            raise RuntimeError("later")
+
+    secure = door(Broken())
+    found = {path: (await answer(secure, request(path))).status
+             for path in (b"/at-once", b"/later", b"/fault")}  # fmt: skip
+    assert found == {b"/at-once": 500, b"/later": 500, b"/fault": 502}

@@ -70,7 +70,7 @@ def static(root: Path, clock: Hands) -> Iterator[Static]:
 async def ask(static: Static, target: bytes, method: bytes = b"GET", **fields: str) -> Response:
     connection = Connection("192.0.2.1", 1, "192.0.2.2", 443)
     spelt = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-    return await static.handle(Request(method, target, b"1.1", b"a", b"a", spelt, connection))
+    return static.handle(Request(method, target, b"1.1", b"a", b"a", spelt, connection))
 
 
 def body(response: Response) -> bytes:

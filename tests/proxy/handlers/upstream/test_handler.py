@@ -19,13 +19,14 @@ from proxy.handlers.upstream.context import Surroundings
 from proxy.handlers.upstream.handler import Upstream
 from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
+from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from support.conversation import Client, Told, conversation
-from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
+from support.http.conversation import Client, Told, conversation
+from support.http.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
@@ -55,7 +56,7 @@ async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator
         deadlines = Deadlines()
         around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
         upstream = Upstream(action, around)
-        service = Told(Lane(Limits()) if lanes else None, upstream.handle)
+        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
         try:
             async with conversation(service) as client:
                 yield Three(client, backend, upstream, service, deadlines)
@@ -377,7 +378,9 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
     figures = Figures(frozenset())
-    figures.request(all_.service.requests[0], Response(101, [], tunnel), 0, 0.0)
+    exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
+    exchange.response = Response(101, [], tunnel)
+    figures.request(exchange)
     assert figures.message()["bytes_in"] == len(b"earlymore")
 
 
@@ -509,9 +512,9 @@ async def test_a_backend_that_is_down_is_passed_over(lanes: bool) -> None:
                 await client.says(GET)
                 await client.hears(b"up")
         status = {one["url"]: one for one in upstream.status()}
-        assert status["http://127.0.0.1:1"]["healthy"] is False
+        assert status["http://127.0.0.1:1"]["healthy"] == "no"
         assert status["http://127.0.0.1:1"]["failures"] >= 1
-        assert status[backend.url]["healthy"] is True
+        assert status[backend.url]["healthy"] == "yes"
         upstream.close()
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
+from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1 import server as h1
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Request, Response, Tunnel
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
@@ -32,9 +33,10 @@ async def echo(request: Request) -> Response:
 
 @dataclass
 class Told:
-    """A `Service` that asks ``answer_with`` and keeps what it is told."""
+    """A `Service` that asks ``answer_with`` and keeps what it is told. What is ``ready`` for a path
+    is the response without waiting."""
 
-    lane: Lane | None
+    lane: FastParser | None
     answer_with: Answer = echo
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
@@ -44,18 +46,20 @@ class Told:
     ends: list[tuple[int, int, str | None]] = field(default_factory=list)
     tunnels: list[Tunnel] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # of faults
+    ready: dict[bytes, Response] = field(default_factory=dict)
 
-    def at_hand(self, request: Request) -> Response | None:
-        return None
+    def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
+        assert exchange.request is not None
+        return self.ready.get(exchange.request.path) or self._answer(exchange, exchange.request)
 
-    async def answer(self, request: Request) -> Response:
+    async def _answer(self, exchange: Exchange, request: Request) -> Response:
         self.requests.append(request)
         try:
             return await self.answer_with(request)
         except Fault as fault:
-            return self.refuse(fault, request)
+            return self.refuse(exchange, fault)
 
-    def refuse(self, fault: Fault, request: Request | None) -> Response:
+    def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         kind = fault.what
         self.details.append(fault.detail)
         return Response(
@@ -66,17 +70,12 @@ class Told:
     def limited(self, limit: str, connection: Connection) -> None:
         self.limits_reached.append(limit)
 
-    def finished(
-        self,
-        connection: Connection,
-        request: Request | None,
-        response: Response,
-        sent: int,
-        error: str | None,
-    ) -> None:
+    def finished(self, exchange: Exchange) -> None:
+        response = exchange.response
+        assert response is not None
         if isinstance(response.body, Tunnel):
             self.tunnels.append(response.body)
-        self.ends.append((response.status, sent, error or response.error))
+        self.ends.append((response.status, exchange.sent, exchange.error or response.error))
 
 
 class Client:
@@ -141,7 +140,7 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
 
     async def live() -> None:
         try:
-            await h1.serve(stream, connection, service)
+            await h1.serve(stream, connection, service, deadlines, service.lane)
         finally:
             stream.close()
 

@@ -1,16 +1,14 @@
-"""Requests whose answer is at hand: answered where they arrive, and in no other way than the rest."""
+"""Requests whose response is known at once: answered where they arrive, as all others are."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import pytest
 
 from proxy.config.model import Limits
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.serializer import serialise
-from proxy.protocol.message import Request, Response
-from support.conversation import Told, conversation
+from proxy.protocol.message import Response
+from support.http.conversation import Told, conversation
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x.test\r\nCookie: a=%b\r\n\r\n"
 
@@ -20,31 +18,13 @@ def answer(body: bytes) -> Response:
     return Response(200, fields, body, wire=serialise(200, fields))
 
 
-@dataclass
-class Shelf(Told):
-    """Has some answers at hand. Whoever asks for others is echoed, through `answer`."""
-
-    there: dict[bytes, Response] = field(default_factory=dict)
-    given: list[bytes] = field(default_factory=list)
-
-    def at_hand(self, request: Request) -> Response | None:
-        found = self.there.get(request.path)
-        if found is not None:
-            self.given.append(request.target)
-        return found
-
-    async def answer(self, request: Request) -> Response:
-        echoed = await super().answer(request)
-        return self.there.get(request.path, echoed)
-
-
-def shelf(limits: Limits | None = None, **there: bytes) -> Shelf:
+def shelf(limits: Limits | None = None, **there: bytes) -> Told:
     limits = limits or Limits()
     bodies = {b"/" + name.encode(): answer(body) for name, body in there.items()}
-    return Shelf(Lane(limits), limits=limits, there=bodies)
+    return Told(FastParser(limits), limits=limits, ready=bodies)
 
 
-async def test_what_is_at_hand_and_what_is_not_by_turns() -> None:
+async def test_what_is_known_at_once_and_what_is_not_by_turns() -> None:
     service = shelf(a=b"apple", b=b"pear")
     async with conversation(service) as client:
         for path, body in ((b"a", b"apple"), (b"c", b"GET /c|x.test|"), (b"b", b"pear")) * 3:
@@ -52,7 +32,6 @@ async def test_what_is_at_hand_and_what_is_not_by_turns() -> None:
             heard = await client.hears(body)
             assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
             assert heard.count(b"\r\ndate: ") == 1
-    assert service.given == [b"/a", b"/b"] * 3
     assert [request.target for request in service.requests] == [b"/c"] * 3
     assert [(status, error) for status, _, error in service.ends] == [(200, None)] * 9
 
@@ -152,10 +131,11 @@ async def test_patience_begins_anew_with_each() -> None:
 
 async def test_a_mistake_in_the_server_ends_the_connection() -> None:
     service = shelf(a=b"apple")
-    service.there[b"/a"].wire = 1  # type: ignore[assignment] # what could not be sent
+    service.ready[b"/a"].wire = 1  # type: ignore[assignment] # what could not be sent
     client_of = conversation(service)
     client = await client_of.__aenter__()
     await client.says(GET % (b"a", b"1"))
     assert await client.hears_the_end() == b""
     with pytest.raises(TypeError):
         await client_of.__aexit__(None, None, None)
+    assert service.ends == [(200, 0, "internal")]

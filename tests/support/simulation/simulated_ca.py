@@ -4,8 +4,8 @@ them, outages, renewal information, incidents, and a clock that stands where the
 It counts in its own way (tokens that flow in), not with the code under test, and refuses where
 Let's Encrypt does: when an order is placed. What is spent then, and what only when a validation has
 failed or a certificate is issued, follows https://letsencrypt.org/docs/rate-limits/ (of 5 August
-2026) and its server, Boulder. Certificates are two lines of JSON instead of ASN.1; `cheap_examine`
-takes the place of `proof.examine`.
+2026) and its server, Boulder. Certificates are two lines of JSON instead of ASN.1; `cheap_read` takes
+the place of `proof.read`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ WINDOW_PART = 1 / 100
 ASK_AGAIN = 6 * HOUR
 
 
-def cheap_examine(pair: Pair) -> Facts:
-    return facts_of(pair.chain_pem)
+def cheap_read(pair: Pair) -> tuple[Pair, Facts]:
+    return pair, facts_of(pair.chain_pem)
 
 
 @functools.lru_cache(maxsize=8192)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from acme_client.certificates import keys
 from acme_client.certificates.verify import Pair
 
 DAY = 86400.0
@@ -33,7 +34,8 @@ def chain(
         not_after=datetime.fromtimestamp(now + ends, UTC),
         key_type=trustme.KeyType.ECDSA,
     )
-    return Pair(joined(one.bytes() for one in leaf.cert_chain_pems), leaf.private_key_pem.bytes())
+    key = keys.from_pem(leaf.private_key_pem.bytes())
+    return Pair(joined(one.bytes() for one in leaf.cert_chain_pems), keys.to_pem(key))
 
 
 def certified(

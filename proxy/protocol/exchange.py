@@ -1,0 +1,36 @@
+"""One request and its answer, from the complete head to the line in the access log.
+
+A protocol makes an `Exchange` as soon as it knows a request, or has to refuse something that never
+became one, and hands it to its `Service` twice: to `Service.handle` for the answer, and to
+`Service.finished` when nothing more will be sent. Everything that is known only of one request
+lies here, so that a connection may have many of them at the same time (HTTP/2), and so that
+filters, counters and the log all read the same facts.
+
+An `Exchange` never decides anything and never does I/O.
+"""
+
+from __future__ import annotations
+
+from .message import Connection, Request, Response
+
+
+class Exchange:
+    """``request`` is None for what never became a request. ``response`` is the answer, as soon as
+    it is known; it is set before `Service.finished`. ``sent`` counts body bytes. ``error`` is what
+    ended the sending early (a key of FAULTS), else None; then ``response.error`` still tells why
+    the answer is what it is. ``started`` is when the head was complete (monotonic seconds, 0.0
+    without a request), ``duration`` how many seconds have passed since then at the end.
+    """
+
+    __slots__ = ("connection", "duration", "error", "request", "response", "sent", "started")
+
+    def __init__(
+        self, connection: Connection, request: Request | None = None, started: float = 0.0
+    ) -> None:
+        self.connection = connection
+        self.request = request
+        self.started = started
+        self.response: Response | None = None
+        self.sent = 0
+        self.error: str | None = None
+        self.duration = 0.0
