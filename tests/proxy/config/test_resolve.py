@@ -159,7 +159,9 @@ def test_the_innermost_of_the_top_a_site_and_a_route_decides_and_says_where(reso
 
 def test_a_value_that_adds_up_joins_the_outer_ones(monkeypatch, sections):
     parsed = sections(INHERITED)
-    monkeypatch.setitem(inherit._JOINS, "health", lambda outer, inner: Health(outer.path + inner.path))
+    monkeypatch.setitem(
+        inherit._JOINS, "health", lambda outer, inner: Health(outer.path + inner.path)
+    )
     (at, site), (where, route) = (
         (("sites", 1), parsed.sites[1][1]),
         (
