@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
-from .h1.head_cache import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -60,7 +59,7 @@ class Connection:
     # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
     authorized_host: bytes | None = None
     match: HostMatch | None = None
-    habits: list[Habit] | None = None  # what its requests have in common; None before the first
+    protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
 
@@ -98,6 +97,22 @@ class Body(Protocol):
         ...
 
 
+class FieldBlock:
+    """Fields that many requests have in common: each of them holds the same object, so that what
+    somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
+
+    ``accept_encoding`` is the last value of that field, if it is among them. None of the fields
+    names a secret, a condition, a range, or what changes the message's framing.
+    """
+
+    __slots__ = ("accept_encoding", "fields")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        accepted = [value for name, value in fields if name == b"accept-encoding"]
+        self.accept_encoding = accepted[-1] if accepted else None
+
+
 class Request:
     """One request, after validation, in origin form.
 
@@ -112,10 +127,10 @@ class Request:
         "authority",
         "backend",
         "body",
+        "cached_fields",
         "connection",
         "expects_continue",
         "fields",
-        "habit",
         "host",
         "id",
         "inform",
@@ -124,8 +139,8 @@ class Request:
         "path",
         "query",
         "target",
+        "uncached_fields",
         "upgrade",
-        "varied",
         "version",
     )
 
@@ -147,9 +162,9 @@ class Request:
         self.authority = authority
         self.host = host
         self.fields = fields  # all fields as received, Host among them
-        # Those that are not in ``habit``, where the lane knew one; else all.
-        self.varied = fields
-        self.habit: Habit | None = None
+        # Those that are not in ``cached_fields``, where there are such; else all.
+        self.uncached_fields = fields
+        self.cached_fields: FieldBlock | None = None
         self.connection = connection
         self.body = body
         self.matched = b"/"  # the prefix of the route that was chosen, decoded

@@ -8,7 +8,6 @@ closed here.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from ..config.model import (
     Action,
@@ -23,6 +22,7 @@ from ..handlers.files.handler import Static
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import Surroundings
 from ..handlers.upstream.handler import Upstream
+from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Figures
 from ..protocol.message import Handler
 from ..transport.clock import Clock
@@ -100,5 +100,5 @@ class Handlers:
         for upstream in self._proxies:
             upstream.close()
 
-    def upstreams(self) -> list[dict[str, Any]]:
+    def upstreams(self) -> list[UpstreamStatus]:
         return [entry for upstream in self._proxies for entry in upstream.status()]

@@ -34,11 +34,16 @@ from acme_client.certificates.trust_bundle import authorities
 from ..config.model import ClientAuth, Tls
 from ..name_table import NameTable
 
-ALPN = ["http/1.1"]
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def protocols(tls: Tls) -> list[str]:
+    """What is offered by ALPN (RFC 7301), the best first. The worker has a table of who speaks
+    them."""
+    return ["http/1.1"]
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -53,7 +58,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         | ssl.OP_SINGLE_ECDH_USE
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(protocols(tls))
     # Each costs 24 µs; a resumption brings the next one.
     context.num_tickets = 1
     return context

@@ -10,14 +10,12 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from ..errors import Fault
+from ..ipc.documents import Overview
 from ..protocol.exchange import Exchange
 from ..protocol.message import Request, Response
 from .services import Door, Room
-
-Overview = dict[str, Any]
 
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehouse-proxy</title>
 <style>:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{margin:2rem}

@@ -22,7 +22,6 @@ from ..log import Seldom
 from ..metrics.counters import Figures
 from ..name_table import covers
 from ..protocol.exchange import Exchange
-from ..protocol.h1.fast_parser import Lane
 from ..protocol.message import Connection, Handler, Request, Response
 from ..sites.site import Match, SiteTable
 from ..tls.contexts import Certificates
@@ -45,7 +44,6 @@ class Room:
     clock: Clock
     access_log: AccessLog | None
     https_port: int
-    lane: Lane | None
     bounds: Bounds
     request_id_prefix: bytes
     waiting: WaitingRoom | None = None
@@ -69,7 +67,6 @@ class Door:
         self.room = room
         self.limits = room.limits
         self.clock = room.clock
-        self.lane = room.lane
         self.draining = False
         room.doors.append(self)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.client import context, https
-from support.server import Server, treehouse
+from support.http.client import context, https
+from support.program.server import Server, treehouse
 
 
 @pytest.fixture

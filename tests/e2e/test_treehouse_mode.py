@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from support.client import Answer, http, https
-from support.server import Server, treehouse
+from support.http.client import Answer, http, https
+from support.program.server import Server, treehouse
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -292,6 +292,6 @@ def test_a_bind_mount_does_not_hide_where_the_state_directory_is(
 def _command(*words: str) -> list[str]:
     import sys
 
-    from support.server import REPOSITORY
+    from support.program.server import REPOSITORY
 
     return [f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "proxy", *words]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from ...config.model import Backend, Health, ProxyAction
 from ...errors import Blame, Fault
+from ...ipc.documents import UpstreamStatus
 from ...protocol.h1.client import AnswerBody, NothingCame
 from ...transport.stream import StreamBroken
 from .context import Surroundings
@@ -91,7 +91,10 @@ class Member:
             self._answered = self._failed = 0
         self._answered += 1
         self._failed += failed
-        if self._answered < breaker.requests or self._failed < breaker.share * self._answered:
+        if (
+            self._answered < breaker.requests
+            or self._failed < breaker.failure_ratio * self._answered
+        ):
             return
         if now >= self.open_until:
             log.warning(
@@ -118,10 +121,11 @@ class Member:
             self._failures_in_a_row = 0
             self._out_until = 0.0
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self, now: float) -> UpstreamStatus:
         return {
             "url": self.backend.url,
-            "healthy": self.is_in(now),
+            "healthy": "yes" if self.is_in(now) else "no",
+            "last_error": None,
             "draining": self.backend.drain,
             "in_flight": self.in_flight,
             "failures": self.failures,

@@ -21,10 +21,10 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import Any
 
 from ...config.model import Backend, ProxyAction
 from ...errors import Blame, Fault
+from ...ipc.documents import UpstreamStatus
 from ...protocol.h1.client import AnswerBody, BackendConnection, NothingCame
 from ...protocol.h1.response_parser import Answer, AnswerLane, has_no_body
 from ...protocol.h1.serializer import STATUS_LINES
@@ -78,7 +78,7 @@ class Upstream:
         for member in self._members:
             member.close()
 
-    def status(self) -> list[dict[str, Any]]:
+    def status(self) -> list[UpstreamStatus]:
         return [member.status(self._around.clock.now) for member in self._members]
 
     # An exchange
@@ -124,7 +124,7 @@ class Upstream:
                 if self._sticky is not None:
                     self._stick(request, response, member)
                 return response
-        except asyncio.CancelledError:  # the client has left (`Stream.give_up`)
+        except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             request.backend = tried[-1].backend.url
             self._tally(tried[-1], "client_gone")
             raise

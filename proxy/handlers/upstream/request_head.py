@@ -19,9 +19,8 @@ from ...errors import Fault
 from ...protocol.client_address import TrustedProxies
 from ...protocol.h1.fast_parser import REMEMBERED
 from ...protocol.h1.grammar import HOP_BY_HOP, X_FORWARDED, tokens
-from ...protocol.h1.head_cache import Habit
 from ...protocol.h1.serializer import field_lines
-from ...protocol.message import Connection, Fields, Request
+from ...protocol.message import Connection, FieldBlock, Fields, Request
 
 # RFC 9440 §2
 _CLIENT_CERTIFICATE = (b"client-cert", b"client-cert-chain")
@@ -53,7 +52,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
 _UNDERLINE = ord("_")  # `in` tries a number first
 _MOST_KNOWN = 4096
 # Each keeps its lines, some kilobytes, in memory; one route's clients are of few kinds.
-_MOST_HABITS = 256
+_MOST_BLOCKS = 256
 _LONGEST_KNOWN = 256
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
@@ -65,7 +64,7 @@ class Forwarder:
         self._trusted = TrustedProxies(trusted_proxies)
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
-        self._habits: dict[Habit, bytes] = {}
+        self._blocks: dict[FieldBlock, bytes] = {}
         self._prefix = secrets.token_hex(6).encode("ascii")
         self._serial = 0
 
@@ -78,7 +77,7 @@ class Forwarder:
         via = b""
         given_id = b""
         before: Fields = []
-        fields = request.varied
+        fields = request.uncached_fields
         known = self._known
         lines: list[Any] = [known.get(field) for field in fields]
         for place, line in enumerate(lines):
@@ -94,16 +93,16 @@ class Forwarder:
                 via += value + b", "
             elif name in OURS or name.startswith(X_FORWARDED):
                 before.append(field)
-        if request.habit is not None:
-            lines.append(self._lines(request.habit))  # other names, so that the order is free
+        if request.cached_fields is not None:
+            lines.append(self._lines(request.cached_fields))  # of other names
         return self._finish(request, host, framing, lines, via, given_id, before)
 
-    def _lines(self, habit: Habit) -> bytes:
-        """The lines of a habit, which names nothing that `head` has to know of."""
-        lines = self._habits.get(habit)
+    def _lines(self, block: FieldBlock) -> bytes:
+        """The lines of a block of fields, which names nothing that `head` has to know of."""
+        lines = self._blocks.get(block)
         if lines is None:
-            lines = b"".join(map(self._line, habit.fields))
-            remember(self._habits, habit, lines, _MOST_HABITS)
+            lines = b"".join(map(self._line, block.fields))
+            remember(self._blocks, block, lines, _MOST_BLOCKS)
         return lines
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:

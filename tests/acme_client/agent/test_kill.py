@@ -28,8 +28,8 @@ from acme_client.certificates.verify import prove
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
 from acme_client.storage.store import DirectoryStore
-from support.certifier import settings
-from support.pebble import Pebble
+from support.acme.certifier import settings
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 NAME = "a.example"
@@ -73,7 +73,7 @@ class Alone:
 
 @pytest.fixture(scope="module")
 def ca() -> Iterator[Pebble]:
-    import acme_client.issuer  # noqa: F401 # in this process, so that its children need not
+    import acme_client.issuers.acme  # noqa: F401 # in this process, so that its children need not
 
     with Pebble(nonce_reject=0, always_valid=True) as pebble:
         yield pebble

@@ -21,12 +21,12 @@ from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from support.conversation import Client, Told, conversation
-from support.raw_backend import Heard, RawBackend, Script, answer, raw_backend
+from support.http.conversation import Client, Told, conversation
+from support.http.raw_backend import Heard, RawBackend, Script, answer, raw_backend
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
@@ -56,7 +56,7 @@ async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator
         deadlines = Deadlines()
         around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
         upstream = Upstream(action, around)
-        service = Told(Lane(Limits()) if lanes else None, upstream.handle)
+        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
         try:
             async with conversation(service) as client:
                 yield Three(client, backend, upstream, service, deadlines)
@@ -478,7 +478,7 @@ async def test_no_more_connections_than_allowed_and_the_rest_waits(lanes: bool) 
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=2)
+        action = ProxyAction((http_backend(backend.port),), max_connections=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
         service = Told(None, upstream.handle)
@@ -512,9 +512,9 @@ async def test_a_backend_that_is_down_is_passed_over(lanes: bool) -> None:
                 await client.says(GET)
                 await client.hears(b"up")
         status = {one["url"]: one for one in upstream.status()}
-        assert status["http://127.0.0.1:1"]["healthy"] is False
+        assert status["http://127.0.0.1:1"]["healthy"] == "no"
         assert status["http://127.0.0.1:1"]["failures"] >= 1
-        assert status[backend.url]["healthy"] is True
+        assert status[backend.url]["healthy"] == "yes"
         upstream.close()
 
 
@@ -616,7 +616,7 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
+        action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
         figures = Figures()
         around = Surroundings(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
@@ -664,7 +664,7 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
 
     async with raw_backend(script) as backend:
         action = ProxyAction(
-            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.3
+            (http_backend(backend.port),), max_connections=1, max_queued=1, connect_timeout=0.3
         )
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
@@ -743,7 +743,7 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=2)
+        action = ProxyAction((one,), max_connections=1, max_queued=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         first = await pool.open()
@@ -768,7 +768,7 @@ async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_wan
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=0)
+        action = ProxyAction((one,), max_connections=1, max_queued=0)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         member = Member(one, pool, action)

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .ports import free_ports
+from ..program.ports import free_ports
 
 HEAD_END = b"\r\n\r\n"
 _OURS = {
