@@ -26,6 +26,17 @@ Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
 
 
+class HostMatch:
+    """The site that a host has found: ``site_name`` is the first of its names, ``label`` what
+    requests for this host are counted under."""
+
+    __slots__ = ("label", "site_name")
+
+    def __init__(self, site_name: str, label: bytes) -> None:
+        self.site_name = site_name
+        self.label = label
+
+
 @dataclass(slots=True)
 class Connection:
     """What is known of an accepted connection; the same object for all of its requests."""
@@ -45,7 +56,9 @@ class Connection:
     proxies: TrustedProxies | None = (
         None  # where the peer is one of them, what they say is believed
     )
-    covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
+    # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
+    authorized_host: bytes | None = None
+    match: HostMatch | None = None
     protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
@@ -310,6 +323,16 @@ class Response:
         )
         made.backend = self.backend
         return made
+
+    def set_field(self, name: bytes, value: bytes) -> None:
+        """Give the response this field once, in place of all of that name."""
+        # The handler's list may be shared with later responses.
+        if any(present == name for present, _ in self.fields):
+            self.fields = [field for field in self.fields if field[0] != name]
+            self.wire = None
+        self.fields = [*self.fields, (name, value)]
+        if self.wire is not None:
+            self.wire += b"%b: %b\r\n" % (name, value)
 
     def discard(self) -> None:
         """End a body of which nothing will be sent: its file, its backend connection."""

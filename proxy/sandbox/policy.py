@@ -99,7 +99,8 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
 
 def _certificates(config: Config) -> int:
     return sum(
-        len(site.certificates or site.key_types) + (site.on_demand.most if site.on_demand else 0)
+        len(site.certificates or site.key_types)
+        + (site.on_demand.max_names if site.on_demand else 0)
         for site in config.sites
     )
 

@@ -32,6 +32,7 @@ from typing import Any
 from acme_client.certificates.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls
+from ..name_table import NameTable
 
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
@@ -84,15 +85,6 @@ class Held:
     bundle: int
 
 
-def covers(names: tuple[str, ...], host: str) -> bool:
-    """Whether a certificate with these names is one for ``host`` (RFC 9525 §6.3: a wildcard stands
-    for exactly one label, the leftmost)."""
-    if host in names:
-        return True
-    _label, dot, parent = host.partition(".")
-    return bool(dot) and f"*.{parent}" in names
-
-
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
@@ -117,7 +109,7 @@ class Certificates:
         # both anew when one of them changes.
         self._held: dict[str, dict[str, Held]] = {}
         self._by_site: dict[str, tuple[Served, ...]] = {}
-        self._by_host: dict[str, Served] = {}
+        self._by_host: NameTable[Served] = NameTable()
 
     def put(
         self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
@@ -184,24 +176,21 @@ class Certificates:
     def _index(self) -> None:
         # An exact name beats a wildcard by the lookup's order; between two certificates for the
         # same name the one that lasts longer wins.
-        self._by_host = {}
+        self._by_host = NameTable()
         for site in self._by_site:
             self._add(site)
 
     def _add(self, site: str) -> None:
         for served in self._by_site[site]:
             for host in served.names:
-                present = self._by_host.get(host)
+                present = self._by_host.exact(host)
                 if present is None or present.not_after <= served.not_after:
-                    self._by_host[host] = served
+                    self._by_host.put(host, served)
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
-        found = self._by_host.get(host)
-        if found is None:
-            _label, dot, parent = host.partition(".")
-            found = self._by_host.get(f"*.{parent}") if dot else None
-        return found
+        found = self._by_host.find(host)
+        return None if found is None else found[1]
 
     def choose(self, server_name: str | None, local: str) -> Served | None:
         """For a ClientHello: by SNI, or without one by the address that was connected to."""

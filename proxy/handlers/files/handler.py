@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 from ...bounded_cache import remember
 from ...errors import Fault
 from ...protocol.message import Fields, FileBody, Request, Response
-from ...sites.router import understood
+from ...protocol.paths import understood
 from ...transport.clock import Clock
 from . import ranges
 from .conditional import FIELDS as CONDITIONS

@@ -91,7 +91,10 @@ class Member:
             self._answered = self._failed = 0
         self._answered += 1
         self._failed += failed
-        if self._answered < breaker.requests or self._failed < breaker.share * self._answered:
+        if (
+            self._answered < breaker.requests
+            or self._failed < breaker.failure_ratio * self._answered
+        ):
             return
         if now >= self.open_until:
             log.warning(

@@ -59,7 +59,7 @@ class Pool:
 
     async def open(self) -> BackendConnection:
         """A new connection. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
-        if self._open >= self._action.connections:
+        if self._open >= self._action.max_connections:
             kept = await self._wait_for_room()
             if kept is not None:
                 return kept
@@ -95,7 +95,7 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """End what was kept too long; the oldest are at the front."""
-        kept, patience = self._kept, self._action.pool_idle
+        kept, patience = self._kept, self._action.idle_connection_timeout
         while kept and (kept[0][0].stream.stirred or now - kept[0][1] > patience):
             self.end(kept.pop(0)[0])
 
@@ -109,7 +109,7 @@ class Pool:
 
     async def _wait_for_room(self) -> BackendConnection | None:
         """A connection that was kept, or room for a new one (None)."""
-        if len(self._queue) >= self._action.queue:
+        if len(self._queue) >= self._action.max_queued:
             raise Fault("no_capacity", f"{self.backend.url}: the queue is full")
         waiter: asyncio.Future[None] = self._around.loop.create_future()
         self._queue.append(waiter)
@@ -118,7 +118,7 @@ class Pool:
                 while True:
                     await waiter
                     kept = self.take()
-                    if kept is not None or self._open < self._action.connections:
+                    if kept is not None or self._open < self._action.max_connections:
                         return kept
                     # A request that came just now has taken it. The place in the queue stays.
                     waiter = self._around.loop.create_future()

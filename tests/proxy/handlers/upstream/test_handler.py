@@ -377,7 +377,7 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
         assert await all_.client.hears_the_end() == b""
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
-    figures = Figures(frozenset())
+    figures = Figures()
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
     exchange.response = Response(101, [], tunnel)
     figures.request(exchange)
@@ -478,7 +478,7 @@ async def test_no_more_connections_than_allowed_and_the_rest_waits(lanes: bool) 
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=2)
+        action = ProxyAction((http_backend(backend.port),), max_connections=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
         service = Told(None, upstream.handle)
@@ -616,8 +616,8 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
-        figures = Figures(frozenset())
+        action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
+        figures = Figures()
         around = Surroundings(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
         )
@@ -664,7 +664,7 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
 
     async with raw_backend(script) as backend:
         action = ProxyAction(
-            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.3
+            (http_backend(backend.port),), max_connections=1, max_queued=1, connect_timeout=0.3
         )
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
@@ -743,7 +743,7 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=2)
+        action = ProxyAction((one,), max_connections=1, max_queued=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         first = await pool.open()
@@ -768,7 +768,7 @@ async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_wan
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=0)
+        action = ProxyAction((one,), max_connections=1, max_queued=0)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         member = Member(one, pool, action)
