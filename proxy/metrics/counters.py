@@ -8,6 +8,8 @@ configured ones, methods the common ones, everything else is "other".
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from ..ipc import documents
@@ -21,9 +23,14 @@ _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
 
 
 class Figures:
-    """The figures of one worker, since it began."""
+    """Of one worker, since it began. ``sites`` are the names that may be labels; ``guests`` those
+    that came on demand, with the site that they are counted for."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, sites: frozenset[bytes], guests: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> None:
+        self._sites = sites
+        self._guests = guests
         self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
@@ -37,14 +44,17 @@ class Figures:
         """Count a finished exchange."""
         request, response = exchange.request, exchange.response
         assert response is not None  # noqa: S101 - it is finished
-        host = exchange.match.label if exchange.match is not None else b""
-        method = b"other"
+        host, method = b"", b"other"
         if request is not None:
+            if request.host in self._sites:
+                host = request.host
+            else:
+                host = self._guests.get(request.host) or self._wildcard(request.host)
             if request.method in _METHODS:
                 method = request.method
             if request.body is not None:
                 self._bytes_in += request.body.received
-            if isinstance(response.body, Tunnel):
+            if request.upgrade is not None and isinstance(response.body, Tunnel):
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
@@ -57,6 +67,10 @@ class Figures:
         from answering. A client's request may become several of them."""
         label = (backend, outcome)
         self._upstreams[label] = self._upstreams.get(label, 0) + 1
+
+    def _wildcard(self, host: bytes) -> bytes:
+        wildcard = b"*." + host.partition(b".")[2]
+        return wildcard if wildcard in self._sites else b""
 
     def handshake(self, connection: Connection, resumed: bool, result: str) -> None:
         key = (connection.tls_version or "", resumed, result)
@@ -90,7 +104,7 @@ def labels(key: str) -> list[str]:
 
 
 def empty() -> documents.Figures:
-    return Figures().message()
+    return Figures(frozenset()).message()
 
 
 def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:

@@ -11,8 +11,7 @@ import trustme
 
 from proxy.config.model import Tls
 from proxy.ipc.channel import sealed
-from proxy.name_table import covers
-from proxy.tls.contexts import Certificates, ServerSocket, server_context
+from proxy.tls.contexts import Certificates, ServerSocket, covers, server_context
 
 CA = trustme.CA()
 

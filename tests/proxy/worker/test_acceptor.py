@@ -91,7 +91,6 @@ async def test_a_hello_is_looked_at_only_where_names_come_on_demand(
         pass
 
     monkeypatch.setattr(acceptor, "_hello", counted)
-    accepting = made(rule)
-    monkeypatch.setattr(accepting, "_protocols", {"http/1.1": over})
-    await handshake(accepting)
+    monkeypatch.setattr(acceptor.h1, "serve", over)
+    await handshake(made(rule))
     assert len(looked) == looks
