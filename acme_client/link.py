@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .status import CertificateStatus
+
 INTERNAL = "internal"
 # Of a revocation: those of RFC 5280 §5.3.1 that Let's Encrypt and others take from subscribers.
 REASONS = {
@@ -208,7 +210,7 @@ class Link(Protocol):
 
     def retract(self, challenge: Challenge) -> None: ...
 
-    def report(self, name: str, status: dict[str, Any] | None) -> None:
+    def report(self, name: str, status: CertificateStatus | None) -> None:
         """An entry of ``certificates`` in ``status --json``; None: no longer wanted."""
         ...
 

@@ -16,6 +16,11 @@ def timestamp(unix: float | None) -> str | None:
     return None if unix is None else _spelled(unix)
 
 
+def moment(text: str) -> float:
+    """Unix seconds of an RFC 3339 timestamp. Raises `ValueError`."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 @functools.lru_cache(maxsize=4096)  # the same few moments, in each report
 def _spelled(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

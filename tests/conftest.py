@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from support import witnesses
+from support.program import log_capture
 
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
@@ -21,7 +21,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        report.sections += witnesses.testimonies()
+        report.sections += log_capture.testimonies()
     if call.when == "teardown":
-        witnesses.dismiss()
+        log_capture.dismiss()
     return report

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from ..link import INTERNAL, Served, Wanted
+from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..timestamps import timestamp
 from . import keys
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
+from .renewal import Window
 from .verify import Facts, Pair
 
 # Of one that is busy: its attempt has not come to its end.
@@ -38,7 +39,7 @@ class Holding:
     postponed: list[Callable[[], None]] = field(default_factory=list)
     asleep: bool = False  # no attempt is made by itself: see `on_demand`
     given_up: bool = False  # came on demand and is not to be renewed
-    told: tuple[History, list[dict[str, Any]]] | None = field(default=None, repr=False)
+    told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,44 +80,45 @@ class Holding:
         """The directory of the CA that knows the certificate at hand."""
         return self.record.directory or self.wanted.authority.directory
 
-    def status(self) -> dict[str, Any]:
-        """An entry of ``certificates`` in ``status --json``."""
+    def status(self) -> CertificateStatus:
+        """How it stands, for the status, `why` and the alerts."""
         record, facts = self.record, self.facts
-        directory = self.wanted.authority.directory
-        return {
-            "name": self.name,
-            "names": list(self.wanted.names),
-            "source": "internal" if directory == INTERNAL else "acme",
-            "directory": (record.directory if facts else None) or directory,
-            "key_type": facts.key_type if facts else self.wanted.key_type,
-            "serial": facts.serial if facts else None,
-            "not_before": timestamp(facts.not_before) if facts else None,
-            "not_after": timestamp(facts.not_after) if facts else None,
-            "renew_at": timestamp(record.renew_at) if facts else None,
-            "ari_window": {
-                "start": timestamp(record.window.start),
-                "end": timestamp(record.window.end),
-                "explanation_url": record.window.explanation,
-            }
-            if record.window
-            else None,
-            "state": record.state.value,
-            "attempts": record.attempts,
-            "last_error": record.last_error,
-            "next_attempt": timestamp(record.next_attempt),
-            "served": self.served,
-            "profile": self.wanted.authority.profile,
-            "on_demand_for": self.wanted.on_demand_for,
-            "given_up": self.given_up,
-            "history": self._history(),
-        }
-
-    def _history(self) -> list[dict[str, Any]]:
-        self.told = translated(self.record.history, _told, self.told)
-        return self.told[1]
+        authority = self.wanted.authority
+        self.told = translated(record.history, _attempt, self.told)
+        return certificate_status(
+            name=self.name,
+            names=self.wanted.names,
+            source="internal" if authority.directory == INTERNAL else "acme",
+            directory=(record.directory if facts else None) or authority.directory,
+            key_type=facts.key_type if facts else self.wanted.key_type,
+            serial=facts.serial if facts else None,
+            not_before=facts.not_before if facts else None,
+            not_after=facts.not_after if facts else None,
+            renew_at=record.renew_at if facts else None,
+            window=_window(record.window),
+            state=record.state.value,
+            attempts=record.attempts,
+            last_error=record.last_error,
+            next_attempt=record.next_attempt,
+            served=self.served,
+            profile=authority.profile,
+            on_demand_for=self.wanted.on_demand_for,
+            given_up=self.given_up,
+            history=self.told[1],
+        )
 
 
-def _told(attempt: Attempt) -> dict[str, Any]:
+def _window(window: Window | None) -> AriWindow | None:
+    if window is None:
+        return None
+    return {
+        "start": timestamp(window.start),
+        "end": timestamp(window.end),
+        "explanation_url": window.explanation,
+    }
+
+
+def _attempt(attempt: Attempt) -> AttemptStatus:
     return {
         "at": timestamp(attempt.at),
         "outcome": attempt.outcome,

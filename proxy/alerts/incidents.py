@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
 from typing import Any, Literal
 
 from acme_client.errors import Said
 from acme_client.explain import explained
+from acme_client.status import CertificateStatus, validity
+from acme_client.timestamps import moment
 
 from ..config.model import Alerts
 
@@ -74,7 +75,7 @@ class Notice:
 
 
 def look(
-    certificates: Iterable[Mapping[str, Any]],
+    certificates: Iterable[CertificateStatus],
     wanted: Iterable[str],
     silent: float,
     rules: Alerts,
@@ -84,7 +85,7 @@ def look(
     may not have been heard of yet; ``silent``: seconds since the certifier was heard."""
     view = View()
     for one in certificates:
-        if one.get("on_demand_for") and (not one["not_after"] or one["given_up"]):
+        if one["on_demand_for"] and (not one["not_after"] or one["given_up"]):
             continue  # a stranger's name that does not work, or one that nobody wants any more
         _failing(one, rules, view)
         _runway(one, rules, now, view)
@@ -104,7 +105,7 @@ def look(
     return view
 
 
-def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
+def _failing(one: CertificateStatus, rules: Alerts, view: View) -> None:
     name = one["name"]
     key: Key = ("renewal_failing", name)
     if one["source"] == "file":
@@ -124,15 +125,14 @@ def _failing(one: Mapping[str, Any], rules: Alerts, view: View) -> None:
         view.undecided.add(key)
 
 
-def _runway(one: Mapping[str, Any], rules: Alerts, now: float, view: View) -> None:
+def _runway(one: CertificateStatus, rules: Alerts, now: float, view: View) -> None:
     name = one["name"]
     key: Key = ("runway_short", name)
-    if not one["not_after"] or not one["not_before"]:
+    valid = validity(one)
+    if valid is None:
         view.undecided.add(key)  # one that never was is told of when getting it fails
         return
-    begin, end = (
-        datetime.fromisoformat(one[which]).timestamp() for which in ("not_before", "not_after")
-    )
+    begin, end = valid
     left = end - now
     if left > 0 and (left >= rules.runway.of(end - begin) or not overdue(one, now)):
         view.well.add(key)
@@ -141,28 +141,28 @@ def _runway(one: Mapping[str, Any], rules: Alerts, now: float, view: View) -> No
     view.wrong[key] = Finding(f"{name}: {text} ({one['not_after']})", _advice(one), _facts(one))
 
 
-def overdue(one: Mapping[str, Any], now: float) -> bool:
+def overdue(one: CertificateStatus, now: float) -> bool:
     """Whether what should have followed a certificate has not: little is left of each for a while
     before its renewal, where a CA says to renew late, or where they live for days only."""
-    if one["source"] == "file" or one["attempts"] or not one["renew_at"]:
+    valid = validity(one)
+    if valid is None or one["source"] == "file" or one["attempts"] or not one["renew_at"]:
         return True
-    begin, end, renewal = (
-        datetime.fromisoformat(one[which]).timestamp()
-        for which in ("not_before", "not_after", "renew_at")
+    begin, end = valid
+    return now > moment(one["renew_at"]) + min(
+        (end - begin) * _RENEWED_WITHIN_PART, _RENEWED_WITHIN
     )
-    return now > renewal + min((end - begin) * _RENEWED_WITHIN_PART, _RENEWED_WITHIN)
 
 
-def _advice(one: Mapping[str, Any]) -> str:
+def _advice(one: CertificateStatus) -> str:
     name = one["name"]
     if one["source"] == "file":
         return "put the renewed certificate and its key where the configuration says; it is noticed"
-    last = next((past for past in reversed(one.get("history") or ()) if past.get("error")), None)
+    last = next((past for past in reversed(one["history"]) if past["error"]), None)
     if last is None:
         return f"treehouse-proxy why {name}; treehouse-proxy doctor {name}"
-    problem = last.get("problem")
+    problem = last["problem"]
     told = said(problem) if problem else None
-    *_, advice = explained(last["outcome"], told, name, last.get("challenge"))
+    *_, advice = explained(last["outcome"], told, name, last["challenge"])
     return advice.step
 
 
@@ -172,7 +172,7 @@ def said(value: Mapping[str, Any]) -> Said:
     return Said(value["typ"], value["detail"], value.get("name"), parts)
 
 
-def _facts(one: Mapping[str, Any]) -> Mapping[str, Any]:
+def _facts(one: CertificateStatus) -> Mapping[str, Any]:
     return {key: one.get(key) for key in _FACTS}
 
 

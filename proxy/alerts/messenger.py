@@ -29,6 +29,8 @@ from .. import log as logs
 from .. import sandbox
 from ..config.model import Alerts, Config, Mail
 from ..ipc.channel import Channel, ChannelClosed
+from ..ipc.codec import encode
+from ..ipc.messages import Delivered
 from ..system.privileges import confine_process, die_with_parent
 from ..tls.trust import client_context
 from ..version import VERSION
@@ -88,7 +90,7 @@ def run(config: Config, errand: Errand, channel: Channel) -> int:
     except (OSError, http.client.HTTPException, ValueError, sandbox.SandboxUnavailable) as reason:
         error = _words(reason)
     try:
-        channel.send({"type": "delivered", "error": error})
+        channel.send(encode(Delivered(error)))
     except ChannelClosed:
         return 1
     return 0

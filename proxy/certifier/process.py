@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from acme_client.certificates import ca_choice, keys
 from acme_client.link import (
@@ -36,6 +36,7 @@ from acme_client.link import (
     TsigKey,
     Wanted,
 )
+from acme_client.status import CertificateStatus
 
 from .. import log as logs
 from .. import sandbox
@@ -43,6 +44,22 @@ from ..config import model
 from ..config.model import Acme, Config, OnDemand, Site
 from ..config.referenced_files import mark, referred
 from ..ipc.channel import Channel, ChannelClosed, sealed
+from ..ipc.codec import JsonObject, Malformed, encode
+from ..ipc.messages import (
+    TO_CERTIFIER,
+    Alive,
+    CertificateFacts,
+    CertifierAnswer,
+    CertifierCommand,
+    ChallengeFacts,
+    Done,
+    FromCertifier,
+    Loaded,
+    Present,
+    Publish,
+    Report,
+    Retract,
+)
 from ..system.privileges import confine_process, die_with_parent
 from ..version import VERSION
 
@@ -232,49 +249,44 @@ class ChannelLink:
 
     def publish(self, served: Served) -> bool:
         bundle = sealed("certificate", served.chain_pem + served.key_pem)
-        facts = {
-            "name": served.name,
-            "site": served.site,
-            "names": list(served.names),
-            "not_after": served.not_after,
-            "serial": served.serial,
-            "family": served.family,
-            "on_demand_for": served.on_demand_for,
-            "status": {},
-        }
+        facts = CertificateFacts(
+            name=served.name,
+            site=served.site,
+            names=served.names,
+            not_after=served.not_after,
+            serial=served.serial,
+            family=served.family,
+            on_demand_for=served.on_demand_for,
+        )
         try:
-            return self._tell({"type": "certificate", "facts": facts}, (bundle,))
+            return self._tell(lambda ticket: Publish(facts, ticket), (bundle,))
         finally:
             os.close(bundle)
 
     def present(self, challenge: Challenge) -> bool:
-        about = {
-            "kind": challenge.kind,
-            "host": challenge.host,
-            "token": challenge.token,
-            "key_authorization": challenge.key_authorization,
-        }
-        message = {"type": "challenge", "challenge": about}
+        facts = ChallengeFacts(
+            challenge.kind, challenge.host, challenge.token, challenge.key_authorization
+        )
         if not challenge.chain_pem:
-            return self._tell(message)
+            return self._tell(lambda ticket: Present(facts, ticket))
         bundle = sealed("challenge", challenge.chain_pem + challenge.key_pem)
         try:
-            return self._tell(message, (bundle,))
+            return self._tell(lambda ticket: Present(facts, ticket), (bundle,))
         finally:
             os.close(bundle)
 
     def retract(self, challenge: Challenge) -> None:
-        self._send({"type": "challenge_over", "host": challenge.host, "token": challenge.token})
+        self._send(Retract(challenge.kind, challenge.host, challenge.token))
 
-    def report(self, name: str, status: dict[str, Any] | None) -> None:
+    def report(self, name: str, status: CertificateStatus | None) -> None:
         self._beat()  # thousands of certificates are taken on in one go
-        self._send({"type": "report", "name": name, "status": status})
+        self._send(Report(name, status))
 
     def loaded(self) -> None:
-        self._send({"type": "loaded"})
+        self._send(Loaded())
 
     def answer(self, ticket: int, value: dict[str, Any]) -> None:
-        self._send({"type": "answer", "ticket": ticket, "value": value})
+        self._send(CertifierAnswer(ticket, value))
 
     # The mailbox
 
@@ -295,7 +307,7 @@ class ChannelLink:
         now = time.monotonic()
         if threading.get_ident() == self._main and now - self._beaten >= _BEAT_EVERY:
             self._beaten = now
-            self._send({"type": "pass"})
+            self._send(Alive())
 
     def _pump(self, timeout: float | None) -> None:
         """Read what has come; wakes threads whose ticket is done."""
@@ -309,37 +321,44 @@ class ChannelLink:
                 with self._lock:
                     self._channel.flush()
             if channel in readable:
-                for message, fds in self._channel.receive():
+                for said, fds in self._channel.receive():
                     for fd in fds:
                         os.close(fd)
-                    self._take(message)
+                    self._take(said)
         except ChannelClosed:
             raise LinkBroken from None
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "done":
-            waiting = self._done.pop(message["ticket"], None)
-            if waiting is not None:
-                waiting.set()
-        elif message["type"] == "command":
-            self._commands.append(
-                Command(message["verb"], message.get("value"), message.get("ticket"))
-            )
+    def _take(self, said: JsonObject) -> None:
+        try:
+            message = TO_CERTIFIER.decode(said)
+        except Malformed as why:
+            log.error("what the supervisor says is not understood: %s", why)
+            return
+        match message:
+            case Done(ticket):
+                waiting = self._done.pop(ticket, None)
+                if waiting is not None:
+                    waiting.set()
+            case CertifierCommand(verb, value, ticket):
+                self._commands.append(Command(verb, value, ticket))
+            case _:
+                assert_never(message)
 
-    def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def _send(self, message: FromCertifier, fds: tuple[int, ...] = ()) -> None:
         try:
             with self._lock:
-                self._channel.send(message, fds)
+                self._channel.send(encode(message), fds)
         except (ChannelClosed, OSError):
             raise LinkBroken from None
         if self._channel.waiting and threading.get_ident() != self._main:
             os.write(self._wake, b"\0")  # the main thread flushes what the kernel did not take
 
-    def _tell(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> bool:
-        """Send, and wait until every worker has acknowledged; False after the bound."""
+    def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
+        """Send the message with a ticket, and wait until every worker has acknowledged; False after
+        the bound."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
-        self._send({**message, "ticket": ticket}, fds)
+        self._send(message(ticket), fds)
         if threading.get_ident() != self._main:
             acknowledged = done.wait(_ACKNOWLEDGED_WITHIN)
         else:

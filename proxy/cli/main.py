@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import click
 
@@ -24,6 +24,7 @@ from acme_client.timestamps import timestamp
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..ipc.control_client import NotRunning, ask
+from ..ipc.documents import Status
 from ..log import displayable
 from ..version import VERSION
 
@@ -181,7 +182,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     """One page on the certificate of NAME: where it stands, and why."""
     from . import why as whys
 
-    document = _ask(config, state, {"command": "status"})
+    document = _status(config, state)
     found = whys.find(document["certificates"], name)
     if found:
         if as_json:  # of two certificates a list
@@ -247,7 +248,7 @@ def stop(config: Path | None, state: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     """Show processes, listeners, certificates and backends."""
-    document = _ask(config, state, {"command": "status"})
+    document = _status(config, state)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -267,7 +268,7 @@ def list_(config: Path | None, state: Path | None) -> None:
     """List certificates with their state and days left."""
     from .status_table import show_certificates
 
-    show_certificates(_ask(config, state, {"command": "status"}))
+    show_certificates(_status(config, state))
 
 
 @certs.command()
@@ -377,6 +378,10 @@ def import_(
     for line in report.lines:
         click.echo(printable(line))
     sys.exit(OK if report.ok else FAILED)
+
+
+def _status(config: Path | None, state: Path | None) -> Status:
+    return cast(Status, _ask(config, state, {"command": "status"}))
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from acme_client.status import CertificateStatus
+
+from ..ipc.documents import Status, UpstreamStatus, WorkerStatus
 
 _BAD, _WATCH, _GOOD = "red", "yellow", "green"
 # Where there is no terminal (a pipe, a mail from cron) nothing is cut to fit one.
 _WIDE = 1000
 
 
-def show(document: dict[str, Any]) -> None:
+def show(document: Status) -> None:
     console = _console()
     console.print(
         f"treehouse-proxy {document['version']}, pid {document['pid']} as uid {document['uid']}, "
@@ -39,11 +42,11 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 
 
-def show_certificates(document: dict[str, Any]) -> None:
+def show_certificates(document: Status) -> None:
     _console().print(_certificates(document["certificates"]))
 
 
-def _workers(workers: list[dict[str, Any]]) -> Table:
+def _workers(workers: list[WorkerStatus]) -> Table:
     table = Table("worker", "generation", "state", "connections", "streams", "requests")
     for one in workers:
         figures = (one["connections"], one["streams"], one["requests"])
@@ -51,7 +54,7 @@ def _workers(workers: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _certificates(certificates: list[dict[str, Any]]) -> Table:
+def _certificates(certificates: list[CertificateStatus]) -> Table:
     table = Table("names", "source", "key", "state", "left", "served", "renews", "last error")
     for one in sorted(certificates, key=lambda one: one["not_after"] or ""):
         table.add_row(
@@ -79,9 +82,15 @@ def _left(not_after: str | None) -> str:
     return f"[{colour}]{days} d {hours} h"
 
 
-def _upstreams(upstreams: list[dict[str, Any]]) -> Table:
-    table = Table("backend", "healthy", "in flight", "failures")
+def _upstreams(upstreams: list[UpstreamStatus]) -> Table:
+    table = Table("backend", "healthy", "in flight", "failures", "last error")
+    colours = {"yes": _GOOD, "no": _BAD, "untried": _WATCH}
     for one in upstreams:
-        healthy = f"[{_GOOD}]yes" if one["healthy"] else f"[{_BAD}]no"
-        table.add_row(escape(one["url"]), healthy, str(one["in_flight"]), str(one["failures"]))
+        table.add_row(
+            escape(one["url"]),
+            f"[{colours[one['healthy']]}]{one['healthy']}",
+            str(one["in_flight"]),
+            str(one["failures"]),
+            escape(one["last_error"] or ""),
+        )
     return table

@@ -5,12 +5,13 @@ It is the status's entry put into words, so whatever a program wants to know of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.explain import explained
+from acme_client.status import AttemptStatus, CertificateStatus, validity
+from acme_client.timestamps import moment
 
 from ..alerts.incidents import said, spell
 from ..doctor.rules.cas import CLOCKS_DIFFER
@@ -27,7 +28,7 @@ _STATES = {
 _FROM = {"file": "files of your own", "internal": "the built-in CA"}
 
 
-def find(certificates: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+def find(certificates: Iterable[CertificateStatus], name: str) -> list[CertificateStatus]:
     """Those for this name: by the name itself, else by the wildcard that covers it. A site may have
     two; "example.org/rsa" is one of them."""
     listed = list(certificates)
@@ -43,7 +44,7 @@ def find(certificates: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[s
     return []
 
 
-def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
+def page(one: CertificateStatus, now: float) -> Iterator[str]:
     """``one`` as in ``status --json``."""
     window = one["ari_window"]
     rows = [
@@ -52,7 +53,7 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
         ("served", _served(one, now)),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
-        ("on demand", f"for {one['on_demand_for']}" if one.get("on_demand_for") else None),
+        ("on demand", f"for {one['on_demand_for']}" if one["on_demand_for"] else None),
         ("key", one["key_type"]),
         ("serial", one["serial"]),
         ("valid", f"{one['not_before']} to {one['not_after']}" if one["not_after"] else None),
@@ -67,7 +68,7 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
     for name, value in rows:
         if value:
             yield f"{name:>13}  {value}"
-    history = one.get("history") or ()
+    history = one["history"]
     if history:
         yield ""
         yield "attempts, the last one first"
@@ -77,49 +78,46 @@ def page(one: Mapping[str, Any], now: float) -> Iterator[str]:
         yield from _meaning(one)
 
 
-def _state(one: Mapping[str, Any]) -> str:
+def _state(one: CertificateStatus) -> str:
     if one["source"] == "file" and one["state"] == "failed":
         return "the certificate in the files has expired"
-    if one.get("given_up"):
+    if one["given_up"]:
         return "it is not renewed: nobody comes for it, or it is not allowed any more"
-    if one.get("on_demand_for") and not one["not_after"] and one["state"] != "issuing":
+    if one["on_demand_for"] and not one["not_after"] and one["state"] != "issuing":
         return "it is tried again when somebody comes for it"
     return _STATES.get(one["state"], "")
 
 
-def _served(one: Mapping[str, Any], now: float) -> str:
+def _served(one: CertificateStatus, now: float) -> str:
     """What visitors meet."""
     if not one["not_after"]:
         return "no: there is none, and visitors cannot connect"
     if not one["served"]:
         return "no: not all workers have taken it yet; they are told again every minute"
-    if _moment(one["not_after"]) <= now:
+    if moment(one["not_after"]) <= now:
         return "yes, for want of a better one, and browsers warn of it"
     return "yes"
 
 
-def _next(one: Mapping[str, Any], now: float) -> str | None:
+def _next(one: CertificateStatus, now: float) -> str | None:
     at = one["next_attempt"]
     if not at:
         return None
-    left = _moment(at) - now
+    left = moment(at) - now
     return f"{at}, in {spell(left)}" if left > 0 else f"{at}, now"
 
 
-def _moment(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()
-
-
-def _profile(one: Mapping[str, Any]) -> str | None:
+def _profile(one: CertificateStatus) -> str | None:
     if one["source"] != "acme":
         return None
-    return one.get("profile") or "the CA's default"
+    return one["profile"] or "the CA's default"
 
 
-def _runway(one: Mapping[str, Any], now: float) -> str | None:
-    if one["not_after"] is None:
+def _runway(one: CertificateStatus, now: float) -> str | None:
+    valid = validity(one)
+    if valid is None:
         return None
-    end, begin = (datetime.fromisoformat(one[at]).timestamp() for at in ("not_after", "not_before"))
+    begin, end = valid
     left = end - now
     if left < 0:
         return "none: it has expired"
@@ -135,43 +133,43 @@ def _clock(now: float) -> str:
     return f"it shows {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _renews(one: Mapping[str, Any], now: float) -> str | None:
+def _renews(one: CertificateStatus, now: float) -> str | None:
     if one["source"] == "file":
         return "by whoever looks after the files; a change is noticed"
     if one["renew_at"] is None:
         return None
     how = "a moment drawn from the CA's window" if one["ari_window"] else "by its lifetime"
-    past = "; that is past" if _moment(one["renew_at"]) <= now else ""
+    past = "; that is past" if moment(one["renew_at"]) <= now else ""
     return f"{one['renew_at']}, {how}{past}"
 
 
-def _attempt(past: Mapping[str, Any]) -> str:
+def _attempt(past: AttemptStatus) -> str:
     way = f" by {past['challenge']}" if past["challenge"] else ""
     host = urlsplit(past["directory"]).netloc or past["directory"]
-    took = f" in {past['seconds']:.1f} s" if past.get("seconds") is not None else ""
+    took = f" in {past['seconds']:.1f} s" if past["seconds"] is not None else ""
     why = f": {past['error']}" if past["error"] else ""
     return f"{past['at']}  {past['outcome']} at {host}{way}{took}{why}"
 
 
-def _only(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _only(one: CertificateStatus) -> tuple[str, ...]:
     """The name that everything is about, where there is one alone."""
     return tuple(one["names"]) if len(one["names"]) == 1 else ()
 
 
-def _force(last: Mapping[str, Any] | None) -> str:
+def _force(last: AttemptStatus | None) -> str:
     """Of a command that would be answered by the ledger, which has heard the CA."""
     if last is None or last["outcome"] not in ("limits", "rate_limited", "unavailable"):
         return ""
     return " --force, which asks the CA before its time is over"
 
 
-def _meaning(one: Mapping[str, Any]) -> Iterator[str]:
+def _meaning(one: CertificateStatus) -> Iterator[str]:
     name = one["name"]
-    last = next((past for past in reversed(one.get("history") or ()) if past["error"]), None)
+    last = next((past for past in reversed(one["history"]) if past["error"]), None)
     if last is not None:
-        problem = last.get("problem")
+        problem = last["problem"]
         for each in explained(
-            last["outcome"], said(problem) if problem else None, name, last.get("challenge")
+            last["outcome"], said(problem) if problem else None, name, last["challenge"]
         ):
             of = f"{each.about}: " if each.about not in (None, *_only(one)) else ""
             yield ""

@@ -115,7 +115,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One backend address. ``scheme`` http or https with host and port, or unix with ``path``."""
+    """One backend address. ``scheme`` is http or https with host and port, or unix with ``path``,
+    which begins with "@" for an abstract socket (unix(7)). ``prefix`` is put before the path of
+    every request; it begins with a slash and does not end with one."""
 
     url: str  # as configured, for log and status
     scheme: Literal["http", "https", "unix"]
@@ -129,9 +131,12 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Health:
+    """``host`` is what a check says as Host; "" for the backend's own address and port."""
+
     path: str
     interval: float = 5.0
     timeout: float = 2.0
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +182,14 @@ class ProxyAction:
     pool_idle: float = 30.0  # an unused kept-alive connection is closed after that
     connections: int = 512  # to one backend, per worker
     queue: int = 1024  # requests that wait for one of them
+    wait_for_backend: float = 0.0  # how long a request is held that no backend takes
     preserve_host: bool = True  # Host goes on as the client sent it
     hash_key: HashKey = field(default_factory=HashKey)  # used by balance "hash" only
     sticky_cookie: str | None = None  # its name: a client stays with the backend it got first
+    sticky_same_site: Literal["none", "lax", "strict"] = "lax"
     slow_start: float = 0.0  # a backend that comes back gets its full share after that
     breaker: Breaker | None = None
+    via: bool = False  # backends are told in Via that a proxy stands before them
 
 
 @dataclass(frozen=True, slots=True)

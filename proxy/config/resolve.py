@@ -36,7 +36,7 @@ def resolve(
 ) -> model.Config:
     acme = document.acme
     return model.Config(
-        sites=tuple(_site(site, acme, around.base) for site in sites),
+        sites=tuple(_site(site, document, around.base) for site in sites),
         state=around.state,
         listen=model.Listen(document.listen.http, document.listen.https),
         uid=around.uid,
@@ -145,12 +145,17 @@ def _dns(dns: acme_keys.Dns, base: Path) -> model.Dns:
     )
 
 
-def _site(site: schema.Site, acme: acme_keys.Acme, base: Path) -> model.Site:
-    routes = tuple(model.Route(route.path, _action(route, base)) for route in site.routes)
+def _site(site: schema.Site, document: schema.Document, base: Path) -> model.Site:
+    acme = document.acme
+
+    def action(serving: serving_keys.Serving) -> model.Action:
+        return _action(serving, site.names[0], document.via, base)
+
+    routes = tuple(model.Route(route.path, action(route)) for route in site.routes)
     auth = site.tls.client_auth
     return model.Site(
         names=site.names,
-        routes=routes or (model.Route("/*", _action(site, base)),),
+        routes=routes or (model.Route("/*", action(site)),),
         certificates=tuple(
             model.OwnCertificate(base / one.chain, base / one.key) for one in site.certificate
         ),
@@ -166,7 +171,8 @@ def _site(site: schema.Site, acme: acme_keys.Acme, base: Path) -> model.Site:
     )
 
 
-def _action(serving: serving_keys.Serving, base: Path) -> model.Action:
+def _action(serving: serving_keys.Serving, name: str, via: bool, base: Path) -> model.Action:
+    """``name`` is the site's first one; ``via`` is what holds for all sites."""
     if serving.root is not None:
         return model.FilesAction(base / serving.root)
     if serving.redirect is not None:
@@ -179,7 +185,7 @@ def _action(serving: serving_keys.Serving, base: Path) -> model.Action:
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
         balance=serving.balance,
-        health=model.Health(health.path, health.interval, health.timeout) if health else None,
+        health=_health(health, name if serving.preserve_host else "") if health else None,
         tls=model.BackendTls(
             base / tls.ca_file if tls and tls.ca_file else None,
             bool(tls and tls.insecure),
@@ -191,9 +197,17 @@ def _action(serving: serving_keys.Serving, base: Path) -> model.Action:
         pool_idle=serving.pool_idle,
         connections=serving.connections,
         queue=serving.queue,
+        wait_for_backend=serving.wait_for_backend,
         preserve_host=serving.preserve_host,
         hash_key=serving.hash_by,
-        sticky_cookie=serving.sticky_cookie,
+        sticky_cookie=serving.sticky_cookie.name if serving.sticky_cookie else None,
+        sticky_same_site=serving.sticky_cookie.same_site if serving.sticky_cookie else "lax",
         slow_start=serving.slow_start,
         breaker=model.Breaker(**dict(breaker)) if breaker else None,
+        via=via if serving.via is None else serving.via,
     )
+
+
+def _health(health: serving_keys.Health, name: str) -> model.Health:
+    host = health.host or ("" if name.startswith("*") else name)
+    return model.Health(health.path, health.interval, health.timeout, host)

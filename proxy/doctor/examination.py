@@ -12,16 +12,17 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from acme_client.certificates import ca_choice
 from acme_client.on_demand.ask_url import CannotTell
 from acme_client.on_demand.dns_check import interface_addresses
 from acme_client.on_demand.policy import takes
+from acme_client.status import CertificateStatus
 
 from ..config.model import Config, Site
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
-from ..ipc.control_client import NotRunning, ask
+from ..ipc import control_client
+from ..ipc.control_client import NotRunning
 from ..system import preload
 from ..version import VERSION
 from .findings import Finding
@@ -138,7 +139,7 @@ def _is_public(site: Site, config: Config) -> bool:
 
 def _running_without_configuration(options: Options) -> Iterator[Finding]:
     try:
-        status = ask(state_directory(options.config, options.state), {"command": "status"}, 5.0)
+        status = control_client.status(state_directory(options.config, options.state), 5.0)
     except (NotRunning, ConfigurationFaults):
         return
     yield Finding(
@@ -201,7 +202,8 @@ def _names(
             runs = server.status is not None
             for one in (status, *second):
                 name = host if one is status else one["name"]
-                renamed = {**one, "names": [name, *one["names"]]}
+                renamed = one.copy()
+                renamed["names"] = [name, *one["names"]]
                 costs = kept.costs.get(one["name"], ())
                 found += judge_authorities.certificate(renamed, costs, time.time(), running=runs)
         try:
@@ -221,7 +223,7 @@ def _name(
     site: Site,
     config: Config,
     server: Server,
-    status: dict[str, Any] | None,
+    status: CertificateStatus | None,
     ours: Ours,
     asking: Names | None,
     directories: dict[str, Directory],

@@ -1,5 +1,8 @@
 """What processes share: messages, descriptors and memory.
 
+messages             every message between two processes, one union for each direction
+documents            the JSON objects that messages and the control socket carry
+codec                messages to JSON and back, checked against their definition
 channel              messages and descriptors over a socket pair
 control_client       commands to a running server
 connection_counters  connections of all workers, counted in shared memory

@@ -17,9 +17,8 @@ import json
 import os
 import socket
 from collections import deque
-from typing import Any
 
-Message = dict[str, Any]
+from .codec import JsonObject
 
 # The default socket buffer takes 208 KiB; JSON past this goes into a memfd instead.
 _PACKET = 32 * 1024
@@ -76,7 +75,7 @@ class Channel:
         """Whether something is queued: then the owner waits for writability and calls `flush`."""
         return bool(self._queue)
 
-    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+    def send(self, message: JsonObject, fds: tuple[int, ...] = ()) -> None:
         """Send or queue. ``fds`` are duplicated; the caller keeps and closes its own. Raises
         `ChannelClosed`, or `OSError` where there are no descriptors left for that."""
         if len(self._queue) >= _QUEUE:
@@ -106,12 +105,12 @@ class Channel:
             self._queue.popleft()
             _close_all(fds)
 
-    def receive(self) -> list[tuple[Message, list[int]]]:
+    def receive(self) -> list[tuple[JsonObject, list[int]]]:
         """All messages that have arrived; the caller owns their descriptors.
 
         Raises `ChannelClosed` at the end, but only when nothing is left to be handed out.
         """
-        received: list[tuple[Message, list[int]]] = []
+        received: list[tuple[JsonObject, list[int]]] = []
         while True:
             try:
                 data, fds = self._packet()
@@ -152,7 +151,7 @@ class Channel:
         self._sock.close()
 
 
-def _understood(data: bytes, fds: list[int]) -> Message:
+def _understood(data: bytes, fds: list[int]) -> JsonObject:
     """The message of a packet; a descriptor that holds it is taken out of ``fds`` and closed."""
     message = json.loads(data.decode())
     if message.get("type") == "large":

@@ -13,7 +13,9 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from .documents import Status
 
 _PIECE = 64 * 1024  # bytes read at a time
 
@@ -50,3 +52,8 @@ def ask(state: Path, request: dict[str, Any], timeout: float = 60.0) -> dict[str
         raise NotRunning(f"the server on {path} hung up without an answer")
     result: dict[str, Any] = json.loads(answer)
     return result
+
+
+def status(state: Path, timeout: float = 60.0) -> Status:
+    """How the server that runs on this state directory is. Raises `NotRunning`."""
+    return cast(Status, ask(state, {"command": "status"}, timeout))

@@ -10,8 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+from ..ipc import documents
 from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Tunnel
 
@@ -19,8 +20,6 @@ from ..protocol.message import Connection, Tunnel
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
-
-Message = dict[str, Any]
 
 
 class Figures:
@@ -80,7 +79,7 @@ class Figures:
     def limited(self, limit: str) -> None:
         self._limited[limit] = self._limited.get(limit, 0) + 1
 
-    def message(self) -> Message:
+    def message(self) -> documents.Figures:
         """For the supervisor: plain JSON."""
         return {
             "requests": {
@@ -104,21 +103,22 @@ def labels(key: str) -> list[str]:
     return key.split(_SEPARATOR)
 
 
-def empty() -> Message:
+def empty() -> documents.Figures:
     return Figures(frozenset()).message()
 
 
-def added(one: Message, other: Message) -> Message:
-    """The sum of two messages."""
-    total: Message = {}
-    for name, value in one.items():
+def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:
+    """The sum of two. Raises `ValueError` where the histograms have different buckets."""
+    more = cast(dict[str, Any], other)
+    total: dict[str, Any] = {}
+    for name, value in cast(dict[str, Any], one).items():
         if isinstance(value, dict):
             counts = dict(value)
-            for key, count in other[name].items():
+            for key, count in more[name].items():
                 counts[key] = counts.get(key, 0) + count
             total[name] = counts
         elif isinstance(value, list):
-            total[name] = [a + b for a, b in zip(value, other[name], strict=True)]
+            total[name] = [a + b for a, b in zip(value, more[name], strict=True)]
         else:
-            total[name] = value + other[name]
-    return total
+            total[name] = value + more[name]
+    return cast(documents.Figures, total)

@@ -9,20 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import accumulate
-from typing import Any
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
-Overview = dict[str, Any]
-
-_PROCESS = {
+_ProcessFigure = Literal[
+    "cpu_seconds",
+    "open_fds",
+    "max_fds",
+    "virtual_memory_bytes",
+    "resident_memory_bytes",
+    "start_time_seconds",
+]
+_PROCESS: dict[_ProcessFigure, str] = {
     "cpu_seconds": "User and system CPU time spent.",
     "open_fds": "Open file descriptors.",
     "max_fds": "Open file descriptors, at most.",
@@ -79,10 +86,13 @@ class _Overview(Collector):
             connections.add_metric([address], count)
         yield connections
         healthy = GaugeMetricFamily(
-            "treehouse_upstream_healthy", "1 where requests go.", labels=["upstream"]
+            "treehouse_upstream_healthy",
+            "1 where the last request or check succeeded, 0 where it failed; none before.",
+            labels=["upstream"],
         )
         for one in self._status["upstreams"]:
-            healthy.add_metric([one["url"]], float(one["healthy"]))
+            if one["healthy"] != "untried":
+                healthy.add_metric([one["url"]], float(one["healthy"] == "yes"))
         yield healthy
         ends = GaugeMetricFamily(
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
@@ -92,9 +102,10 @@ class _Overview(Collector):
             "Attempts that have ended.",
             labels=["name", "outcome"],
         )
-        for one in self._status["certificates"]:
-            if one["not_after"]:
-                ends.add_metric([one["name"]], datetime.fromisoformat(one["not_after"]).timestamp())
+        for certificate in self._status["certificates"]:
+            if certificate["not_after"]:
+                end = datetime.fromisoformat(certificate["not_after"]).timestamp()
+                ends.add_metric([certificate["name"]], end)
         for name, outcome, count in self._overview["renewals"]:
             renewals.add_metric([name, outcome], count)
         yield ends
@@ -125,8 +136,9 @@ class _Overview(Collector):
             else:
                 family = GaugeMetricFamily(f"process_{name}", said, labels=["process"])
             for one in self._overview["processes"]:
-                if one[name] is not None:
-                    family.add_metric([one["process"]], one[name])
+                figure = one[name]
+                if figure is not None:
+                    family.add_metric([one["process"]], figure)
             yield family
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-Message = dict[str, Any]
+from ..ipc.documents import ProcessFigures
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -22,7 +21,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _UTIME, _STIME, _STARTTIME, _VSIZE, _RSS = 11, 12, 19, 20, 21
 
 
-def of(pid: int, title: str, proc: Path = _PROC) -> Message | None:
+def of(pid: int, title: str, proc: Path = _PROC) -> ProcessFigures | None:
     """None for a process that has ended."""
     try:
         stat = (proc / str(pid) / "stat").read_text("utf-8", "replace")
@@ -38,6 +37,7 @@ def of(pid: int, title: str, proc: Path = _PROC) -> Message | None:
         "virtual_memory_bytes": int(fields[_VSIZE]),
         "resident_memory_bytes": int(fields[_RSS]) * _PAGE,
         "max_fds": _most_descriptors(limits),
+        "open_fds": None,
     }
 
 

@@ -8,8 +8,9 @@ one is read. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
+
+from acme_client.status import CertificateStatus
 
 # Outcomes of an attempt that was not one: our own ledger of the CA's limits said to wait.
 _PUT_OFF = "limits"
@@ -20,11 +21,11 @@ class Renewals:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._last: dict[str, Any] = {}
 
-    def reported(self, name: str, status: Mapping[str, Any]) -> None:
+    def reported(self, name: str, status: CertificateStatus) -> None:
         if status["source"] == "file":
             self._files(name, status["serial"])
             return
-        history = list(status.get("history") or ())
+        history = status["history"]
         known = self._last.get(name)
         self._last[name] = history
         if known is None:
@@ -33,7 +34,7 @@ class Renewals:
             outcome = {"obtained": "ok", _PUT_OFF: "put_off"}.get(attempt["outcome"], "failed")
             self._counts[name, outcome] += 1
 
-    def _files(self, name: str, serial: str) -> None:
+    def _files(self, name: str, serial: str | None) -> None:
         known = self._last.get(name)
         self._last[name] = serial
         if known not in (None, serial):

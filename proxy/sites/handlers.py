@@ -8,7 +8,6 @@ closed here.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from ..config.model import Action, Config, FilesAction, ProxyAction, RedirectAction, RefuseAction
 from ..errors import Fault
@@ -16,6 +15,7 @@ from ..handlers.files.handler import Static
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import Surroundings
 from ..handlers.upstream.handler import Upstream
+from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Figures
 from ..protocol.message import Handler, Request, Response
 from ..transport.clock import Clock
@@ -85,5 +85,5 @@ class Sites:
         for upstream in self._proxies:
             upstream.close()
 
-    def upstreams(self) -> list[dict[str, Any]]:
+    def upstreams(self) -> list[UpstreamStatus]:
         return [entry for upstream in self._proxies for entry in upstream.status()]

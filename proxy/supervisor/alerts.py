@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from acme_client.status import CertificateStatus
 from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 
@@ -26,7 +26,8 @@ from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
 from ..alerts.policy import Way
 from ..config.model import Alerts, Config
-from ..ipc.channel import Channel, Message
+from ..ipc.channel import Channel
+from ..ipc.messages import Delivered
 from .process_table import Child, Processes, describe_exit
 from .timers import Schedule
 
@@ -68,7 +69,7 @@ class Alerting:
         self,
         processes: Processes,
         schedule: Schedule,
-        certificates: Callable[[], list[dict[str, Any]]],
+        certificates: Callable[[], list[CertificateStatus]],
         silent: Callable[[], float],
     ) -> None:
         self._processes = processes
@@ -150,10 +151,10 @@ class Alerting:
             outbox.error = "it took too long"
             self._processes.kill(child)
 
-    def heard(self, child: Child, message: Message) -> None:
+    def heard(self, child: Child, message: Delivered) -> None:
         for outbox in self._outboxes.values():
-            if outbox.messenger is child and message["type"] == "delivered":
-                outbox.error, outbox.heard = message["error"], True
+            if outbox.messenger is child:
+                outbox.error, outbox.heard = message.error, True
 
     def ended(self, child: Child, how: int) -> None:
         """A messenger has ended, one way or another."""

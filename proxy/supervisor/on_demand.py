@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ipc.messages import CertificateUsed, CertifierCommand, OnDemandResult, WantCertificate
 from .process_table import Child, Processes
 from .registry import Announcements
 
@@ -41,14 +42,15 @@ class OnDemand:
         self._open: dict[str, _Open] = {}
         self.outcomes = {"obtained": 0, "refused": 0}
 
-    def hear(self, child: Child, kind: str, name: str) -> None:
-        """From a worker: "wanted", or "used"."""
-        if kind == "used":
-            certifier = self._processes.certifier()
-            if certifier is not None:
-                message = {"type": "command", "verb": "used", "value": name}
-                self._processes.send(certifier, message)
-            return
+    def used(self, message: CertificateUsed) -> None:
+        """Pass on that a client came for the name."""
+        certifier = self._processes.certifier()
+        if certifier is not None:
+            self._processes.tell_certifier(certifier, CertifierCommand("used", message.name))
+
+    def wanted(self, child: Child, message: WantCertificate) -> None:
+        """Ask the certifier for a name that a worker waits for; once for all workers."""
+        name = message.name
         present = self._open.get(name)
         if present is None:
             if len(self._open) >= _MOST:
@@ -94,7 +96,4 @@ class OnDemand:
                 self._tell(child, name, ok=ok, seconds=answer.get("seconds"))
 
     def _tell(self, child: Child, name: str, *, ok: bool, seconds: float | None) -> None:
-        message: dict[str, Any] = {"type": "settled", "name": name, "ok": ok}
-        if seconds is not None:
-            message["seconds"] = seconds
-        self._processes.send(child, message)
+        self._processes.tell_worker(child, OnDemandResult(name, ok, seconds))

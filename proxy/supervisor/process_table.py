@@ -15,19 +15,21 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from acme_client.signal_names import signal_name
 
-from ..ipc.channel import Channel, ChannelClosed, Message
+from ..ipc.channel import Channel, ChannelClosed
+from ..ipc.codec import JsonObject, Malformed, encode
+from ..ipc.documents import WorkerState, WorkerStats
+from ..ipc.messages import ToCertifier, ToWorker
 from ..system.privileges import die_with_parent
 from .signals import CAUGHT
 
 log = logging.getLogger("treehouse.supervisor")
 
 Role = Literal["worker", "certifier", "messenger"]
-State = Literal["starting", "serving", "draining"]
 Closing = Callable[[Role, int], None]
 
 
@@ -41,8 +43,8 @@ class Child:
     born: float  # monotonic
     # When its main loop last gave a sign of life; told by who understands what it says.
     heard: float
-    state: State = "starting"
-    stats: dict[str, Any] = field(default_factory=dict)
+    state: WorkerState = "starting"
+    stats: WorkerStats | None = None  # what it said last
 
     @property
     def title(self) -> str:
@@ -57,8 +59,9 @@ def describe_exit(status: int) -> str:
 
 
 class Processes:
-    """All children. ``hear(child, message, fds)`` is called for each message that comes, and takes
-    out of ``fds`` the descriptors that it keeps; the others are closed behind it.
+    """All children. ``hear(child, message, fds)`` is called for each message that comes, takes out
+    of ``fds`` the descriptors that it keeps (the others are closed behind it), and raises
+    `Malformed` for what is no message; the child is ended then.
     ``on_other(pid, status)`` for the end of a process that was not forked here (a successor).
     ``closing`` has what a child does first, given its role and generation: it closes what is not
     for it."""
@@ -66,7 +69,7 @@ class Processes:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        hear: Callable[[Child, Message, list[int]], None],
+        hear: Callable[[Child, JsonObject, list[int]], None],
     ) -> None:
         self._selector = selector
         self._hear = hear
@@ -151,10 +154,11 @@ class Processes:
                     self._read(child)
             except ChannelClosed:
                 self._forget_channel(child)
-            except Exception:
+            except Exception as why:
                 # A child that has been taken over may say anything; it is not to take us along.
-                log.exception("%s (pid %d) is ended: what it says is not understood",
-                              child.title, child.pid)  # fmt: skip
+                log.error("%s (pid %d) is ended: what it says is not understood: %s",
+                          child.title, child.pid, why,
+                          exc_info=not isinstance(why, Malformed))  # fmt: skip
                 self._forget_channel(child)
                 self.kill(child)
 
@@ -170,8 +174,14 @@ class Processes:
                 for fd in fds:
                     os.close(fd)
 
-    def send(self, child: Child, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """A child that cannot be told any more has died or hangs; its end is heard elsewhere."""
+    def tell_worker(self, child: Child, message: ToWorker, fds: tuple[int, ...] = ()) -> None:
+        self._send(child, encode(message), fds)
+
+    def tell_certifier(self, child: Child, message: ToCertifier) -> None:
+        self._send(child, encode(message), ())
+
+    def _send(self, child: Child, message: JsonObject, fds: tuple[int, ...]) -> None:
+        # A child that cannot be told any more has died or hangs; its end is heard elsewhere.
         try:
             child.channel.send(message, fds)
             self._watch(child)

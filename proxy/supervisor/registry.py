@@ -15,12 +15,33 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..ipc.channel import Message
+from acme_client.status import CertificateStatus
+
+from ..ipc.messages import (
+    CertificateFacts,
+    CertifierAnswer,
+    CertifierCommand,
+    ChallengeFacts,
+    ChallengeKind,
+    Done,
+    DropCertificate,
+    DropChallenge,
+    Present,
+    Publish,
+    PutCertificate,
+    PutChallenge,
+    Retract,
+    ToWorker,
+)
 from ..metrics.renewals import Renewals
+from ..system.certificate_files import LoadedCertificate
 from ..worker.startup import Announced
 from .process_table import Child, Processes, Role
 
 log = logging.getLogger("treehouse.supervisor")
+
+
+_Key = tuple[ChallengeKind, str, str]  # and the host and the token
 
 
 @dataclass(slots=True, eq=False)
@@ -33,8 +54,8 @@ class Announcements:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._certificates: dict[str, Announced] = {}
-        self._challenges: dict[tuple[str, str], tuple[Message, int | None]] = {}
-        self._statuses: dict[str, dict[str, Any]] = {}
+        self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
+        self._statuses: dict[str, CertificateStatus] = {}
         self._reported: set[str] = set()  # by the certifier that lives
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
@@ -45,10 +66,10 @@ class Announcements:
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
 
-    def challenges(self) -> tuple[tuple[Message, int | None], ...]:
+    def challenges(self) -> tuple[tuple[ChallengeFacts, int | None], ...]:
         return tuple(self._challenges.values())
 
-    def statuses(self) -> list[dict[str, Any]]:
+    def statuses(self) -> list[CertificateStatus]:
         """The ``certificates`` of ``status --json``, in order of name."""
         return [
             {**status, "served": name in self._certificates}
@@ -60,62 +81,27 @@ class Announcements:
         if role != "worker":
             for announced in self._certificates.values():
                 os.close(announced.bundle)
-            for _message, bundle in self._challenges.values():
+            for _challenge, bundle in self._challenges.values():
                 if bundle is not None:
                     os.close(bundle)
 
     # From the certifier
 
-    def hear(self, certifier: Child, kind: str, message: Message, fds: list[int]) -> None:
-        def done() -> None:
-            self._processes.send(certifier, {"type": "done", "ticket": message["ticket"]})
-
-        match kind:
-            case "certificate":
-                self.certificate(message["facts"], fds.pop(0), done)
-            case "challenge":
-                self.challenge(message["challenge"], fds.pop(0) if fds else None, done)
-            case "challenge_over":
-                self._drop_challenge((message["host"], message["token"]))
-                self._tell(message, (), None)
-            case "report":
-                self._report(message["name"], message["status"])
-
-    def challenge(self, about: Message, bundle: int | None, done: Callable[[], None]) -> None:
-        """Have it answered by every worker; ``bundle`` is this object's from now on."""
-        key = about["host"], about["token"]
-        self._drop_challenge(key)
-        message = {"type": "challenge", "challenge": about}
-        self._challenges[key] = message, bundle
-        self._tell(message, (bundle,) if bundle is not None else (), done)
-
-    def answer_no_more(self, host: str, token: str) -> None:
-        """An HTTP-01 token; what else is pending for the host stays."""
-        if (host, token) in self._challenges:
-            self._drop_challenge((host, token))
-            over = {"type": "challenge_over", "host": host, "token": token, "kind": "http-01"}
-            self._tell(over, (), None)
-
-    def _drop_challenge(self, key: tuple[str, str]) -> None:
-        _message, bundle = self._challenges.pop(key, (None, None))
-        if bundle is not None:
-            os.close(bundle)
-
-    def certificate(
-        self, facts: Message, bundle: int, done: Callable[[], None] | None = None
-    ) -> None:
+    def publish(self, certifier: Child, message: Publish, bundle: int) -> None:
         """Put a certificate in force; ``bundle`` is this object's from now on."""
-        previous = self._certificates.get(facts["name"])
-        self._certificates[facts["name"]] = Announced(facts, bundle)
-        if facts["status"]:
-            self._statuses[facts["name"]] = facts["status"]
-            self.renewals.reported(facts["name"], facts["status"])
-        self._tell({"type": "certificate", "facts": facts}, (bundle,), done)
-        self.on_change(facts["name"])
-        if previous is not None:
-            os.close(previous.bundle)
+        self._certificate(message.facts, bundle, self._done(certifier, message.ticket))
 
-    def _report(self, name: str, status: dict[str, Any] | None) -> None:
+    def present(self, certifier: Child, message: Present, bundle: int | None) -> None:
+        """Have a challenge answered; ``bundle`` is this object's from now on."""
+        self.challenge(message.challenge, bundle, self._done(certifier, message.ticket))
+
+    def _done(self, certifier: Child, ticket: int) -> Callable[[], None]:
+        return lambda: self._processes.tell_certifier(certifier, Done(ticket))
+
+    def retract(self, message: Retract) -> None:
+        self._drop_challenge((message.kind, message.host, message.token))
+
+    def report(self, name: str, status: CertificateStatus | None) -> None:
         if status is not None:
             self._statuses[name] = status
             self.renewals.reported(name, status)
@@ -123,6 +109,49 @@ class Announcements:
             return
         self._reported.discard(name)
         self.forget(name)
+
+    # From anybody
+
+    def challenge(
+        self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[], None]
+    ) -> None:
+        """Have it answered by every worker; ``bundle`` is this object's from now on."""
+        key = challenge.kind, challenge.host, challenge.token
+        self._close_challenge(key)
+        self._challenges[key] = challenge, bundle
+        fds = (bundle,) if bundle is not None else ()
+        self._tell(lambda ticket: PutChallenge(challenge, ticket), fds, done)
+
+    def answer_no_more(self, host: str, token: str) -> None:
+        """An HTTP-01 token; what else is pending for the host stays."""
+        self._drop_challenge(("http-01", host, token))
+
+    def _drop_challenge(self, key: _Key) -> None:
+        if key in self._challenges:
+            self._close_challenge(key)
+            self._tell(lambda ticket: DropChallenge(*key, ticket))
+
+    def _close_challenge(self, key: _Key) -> None:
+        _challenge, bundle = self._challenges.pop(key, (None, None))
+        if bundle is not None:
+            os.close(bundle)
+
+    def from_files(self, certificate: LoadedCertificate) -> None:
+        """Put a certificate from files in force; its bundle is this object's from now on."""
+        name = certificate.facts.name
+        self._statuses[name] = certificate.status
+        self.renewals.reported(name, certificate.status)
+        self._certificate(certificate.facts, certificate.bundle)
+
+    def _certificate(
+        self, facts: CertificateFacts, bundle: int, done: Callable[[], None] | None = None
+    ) -> None:
+        previous = self._certificates.get(facts.name)
+        self._certificates[facts.name] = Announced(facts, bundle)
+        self._tell(lambda ticket: PutCertificate(facts, ticket), (bundle,), done)
+        self.on_change(facts.name)
+        if previous is not None:
+            os.close(previous.bundle)
 
     def loaded(self) -> None:
         """The certifier has said what there is; what only one before it had, nobody wants now."""
@@ -143,20 +172,29 @@ class Announcements:
         gone = self._certificates.pop(name, None)
         if gone is not None:
             os.close(gone.bundle)
-            site = gone.facts["site"]
-            self._tell({"type": "certificate_gone", "site": site, "name": name}, (), None)
+            site = gone.facts.site
+            self._tell(lambda ticket: DropCertificate(site, name, ticket))
 
     # To the workers, and back
 
+    def repeat(self, child: Child, certificate: Announced) -> None:
+        """Tell one worker once more of a certificate in force."""
+        message = PutCertificate(certificate.facts, next(self._tickets))
+        self._processes.tell_worker(child, message, (certificate.bundle,))
+
     def _tell(
-        self, message: Message, fds: tuple[int, ...], done: Callable[[], None] | None
+        self,
+        message: Callable[[int], ToWorker],
+        fds: tuple[int, ...] = (),
+        done: Callable[[], None] | None = None,
     ) -> None:
+        """Send every worker the message with a ticket; ``done`` once all have acknowledged it."""
         workers = self._processes.workers()
         ticket = next(self._tickets)
         waiting = _Waiting({one.pid for one in workers}, done or (lambda: None))
         self._waiting[ticket] = waiting
         for child in workers:
-            self._processes.send(child, {**message, "ticket": ticket}, fds)
+            self._processes.tell_worker(child, message(ticket), fds)
         self._settle(ticket, waiting)
 
     def acknowledged(self, pid: int, ticket: int) -> None:
@@ -186,22 +224,19 @@ class Announcements:
     ) -> None:
         ticket = next(self._tickets)
         self._questions[ticket] = reply
-        value = request.get("value")
-        self._processes.send(
-            certifier, {"type": "command", "verb": verb, "value": value, "ticket": ticket}
-        )
+        command = CertifierCommand(verb, request.get("value"), ticket)
+        self._processes.tell_certifier(certifier, command)
 
-    def answered(self, message: Message) -> None:
-        reply = self._questions.pop(message["ticket"], None)
+    def answered(self, message: CertifierAnswer) -> None:
+        reply = self._questions.pop(message.ticket, None)
         if reply is not None:
-            reply(message["value"])
+            reply(message.value)
 
     def certifier_ended(self) -> None:
         """Whoever waits for its answer hears that it is gone; its challenges went with it."""
         self._reported.clear()
-        for host, token in list(self._challenges):
-            self._drop_challenge((host, token))
-            self._tell({"type": "challenge_over", "host": host, "token": token}, (), None)
+        for key in list(self._challenges):
+            self._drop_challenge(key)
         questions, self._questions = self._questions, {}
         for reply in questions.values():
             reply({"ok": False, "error": "the certifier ended before it answered; ask again"})

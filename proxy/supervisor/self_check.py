@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..config.model import Config, Site
-from ..ipc.channel import Message
+from ..ipc.messages import CertificateFacts, Probe, ProbeResult
 from ..worker.startup import Announced
 from .process_table import Child, Processes
 from .registry import Announcements
@@ -72,22 +72,20 @@ class SelfCheck:
 
     def _look_soon(self) -> None:
         names, self._soon = self._soon, set()
-        self._look(one for one in self._announcements.certificates() if one.facts["name"] in names)
+        self._look(one for one in self._announcements.certificates() if one.facts.name in names)
 
     def _look(self, certificates: Iterable[Announced]) -> None:
-        wanted = {one.facts["name"] for one in certificates}
+        wanted = {one.facts.name for one in certificates}
         for child in self._processes.workers():
             for (name, family), one in self._sights(child).items():
                 host = _visited(name)
-                if host is not None and one.facts["name"] in wanted:
+                if host is not None and one.facts.name in wanted:
                     self._ask(child, host, family, one, again=False)
 
     def _ask(self, child: Child, host: str, family: str, one: Announced, *, again: bool) -> None:
         self._number += 1
-        self._looks[self._number] = _Look(child.pid, host, family, one.facts["serial"], again)
-        self._processes.send(
-            child, {"type": "look", "number": self._number, "host": host, "family": family}
-        )
+        self._looks[self._number] = _Look(child.pid, host, family, one.facts.serial, again)
+        self._processes.tell_worker(child, Probe(self._number, host, family))
 
     def _sights(self, child: Child) -> dict[tuple[str, str], Announced]:
         config = self._config_of(child)
@@ -95,20 +93,20 @@ class SelfCheck:
             return {}
         return sights(self._announcements.certificates(), config)
 
-    def seen(self, child: Child, message: Message) -> None:
-        """A worker's answer: the serial number that a client sees, or None."""
-        look = self._looks.pop(message["number"], None)
+    def seen(self, child: Child, result: ProbeResult) -> None:
+        """Take a worker's answer."""
+        look = self._looks.pop(result.number, None)
         if look is None or look.pid != child.pid or child.state != "serving":
             return
-        if message["serial"] == look.serial:
+        if result.serial == look.serial:
             return
         seen = self._sights(child)
         present = seen.get((look.host, look.family))
         if present is None:
             present = seen.get(("*." + look.host.partition(".")[2], look.family))
-        if present is None or present.facts["serial"] != look.serial:
+        if present is None or present.facts.serial != look.serial:
             return  # it has been renewed meanwhile, and that is looked at by itself
-        shown = message["serial"] or "nothing"
+        shown = result.serial or "nothing"
         if look.again:
             log.error("%s still shows %s for %s; it is replaced", child.title, shown, look.host)
             self._processes.kill(child)
@@ -117,9 +115,7 @@ class SelfCheck:
             "%s shows %s for %s instead of %s; it is told again",
             child.title, shown, look.host, look.serial,
         )  # fmt: skip
-        self._processes.send(
-            child, {"type": "certificate", "facts": present.facts}, (present.bundle,)
-        )
+        self._announcements.repeat(child, present)
         self._ask(child, look.host, look.family, present, again=True)
 
     def ended(self, pid: int) -> None:
@@ -132,28 +128,28 @@ def sights(certificates: Iterable[Announced], config: Config) -> dict[tuple[str,
     of key ("") and, where a site has two certificates, to those who know RSA alone."""
     sites = {site.names[0]: site for site in config.sites}
     offered: dict[str, list[Announced]] = {}
-    for one in sorted(certificates, key=lambda one: float(one.facts["not_after"])):
+    for one in sorted(certificates, key=lambda one: one.facts.not_after):
         if _knows(sites, one.facts):
-            for name in one.facts["names"]:
+            for name in one.facts.names:
                 offered.setdefault(name, []).append(one)
     seen = {}
     for name, several in offered.items():
         # Of several sites the one whose certificate lasts longest, as in `tls`.
-        site = several[-1].facts["site"]
-        kinds = {one.facts["family"]: one for one in several if one.facts["site"] == site}
+        site = several[-1].facts.site
+        kinds = {one.facts.family: one for one in several if one.facts.site == site}
         seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]
         if "rsa" in kinds and len(kinds) > 1 and _speaks_1_2(sites[site], config):
             seen[name, "rsa"] = kinds["rsa"]
     return seen
 
 
-def _knows(sites: dict[str, Site], facts: Message) -> bool:
+def _knows(sites: dict[str, Site], facts: CertificateFacts) -> bool:
     """Whether a worker with these sites takes the certificate."""
-    on_demand_for = facts.get("on_demand_for")
+    on_demand_for = facts.on_demand_for
     if on_demand_for:
         return on_demand_for in sites and sites[on_demand_for].on_demand is not None
-    site = sites.get(facts["site"])
-    return site is not None and (site.paired or facts["name"] == facts["site"])
+    site = sites.get(facts.site)
+    return site is not None and (site.paired or facts.name == facts.site)
 
 
 def _speaks_1_2(site: Site, config: Config) -> bool:

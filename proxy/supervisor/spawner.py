@@ -17,6 +17,7 @@ from ..certifier import process as certifier
 from ..config.model import Config
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import Census
+from ..ipc.messages import AddGeneration, CertifierCommand, ReplaceAccessLog
 from ..ipc.rate_buckets import Buckets
 from ..worker import worker
 from ..worker.startup import Birth
@@ -94,9 +95,9 @@ class Births:
 
     def _show(self, census: Census, fd: int) -> None:
         """What a generation that is on its way counts, to those beside whom it will accept."""
-        message = {"type": "census", "workers": census.workers, "buckets": census.buckets}
+        message = AddGeneration(census.workers, census.buckets)
         for child in self._processes.workers():
-            self._processes.send(child, message, (fd,))
+            self._processes.tell_worker(child, message, (fd,))
 
     def ended(self, child: Child) -> None:
         """Its connections are gone with it, whether or not it could still count them off."""
@@ -111,7 +112,7 @@ class Births:
         fd = self._access_log.fd
         if fd is not None:
             for child in self._processes.workers():
-                self._processes.send(child, {"type": "log"}, (fd,))
+                self._processes.tell_worker(child, ReplaceAccessLog(), (fd,))
             log.info("logs reopened")
 
     # The certifier
@@ -140,7 +141,7 @@ class Births:
         present = self._processes.certifier()
         if present is not None:
             present.state = "draining"
-            self._processes.send(present, {"type": "command", "verb": "stop"})
+            self._processes.tell_certifier(present, CertifierCommand("stop"))
 
     # Again
 

@@ -22,12 +22,36 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from ..certifier import process as certifier
 from ..config.model import Config
-from ..ipc.channel import Message
-from ..system.certificate_files import OwnCertificates
+from ..ipc.codec import JsonObject
+from ..ipc.messages import (
+    FROM_CERTIFIER,
+    FROM_MESSENGER,
+    FROM_WORKER,
+    Acknowledged,
+    Alive,
+    AskOverview,
+    AskStats,
+    CertificateUsed,
+    CertifierAnswer,
+    CertifierCommand,
+    FromCertifier,
+    FromWorker,
+    Loaded,
+    Present,
+    ProbeResult,
+    Publish,
+    Ready,
+    Report,
+    Retract,
+    Stats,
+    Stop,
+    WantCertificate,
+)
+from ..system.certificate_files import LoadedCertificate, OwnCertificates
 from ..system.listeners import Listener
 from ..system.systemd import Notifier
 from .alerts import Alerting
@@ -88,7 +112,7 @@ class Supervisor:
         disk_changed: Callable[[], str | None],
         open_access_log: Callable[[Config], int | None],
         access_log: int | None,
-        own_certificates: list[tuple[Message, int]],
+        own_certificates: list[LoadedCertificate],
         own: OwnCertificates,
         notifier: Notifier,
         program: Program,
@@ -112,8 +136,8 @@ class Supervisor:
         )
         self._announcements.on_change = self._self_check.changed
         self._on_demand = OnDemand(self._processes, self._announcements)
-        for facts, bundle in own_certificates:
-            self._announcements.certificate(facts, bundle)
+        for certificate in own_certificates:
+            self._announcements.from_files(certificate)
         self._generations = Generations(config, listeners, estate.generation if estate else 0)
         self._overview = Overview(
             self._processes, self._announcements, self._generations, self._schedule
@@ -293,7 +317,7 @@ class Supervisor:
                 log.error("%s (pid %d) does not answer any more", child.title, child.pid)
                 self._processes.kill(child)
             elif child.role == "worker":
-                self._processes.send(child, {"type": "stats"})
+                self._processes.tell_worker(child, AskStats())
         self._notifier.watchdog()
         if not self._busy():
             self._alerting.look(self._serving.config, self._serving.number)
@@ -307,39 +331,59 @@ class Supervisor:
 
     # What children say
 
-    def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
-        kind = message["type"]
-        if child.role == "worker":
-            self._hear_worker(child, kind, message)
-        elif child.role == "messenger":
-            self._alerting.heard(child, message)
-        elif kind == "pass":
-            child.heard = time.monotonic()
-            self._overview.heard_certifier()
-        elif kind == "loaded":
-            self._announcements.loaded()
-            self._on_loaded()
-            self._on_demand.certifier_ready()
-        elif kind == "answer":
-            self._announcements.answered(message)
-        else:
-            self._announcements.hear(child, kind, message, fds)
+    def _hear(self, child: Child, said: JsonObject, fds: list[int]) -> None:
+        match child.role:
+            case "worker":
+                self._hear_worker(child, FROM_WORKER.decode(said, len(fds)))
+            case "certifier":
+                self._hear_certifier(child, FROM_CERTIFIER.decode(said, len(fds)), fds)
+            case "messenger":
+                self._alerting.heard(child, FROM_MESSENGER.decode(said, len(fds)))
+            case _:
+                assert_never(child.role)
 
-    def _hear_worker(self, child: Child, kind: str, message: Message) -> None:
+    def _hear_worker(self, child: Child, message: FromWorker) -> None:
         child.heard = time.monotonic()
-        match kind:
-            case "ready" if not self._stopping:
-                self._turnover.ready(child)
-            case "ack":
-                self._announcements.acknowledged(child.pid, message["ticket"])
-            case "seen":
+        match message:
+            case Ready():
+                if not self._stopping:
+                    self._turnover.ready(child)
+            case Acknowledged(ticket):
+                self._announcements.acknowledged(child.pid, ticket)
+            case ProbeResult():
                 self._self_check.seen(child, message)
-            case "wanted" | "used":
-                self._on_demand.hear(child, kind, message["name"])
-            case "overview":
-                self._overview.send(child, message["number"])
-            case "stats":
-                self._overview.heard_worker(child, message["stats"])
+            case WantCertificate():
+                self._on_demand.wanted(child, message)
+            case CertificateUsed():
+                self._on_demand.used(message)
+            case AskOverview(number):
+                self._overview.send(child, number)
+            case Stats(stats):
+                self._overview.heard_worker(child, stats)
+            case _:
+                assert_never(message)
+
+    def _hear_certifier(self, child: Child, message: FromCertifier, fds: list[int]) -> None:
+        match message:
+            case Alive():
+                child.heard = time.monotonic()
+                self._overview.heard_certifier()
+            case Loaded():
+                self._announcements.loaded()
+                self._on_loaded()
+                self._on_demand.certifier_ready()
+            case CertifierAnswer():
+                self._announcements.answered(message)
+            case Publish():
+                self._announcements.publish(child, message, fds.pop(0))
+            case Present():
+                self._announcements.present(child, message, fds.pop(0) if fds else None)
+            case Retract():
+                self._announcements.retract(message)
+            case Report(name, status):
+                self._announcements.report(name, status)
+            case _:
+                assert_never(message)
 
     # Reload
 
@@ -446,9 +490,9 @@ class Supervisor:
         limit = self._serving.config.limits.shutdown_timeout
         for child in self._processes:
             if child.role == "certifier":
-                self._processes.send(child, {"type": "command", "verb": "stop"})
+                self._processes.tell_certifier(child, CertifierCommand("stop"))
             elif child.role == "worker":
-                self._processes.send(child, {"type": "stop"})
+                self._processes.tell_worker(child, Stop())
         self._alerting.stop()
         self._generations.close_sockets()
         self._schedule.at(time.monotonic() + limit + _STOP_MARGIN, lambda: self._stop("time is up"))

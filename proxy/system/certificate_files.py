@@ -14,21 +14,31 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from acme_client.certificates import loadable
 from acme_client.certificates.keys import family
 from acme_client.certificates.own_files import Examined, Fault, examine_files
 from acme_client.certificates.verify import Facts, Pair
-from acme_client.timestamps import timestamp
+from acme_client.status import CertificateStatus, certificate_status
 
 from ..config.model import Config, OwnCertificate, Site
-from ..ipc.channel import Message, content, sealed
+from ..ipc.channel import content, sealed
+from ..ipc.messages import CertificateFacts
 
 log = logging.getLogger("treehouse.certificates")
 
 
 class CertificateUnusable(Exception):
     """A file of a site's own certificate cannot be used; the text says which and why."""
+
+
+class LoadedCertificate(NamedTuple):
+    """``bundle``: a sealed memfd with the chain and the key."""
+
+    facts: CertificateFacts
+    status: CertificateStatus
+    bundle: int
 
 
 class OwnCertificates:
@@ -54,33 +64,33 @@ class OwnCertificates:
             os.close(bundle)
         self._present = {}
 
-    def read(self, config: Config) -> list[tuple[Message, int]]:
-        """Facts and memfd of every site that brings its own certificate; the descriptors are the
-        caller's. Raises `CertificateUnusable`, and then nothing has changed."""
-        loaded: list[tuple[Message, int]] = []
+    def read(self, config: Config) -> list[LoadedCertificate]:
+        """The certificates of every site that brings its own; the descriptors are the caller's.
+        Raises `CertificateUnusable`, and then nothing has changed."""
+        loaded: list[LoadedCertificate] = []
         present: dict[OwnCertificate, int] = {}
         try:
             for site in config.sites:
                 kinds: dict[str, OwnCertificate] = {}
                 for certificate in site.certificates:
-                    facts, bundle = self._load(site, certificate, config, second=bool(kinds))
-                    loaded.append((facts, bundle))
-                    _require_another_kind(kinds, facts["family"], certificate)
+                    one = self._load(site, certificate, config, second=bool(kinds))
+                    loaded.append(one)
+                    _require_another_kind(kinds, one.facts.family, certificate)
                     if certificate not in present:  # two sites may have the same files
-                        present[certificate] = os.dup(bundle)
+                        present[certificate] = os.dup(one.bundle)
         except BaseException:
-            for bundle in (*present.values(), *(bundle for _facts, bundle in loaded)):
+            for bundle in (*present.values(), *(one.bundle for one in loaded)):
                 os.close(bundle)
             raise
         for bundle in self._present.values():
             os.close(bundle)
         self._present = present
-        self.names = frozenset(facts["name"] for facts, _bundle in loaded)
+        self.names = frozenset(one.facts.name for one in loaded)
         return loaded
 
     def _load(
         self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
-    ) -> tuple[Message, int]:
+    ) -> LoadedCertificate:
         pair, examined = self._examined(site, certificate)
         for fault in examined.faults if self._warn else ():
             log.warning("site %s: %s", site.names[0], fault)
@@ -90,7 +100,8 @@ class OwnCertificates:
         try:
             if os.geteuid() == 0:
                 os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
-            return _facts(site, examined.facts, examined.faults, second=second), bundle
+            facts, status = _facts(site, examined.facts, examined.faults, second=second)
+            return LoadedCertificate(facts, status, bundle)
         except BaseException:
             os.close(bundle)
             raise
@@ -146,33 +157,31 @@ def _require_another_kind(
         )
 
 
-def _facts(site: Site, about: Facts, faults: tuple[Fault, ...], *, second: bool) -> Message:
+def _facts(
+    site: Site, about: Facts, faults: tuple[Fault, ...], *, second: bool
+) -> tuple[CertificateFacts, CertificateStatus]:
     """``faults`` are such that the certificate is served all the same."""
     # Without names of its own it is served for the site's: some clients look at nothing else.
-    names = list(about.names or site.names)
+    names = about.names or site.names
     expired = any(fault.kind == "expired" for fault in faults)
     name = f"{site.names[0]}/{family(about.key_type)}" if second else site.names[0]
-    return {
-        "name": name,
-        "site": site.names[0],
-        "names": names,
-        "not_after": about.not_after,
-        "serial": about.serial,
-        "family": family(about.key_type),
-        "status": {
-            "name": name,
-            "names": names,
-            "source": "file",
-            "directory": None,
-            "key_type": about.key_type,
-            "serial": about.serial,
-            "not_before": timestamp(about.not_before),
-            "not_after": timestamp(about.not_after),
-            "renew_at": None,
-            "ari_window": None,
-            "state": "failed" if expired else "fresh",
-            "attempts": 0,
-            "last_error": "; ".join(fault.text for fault in faults) or None,
-            "next_attempt": None,
-        },
-    }
+    facts = CertificateFacts(
+        name=name,
+        site=site.names[0],
+        names=names,
+        not_after=about.not_after,
+        serial=about.serial,
+        family=family(about.key_type),
+    )
+    status = certificate_status(
+        name=name,
+        names=names,
+        source="file",
+        key_type=about.key_type,
+        serial=about.serial,
+        not_before=about.not_before,
+        not_after=about.not_after,
+        state="failed" if expired else "fresh",
+        last_error="; ".join(fault.text for fault in faults) or None,
+    )
+    return facts, status

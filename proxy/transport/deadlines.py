@@ -1,19 +1,23 @@
-"""What befalls a connection meanwhile: its time runs out, it is reset, its peer leaves.
+"""Deadlines, resets and clients that leave, for all transports of a worker and what runs on them.
 
-One sweep per tick over all streams instead of a timer for each wait, and one epoll beside the event
-loop's own, which tells errors and ends only, once each, and costs nothing while there is none.
+A transport has a deadline for whoever waits on it. What runs on it, an exchange, has `Timeouts` of
+its own: one exchange at a time on an HTTP/1.1 connection, many on an HTTP/2 connection. A transport
+knows nothing of them.
+
+One sweep per tick looks at all deadlines, instead of a timer for each wait. One epoll beside the
+event loop's own tells errors and ends only, once each, and costs nothing while there are none.
 
 Time is what the peer has had, not what has passed: a worker that the machine did not let run (no
 CPU, stopped, suspended) finds deadlines over and, in the kernel's buffers, what came in time. So a
-stream for which something is there is served before its deadline is honoured, once for each
-deadline; and when the worker itself was away for long, that time is added to everybody's, though no
-more than once a minute: who keeps a server busy must not keep his own slow connections alive with
-it.
+transport for which something is there is served before its deadline is honoured, once for each
+deadline; and when the worker itself was away for long, that time is added to all deadlines, though
+no more than once a minute: who keeps a server busy must not keep their own slow connections alive
+with it.
 
-A client that leaves while its answer is awaited is told by its FIN (EPOLLRDHUP), even behind bytes
-that nobody reads yet: no read, no system call, no flag in the path of a request that is answered
-soon. `docs/decisions/clients-that-leave.md` says why a FIN counts as leaving and close_notify alone
-does not.
+A client that leaves while its response is awaited is told by its FIN (EPOLLRDHUP), even behind
+bytes that nobody reads yet: no read, no system call, no flag in the path of a request that is
+answered soon. `docs/decisions/clients-that-leave.md` says why a FIN counts as leaving and
+close_notify alone does not.
 """
 
 from __future__ import annotations
@@ -21,12 +25,12 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 NEVER = float("inf")
 
-# For how long an answer may be silent, in seconds, once its client has ended its side. Clients of
+# For how long a response may be silent, in seconds, once its client has ended its side. Clients of
 # the HTTP/1.0 kind do so and wait on; a backend that is well answers them within that time.
 SILENT_WITHOUT_CLIENT = 1.0
 # A worker that was away for longer was kept from running; a turn of its loop takes milliseconds.
@@ -35,16 +39,13 @@ _AWAY_EVERY = 60.0
 
 
 class Watched(Protocol):
-    """What is known of a stream here; see `stream.Stream` for what the others mean.
+    """A transport as it is seen here.
 
-    ``excused`` is the deadline that was let pass because something was there to be read, or room to
-    write. ``awaits`` is what its waiters wait for, as `select.poll` spells it; 0: nobody waits.
+    ``deadline`` (monotonic seconds) bounds its waits. ``awaits`` is what its waiters wait for, as
+    `select.poll` spells it; 0: nobody waits.
     """
 
     deadline: float
-    excused: float
-    asked: float
-    idle: bool
 
     @property
     def awaits(self) -> int: ...
@@ -53,17 +54,54 @@ class Watched(Protocol):
 
     def fail(self) -> None: ...
 
-    def abandon(self) -> None: ...
+
+class Timeouts:
+    """How long an exchange on a connection may take, and what ends it early.
+
+    ``deadline`` (monotonic seconds) is the exchange's own, for a protocol with several of them on
+    one transport; ``on_timeout`` is called once when it has passed. HTTP/1.1 uses the transport's.
+    ``waiting_since`` is since when the client waits for the next piece of a response, of which
+    nothing is here; NEVER while it does not. If it has ended its side by then, and nothing comes
+    for a while, ``disconnected`` becomes true and ``on_disconnect`` is called, once.
+    ``idle`` is true while a protocol waits for a request: nothing is lost if the connection ends.
+    """
+
+    __slots__ = (
+        "deadline",
+        "disconnected",
+        "idle",
+        "on_disconnect",
+        "on_timeout",
+        "transport",
+        "waiting_since",
+    )
+
+    def __init__(
+        self,
+        transport: Watched,
+        on_disconnect: Callable[[], object],
+        on_timeout: Callable[[], object] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.on_disconnect = on_disconnect
+        self.on_timeout = on_timeout
+        self.deadline = NEVER
+        self.waiting_since = NEVER
+        self.disconnected = False
+        self.idle = False
 
 
 class Deadlines:
-    """All streams of a worker."""
+    """All transports of a worker, and the exchanges on them."""
 
     def __init__(self) -> None:
         self.streams: set[Watched] = set()
+        self.exchanges: set[Timeouts] = set()
         self._by_fd: dict[int, Watched] = {}
         self._fds: dict[Watched, int] = {}
         self._left: dict[Watched, float] = {}  # since when their peers have ended their side
+        # Deadlines that were let pass because something was there to be read, or room to write.
+        self._extended: dict[Watched | Timeouts, float] = {}
         self._events: select.epoll | None = None
         self._forgiven = float("-inf")
 
@@ -87,8 +125,22 @@ class Deadlines:
         self.streams.discard(stream)
         self._fds.pop(stream, None)
         self._left.pop(stream, None)
+        self._extended.pop(stream, None)
         if self._by_fd.pop(fd, None) is not None and self._events is not None:
             self._events.unregister(fd)
+
+    def register(self, exchange: Timeouts) -> None:
+        """Watch over an exchange until it is released."""
+        self.exchanges.add(exchange)
+
+    def release(self, exchange: Timeouts) -> None:
+        self.exchanges.discard(exchange)
+        self._extended.pop(exchange, None)
+
+    def idle(self) -> list[Watched]:
+        """The transports on which a request is waited for, those that expire first at the front."""
+        found = [one.transport for one in self.exchanges if one.idle]
+        return sorted(found, key=lambda stream: stream.deadline)
 
     def _on_events(self) -> None:
         assert self._events is not None  # noqa: S101 - it is what called
@@ -108,25 +160,47 @@ class Deadlines:
             self._forgiven = now
             for stream in self.streams:
                 stream.deadline += seconds
+            for exchange in self.exchanges:
+                exchange.deadline += seconds
 
     def sweep(self, now: float) -> None:
         late = [stream for stream in self.streams if stream.deadline < now]
         if late:
-            ready = self.served_by_turn(one for one in late if one.excused != one.deadline)
+            ready = self.served_by_turn(late)
             for stream in late:
-                if stream in ready:
-                    stream.excused = stream.deadline
-                else:
+                if stream not in ready or not self._extend(stream):
                     stream.expire()
+        overdue = [exchange for exchange in self.exchanges if exchange.deadline < now]
+        if overdue:
+            ready = self.served_by_turn({exchange.transport for exchange in overdue})
+            for exchange in overdue:
+                if exchange.transport not in ready or not self._extend(exchange):
+                    exchange.deadline = NEVER
+                    if exchange.on_timeout is not None:
+                        exchange.on_timeout()
         if self._left:
-            for stream in [
-                stream
-                for stream, since in self._left.items()
-                if now - max(since, stream.asked) > SILENT_WITHOUT_CLIENT
-                and not stream.awaits & select.POLLOUT  # it is not the answer that is slow
-            ]:
-                del self._left[stream]
-                stream.abandon()
+            self._tell_of_clients_that_left(now)
+
+    def _extend(self, late: Watched | Timeouts) -> bool:
+        """Let a deadline pass, unless that has been done once; whether it was."""
+        if self._extended.get(late) == late.deadline:
+            return False
+        self._extended[late] = late.deadline
+        return True
+
+    def _tell_of_clients_that_left(self, now: float) -> None:
+        left = self._left
+        for exchange in [
+            exchange
+            for exchange in self.exchanges
+            if (since := left.get(exchange.transport)) is not None
+            and not exchange.disconnected
+            and now - max(since, exchange.waiting_since) > SILENT_WITHOUT_CLIENT
+            # Else it is not the response that is slow.
+            and not exchange.transport.awaits & select.POLLOUT
+        ]:
+            exchange.disconnected = True
+            exchange.on_disconnect()
 
     def served_by_turn(self, streams: Iterable[Watched]) -> set[Watched]:
         """Those of them for which the kernel has what they wait for: the loop's next turn serves

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -56,17 +57,17 @@ class Stream(Protocol):
     """One connection. At most one reader and one writer wait at a time.
 
     ``deadline`` (the worker's monotonic clock, seconds) bounds every wait; set it before waiting.
-    ``idle`` is True while the protocol waits for a request: nothing is lost if it ends then.
-    ``asked`` is since when the peer waits for the next piece of an answer, of which nothing is
-    here; NEVER while it does not. If it has ended its side by then, and nothing comes for a while,
-    ``give_up`` is called, once, and ``given_up`` tells of it.
+    ``awaits``, ``expire`` and ``fail`` are for `Deadlines`.
     """
 
     deadline: float
-    idle: bool
-    asked: float
-    give_up: Callable[[], object] | None
-    given_up: bool
+
+    @property
+    def awaits(self) -> int: ...
+
+    def expire(self) -> None: ...
+
+    def fail(self) -> None: ...
 
     def read(self, limit: int = READ_SIZE, taker: Taker | None = None) -> Awaitable[bytes]:
         """At least one byte, or b"" when the peer has ended its side properly. What comes is shown
@@ -124,12 +125,7 @@ class SocketStream:
         "_taker",
         "_watching",
         "_writing",
-        "asked",
         "deadline",
-        "excused",
-        "give_up",
-        "given_up",
-        "idle",
         "stirred",
     )
 
@@ -158,11 +154,6 @@ class SocketStream:
         self._watching = False
         self._corked = False
         self.deadline = NEVER
-        self.excused = NEVER
-        self.asked = NEVER
-        self.give_up: Callable[[], object] | None = None
-        self.given_up = False
-        self.idle = False
         self.stirred = False
         deadlines.add(self, self._fd, loop, client)
 
@@ -389,6 +380,25 @@ class SocketStream:
 
     # Ending
 
+    def never_read(self, count: int) -> bool:
+        """Whether the last ``count`` bytes that were sent surely reached nobody. For a connection
+        over TCP that has ended.
+
+        Who closes a socket sends FIN; what comes afterwards is answered with a reset, and a reset
+        behind a FIN is told as EPIPE (any other as ECONNRESET). So the peer had closed before a
+        segment arrived; that it was the first one is only known when all went into one.
+        """
+        sock = self._sock
+        try:
+            return (
+                not self._closed
+                and sock.family != socket.AF_UNIX
+                and count <= sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EPIPE
+            )
+        except OSError:
+            return False
+
     @property
     def awaits(self) -> int:
         """What the waiters wait for, as `select.poll` spells it."""
@@ -404,12 +414,6 @@ class SocketStream:
         """Fail whoever waits; the sweep calls this after the deadline."""
         self._wake(StreamTimeout("deadline"))
 
-    def abandon(self) -> None:
-        """The peer has left an answer that does not come; the sweep calls this."""
-        if self.give_up is not None:
-            self.given_up = True
-            self.give_up()
-
     def _wake(self, error: StreamBroken) -> None:
         for waiter in (self._reading, self._writing, self._ready):
             if waiter is not None and not waiter.done():
@@ -423,9 +427,9 @@ class SocketStream:
         if self._closed:
             return
         self._closed = True
-        # Both know this stream: until the garbage collector came to the circle, an ended connection
+        # It knows this stream: until the garbage collector came to the circle, an ended connection
         # would keep its TLS object, some 20 KiB.
-        self.give_up = self._taker = None
+        self._taker = None
         if self._reader_armed:
             self._loop.remove_reader(self._fd)
         if self._writing is not None:
@@ -536,6 +540,8 @@ class TlsStream(SocketStream):
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLWantWriteError):
         return "it does not read what it asks TLS for"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS failure").lower().replace("_", " ")
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

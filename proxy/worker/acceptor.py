@@ -134,7 +134,7 @@ class Connections:
     def end_idle(self) -> None:
         """End the connections that wait for a request: nothing of theirs is under way, not even in
         the kernel's buffers."""
-        self.deadlines.expire_silent(one for one in self.deadlines.streams if one.idle)
+        self.deadlines.expire_silent(self.deadlines.idle())
 
     def _accept(self, listener: Listener) -> None:
         try:
@@ -242,10 +242,7 @@ class Connections:
         )
         if self._figures is not None:
             self._figures.limited("descriptors")
-        idle = sorted(
-            (one for one in self.deadlines.streams if one.idle), key=lambda one: one.deadline
-        )
-        self.deadlines.expire_silent(idle[:_SHED])
+        self.deadlines.expire_silent(self.deadlines.idle()[:_SHED])
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)
 
@@ -283,7 +280,7 @@ class Connections:
     ) -> None:
         stream = SocketStream(sock, self._loop, self.deadlines, client=True)
         try:
-            await h1.serve(stream, connection, service)
+            await h1.serve(stream, connection, service, self.deadlines)
         finally:
             stream.close()
 
@@ -330,7 +327,7 @@ class Connections:
             under_way.end(number)
             if self._waiting:
                 self._waiting.came(tls.served)
-            await h1.serve(stream, connection, service)
+            await h1.serve(stream, connection, service, self.deadlines)
         except StreamBroken as error:
             if isinstance(error, StreamTimeout):
                 under_way.late(number, connection.peer)

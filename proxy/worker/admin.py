@@ -10,13 +10,11 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from ..errors import Fault
+from ..ipc.documents import Overview
 from ..protocol.message import Request, Response
 from .services import Door, Room
-
-Overview = dict[str, Any]
 
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehouse-proxy</title>
 <style>:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{margin:2rem}
@@ -27,7 +25,7 @@ const parts = {
   workers: ["pid", "generation", "state", "connections", "streams", "requests"],
   certificates: ["names", "source", "state", "not_after", "renew_at", "served", "attempts",
     "last_error", "next_attempt"],
-  upstreams: ["url", "healthy", "in_flight", "failures"],
+  upstreams: ["url", "healthy", "in_flight", "failures", "last_error"],
   listeners: ["address", "kind"] };
 const text = (value) => Array.isArray(value) ? value.join(", ") : value ?? "";
 const show = (rows, names) => { const table = document.createElement("table");

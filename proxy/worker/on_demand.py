@@ -26,7 +26,7 @@ from acme_client.on_demand.policy import Refusals, hostname, takes
 
 from ..config.model import Config
 from ..config.syntax.names import publicly_certifiable
-from ..ipc.channel import Message
+from ..ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
 from ..log import Seldom
 from ..tls import client_hello
 from ..tls.acme_alpn import PROTOCOL
@@ -75,7 +75,7 @@ class WaitingRoom:
         certificates: Certificates,
         knows: Callable[[bytes], bool],
         account: Callable[[str], str],
-        say: Callable[[Message], None],
+        say: Callable[[WantCertificate | CertificateUsed], None],
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
     ) -> None:
@@ -115,13 +115,12 @@ class WaitingRoom:
         self._guests.pop(name.encode("ascii"), None)
         self._told.pop(name, None)
 
-    def settled(self, message: Message) -> None:
-        """The supervisor's answer."""
-        name = message["name"]
-        if not message["ok"]:
-            seconds = max(float(message.get("seconds", _REFUSED_LEAST)), 1.0)
-            self._refusals.put(name, self._clock.now, seconds, "")
-        self._answer(name, message["ok"])
+    def settled(self, result: OnDemandResult) -> None:
+        """Take the supervisor's answer."""
+        if not result.ok:
+            seconds = _REFUSED_LEAST if result.seconds is None else result.seconds
+            self._refusals.put(result.name, self._clock.now, max(seconds, 1.0), "")
+        self._answer(result.name, result.ok)
 
     def _answer(self, name: str, ok: bool) -> None:
         asked = self._asked.pop(name, None)
@@ -137,7 +136,7 @@ class WaitingRoom:
         now = self._clock.now
         if now - self._told.get(served.name, float("-inf")) >= _USED_EVERY:
             self._told[served.name] = now
-            self._say({"type": "used", "name": served.name})
+            self._say(CertificateUsed(served.name))
 
     # Waiting
 
@@ -228,7 +227,7 @@ class WaitingRoom:
         if asked is None:
             asked = self._asked[name] = _Asked(self._loop.create_future(), account)
             self._names_by[account] += 1
-            self._say({"type": "wanted", "name": name})
+            self._say(WantCertificate(name))
         asked.waiting += 1
         self._waiting += 1
         self._waiting_by[account] += 1

@@ -6,8 +6,8 @@ import ssl
 from dataclasses import dataclass
 
 from ..config.model import Config
-from ..ipc.channel import Message
 from ..ipc.connection_counters import Census
+from ..ipc.messages import CertificateFacts, ChallengeFacts
 from ..ipc.rate_buckets import Buckets
 from ..system.listeners import Listener
 
@@ -16,7 +16,7 @@ from ..system.listeners import Listener
 class Announced:
     """A certificate in force: ``facts`` for the workers' tables, ``bundle`` the memfd."""
 
-    facts: Message
+    facts: CertificateFacts
     bundle: int
 
 
@@ -29,7 +29,7 @@ class Birth:
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
     certificates: tuple[Announced, ...]
-    challenges: tuple[tuple[Message, int | None], ...]  # the descriptor is for tls-alpn-01
+    challenges: tuple[tuple[ChallengeFacts, int | None], ...]  # the descriptor is for tls-alpn-01
     access_log: int | None
     buckets: Buckets
     census: Census  # of its own generation, in which it is ``number``

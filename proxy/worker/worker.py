@@ -20,6 +20,7 @@ import os
 import random
 import ssl
 import time
+from typing import assert_never
 
 import uvloop
 
@@ -27,8 +28,34 @@ from .. import log as logs
 from .. import sandbox
 from ..config.model import Config
 from ..handlers.http01 import Challenges
-from ..ipc.channel import Channel, ChannelClosed, Message
+from ..ipc.channel import Channel, ChannelClosed
+from ..ipc.codec import encode
 from ..ipc.connection_counters import Census, Counts
+from ..ipc.documents import Overview, WorkerStats
+from ..ipc.messages import (
+    TO_WORKER,
+    Acknowledged,
+    AddGeneration,
+    AskOverview,
+    AskStats,
+    CertificateFacts,
+    ChallengeFacts,
+    Drain,
+    DropCertificate,
+    DropChallenge,
+    FromWorker,
+    OnDemandResult,
+    OverviewAnswer,
+    Probe,
+    ProbeResult,
+    PutCertificate,
+    PutChallenge,
+    Ready,
+    ReplaceAccessLog,
+    Stats,
+    Stop,
+    ToWorker,
+)
 from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, resolve_format
 from ..metrics import process_stats
@@ -91,7 +118,7 @@ class Worker:
         self._ticked = self._clock.now
         self._peaks = Peaks()
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._asked: dict[int, asyncio.Future[Overview]] = {}
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
         self._known_sites = {site.names[0] for site in config.sites}
         self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
@@ -113,8 +140,8 @@ class Worker:
             self._put(announced.facts, announced.bundle)
             os.close(announced.bundle)
         self._alpn = AlpnChallenges()
-        for message, bundle in birth.challenges:
-            self._take_challenge(message["challenge"], bundle)
+        for challenge, bundle in birth.challenges:
+            self._take_challenge(challenge, bundle)
             if bundle is not None:
                 os.close(bundle)
         figures = _figures(config, guests)
@@ -186,7 +213,7 @@ class Worker:
         self._loop.add_reader(self._channel.fileno(), self._on_news)
         self._connections.accept_from(self._listeners)
         self._tick()
-        self._say({"type": "ready"})
+        self._say(Ready())
         await self._ended
         self._sites.close()
         if self._room.access_log is not None:
@@ -211,9 +238,9 @@ class Worker:
 
     # News
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: FromWorker) -> None:
         try:
-            self._channel.send(message)
+            self._channel.send(encode(message))
         except ChannelClosed:
             self._on_orphaned()
             return
@@ -240,8 +267,9 @@ class Worker:
         except ChannelClosed:
             self._on_orphaned()
             return
-        for message, fds in news:
+        for said, fds in news:
             try:
+                message = TO_WORKER.decode(said, len(fds))
                 self._take(message, fds)
             except Exception:
                 # Out of descriptors or memory, for one. It is not acknowledged, and so told again;
@@ -251,67 +279,73 @@ class Worker:
             finally:
                 for fd in fds:
                     os.close(fd)
-            if "ticket" in message:
-                self._say({"type": "ack", "ticket": message["ticket"]})
+            if isinstance(message, PutCertificate | DropCertificate | PutChallenge | DropChallenge):
+                self._say(Acknowledged(message.ticket))
 
-    def _take(self, message: Message, fds: list[int]) -> None:
-        match message["type"]:
-            case "certificate":
-                self._put(message["facts"], fds[0])
-            case "certificate_gone":
-                self._certificates.remove(message["site"], message["name"])
-                self._waiting.gone(message["name"])
-            case "settled":
+    def _take(self, message: ToWorker, fds: list[int]) -> None:
+        match message:
+            case PutCertificate(facts):
+                self._put(facts, fds[0])
+            case DropCertificate(site, name):
+                self._certificates.remove(site, name)
+                self._waiting.gone(name)
+            case OnDemandResult():
                 self._waiting.settled(message)
-            case "challenge":
-                self._take_challenge(message["challenge"], fds[0] if fds else None)
-            case "challenge_over":
-                self._challenges.remove(message["host"], message["token"])
-                if message.get("kind") != "http-01":
-                    self._alpn.remove(message["host"])
-            case "stats":
-                self._say({"type": "stats", "stats": self._stats(message.get("thorough"))})
-            case "look":
-                task = self._loop.create_task(
-                    self._look(message["number"], message["host"], message["family"])
-                )
+            case PutChallenge(challenge):
+                self._take_challenge(challenge, fds[0] if fds else None)
+            case DropChallenge("http-01", host, token):
+                self._challenges.remove(host, token)
+            case DropChallenge(_, host):
+                self._alpn.remove(host)
+            case AskStats(thorough):
+                self._say(Stats(self._stats(thorough)))
+            case Probe():
+                task = self._loop.create_task(self._look(message))
                 self._looks.add(task)
                 task.add_done_callback(self._looks.discard)
-            case "overview":
-                asked = self._asked.pop(message["number"], None)
+            case OverviewAnswer(number, overview):
+                asked = self._asked.pop(number, None)
                 if asked is not None and not asked.done():
-                    asked.set_result(message["overview"])
-            case "log" if self._log_file is not None:
-                if self._room.access_log is not None:
-                    self._room.access_log.flush()  # what was answered before belongs to the old one
-                previous = self._log_file.fd
-                self._log_file.replace(os.dup(fds[0]))
-                if previous > 2:  # the operational log's place is not ours to close
-                    os.close(previous)
-            case "census":
-                self._counts.also(Census(fds[0], message["workers"], message["buckets"]))
-            case "drain":
+                    asked.set_result(overview)
+            case ReplaceAccessLog():
+                self._replace_access_log(fds[0])
+            case AddGeneration(workers, buckets):
+                self._counts.also(Census(fds[0], workers, buckets))
+            case Drain():
                 self._drain()
-            case "stop":
+            case Stop():
                 self._stop()
+            case _:
+                assert_never(message)
 
-    async def _look(self, number: int, host: str, family: str) -> None:
+    def _replace_access_log(self, fd: int) -> None:
+        """Write to this descriptor from now on; it stays the caller's."""
+        if self._log_file is None:
+            return
+        if self._room.access_log is not None:
+            self._room.access_log.flush()  # what was answered before belongs to the old one
+        previous = self._log_file.fd
+        self._log_file.replace(os.dup(fd))
+        if previous > 2:  # the operational log's place is not ours to close
+            os.close(previous)
+
+    async def _look(self, probe: Probe) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
             try:
-                serial = await self._mirror.shown(host, family)
+                serial = await self._mirror.shown(probe.host, probe.family)
             except OSError:
                 return  # out of descriptors, which says nothing of the certificate
-        self._say({"type": "seen", "number": number, "serial": serial})
+        self._say(ProbeResult(probe.number, serial))
 
-    def _take_challenge(self, about: Message, bundle: int | None) -> None:
+    def _take_challenge(self, challenge: ChallengeFacts, bundle: int | None) -> None:
         if bundle is not None:
-            self._alpn.put(about["host"], bundle)
+            self._alpn.put(challenge.host, bundle)
         else:
-            self._challenges.put(about["host"], about["token"], about["key_authorization"])
+            self._challenges.put(challenge.host, challenge.token, challenge.key_authorization)
 
-    def _put(self, facts: Message, bundle: int) -> None:
-        site, name = facts["site"], facts["name"]
-        on_demand_for = facts.get("on_demand_for")
+    def _put(self, facts: CertificateFacts, bundle: int) -> None:
+        site, name = facts.site, facts.name
+        on_demand_for = facts.on_demand_for
         if on_demand_for:
             known = self._waiting.has_site(on_demand_for)
         else:
@@ -319,30 +353,29 @@ class Worker:
         if not known:
             return  # of a site of an older or a newer generation
         try:
-            self._certificates.put(site, name, tuple(facts["names"]), facts["not_after"], bundle)
+            self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
             return
         if on_demand_for:
             self._waiting.arrived(name, on_demand_for)
 
-    async def _overview(self) -> Message:
+    async def _overview(self) -> Overview:
         """What the supervisor knows of all of us; it gives up on a worker that hangs."""
         number = next(self._numbers)
-        asked = self._asked[number] = self._loop.create_future()
-        self._say({"type": "overview", "number": number})
-        overview: Message = await asked
-        return overview
+        asked: asyncio.Future[Overview] = self._loop.create_future()
+        self._asked[number] = asked
+        self._say(AskOverview(number))
+        return await asked
 
-    def _stats(self, thorough: object = None) -> Message:
+    def _stats(self, thorough: bool) -> WorkerStats:
         """``thorough``: also what takes a while to count."""
         room = self._room
-        figures = room.figures.message() if room.figures is not None else None
         return {
-            "figures": figures,
+            "figures": room.figures.message() if room.figures is not None else None,
             "connections": len(self._connections),
             "listeners": dict(self._connections.by_listener),
-            **({"open_fds": process_stats.open_descriptors()} if thorough else {}),
+            "open_fds": process_stats.open_descriptors() if thorough else None,
             "streams": room.in_flight,
             "requests": room.requests,
             "upstreams": self._sites.upstreams(),

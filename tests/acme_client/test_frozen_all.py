@@ -30,7 +30,7 @@ from proxy.supervisor import alerts as alerting
 from proxy.supervisor.process_table import Processes
 from proxy.supervisor.timers import Schedule
 from proxy.system import state_directory
-from support.certifier import FakeServer
+from support.acme.certifier import FakeServer
 
 FROZEN = Path(__file__).parent / "frozen"
 FROZEN_AT = 1795553512.0

@@ -22,7 +22,7 @@ from acme_client.issuers.transport import Network, trust
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import DirectoryStore
-from support.certifier import FakeServer
+from support.acme.certifier import FakeServer
 
 FROZEN_AT = 1795553512.0
 PEBBLE = "https://127.0.0.1:36111/dir"

@@ -34,17 +34,10 @@ from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.store import DirectoryStore, Store
-from support import found_schedules as found
-from support.memory_store import Crash, MemoryStore
-from support.schedules import (
-    Drawn,
-    Loaded,
-    Schedule,
-    drawn,
-    random_schedule,
-    sites,
-)
-from support.simulated_ca import (
+from support.acme.memory_store import Crash, MemoryStore
+from support.simulation import found_schedules as found
+from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites
+from support.simulation.simulated_ca import (
     DAY,
     DIRECTORY,
     DOMAIN,
@@ -56,8 +49,8 @@ from support.simulated_ca import (
     SimulatedCa,
     cheap_read,
 )
-from support.simulated_life import STEPS, Life, MakeStore, Visitors
-from support.verdict import busiest, judge, quiet_hours
+from support.simulation.simulated_life import STEPS, Life, MakeStore, Visitors
+from support.simulation.simulation_checks import busiest, judge, quiet_hours
 
 SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.client import Talk, context, https
-from support.ports import free_ports
-from support.server import Server
-from support.strict_backend import Script, StrictBackend
+from support.http.client import Talk, context, https
+from support.http.strict_backend import Script, StrictBackend
+from support.program.ports import free_ports
+from support.program.server import Server
 
 MODES = {"lane": [], "h11 alone": ["--no-fast-lane"]}
 

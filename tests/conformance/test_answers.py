@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from support.strict_backend import Says
+from support.http.strict_backend import Says
 
 from .answers import CASES
 from .proxied import Proxied

@@ -7,8 +7,8 @@ import ssl
 
 import pytest
 
-from support.client import Talk
-from support.strict_backend import echo
+from support.http.client import Talk
+from support.http.strict_backend import echo
 
 from .proxied import Proxied
 from .requests import CASES

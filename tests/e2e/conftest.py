@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.netns import Netns
-from support.ports import free_ports
-from support.server import REPOSITORY, packages
+from support.program.netns import Netns
+from support.program.ports import free_ports
+from support.program.server import REPOSITORY, packages
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

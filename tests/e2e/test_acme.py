@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from support.client import Talk, context, http, https
-from support.pebble import Pebble
-from support.server import Server, treehouse
-from support.visitors import Visitors, page
+from support.acme.pebble import Pebble
+from support.http.client import Talk, context, http, https
+from support.http.load_clients import Visitors, page
+from support.program.server import Server, treehouse
 
 
 def config(

@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.application import Application, serving
-from support.ca_faults import Faults, Refuse
-from support.client import context, http, https
-from support.pebble import Pebble
-from support.ports import free_ports
-from support.server import Server, treehouse
+from support.acme.ca_faults import Faults, Refuse
+from support.acme.pebble import Pebble
+from support.http.backend_app import Application, serving
+from support.http.client import context, http, https
+from support.program.ports import free_ports
+from support.program.server import Server, treehouse
 
 
 class Figures:
@@ -160,7 +160,9 @@ sites:
         document = server.status(folder / "state")
         assert {one["url"] for one in document["upstreams"]} == {up, down}
         for member in document["upstreams"]:
-            assert found("treehouse_upstream_healthy", upstream=member["url"]) == member["healthy"]
+            assert found("treehouse_upstream_healthy", upstream=member["url"]) == (
+                member["healthy"] == "yes"
+            )
         assert found("treehouse_upstream_healthy", upstream=up) == 1
         (certificate,) = document["certificates"]
         assert found("treehouse_certificate_not_after_seconds", name="a.test") > time.time() + 86400
@@ -187,7 +189,7 @@ sites:
         server.signal(signal.SIGHUP)
         server.await_log("generation 1 has finished")
         path.write_text(text + "nonsense: 1\n")
-        assert treehouse("reload", "--state", str(folder / "state")).returncode == 1
+        assert treehouse("reload", "--state", str(folder / "state")).returncode == 2
         found = Figures(three)
         assert found("treehouse_reloads_total", outcome="ok") == 1
         assert found("treehouse_reloads_total", outcome="failed") == 1

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from support.ca_faults import Faults, Refuse
-from support.listeners import MailServer, Webhook
-from support.pebble import Pebble
-from support.server import Server, alive, await_gone, packages, shorten, started, treehouse
+from support.acme.ca_faults import Faults, Refuse
+from support.acme.pebble import Pebble
+from support.program.alert_sinks import MailServer, Webhook
+from support.program.server import Server, alive, await_gone, packages, shorten, started, treehouse
 
 Write = Callable[[str, str], Path]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from support.application import Application, serving
-from support.client import Talk, context
-from support.records import ALERT, HANDSHAKE, Records
-from support.server import Server
-from support.visitors import Visitors, page
+from support.http.backend_app import Application, serving
+from support.http.client import Talk, context
+from support.http.load_clients import Visitors, page
+from support.http.tls_records import ALERT, HANDSHAKE, Records
+from support.program.server import Server
 
 # Attackers come from here, ordinary clients from elsewhere on the loopback network.
 ATTACKER, ORDINARY = "127.0.0.1", "127.0.0.77"

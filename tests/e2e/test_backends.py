@@ -16,8 +16,8 @@ import trustme
 import websockets
 from aiohttp import web
 
-from support.client import https
-from support.server import Server
+from support.http.client import https
+from support.program.server import Server
 
 
 async def mirror(request: web.Request) -> web.Response:

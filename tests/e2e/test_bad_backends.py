@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, context, https
-from support.server import Server
-from support.strict_backend import Says, StrictBackend
+from support.http.client import Talk, context, https
+from support.http.strict_backend import Says, StrictBackend
+from support.program.server import Server
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
 ILL = Says((b"HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n",))
@@ -46,7 +46,9 @@ class Running:
             return talk.asks(target, "a.test", method, body=b"x" * (method == "POST")).status
 
     def healthy(self) -> list[bool]:
-        return [one["healthy"] for one in self.server.status(self.folder / "state")["upstreams"]]
+        return [
+            one["healthy"] != "no" for one in self.server.status(self.folder / "state")["upstreams"]
+        ]
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, http, https
-from support.ports import free_ports
-from support.server import Server, treehouse
+from support.http.client import Talk, http, https
+from support.program.ports import free_ports
+from support.program.server import Server, treehouse
 
 
 @dataclass

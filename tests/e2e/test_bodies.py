@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, https
-from support.server import Server
+from support.http.client import Talk, https
+from support.program.server import Server
 
 GIB = 1024**3
 PIECE = b"x" * 65536

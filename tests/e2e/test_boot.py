@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import http, https
-from support.netns import Netns
-from support.server import REPOSITORY, Server, await_gone, packages, proc_status, treehouse
+from support.http.client import http, https
+from support.program.netns import Netns
+from support.program.server import REPOSITORY, Server, await_gone, packages, proc_status, treehouse
 
 NOBODY = 65534
 USER = 12345

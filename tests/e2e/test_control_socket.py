@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.server import REPOSITORY, Server, packages
+from support.program.server import REPOSITORY, Server, packages
 
 
 @pytest.fixture

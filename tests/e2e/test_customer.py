@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from support.ca_faults import Faults, Refuse
-from support.client import https
-from support.pebble import Pebble
-from support.ports import free_ports
-from support.server import Server, treehouse
+from support.acme.ca_faults import Faults, Refuse
+from support.acme.pebble import Pebble
+from support.http.client import https
+from support.program.ports import free_ports
+from support.program.server import Server, treehouse
 
 NAME = "a.example"
 

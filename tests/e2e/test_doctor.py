@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from support.ca_faults import Faults
-from support.pebble import Pebble
-from support.ports import free_address
-from support.server import Server, packages, shorten, treehouse
+from support.acme.ca_faults import Faults
+from support.acme.pebble import Pebble
+from support.program.ports import free_address
+from support.program.server import Server, packages, shorten, treehouse
 
 Find = Callable[..., dict[str, Any]]
 

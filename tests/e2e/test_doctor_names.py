@@ -9,8 +9,8 @@ import pytest
 
 from proxy.doctor.probes.dns import Names
 from proxy.doctor.rules.dns import CaaFacts, CaaRecord, NameFacts
-from support.knot import Knot
-from support.ports import free_address
+from support.acme.knot import Knot
+from support.program.ports import free_address
 
 ZONE = """\
 a A 192.0.2.1

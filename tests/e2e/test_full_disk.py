@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, https
-from support.server import Server, packages, treehouse
+from support.http.client import Talk, https
+from support.program.server import Server, packages, treehouse
 
 NOBODY = 65534
 

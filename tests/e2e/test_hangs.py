@@ -12,10 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-from support.ca_faults import Exchange, Faults, Reply
-from support.client import context, https
-from support.pebble import Pebble
-from support.server import Server, await_gone, packages, shorten
+from support.acme.ca_faults import Exchange, Faults, Reply
+from support.acme.pebble import Pebble
+from support.http.client import context, https
+from support.program.server import Server, await_gone, packages, shorten
 
 
 class Held:

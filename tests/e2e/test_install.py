@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.server import REPOSITORY
+from support.program.server import REPOSITORY
 
 
 def test_the_command_is_installed(folder: Path) -> None:

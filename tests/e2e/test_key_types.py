@@ -12,9 +12,9 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from support.client import https
-from support.pebble import Pebble
-from support.server import Server, treehouse
+from support.acme.pebble import Pebble
+from support.http.client import https
+from support.program.server import Server, treehouse
 
 ANYBODY = ("-tls1_3",), ("-tls1_2",), ("-sigalgs", "RSA-PSS+SHA256:ECDSA+SHA256")
 RSA_ALONE = (

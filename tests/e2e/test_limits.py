@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.client import Answer, Talk, context, http, https
-from support.ports import free_ports
-from support.server import Server
-from support.strict_backend import Says, StrictBackend
+from support.http.client import Answer, Talk, context, http, https
+from support.http.strict_backend import Says, StrictBackend
+from support.program.ports import free_ports
+from support.program.server import Server
 
 H = b"Host: a.test\r\n"
 UPGRADE = "Connection: upgrade\r\nUpgrade: websocket\r\n"

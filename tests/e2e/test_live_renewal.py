@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Talk, context, https
-from support.pebble import Pebble
-from support.server import Server
-from support.visitors import Visitors, page
+from support.acme.pebble import Pebble
+from support.http.client import Talk, context, https
+from support.http.load_clients import Visitors, page
+from support.program.server import Server
 
 SECONDS = float(os.environ.get("LIVE_SECONDS", "25"))
 VALIDITY = int(os.environ.get("LIVE_VALIDITY", "20"))

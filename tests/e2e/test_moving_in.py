@@ -14,11 +14,11 @@ import pytest
 from cryptography import x509
 
 from acme_client.storage.store import DirectoryStore
-from support.client import https
-from support.movers import MOVERS
-from support.pebble import Pebble
-from support.ports import free_ports
-from support.server import REPOSITORY, Server, packages, treehouse
+from support.acme.acme_clients import MOVERS
+from support.acme.pebble import Pebble
+from support.http.client import https
+from support.program.ports import free_ports
+from support.program.server import REPOSITORY, Server, packages, treehouse
 
 from .test_acme import config, served
 

@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from support.ca_faults import Exchange, Faults, Refuse, Reply
-from support.client import Talk, context, http, https
-from support.pebble import Pebble
-from support.ports import free_ports
-from support.server import Server, packages, treehouse
+from support.acme.ca_faults import Exchange, Faults, Refuse, Reply
+from support.acme.pebble import Pebble
+from support.http.client import Talk, context, http, https
+from support.program.ports import free_ports
+from support.program.server import Server, packages, treehouse
 
 SITE = "shops.example"
 

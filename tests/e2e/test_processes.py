@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.application import Application, serving
-from support.client import Talk, http, https
-from support.ports import free_ports
-from support.server import Server, await_gone, packages, proc_status, shorten, treehouse
+from support.http.backend_app import Application, serving
+from support.http.client import Talk, http, https
+from support.program.ports import free_ports
+from support.program.server import Server, await_gone, packages, proc_status, shorten, treehouse
 
 
 class Backend(Application):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from support.application import Application, serving
-from support.client import Talk, https
-from support.server import Server, ask
-from support.visitors import Visitors, page
+from support.http.backend_app import Application, serving
+from support.http.client import Talk, https
+from support.http.load_clients import Visitors, page
+from support.program.server import Server, ask
 
 RELOADS = 50
 LARGE = os.urandom(1 << 20) * 8

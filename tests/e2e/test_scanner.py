@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from support.server import Server
+from support.program.server import Server
 
 # What the built-in CA's certificates are by design: of a root that only its installer trusts, and of
 # a few days. What a site's own answers say of themselves is the site's.

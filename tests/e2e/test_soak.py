@@ -30,13 +30,13 @@ from pathlib import Path
 
 import pytest
 
-from support.application import Application, serving
-from support.client import Talk, context, https
-from support.pebble import Pebble
-from support.server import REPOSITORY, Server, packages, treehouse
-from support.strict_backend import StrictBackend
-from support.visitors import Visitors
-from support.weights import Weight, table, weigh
+from support.acme.pebble import Pebble
+from support.http.backend_app import Application, serving
+from support.http.client import Talk, context, https
+from support.http.load_clients import Visitors
+from support.http.strict_backend import StrictBackend
+from support.program.process_stats import Weight, table, weigh
+from support.program.server import REPOSITORY, Server, packages, treehouse
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
 VALIDITY = 20  # seconds of a certificate

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from support.client import Answer, http, https
-from support.server import Server, treehouse
+from support.http.client import Answer, http, https
+from support.program.server import Server, treehouse
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -190,7 +190,7 @@ def test_nothing_of_a_faulty_tree_takes_effect(folder: Path, sites: Path, place:
     done = treehouse("run", *place.options)
     assert done.returncode == 2
     assert "loop.test: the link leads back to itself" in done.stderr
-    assert 'there is no \\"nobody.test\\" here' in done.stderr
+    assert 'there is no "nobody.test" here' in done.stderr
     assert not (folder / "state").exists()
     (sites / "loop.test").unlink()
     (sites / "lost.test").unlink()
@@ -292,6 +292,6 @@ def test_a_bind_mount_does_not_hide_where_the_state_directory_is(
 def _command(*words: str) -> list[str]:
     import sys
 
-    from support.server import REPOSITORY
+    from support.program.server import REPOSITORY
 
     return [f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "proxy", *words]

@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from support.application import Application, serving
-from support.client import Answer, Talk, context, http, https
-from support.server import Server
+from support.http.backend_app import Application, serving
+from support.http.client import Answer, Talk, context, http, https
+from support.program.server import Server
 
 # With TLS 1.3 the alert comes after the client's side of the handshake is over.
 REFUSED = (ssl.SSLError, ConnectionError)

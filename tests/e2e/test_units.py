@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import http, https
-from support.netns import Netns
-from support.server import REPOSITORY, Server, packages, proc_status
+from support.http.client import http, https
+from support.program.netns import Netns
+from support.program.server import REPOSITORY, Server, packages, proc_status
 
 CONFINED = REPOSITORY / "tests/support/confined.py"
 UNITS = REPOSITORY / "config/systemd"

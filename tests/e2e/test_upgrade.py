@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import context, https
-from support.server import (
+from support.http.client import context, https
+from support.http.load_clients import Visitors, page
+from support.program.server import (
     REPOSITORY,
     Server,
     alive,
@@ -24,7 +25,6 @@ from support.server import (
     started,
     treehouse,
 )
-from support.visitors import Visitors, page
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.client import https
-from support.pebble import Pebble
-from support.server import Server, treehouse
+from support.acme.pebble import Pebble
+from support.http.client import https
+from support.program.server import Server, treehouse
 
 
 def text(folder: Path, ports: tuple[int, int], sites: str, more: str = "") -> str:

@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from support.ca_faults import Faults
-from support.ca_persist import Persist
-from support.client import https
-from support.knot import Knot
-from support.pebble import Pebble
-from support.server import REPOSITORY, Server, await_gone, treehouse
+from support.acme.ca_faults import Faults
+from support.acme.ca_persist import Persist
+from support.acme.knot import Knot
+from support.acme.pebble import Pebble
+from support.http.client import https
+from support.program.server import REPOSITORY, Server, await_gone, treehouse
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.client import https
-from support.server import Server
+from support.http.client import https
+from support.program.server import Server
 
 
 @pytest.fixture

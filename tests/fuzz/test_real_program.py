@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from conformance.proxied import MODES, Proxied, proxied_by
 from fuzz.heads import mutated, structured
 from fuzz.test_answer_lane import _HEADS
-from support.strict_backend import Says
+from support.http.strict_backend import Says
 
 pytestmark = pytest.mark.e2e
 

@@ -29,7 +29,7 @@ from acme_client.certificates.own_files import Examined, examine_files
 from acme_client.certificates.trust_bundle import authorities
 from acme_client.certificates.verify import Pair, covers, read
 from acme_client.errors import Problem
-from support.chains import chain, joined, split
+from support.acme.chains import chain, joined, split
 
 NOW = datetime.now(UTC).timestamp()
 CA = trustme.CA()

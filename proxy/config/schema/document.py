@@ -251,6 +251,9 @@ class Document(Section):
     trusted_proxies: Many[Network] = Field(
         default=(), description="Networks whose forwarding fields are believed."
     )
+    via: Switch = Field(
+        default=False, description="Send Via to backends; some stop compressing then."
+    )
     proxy_protocol: Many[Network] = Field(
         default=(),
         description="Networks whose connections begin with a PROXY header, version 1 or 2.",

@@ -60,7 +60,12 @@ HashBy = Annotated[model.HashKey, word(_parse_hash_key)]
 
 class Health(Section):
     path: Annotated[str, word(_parse_http_path)] = Field(
-        description="Asked with GET; 2xx and 3xx are healthy."
+        description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
+    )
+    host: Annotated[str, word(parse_name)] | None = Field(
+        default=None,
+        description="Host of the check; else the site's first name, or the backend's address "
+        "where preserve_host is false.",
     )
     interval: Annotated[float, duration("100ms", "1h")] = Field(
         default=_HEALTH.interval, description="Between two checks of a backend."
@@ -100,8 +105,28 @@ class BackendTls(Section):
     )
 
 
+class StickyCookie(Section):
+    name: Annotated[str, word(_parse_cookie_name)] = Field(description="The name of the cookie.")
+    same_site: Annotated[Literal["none", "lax", "strict"], one_of("none", "lax", "strict")] = Field(
+        default=_PROXY.sticky_same_site,
+        description="SameSite; none where pages of other sites show this one in a frame.",
+    )
+
+
+def _name_alone(given: object) -> object:
+    return {"name": given} if isinstance(given, str) else given
+
+
+StickyCookieEntry = Annotated[
+    StickyCookie, BeforeValidator(_name_alone, json_schema_input_type=str | StickyCookie)
+]
+
+
 class Backend(Section):
-    url: BackendUrl = Field(description="http://HOST:PORT, https://HOST:PORT or unix:/PATH.")
+    url: BackendUrl = Field(
+        description="http://HOST:PORT, https://HOST:PORT, both with a path that is put before the "
+        "request's, unix:/PATH or unix:@NAME."
+    )
     weight: Annotated[int, count(1, 1000)] = Field(
         default=1, description="Its share of the requests."
     )
@@ -135,8 +160,8 @@ class Serving(Section):
         default=_PROXY.hash_key,
         description="For balance hash: address, path, header:NAME, cookie:NAME.",
     )
-    sticky_cookie: Annotated[str, word(_parse_cookie_name)] | None = Field(
-        default=None, description="A cookie by which a client stays with its backend."
+    sticky_cookie: StickyCookieEntry | None = Field(
+        default=None, description="A cookie by which a client stays with its backend: its name."
     )
     health: Health | None = Field(default=None, description="Asks backends how they are.")
     breaker: Breaker | None = Field(
@@ -167,8 +192,17 @@ class Serving(Section):
         default=_PROXY.queue,
         description="Requests that wait for one, as long as connect_timeout; beyond: 503.",
     )
+    wait_for_backend: Annotated[float, duration("0s", "10m")] = Field(
+        default=_PROXY.wait_for_backend,
+        description="How long a request is held that no backend takes, because the app restarts; "
+        "queue bounds how many are.",
+    )
     preserve_host: Switch = Field(
         default=_PROXY.preserve_host, description="Pass Host on as the client sent it."
+    )
+    via: Switch | None = Field(
+        default=None,
+        description="Send Via to backends; some stop compressing then. Left out: as for all sites.",
     )
 
 
@@ -232,7 +266,7 @@ def _backends(serving: Serving, at: Path, origins: Origins) -> Iterator[Fault]:
         yield origins.fault((*at, "backend"), "the list of backends is empty", "give at least one")
     seen = set()
     for number, each in enumerate(backends):
-        key = (each.url.scheme, each.url.host, each.url.port, each.url.path)
+        key = (each.url.scheme, each.url.host, each.url.port, each.url.path, each.url.prefix)
         if key in seen:
             yield origins.fault(
                 (*at, "backend", number),

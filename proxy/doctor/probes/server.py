@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...config.model import Config
+from ...ipc import control_client
 from ...ipc.control_client import NotRunning, ask
+from ...ipc.documents import Status
 from ..findings import Finding
 
 _ASKED_WITHIN = 10.0
@@ -18,7 +19,7 @@ _ASKED_WITHIN = 10.0
 class Server:
     """The running one. ``status`` None: there is none, or it may not be asked; ``why``."""
 
-    status: dict[str, Any] | None
+    status: Status | None
     nonce: tuple[str, str] | None
     why: str | None = None
 
@@ -31,7 +32,7 @@ class Server:
 def find(config: Config, hosts: Sequence[str]) -> Server:
     """``hosts``: those that a nonce is to be answered on."""
     try:
-        status = ask(config.state, {"command": "status"}, _ASKED_WITHIN)
+        status = control_client.status(config.state, _ASKED_WITHIN)
     except NotRunning as reason:
         return Server(None, None, str(reason))
     asked = [host for host in hosts if not host.startswith("*.")]

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from acme_client.certificates.managed import Holding
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import prove
 from acme_client.errors import Problem
 from acme_client.link import INTERNAL, Authority, Wanted
+from acme_client.status import CertificateStatus
 from acme_client.storage.store import Store, open_store
 
 from ...certifier import process as certifier
@@ -30,7 +30,7 @@ class Records:
     """What the state directory, or the server, has of certificates and CAs. ``accounts``: whether
     there is one, and its URL, by directory; ``costs`` of another order, by certificate."""
 
-    statuses: dict[str, dict[str, Any]]
+    statuses: dict[str, CertificateStatus]
     wanted: dict[str, Wanted]
     accounts: dict[str, tuple[bool | None, str | None]]
     costs: dict[str, tuple[str, ...]]
@@ -58,22 +58,21 @@ def look_up(config: Config, server: Server) -> Records:
         else [*_on_disk(store, wanted), *_own(config)]
     )
     statuses = {one["name"]: one for one in listed}
+    issued = {name for name, one in statuses.items() if one["serial"]}
     accounts = {
         authority.directory: cas.account(store, authority)
         for one in wanted
         for authority in (one.authority, *one.fallback)
     }
     costs = {
-        one.name: cas.costs(
-            store, one.authority, one.names, bool(statuses.get(one.name, {}).get("serial"))
-        )
+        one.name: cas.costs(store, one.authority, one.names, one.name in issued)
         for one in wanted
         if one.authority.directory != INTERNAL
     }
     return Records(statuses, {one.name: one for one in wanted}, accounts, costs)
 
 
-def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
+def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[CertificateStatus]:
     shelf = Shelf(store)
     for wanted in listed:
         try:
@@ -87,13 +86,13 @@ def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[dict[str, Any]]
         yield holding.status()
 
 
-def _own(config: Config) -> Iterator[dict[str, Any]]:
+def _own(config: Config) -> Iterator[CertificateStatus]:
     for site in config.sites:
         if site.certificates:
             try:
                 loaded = OwnCertificates(warn=False).read(Config((site,), Path(config.state)))
             except CertificateUnusable:
                 continue  # the configuration's checks have said so, or it is root's alone
-            for facts, bundle in loaded:
-                os.close(bundle)
-                yield facts["status"]
+            for one in loaded:
+                os.close(one.bundle)
+                yield one.status

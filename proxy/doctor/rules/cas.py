@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.explain import explained
+from acme_client.status import CertificateStatus, validity
+from acme_client.timestamps import moment
 
 from ...alerts.incidents import overdue, said, spell
 from ..findings import Finding, Sign
@@ -81,7 +81,7 @@ def directory(facts: Directory, configured: Configured) -> Iterator[Finding]:
 
 
 def certificate(
-    one: Mapping[str, Any], costs: tuple[str, ...], now: float, *, running: bool = True
+    one: CertificateStatus, costs: tuple[str, ...], now: float, *, running: bool = True
 ) -> Iterator[Finding]:
     """``one`` as in the status; ``costs``: what another order would take of the CA's limits;
     ``running``: a server looks after it."""
@@ -100,14 +100,14 @@ def certificate(
             )  # fmt: skip
 
 
-def _runway(one: Mapping[str, Any], now: float) -> Finding:
+def _runway(one: CertificateStatus, now: float) -> Finding:
     about = one["names"][0]
-    if not one["not_after"]:
+    valid = validity(one)
+    if valid is None:
         return Finding(
             "attention", about, "there is no certificate yet", f"treehouse-proxy why {about}"
         )
-    end = datetime.fromisoformat(one["not_after"]).timestamp()
-    begin = datetime.fromisoformat(one["not_before"]).timestamp()
+    begin, end = valid
     left = end - now
     step = (
         "put the renewed certificate and its key where the configuration says"
@@ -123,17 +123,17 @@ def _runway(one: Mapping[str, Any], now: float) -> Finding:
         )  # fmt: skip
     text = f"the certificate is valid for another {spell(left)}"
     if one["renew_at"]:
-        past = datetime.fromisoformat(one["renew_at"]).timestamp() <= now
+        past = moment(one["renew_at"]) <= now
         text += f", and {'was to be ' if past else ''}renewed about {one['renew_at']}"
     if left < RUNWAY_SHORT * (end - begin) and overdue(one, now):
         return Finding("attention", about, text, step)
     return Finding("ok", about, text)
 
 
-def _trouble(one: Mapping[str, Any]) -> Iterator[Finding]:
+def _trouble(one: CertificateStatus) -> Iterator[Finding]:
     """The last failure, in the CA's words and in plain ones, part by part."""
     about = one["names"][0]
-    last = next(iter(reversed(one.get("history") or ())), None)
+    last = next(iter(reversed(one["history"])), None)
     if last is None or last["outcome"] == "obtained" or not one["last_error"]:
         return
     problem = last.get("problem")

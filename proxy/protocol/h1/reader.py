@@ -17,6 +17,7 @@ import h11
 
 from ...config.model import Limits
 from ...errors import Fault
+from ...transport.deadlines import Timeouts
 from ...transport.stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
 from ..message import Fields, Request
 from ..service import Service
@@ -42,10 +43,11 @@ class Inline(Protocol):
 
 
 class Inlet:
-    __slots__ = ("_held", "_pending", "limits", "service", "stream")
+    __slots__ = ("_held", "_pending", "_timeouts", "limits", "service", "stream")
 
-    def __init__(self, stream: Stream, service: Service) -> None:
+    def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
         self.stream = stream
+        self._timeouts = timeouts
         self.service = service
         self.limits: Limits = service.limits
         self._held = b""
@@ -62,13 +64,13 @@ class Inlet:
         if not data:
             stream = self.stream
             stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
-            stream.idle = True
+            self._timeouts.idle = True
             try:
                 data = await stream.read(READ_SIZE, inline)
             except StreamBroken:
                 return b""  # nothing was under way, so nothing is lost
             finally:
-                stream.idle = False
+                self._timeouts.idle = False
             if inline is not None and inline.begun:
                 return data
         end = data.find(strict_parser.HEAD_END)

@@ -24,7 +24,7 @@ import time
 from collections.abc import Awaitable, Coroutine
 
 from ...errors import Fault
-from ...transport.deadlines import NEVER
+from ...transport.deadlines import NEVER, Deadlines, Timeouts
 from ...transport.stream import Stream, StreamBroken
 from ..exchange import Exchange
 from ..message import Body, Connection, Fields, Request, Response, Tunnel
@@ -33,7 +33,7 @@ from . import strict_parser
 from .reader import WORTH_READING, Inlet, RequestBody, send_interim
 from .serializer import serialise
 from .tunnel import relay
-from .writer import Outlet, ends_with_connection, was_given_up
+from .writer import Outlet, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
@@ -43,30 +43,40 @@ _LINGER = 2.0
 _LINGER_BYTES = 1024 * 1024
 
 
-async def serve(stream: Stream, connection: Connection, service: Service) -> None:
+async def serve(
+    stream: Stream, connection: Connection, service: Service, deadlines: Deadlines
+) -> None:
     """Answer requests until the client or we have had enough. The caller closes the stream."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
-    stream.give_up = task.cancel
-    server = _Server(stream, connection, service)
+    timeouts = Timeouts(stream, task.cancel)
+    deadlines.register(timeouts)
+    server = _Server(stream, connection, service, timeouts)
     going = True
-    while going:
-        try:
-            going = await server.one()
-        except Exception:
-            server.failed()
-            raise
-        finally:
-            server.finish()
+    try:
+        while going:
+            try:
+                going = await server.one()
+            except Exception:
+                server.failed()
+                raise
+            finally:
+                server.finish()
+    finally:
+        deadlines.release(timeouts)
 
 
 async def refuse(stream: Stream, connection: Connection, service: Service, fault: Fault) -> None:
     """Answer something that never became a request with ``fault``."""
-    server = _Server(stream, connection, service)
+    server = _Server(stream, connection, service, Timeouts(stream, _nobody_waits))
     try:
         await server.refuse(fault)
     finally:
         server.finish()
+
+
+def _nobody_waits() -> None:
+    """The response is here at once."""
 
 
 class _Server:
@@ -85,15 +95,19 @@ class _Server:
         "_outlet",
         "_service",
         "_stream",
+        "_timeouts",
         "begun",
     )
 
-    def __init__(self, stream: Stream, connection: Connection, service: Service) -> None:
+    def __init__(
+        self, stream: Stream, connection: Connection, service: Service, timeouts: Timeouts
+    ) -> None:
         self._stream = stream
+        self._timeouts = timeouts
         self._connection = connection
         self._service = service
-        self._inlet = Inlet(stream, service)
-        self._outlet = Outlet(stream, service)
+        self._inlet = Inlet(stream, service, timeouts)
+        self._outlet = Outlet(stream, service, timeouts)
         self._informer = Informer(self._inlet)
         self._most = service.limits.requests_per_connection - 1
         self._answered = 0
@@ -221,20 +235,20 @@ class _Server:
         assert answer is not None  # noqa: S101 - asked for at the beginning
         if isinstance(answer, Response):
             return answer
-        stream = self._stream
-        stream.asked = self._service.clock.now
+        timeouts = self._timeouts
+        timeouts.waiting_since = self._service.clock.now
         try:
             response = await answer
         except asyncio.CancelledError:
-            if not was_given_up(stream):
+            if not client_left(timeouts):
                 raise
             fault = Fault("client_gone", "the answer was still awaited")
             fault.backend = request.backend
             exchange.error = fault.kind
             exchange.response = self._service.refuse(exchange, fault)
-            stream.abort()
+            self._stream.abort()
             return None
-        stream.asked = NEVER
+        timeouts.waiting_since = NEVER
         self._answer = response
         return response
 

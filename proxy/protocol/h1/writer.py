@@ -15,7 +15,7 @@ import os
 from collections.abc import Awaitable
 
 from ...errors import Fault
-from ...transport.deadlines import NEVER
+from ...transport.deadlines import NEVER, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
 from ..message import FileBody, Request, Response, StreamBody, Tunnel
 from ..service import Service
@@ -35,22 +35,23 @@ def ends_with_connection(response: Response) -> bool:
     return not isinstance(body, bytes | FileBody | Tunnel) and body.length is None
 
 
-def was_given_up(stream: Stream) -> bool:
-    """Whether a cancellation is that of a stream whose client has left; then it ends here."""
-    if stream.given_up:
+def client_left(timeouts: Timeouts) -> bool:
+    """Whether a cancellation is that of an exchange whose client has left; then it ends here."""
+    if timeouts.disconnected:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         task.uncancel()
-    return stream.given_up
+    return timeouts.disconnected
 
 
 class Outlet:
     """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
 
-    __slots__ = ("_rest", "_service", "_stream", "error", "sent")
+    __slots__ = ("_rest", "_service", "_stream", "_timeouts", "error", "sent")
 
-    def __init__(self, stream: Stream, service: Service) -> None:
+    def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
         self._stream = stream
+        self._timeouts = timeouts
         self._service = service
         self._rest: bytes | memoryview = b""
         self.sent = 0
@@ -117,7 +118,7 @@ class Outlet:
         except Fault as fault:
             self.error = fault.kind
         except asyncio.CancelledError:
-            if not was_given_up(self._stream):
+            if not client_left(self._timeouts):
                 raise
             self.error = "client_gone"
         self._stream.abort()
@@ -218,7 +219,7 @@ class Outlet:
         close: bool,
     ) -> bool:
         complete = False
-        self._stream.asked = self._service.clock.now
+        self._timeouts.waiting_since = self._service.clock.now
         try:
             if request is not None and request.method == b"HEAD":
                 await self._write(self._head(request, response, close))
@@ -232,7 +233,7 @@ class Outlet:
                 await self._relay_chunked(self._head(request, response, close, framing), body)
             complete = True
         finally:
-            self._stream.asked = NEVER
+            self._timeouts.waiting_since = NEVER
             body.close(complete)
         return True
 
@@ -297,7 +298,7 @@ class Outlet:
     def _room(self) -> Awaitable[int]:
         """How much of a body to ask for. The client first: what it does not take stays where it
         comes from, and costs no memory here."""
-        self._stream.asked = self._service.clock.now
+        self._timeouts.waiting_since = self._service.clock.now
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
         return self._stream.room()
 

@@ -58,7 +58,7 @@ class Commands:
     def hear(self, request: dict[str, Any], reply: Reply) -> None:
         match request.get("command"):
             case "status":
-                self._overview.ask(reply)
+                self._overview.ask(lambda status: reply({**status}))
             case "reload":
                 self._reload(_WHY, reply)
             case "upgrade":

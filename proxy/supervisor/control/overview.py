@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from collections.abc import Callable
 
-from ...ipc.channel import Message
+from ...ipc.documents import Overview as OverviewDocument
+from ...ipc.documents import ProcessFigures, Status, WorkerStats
+from ...ipc.messages import AskStats, OverviewAnswer
 from ...metrics import counters, process_stats
 from ..process_table import Child, Processes
 from ..registry import Announcements
 from ..reload.generations import Generations
 from ..timers import Schedule
 from . import status
-from .server import Reply
 
 # How long a status waits for workers that do not answer.
 _STATUS_WITHIN = 1.0
@@ -57,12 +58,18 @@ class Overview:
         """Seconds since then, or since the start."""
         return time.monotonic() - self._certifier_alive
 
-    def heard_worker(self, child: Child, stats: dict[str, Any]) -> None:
-        child.stats |= stats
+    def heard_worker(self, child: Child, stats: WorkerStats) -> None:
+        """Keep what a worker says of itself. Raises `ValueError` for figures that do not add up
+        with ours, so that whoever sums them later cannot fail."""
+        if stats["figures"] is not None:
+            counters.added(self._retired, stats["figures"])
+        if stats["open_fds"] is None and child.stats is not None:
+            stats["open_fds"] = child.stats["open_fds"]
+        child.stats = stats
         self._settle(child.pid)
 
     def ended(self, child: Child) -> None:
-        if child.stats.get("figures"):
+        if child.stats is not None and child.stats["figures"] is not None:
             self._retired = counters.added(self._retired, child.stats["figures"])
         self._settle(child.pid)
 
@@ -72,7 +79,7 @@ class Overview:
 
     # What is asked
 
-    def ask(self, reply: Reply) -> None:
+    def ask(self, reply: Callable[[Status], None]) -> None:
         """Reply with a status, once the workers have said how they are."""
         workers = self._processes.workers()
         question = status.Question({one.pid for one in workers}, lambda: answer())
@@ -83,7 +90,7 @@ class Overview:
             reply(self._document())
 
         for child in workers:
-            self._processes.send(child, {"type": "stats", "thorough": True})
+            self._processes.tell_worker(child, AskStats(thorough=True))
         question.settle(0)
         self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
@@ -91,11 +98,12 @@ class Overview:
         """What a worker shows on the admin listener, on behalf of all."""
         self.ask(lambda document: self._send(child, number, document))
 
-    def _send(self, child: Child, number: int, document: Message) -> None:
+    def _send(self, child: Child, number: int, document: Status) -> None:
         counted = self._retired
         for one in self._processes.workers():
-            counted = counters.added(counted, one.stats.get("figures") or counters.empty())
-        overview = {
+            if one.stats is not None and one.stats["figures"] is not None:
+                counted = counters.added(counted, one.stats["figures"])
+        overview: OverviewDocument = {
             "status": document,
             "figures": counted,
             "reloads": self._reloads,
@@ -105,29 +113,33 @@ class Overview:
             "certifier_heard": self._certifier_heard,
             "on_demand": self.on_demand,
         }
-        self._processes.send(child, {"type": "overview", "number": number, "overview": overview})
+        self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
     def _connections(self) -> dict[str, int]:
         """Open ones, by listener, those of draining workers among them."""
         counts = {one.address: 0 for one in self._generations.serving.listeners}
         for child in self._processes.workers():
-            for address, count in child.stats.get("listeners", {}).items():
+            for address, count in (child.stats["listeners"] if child.stats else {}).items():
                 counts[address] = counts.get(address, 0) + count
         return counts
 
-    def _kernel_figures(self) -> list[Message]:
+    def _kernel_figures(self) -> list[ProcessFigures]:
+        found = []
         own = process_stats.of(os.getpid(), "supervisor")
-        found = [] if own is None else [{**own, "open_fds": process_stats.open_descriptors()}]
+        if own is not None:
+            own["open_fds"] = process_stats.open_descriptors()
+            found.append(own)
         for child in self._processes:
             title = child.title
             if child.role == "worker":
                 title += f" of generation {child.generation}"
             one = process_stats.of(child.pid, title)
             if one is not None and child.role != "messenger":
-                found.append({**one, "open_fds": child.stats.get("open_fds")})
+                one["open_fds"] = child.stats["open_fds"] if child.stats else None
+                found.append(one)
         return found
 
-    def _document(self) -> dict[str, Any]:
+    def _document(self) -> Status:
         serving = self._generations.serving
         return status.document(
             started_at=self._started_at,

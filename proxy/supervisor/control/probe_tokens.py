@@ -14,6 +14,7 @@ from typing import Any
 from acme_client.on_demand.policy import hostname
 
 from ...config.model import Config
+from ...ipc.messages import ChallengeFacts
 from ..registry import Announcements
 from ..timers import Schedule
 from .server import Reply
@@ -59,7 +60,7 @@ class Knocking:
                 reply({"ok": True, "token": token, "text": text})
 
         for host in list(waiting):
-            about = {"kind": "http-01", "host": host, "token": token, "key_authorization": text}
+            about = ChallengeFacts("http-01", host, token, text)
             self._announcements.challenge(about, None, lambda host=host: answered(host))  # type: ignore[misc]
         self._schedule.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
 

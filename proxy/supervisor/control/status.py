@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
+from acme_client.status import CertificateStatus
 from acme_client.timestamps import timestamp
 
+from ...ipc.documents import Health, Status, UpstreamStatus, WorkerStatus
 from ...system.listeners import Listener
 from ...version import VERSION
 from ..process_table import Child
@@ -38,8 +39,8 @@ def document(
     generation: int,
     workers: list[Child],
     listeners: tuple[Listener, ...],
-    certificates: list[dict[str, Any]],
-) -> dict[str, Any]:
+    certificates: list[CertificateStatus],
+) -> Status:
     return {
         "version": VERSION,
         "pid": os.getpid(),
@@ -50,33 +51,47 @@ def document(
         "workers": [_worker(one) for one in workers],
         "listeners": [{"address": one.address, "kind": one.kind} for one in listeners],
         "certificates": certificates,
-        "upstreams": _upstreams([one.stats.get("upstreams", []) for one in workers]),
+        "upstreams": _upstreams(
+            [one.stats["upstreams"] for one in workers if one.stats is not None]
+        ),
     }
 
 
-def _worker(child: Child) -> dict[str, Any]:
+def _worker(child: Child) -> WorkerStatus:
+    stats = child.stats
     return {
         "pid": child.pid,
         "generation": child.generation,
         "state": child.state,
-        "connections": child.stats.get("connections", 0),
-        "streams": child.stats.get("streams", 0),
-        "requests": child.stats.get("requests", 0),
+        "connections": stats["connections"] if stats else 0,
+        "streams": stats["streams"] if stats else 0,
+        "requests": stats["requests"] if stats else 0,
     }
 
 
-def _upstreams(reports: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One entry a backend, over all workers: healthy where most of them say so, figures added."""
-    entries: dict[str, dict[str, Any]] = {}
-    votes: dict[str, list[bool]] = {}
+def _upstreams(reports: list[list[UpstreamStatus]]) -> list[UpstreamStatus]:
+    """One entry for each backend, over all workers: figures are added, and workers that have tried
+    the backend vote on its health."""
+    entries: dict[str, UpstreamStatus] = {}
+    votes: dict[str, list[Health]] = {}
     for report in reports:
         for one in report:
-            entry = entries.setdefault(
-                one["url"], {"url": one["url"], "healthy": True, "in_flight": 0, "failures": 0}
-            )
+            votes.setdefault(one["url"], []).append(one["healthy"])
+            entry = entries.get(one["url"])
+            if entry is None:
+                entries[one["url"]] = one.copy()
+                continue
             entry["in_flight"] += one["in_flight"]
             entry["failures"] += one["failures"]
-            votes.setdefault(one["url"], []).append(one["healthy"])
+            entry["last_error"] = entry["last_error"] or one["last_error"]
     for url, entry in entries.items():
-        entry["healthy"] = sum(votes[url]) * 2 >= len(votes[url])
+        entry["healthy"] = _vote(votes[url])
     return list(entries.values())
+
+
+def _vote(votes: list[Health]) -> Health:
+    """What most workers say that have sent it something."""
+    tried = [one for one in votes if one != "untried"]
+    if not tried:
+        return "untried"
+    return "yes" if tried.count("yes") * 2 >= len(tried) else "no"

@@ -28,7 +28,7 @@ from ...config.syntax.addresses import spell_address
 from . import immutable
 
 # A certificate that is there: its names, the directory of its CA, the type of its key.
-Certified = frozenset[tuple[frozenset[str], str, str]]
+Certified = frozenset[tuple[frozenset[str], str | None, str]]
 
 
 def changes(old: Config, new: Config, certified: Certified) -> list[str]:

@@ -22,9 +22,9 @@ from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
 from ...config.syntax.units import spell_duration
 from ...exit_status import CANNOT_BIND, USAGE
-from ...ipc.channel import Message
+from ...ipc.messages import Drain, Stop
 from ...log import Composed
-from ...system.certificate_files import CertificateUnusable, OwnCertificates
+from ...system.certificate_files import CertificateUnusable, LoadedCertificate, OwnCertificates
 from ...system.listeners import CannotBind, Listener, open_listeners
 from ...system.systemd import Notifier
 from ..control.server import Reply
@@ -104,11 +104,11 @@ class Turnover:
             return
         for notice in config.notices:
             log.warning("%s", Composed(notice))
-        for facts, bundle in certificates:
-            self._announcements.certificate(facts, bundle)
+        for certificate in certificates:
+            self._announcements.from_files(certificate)
         self._follow(config, listeners)
 
-    def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[tuple[Message, int]]]:
+    def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
         """All that can be wrong before a worker is forked; then nothing is left open either."""
         config = self._reread()
         present = self._generations.serving.listeners
@@ -217,14 +217,14 @@ class Turnover:
             log.warning("generation %d still drains after %d reloads; it is ended",
                         oldest.number, DRAINING_MOST)  # fmt: skip
             for child in self._processes.workers(oldest.number):
-                self._processes.send(child, {"type": "stop"})
+                self._processes.tell_worker(child, Stop())
         self._remove_if_empty(generation)
 
     def _have_drained(self, generation: Generation) -> None:
         generation.state = "draining"
         for child in self._processes.workers(generation.number):
             child.state = "draining"
-            self._processes.send(child, {"type": "drain"})
+            self._processes.tell_worker(child, Drain())
 
     def _remove_if_empty(self, generation: Generation | None) -> None:
         # The last one stays: until its end, the program is asked what it is configured to do.

@@ -19,6 +19,7 @@ parsed. The estate is plain facts and descriptors, so that versions may differ.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import select
 import socket
@@ -27,10 +28,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 from ...config.model import OwnCertificate
-from ...ipc.channel import Channel, ChannelClosed, Message
+from ...ipc.channel import Channel, ChannelClosed
+from ...ipc.codec import Malformed, encode
+from ...ipc.messages import (
+    TO_SUCCESSOR,
+    HandedCertificate,
+    HandedFacts,
+    HandedKeeper,
+    HandedListener,
+    HandedManager,
+    ToSuccessor,
+)
 from ...system.listeners import Endpoint, Listener, make_ready
+
+log = logging.getLogger("treehouse.supervisor")
 
 _VARIABLE = "TREEHOUSE_ESTATE"
 # Of the environment that we were started with, what was meant for that one process.
@@ -95,7 +109,7 @@ def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Ch
     ours, theirs = Channel.pair()
     try:
         for message, fds in _spelt(estate):
-            ours.send(message, fds)
+            ours.send(encode(message), fds)
         os.set_inheritable(theirs.fileno(), True)
         environment = {**program.environment, _VARIABLE: str(theirs.fileno())}
         spawn = functools.partial(
@@ -114,27 +128,22 @@ def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Ch
     return pid, ours
 
 
-def _spelt(estate: Estate) -> list[tuple[Message, tuple[int, ...]]]:
+def _spelt(estate: Estate) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
     """One message for each descriptor, and the facts last."""
-    messages: list[tuple[Message, tuple[int, ...]]] = []
+    messages: list[tuple[ToSuccessor, tuple[int, ...]]] = []
     for one in estate.listeners:
         at = one.endpoint
-        endpoint = [int(at.family), at.host, at.port, at.optional] if at else None
-        said = {"kind": one.kind, "address": one.address, "endpoint": endpoint}
-        messages.append(({"type": "listener", **said}, (one.sock.fileno(),)))
+        endpoint = (int(at.family), at.host, at.port, at.optional) if at else None
+        listener = HandedListener(one.kind, one.address, endpoint)
+        messages.append((listener, (one.sock.fileno(),)))
     for files, bundle in estate.certificates.items():
-        paths = {"chain": str(files.chain), "key": str(files.key)}
-        messages.append(({"type": "certificate", **paths}, (bundle,)))
+        messages.append((HandedCertificate(str(files.chain), str(files.key)), (bundle,)))
     if estate.manager is not None:
-        messages.append(({"type": "manager"}, (estate.manager.fileno(),)))
+        messages.append((HandedManager(), (estate.manager.fileno(),)))
     if estate.keeper is not None:
-        messages.append(({"type": "keeper"}, (estate.keeper.fileno(),)))
-    facts = {
-        "generation": estate.generation,
-        "started_as": estate.started_as,
-        "sandbox": estate.sandbox,
-    }
-    messages.append(({"type": "estate", **facts}, ()))
+        messages.append((HandedKeeper(), (estate.keeper.fileno(),)))
+    facts = HandedFacts(estate.generation, estate.started_as, estate.sandbox)
+    messages.append((facts, ()))
     return messages
 
 
@@ -146,44 +155,59 @@ def inherited() -> Estate | None:
     try:
         channel = Channel(socket.socket(fileno=int(number)))
         os.set_inheritable(channel.fileno(), False)
-        received = _receive(channel)
-        return _understood(channel, received)
-    except (OSError, ChannelClosed, KeyError, TypeError, ValueError) as error:
+        return _understood(channel, *_receive(channel))
+    except (OSError, ChannelClosed, Malformed, TypeError, ValueError) as error:
         raise CannotUpgrade(f"what the running server left is not understood: {error!r}") from None
 
 
-def _receive(channel: Channel) -> list[tuple[Message, list[int]]]:
-    received: list[tuple[Message, list[int]]] = []
+_Received = list[tuple[ToSuccessor, list[int]]]
+
+
+def _receive(channel: Channel) -> tuple[_Received, HandedFacts]:
+    """What comes before the facts, and the facts, which come last."""
+    received: _Received = []
     deadline = time.monotonic() + _RECEIVED_WITHIN
-    while not received or received[-1][0]["type"] != "estate":
+    while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([channel], [], [], left)[0]:
             raise TimeoutError("it is not complete")
-        received += channel.receive()
-    return received
+        for said, fds in channel.receive():
+            try:
+                message = TO_SUCCESSOR.decode(said, len(fds))
+            except Malformed as why:
+                # Of a program that leaves more than we can use; what we need is looked for below.
+                log.warning("something that the running server left is not used: %s", why)
+                for fd in fds:
+                    os.close(fd)
+                continue
+            if isinstance(message, HandedFacts):
+                return received, message
+            received.append((message, fds))
 
 
-def _understood(channel: Channel, received: list[tuple[Message, list[int]]]) -> Estate:
+def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Estate:
     listeners: list[Listener] = []
     certificates: dict[OwnCertificate, int] = {}
     manager: socket.socket | None = None
     keeper: Channel | None = None
-    for message, fds in received[:-1]:
-        match message["type"]:
-            case "listener":
+    for message, fds in received:
+        match message:
+            case HandedListener():
                 listeners.append(_listener(message, fds[0]))
-            case "certificate":
-                files = OwnCertificate(Path(message["chain"]), Path(message["key"]))
-                certificates[files] = fds[0]
-            case "manager":
+            case HandedCertificate(chain, key):
+                certificates[OwnCertificate(Path(chain), Path(key))] = fds[0]
+            case HandedManager():
                 manager = socket.socket(fileno=fds[0])
-            case "keeper":
+            case HandedKeeper():
                 keeper = Channel(socket.socket(fileno=fds[0]))
-    facts = received[-1][0]
+            case HandedFacts():
+                pass  # the last one: `_receive` has taken it
+            case _:
+                assert_never(message)
     return Estate(
-        generation=facts["generation"],
-        started_as=facts["started_as"],
-        sandbox=facts["sandbox"],
+        generation=facts.generation,
+        started_as=facts.started_as,
+        sandbox=facts.sandbox,
         listeners=tuple(listeners),
         certificates=certificates,
         manager=manager,
@@ -192,11 +216,11 @@ def _understood(channel: Channel, received: list[tuple[Message, list[int]]]) -> 
     )
 
 
-def _listener(message: Message, fd: int) -> Listener:
+def _listener(message: HandedListener, fd: int) -> Listener:
     sock = socket.socket(fileno=fd)
     make_ready(sock)
     endpoint = None
-    if message["endpoint"] is not None:
-        family, host, port, optional = message["endpoint"]
-        endpoint = Endpoint(socket.AddressFamily(family), host, port, optional)
-    return Listener(message["kind"], message["address"], sock, endpoint)
+    if message.endpoint is not None:
+        family, host, port, optional = message.endpoint
+        endpoint = Endpoint(socket.AddressFamily(int(family)), str(host), int(port), bool(optional))
+    return Listener(message.kind, message.address, sock, endpoint)

@@ -20,8 +20,11 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
+from typing import assert_never
 
 from ...ipc.channel import Channel, ChannelClosed
+from ...ipc.codec import JsonObject, Malformed, encode
+from ...ipc.messages import FROM_SUCCESSOR, Ready, Successor
 from ...system.privileges import adopt_orphans
 from ..timers import Schedule
 from .handoff import Estate, Program, start
@@ -81,7 +84,7 @@ class Succession:
         """We serve; the predecessor may let go."""
         if self._predecessor is not None:
             with contextlib.suppress(ChannelClosed):
-                self._predecessor.send({"type": "ready"})
+                self._predecessor.send(encode(Ready()))
 
     def _orphaned(self) -> None:
         """Whoever started the keeper sees us as ended, and may start another."""
@@ -111,24 +114,38 @@ class Succession:
     def _hear(self) -> None:
         assert self._channel is not None  # noqa: S101 - it is what was registered
         try:
-            for message, _fds in self._channel.receive():
-                if message["type"] == "ready" and self.upgrading:
-                    self._on_ready()
-                elif message["type"] == "successor":
-                    self.pid = message["pid"]
-                    self._superseded("the successor has been upgraded as well")
+            for said, fds in self._channel.receive():
+                for fd in fds:
+                    os.close(fd)
+                self._take(said)
         except ChannelClosed:
             if self.upgrading:
                 self._fail("the new program ended before it was ready; its log lines say why")
             else:
                 self._let_go()
 
+    def _take(self, said: JsonObject) -> None:
+        try:
+            message = FROM_SUCCESSOR.decode(said)
+        except Malformed as why:
+            log.error("what the successor says is not understood: %s", why)
+            return
+        match message:
+            case Ready():
+                if self.upgrading:
+                    self._on_ready()
+            case Successor(pid):
+                self.pid = pid
+                self._superseded("the successor has been upgraded as well")
+            case _:
+                assert_never(message)
+
     def _on_ready(self) -> None:
         self.retired = True
         for before in {self._predecessor, self.keeper}:
             with contextlib.suppress(ChannelClosed):
                 if before is not None:
-                    before.send({"type": "successor", "pid": self.pid})
+                    before.send(encode(Successor(self.pid)))
         self._settled(None)
 
     def _fail(self, why: str) -> None:

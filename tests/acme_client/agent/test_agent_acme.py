@@ -20,9 +20,9 @@ from acme_client.certificates.verify import Pair, prove
 from acme_client.link import Authority, ExternalAccount, Settings
 from proxy.cli.why import page
 from proxy.doctor.rules.cas import certificate
-from support.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say
-from support.certifier import Certifier, FakeServer, authority, settings
-from support.pebble import Pebble
+from support.acme.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say
+from support.acme.certifier import Certifier, FakeServer, authority, settings
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 

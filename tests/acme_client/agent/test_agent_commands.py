@@ -21,9 +21,9 @@ from acme_client.issuers.acme import AcmeIssuer
 from acme_client.link import Authority, Dns, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import DirectoryStore
-from support.certifier import Certifier, FakeServer, authority, settings
-from support.chains import chain
-from support.pebble import Pebble
+from support.acme.certifier import Certifier, FakeServer, authority, settings
+from support.acme.chains import chain
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 

@@ -13,8 +13,8 @@ import pytest
 from acme_client.certificates.repository import Shelf
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.storage.store import DirectoryStore
-from support.certifier import Certifier, FakeServer
-from support.chains import chain
+from support.acme.certifier import Certifier, FakeServer
+from support.acme.chains import chain
 
 NAME = "a.test"
 

@@ -17,10 +17,10 @@ from acme_client.challenges.dns01_solver import DnsRecords, Proof
 from acme_client.errors import NotSet, Problem
 from acme_client.link import Dns, DnsHook, DnsUpdates, DnsZone, Settings, TsigKey
 from acme_client.storage.store import DirectoryStore
-from support.certifier import Certifier, FakeServer, settings
-from support.knot import ALGORITHM, Knot
-from support.pebble import Pebble
-from support.ports import free_address
+from support.acme.certifier import Certifier, FakeServer, settings
+from support.acme.knot import ALGORITHM, Knot
+from support.acme.pebble import Pebble
+from support.program.ports import free_address
 
 pytestmark = pytest.mark.e2e
 

@@ -11,11 +11,11 @@ import pytest
 
 from acme_client.certificates.record import from_json
 from acme_client.link import Authority, Dns, Settings
-from support.ca_faults import Faults
-from support.ca_persist import ISSUER, PREFIX, Persist
-from support.certifier import Certifier, FakeServer, settings
-from support.knot import Knot
-from support.pebble import Pebble
+from support.acme.ca_faults import Faults
+from support.acme.ca_persist import ISSUER, PREFIX, Persist
+from support.acme.certifier import Certifier, FakeServer, settings
+from support.acme.knot import Knot
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 

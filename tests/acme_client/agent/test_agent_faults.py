@@ -27,7 +27,7 @@ from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.storage.store import DirectoryStore
-from support.ca_faults import (
+from support.acme.ca_faults import (
     BadNonce,
     Cut,
     Edit,
@@ -42,9 +42,9 @@ from support.ca_faults import (
     Torn,
     WithStatus,
 )
-from support.certifier import Certifier, FakeServer, authority, settings
-from support.chains import DAY, chain, split
-from support.pebble import Pebble
+from support.acme.certifier import Certifier, FakeServer, authority, settings
+from support.acme.chains import DAY, chain, split
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 NAME = "a.example"

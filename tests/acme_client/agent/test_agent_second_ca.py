@@ -13,9 +13,9 @@ from cryptography import x509
 from acme_client.certificates.record import from_json
 from acme_client.certificates.verify import Pair, prove
 from acme_client.link import Authority, Settings, Wanted
-from support.caddy_ca import CaddyCa
-from support.certifier import Certifier, FakeServer
-from support.ports import free_address
+from support.acme.caddy_ca import CaddyCa
+from support.acme.certifier import Certifier, FakeServer
+from support.program.ports import free_address
 
 pytestmark = pytest.mark.e2e
 

@@ -11,8 +11,8 @@ import pytest
 from acme_client.agent.agent import HANGS_AFTER, Agent, Hangs
 from acme_client.agent.executors import ATTEMPTS_AT_ONCE, Desks
 from acme_client.link import Settings
-from support.certifier import FakeServer
-from support.memory_store import MemoryStore
+from support.acme.certifier import FakeServer
+from support.acme.memory_store import MemoryStore
 
 
 class Work:

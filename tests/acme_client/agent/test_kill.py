@@ -28,8 +28,8 @@ from acme_client.certificates.verify import prove
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
 from acme_client.storage.store import DirectoryStore
-from support.certifier import settings
-from support.pebble import Pebble
+from support.acme.certifier import settings
+from support.acme.pebble import Pebble
 
 pytestmark = pytest.mark.e2e
 NAME = "a.example"

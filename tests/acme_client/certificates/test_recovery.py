@@ -10,7 +10,7 @@ from acme_client.certificates.recovery import find
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, examine
 from acme_client.storage.store import DirectoryStore
-from support.chains import DAY, chain, split
+from support.acme.chains import DAY, chain, split
 
 NOW = 1_800_000_000.0
 NAMES = ("a.example", "www.a.example")

@@ -17,7 +17,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from acme_client.certificates.keys import generate, to_pem
 from acme_client.certificates.verify import CLOCK_BEHIND, Pair, canonical, covers, prove, read
 from acme_client.errors import Problem
-from support.chains import DAY, chain, joined, split
+from support.acme.chains import DAY, chain, joined, split
 
 NOW = 1_795_521_600.0
 GOOD = chain("example.org", "*.example.org", "192.0.2.7", "2001:db8::1", now=NOW)

@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from support.movers import EMAIL, MOVERS
-from support.pebble import Pebble
-from support.ports import free_ports
+from support.acme.acme_clients import EMAIL, MOVERS
+from support.acme.pebble import Pebble
+from support.program.ports import free_ports
 
 TREES = Path(__file__).parent / "trees"
 KEPT = {

@@ -12,7 +12,7 @@ from acme_client.certificates.keys import generate, to_pem
 from acme_client.certificates.verify import Pair, covers
 from acme_client.importers.findings import Account, Certificate
 from acme_client.importers.selection import Site, accounts, places
-from support.chains import DAY, chain
+from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0
 PAIRS: dict[tuple[tuple[str, ...], int], Pair] = {}

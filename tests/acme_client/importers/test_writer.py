@@ -19,7 +19,7 @@ from acme_client.importers.selection import Place
 from acme_client.importers.writer import Arrival, Arrived
 from acme_client.issuers.account_files import LEASE
 from acme_client.storage.store import DirectoryStore
-from support.chains import DAY, chain
+from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0
 CA = "https://ca.example/dir"

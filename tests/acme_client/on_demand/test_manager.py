@@ -22,7 +22,7 @@ from acme_client.on_demand import checks
 from acme_client.on_demand import manager as policy
 from acme_client.on_demand.ask_url import CannotTell
 from acme_client.on_demand.manager import OnDemand
-from support.memory_store import MemoryStore
+from support.acme.memory_store import MemoryStore
 
 DAY = 86400.0
 WANTED = Wanted((), Authority("https://ca.example/dir"), challenges=("http-01",))

@@ -15,8 +15,8 @@ from acme_client.errors import Problem
 from acme_client.link import Challenge, Dns, DnsHook, DnsZone
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import DirectoryStore, Store
-from support.certifier import FakeServer
-from support.memory_store import MemoryStore
+from support.acme.certifier import FakeServer
+from support.acme.memory_store import MemoryStore
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 CHALLENGE = Challenge("http-01", "a.example", "tok-en", "tok-en.thumb")

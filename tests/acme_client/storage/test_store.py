@@ -17,7 +17,7 @@ import pytest
 
 from acme_client.storage.atomic import Disk
 from acme_client.storage.store import DirectoryStore, Store, is_anothers, open_store
-from support.memory_store import MemoryStore
+from support.acme.memory_store import MemoryStore
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}

@@ -29,6 +29,7 @@ def status(**more: Any) -> dict[str, Any]:
         "name": "a.test", "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
         "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
         "renew_at": at(NOW - DAY), "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
+        "on_demand_for": None, "given_up": False,
         **more,
     }  # fmt: skip
 
@@ -94,7 +95,13 @@ def test_the_next_step_is_that_of_the_cas_own_problem() -> None:
         "typ": "compound", "detail": "two", "name": None,
         "parts": [{"typ": "caa", "detail": "CAA forbids", "name": "a.test", "parts": []}],
     }  # fmt: skip
-    past = {"at": at(NOW), "outcome": "refused", "error": "two", "problem": problem}
+    past = {
+        "at": at(NOW),
+        "outcome": "refused",
+        "error": "two",
+        "problem": problem,
+        "challenge": None,
+    }
     one = status(state="failed", attempts=3, last_error="two; a.test: CAA", history=[past])
     finding = look([one], [], 0.0, RULES, NOW).wrong["renewal_failing", "a.test"]
     assert "CAA records" in finding.step

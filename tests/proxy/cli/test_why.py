@@ -24,7 +24,7 @@ def entry(**more: Any) -> dict[str, Any]:
         "serial": "ab", "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY),
         "renew_at": at(NOW + DAY), "ari_window": None, "state": "fresh", "attempts": 0,
         "last_error": None, "next_attempt": None, "served": True, "profile": None,
-        "on_demand_for": None, "history": [], **more,
+        "on_demand_for": None, "given_up": False, "history": [], **more,
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_a_refusal_of_our_own_ledger() -> None:
 def test_files_of_ones_own_that_have_expired() -> None:
     text = told(
         source="file", state="failed", renew_at=None, directory=None, last_error="expired",
-        not_after=at(NOW - 1), history=None,
+        not_after=at(NOW - 1), history=[],
     )  # fmt: skip
     assert "failed: the certificate in the files has expired" in text
     assert "runway  none: it has expired" in text

@@ -8,6 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.ipc.messages import (
+    CertificateUsed,
+    CertifierCommand,
+    OnDemandResult,
+    ToCertifier,
+    ToWorker,
+    WantCertificate,
+)
 from proxy.supervisor import on_demand
 from proxy.supervisor.on_demand import OnDemand
 from proxy.supervisor.process_table import Child, Processes
@@ -25,7 +33,7 @@ class World:
     def __init__(self) -> None:
         self.workers_now = [Someone(1), Someone(2), Someone(3)]
         self.certifier_now: Someone | None = Someone(9)
-        self.sent: list[tuple[int, dict[str, Any]]] = []
+        self.sent: list[tuple[int, ToWorker | ToCertifier]] = []
         self.questions: list[tuple[str, Callable[[dict[str, Any]], None]]] = []
         self.on_demand = OnDemand(cast(Processes, self), cast(Announcements, self))
 
@@ -35,7 +43,10 @@ class World:
     def certifier(self) -> Someone | None:
         return self.certifier_now
 
-    def send(self, child: Someone, message: dict[str, Any]) -> None:
+    def tell_worker(self, child: Someone, message: ToWorker) -> None:
+        self.sent.append((child.pid, message))
+
+    def tell_certifier(self, child: Someone, message: ToCertifier) -> None:
         self.sent.append((child.pid, message))
 
     def ask(self, _certifier: object, verb: str, request: dict[str, Any], reply: Any) -> None:
@@ -43,7 +54,7 @@ class World:
         self.questions.append((request["value"], reply))
 
     def want(self, pid: int, name: str) -> None:
-        self.on_demand.hear(cast(Child, Someone(pid)), "wanted", name)
+        self.on_demand.wanted(cast(Child, Someone(pid)), WantCertificate(name))
 
     def certifier_dies(self) -> None:
         self.certifier_now = None
@@ -63,16 +74,13 @@ def test_all_workers_that_wait_are_one_question_and_hear_the_answer() -> None:
     ((name, reply),) = world.questions
     assert name == "a.example"
     reply({"ok": True})
-    told = {"type": "settled", "name": "a.example", "ok": True}
+    told = OnDemandResult("a.example", ok=True)
     assert world.sent == [(1, told), (2, told)]
     assert world.on_demand.outcomes == {"obtained": 1, "refused": 0}
     # Whoever comes later is a question of its own.
     world.want(3, "a.example")
     world.questions[1][1]({"ok": False, "seconds": 12.0, "error": "no"})
-    assert world.sent[2] == (
-        3,
-        {"type": "settled", "name": "a.example", "ok": False, "seconds": 12.0},
-    )
+    assert world.sent[2] == (3, OnDemandResult("a.example", ok=False, seconds=12.0))
     assert world.on_demand.outcomes == {"obtained": 1, "refused": 1}
 
 
@@ -107,7 +115,7 @@ def test_a_name_that_certifiers_die_of_is_left_alone() -> None:
         world.certifier_comes()
     world.certifier_dies()
     ((pid, told),) = world.sent
-    assert (pid, told["ok"], told["seconds"]) == (1, False, on_demand._ILL_FATED_FOR)
+    assert (pid, told) == (1, OnDemandResult("a.example", False, on_demand._ILL_FATED_FOR))
     world.certifier_comes()
     assert world.questions == []
 
@@ -119,13 +127,13 @@ def test_there_is_an_end_to_how_many_can_be_asked_for(monkeypatch: pytest.Monkey
         world.want(1, name)
     assert len(world.questions) == 2
     ((_, told),) = world.sent
-    assert (told["name"], told["ok"]) == ("c.example", False)
+    assert told == OnDemandResult("c.example", ok=False, seconds=on_demand._CROWDED_FOR)
 
 
 def test_that_a_name_is_used_is_passed_on() -> None:
     world = World()
-    world.on_demand.hear(cast(Child, Someone(1)), "used", "a.example")
-    assert world.sent == [(9, {"type": "command", "verb": "used", "value": "a.example"})]
+    world.on_demand.used(CertificateUsed("a.example"))
+    assert world.sent == [(9, CertifierCommand("used", "a.example"))]
     world.certifier_now = None
-    world.on_demand.hear(cast(Child, Someone(1)), "used", "a.example")
+    world.on_demand.used(CertificateUsed("a.example"))
     assert len(world.sent) == 1

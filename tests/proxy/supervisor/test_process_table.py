@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.ipc.channel import Channel, Message
+from proxy.ipc.channel import Channel
+from proxy.ipc.codec import JsonObject
 from proxy.supervisor.process_table import Child, Processes, describe_exit
 
 NONSENSE = [
@@ -29,8 +30,8 @@ NONSENSE = [
 def test_a_child_that_says_nonsense_is_ended(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[str] = []
 
-    def hear(_child: Child, message: Message, _fds: list[int]) -> None:
-        heard.append(message["type"])
+    def hear(_child: Child, message: JsonObject, _fds: list[int]) -> None:
+        heard.append(str(message["type"]))
 
     def run(channel: Channel) -> int:
         channel.send({"type": "first"})
@@ -72,7 +73,7 @@ def until_it_ends(processes: Processes, selector: selectors.BaseSelector) -> int
 def test_descriptors_that_nobody_asked_for_are_closed(selector: selectors.BaseSelector) -> None:
     kept: list[int] = []
 
-    def hear(_child: Child, message: Message, fds: list[int]) -> None:
+    def hear(_child: Child, message: JsonObject, fds: list[int]) -> None:
         if message["type"] == "wanted":
             kept.append(fds.pop(0))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
+from proxy.ipc.messages import CertificateFacts
 from proxy.supervisor.self_check import sights
 from proxy.worker.startup import Announced
 
@@ -21,16 +22,14 @@ def site(name: str, *, paired: bool = False, auth: bool = False) -> Site:
 
 
 def certificate(name: str, family: str, *names: str, not_after: float = 2e9) -> Announced:
-    facts = {"name": name, "site": name.partition("/")[0], "family": family,
-             "names": names, "not_after": not_after, "serial": f"{name} {family}"}  # fmt: skip
+    site = name.partition("/")[0]
+    facts = CertificateFacts(name, site, names, not_after, f"{name} {family}", family)
     return Announced(facts, -1)
 
 
 def seen(certificates: list[Announced], *sites: Site, tls: Tls | None = None) -> dict[str, str]:
     found = sights(certificates, Config(sites, Path("/state"), tls=tls or Tls()))
-    return {
-        f"{name} {family}".strip(): one.facts["serial"] for (name, family), one in found.items()
-    }
+    return {f"{name} {family}".strip(): one.facts.serial for (name, family), one in found.items()}
 
 
 PAIR = [

@@ -16,7 +16,7 @@ from proxy.system.listeners import (
     open_listeners,
     plan_listeners,
 )
-from support.ports import free_ports
+from support.program.ports import free_ports
 
 
 def free_port() -> int:

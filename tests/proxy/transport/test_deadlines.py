@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 import uvloop
 
-from proxy.transport.deadlines import NEVER, SILENT_WITHOUT_CLIENT, Deadlines
+from proxy.transport.deadlines import NEVER, SILENT_WITHOUT_CLIENT, Deadlines, Timeouts
 from proxy.transport.stream import SocketStream, StreamTimeout
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -29,6 +29,13 @@ class Pair:
         async with asyncio.timeout(20):
             while self.stream not in self.deadlines._left:
                 await asyncio.sleep(0)
+
+    def exchange(
+        self, on_disconnect: Callable[[], object], on_timeout: Callable[[], object] | None = None
+    ) -> Timeouts:
+        made = Timeouts(self.stream, on_disconnect, on_timeout)
+        self.deadlines.register(made)
+        return made
 
     def left_at(self) -> float:
         return self.deadlines._left[self.stream]
@@ -179,8 +186,8 @@ def test_who_leaves_an_answer_that_does_not_come_is_given_up(
 ) -> None:
     async def talk(pair: Pair) -> None:
         calls = []
-        pair.stream.give_up = lambda: calls.append(None)
-        pair.stream.asked = 0.0
+        exchange = pair.exchange(lambda: calls.append(None))
+        exchange.waiting_since = 0.0
         pair.far.sendall(unread)
         leave(pair.far)
         await pair.heard()
@@ -189,7 +196,7 @@ def test_who_leaves_an_answer_that_does_not_come_is_given_up(
         assert not calls
         pair.deadlines.sweep(left + SILENT_WITHOUT_CLIENT * 1.1)
         assert len(calls) == 1
-        assert pair.stream.given_up
+        assert exchange.disconnected
         pair.deadlines.sweep(NEVER)
         assert len(calls) == 1
 
@@ -199,15 +206,15 @@ def test_who_leaves_an_answer_that_does_not_come_is_given_up(
 def test_an_answer_that_comes_piece_by_piece_is_not_given_up(run: Callable[[Talk], None]) -> None:
     async def talk(pair: Pair) -> None:
         calls = []
-        pair.stream.give_up = lambda: calls.append(None)
+        exchange = pair.exchange(lambda: calls.append(None))
         half_close(pair.far)
         await pair.heard()
         now = pair.left_at()
         for _ in range(10):
-            pair.stream.asked = now
+            exchange.waiting_since = now
             now += SILENT_WITHOUT_CLIENT * 0.9
             pair.deadlines.sweep(now)
-        pair.stream.asked = NEVER  # nobody waits for anything
+        exchange.waiting_since = NEVER  # nobody waits for anything
         pair.deadlines.sweep(now + 100)
         assert not calls
 
@@ -217,10 +224,10 @@ def test_an_answer_that_comes_piece_by_piece_is_not_given_up(run: Callable[[Talk
 def test_a_client_that_reads_slowly_is_not_given_up_for_that(run: Callable[[Talk], None]) -> None:
     async def talk(pair: Pair) -> None:
         calls = []
-        pair.stream.give_up = lambda: calls.append(None)
+        exchange = pair.exchange(lambda: calls.append(None))
         half_close(pair.far)
         await pair.heard()
-        pair.stream.asked = 0.0
+        exchange.waiting_since = 0.0
         fill(pair.stream)
         writing = asyncio.ensure_future(pair.stream.write(b"end"))
         await asyncio.sleep(0)
@@ -229,5 +236,63 @@ def test_a_client_that_reads_slowly_is_not_given_up_for_that(run: Callable[[Talk
         writing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await writing
+
+    run(talk)
+
+
+def test_each_exchange_of_a_connection_has_its_own_time(run: Callable[[Talk], None]) -> None:
+    async def talk(pair: Pair) -> None:
+        calls: list[str] = []
+        first = pair.exchange(lambda: calls.append("first left"), lambda: calls.append("first"))
+        second = pair.exchange(lambda: calls.append("second left"), lambda: calls.append("second"))
+        first.deadline, second.deadline = 1.0, 3.0
+        pair.deadlines.sweep(2.0)
+        assert calls == ["first"]
+        pair.deadlines.sweep(2.5)
+        assert calls == ["first"], "once"
+        pair.deadlines.sweep(4.0)
+        assert calls == ["first", "second"]
+        half_close(pair.far)
+        await pair.heard()
+        first.waiting_since, second.waiting_since = 0.0, NEVER
+        pair.deadlines.sweep(pair.left_at() + 2.0)
+        assert calls == ["first", "second", "first left"]
+        assert not second.disconnected
+        pair.deadlines.release(second)
+        second.waiting_since = second.deadline = 0.0
+        pair.deadlines.sweep(pair.left_at() + 20.0)
+        assert calls == ["first", "second", "first left"]
+
+    run(talk)
+
+
+def test_an_exchange_is_served_before_its_time_is_over(run: Callable[[Talk], None]) -> None:
+    async def talk(pair: Pair) -> None:
+        calls: list[None] = []
+        exchange = pair.exchange(lambda: None, lambda: calls.append(None))
+        exchange.deadline = 1.0
+        reading = pair.stream.read()
+        pair.far.sendall(b"x")
+        pair.deadlines.sweep(2.0)
+        assert not calls
+        assert await reading == b"x"
+        reading = pair.stream.read()
+        pair.far.sendall(b"y")
+        pair.deadlines.sweep(3.0)
+        assert calls, "but once"
+        await reading
+
+    run(talk)
+
+
+def test_who_waits_for_a_request_is_idle(run: Callable[[Talk], None]) -> None:
+    async def talk(pair: Pair) -> None:
+        waiting, busy = pair.exchange(lambda: None), pair.exchange(lambda: None)
+        assert pair.deadlines.idle() == []
+        waiting.idle = True
+        assert pair.deadlines.idle() == [pair.stream]
+        pair.deadlines.release(waiting)
+        pair.deadlines.release(busy)
+        assert pair.deadlines.idle() == []
 
     run(talk)

@@ -16,7 +16,7 @@ import uvloop
 from proxy.transport import openssl
 from proxy.transport.deadlines import Deadlines
 from proxy.transport.stream import StreamBroken, TlsStream
-from support.records import Records
+from support.http.tls_records import Records
 
 CA = trustme.CA()
 UPDATES = 200

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.model import Acme, Config, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
 from proxy.sites.router import Router
 from proxy.tls.client_hello import Hello
 from proxy.tls.contexts import Certificates, Served, server_context
@@ -36,7 +37,7 @@ class Room:
     def __init__(self, *sites: Site, public: bool = True) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
-        self.said: list[dict[str, object]] = []
+        self.said: list[WantCertificate | CertificateUsed] = []
         self.guests: dict[bytes, bytes] = {}
         self.certificates = Certificates(Tls())
         self.deadlines = Deadlines()
@@ -58,7 +59,7 @@ class Room:
 
     @property
     def asked(self) -> list[object]:
-        return [one["name"] for one in self.said if one["type"] == "wanted"]
+        return [one.name for one in self.said if isinstance(one, WantCertificate)]
 
     def hold(self, name: str, stream: SocketStream, peer: str = "192.0.2.9") -> asyncio.Task[None]:
         return self.loop.create_task(self.room.hold(Hello(name.encode(), ()), stream, peer))
@@ -111,7 +112,7 @@ async def test_a_refusal_is_remembered_here() -> None:
     async with room.connection() as (stream, _):
         waiting = room.hold("a.shop.com", stream)
         await turns()
-        room.room.settled({"name": "a.shop.com", "ok": False, "seconds": 30.0})
+        room.room.settled(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
         await waiting
         await room.hold("a.shop.com", stream)
         assert room.asked == ["a.shop.com"]
@@ -120,7 +121,7 @@ async def test_a_refusal_is_remembered_here() -> None:
         await turns()
         assert len(room.asked) == 2
         # A certificate that comes all the same ends a refusal.
-        room.room.settled({"name": "a.shop.com", "ok": False, "seconds": 30.0})
+        room.room.settled(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
         room.room.arrived("a.shop.com", "shops.example")
         await waiting
 
@@ -139,7 +140,7 @@ async def test_who_leaves_is_let_go_and_who_says_more_is_not() -> None:
             await turns()
         await turns()
         assert not staying.done()
-        room.room.settled({"name": "a.shop.com", "ok": True})
+        room.room.settled(OnDemandResult("a.shop.com", ok=True))
         await staying
 
 
@@ -208,7 +209,7 @@ async def test_patterns_are_looked_at_before_anybody_is_asked() -> None:
         waiting = room.hold("a.shop.com", stream)
         await turns()
         assert room.asked == ["a.shop.com"]
-        room.room.settled({"name": "a.shop.com", "ok": True})
+        room.room.settled(OnDemandResult("a.shop.com", ok=True))
         await waiting
 
 
@@ -224,7 +225,7 @@ async def test_one_address_asks_for_so_many_names_and_others_are_not_kept_out() 
         await turns()
         assert room.asked[-1] == "real.shop.com"
         for name in room.asked:
-            room.room.settled({"name": name, "ok": True})
+            room.room.settled(OnDemandResult(name, ok=True))
         await asyncio.gather(*flood, other)
         # All places are free again.
         assert not room.room._asked
@@ -250,7 +251,7 @@ async def test_the_names_that_are_asked_for_are_bounded(monkeypatch: pytest.Monk
         last = room.hold("last.shop.com", stream)
         await turns()
         assert room.asked[-1] == "last.shop.com"
-        room.room.settled({"name": "last.shop.com", "ok": True})
+        room.room.settled(OnDemandResult("last.shop.com", ok=True))
         await last
 
 
@@ -266,7 +267,7 @@ async def test_the_handshakes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPa
             tasks.append(room.hold("a.shop.com", stream, peer))
         await turns()
         assert [task.done() for task in tasks] == [False, False, True, False, True]
-        room.room.settled({"name": "a.shop.com", "ok": True})
+        room.room.settled(OnDemandResult("a.shop.com", ok=True))
         await asyncio.gather(*tasks)
 
 
@@ -280,7 +281,7 @@ async def test_requests_in_the_clear_wait_in_the_same_way() -> None:
     assert await asking == "obtained"
     asking = asyncio.ensure_future(room.room.obtain(b"c.shop.com", "192.0.2.9"))
     await turns()
-    room.room.settled({"name": "c.shop.com", "ok": False})
+    room.room.settled(OnDemandResult("c.shop.com", ok=False))
     assert await asking == "refused"
     assert await room.room.obtain(b"c.shop.com", "192.0.2.9") == "refused"
 
@@ -294,7 +295,7 @@ async def test_that_a_name_is_in_use_is_told_now_and_then() -> None:
     room.room.arrived("a.shop.com", "shops.example")
     for _ in range(3):
         room.room.came(served)
-    assert room.said == [{"type": "used", "name": "a.shop.com"}]
+    assert room.said == [CertificateUsed("a.shop.com")]
     room.clock.now += on_demand._USED_EVERY + 1  # not a rounding less
     room.room.came(served)
     assert len(room.said) == 2

@@ -25,7 +25,7 @@ class One:
 
 def ones(*weights: int) -> list[One]:
     return [
-        One(Backend(f"http://b{n}:1", "http", f"b{n}", 1, "", w)) for n, w in enumerate(weights)
+        One(Backend(f"http://b{n}:1", "http", f"b{n}", 1, weight=w)) for n, w in enumerate(weights)
     ]
 
 

@@ -15,7 +15,6 @@ class Waits:
 
     def __init__(self) -> None:
         self.deadline = 0.0
-        self.idle = False
         self.reads: list[asyncio.Future[bytes]] = []
 
     def read(self, limit: int = 65536) -> asyncio.Future[bytes]:
@@ -26,7 +25,7 @@ class Waits:
 def inlet() -> tuple[Inlet, Waits]:
     stream = Waits()
     service = SimpleNamespace(limits=None, clock=SimpleNamespace(now=0.0))
-    return Inlet(stream, service), stream  # type: ignore[arg-type] # as much as is used
+    return Inlet(stream, service, SimpleNamespace(idle=False)), stream  # type: ignore[arg-type] # as much as is used
 
 
 async def test_bytes_that_the_cancelled_did_not_take_are_the_next_ones() -> None:

@@ -8,7 +8,7 @@ from proxy.config.model import Limits
 from proxy.protocol.h1.fast_parser import Lane
 from proxy.protocol.h1.serializer import serialise
 from proxy.protocol.message import Response
-from support.conversation import Told, conversation
+from support.http.conversation import Told, conversation
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x.test\r\nCookie: a=%b\r\n\r\n"
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.config.model import Limits
 from proxy.errors import FAULTS
 from proxy.protocol.h1.fast_parser import Lane
-from support.conversation import Told, conversation
+from support.http.conversation import Told, conversation
 
 H = b"Host: x.test\r\n"
 CANARY = b"GET /canary HTTP/1.1\r\nHost: x.test\r\n\r\n"

@@ -13,11 +13,10 @@ import pytest
 from proxy.config.model import Address, Config, Listen
 from proxy.config.sources.flags import Options, load
 from proxy.config.syntax.faults import ConfigurationFaults, Fault, Origin
-from proxy.ipc.channel import Message
 from proxy.supervisor.reload.generations import Generations
 from proxy.supervisor.reload.reload import Turnover
 from proxy.supervisor.timers import Schedule
-from proxy.system.certificate_files import CertificateUnusable
+from proxy.system.certificate_files import CertificateUnusable, LoadedCertificate
 
 
 class World:
@@ -54,7 +53,7 @@ class World:
     def ready(self) -> None:
         self.told.append("ready")
 
-    def read(self, _config: Config) -> list[tuple[Message, int]]:
+    def read(self, _config: Config) -> list[LoadedCertificate]:
         if self.fault is not None:
             raise self.fault
         return []

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import witnesses
+from . import log_capture
 
 _STARTS_WITHIN = 20.0  # seconds; usually a tenth of one
 _ENDS_WITHIN = 10.0
@@ -33,7 +33,7 @@ class Peer:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
             )
-        witnesses.appear(self)
+        log_capture.appear(self)
         deadline = time.monotonic() + within
         while not ready(self):
             if self.is_over() or time.monotonic() > deadline:

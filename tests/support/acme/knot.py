@@ -28,8 +28,8 @@ import dns.tsig
 import pytest
 from dns.update import UpdateMessage
 
-from .peers import Peer
-from .ports import free_address
+from ..program.peers import Peer
+from ..program.ports import free_address
 
 ALGORITHM = "hmac-sha256"
 

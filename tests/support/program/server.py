@@ -25,9 +25,9 @@ from typing import Any
 
 from proxy.ipc import control_client
 
-from . import witnesses
+from . import log_capture
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 READY_WITHIN = 30.0
 # `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server.
 EVERYWHERE = os.environ.get("TREEHOUSE_TEST_OPTIONS", "").split()
@@ -93,7 +93,7 @@ class Server:
             **({"user": user, "group": user, "extra_groups": []} if user is not None else {}),
         )
         self.title = f"treehouse-proxy, process {self.pid}"
-        witnesses.appear(self)
+        log_capture.appear(self)
         self._read(self.process.stderr, self.log)
         if stdout == subprocess.PIPE:
             self._read(self.process.stdout, self.access)

@@ -25,7 +25,7 @@ from acme_client.link import Authority, Served, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import Store
 
-from .memory_store import Crash
+from ..acme.memory_store import Crash
 from .simulated_ca import DIRECTORY, SimulatedCa
 
 # How long a CA takes, from the order to the certificate, and for a question.

@@ -140,7 +140,7 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
 
     async def live() -> None:
         try:
-            await h1.serve(stream, connection, service)
+            await h1.serve(stream, connection, service, deadlines)
         finally:
             stream.close()
 

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
+from ..program.peers import Peer
+from ..program.ports import free_ports
 from .pebble import Pebble
-from .peers import Peer
-from .ports import free_ports
 
 EMAIL = "ops@example.org"
 _WITHIN = 60.0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import trustme
 
-from .peers import Peer
-from .ports import free_ports
+from ..program.peers import Peer
+from ..program.ports import free_ports
 
 
 class CaddyCa:

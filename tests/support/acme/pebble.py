@@ -21,8 +21,8 @@ from typing import Any
 
 import trustme
 
-from .peers import Peer
-from .ports import free_ports
+from ..program.peers import Peer
+from ..program.ports import free_ports
 
 
 class Pebble:

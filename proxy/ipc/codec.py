@@ -1,0 +1,234 @@
+"""Messages to JSON objects and back: a dataclass is its own schema. Pure.
+
+`encode` writes a message as its fields and a ``type``. A `Vocabulary` reads such an object as one
+of the messages that one side may send: it compares every field with the annotation and refuses
+what is missing, of another type, or not a field at all. A receiver therefore never sees half a
+message, and a process that has been taken over cannot make another one fail in the middle of its
+work.
+
+Supported annotations: None, bool, int, float, str, unions, Literal, list, tuple (of any length),
+dict with str keys, TypedDict, other dataclasses, and object (any JSON value). What is annotated
+with `AS_IT_IS` is compared in its outermost type only: for large documents from a trusted side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, Union
+
+JsonObject = dict[str, object]
+AS_IT_IS = "not looked into"
+
+_Read = Callable[[object], object]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Malformed(Exception):
+    """What has come is no message of this vocabulary; the text says why."""
+
+
+class _Message(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def kind_of(message: type) -> str:
+    """The ``type`` of a message's class: ``KIND`` if it has one, else its name in snake_case."""
+    given = getattr(message, "KIND", None)
+    return given if isinstance(given, str) else _snake_case(message.__name__)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def encode(message: _Message) -> JsonObject:
+    """The JSON object that `Vocabulary.decode` reads."""
+    return {"type": kind_of(type(message)), **_fields(message)}
+
+
+def _fields(value: Any) -> JsonObject:
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return value
+
+
+class Vocabulary(Generic[T_co]):
+    """The messages of one direction. Made from their union.
+
+    ``same_program`` False: the other side may be another version of this program, so fields that
+    are not known here are left out instead of refused.
+    """
+
+    def __init__(self, union: object, *, same_program: bool = True) -> None:
+        self._kinds: dict[object, tuple[type[Any], _Read]] = {
+            kind_of(one): (one, _dataclass(one, strict=same_program))
+            for one in typing.get_args(union) or (union,)
+        }
+
+    @property
+    def kinds(self) -> tuple[type[Any], ...]:
+        return tuple(message for message, _read in self._kinds.values())
+
+    def decode(self, value: Mapping[str, object], descriptors: int = 0) -> T_co:
+        """The message in a JSON object that came with so many descriptors.
+
+        Raises `Malformed` for an unknown kind, for a wrong field, and for a message that came
+        without the descriptors that it needs (``DESCRIPTORS`` of its class).
+        """
+        fields = dict(value)
+        kind = fields.pop("type", None)
+        known = self._kinds.get(kind) if isinstance(kind, str) else None
+        if known is None:
+            raise Malformed(f"unknown message {kind!r:.100}")
+        message, read = known
+        try:
+            made = read(fields)
+        except Malformed as why:
+            raise Malformed(f"message {kind}: {why}") from None
+        if descriptors < getattr(message, "DESCRIPTORS", 0):
+            raise Malformed(f"message {kind} came without its descriptor")
+        return typing.cast(T_co, made)
+
+
+# Readers: each takes a JSON value and gives the Python value, or raises `Malformed`
+
+
+def _reader(hint: Any, *, strict: bool) -> _Read:
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        inner, *marks = typing.get_args(hint)
+        if AS_IT_IS in marks:
+            return _instance(dict if typing.is_typeddict(inner) else list)
+        return _reader(inner, strict=strict)
+    if origin in (Union, types.UnionType):
+        return _union([_reader(one, strict=strict) for one in typing.get_args(hint)])
+    if origin is Literal:
+        return _literal(typing.get_args(hint))
+    if origin is list:
+        return _list(_reader(typing.get_args(hint)[0], strict=strict))
+    if origin is tuple:
+        each = _list(_reader(typing.get_args(hint)[0], strict=strict))
+        return lambda value: tuple(typing.cast(list[object], each(value)))
+    if origin is dict:
+        return _dict(_reader(typing.get_args(hint)[1], strict=strict))
+    if typing.is_typeddict(hint):
+        return _typed_dict(hint, strict=strict)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, strict=strict)
+    if hint in (object, Any):
+        return lambda value: value
+    return _instance(hint)
+
+
+def _instance(kind: Any) -> _Read:
+    if kind is type(None):
+        return _literal((None,))
+    # JSON writes a float without a fraction as it likes; bool is an int to Python alone.
+    taken = (float, int) if kind is float else kind
+
+    def read(value: object) -> object:
+        if not isinstance(value, taken) or (isinstance(value, bool) and kind is not bool):
+            raise Malformed(f"{kind.__name__} expected, not {value!r:.100}")
+        return value
+
+    return read
+
+
+def _literal(allowed: tuple[object, ...]) -> _Read:
+    def read(value: object) -> object:
+        if not any(value == one and type(value) is type(one) for one in allowed):
+            raise Malformed(f"one of {allowed!r:.100} expected, not {value!r:.100}")
+        return value
+
+    return read
+
+
+def _union(readers: list[_Read]) -> _Read:
+    def read(value: object) -> object:
+        last = Malformed("no type is allowed")
+        for one in readers:
+            try:
+                return one(value)
+            except Malformed as why:
+                last = why
+        raise last
+
+    return read
+
+
+def _list(each: _Read) -> _Read:
+    def read(value: object) -> object:
+        if not isinstance(value, list):
+            raise Malformed(f"a list expected, not {value!r:.100}")
+        return [each(one) for one in value]
+
+    return read
+
+
+def _dict(each: _Read) -> _Read:
+    def read(value: object) -> object:
+        return {name: each(one) for name, one in _object(value).items()}
+
+    return read
+
+
+def _object(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise Malformed(f"an object expected, not {value!r:.100}")
+    return value
+
+
+def _typed_dict(kind: Any, *, strict: bool) -> _Read:
+    return _named(_readers(kind, strict), frozenset(kind.__required_keys__), strict)
+
+
+def _dataclass(kind: Any, *, strict: bool) -> _Read:
+    needed = frozenset(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    )
+    known = {field.name for field in dataclasses.fields(kind)}
+    readers = {name: one for name, one in _readers(kind, strict).items() if name in known}
+    read = _named(readers, needed, strict)
+    return lambda value: kind(**typing.cast(dict[str, Any], read(value)))
+
+
+def _readers(kind: Any, strict: bool) -> dict[str, _Read]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        name: _reader(hint, strict=strict)
+        for name, hint in hints.items()
+        if typing.get_origin(hint) is not ClassVar
+    }
+
+
+def _named(readers: Mapping[str, _Read], needed: frozenset[str], strict: bool) -> _Read:
+    def read(value: object) -> object:
+        given = _object(value)
+        if missing := needed - given.keys():
+            raise Malformed(f"{', '.join(sorted(missing))} missing")
+        found: JsonObject = {}
+        for name, one in given.items():
+            reader = readers.get(name)
+            if reader is None:
+                if strict:
+                    raise Malformed(f"unknown field {name!r:.100}")
+                continue
+            try:
+                found[name] = reader(one)
+            except Malformed as why:
+                raise Malformed(f"{name}: {why}") from None
+        return found
+
+    return read

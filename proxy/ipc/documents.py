@@ -1,0 +1,107 @@
+"""The JSON objects that travel inside messages, on the control socket and to ``/status``.
+
+They are TypedDicts and no classes, because they are handed on as they are: from a worker to the
+supervisor, from there to whoever asks. interface.md describes what users see of them. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from acme_client.status import CertificateStatus
+
+Health = Literal["yes", "no", "untried"]
+WorkerState = Literal["starting", "serving", "draining"]
+
+
+class Figures(TypedDict):
+    """What a worker has counted since its start (`metrics.figures`); labels are joined in keys."""
+
+    requests: dict[str, int]
+    handshakes: dict[str, int]
+    upstreams: dict[str, int]
+    limited: dict[str, int]
+    seconds: list[int]
+    seconds_sum: float
+    bytes_out: int
+    bytes_in: int
+
+
+class UpstreamStatus(TypedDict):
+    """One backend. ``healthy`` "untried": no request and no check has been sent to it yet;
+    ``draining``: the configuration gives it no new requests."""
+
+    url: str
+    healthy: Health
+    draining: bool
+    last_error: str | None
+    in_flight: int
+    failures: int
+
+
+class WorkerStats(TypedDict):
+    """How a worker is. ``listeners``: open connections by the listener's address; ``open_fds``:
+    open descriptors, None where they were not counted; ``figures`` None: nobody asks for them."""
+
+    figures: Figures | None
+    connections: int
+    listeners: dict[str, int]
+    open_fds: int | None
+    streams: int
+    requests: int
+    upstreams: list[UpstreamStatus]
+
+
+class WorkerStatus(TypedDict):
+    pid: int
+    generation: int
+    state: WorkerState
+    connections: int
+    streams: int
+    requests: int
+
+
+class ListenerStatus(TypedDict):
+    address: str
+    kind: Literal["http", "https", "admin"]
+
+
+class Status(TypedDict):
+    """The document of ``status --json``."""
+
+    version: str
+    pid: int
+    uid: int
+    gid: int
+    started_at: str
+    generation: int
+    workers: list[WorkerStatus]
+    listeners: list[ListenerStatus]
+    certificates: list[CertificateStatus]
+    upstreams: list[UpstreamStatus]
+
+
+class ProcessFigures(TypedDict):
+    """What the kernel counts of a process (`metrics.process_figures`)."""
+
+    process: str
+    cpu_seconds: float
+    start_time_seconds: float
+    virtual_memory_bytes: int
+    resident_memory_bytes: int
+    max_fds: int
+    open_fds: int | None
+
+
+class Overview(TypedDict):
+    """What the supervisor knows of all processes: for the admin listener. ``renewals``: name,
+    outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds."""
+
+    status: Status
+    figures: Figures
+    reloads: dict[str, int]
+    renewals: list[tuple[str, str, int]]
+    connections: dict[str, int]
+    processes: list[ProcessFigures]
+    certifier_heard: float
+    on_demand: dict[str, int]

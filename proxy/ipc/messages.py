@@ -1,0 +1,374 @@
+"""Every message between two processes of the server. Pure.
+
+One union for each direction: what the supervisor tells a worker is a `ToWorker`, what a worker
+says is a `FromWorker`, and so on. Both ends handle a union with ``match`` and `assert_never`, so
+that a message which one end sends and the other does not handle is a type error.
+
+A message with a ``ticket`` is answered: a worker that has taken it in sends `Acknowledged` with
+the same number, or `NotTaken` when it could not. Descriptors travel beside a message, never in it;
+``DESCRIPTORS`` of a class is how many it must bring. Private keys travel in sealed memfds only.
+
+What never stands here: how a message is sent (`channel`), how it is spelt (`codec`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from acme_client.status import CertificateStatus
+
+from .codec import AS_IT_IS, Vocabulary
+from .documents import Overview, WorkerStats
+
+ChallengeKind = Literal["http-01", "tls-alpn-01"]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """A certificate in force, without its key. ``name`` identifies it; ``site`` is the first name
+    of its site, and ``names`` are those in the certificate. ``not_after`` is Unix seconds,
+    ``serial`` lower-case hex, ``family`` of the key (ecdsa, rsa, …). ``on_demand_for``: the site
+    whose visitors asked for it."""
+
+    name: str
+    site: str
+    names: tuple[str, ...]
+    not_after: float
+    serial: str
+    family: str
+    on_demand_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeFacts:
+    """A challenge that workers answer (RFC 8555 §8.3, RFC 8737), without the key of tls-alpn-01."""
+
+    kind: ChallengeKind
+    host: str
+    token: str
+    key_authorization: str
+
+
+# Supervisor to worker
+
+
+@dataclass(frozen=True, slots=True)
+class PutCertificate:
+    """Serve this certificate from now on; the descriptor holds its chain and key."""
+
+    DESCRIPTORS: ClassVar = 1
+    facts: CertificateFacts
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropCertificate:
+    site: str
+    name: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutChallenge:
+    """Answer this challenge; with tls-alpn-01 a descriptor holds the certificate and its key."""
+
+    challenge: ChallengeFacts
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropChallenge:
+    kind: ChallengeKind
+    host: str
+    token: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandResult:
+    """The answer to `WantCertificate`. ``seconds``: how long a refusal holds."""
+
+    name: str
+    ok: bool
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskStats:
+    """Say how you are; ``thorough``: also what takes a while to count."""
+
+    thorough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Say which certificate ``host`` gets from you: by clients that support only ``family`` keys
+    ("" means any)."""
+
+    number: int
+    host: str
+    family: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewAnswer:
+    """The answer to `AskOverview`."""
+
+    number: int
+    overview: Annotated[Overview, AS_IT_IS]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceAccessLog:
+    """Write access lines to this descriptor from now on."""
+
+    DESCRIPTORS: ClassVar = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AddGeneration:
+    """Another generation accepts connections as well: the descriptor is the memory in which its
+    workers count them."""
+
+    DESCRIPTORS: ClassVar = 1
+    workers: int
+    buckets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept nothing new, finish what there is, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The same with a bound, and idle connections end at once."""
+
+
+ToWorker = (
+    PutCertificate
+    | DropCertificate
+    | PutChallenge
+    | DropChallenge
+    | OnDemandResult
+    | AskStats
+    | Probe
+    | OverviewAnswer
+    | ReplaceAccessLog
+    | AddGeneration
+    | Drain
+    | Stop
+)
+
+
+# Worker to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """This process serves: of a worker, and of a successor to its predecessor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The answer to `Probe`: the serial number in hex, None where the handshake failed."""
+
+    number: int
+    serial: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WantCertificate:
+    """A client waits for a certificate for this name, which is not configured."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateUsed:
+    """A client came for this name, whose certificate was obtained on demand."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskOverview:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The answer to `AskStats`."""
+
+    stats: WorkerStats
+
+
+FromWorker = (
+    Ready | Acknowledged | ProbeResult | WantCertificate | CertificateUsed | AskOverview | Stats
+)
+
+
+# Supervisor to certifier
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Every worker has acknowledged what the certifier sent with this ticket, or has ended."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertifierCommand:
+    """An `acme_client.link.Command`; one with a ticket is answered by `CertifierAnswer`."""
+
+    verb: str
+    value: object = None
+    ticket: int | None = None
+
+
+ToCertifier = Done | CertifierCommand
+
+
+# Certifier to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The certifier's main loop runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All certificates that were found on the disk have been published."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertifierAnswer:
+    ticket: int
+    value: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Have this certificate served by every worker, then send `Done`."""
+
+    DESCRIPTORS: ClassVar = 1
+    facts: CertificateFacts
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Have this challenge answered by every worker, then send `Done`."""
+
+    challenge: ChallengeFacts
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """The challenge is over."""
+
+    kind: ChallengeKind
+    host: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a certificate stands; None: it is no longer wanted."""
+
+    name: str
+    status: CertificateStatus | None
+
+
+FromCertifier = Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report
+
+
+# Messenger to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """``error`` None: the alert was taken; else why not."""
+
+    error: str | None
+
+
+# Between two versions of the program (`supervisor.upgrade`). Their spelling is kept: fields are
+# added, never renamed.
+
+
+@dataclass(frozen=True, slots=True)
+class HandedListener:
+    """A listening socket. ``endpoint``: family, host, port, optional; None: it was handed over by
+    the service manager."""
+
+    KIND: ClassVar = "listener"
+    DESCRIPTORS: ClassVar = 1
+    kind: Literal["http", "https", "admin"]
+    address: str
+    endpoint: tuple[int | str | bool, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandedCertificate:
+    """A certificate from files that perhaps only root could read."""
+
+    KIND: ClassVar = "certificate"
+    DESCRIPTORS: ClassVar = 1
+    chain: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedManager:
+    """The connection to the service manager."""
+
+    KIND: ClassVar = "manager"
+    DESCRIPTORS: ClassVar = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HandedKeeper:
+    """The channel to the process that was started first and waits for our end."""
+
+    KIND: ClassVar = "keeper"
+    DESCRIPTORS: ClassVar = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HandedFacts:
+    """The last message of a handoff. ``started_as``: the uid of the first supervisor; ``sandbox``:
+    what the supervisor is confined to, in words."""
+
+    KIND: ClassVar = "estate"
+    generation: int
+    started_as: int
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """From here on the process with this pid serves."""
+
+    pid: int | None
+
+
+ToSuccessor = HandedListener | HandedCertificate | HandedManager | HandedKeeper | HandedFacts
+FromSuccessor = Ready | Successor
+
+TO_WORKER: Vocabulary[ToWorker] = Vocabulary(ToWorker)
+FROM_WORKER: Vocabulary[FromWorker] = Vocabulary(FromWorker)
+TO_CERTIFIER: Vocabulary[ToCertifier] = Vocabulary(ToCertifier)
+FROM_CERTIFIER: Vocabulary[FromCertifier] = Vocabulary(FromCertifier)
+FROM_MESSENGER: Vocabulary[Delivered] = Vocabulary(Delivered)
+TO_SUCCESSOR: Vocabulary[ToSuccessor] = Vocabulary(ToSuccessor, same_program=False)
+FROM_SUCCESSOR: Vocabulary[FromSuccessor] = Vocabulary(FromSuccessor, same_program=False)

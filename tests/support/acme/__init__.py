@@ -1,0 +1,1 @@
+"""CAs, their faults, and what other ACME clients leave on the disk."""

@@ -1,0 +1,1 @@
+"""Clients and backends that speak HTTP byte by byte."""

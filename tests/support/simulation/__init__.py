@@ -1,0 +1,1 @@
+"""Years of certificates against a simulated CA and clock."""
