@@ -30,6 +30,7 @@ from ..exchange import Exchange
 from ..message import Body, Connection, Fields, Request, Response, Tunnel
 from ..service import Service
 from . import strict_parser
+from .fast_parser import FastParser
 from .reader import WORTH_READING, Inlet, RequestBody, send_interim
 from .serializer import serialise
 from .tunnel import relay
@@ -44,14 +45,19 @@ _LINGER_BYTES = 1024 * 1024
 
 
 async def serve(
-    stream: Stream, connection: Connection, service: Service, deadlines: Deadlines
+    stream: Stream,
+    connection: Connection,
+    service: Service,
+    deadlines: Deadlines,
+    fast_parser: FastParser | None = None,
 ) -> None:
-    """Answer requests until the client or we have had enough. The caller closes the stream."""
+    """Answer requests until the client or we have had enough. The caller closes the stream.
+    Without a ``fast_parser`` every head goes through h11."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     timeouts = Timeouts(stream, task.cancel)
     deadlines.register(timeouts)
-    server = _Server(stream, connection, service, timeouts)
+    server = _Server(stream, connection, service, timeouts, fast_parser)
     going = True
     try:
         while going:
@@ -89,6 +95,7 @@ class _Server:
         "_close",
         "_connection",
         "_exchange",
+        "_fast_parser",
         "_informer",
         "_inlet",
         "_most",
@@ -100,8 +107,14 @@ class _Server:
     )
 
     def __init__(
-        self, stream: Stream, connection: Connection, service: Service, timeouts: Timeouts
+        self,
+        stream: Stream,
+        connection: Connection,
+        service: Service,
+        timeouts: Timeouts,
+        fast_parser: FastParser | None = None,
     ) -> None:
+        self._fast_parser = fast_parser
         self._stream = stream
         self._timeouts = timeouts
         self._connection = connection
@@ -141,8 +154,8 @@ class _Server:
     def _begin(self, head: bytes) -> Request:
         """Parse a complete head and ask the service. Raises `Fault` for what is no request."""
         service, connection = self._service, self._connection
-        lane = service.lane
-        parsed = lane.parse(head, connection) if lane is not None else None
+        fast_parser = self._fast_parser
+        parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
         if parsed is None:
             parsed = strict_parser.parse(head, connection, service.limits)
         request, length, self._close, judge = parsed
