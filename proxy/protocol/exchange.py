@@ -11,24 +11,47 @@ An `Exchange` never decides anything and never does I/O.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .message import Connection, Request, Response
 
 
+@dataclass(frozen=True, slots=True)
+class PartialHead:
+    """What could be read of a head that never became a request, for the log: not validated, each
+    None where nothing stands in its place."""
+
+    method: bytes | None = None
+    target: bytes | None = None
+    host: bytes | None = None
+
+
 class Exchange:
-    """``request`` is None for what never became a request. ``response`` is the answer, as soon as
-    it is known; it is set before `Service.finished`. ``sent`` counts body bytes. ``error`` is what
-    ended the sending early (a key of FAULTS), else None; then ``response.error`` still tells why
-    the answer is what it is. ``started`` is when the head was complete (monotonic seconds, 0.0
-    without a request), ``duration`` how many seconds have passed since then at the end.
+    """``request`` is None for what never became a request; ``partial`` is what could be read of it.
+    ``response`` is the answer, as soon as it is known; it is set before `Service.finished`.
+    ``sent`` counts body bytes. ``error`` is what ended the sending early (a key of FAULTS), else
+    None; then ``response.error`` still tells why the answer is what it is. ``started`` is when the
+    head was complete (monotonic seconds, 0.0 without a request), ``duration`` how many seconds have
+    passed since then at the end.
     """
 
-    __slots__ = ("connection", "duration", "error", "request", "response", "sent", "started")
+    __slots__ = (
+        "connection",
+        "duration",
+        "error",
+        "partial",
+        "request",
+        "response",
+        "sent",
+        "started",
+    )
 
     def __init__(
         self, connection: Connection, request: Request | None = None, started: float = 0.0
     ) -> None:
         self.connection = connection
         self.request = request
+        self.partial: PartialHead | None = None
         self.started = started
         self.response: Response | None = None
         self.sent = 0
