@@ -37,7 +37,7 @@ def run(options: Options) -> int:
     """Serve until told to stop; returns the exit status."""
     for fd in (1, 2):
         logs.unblock(fd)
-    logs.set_up("supervisor", logs.for_the_start(options.log_format), options.log_level or "info")
+    logs.set_up("supervisor", options.log_format, options.log_level or "info", starting=True)
     program = Program.this()
     try:
         estate = inherited()
@@ -51,7 +51,7 @@ def run(options: Options) -> int:
         for line in str(faults).splitlines():
             log.error("%s", logs.Composed(line))
         return USAGE
-    logs.set_up("supervisor", logs.for_the_start(config.log.format), config.log.level)
+    logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
     notifier = systemd.Notifier(estate.manager if estate else None)
