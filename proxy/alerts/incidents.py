@@ -94,7 +94,7 @@ def look(
         if name not in told:
             view.undecided |= {("renewal_failing", name), ("runway_short", name)}
     key: Key = ("certifier_silent", "")
-    if silent > rules.certifier_silent:
+    if silent > rules.certifier_timeout:
         view.wrong[key] = Finding(
             f"the certifier has not been heard of for {spell(silent)}; no certificate is renewed",
             "see the log: one that hangs or ends is replaced by itself, so something keeps them all"

@@ -160,9 +160,9 @@ def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
         dns=given.dns,
         addresses=given.addresses,
         resolvers=tuple((one.host, one.port) for one in acme.resolvers),
-        per_hour=given.per_hour,
-        most=given.most,
-        forget=given.forget,
+        per_hour=given.max_new_per_hour,
+        most=given.max_names,
+        forget=given.forget_after,
     )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes
 from ..config.model import RedirectAction
 from ..errors import Fault
 from ..protocol.message import Request, Response
-from ..sites.router import understood
+from ..protocol.paths import understood
 
 _PATH_SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 §3.3: pchar and the slash
 # §3.4: pchar, slash and question mark. Percent signs stay, for a query is passed on undecoded.

@@ -8,8 +8,6 @@ configured ones, methods the common ones, everything else is "other".
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, cast
 
 from ..ipc import documents
@@ -23,14 +21,9 @@ _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
 
 
 class Figures:
-    """Of one worker, since it began. ``sites`` are the names that may be labels; ``guests`` those
-    that came on demand, with the site that they are counted for."""
+    """The figures of one worker, since it began."""
 
-    def __init__(
-        self, sites: frozenset[bytes], guests: Mapping[bytes, bytes] = MappingProxyType({})
-    ) -> None:
-        self._sites = sites
-        self._guests = guests
+    def __init__(self) -> None:
         self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
@@ -44,17 +37,14 @@ class Figures:
         """Count a finished exchange."""
         request, response = exchange.request, exchange.response
         assert response is not None  # noqa: S101 - it is finished
-        host, method = b"", b"other"
+        host = exchange.match.label if exchange.match is not None else b""
+        method = b"other"
         if request is not None:
-            if request.host in self._sites:
-                host = request.host
-            else:
-                host = self._guests.get(request.host) or self._wildcard(request.host)
             if request.method in _METHODS:
                 method = request.method
             if request.body is not None:
                 self._bytes_in += request.body.received
-            if request.upgrade is not None and isinstance(response.body, Tunnel):
+            if isinstance(response.body, Tunnel):
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
@@ -67,10 +57,6 @@ class Figures:
         from answering. A client's request may become several of them."""
         label = (backend, outcome)
         self._upstreams[label] = self._upstreams.get(label, 0) + 1
-
-    def _wildcard(self, host: bytes) -> bytes:
-        wildcard = b"*." + host.partition(b".")[2]
-        return wildcard if wildcard in self._sites else b""
 
     def handshake(self, connection: Connection, resumed: bool, result: str) -> None:
         key = (connection.tls_version or "", resumed, result)
@@ -104,7 +90,7 @@ def labels(key: str) -> list[str]:
 
 
 def empty() -> documents.Figures:
-    return Figures(frozenset()).message()
+    return Figures().message()
 
 
 def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:

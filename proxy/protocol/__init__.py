@@ -1,7 +1,9 @@
 """HTTP: the values that handlers and protocols share, and a folder for each version.
 
 message   Request and Response, of no version
-service   what a protocol asks of the server that speaks it
+exchange  one request and its response, from the head to the log line
+service   what a protocol asks of the server that speaks it: the contract
+paths     what a request's path says, and which readings of it there are   (pure)
 client_address  which address a client has, and which peer may say so   (pure)
 h1/       HTTP/1.1
 """

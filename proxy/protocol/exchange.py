@@ -11,7 +11,7 @@ An `Exchange` never decides anything and never does I/O.
 
 from __future__ import annotations
 
-from .message import Connection, Request, Response
+from .message import Connection, HostMatch, Request, Response
 
 
 class Exchange:
@@ -19,10 +19,17 @@ class Exchange:
     it is known; it is set before `Service.finished`. ``sent`` counts body bytes. ``error`` is what
     ended the sending early (a key of FAULTS), else None; then ``response.error`` still tells why
     the answer is what it is. ``started`` is when the head was complete (monotonic seconds, 0.0
-    without a request), ``duration`` how many seconds have passed since then at the end.
+    without a request), ``duration`` how many seconds have passed since then at the end. ``match``
+    is the site of its host, None where no site has that name. ``tunnel``: it counts as a tunnel.
     """
 
-    __slots__ = ("connection", "duration", "error", "request", "response", "sent", "started")
+    # Defaults of the class: an instance is made for each request, and each assignment counts.
+    match: HostMatch | None = None
+    tunnel = False
+    response: Response | None = None
+    sent = 0
+    error: str | None = None
+    duration = 0.0
 
     def __init__(
         self, connection: Connection, request: Request | None = None, started: float = 0.0
@@ -30,7 +37,8 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.started = started
-        self.response: Response | None = None
-        self.sent = 0
-        self.error: str | None = None
-        self.duration = 0.0
+
+    @property
+    def client(self) -> str:
+        """The address that limits and the log know the client by."""
+        return self.connection.peer if self.request is None else self.request.client

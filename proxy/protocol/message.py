@@ -17,14 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
-from .h1.head_cache import Habit
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
+
+
+class HostMatch:
+    """The site that a host has found: ``site_name`` is the first of its names, ``label`` what
+    requests for this host are counted under."""
+
+    __slots__ = ("label", "site_name")
+
+    def __init__(self, site_name: str, label: bytes) -> None:
+        self.site_name = site_name
+        self.label = label
 
 
 @dataclass(slots=True)
@@ -46,8 +56,10 @@ class Connection:
     proxies: TrustedProxies | None = (
         None  # where the peer is one of them, what they say is believed
     )
-    covered_host: bytes | None = None  # the last host that was found to be one of them, and ours
-    habits: list[Habit] | None = None  # what its requests have in common; None before the first
+    # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
+    authorized_host: bytes | None = None
+    match: HostMatch | None = None
+    protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
 
@@ -85,6 +97,22 @@ class Body(Protocol):
         ...
 
 
+class FieldBlock:
+    """Fields that many requests have in common: each of them holds the same object, so that what
+    somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
+
+    ``accept_encoding`` is the last value of that field, if it is among them. None of the fields
+    names a secret, a condition, a range, or what changes the message's framing.
+    """
+
+    __slots__ = ("accept_encoding", "fields")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        accepted = [value for name, value in fields if name == b"accept-encoding"]
+        self.accept_encoding = accepted[-1] if accepted else None
+
+
 class Request:
     """One request, after validation, in origin form.
 
@@ -99,10 +127,10 @@ class Request:
         "authority",
         "backend",
         "body",
+        "cached_fields",
         "connection",
         "expects_continue",
         "fields",
-        "habit",
         "host",
         "id",
         "inform",
@@ -111,8 +139,8 @@ class Request:
         "path",
         "query",
         "target",
+        "uncached_fields",
         "upgrade",
-        "varied",
         "version",
     )
 
@@ -134,9 +162,9 @@ class Request:
         self.authority = authority
         self.host = host
         self.fields = fields  # all fields as received, Host among them
-        # Those that are not in ``habit``, where the lane knew one; else all.
-        self.varied = fields
-        self.habit: Habit | None = None
+        # Those that are not in ``cached_fields``, where there are such; else all.
+        self.uncached_fields = fields
+        self.cached_fields: FieldBlock | None = None
         self.connection = connection
         self.body = body
         self.matched = b"/"  # the prefix of the route that was chosen, decoded
@@ -295,6 +323,16 @@ class Response:
         )
         made.backend = self.backend
         return made
+
+    def set_field(self, name: bytes, value: bytes) -> None:
+        """Give the response this field once, in place of all of that name."""
+        # The handler's list may be shared with later responses.
+        if any(present == name for present, _ in self.fields):
+            self.fields = [field for field in self.fields if field[0] != name]
+            self.wire = None
+        self.fields = [*self.fields, (name, value)]
+        if self.wire is not None:
+            self.wire += b"%b: %b\r\n" % (name, value)
 
     def discard(self) -> None:
         """End a body of which nothing will be sent: its file, its backend connection."""

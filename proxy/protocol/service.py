@@ -7,8 +7,8 @@ listener):
 2. It calls ``handle(exchange)`` once, from anywhere: a callback of the event loop or a task. The
    call itself never blocks and never raises. It returns the response, or an awaitable of it when
    something must be waited for (a backend, an authentication service, a certificate). The protocol
-   awaits that exactly once, in a task of its choice, or calls its ``close()`` if the client has
-   left before; cancelling the task that awaits it ends the work.
+   awaits that exactly once, in a task of its choice, even if the client has left before; cancelling
+   the task, once it awaits, ends the work.
 3. The response is as `message.Response` says. The protocol sends it or ends it: a `FileBody` is
    released, a `StreamBody` or `Tunnel` closed exactly once, sent or not (`Response.discard` does
    this for one that was not begun).
@@ -24,21 +24,26 @@ overlap in any order, and a service keeps nothing about a request but in its exc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..config.model import Limits
 from ..errors import Fault
 from ..transport.clock import Clock
+from ..transport.deadlines import Deadlines
+from ..transport.stream import Stream
 from .exchange import Exchange
-from .h1.fast_parser import Lane
 from .message import Connection, Response
+
+# The whole life of a connection in one protocol: answers requests until the client or we have had
+# enough. The caller closes the transport. A table of these, by the names of ALPN (RFC 7301), is
+# what the acceptor chooses from.
+Serve = Callable[[Stream, Connection, "Service", Deadlines], Awaitable[None]]
 
 
 class Service(Protocol):
     limits: Limits
     clock: Clock
-    lane: Lane | None  # None: every head goes through h11
 
     @property
     def draining(self) -> bool:

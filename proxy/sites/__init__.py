@@ -1,6 +1,10 @@
-"""Which site a host names, which handler takes a path, and under which rules.
+"""Which site a host names, which route takes a path, and which filters act around its handler.
 
-router    which handler takes a request                            (pure)
-handlers  a site's handlers, made once per generation
-access    what a site demands before any handler is asked
+site             the site of a host: one table, one look-up               (pure)
+router           the route of a path within a site                        (pure)
+filters          chains of filters around a handler                       (pure)
+chains           which filters act on which route, in which order         (pure)
+access           request filters: client certificates, rates
+response_fields  filters that add fields to every response of a site      (pure)
+handlers         the handlers of all routes, made once per generation
 """

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import asyncio
 
-from ..config.model import Action, Config, FilesAction, ProxyAction, RedirectAction, RefuseAction
-from ..errors import Fault
+from ..config.model import (
+    Action,
+    Config,
+    FilesAction,
+    ProxyAction,
+    RedirectAction,
+    RefuseAction,
+    Site,
+)
 from ..handlers.files.handler import Static
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import Surroundings
 from ..handlers.upstream.handler import Upstream
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Figures
-from ..protocol.message import Handler, Request, Response
+from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
+from .filters import Chain
+from .router import Refusing, Route, Router
 
 
-class Refuse:
-    """For names that are known and have nothing."""
-
-    def handle(self, request: Request) -> Response:
-        raise Fault("not_found")
-
-
-class Sites:
+class Handlers:
     def __init__(
         self,
         config: Config,
@@ -50,6 +52,19 @@ class Sites:
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []
 
+    def router(self, site: Site, chain: Chain | None) -> Router:
+        """The routes of a site, with the filters of all of them."""
+        routes = [
+            Route(
+                route.path,
+                self.handler(route.action),
+                chain,
+                passes_on=isinstance(route.action, ProxyAction),
+            )
+            for route in site.routes
+        ]
+        return Router(routes, chain)
+
     def handler(self, action: Action) -> Handler:
         made = self._handlers.get(action)
         if made is None:
@@ -67,7 +82,7 @@ class Sites:
             case RedirectAction():
                 return Redirect(action)
             case RefuseAction():
-                return Refuse()
+                return Refusing("not_found")
 
     def start(self) -> None:
         for upstream in self._proxies:

@@ -1,145 +1,135 @@
-"""Which handler answers a request: by host, then by path. Pure: a table made once, and look-ups.
+"""Which handler answers a request of a site: by its path. Pure: a table made once, and look-ups.
 
-The host finds the site: its exact name, else a wildcard for one label, else the site that it came
-on demand for, else the default site.
-Within a site an exact path beats a prefix and a longer prefix a shorter one; ``/api/*`` takes
-``/api/`` and everything below it, and not ``/api``.
+An exact path beats a prefix and a longer prefix a shorter one; ``/api/*`` takes ``/api/`` and
+everything below it, and not ``/api``.
 
 Why it is hard: the router and whoever answers must understand the same path, or a route can be
 dodged by spelling it differently. A site with one route for everything has nothing to dodge, and
-its requests pass unread. On a site with several, paths are compared decoded and with their slashes
-merged, and a path that two readers could take for two (dot segments, an encoded slash, backslash or
-NUL, an overlong UTF-8 sequence, a broken percent sign) is refused. Path parameters (``;``) and case
-are left to backends: a route that protects something does not rely on their reading of either.
+its requests pass unread. On a site with several, paths are compared as `paths.understood` reads
+them. A path that programs read differently (an encoded slash, a backslash, dot segments: see
+`paths.readings`) takes a route only if every reading takes the same handler under the same filters;
+then it goes to the backend as it came. Else it is refused. Routes that are answered here (files,
+redirects) read the path with this very function, so one reading is enough for them. Path parameters
+(``;``) and case are left to backends: a route that protects something does not rely on their
+reading of either.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from ..bounded_cache import remember
-from ..config.model import Action, Route, Site
 from ..errors import Fault
-from ..protocol.message import Handler, Request
-
-_MANY_SLASHES = re.compile(rb"//+")
-_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
-# RFC 3629 §3: C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make "." and
-# "/" of what strict ones refuse.
-_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
-_DOT_SEGMENT = re.compile(rb"(?:^|/)\.\.?(?:/|$)")
+from ..protocol.message import Handler, Request, Response
+from ..protocol.paths import readings, understood
+from .filters import Chain
 
 # Paths whose route is remembered, per site; a site's busy ones are fewer.
 _MOST_FOUND = 4096
 
 
-def understood(path: bytes) -> bytes:
-    """A percent-encoded path as everybody must understand it: decoded, slashes merged.
+class Route:
+    """What takes the requests of some paths. ``path`` is exact, or a prefix when it ends in "/*".
+    ``chain`` are the filters before and behind ``handler``; None: there are none. ``passes_on``:
+    the handler gives the path to a backend as it came, and does not look at the part that the
+    asterisk took."""
 
-    ``path`` is printable ASCII, as the grammar of a request's target has it (protocol/grammar.py).
-    Raises `Fault` ("bad_path") for one that can be understood in two ways.
-    """
-    if b"%" not in path and b"//" not in path and b"/." not in path and b"\\" not in path:
-        return path  # nearly all of them
-    if _AMBIGUOUS.search(path) or _BROKEN_PERCENT.search(path):
-        raise Fault("bad_path", f"{path[:64]!r} has an ambiguous encoding")
-    decoded = _MANY_SLASHES.sub(b"/", unquote_to_bytes(path))
-    if _OVERLONG.search(decoded):
-        raise Fault("bad_path", f"{path[:64]!r} has overlong UTF-8")
-    if _DOT_SEGMENT.search(decoded):
-        raise Fault("bad_path", f"{path[:64]!r} has dot segments")
-    return decoded
+    __slots__ = ("chain", "handler", "passes_on", "path")
+
+    def __init__(
+        self, path: str, handler: Handler, chain: Chain | None = None, *, passes_on: bool = False
+    ) -> None:
+        self.path = path
+        self.handler = handler
+        self.chain = chain
+        self.passes_on = passes_on
 
 
-class _Paths:
-    """The routes of a site that has several."""
+class Refusing:
+    """Answers every request with a fault."""
 
-    def __init__(self, routes: tuple[Route, ...], handler_of: Callable[[Action], Handler]) -> None:
-        self._exact: dict[bytes, Handler] = {}
-        self._found: dict[bytes, tuple[Handler, bytes]] = {}  # by path as it was sent; bounded
-        self._prefixes: list[tuple[bytes, Handler]] = []
-        for route in routes:
-            handler = handler_of(route.action)
-            if route.path.endswith("/*"):
-                self._prefixes.append((unquote_to_bytes(route.path[:-1]), handler))
-            else:
-                self._exact[unquote_to_bytes(route.path)] = handler
-        self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self._kind = kind
+        self._detail = detail
 
-    def find(self, request: Request) -> Handler:
-        found = self._found.get(request.path)
-        if found is None:
-            found = self._look_for(understood(request.path))
-            remember(self._found, request.path, found, _MOST_FOUND)
-        handler, request.matched = found
-        return handler
-
-    def _look_for(self, path: bytes) -> tuple[Handler, bytes]:
-        handler = self._exact.get(path)
-        if handler is not None:
-            return handler, b"/"
-        for prefix, handler in self._prefixes:
-            if path.startswith(prefix):
-                return handler, prefix
-        raise Fault("not_found", "no route takes this path")
+    def handle(self, request: Request) -> Response:
+        raise Fault(self._kind, self._detail)
 
 
 class Router:
-    """The table of a generation. `bind` once, before the first request. ``guests``: hosts that
-    came on demand, with the first name of their site; whoever made it may change it."""
+    """The routes of one site. ``chain`` are the filters of requests that no route takes."""
 
-    def __init__(
-        self, sites: tuple[Site, ...], guests: Mapping[bytes, bytes] = MappingProxyType({})
-    ) -> None:
-        self._sites = sites
-        self._guests = guests
-        self._hosts: dict[bytes, Handler | _Paths] = {}
-        self._default: Handler | _Paths | None = None
-        self._names = frozenset(name.encode("ascii") for site in sites for name in site.names)
+    def __init__(self, routes: Sequence[Route], chain: Chain | None = None) -> None:
+        self._only = routes[0] if len(routes) == 1 and routes[0].path == "/*" else None
+        self._chain = chain
+        self._none = Route("", Refusing("not_found", "no route takes this path"), chain)
+        self._exact: dict[bytes, Route] = {}
+        self._prefixes: list[tuple[bytes, Route]] = []
+        self._found: dict[bytes, tuple[Route, bytes]] = {}  # by path as it was sent; bounded
+        for route in routes:
+            if route.path.endswith("/*"):
+                self._prefixes.append((unquote_to_bytes(route.path[:-1]), route))
+            else:
+                self._exact[unquote_to_bytes(route.path)] = route
+        self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
+        whole = bool(self._prefixes) and self._prefixes[-1][0] == b"/"
+        # Whatever a path means, it is the same route in all but name.
+        self._uniform = whole and len({self._treatment(route, b"/") for route in routes}) == 1
 
-    def bind(self, handler_of: Callable[[Action], Handler]) -> None:
-        """Make the handlers of all routes."""
-        for site in self._sites:
-            entry = self._entry(site.routes, handler_of)
-            for name in site.names:
-                self._hosts[name.encode("ascii")] = entry
-            if site.default:
-                self._default = entry
+    def find(self, request: Request) -> Route:
+        """The route of a request, whose ``matched`` is set to the prefix of the route (decoded).
+        Where no route takes it, or nobody can say which, the route is one that says so."""
+        route = self._only
+        if route is not None:
+            return route
+        found = self._found.get(request.path)
+        if found is None:
+            found = self._look_for(request.path)
+            remember(self._found, request.path, found, _MOST_FOUND)
+        route, request.matched = found
+        return route
+
+    def _look_for(self, path: bytes) -> tuple[Route, bytes]:
+        try:
+            clear = understood(path)
+        except Fault as fault:
+            return self._by_all_readings(path, None, fault.detail)
+        if clear == path:
+            return self._take(clear)
+        return self._by_all_readings(path, clear, "")
+
+    def _by_all_readings(self, path: bytes, clear: bytes | None, why: str) -> tuple[Route, bytes]:
+        """The route that every reading takes. ``clear`` is our own reading, None where we have
+        none because of ``why``."""
+        found = None if clear is None else self._take(clear)
+        if found is not None and not found[0].passes_on:
+            return found
+        several = readings(path)
+        if several is None:
+            if self._uniform:
+                return self._prefixes[-1][1], b"/"
+            return self._refused(why)
+        taken = [found] if found is not None else []
+        taken += [self._take(one) for one in several]
+        if len({self._treatment(*one) for one in taken}) == 1:
+            return taken[0]
+        paths = sorted({one[0].path or "no route" for one in taken})
+        why = why or f"{path[:64]!r} is read in several ways"
+        return self._refused(f"{why}; by who reads it, its route is {' or '.join(paths)}")
+
+    def _refused(self, why: str) -> tuple[Route, bytes]:
+        return Route("", Refusing("bad_path", why), self._chain), b"/"
 
     @staticmethod
-    def _entry(
-        routes: tuple[Route, ...], handler_of: Callable[[Action], Handler]
-    ) -> Handler | _Paths:
-        if len(routes) == 1 and routes[0].path == "/*":
-            return handler_of(routes[0].action)
-        return _Paths(routes, handler_of)
+    def _treatment(route: Route, prefix: bytes) -> tuple[object, ...]:
+        return route.handler, route.chain, b"" if route.passes_on else prefix
 
-    def knows(self, host: bytes) -> bool:
-        """Whether a site has this name, or a wildcard for it, or it has come on demand."""
-        return self.configured(host) or host in self._guests
-
-    def configured(self, host: bytes) -> bool:
-        return host in self._names or _wildcard(host) in self._names
-
-    def route(self, request: Request) -> Handler:
-        """Raises `Fault` where nobody answers."""
-        host = request.host
-        entry = self._hosts.get(host)
-        if entry is None:
-            entry = self._hosts.get(_wildcard(host))
-            if entry is None:
-                entry = self._hosts.get(self._guests.get(host, b""), self._default)
-                if entry is None:
-                    raise Fault("unknown_host")
-        if isinstance(entry, _Paths):
-            return entry.find(request)
-        return entry
-
-
-def _wildcard(host: bytes) -> bytes:
-    _label, dot, parent = host.partition(b".")
-    return b"*." + parent if dot else b""
+    def _take(self, path: bytes) -> tuple[Route, bytes]:
+        route = self._exact.get(path)
+        if route is not None:
+            return route, b"/"
+        for prefix, route in self._prefixes:
+            if path.startswith(prefix):
+                return route, prefix
+        return self._none, b"/"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ..config.model import Config, Site
 from ..ipc.messages import CertificateFacts, Probe, ProbeResult
+from ..name_table import wildcard_of
 from ..worker.startup import Announced
 from .process_table import Child, Processes
 from .registry import Announcements
@@ -103,7 +104,7 @@ class SelfCheck:
         seen = self._sights(child)
         present = seen.get((look.host, look.family))
         if present is None:
-            present = seen.get(("*." + look.host.partition(".")[2], look.family))
+            present = seen.get((wildcard_of(look.host), look.family))
         if present is None or present.facts.serial != look.serial:
             return  # it has been renewed meanwhile, and that is looked at by itself
         shown = result.serial or "nothing"

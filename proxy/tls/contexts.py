@@ -32,12 +32,18 @@ from typing import Any
 from acme_client.certificates.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls
+from ..name_table import NameTable
 
-ALPN = ["http/1.1"]
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def protocols(tls: Tls) -> list[str]:
+    """What is offered by ALPN (RFC 7301), the best first. The worker has a table of who speaks
+    them."""
+    return ["http/1.1"]
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -52,7 +58,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         | ssl.OP_SINGLE_ECDH_USE
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(protocols(tls))
     # Each costs 24 µs; a resumption brings the next one.
     context.num_tickets = 1
     return context
@@ -79,15 +85,6 @@ class Held:
     bundle: int
 
 
-def covers(names: tuple[str, ...], host: str) -> bool:
-    """Whether a certificate with these names is one for ``host`` (RFC 9525 §6.3: a wildcard stands
-    for exactly one label, the leftmost)."""
-    if host in names:
-        return True
-    _label, dot, parent = host.partition(".")
-    return bool(dot) and f"*.{parent}" in names
-
-
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
@@ -112,7 +109,7 @@ class Certificates:
         # both anew when one of them changes.
         self._held: dict[str, dict[str, Held]] = {}
         self._by_site: dict[str, tuple[Served, ...]] = {}
-        self._by_host: dict[str, Served] = {}
+        self._by_host: NameTable[Served] = NameTable()
 
     def put(
         self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
@@ -179,24 +176,21 @@ class Certificates:
     def _index(self) -> None:
         # An exact name beats a wildcard by the lookup's order; between two certificates for the
         # same name the one that lasts longer wins.
-        self._by_host = {}
+        self._by_host = NameTable()
         for site in self._by_site:
             self._add(site)
 
     def _add(self, site: str) -> None:
         for served in self._by_site[site]:
             for host in served.names:
-                present = self._by_host.get(host)
+                present = self._by_host.exact(host)
                 if present is None or present.not_after <= served.not_after:
-                    self._by_host[host] = served
+                    self._by_host.put(host, served)
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
-        found = self._by_host.get(host)
-        if found is None:
-            _label, dot, parent = host.partition(".")
-            found = self._by_host.get(f"*.{parent}") if dot else None
-        return found
+        found = self._by_host.find(host)
+        return None if found is None else found[1]
 
     def choose(self, server_name: str | None, local: str) -> Served | None:
         """For a ClientHello: by SNI, or without one by the address that was connected to."""

@@ -21,7 +21,8 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..config.model import Limits
@@ -32,7 +33,7 @@ from ..metrics.counters import Figures
 from ..protocol.client_address import UNIX, TrustedProxies
 from ..protocol.h1 import server as h1
 from ..protocol.message import Connection
-from ..protocol.service import Service
+from ..protocol.service import Serve, Service
 from ..system.listeners import Listener
 from ..tls import client_hello
 from ..tls.acme_alpn import AlpnChallenges
@@ -56,8 +57,8 @@ _OURSELVES = "self"  # as the peer of a connection: a look at ourselves is no cl
 _ADMIN_SHARE = 16
 # What a ClientHello is looked at for, in its first bytes: nearly all offer it.
 _FIRST_LOOK = 2048
-_HTTP = b"http/1.1"
-_HTTP_OFFERED = b"\x08" + _HTTP
+# Who names no protocol in ALPN, or speaks in the clear, means this one.
+_USUAL = "http/1.1"
 # RFC 8446 §6: a fatal alert, before any key.
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
@@ -66,7 +67,8 @@ _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 class Connections:
     """``services`` maps a listener's kind to what answers on it. ``on_empty`` is called whenever
     the last connection ends while no more are accepted. ``proxies``: the networks whose connections
-    begin with a PROXY header. ``trusted``: the proxies that name the client of each request."""
+    begin with a PROXY header. ``trusted``: the proxies that name the client of each request.
+    ``protocols``: who speaks each protocol, by its name in ALPN."""
 
     def __init__(
         self,
@@ -84,7 +86,12 @@ class Connections:
         proxies: tuple[str, ...] = (),
         waiting: WaitingRoom | None = None,
         trusted: tuple[str, ...] = (),
+        protocols: Mapping[str, Serve] = MappingProxyType({_USUAL: h1.serve}),
     ) -> None:
+        self._protocols = protocols
+        self._offered = {name.encode("ascii") for name in protocols}
+        # As a ClientHello has them (RFC 7301 §3.1).
+        self._offers = tuple(bytes([len(name)]) + name for name in self._offered)
         self._waiting = waiting
         self._trusted = TrustedProxies(trusted)
         self.deadlines = Deadlines()
@@ -280,7 +287,7 @@ class Connections:
     ) -> None:
         stream = SocketStream(sock, self._loop, self.deadlines, client=True)
         try:
-            await h1.serve(stream, connection, service, self.deadlines)
+            await self._protocols[_USUAL](stream, connection, service, self.deadlines)
         finally:
             stream.close()
 
@@ -305,13 +312,13 @@ class Connections:
                 await self._answer_plain(stream, connection, service)
                 return
             looks = self._alpn or self._certificates.asks_clients or self._waiting
-            if looks or _HTTP_OFFERED not in first:
+            if looks or not any(offer in first for offer in self._offers):
                 hello = await _hello(stream)
                 context = self._alpn.find(hello) if hello is not None else None
                 if context is not None:
                     await self._answer_challenge(stream, context)
                     return
-                if hello is not None and hello.protocols and _HTTP not in hello.protocols:
+                if hello is not None and self._speaks_none_of(hello.protocols):
                     await self._refuse_protocols(stream, connection)
                     return
                 if self._waiting:
@@ -327,7 +334,8 @@ class Connections:
             under_way.end(number)
             if self._waiting:
                 self._waiting.came(tls.served)
-            await h1.serve(stream, connection, service, self.deadlines)
+            serve = self._protocols[tls.selected_alpn_protocol() or _USUAL]
+            await serve(stream, connection, service, self.deadlines)
         except StreamBroken as error:
             if isinstance(error, StreamTimeout):
                 under_way.late(number, connection.peer)
@@ -335,6 +343,9 @@ class Connections:
         finally:
             under_way.end(number)
             stream.close()
+
+    def _speaks_none_of(self, protocols: tuple[bytes, ...]) -> bool:
+        return bool(protocols) and self._offered.isdisjoint(protocols)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
         """The certificate of a site that asks its clients for theirs; None with any other."""

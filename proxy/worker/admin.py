@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from ..errors import Fault
 from ..ipc.documents import Overview
+from ..protocol.exchange import Exchange
 from ..protocol.message import Request, Response
 from .services import Door, Room
 
@@ -25,7 +26,7 @@ const parts = {
   workers: ["pid", "generation", "state", "connections", "streams", "requests"],
   certificates: ["names", "source", "state", "not_after", "renew_at", "served", "attempts",
     "last_error", "next_attempt"],
-  upstreams: ["url", "healthy", "in_flight", "failures", "last_error"],
+  upstreams: ["url", "healthy", "in_flight", "failures"],
   listeners: ["address", "kind"] };
 const text = (value) => Array.isArray(value) ? value.join(", ") : value ?? "";
 const show = (rows, names) => { const table = document.createElement("table");
@@ -49,9 +50,9 @@ class AdminDoor(Door):
 
     def __init__(self, room: Room, ask: Callable[[], Awaitable[Overview]]) -> None:
         super().__init__(room)
-        self._ask = ask
+        self._overview = ask
 
-    async def _handle(self, request: Request) -> Response:
+    async def _handle(self, exchange: Exchange, request: Request) -> Response:
         if not _is_address(request.host.decode("ascii")):
             raise Fault("misdirected", "the admin listener is asked by address")
         if request.method not in (b"GET", b"HEAD"):
@@ -60,12 +61,12 @@ class AdminDoor(Door):
             case b"/":
                 return _content(b"text/html; charset=utf-8", _PAGE)
             case b"/status":
-                document = (await self._ask())["status"]
+                document = (await self._overview())["status"]
                 return _content(b"application/json", json.dumps(document, indent=1).encode())
             case b"/metrics":
                 from ..metrics import exposition  # 3 MiB that nobody needs who does not ask
 
-                return _content(exposition.CONTENT_TYPE, exposition.render(await self._ask()))
+                return _content(exposition.CONTENT_TYPE, exposition.render(await self._overview()))
         raise Fault("not_found")
 
 

@@ -51,7 +51,7 @@ _REFUSED_LEAST = 5.0
 _USED_EVERY = 6 * 3600.0
 
 Answer = Literal["obtained", "refused", "late"]
-Guests = MutableMapping[bytes, bytes]
+Guests = MutableMapping[str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +73,7 @@ class WaitingRoom:
         config: Config,
         guests: Guests,
         certificates: Certificates,
-        knows: Callable[[bytes], bool],
+        knows: Callable[[str], bool],
         account: Callable[[str], str],
         say: Callable[[WantCertificate | CertificateUsed], None],
         loop: asyncio.AbstractEventLoop,
@@ -107,12 +107,12 @@ class WaitingRoom:
 
     def arrived(self, name: str, site: str) -> None:
         """A certificate for the name is in use."""
-        self._guests[name.encode("ascii")] = site.encode("ascii")
+        self._guests[name] = site
         self._refusals.forget(name)
         self._answer(name, True)
 
     def gone(self, name: str) -> None:
-        self._guests.pop(name.encode("ascii"), None)
+        self._guests.pop(name, None)
         self._told.pop(name, None)
 
     def settled(self, result: OnDemandResult) -> None:
@@ -131,7 +131,7 @@ class WaitingRoom:
 
     def came(self, served: Served | None) -> None:
         """A handshake has been done with this certificate."""
-        if served is None or served.name.encode("ascii") not in self._guests:
+        if served is None or served.name not in self._guests:
             return
         now = self._clock.now
         if now - self._told.get(served.name, float("-inf")) >= _USED_EVERY:
@@ -195,7 +195,7 @@ class WaitingRoom:
         if self._certificates.find(host) is not None:
             return None
         name = hostname(host)
-        if name is None or self._knows(name.encode("ascii")):
+        if name is None or self._knows(name):
             return None
         if self._certificates.find(name) is not None:  # it was written otherwise
             return None

@@ -12,20 +12,18 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from itertools import count
 
-from ..config.model import Limits, Tls
+from ..config.model import Limits
 from ..errors import Blame, Fault
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.http01 import Challenges
 from ..log import Seldom
 from ..metrics.counters import Figures
+from ..name_table import covers
 from ..protocol.exchange import Exchange
-from ..protocol.h1.fast_parser import Lane
-from ..protocol.message import Connection, Request, Response
-from ..sites.access import Gates
-from ..sites.router import Router
-from ..tls.contexts import Certificates, covers
+from ..protocol.message import Connection, Handler, Request, Response
+from ..sites.site import Match, SiteTable
+from ..tls.contexts import Certificates
 from ..transport.clock import Clock
 from .access_log import AccessLog
 from .limits import Bounds
@@ -38,26 +36,20 @@ log = logging.getLogger("treehouse.worker")
 class Room:
     """What both doors of a worker share."""
 
-    router: Router
+    sites: SiteTable
     challenges: Challenges
     certificates: Certificates
     limits: Limits
     clock: Clock
     access_log: AccessLog | None
-    tls: Tls
     https_port: int
-    default_site: bool
-    lane: Lane | None
-    gates: Gates
     bounds: Bounds
-    request_id_prefix: bytes
     waiting: WaitingRoom | None = None
     figures: Figures | None = None  # counted only where somebody can ask
     seldom: Seldom = field(default_factory=lambda: Seldom(log))
     doors: list[Door] = field(default_factory=list)
     requests: int = 0
     in_flight: int = 0
-    serial: count[int] = field(default_factory=count)
 
     def drain(self) -> None:
         """Every answer from now on is the last of its connection."""
@@ -72,7 +64,6 @@ class Door:
         self.room = room
         self.limits = room.limits
         self.clock = room.clock
-        self.lane = room.lane
         self.draining = False
         room.doors.append(self)
 
@@ -81,11 +72,7 @@ class Door:
         assert request is not None  # noqa: S101 - the contract of `Service`
         self.room.in_flight += 1
         try:
-            if request.body is not None:
-                self._check_length(request.body.length)
-            if request.upgrade is not None:
-                self._begin_tunnel(request)
-            answer = self._handle(request)
+            answer = self._handle(exchange, request)
         except Exception as error:
             return self._failed(exchange, error)
         return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
@@ -102,16 +89,20 @@ class Door:
         log.error("a request failed inside the server", exc_info=error)
         return self.refuse(exchange, Fault("internal"))
 
-    def _handle(self, request: Request) -> Response | Awaitable[Response]:
+    def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
         """The response, or an awaitable of it; either may raise `Fault`."""
         raise NotImplementedError
 
-    def _begin_tunnel(self, request: Request) -> None:
-        try:
+    def _ask(self, exchange: Exchange, handler: Handler) -> Response | Awaitable[Response]:
+        """The handler's response, if the request is within the limits. Raises `Fault`."""
+        request = exchange.request
+        assert request is not None  # noqa: S101 - the contract of `Service`
+        if request.body is not None:
+            self._check_length(request.body.length)
+        if request.upgrade is not None and not exchange.tunnel:
             self.room.bounds.begin_tunnel()
-        except Fault:
-            request.upgrade = None  # nothing to be ended
-            raise
+            exchange.tunnel = True
+        return handler.handle(request)
 
     def limited(self, limit: str, connection: Connection) -> None:
         self.room.bounds.reached(limit, connection.peer)
@@ -143,16 +134,14 @@ class Door:
         room.requests += 1
         if request is not None:
             room.in_flight -= 1
-            if request.upgrade is not None:
+            if exchange.tunnel:
                 room.bounds.end_tunnel()
-            if not request.id and room.access_log is not None:
-                request.id = b"%s%x" % (room.request_id_prefix, next(room.serial))
             exchange.duration = time.monotonic() - exchange.started
         if room.figures is not None:
             room.figures.request(exchange)
         ended_by = exchange.error or response.error
         if ended_by is not None:
-            room.bounds.fault(ended_by, exchange.connection.peer)
+            room.bounds.fault(ended_by, exchange.client)
         if room.access_log is not None:
             room.access_log.add(exchange)
 
@@ -160,33 +149,46 @@ class Door:
 class PlainDoor(Door):
     """Port 80: answers challenges, and sends everybody else to HTTPS."""
 
-    def _handle(self, request: Request) -> Response | Awaitable[Response]:
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        self._redirect = ToHttps(room.certificates, room.https_port)
+
+    def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
         room = self.room
         if request.path.startswith(CHALLENGE_PREFIX):
-            return room.challenges.handle(request)
-        if not room.router.knows(request.host):
-            return self._after_waiting(request)
-        return self._to_https(request)
+            return self._ask(exchange, room.challenges)
+        match = exchange.match = room.sites.find(request.host)
+        if match is None or not match.label:  # the default site is for 443
+            return self._after_waiting(exchange, request)
+        return self._ask(exchange, self._redirect)
 
-    async def _after_waiting(self, request: Request) -> Response:
+    async def _after_waiting(self, exchange: Exchange, request: Request) -> Response:
         """People type a name without https first, and that may be the first time it is heard."""
         waiting = self.room.waiting
-        answer = (
-            await waiting.obtain(request.host, request.connection.peer) if waiting else "refused"
-        )
-        if answer == "late":
+        outcome = await waiting.obtain(request.host, request.client) if waiting else "refused"
+        exchange.match = self.room.sites.find(request.host)
+        if outcome == "late":
             raise Fault("no_certificate")
-        if answer == "refused":
+        if outcome == "refused":
             raise Fault("unknown_host")
-        return self._to_https(request)
+        answer = self._ask(exchange, self._redirect)
+        return answer if isinstance(answer, Response) else await answer
 
-    def _to_https(self, request: Request) -> Response:
-        if self.room.certificates.find(request.host.decode("ascii")) is None:
+
+class ToHttps:
+    """Redirects to the same address on the HTTPS port, if its site can be served there."""
+
+    def __init__(self, certificates: Certificates, port: int) -> None:
+        self._certificates = certificates
+        self._port = port
+
+    def handle(self, request: Request) -> Response:
+        if self._certificates.find(request.host.decode("ascii")) is None:
             raise Fault("no_certificate")
         # 301 for old clients because 308 is younger than HTTP/1.0; for methods other than GET and
         # HEAD a 301 would be rewritten to GET, so those get the 308 even then.
         old = request.version == b"1.0" and request.method in (b"GET", b"HEAD")
-        port = self.room.https_port
+        port = self._port
         host = b"[%s]" % request.host if b":" in request.host else request.host
         authority = host if port == 443 else b"%s:%d" % (host, port)
         location = b"https://%s%s" % (authority, request.target)
@@ -195,49 +197,40 @@ class PlainDoor(Door):
 
 class SecureDoor(Door):
     """Port 443: the host must belong to the certificate that the connection was opened with
-    (RFC 9110 §7.4), then the router chooses."""
+    (RFC 9110 §7.4), then its site chooses the route, with its filters."""
 
-    def __init__(self, room: Room) -> None:
-        super().__init__(room)
-        self._gates = room.gates or None
-        hsts = room.tls.hsts
-        self._hsts = b"max-age=%d" % int(hsts.max_age) if hsts else None
+    def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
+        # `Door.handle` and `_handle` in one: each frame costs as much as a look-up.
+        request, connection = exchange.request, exchange.connection
+        assert request is not None  # noqa: S101 - the contract of `Service`
+        self.room.in_flight += 1
+        try:
+            match = connection.match
+            if request.host != connection.authorized_host or not isinstance(match, Match):
+                match = self._authorize(exchange, request.host)
+            exchange.match = match
+            route = match.site.router.find(request)
+            handler, chain = route.handler, route.chain
+            if chain is not None:
+                return chain.handle(exchange, handler, self._ask, self._failed)
+            if request.body is None and request.upgrade is None:
+                answer = handler.handle(request)  # nearly always
+            else:
+                answer = self._ask(exchange, handler)
+        except Exception as error:
+            return self._failed(exchange, error)
+        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
 
-    def _handle(self, request: Request) -> Response | Awaitable[Response]:
-        connection = request.connection
-        if request.host != connection.covered_host:
-            self._check(connection, request.host)
-            connection.covered_host = request.host
-        if self._gates is not None:
-            self._gates.check(request)
-        answer = self.room.router.route(request).handle(request)
-        if self._hsts is None:
-            return answer
-        if isinstance(answer, Response):
-            return _with_hsts(answer, self._hsts)
-        return self._awaited_with_hsts(answer, self._hsts)
-
-    @staticmethod
-    async def _awaited_with_hsts(answer: Awaitable[Response], hsts: bytes) -> Response:
-        return _with_hsts(await answer, hsts)
-
-    def _check(self, connection: Connection, host: bytes) -> None:
+    def _authorize(self, exchange: Exchange, host: bytes) -> Match:
+        """The site of a host that this connection may be used for. Raises `Fault`."""
+        connection = exchange.connection
+        match = exchange.match = self.room.sites.find(host)
+        named = match is not None and bool(match.label)
         if covers(connection.certificate_names, host.decode("ascii")):
-            if not self.room.router.knows(host):
+            if match is None or not named:
                 raise Fault("unknown_host")
-            return
-        if not (self.room.default_site and not self.room.router.knows(host)):
+        elif match is None or named:
             raise Fault("misdirected")
-
-
-def _with_hsts(response: Response, hsts: bytes) -> Response:
-    if response.shared:
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {"hsts": _with_hsts(response.copy(), hsts)}
-        return kept["hsts"]
-    # The handler's list may be shared with later answers.
-    response.fields = [*response.fields, (b"strict-transport-security", hsts)]
-    if response.wire is not None:
-        response.wire += b"strict-transport-security: %b\r\n" % hsts
-    return response
+        connection.match = match
+        connection.authorized_host = host
+        return match

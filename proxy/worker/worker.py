@@ -20,13 +20,14 @@ import os
 import random
 import ssl
 import time
+from functools import partial
 from typing import assert_never
 
 import uvloop
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config
+from ..config.model import Config, Site
 from ..handlers.http01 import Challenges
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import encode
@@ -60,10 +61,12 @@ from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, resolve_format
 from ..metrics import process_stats
 from ..metrics.counters import Figures
-from ..protocol.h1.fast_parser import Lane
-from ..sites.access import Gates
-from ..sites.handlers import Sites
-from ..sites.router import Router
+from ..protocol.h1 import server as h1
+from ..protocol.h1.fast_parser import FastParser
+from ..protocol.service import Serve
+from ..sites.chains import Chains
+from ..sites.handlers import Handlers
+from ..sites.site import SiteTable
 from ..system.listeners import Listener
 from ..system.privileges import confine_process
 from ..tls.acme_alpn import AlpnChallenges
@@ -75,7 +78,7 @@ from .access_log import AccessLog
 from .admin import AdminDoor
 from .limits import Bounds
 from .memory_trim import Peaks
-from .on_demand import Guests, WaitingRoom
+from .on_demand import WaitingRoom
 from .self_probe import Mirror
 from .services import PlainDoor, Room, SecureDoor
 from .startup import Birth
@@ -130,10 +133,10 @@ class Worker:
         )
         self._certificates.listen_with(birth.base)
         self._challenges = Challenges()
-        guests: dict[bytes, bytes] = {}
-        router = Router(config.sites, guests)
+        on_demand: dict[str, str] = {}
+        sites = SiteTable(config.sites, on_demand)
         self._waiting = WaitingRoom(
-            config, guests, self._certificates, router.configured, fairness_key,
+            config, on_demand, self._certificates, sites.configured, fairness_key,
             self._say, loop, self._clock,
         )  # fmt: skip
         for announced in birth.certificates:
@@ -144,24 +147,19 @@ class Worker:
             self._take_challenge(challenge, bundle)
             if bundle is not None:
                 os.close(bundle)
-        figures = _figures(config, guests)
+        figures = Figures() if config.admin is not None else None
         self._counts = Counts(birth.census, birth.number, birth.beside, birth.secret)
         bounds = Bounds(config.limits, config.workers, self._clock, figures, self._counts)
         self._room = Room(
-            router=router,
+            sites=sites,
             challenges=self._challenges,
             certificates=self._certificates,
             limits=config.limits,
             clock=self._clock,
             access_log=self._access_log(birth),
-            tls=config.tls,
             https_port=_https_port(birth.listeners),
-            default_site=_default_site(config) is not None,
-            lane=Lane(config.limits) if config.fast_lane else None,
             figures=figures,
             bounds=bounds,
-            gates=Gates(config.sites, self._rate_limits(birth), guests),
-            request_id_prefix=b"%x-" % random.getrandbits(48),
             waiting=self._waiting,
         )
         self._connections = Connections(
@@ -183,24 +181,23 @@ class Worker:
             config.proxy_protocol,
             self._waiting,
             config.trusted_proxies,
+            _protocols(config),
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
         self._looks: set[asyncio.Task[None]] = set()
-        self._sites = Sites(
+        self._handlers = Handlers(
             config, loop, self._clock, self._connections.deadlines, self._room.figures
         )
-        self._room.router.bind(self._sites.handler)
 
-    def _rate_limits(self, birth: Birth) -> dict[str, RateLimits]:
-        # Not the worker's own clock, whose ticks the others do not share.
-        return {
-            site.names[0]: RateLimits(
+        def rates(site: Site) -> RateLimits:
+            # Not the worker's own clock, whose ticks the others do not share.
+            return RateLimits(
                 site.names[0], site.rate_limits, birth.buckets, time.monotonic, fairness_key
             )
-            for site in birth.config.sites
-            if site.rate_limits
-        }
+
+        chains = Chains(config.tls, rates)
+        sites.bind(lambda site: self._handlers.router(site, chains.of(site)))
 
     def _access_log(self, birth: Birth) -> AccessLog | None:
         if self._log_file is None or birth.access_log is None:
@@ -209,13 +206,13 @@ class Worker:
         return AccessLog(self._log_file, style, self._loop)
 
     async def live(self) -> None:
-        self._sites.start()
+        self._handlers.start()
         self._loop.add_reader(self._channel.fileno(), self._on_news)
         self._connections.accept_from(self._listeners)
         self._tick()
         self._say(Ready())
         await self._ended
-        self._sites.close()
+        self._handlers.close()
         if self._room.access_log is not None:
             self._room.access_log.flush()
 
@@ -225,7 +222,7 @@ class Worker:
         deadlines.was_away(now - self._ticked - TICK, now)
         self._ticked = now
         deadlines.sweep(now)
-        self._sites.tick(self._clock.now)
+        self._handlers.tick(self._clock.now)
         self._peaks.look(len(self._connections), now)
         if self._room.access_log is not None:
             self._room.access_log.tell_losses(self._clock.now)
@@ -378,14 +375,14 @@ class Worker:
             "open_fds": process_stats.open_descriptors() if thorough else None,
             "streams": room.in_flight,
             "requests": room.requests,
-            "upstreams": self._sites.upstreams(),
+            "upstreams": self._handlers.upstreams(),
         }
 
     # The end
 
     def _drain(self) -> None:
         self._room.drain()
-        self._sites.drain()
+        self._handlers.drain()
         self._connections.stop_accepting()
 
     def _stop(self) -> None:
@@ -399,11 +396,10 @@ class Worker:
         self._on_empty()
 
 
-def _figures(config: Config, guests: Guests) -> Figures | None:
-    if config.admin is None:
-        return None
-    names = frozenset(name.encode("ascii") for site in config.sites for name in site.names)
-    return Figures(names, guests)
+def _protocols(config: Config) -> dict[str, Serve]:
+    """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
+    fast_parser = FastParser(config.limits) if config.fast_lane else None
+    return {"http/1.1": partial(h1.serve, fast_parser=fast_parser)}
 
 
 def _default_site(config: Config) -> str | None:

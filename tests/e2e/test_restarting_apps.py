@@ -152,6 +152,7 @@ async def test_no_post_fails_at_exactly_the_keep_alive_limit(
             await asyncio.sleep(LIMIT + random.uniform(-0.01, 0.01))
         statuses[await ask(reader, writer, b"POST")] += 1
         writer.close()
+        await writer.wait_closed()
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     assert statuses == {200: CLIENTS * (ROUNDS + 1)}
@@ -168,6 +169,7 @@ async def test_no_request_fails_while_the_app_restarts(proxied: Proxied) -> None
             statuses[await ask(reader, writer, b"PUT" if number % 2 else b"GET")] += 1
             await asyncio.sleep(0.005)
         writer.close()
+        await writer.wait_closed()
 
     clients = [asyncio.ensure_future(client(number)) for number in range(10)]
     for _ in range(RESTARTS):

@@ -13,7 +13,7 @@ from support.http.client import http, https
 from support.program.netns import Netns
 from support.program.server import REPOSITORY, Server, packages, proc_status
 
-CONFINED = REPOSITORY / "tests/support/confined.py"
+CONFINED = REPOSITORY / "tests/support/program/confined.py"
 UNITS = REPOSITORY / "config/systemd"
 NOBODY, USER = 65534, 12345
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.h1 import strict_parser
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Request
 
 LIMITS = Limits(header_size=4096, target_size=512, header_count=20)
@@ -123,7 +123,7 @@ def strictly(head: bytes, connection: Connection) -> Outcome:
     return _facts(request, length, close)
 
 
-def quickly(lane: Lane, head: bytes, connection: Connection) -> Outcome | None:
+def quickly(lane: FastParser, head: bytes, connection: Connection) -> Outcome | None:
     """The same of the lane; None when it declines."""
     parsed = lane.parse(head, connection)
     if parsed is None:

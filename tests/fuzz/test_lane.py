@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fuzz.heads import LIMITS, cut, kindred, mutated, plain, quickly, strictly, structured
 from proxy.protocol.h1 import head_cache
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection
 
 
@@ -22,7 +22,7 @@ def connection() -> Connection:
 )
 def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
     # One lane and one connection for all, so that what was learnt of one head meets the next.
-    lane, client = Lane(LIMITS), connection()
+    lane, client = FastParser(LIMITS), connection()
     for data in (*heads, *heads, *heads):
         head = cut(data)
         if head is None:
@@ -31,12 +31,13 @@ def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
         if quick is not None:
             assert quick == strictly(head, client)
             request = lane.parse(head, client)[0]  # type: ignore[index] # it was not declined
-            usual = [] if request.habit is None else request.habit.fields
-            assert sorted(request.fields) == sorted([*usual, *request.varied])
+            cached = request.cached_fields
+            usual = [] if cached is None else cached.fields
+            assert sorted(request.fields) == sorted([*usual, *request.uncached_fields])
 
 
 def test_a_habit_is_what_a_client_says_each_time() -> None:
-    lane, client = Lane(LIMITS), connection()
+    lane, client = FastParser(LIMITS), connection()
     head = (
         b"GET /%d HTTP/1.1\r\nHost: x.test\r\nAccept: */*\r\nCookie: n=%d\r\nDNT: 1\r\n"
         b"If-None-Match: %d\r\nTE: trailers\r\n\r\n"
@@ -45,11 +46,12 @@ def test_a_habit_is_what_a_client_says_each_time() -> None:
         parsed = lane.parse(head % (number, number, number), client)
         assert parsed is not None
     request = parsed[0]
-    assert request.habit is not None
-    assert request.habit.before == b"Host: x.test\r\nAccept: */*\r\n"
-    assert request.habit.after == b"TE: trailers\r\n\r\n"
-    assert request.habit.between == b"DNT: 1\r\n"
-    assert request.varied == [(b"cookie", b"n=3"), (b"if-none-match", b"3")]
+    habit = client.protocol_state[0]
+    assert request.cached_fields is habit.block
+    assert habit.before == b"Host: x.test\r\nAccept: */*\r\n"
+    assert habit.after == b"TE: trailers\r\n\r\n"
+    assert habit.between == b"DNT: 1\r\n"
+    assert request.uncached_fields == [(b"cookie", b"n=3"), (b"if-none-match", b"3")]
     assert request.fields == [
         (b"host", b"x.test"), (b"accept", b"*/*"), (b"cookie", b"n=3"), (b"dnt", b"1"),
         (b"if-none-match", b"3"), (b"te", b"trailers"),
@@ -58,21 +60,22 @@ def test_a_habit_is_what_a_client_says_each_time() -> None:
     other = connection()
     first, _, third = [lane.parse(head % (n, n, n), other) for n in range(3)]
     assert first is not None
-    assert first[0].habit is None
+    assert first[0].cached_fields is None
     assert third is not None
-    assert third[0].habit is request.habit
+    assert third[0].cached_fields is request.cached_fields
 
 
 def test_a_connection_has_a_few_habits_and_none_is_long() -> None:
-    lane, client = Lane(LIMITS), connection()
+    lane, client = FastParser(LIMITS), connection()
     for number in range(100):
         for lines in (b"Accept: %d\r\n", b"User-Agent: %b%%d\r\n" % (b"x" * 200) * 12):
             values = (number,) * lines.count(b"%")
             lane.parse(b"GET / HTTP/1.1\r\nHost: x.test\r\n%b\r\n" % (lines % values), client)
-    assert client.habits is not None
-    assert len(client.habits) == head_cache.MOST_OF_ONE
+    assert client.protocol_state is not None
+    assert len(client.protocol_state) == head_cache.MOST_OF_ONE
     assert all(
-        len(one.before + one.between + one.after) <= head_cache.LONGEST for one in client.habits
+        len(one.before + one.between + one.after) <= head_cache.LONGEST
+        for one in client.protocol_state
     )
 
 
@@ -84,13 +87,13 @@ CONNECTION = connection()
 def test_plain_heads_are_not_declined(head: bytes) -> None:
     if head.count(b"Content-Length") > 1:
         return
-    lane = Lane(LIMITS)
+    lane = FastParser(LIMITS)
     assert quickly(lane, head, CONNECTION) is not None
     assert quickly(lane, head, CONNECTION) == strictly(head, CONNECTION)
 
 
 def test_secrets_and_long_lines_are_not_remembered() -> None:
-    lane = Lane(LIMITS)
+    lane = FastParser(LIMITS)
     secret = b"s3cr3t" * 3
     head = (
         b"GET / HTTP/1.1\r\nHost: x.test\r\nCookie: %b\r\nAuthorization: %b\r\nX-Api-Key: %b\r\n"
@@ -100,13 +103,13 @@ def test_secrets_and_long_lines_are_not_remembered() -> None:
     for _ in range(3):
         parsed = lane.parse(head, client)
         assert parsed is not None
-    assert parsed[0].habit is not None
+    assert parsed[0].cached_fields is not None
     assert b"DNT: 1\r\n\r\n" in lane.remembered()
     assert not any(secret in line for line in lane.remembered())
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    lane, client = Lane(LIMITS), connection()
+    lane, client = FastParser(LIMITS), connection()
     for number in range(20_000):
         lane.parse(
             b"GET / HTTP/1.1\r\nHost: %d.test\r\nUser-Agent: %d\r\n\r\n" % (number, number),
@@ -123,7 +126,7 @@ FOUND: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", FOUND)
 def test_a_difference_that_was_found(case: str) -> None:
-    lane = Lane(LIMITS)
+    lane = FastParser(LIMITS)
     for _ in range(2):
         quick = quickly(lane, FOUND[case], CONNECTION)
         assert quick is None or quick == strictly(FOUND[case], CONNECTION)

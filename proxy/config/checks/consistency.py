@@ -14,25 +14,27 @@ from itertools import chain, combinations
 
 from acme_client.rate_limits.published import is_public_suffix
 
-from ..model import Address
 from ..schema import acme as acme_keys
 from ..schema import alerts as alert_keys
 from ..schema import site as serving_keys
 from ..schema.acme import DIRECTORIES, Acme
 from ..schema.document import Site
+from ..schema.inherit import innermost
 from ..schema.parse import Parsed
+from ..schema.rules import Rules
 from ..schema.site import Serving
 from ..syntax.addresses import spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
 from ..syntax.names import has_underscore, is_wildcard, publicly_certifiable
 from ..syntax.patterns import same_requests
+from ..values import Address
 
 # Let's Encrypt, rate limits, 2026: up to 100 names on one certificate. Other CAs allow no more.
 _NAMES_PER_CERTIFICATE = 100
 
 
 def check(parsed: Parsed) -> Iterator[Fault]:
-    sections = parsed.document.model_fields_set | parsed.broken
+    sections = parsed.document.given | parsed.broken
     if not parsed.sites and not sections & {"sites", "sites_dir"}:
         yield parsed.origins.fault(
             (), "there is no site", "add one under sites: with its names, and root or backend"
@@ -51,10 +53,13 @@ def check(parsed: Parsed) -> Iterator[Fault]:
             yield from _certification(site, parsed.document.acme, at, parsed.origins)
         yield from _on_demand(site, parsed.document.acme, at, parsed)
         yield from _routes(site, at, parsed.origins)
-        yield from serving_keys.check(site, at, parsed.origins, "/*", site.routes)
+        top: tuple[Path, Rules] = ((), parsed.document)
+        rules = innermost(top, (at, site)).rules
+        yield from serving_keys.check(site, at, parsed.origins, "/*", rules, site.routes)
         for number, route in enumerate(site.routes):
             where: Path = (*at, "routes", number)
-            yield from serving_keys.check(route, where, parsed.origins, route.path)
+            rules = innermost(top, (at, site), (where, route)).rules
+            yield from serving_keys.check(route, where, parsed.origins, route.path, rules)
         if site.default and site.tls.client_auth:
             yield parsed.origins.fault(
                 (*at, "tls", "client_auth"),
@@ -87,7 +92,7 @@ def _limits(parsed: Parsed) -> Iterator[Fault]:
         ("target_size", "header_size"),
     ):
         if getattr(limits, small) > getattr(limits, large):
-            given = small if small in limits.model_fields_set else large
+            given = small if small in limits.given else large
             yield parsed.origins.fault(
                 ("limits", given),
                 f"{small} is larger than {large}, so that it never takes effect",
@@ -247,7 +252,7 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
                 "name the domain that is yours, like *.example.org; for customers' own domains "
                 "use ask or dns",
             )
-    if "addresses" in given.model_fields_set and not given.dns:
+    if "addresses" in given.given and not given.dns:
         yield origins.fault_of_key(
             (*path, "addresses"),
             "this key means nothing without dns: true",

@@ -11,10 +11,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .. import model
 from ..syntax.addresses import parse_directory_url, parse_name_server, parse_resolver
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
-from ..syntax.kinds import Email, File, Many, Section, Token, duration, one_of, word
+from ..syntax.kinds import Email, File, Many, Section, Token, duration, one_of, section, word
+from ..values import Address
+from ..values import KeyType as KeyTypeName
 
 # A name for the directories that people use; everything else is a URL.
 DIRECTORIES = {
@@ -25,9 +26,6 @@ DIRECTORIES = {
 _CHALLENGES = ("http-01", "tls-alpn-01", "dns-01", "dns-persist-01")
 # RFC 8945 §6, those that are still to be used.
 _TSIG_ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
-
-_ACME = model.Acme()
-_DNS = model.Dns()
 
 
 def _parse_directory(text: str) -> str:
@@ -62,31 +60,34 @@ def _parse_tsig_name(text: str) -> str:
 
 Directory = Annotated[str, word(_parse_directory, examples=list(DIRECTORIES))]
 Challenge = Annotated[str, word(_parse_challenge, enum=list(_CHALLENGES))]
-KeyType = Annotated[model.KeyType, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")]
+KeyType = Annotated[KeyTypeName, one_of("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096")]
 
 
+@section
 class ExternalAccount(Section):
     kid: Token = Field(description="The key identifier that the CA handed out.")
     hmac_key_file: File = Field(description="A file with the MAC key, base64url.")
 
 
+@section
 class Tsig(Section):
     name: Annotated[str, word(_parse_tsig_name)] = Field(
         description="The key's name, as the name server has it."
     )
-    algorithm: Annotated[str, one_of(*_TSIG_ALGORITHMS)] = Field(
-        default="hmac-sha256", description="The key's algorithm."
-    )
     secret_file: File = Field(
         description="A file with the secret in base64, or as tsig-keygen writes it."
     )
+    algorithm: Annotated[str, one_of(*_TSIG_ALGORITHMS)] = Field(
+        default="hmac-sha256", description="The key's algorithm."
+    )
 
 
+@section
 class Dns(Section):
     zone: Annotated[str, word(_parse_zone)] | None = Field(
         default=None, description="The zone that records go to; else it is found by asking the DNS."
     )
-    server: Annotated[model.Address, word(parse_name_server)] | None = Field(
+    server: Annotated[Address, word(parse_name_server)] | None = Field(
         default=None, description="The name server that takes updates (RFC 2136)."
     )
     tsig: Tsig | None = Field(default=None, description="The key that updates are signed with.")
@@ -94,17 +95,18 @@ class Dns(Section):
         default=None, description="A program that sets and removes records, instead of a server."
     )
     hook_timeout: Annotated[float, duration("1s", "5m")] = Field(
-        default=_DNS.hook_timeout, description="Until the hook is ended."
+        default=120.0, description="Until the hook is ended."
     )
     ttl: Annotated[float, duration("1s", "1d")] = Field(
-        default=_DNS.ttl, description="Of the records that are set."
+        default=60.0, description="Of the records that are set."
     )
     propagation: Annotated[float, duration("0s", "10m")] = Field(
-        default=_DNS.propagation,
+        default=120.0,
         description="Until every name server of the zone shows a record; 0s does not look.",
     )
 
 
+@section
 class Fallback(Section):
     directory: Directory = Field(description="The other CA: a name or an https URL.")
     email: Email | None = Field(
@@ -118,6 +120,7 @@ class Fallback(Section):
     eab: ExternalAccount | None = Field(default=None, description="External account binding.")
 
 
+@section
 class Acme(Section):
     directory: Directory = Field(
         default="letsencrypt", description="The CA: a name or an https URL."
@@ -133,17 +136,20 @@ class Acme(Section):
         default=None, description="The root that the chain is to lead to, by common name."
     )
     key_type: Many[KeyType] = Field(
-        default=_ACME.key_types, description="The certificates' keys; two, ECDSA and RSA, for both."
+        default=("ecdsa-p256",), description="The certificates' keys; two, ECDSA and RSA, for both."
     )
     challenges: Many[Challenge] = Field(
-        default=_ACME.challenges,
+        default=(
+            "http-01",
+            "tls-alpn-01",
+        ),
         description="Ways to prove control of a name, in order of preference.",
     )
     dns: Many[Dns] = Field(
         default=(),
         description="How records for dns-01 are set; one entry for each zone or for all.",
     )
-    resolvers: Many[Annotated[model.Address, word(parse_resolver)]] = Field(
+    resolvers: Many[Annotated[Address, word(parse_resolver)]] = Field(
         default=(), description="Who is asked about zones, instead of the system's resolvers."
     )
     eab: ExternalAccount | None = Field(default=None, description="External account binding.")
@@ -196,7 +202,7 @@ def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
     first: dict[str | None, int] = {}
     for index, dns in enumerate(acme.dns):
         at: Path = ("acme", "dns", index)
-        given = dns.model_fields_set
+        given = dns.given
         if (dns.server is None) == (dns.hook is None):
             yield origins.fault(
                 at,

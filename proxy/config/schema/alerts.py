@@ -4,52 +4,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .. import model
 from ..syntax.addresses import parse_mail_server, parse_webhook
 from ..syntax.faults import Fault, Origins, Path, Wrong, shown
-from ..syntax.kinds import Email, File, Many, Section, Token, count, duration, one_of, word
+from ..syntax.kinds import Email, File, Many, Section, Token, count, duration, one_of, section, word
 from ..syntax.units import parse_duration
+from ..values import Address, Runway
 
-_ALERTS = model.Alerts()
-_MAIL = model.Mail((), "", model.Address("", 0))
 _RUNWAY = r"^[0-9.]+ *%$|^[0-9.]+$|^([0-9.]+(w|d|h|ms|m|s))+$"
 
 
-def _parse_runway(text: str) -> model.Runway:
+def _parse_runway(text: str) -> Runway:
     share = re.fullmatch(r"(\d{1,2}) ?%", text.strip())
     if share:
-        return model.Runway(share=int(share[1]) / 100)
+        return Runway(share=int(share[1]) / 100)
     if "%" in text:
         raise Wrong(
             f"{shown(text)} is not a share of a lifetime", "write it like 15%, up to 99%; or 7d"
         )
-    return model.Runway(seconds=parse_duration(text))
+    return Runway(seconds=parse_duration(text))
 
 
+@section
 class Mail(Section):
     to: Many[Email] = Field(description="Who gets it.")
     sender: Email = Field(description="Whom it is from.")
-    smtp: Annotated[model.Address, word(parse_mail_server)] = Field(
+    smtp: Annotated[Address, word(parse_mail_server)] = Field(
         description="The mail server, HOST:PORT."
     )
     tls: Annotated[
         Literal["auto", "starttls", "implicit", "off"],
         one_of("auto", "starttls", "implicit", "off"),
     ] = Field(
-        default=_MAIL.tls,
+        default="auto",
         description="auto is implicit on port 465, else STARTTLS, always verified.",
     )
     user: Token | None = Field(default=None, description="To log in with, where the server asks.")
     password_file: File | None = Field(default=None, description="A file with the password.")
 
+    @property
+    def security(self) -> Literal["starttls", "implicit", "off"]:
+        if self.tls == "auto":
+            return "implicit" if self.smtp.port == 465 else "starttls"
+        return self.tls
 
+
+@section
 class Alerts(Section):
+    """Who is told (each way that is given), and of what."""
+
+    renamed: ClassVar = {"certifier_silent": "certifier_timeout"}
+
     webhook: Annotated[str, word(parse_webhook)] | None = Field(
-        default=None, description="A URL that gets a JSON document by POST."
+        default=None,
+        repr=False,  # its path is often a secret
+        description="A URL that gets a JSON document by POST.",
     )
     email: Mail | None = Field(default=None, description="A mail server, and who gets mail.")
     command: Many[Token] = Field(
@@ -59,17 +71,17 @@ class Alerts(Section):
         default=None, description="PEM bundle to trust for the webhook and the mail server."
     )
     after_failures: Annotated[int, count(1, 1000)] = Field(
-        default=_ALERTS.after_failures, description="Failed attempts in a row for one certificate."
+        default=3, description="Failed attempts in a row for one certificate."
     )
-    runway: Annotated[model.Runway, word(_parse_runway, pattern=_RUNWAY)] = Field(
-        default=_ALERTS.runway, description="What is left of a certificate: a share, or 7d."
+    runway: Annotated[Runway, word(_parse_runway, pattern=_RUNWAY)] = Field(
+        default=Runway(share=0.15), description="What is left of a certificate: a share, or 7d."
     )
-    certifier_silent: Annotated[float, duration("15s", "7d")] = Field(
-        default=_ALERTS.certifier_silent,
+    certifier_timeout: Annotated[float, duration("15s", "7d")] = Field(
+        default=3600.0,
         description="Nothing heard of the certifier for that long.",
     )
     repeat: Annotated[float, duration("1m", "30d")] = Field(
-        default=_ALERTS.repeat, description="Told again while it lasts."
+        default=86400.0, description="Told again while it lasts."
     )
 
 

@@ -2,21 +2,21 @@
 
 The YAML file, the flags and the sites directory all end here, as the same tree of words; one set of
 rules reads them, and `json_schema` makes the schema for editors from it. The larger sections have
-files of their own: `acme_keys`, `serving_keys` and `alert_keys`. Keys that exclude or need each
-other are the business of `checks`, files on disk that of `places`.
+files of their own: `acme`, `site`, `rules` and `alerts`. Each section is a frozen dataclass that
+the program uses as it is, so that a key is defined once. Keys that exclude or need each other are
+the business of `checks.consistency`, files on disk that of `checks.files`.
 
-Words arrive as text (see `yaml_source`), so ``workers: 4`` and ``workers: "4"`` are the same, and
-null means "not given" everywhere. Defaults are those of `model`, written down once.
+Words arrive as text (see `syntax.yaml_reader`), so ``workers: 4`` and ``workers: "4"`` are the
+same, and null means "not given" everywhere.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .. import model
 from ..syntax.addresses import parse_ask_url, parse_listen, parse_network, parse_own_address
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
@@ -29,21 +29,20 @@ from ..syntax.kinds import (
     duration,
     number_word,
     one_of,
+    place_or,
+    section,
     size,
+    wide_section,
     word,
 )
 from ..syntax.names import parse_name, parse_name_pattern
+from ..values import Address
 from .acme import Acme, KeyType
 from .alerts import Alerts
+from .rules import Rules
 from .site import Route, Serving
 
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
-
-_LISTEN = model.Listen()
-_LIMITS = model.Limits()
-_TLS = model.Tls()
-_LOG = model.Log()
-_ON_DEMAND = model.OnDemand()
 
 
 def _parse_workers(text: str) -> int | None:
@@ -57,6 +56,17 @@ def _parse_workers(text: str) -> int | None:
     )
 
 
+def _parse_log(text: str) -> str | None:
+    """A word that is no file's name; None for one that is. Docker's names for the streams lead
+    elsewhere, or nowhere, once the privileges are dropped."""
+    streams = {"/dev/stdout": "stdout", "/dev/stderr": "stderr", "-": "stdout"}
+    streams |= {"/dev/fd/1": "stdout", "/dev/fd/2": "stderr"}
+    streams |= {"/proc/self/fd/1": "stdout", "/proc/self/fd/2": "stderr"}
+    if text in ("stdout", "stderr", "off"):
+        return text
+    return "off" if text.lower() in ("none", "false", "no") else streams.get(text)
+
+
 def _parse_rate(text: str) -> float:
     found = re.fullmatch(r"(\d{1,9}) ?/ ?(s|m|h|d)", text)
     if not found or not int(found[1]):
@@ -64,101 +74,113 @@ def _parse_rate(text: str) -> float:
     return int(found[1]) / {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
-ListenWord = Annotated[model.Address, number_word(parse_listen)]
+ListenWord = Annotated[Address, number_word(parse_listen)]
 Name = Annotated[str, word(parse_name)]
 Network = Annotated[str, word(parse_network)]
 
 
+@section
 class Listen(Section):
     http: Many[ListenWord] = Field(
-        default=_LISTEN.http,
+        default=(Address("", 80),),
         description="Where HTTP is answered: challenges, and redirects to https.",
     )
-    https: Many[ListenWord] = Field(default=_LISTEN.https, description="Where HTTPS is answered.")
+    https: Many[ListenWord] = Field(
+        default=(Address("", 443),), description="Where HTTPS is answered."
+    )
 
 
+@section
 class Hsts(Section):
     max_age: Annotated[float, duration("1s", "520w")] = Field(
         description="For how long browsers refuse plain HTTP to these names. Hard to take back."
     )
 
 
+@section
 class Tls(Section):
     min_version: Annotated[Literal["1.2", "1.3"], one_of("1.2", "1.3")] = Field(
-        default=_TLS.min_version, description="The oldest TLS version spoken with clients."
+        default="1.2", description="The oldest TLS version spoken with clients."
     )
     hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security, RFC 6797.")
 
 
+@section
 class Log(Section):
     format: Annotated[Literal["auto", "text", "json"], one_of("auto", "text", "json")] = Field(
-        default=_LOG.format, description="auto is text on a terminal, else json."
+        default="auto", description="auto is text on a terminal, else json."
     )
     level: Annotated[
         Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")
-    ] = Field(default=_LOG.level, description="The least weighty lines of the operational log.")
-    access: File = Field(default=_LOG.access, description="stdout, stderr, off, or a file.")
+    ] = Field(default="info", description="The least weighty lines of the operational log.")
+    access: Annotated[str, place_or(_parse_log)] = Field(
+        default="stdout", description="stdout, stderr, off, or a file."
+    )
 
 
+@section
 class Limits(Section):
     header_timeout: Annotated[float, duration("1s", "10m")] = Field(
-        default=_LIMITS.header_timeout, description="Until a request's head is complete."
+        default=10.0, description="Until a request's head is complete."
     )
     body_timeout: Annotated[float, duration("1s", "1h")] = Field(
-        default=_LIMITS.body_timeout, description="Without a byte of a request's body."
+        default=30.0, description="Without a byte of a request's body."
     )
     write_timeout: Annotated[float, duration("1s", "1h")] = Field(
-        default=_LIMITS.write_timeout,
+        default=60.0,
         description="For the client to take the next piece of an answer, 16 to 64 KiB.",
     )
     keepalive_timeout: Annotated[float, duration("1s", "1h")] = Field(
-        default=_LIMITS.keepalive_timeout, description="Between two requests of a connection."
+        default=75.0, description="Between two requests of a connection."
     )
     handshake_timeout: Annotated[float, duration("1s", "2m")] = Field(
-        default=_LIMITS.handshake_timeout, description="For the TLS handshake."
+        default=10.0, description="For the TLS handshake."
     )
     shutdown_timeout: Annotated[float, duration("0s", "1d")] = Field(
-        default=_LIMITS.shutdown_timeout, description="For what is under way when the server stops."
+        default=30.0, description="For what is under way when the server stops."
     )
     header_size: Annotated[int, size("1KiB", "1MiB")] = Field(
-        default=_LIMITS.header_size, description="Of a request's head, in total."
+        default=32768, description="Of a request's head, in total."
     )
     target_size: Annotated[int, size("256B", "1MiB")] = Field(
-        default=_LIMITS.target_size, description="Of path and query together."
+        default=8192, description="Of path and query together."
     )
     header_count: Annotated[int, count(10, 10_000)] = Field(
-        default=_LIMITS.header_count, description="Field lines of one request."
+        default=100, description="Field lines of one request."
     )
     body_size: Annotated[int | None, size("0B", "1000000GB", unlimited=True)] = Field(
-        default=_LIMITS.body_size, description="Of a request's body; unlimited, as backends decide."
+        default=None, description="Of a request's body; unlimited, as backends decide."
     )
     connections: Annotated[int, count(1, 10_000_000)] = Field(
-        default=_LIMITS.connections, description="Open at a time, over all workers."
+        default=10000, description="Open at a time, over all workers."
     )
     connections_per_address: Annotated[int, count(1, 10_000_000)] = Field(
-        default=_LIMITS.connections_per_address, description="From one address, or one IPv6 /64."
+        default=200, description="From one address, or one IPv6 /64."
     )
     handshakes: Annotated[int, count(10, 1_000_000)] = Field(
-        default=_LIMITS.handshakes, description="TLS handshakes under way, over all workers."
+        default=1000, description="TLS handshakes under way, over all workers."
     )
     tunnels: Annotated[int, count(0, 1_000_000)] = Field(
-        default=_LIMITS.tunnels, description="WebSockets and other tunnels, over all workers."
+        default=4000, description="WebSockets and other tunnels, over all workers."
     )
     requests_per_connection: Annotated[int, count(1, 1_000_000_000)] = Field(
-        default=_LIMITS.requests_per_connection,
+        default=10000,
         description="Then the connection ends, as has been announced.",
     )
 
 
+@section
 class Admin(Section):
     listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
 
 
-class Certificate(Section):
+@section
+class OwnCertificate(Section):
     chain: File = Field(description="PEM: the certificate, then its intermediates.")
     key: File = Field(description="PEM: its private key, without a passphrase.")
 
 
+@section
 class ClientAuth(Section):
     ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
     mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
@@ -166,12 +188,14 @@ class ClientAuth(Section):
     )
 
 
+@section
 class SiteTls(Section):
     client_auth: ClientAuth | None = Field(
         default=None, description="Client certificates; the backend is told in Client-Cert."
     )
 
 
+@section
 class RateLimit(Section):
     rate: Annotated[float, word(_parse_rate)] = Field(description="Like 10/s, 100/m, 1000/h.")
     burst: Annotated[int | None, count(1, 1_000_000)] = Field(
@@ -182,39 +206,48 @@ class RateLimit(Section):
     )
 
 
+@section
 class OnDemand(Section):
+    """Names beside the site's own that get a certificate when a client comes for them. Each of
+    ``patterns``, ``ask`` and ``dns`` that is given must allow a name; at least one is."""
+
+    renamed: ClassVar = {
+        "per_hour": "max_new_per_hour",
+        "most": "max_names",
+        "forget": "forget_after",
+    }
+
     patterns: Many[Annotated[str, word(parse_name_pattern)]] = Field(
-        default=_ON_DEMAND.patterns, description="Only these names, or *.names."
+        default=(), description="Only these names, or *.names."
     )
     ask: Annotated[str, word(parse_ask_url)] | None = Field(
         default=None, description="Asked with ?domain=NAME; 200 allows a name, all else does not."
     )
     dns: Switch = Field(
-        default=_ON_DEMAND.dns, description="Only names whose DNS leads here, and nowhere else."
+        default=False, description="Only names whose DNS leads here, and nowhere else."
     )
     addresses: Many[Annotated[str, word(parse_own_address)]] = Field(
-        default=_ON_DEMAND.addresses,
+        default=(),
         description="For dns: what here is; left out, the public addresses of the interfaces.",
     )
     wait: Annotated[float, duration("1s", "2m")] = Field(
-        default=_ON_DEMAND.wait, description="How long a handshake waits for the certificate."
+        default=20.0, description="How long a handshake waits for the certificate."
     )
-    per_hour: Annotated[int, count(1, 1000)] = Field(
-        default=_ON_DEMAND.per_hour, description="New names that are ordered in an hour, at most."
+    max_new_per_hour: Annotated[int, count(1, 1000)] = Field(
+        default=50, description="New names that are ordered in an hour, at most."
     )
-    most: Annotated[int, count(1, 5000)] = Field(
-        default=_ON_DEMAND.most, description="Names at a time."
-    )
-    forget: Annotated[float, duration("1h", "520w")] = Field(
-        default=_ON_DEMAND.forget,
+    max_names: Annotated[int, count(1, 5000)] = Field(default=1000, description="Names at a time.")
+    forget_after: Annotated[float, duration("1h", "520w")] = Field(
+        default=2592000.0,
         description="A name that nobody came for so long is not renewed.",
     )
 
 
+@wide_section
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
-    certificate: Many[Certificate] = Field(
+    certificate: Many[OwnCertificate] = Field(
         default=(), description="Your own, one for each kind of key; no CA is asked then."
     )
     key_type: Many[KeyType] | None = Field(
@@ -232,7 +265,8 @@ class Site(Serving):
     )
 
 
-class Document(Section):
+@wide_section
+class Document(Rules):
     """The configuration of treehouse-proxy."""
 
     listen: Listen = Field(default=Listen(), description="Addresses and ports.")
@@ -250,9 +284,6 @@ class Document(Section):
     limits: Limits = Field(default=Limits(), description="What one client may take.")
     trusted_proxies: Many[Network] = Field(
         default=(), description="Networks whose forwarding fields are believed."
-    )
-    via: Switch = Field(
-        default=False, description="Send Via to backends; some stop compressing then."
     )
     proxy_protocol: Many[Network] = Field(
         default=(),

@@ -12,20 +12,39 @@ import json
 import sys
 from typing import Any
 
-from ..model import Address
+from pydantic import TypeAdapter
+
 from ..syntax.addresses import spell_address
-from ..syntax.kinds import DURATION, SIZE
+from ..syntax.kinds import DURATION, SIZE, Section
 from ..syntax.units import spell_duration, spell_size
-from .document import Document
+from ..values import Address
+from .alerts import Alerts
+from .document import Document, OnDemand, Site
+from .rules import Breaker
+from .site import Route, Serving
 
 
 def json_schema() -> str:
-    schema = Document.model_json_schema()
+    schema = TypeAdapter(Document).json_schema()
     for section in (schema, *schema["$defs"].values()):
         for prop in section.get("properties", {}).values():
             _spell_default(prop)
+    for owner in (Breaker, Serving, Alerts, OnDemand, Document, Site, Route):
+        _add_old_names(owner, schema if owner is Document else schema["$defs"].get(owner.__name__))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _add_old_names(section: type[Section], described: dict[str, Any] | None) -> None:
+    """What is still taken is marked as out of date, and not as unknown."""
+    if described is None:
+        return
+    properties = described["properties"]
+    for old, new in section.renamed.items():
+        told = {"description": f"The old name of {new}.", "deprecated": True}
+        properties[old] = {**properties[new], **told}
+        if new in described.get("required", ()):
+            described["required"].remove(new)
 
 
 def _spell_default(prop: dict[str, Any]) -> None:
@@ -40,9 +59,9 @@ def _spell_default(prop: dict[str, Any]) -> None:
             prop["default"] = "unlimited" if default is None else spell_size(default)
         case [{"host": _, "port": _}, *_]:
             prop["default"] = [spell_address(Address(**each)) for each in default]
-        case {"kind": kind, "name": _}:  # a `model.HashKey`
+        case {"kind": kind, "name": _}:  # a `HashKey`
             prop["default"] = kind
-        case {"share": share}:  # a `model.Runway`
+        case {"share": share}:  # a `Runway`
             prop["default"] = f"{share:.0%}"
         case None:
             prop.pop("default", None)  # leaving the key out is not a value to suggest

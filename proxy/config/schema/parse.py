@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path as FilePath
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown, slip_of
 from ..syntax.kinds import Section
 from . import synonyms
 from .document import Document, Site
+from .rules import Rules
 from .site import Route
 
 
@@ -24,41 +27,93 @@ from .site import Route
 class Parsed:
     """``document.sites`` is empty: ``sites`` holds the sound ones with their place in the list.
 
-    ``broken`` are the names of top-level keys with a fault in them, "sites" among them.
+    ``broken`` are the names of top-level keys with a fault in them, "sites" among them. ``notices``
+    are no faults: keys that have another name by now.
     """
 
     document: Document
     sites: tuple[tuple[int, Site], ...]
     broken: frozenset[str]
     origins: Origins
+    notices: tuple[Fault, ...] = ()
+
+
+_DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
+_SITE: TypeAdapter[Site] = TypeAdapter(Site)
 
 
 def validate(
-    tree: dict[str, Any], origins: Origins, broken_before: Iterable[str] = ()
+    tree: dict[str, Any],
+    origins: Origins,
+    broken_before: Iterable[str] = (),
+    base: FilePath | None = None,
 ) -> tuple[Parsed, list[Fault]]:
-    """``broken_before`` are keys with a fault that has been told already."""
+    """``broken_before`` are keys with a fault that has been told already; ``base`` is the folder
+    that relative paths start from."""
     faults: list[Fault] = []
+    notices: list[Fault] = []
     broken = set(broken_before)
-    rest = dict(tree)
+    context = {"base": base or FilePath()}
+    rest = present_names(tree, Document, (), origins, notices, faults)
+    broken |= {str(fault.key).partition(".")[0].partition("[")[0] for fault in faults}
     raw_sites = rest.pop("sites", None)
     sites = []
+    before = len(faults)
     if raw_sites is not None and not isinstance(raw_sites, list):
         faults.append(origins.fault(("sites",), "a list belongs here", _LIST_OF_SITES))
     elif raw_sites:
         for index, raw in enumerate(raw_sites):
             try:
-                sites.append((index, Site.model_validate({} if raw is None else raw)))
+                given = {} if raw is None else raw
+                sites.append((index, _SITE.validate_python(given, context=context)))
             except ValidationError as error:
                 faults += _faults(error, Site, ("sites", index), origins)
-    if faults:
+    if len(faults) > before:
         broken.add("sites")
     try:
-        document = Document.model_validate(rest)
+        document = _DOCUMENT.validate_python(rest, context=context)
     except ValidationError as error:
         faults += _faults(error, Document, (), origins)
         broken |= {str(each["loc"][0]) for each in error.errors(include_url=False)}
-        document = Document.model_validate({k: v for k, v in rest.items() if k not in broken})
-    return Parsed(document, tuple(sites), frozenset(broken), origins), faults
+        sound = {key: value for key, value in rest.items() if key not in broken}
+        document = _DOCUMENT.validate_python(sound, context=context)
+    return Parsed(document, tuple(sites), frozenset(broken), origins, tuple(notices)), faults
+
+
+def present_names(
+    tree: dict[str, Any],
+    section: type[Section],
+    path: Path,
+    origins: Origins,
+    notices: list[Fault],
+    faults: list[Fault],
+) -> dict[str, Any]:
+    """The tree with the present name of each key that has an old one, and a notice for each."""
+    made: dict[str, Any] = {}
+    known = section.fields()
+    for key, value in tree.items():
+        new = section.renamed.get(key, key)
+        if new != key:
+            if tree.get(new) is not None:
+                what = f"this is the old name of {new}, which stands here too"
+                faults.append(origins.fault_of_key((*path, key), what, f"keep {new}"))
+                continue
+            told = origins.fault_of_key((*path, key), f"this key is called {new} now", "rename it")
+            notices.append(told)
+            origins.rename((*path, key), new)
+        inner = subsection(known[new].annotation) if new in known else None
+        at = (*path, new)
+        if inner is not None and isinstance(value, dict):
+            value = present_names(value, inner, at, origins, notices, faults)
+        elif inner is not None and isinstance(value, list):
+            value = [
+                present_names(one, inner, (*at, number), origins, notices, faults)
+                if isinstance(one, dict)
+                else one
+                for number, one in enumerate(value)
+            ]
+        made[new] = value
+    return made
 
 
 _NO_LIST = ("a list belongs here", "begin each entry with a dash")
@@ -72,12 +127,12 @@ def _faults(
         loc = each["loc"]
         path = prefix + loc
         match each["type"]:
-            case "extra_forbidden":
+            case "extra_forbidden" | "unexpected_keyword_argument":
                 yield origins.fault_of_key(
                     path, "this key is not known", _remedy(str(loc[-1]), _section_at(section, loc))
                 )
-            case "missing":
-                described = _section_at(section, loc).model_fields[str(loc[-1])].description
+            case "missing" | "missing_argument" | "missing_keyword_only_argument":
+                described = _section_at(section, loc).fields()[str(loc[-1])].description
                 yield origins.fault_of_key(path, "this key is missing", f"add it: {described}")
             case "tuple_type":
                 yield origins.fault(path, *_NO_LIST)
@@ -96,26 +151,31 @@ def _section_at(section: type[Section], loc: Path) -> type[Section]:
     """The section that holds the key at the end of ``loc``."""
     for step in loc[:-1]:
         if isinstance(step, str):
-            section = subsection(section.model_fields[step].annotation) or section
+            section = subsection(section.fields()[step].annotation) or section
     return section
 
 
 def subsection(annotation: Any) -> type[Section] | None:
     """The section inside ``Section | None``, ``Many[Section]`` and the like."""
+    return _subsection(annotation)
+
+
+@cache
+def _subsection(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    found = (subsection(inner) for inner in get_args(annotation))
+    found = (_subsection(inner) for inner in get_args(annotation))
     return next((inner for inner in found if inner), None)
 
 
 def _remedy(word: str, section: type[Section]) -> str:
     """What to write instead of a key that is not known: the key that was misspelt, the key that
     another program calls so, the section that has this very key, or what is known here."""
-    known = list(section.model_fields)
+    known = sorted(section.fields(), key=lambda key: key in Rules.fields())  # its own first
     if (found := slip_of(word, known)) is not None:
         return f"did you mean {found}?"
     said = synonyms.meaning(word, section is Document, _is_key)
-    if section is not Document and word in Document.model_fields:
+    if section is not Document and word in Document.fields():
         return f"{word} stands at the top of the file, beside sites"
     if section in (Site, Route):
         return said or _of_a_section(word, section) or _of_sites(word) or nearest(word, known)
@@ -129,18 +189,18 @@ def _is_key(path: str) -> bool:
 
 def _leads(section: type[Section] | None, steps: list[str]) -> bool:
     for number, step in enumerate(steps):
-        if section is None or step not in section.model_fields:
+        if section is None or step not in section.fields():
             return False
         if number < len(steps) - 1:
-            section = subsection(section.model_fields[step].annotation)
+            section = subsection(section.fields()[step].annotation)
     return True
 
 
 def _of_a_section(word: str, here: type[Section]) -> str | None:
     """The section at the top that has this very key. HTTP and HTTPS are more than keys."""
-    for owner, field in Document.model_fields.items():
+    for owner, field in Document.fields().items():
         inner = subsection(field.annotation)
-        elsewhere = inner is not None and inner is not here and word in inner.model_fields
+        elsewhere = inner is not None and inner is not here and word in inner.fields()
         if elsewhere and owner not in ("sites", "listen"):
             return f"it belongs under {owner}"
     return None
@@ -148,10 +208,10 @@ def _of_a_section(word: str, here: type[Section]) -> str | None:
 
 def _of_sites(word: str) -> str | None:
     """Where else this very key stands."""
-    if word in Site.model_fields:
+    if word in Site.fields():
         return f"{word} belongs to a site: indent it below an entry of sites"
-    for name, field in Site.model_fields.items():
+    for name, field in Site.fields().items():
         inner = subsection(field.annotation)
-        if inner is not None and name != "routes" and word in inner.model_fields:
+        if inner is not None and name != "routes" and word in inner.fields():
             return f"it belongs under {name}, at a site"
     return None

@@ -80,18 +80,17 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     draft.lay_over(options)
     draft.add_included()
     draft.add_sites_dir()
-    parsed, faults = validate(draft.tree, draft.origins, draft.broken)
+    parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
     faults += draft.faults
     faults += consistency.check(parsed)
-    notices: list[Fault] = []
+    notices = list(parsed.notices)
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
         faults += places.check(parsed, draft.base, state, reader)
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults)
-    around = Surroundings(draft.base, state, *identity, draft.source, tuple(map(str, notices)))
-    return resolve(parsed.document, (site for _index, site in parsed.sites), around)
+    return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
@@ -263,6 +262,8 @@ class _Draft:
         if isinstance(sites, list):  # else that is a fault already
             sites.append(site)
             self.origins.put(path, origin)
+            for key in site if isinstance(site, dict) else ():
+                self.origins.put((*path, key), origin, origin)
         return path
 
     def add_included(self) -> None:
@@ -270,13 +271,13 @@ class _Draft:
         given = self.tree.get("include")
         words = given if isinstance(given, list) else [given]
         patterns = [self.base / word for word in words if isinstance(word, str) and word.strip()]
-        for path, document in include.read(patterns, self.source, _parsed):
+        for _path, document in include.read(patterns, self.source, _parsed):
             if isinstance(document, Wrong):
                 self.faults.append(self.origins.fault(("include",), document.what, document.remedy))
                 self.broken.add("sites")
                 continue
             self.faults += document.faults
-            self.faults += include.beside_sites(document, path)
+            self.faults += include.beside_sites(document)
             if document.faults:
                 self.broken.add("sites")
             sites = document.value.get("sites")

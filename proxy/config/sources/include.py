@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..syntax.faults import Fault, Origin, Wrong
+from ..syntax.faults import Fault, Wrong
 from ..syntax.yaml_reader import Document
 
 _MOST = 10_000  # files; more are a slip in a pattern
@@ -48,12 +48,11 @@ def read(
             yield path, wrong
 
 
-def beside_sites(document: Document, path: Path) -> Iterator[Fault]:
+def beside_sites(document: Document) -> Iterator[Fault]:
     """A fault for each key that has no place in an included file."""
     for key in document.value:
         if key != "sites":
-            origin = document.origins.key_at((key,)) or Origin(str(path))
-            yield Fault(origin, key, *_ONLY_SITES)
+            yield Fault(document.origins.of_key((key,)), key, *_ONLY_SITES)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -10,7 +10,7 @@ import re
 from ipaddress import ip_address, ip_interface, ip_network
 from urllib.parse import SplitResult, urlsplit
 
-from ..model import Address, Backend
+from ..values import Address, Backend
 from .faults import Wrong, nearest, shown
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"

@@ -68,6 +68,7 @@ class Origins:
     def __init__(self, document: Origin) -> None:
         self._values: dict[Path, Origin] = {(): document}
         self._keys: dict[Path, Origin] = {}
+        self._old_names: dict[Path, str] = {}  # of keys that have another name by now
 
     def put(self, path: Path, value: Origin, key: Origin | None = None) -> None:
         self._values[path] = value
@@ -88,14 +89,24 @@ class Origins:
     def adopt(self, other: Origins, source: Path, target: Path) -> None:
         """Take over what ``other`` knows of ``source`` and all below it, as of ``target``."""
         depth = len(source)
+        found: list[tuple[dict[Path, Origin], Path, Origin]] = []
         for mine, theirs in ((self._values, other._values), (self._keys, other._keys)):
             for path, origin in theirs.items():
                 if path[:depth] == source:
-                    mine[target + path[depth:]] = origin
+                    found.append((mine, target + path[depth:], origin))
+        for mine, path, origin in found:
+            mine[path] = origin
 
-    def key_at(self, path: Path) -> Origin | None:
-        """Where the key at ``path`` was written, if it was."""
-        return self._keys.get(path)
+    def rename(self, path: Path, name: str) -> Path:
+        """The key at ``path`` is called ``name`` now; faults still name it as it was written."""
+        present = (*path[:-1], name)
+        self.adopt(self, path, present)
+        self._old_names[present] = str(path[-1])
+        return present
+
+    def of_key(self, path: Path) -> Origin:
+        """Where the key at ``path`` was written; else as `at`."""
+        return self._keys.get(path) or self.at(path)
 
     def at(self, path: Path) -> Origin:
         return self._values[self.written(path)]
@@ -110,8 +121,11 @@ class Origins:
         found = self.written(path)
         return self._make(self._keys.get(path) or self._values[found], path, what, remedy)
 
-    @staticmethod
-    def _make(origin: Origin, path: Path, what: str, remedy: str) -> Fault:
+    def _make(self, origin: Origin, path: Path, what: str, remedy: str) -> Fault:
+        for length in range(1, len(path) + 1) if self._old_names else ():
+            old = self._old_names.get(path[:length])
+            if old is not None:
+                path = (*path[: length - 1], old, *path[length:])
         return Fault(origin, spell(path) if origin.line else "", what, remedy)
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform, get_args
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import ArgsKwargs, CoreSchema, core_schema
 
 from .faults import Wrong, nearest, shown
 from .units import parse_duration, parse_size, spell_duration, spell_size
@@ -37,20 +41,56 @@ _TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2039\u203a]")
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
-class Section(BaseModel):
-    """A mapping of known keys. Null is the same as leaving the key out."""
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def section(cls: type[T]) -> type[T]:
+    """Make a `Section` of a class whose fields are the known keys: a frozen dataclass that reads a
+    mapping of words, and that code makes like any other, with values instead of words."""
+    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    return made  # type: ignore[no-any-return] # pydantic gives back the class that it was given
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @model_validator(mode="before")
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def wide_section(cls: type[T]) -> type[T]:
+    """As `section`, for one with so many keys that code has to name those it gives."""
+    made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+    return made  # type: ignore[no-any-return] # see `section`
+
+
+@section
+class Section:
+    """A mapping of known keys. Null is the same as leaving the key out.
+
+    ``renamed`` are old spellings of keys, which are still taken, each with the present one.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The keys that stand in the document; those of a section that code made are none."""
+        found: frozenset[str] = self.__dict__.get("_given", frozenset())
+        return found
+
     @classmethod
-    def _leave_out_nulls(cls, given: Any) -> Any:
+    def fields(cls) -> dict[str, FieldInfo]:
+        """Every key with what pydantic knows of it."""
+        fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
+        return fields
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leave_out_nulls(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if isinstance(given, (cls, ArgsKwargs)):
+            return handler(given)
         if given is None:
-            return {}
+            given = {}
         if not isinstance(given, dict):
             raise Wrong("a mapping of keys belongs here", cls._way_out(given))
-        known_keys = cls.model_fields
-        return {k: v for k, v in given.items() if v is not None or k not in known_keys}
+        known = cls.fields()
+        said = {k: v for k, v in given.items() if v is not None or k not in known}
+        made = handler(said)
+        made.__dict__["_given"] = frozenset(said)
+        return made
 
     @classmethod
     def _way_out(cls, given: object) -> str:
@@ -58,13 +98,13 @@ class Section(BaseModel):
 
         >>> # health: /healthz leads to "write {path: /healthz}"
         """
-        known = ", ".join(cls.model_fields)
+        known = ", ".join(cls.fields())
         if isinstance(given, list):
             return f"write KEY: VALUE lines without dashes; known here: {known}"
         text = str(given)
         if text.lower() in _SWITCH:
             return f"say more, or leave it out; known here: {known}"
-        takers = [name for name, taken in cls.model_fields.items() if _takes(taken, text)]
+        takers = [name for name, taken in cls.fields().items() if _takes(taken, text)]
         if len(takers) == 1:
             spelt = text if re.fullmatch(r"[A-Za-z0-9/._-]+", text) else f'"{text}"'
             return f"write {{{takers[0]}: {spelt}}}"
@@ -78,7 +118,7 @@ def _takes(field: FieldInfo, text: str) -> bool:
         return False
     wanted: Any = Annotated[annotation, *field.metadata] if field.metadata else annotation
     try:
-        TypeAdapter(wanted).validate_python(text)
+        TypeAdapter(wanted).validate_python(text, context={})
     except ValidationError:
         return False
     return True
@@ -96,13 +136,20 @@ class _Word:
     """Metadata for `Annotated`: how the type is read from a word."""
 
     def __init__(
-        self, parse: Callable[[str], object], schema: Mapping[str, Any], anything: bool = False
+        self,
+        parse: Callable[[str], object],
+        schema: Mapping[str, Any],
+        anything: bool = False,
+        place: Callable[[str, Path], object] | None = None,
     ) -> None:
         self._parse = parse
         self._schema = schema
+        self._place = place  # reads a path, which starts from the folder of the configuration
         self.takes_anything = anything
 
-    def _read(self, value: object) -> object:
+    def _read(self, value: object, info: ValidationInfo) -> object:
+        if info.context is None and not isinstance(value, str):
+            return value  # made by code, and no word
         if isinstance(value, (list, dict)):
             kind = "list" if isinstance(value, list) else "mapping"
             raise Wrong(f"a {kind} stands where one value belongs", "give a single value")
@@ -114,12 +161,14 @@ class _Word:
                 f"{shown(text)} has typographic quotation marks",
                 "write straight ones, \" or ', or none",
             )
+        if self._place is not None and info.context is not None:
+            return self._place(text, info.context.get("base", Path()))
         return self._parse(text)
 
     def __get_pydantic_core_schema__(
         self, _source: Any, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
+        return core_schema.with_info_plain_validator_function(self._read)
 
     def __get_pydantic_json_schema__(
         self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
@@ -156,6 +205,15 @@ class _OneOrMany:
 
 
 Many = Annotated[tuple[T, ...], _OneOrMany()]
+
+
+def place_or(known: Callable[[str], str | None]) -> _Word:
+    """A file's whole path as text, or a word that ``known`` turns into another."""
+
+    def place(text: str, base: Path) -> str:
+        return known(text) or str(base / _parse_file(text))
+
+    return _Word(lambda text: known(text) or text, {"type": "string"}, anything=True, place=place)
 
 
 # Within bounds
@@ -251,9 +309,16 @@ def _parse_token(text: str) -> str:
 
 
 Switch = Annotated[bool, _Word(_parse_switch, {"type": "boolean"})]
+# A relative path starts from the configuration's folder.
 File = Annotated[
-    str, _Word(_parse_file, {"type": "string"}, anything=True)
-]  # as written; relative to the configuration's directory
+    Path,
+    _Word(
+        _parse_file,
+        {"type": "string"},
+        anything=True,
+        place=lambda text, base: base / _parse_file(text),
+    ),
+]
 Email = Annotated[str, word(_parse_email, format="email")]
 Token = Annotated[str, _Word(_parse_token, {"type": "string"}, anything=True)]
 Account = Annotated[str, number_word(_parse_token)]  # of the system: by name or number

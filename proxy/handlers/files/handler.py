@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 from ...bounded_cache import remember
 from ...errors import Fault
 from ...protocol.message import Fields, FileBody, Request, Response
-from ...sites.router import understood
+from ...protocol.paths import understood
 from ...transport.clock import Clock
 from . import ranges
 from .conditional import FIELDS as CONDITIONS
@@ -46,10 +46,10 @@ class Static:
         method = request.method
         if method not in (b"GET", b"HEAD"):
             raise Fault("method_not_allowed", fields=_ALLOW)
-        habit = request.habit
-        accept_encoding = habit.accept_encoding if habit is not None else None
+        cached = request.cached_fields
+        accept_encoding = cached.accept_encoding if cached is not None else None
         asked: dict[bytes, bytes] | None = None
-        for name, value in request.varied:  # none of those that matter is a habit
+        for name, value in request.uncached_fields:  # none that matters is cached
             if name == b"accept-encoding":
                 accept_encoding = value
             elif name in _MATTER:

@@ -14,27 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...config.model import Backend, ProxyAction
-from ...config.model import Health as HealthCheck
+from ...config.model import Backend, Health, ProxyAction
 from ...errors import Blame, Fault
-from ...ipc.documents import Health, UpstreamStatus
+from ...ipc.documents import UpstreamStatus
 from ...protocol.h1.client import AnswerBody, NothingCame
 from ...transport.stream import StreamBroken
 from .context import Surroundings
 from .pool import Pool
 
 log = logging.getLogger("treehouse.upstream")
-
-
-def authority(backend: Backend) -> str:
-    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
-    usual one."""
-    if backend.scheme == "unix":
-        return "localhost"
-    host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    usual = {"http": 80, "https": 443}[backend.scheme]
-    return host if backend.port == usual else f"{host}:{backend.port}"
-
 
 _PAUSE_FIRST = 1.0
 _PAUSE_MOST = 30.0
@@ -53,13 +41,11 @@ class Member:
         "_out_until",
         "_passing",
         "_slow_start",
-        "_tried",
         "_warm_since",
         "backend",
         "credit",
         "failures",
         "in_flight",
-        "last_error",
         "open_until",
         "pool",
         "weight",
@@ -81,8 +67,6 @@ class Member:
         self._failures_in_a_row = 0
         self._out_until = 0.0
         self._passing = True  # what the last active check said
-        self._tried = False  # a request or a check has told how it is
-        self.last_error: str | None = None  # of the last request or check, None where it succeeded
         self._checking: asyncio.Task[None] | None = None
 
     def is_in(self, now: float) -> bool:
@@ -107,7 +91,10 @@ class Member:
             self._answered = self._failed = 0
         self._answered += 1
         self._failed += failed
-        if self._answered < breaker.requests or self._failed < breaker.share * self._answered:
+        if (
+            self._answered < breaker.requests
+            or self._failed < breaker.failure_ratio * self._answered
+        ):
             return
         if now >= self.open_until:
             log.warning(
@@ -121,9 +108,6 @@ class Member:
         self._counted_since = float("-inf")
 
     def failed(self, now: float, why: str) -> None:
-        """A request could not be sent, or no answer came."""
-        self._tried = True
-        self.last_error = why
         self.failures += 1
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
@@ -132,27 +116,16 @@ class Member:
         self._out_until = now + pause
 
     def succeeded(self) -> None:
-        """An answer has come."""
-        self._tried = True
-        if self._passing:
-            self.last_error = None
         if self._failures_in_a_row:
             log.info("%s answers again", self.backend.url)
             self._failures_in_a_row = 0
             self._out_until = 0.0
 
-    def healthy(self, now: float) -> Health:
-        """How the backend was when it was last asked; a pause that is over mends nothing."""
-        if not self._tried:
-            return "untried"
-        well = self._passing and not self._failures_in_a_row and now >= self.open_until
-        return "yes" if well else "no"
-
     def status(self, now: float) -> UpstreamStatus:
         return {
             "url": self.backend.url,
-            "healthy": self.healthy(now),
-            "last_error": self.last_error,
+            "healthy": "yes" if self.is_in(now) else "no",
+            "last_error": None,
             "draining": self.backend.drain,
             "in_flight": self.in_flight,
             "failures": self.failures,
@@ -160,7 +133,7 @@ class Member:
 
     # Active checks
 
-    def watch(self, health: HealthCheck, around: Surroundings) -> None:
+    def watch(self, health: Health, around: Surroundings) -> None:
         self._checking = around.loop.create_task(self._check_for_ever(health, around))
 
     def close(self) -> None:
@@ -168,12 +141,9 @@ class Member:
             self._checking.cancel()
         self.pool.close()
 
-    async def _check_for_ever(self, health: HealthCheck, around: Surroundings) -> None:
+    async def _check_for_ever(self, health: Health, around: Surroundings) -> None:
         while True:
             why = await self._check(health)
-            self._tried = True
-            if why is not None or not self._failures_in_a_row:
-                self.last_error = why
             if (why is None) != self._passing:
                 self._passing = why is None
                 if why is None:
@@ -182,14 +152,13 @@ class Member:
                     log.warning("%s fails its check: %s", self.backend.url, why)
             await asyncio.sleep(health.interval)
 
-    async def _check(self, health: HealthCheck) -> str | None:
+    async def _check(self, health: Health) -> str | None:
         """Why the backend is not well; None when it is. What keeps us from asking says nothing."""
-        host = health.host
-        if ":" in host:
-            host = f"[{host}]"
+        backend = self.backend
+        host = backend.host or "localhost"
+        authority = f"[{host}]" if ":" in host else host
         request = (
-            f"GET {self.backend.prefix}{health.path} HTTP/1.1\r\n"
-            f"host: {host or authority(self.backend)}\r\n"
+            f"GET {health.path} HTTP/1.1\r\nhost: {authority}\r\n"
             "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"
         )
         try:
@@ -202,15 +171,16 @@ class Member:
                     while await body.read():
                         pass
                 finally:
+                    connection.usable = False
                     self.pool.end(connection)
         except TimeoutError:
             return f"no answer within {health.timeout:g} s"
         except Fault as fault:
             unasked = fault.what.blame is Blame.OURS
-            return None if unasked and self._passing else fault.detail or fault.kind
+            return None if unasked and self._passing else str(fault)
         except (NothingCame, StreamBroken) as error:
             return str(error)
         except Exception:
-            log.exception("the check of %s failed inside the server", self.backend.url)
+            log.exception("the check of %s failed inside the server", backend.url)
             return None if self._passing else "it could not be asked"
         return None if 200 <= found.status < 400 else f"status {found.status}"

@@ -39,7 +39,7 @@ def policy(action: ProxyAction) -> Policy[C]:
             return _random_two
         case "hash":
             return lambda candidates, request: _rendezvous(
-                candidates, hashed_by(action.hash_key, request)
+                candidates, hashed_by(action.hash_by, request)
             )
         case "round_robin":
             return _round_robin

@@ -111,7 +111,7 @@ def _lower(spelt: bytes) -> bytes | None:
 _Host = tuple[tuple[bytes, bytes], bytes, bytes]  # the field, the authority, the host
 
 
-class Lane:
+class FastParser:
     """The tables of one worker. `parse` takes a complete head, which ends with its empty line."""
 
     def __init__(self, limits: Limits) -> None:
@@ -133,7 +133,7 @@ class Lane:
             or len(head) > limits.header_size
         ):
             return None
-        for habit in connection.habits or ():
+        for habit in connection.protocol_state or ():
             size = habit.before_size
             if (
                 rest[:size] == habit.before
@@ -175,8 +175,8 @@ class Lane:
             return None
         host = habit.host
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
-        request.varied = varied
-        request.habit = habit
+        request.uncached_fields = varied
+        request.cached_fields = habit.block
         return request, length or 0, False, None
 
     def _look_at_varying(
@@ -226,10 +226,10 @@ class Lane:
         if host is None:
             return None
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
-        if connection.habits is None:
-            connection.habits = []  # many ask once and go
+        if connection.protocol_state is None:
+            connection.protocol_state = []  # many ask once and go
         else:
-            self._learn_habit(connection.habits, lines, fields, host)
+            self._learn_habit(connection.protocol_state, lines, fields, host)
         return request, length, False, None
 
     def _learn_habit(
@@ -256,7 +256,7 @@ class Lane:
         habit = self._habits.get(texts)
         if habit is None:
             habit = Habit(texts, (fields[:first], fields[begin:end], fields[last:]), host)
-            if host[0] not in habit.fields:
+            if host[0] not in habit.block.fields:
                 return
             remember(self._habits, texts, habit, _MOST_HABITS)
         habits.insert(0, habit)

@@ -17,6 +17,8 @@ A few per connection, and they are shared: two clients of the same kind have the
 
 from __future__ import annotations
 
+from ..message import FieldBlock
+
 Field = tuple[bytes, bytes]
 
 # A connection's: browsers ask for pages, styles, scripts and pictures in different words.
@@ -31,7 +33,6 @@ class Habit:
     what the lane knows of the Host line, which is among them."""
 
     __slots__ = (
-        "accept_encoding",
         "after",
         "after_fields",
         "after_size",
@@ -40,6 +41,7 @@ class Habit:
         "before_size",
         "between",
         "between_fields",
+        "block",
         "host",
         "names",
     )
@@ -54,10 +56,5 @@ class Habit:
         self.before_fields, self.between_fields, self.after_fields = fields
         self.before_size, self.after_size = len(self.before), len(self.after)
         self.host = host
-        self.names = frozenset(name for name, _ in self.fields)
-        accepted = [value for name, value in self.fields if name == b"accept-encoding"]
-        self.accept_encoding = accepted[-1] if accepted else None
-
-    @property
-    def fields(self) -> list[Field]:
-        return [*self.before_fields, *self.between_fields, *self.after_fields]
+        self.block = FieldBlock([*self.before_fields, *self.between_fields, *self.after_fields])
+        self.names = frozenset(name for name, _ in self.block.fields)

@@ -17,12 +17,10 @@ from collections.abc import Awaitable
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
-from ..message import FileBody, Request, Response, StreamBody, Tunnel
+from ..message import Fields, FileBody, Request, Response, StreamBody, Tunnel
 from ..service import Service
 from .serializer import field_lines, serialise
 
-# Read from a file at once, while the client keeps up.
-FILE_PIECE = 64 * 1024
 # Bytes sent without waiting before others have a turn.
 _TURN = 512 * 1024
 # RFC 9110 §6.4.1, §8.6: these never have content, and no Content-Length that could promise some.
@@ -44,6 +42,42 @@ def client_left(timeouts: Timeouts) -> bool:
     return timeouts.disconnected
 
 
+class _FileSource:
+    """A `FileBody` as a `StreamBody`: it is always there, and read where it is."""
+
+    __slots__ = ("_body", "_left", "_offset", "length", "trailers")
+
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._offset = body.offset
+        self.length: int | None = body.length
+        self._left = body.length
+        self.trailers: Fields = []
+
+    @property
+    def at_end(self) -> bool:
+        return not self._left
+
+    def read_now(self, most: int = READ_SIZE) -> bytes:
+        if not self._left:
+            return b""
+        try:
+            piece = os.pread(self._body.fd, min(self._left, most), self._offset)
+        except OSError as error:
+            raise Fault("internal", f"a file cannot be read: {error.strerror}") from None
+        if not piece:
+            raise Fault("file_shrank")
+        self._offset += len(piece)
+        self._left -= len(piece)
+        return piece
+
+    async def read(self, most: int = READ_SIZE) -> bytes:
+        return self.read_now(most)
+
+    def close(self, complete: bool) -> None:
+        self._body.release()
+
+
 class Outlet:
     """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
 
@@ -57,11 +91,11 @@ class Outlet:
         self.sent = 0
         self.error: str | None = None
 
-    def prepared(self, request: Request, response: Response) -> bytes | None:
-        """All the bytes of a plain answer whose head is ready but for Date; None for any other.
-
-        It is the common case, and needs no coroutine to be sent.
-        """
+    def send_plain(self, request: Request, response: Response) -> bool | None:
+        """Send a plain response in one write, with no coroutine: one whose body is bytes, and whose
+        head is ready but for Date. It is the common case. True when the kernel took all of it,
+        False when the client is gone. None: the response is of another kind and nothing was sent,
+        or, where `unsent`, `send_rest` has to wait for the rest."""
         wire, body = response.wire, response.body
         if (
             wire is None
@@ -72,19 +106,24 @@ class Outlet:
         ):
             return None
         if response.dated:
-            return b"%b\r\n%b" % (wire, body)
-        return b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
-
-    def send_now(self, data: bytes, body: int) -> bool | None:
-        """Send what `prepared` gave, ``body`` bytes of it body: True when the kernel took all of
-        it, False when the client is gone, None when `send_rest` has to wait for the rest."""
+            data = b"%b\r\n%b" % (wire, body)
+        else:
+            data = b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
         self.sent, self.error = 0, None
         try:
-            self._rest = self._stream.write_now(data)
+            rest = self._stream.write_now(data)
         except StreamBroken as error:
             return self._broken(error)
-        self.sent = body
-        return None if self._rest else True
+        self.sent = len(body)
+        if not rest:
+            return True
+        self._rest = rest
+        return None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether a part of a plain response is still to be sent."""
+        return bool(self._rest)
 
     async def send_rest(self) -> bool:
         rest, self._rest = self._rest, b""
@@ -108,11 +147,10 @@ class Outlet:
         try:
             if isinstance(body, bytes):
                 return await self._send_bytes(request, response, body, close)
-            if isinstance(body, FileBody):
-                return await self._send_file(request, response, body, close)
             if isinstance(body, Tunnel):
                 raise Fault("internal", "a tunnel is relayed, not sent")
-            return await self._send_stream(request, response, body, close)
+            source = _FileSource(body) if isinstance(body, FileBody) else body
+            return await self._send_stream(request, response, source, close)
         except StreamBroken as error:
             return self._broken(error)
         except Fault as fault:
@@ -166,134 +204,70 @@ class Outlet:
             self.sent = len(body)
         return True
 
-    async def _send_file(
-        self, request: Request | None, response: Response, body: FileBody, close: bool
-    ) -> bool:
-        stream = self._stream
-        patience = self._service.limits.write_timeout
-        clock = self._service.clock
-        try:
-            head = self._head(request, response, close, self._length(response, body.length))
-            stream.deadline = clock.now + patience
-            if request is not None and request.method == b"HEAD":
-                await stream.write(head)
-                return True
-            # With its head, the first piece fills whole records.
-            offset, left, turn, room = body.offset, body.length, 0, FILE_PIECE - len(head)
-            stream.cork(left > room)
-            while left:
-                try:
-                    piece = os.pread(body.fd, min(left, room), offset)
-                except OSError as error:
-                    raise Fault("internal", f"a file cannot be read: {error.strerror}") from None
-                if not piece:
-                    raise Fault("file_shrank")
-                stream.deadline = clock.now + patience
-                count = len(piece)
-                if head:
-                    # The head rides along with the first piece.
-                    head, piece = b"", head + piece
-                await stream.write(piece)
-                piece = b""  # else it would be held while the client is waited for
-                offset += count
-                left -= count
-                self.sent += count
-                turn += count
-                if turn >= _TURN:
-                    turn = 0
-                    await asyncio.sleep(0)
-                if left:
-                    room = await self._room()
-            if head:
-                await stream.write(head)
-            stream.cork(False)
-        finally:
-            body.release()
-        return True
-
     async def _send_stream(
-        self,
-        request: Request | None,
-        response: Response,
-        body: StreamBody,
-        close: bool,
+        self, request: Request | None, response: Response, source: StreamBody, close: bool
     ) -> bool:
-        complete = False
+        """Send a body that comes piece by piece, framed by its length, by chunks, or by the end of
+        the connection where the client knows no chunks."""
+        complete = chunked = False
         self._timeouts.waiting_since = self._service.clock.now
         try:
+            framing = b""
             if request is not None and request.method == b"HEAD":
-                await self._write(self._head(request, response, close))
-            elif body.length is not None:
-                length = self._length(response, body.length)
-                await self._relay(self._head(request, response, close, length), body)
-            elif request is None or request.version == b"1.0":
-                await self._relay(self._head(request, response, close), body)
+                # What a backend would have sent for a GET, its handler has said if it is known.
+                if isinstance(source, _FileSource) and source.length is not None:
+                    framing = self._length(response, source.length)
+                await self._write(self._head(request, response, close, framing))
             else:
-                framing = b"transfer-encoding: chunked\r\n"
-                await self._relay_chunked(self._head(request, response, close, framing), body)
+                if source.length is not None:
+                    framing = self._length(response, source.length)
+                elif request is not None and request.version != b"1.0":
+                    chunked, framing = True, b"transfer-encoding: chunked\r\n"
+                await self._pump(self._head(request, response, close, framing), source, chunked)
             complete = True
         finally:
             self._timeouts.waiting_since = NEVER
-            body.close(complete)
+            source.close(complete)
         return True
 
-    async def _relay(self, head: bytes, body: StreamBody) -> None:
-        turn, room = 0, READ_SIZE
+    async def _pump(self, head: bytes, source: StreamBody, chunked: bool) -> None:
+        """Carry all of ``source`` to the client, with the head before the first piece.
+
+        The client first: nothing is fetched before there is room for it. No piece is held while
+        somebody is waited for.
+        """
+        stream = self._stream
+        turn, room = 0, READ_SIZE - len(head)  # with its head, the first piece fills whole records
         while True:
-            piece = body.read_now(room)
+            piece = source.read_now(room)
             if piece is None:
-                piece, head = await self._wait_for_more(head, body, room), b""
-            if not piece:
-                break
-            count = len(piece)
-            if head:
-                head, piece = b"", head + piece
-            self._stream.cork(count >= SMALL_READ)
-            await self._write(piece)
+                # The client need not wait for what has not come.
+                if head:
+                    await self._write(head)
+                    head = b""
+                stream.cork(False)
+                piece = await source.read(room)
+            count, last = len(piece), not piece or source.at_end
+            if chunked:
+                end = b"0\r\n%b\r\n" % field_lines(source.trailers) if last else b""
+                piece = b"%b%x\r\n%b\r\n%b" % (head, count, piece, end) if count else head + end
+            elif head:
+                piece = head + piece
+            head = b""
+            if not last:
+                stream.cork(count >= SMALL_READ)
+            if piece:
+                await self._write(piece)
             piece = b""  # else it would be held while the client is waited for
             self.sent += count
-            turn += count
-            if turn >= _TURN:
-                turn = 0
-                await asyncio.sleep(0)
-            if self.sent != body.length:
-                room = await self._room()
-        if head:
-            await self._write(head)
-        self._stream.cork(False)
-
-    async def _wait_for_more(self, head: bytes, body: StreamBody, most: int) -> bytes:
-        """The client need not wait for what the backend has not sent."""
-        if head:
-            await self._write(head)
-        self._stream.cork(False)
-        return await body.read(most)
-
-    async def _relay_chunked(self, head: bytes, body: StreamBody) -> None:
-        turn, room, last = 0, READ_SIZE, 0
-        while True:
-            piece = body.read_now(room)
-            if piece is None:
-                piece, head = await self._wait_for_more(head, body, room), b""
-            if not piece:
+            if last:
                 break
-            count = len(piece)
-            piece = b"%b%x\r\n%b\r\n" % (head, count, piece)
-            if body.at_end:  # then the last chunk goes with it
-                head, last = piece, count
-                break
-            self._stream.cork(count >= SMALL_READ)
-            await self._write(piece)
-            head = piece = b""
-            self.sent += count
             turn += count
             if turn >= _TURN:
                 turn = 0
                 await asyncio.sleep(0)
             room = await self._room()
-        await self._write(b"%b0\r\n%b\r\n" % (head, field_lines(body.trailers)))
-        self._stream.cork(False)
-        self.sent += last
+        stream.cork(False)
 
     def _room(self) -> Awaitable[int]:
         """How much of a body to ask for. The client first: what it does not take stays where it

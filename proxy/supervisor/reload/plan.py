@@ -78,6 +78,10 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: " + ("the default site" if new.default else "not the default site")
     if old.internal != new.internal and not new.certificates:
         yield f"site {name}: certified by " + ("the built-in CA" if new.internal else "acme's CA")
+    for field in dataclasses.fields(new.rules):
+        was, is_ = getattr(old.rules, field.name), getattr(new.rules, field.name)
+        if was != is_:
+            yield f"site {name}: {field.name}: {was} → {is_}"
     if old.on_demand != new.on_demand:
         yield f"site {name}: takes {_demand(old.on_demand)} → {_demand(new.on_demand)}"
     if old.certificates != new.certificates:
@@ -105,7 +109,7 @@ def _demand(rule: OnDemand | None) -> str:
         conditions.append(f"whose DNS leads{where}")
     return (
         f"names on demand, {' and '.join(conditions)} (each is a new order; "
-        f"{rule.per_hour} an hour and {rule.most} in all at most)"
+        f"{rule.max_new_per_hour} an hour and {rule.max_names} in all at most)"
     )
 
 

@@ -73,7 +73,7 @@ class Alone:
 
 @pytest.fixture(scope="module")
 def ca() -> Iterator[Pebble]:
-    import acme_client.issuer  # noqa: F401 # in this process, so that its children need not
+    import acme_client.issuers.acme  # noqa: F401 # in this process, so that its children need not
 
     with Pebble(nonce_reject=0, always_valid=True) as pebble:
         yield pebble

@@ -24,7 +24,7 @@ def open_folder() -> Iterator[Path]:
 
 def _read(text: str) -> tuple[Parsed, list[Fault]]:
     document = parse(text, "c.yaml")
-    parsed, faults = validate(document.value, document.origins)
+    parsed, faults = validate(document.value, document.origins, base=Path("/etc/th"))
     return parsed, [*document.faults, *faults, *consistency.check(parsed)]
 
 

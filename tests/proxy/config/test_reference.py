@@ -27,15 +27,15 @@ EXAMPLES = sorted((CONFIG / "examples").glob("*.yaml"))
 def resolved(path: Path) -> model.Config:
     """The configuration of a file, without a look at what it names on the disk."""
     document = parse(path.read_text(), path.name)
-    parsed, faults = validate(document.value, document.origins)
+    parsed, faults = validate(document.value, document.origins, base=CONFIG)
     faults = [*document.faults, *faults, *consistency.check(parsed)]
     assert not faults, "\n".join(map(str, faults))
-    around = Surroundings(CONFIG, Path("/var/lib/treehouse-proxy"), 65534, 65534, path)
-    return resolve(parsed.document, (site for _, site in parsed.sites), around)
+    assert not parsed.notices, "the reference has the present names"
+    return resolve(parsed, Surroundings(Path("/var/lib/treehouse-proxy"), 65534, 65534, path))
 
 
 def keys_of(section: type[Section], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
+    for name, field in section.fields().items():
         yield prefix + name
         below = subsection(field.annotation)
         if below is not None:

@@ -11,6 +11,7 @@ import pytest
 from proxy.config.model import (
     Address,
     Backend,
+    BackendRules,
     BackendTls,
     Config,
     Dns,
@@ -28,8 +29,9 @@ from proxy.config.model import (
     Tsig,
 )
 from proxy.config.resolve import Surroundings, resolve
+from proxy.config.schema import inherit
 
-AROUND = Surroundings(Path("/etc/th"), Path("/var/state"), 65534, 65533, Path("/etc/th/c.yaml"))
+AROUND = Surroundings(Path("/var/state"), 65534, 65533, Path("/etc/th/c.yaml"))
 SITE = "sites: [{names: a.test, root: www}]\n"
 
 
@@ -37,7 +39,7 @@ SITE = "sites: [{names: a.test, root: www}]\n"
 def resolved(sections):
     def read(text: str) -> Config:
         parsed = sections(text)
-        return resolve(parsed.document, (site for _, site in parsed.sites), AROUND)
+        return resolve(parsed, AROUND)
 
     return read
 
@@ -90,7 +92,8 @@ def test_everything_about_a_proxied_route_arrives(resolved):
         "sticky_cookie: lb, health: {path: /up, interval: 1s, timeout: 500ms}, connect_timeout: 1s, "
         "response_timeout: 2s, idle_timeout: 3s, pool_idle: 4s, connections: 5, preserve_host: false}]}]"
     )
-    assert config.sites[0].routes == (
+    (route,) = config.sites[0].routes
+    assert route == (
         Route(
             "/x/*",
             ProxyAction(
@@ -103,56 +106,116 @@ def test_everything_about_a_proxied_route_arrives(resolved):
                 connect_timeout=1.0,
                 response_timeout=2.0,
                 idle_timeout=3.0,
-                pool_idle=4.0,
-                connections=5,
+                idle_connection_timeout=4.0,
+                max_connections=5,
                 preserve_host=False,
-                hash_key=HashKey("cookie", "sid"),
+                hash_by=HashKey("cookie", "sid"),
                 sticky_cookie="lb",
             ),
+            route.rules,
+        )
+    )
+    for key in BackendRules.fields():
+        assert getattr(route.rules, key) == getattr(route.action, key), key
+
+
+INHERITED = """\
+connect_timeout: 1s
+preserve_host: off
+max_queued: 7
+sites:
+  - names: a.test
+    connect_timeout: 2s
+    backend: http://127.0.0.1:1
+  - names: b.test
+    health: {path: /site}
+    routes:
+      - {path: /one, backend: "http://127.0.0.1:1", connect_timeout: 3s, health: null}
+      - {path: /two, backend: "http://127.0.0.1:2", health: {path: /two, interval: 1s}}
+      - {path: /three, root: www}
+"""
+
+
+def test_the_innermost_of_the_top_a_site_and_a_route_decides_and_says_where(resolved):
+    one, other = resolved(INHERITED).sites
+    alone = one.routes[0]
+    assert isinstance(alone.action, ProxyAction)
+    assert (alone.action.connect_timeout, alone.action.preserve_host) == (2.0, False)
+    assert alone.action.max_queued == alone.rules.max_queued == one.rules.max_queued == 7
+    assert alone.origins == {
+        "connect_timeout": "c.yaml:6:5",
+        "preserve_host": "c.yaml:2:1",
+        "max_queued": "c.yaml:3:1",
+        "backend": "c.yaml:7:5",
+    }
+    first, second, third = other.routes
+    assert (first.action.connect_timeout, first.action.health.path) == (3.0, "/site")
+    assert first.origins["health"] == "c.yaml:9:5", "null is not given"
+    assert (second.action.connect_timeout, second.action.health) == (1.0, Health("/two", 1.0))
+    assert third.origins["root"] == "c.yaml:13:24"
+    assert other.rules.connect_timeout == 1.0
+    assert Config((), AROUND.state) == Config((), AROUND.state)
+
+
+def test_a_value_that_adds_up_joins_the_outer_ones(monkeypatch, sections):
+    parsed = sections(INHERITED)
+    monkeypatch.setitem(
+        inherit._JOINS, "health", lambda outer, inner: Health(outer.path + inner.path)
+    )
+    (at, site), (where, route) = (
+        (("sites", 1), parsed.sites[1][1]),
+        (
+            ("sites", 1, "routes", 1),
+            parsed.sites[1][1].routes[1],
         ),
     )
+    found = inherit.innermost(((), parsed.document), (at, site), (where, route))
+    assert found.rules.health == Health("/site/two")
+    assert found.paths["health"] == (*where, "health")
 
 
-def health_host(resolved, names, more=""):
-    config = resolved(
-        f"sites: [{{names: {names}, backend: 'http://h:1', health: {{path: /up{more}}}}}]"
+OLD_NAMES = """\
+alerts: {webhook: "https://x.test/", certifier_silent: 1m}
+queue: 3
+sites:
+  - names: a.test
+    backend: http://127.0.0.1:1
+    pool_idle: 1s
+    connections: 4
+    breaker: {share: 50%}
+    on_demand: {patterns: ["*.b.test"], most: 5, per_hour: 6, forget: 7d}
+"""
+
+
+def test_old_names_of_keys_are_taken_and_told(sections):
+    parsed = sections(OLD_NAMES)
+    config = resolve(parsed, AROUND)
+    assert config.alerts.certifier_timeout == 60.0
+    action, demand = config.sites[0].routes[0].action, config.sites[0].on_demand
+    assert (action.max_queued, action.max_connections, action.idle_connection_timeout) == (
+        3,
+        4,
+        1.0,
     )
-    action = config.sites[0].routes[0].action
-    assert isinstance(action, ProxyAction)
-    assert action.health is not None
-    return action.health.host
-
-
-def test_a_check_says_the_sites_name_as_host_like_any_request(resolved):
-    assert health_host(resolved, "[a.test, b.test]") == "a.test"
-    assert health_host(resolved, "['*.a.test']") == "", "then the backend's own address"
-    assert health_host(resolved, "a.test", ", host: app.internal") == "app.internal"
-    config = resolved(
-        "sites: [{names: a.test, backend: 'http://h:1', health: {path: /up}, preserve_host: no}]"
+    assert action.breaker.failure_ratio == 0.5
+    assert (demand.max_names, demand.max_new_per_hour, demand.forget_after) == (5, 6, 7 * 86400.0)
+    told = [str(notice) for notice in parsed.notices]
+    assert "c.yaml:2:1: queue: this key is called max_queued now (rename it)" in told
+    assert (
+        "c.yaml:8:15: sites[0].breaker.share: this key is called failure_ratio now (rename it)"
+        in told
     )
-    assert config.sites[0].routes[0].action.health.host == ""
+    assert len(told) == 8
 
 
-@pytest.mark.parametrize(
-    ("top", "site", "sent"),
-    [("", "", False), ("via: true", "", True), ("", ", via: true", True),
-     ("via: true", ", via: false", False)],
-)  # fmt: skip
-def test_via_is_sent_where_the_site_or_all_of_them_say_so(resolved, top, site, sent):
-    config = resolved(f"{top}\nsites: [{{names: a.test, backend: 'http://h:1'{site}}}]")
-    assert config.sites[0].routes[0].action.via is sent
+def test_an_old_and_a_new_name_together_are_a_fault(told):
+    (line,) = told("sites: [{names: a.test, backend: 'http://h:1', queue: 1, max_queued: 2}]")
+    assert "sites[0].queue: this is the old name of max_queued, which stands here too" in line
 
 
-@pytest.mark.parametrize(
-    ("words", "name", "same_site"),
-    [("lb", "lb", "lax"), ("{name: lb}", "lb", "lax"),
-     ("{name: lb, same_site: none}", "lb", "none"),
-     ("{name: lb, same_site: strict}", "lb", "strict")],
-)  # fmt: skip
-def test_a_sticky_cookie_is_a_name_or_a_name_with_same_site(resolved, words, name, same_site):
-    config = resolved(f"sites: [{{names: a.test, backend: 'http://h:1', sticky_cookie: {words}}}]")
-    action = config.sites[0].routes[0].action
-    assert (action.sticky_cookie, action.sticky_same_site) == (name, same_site)
+def test_a_fault_names_a_key_as_it_was_written(told):
+    (line,) = told("sites: [{names: a.test, backend: 'http://h:1', queue: x}]")
+    assert 'sites[0].queue: "x" is not a whole number' in line
 
 
 def test_a_redirect_has_its_status_and_a_name_alone_refuses(resolved):

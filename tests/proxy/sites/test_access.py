@@ -1,51 +1,77 @@
-"""What a site demands, found by host as the router finds the site."""
+"""What a site demands of its clients before any handler is asked."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.config.model import ClientAuth, RateLimit, RefuseAction, Route, Site
+from proxy.config import model
 from proxy.errors import Fault
 from proxy.ipc.rate_buckets import Buckets, RateLimits
-from proxy.protocol.message import Connection, Request
-from proxy.sites.access import Gates
+from proxy.protocol.client_address import TrustedProxies
+from proxy.protocol.exchange import Exchange
+from proxy.protocol.message import Connection, Fields, Request, Response
+from proxy.sites.chains import Chains
+from proxy.sites.router import Route, Router
+from proxy.sites.site import SiteTable
 
-ONCE = (RateLimit(1.0, 1),)
+ONCE = (model.RateLimit(1.0, 1),)
 
 
-def site(names: str, *, limited: bool = False, default: bool = False, asks: bool = False) -> Site:
-    return Site(
+class Yes:
+    def handle(self, request: Request) -> Response:
+        return Response(200, [])
+
+
+def site(names: str, *, limited: bool = False, default: bool = False, asks: bool = False):
+    return model.Site(
         tuple(names.split()),
-        (Route("/*", RefuseAction()),),
+        (model.Route("/*", model.RefuseAction()),),
         default=default,
-        client_auth=ClientAuth("ca.pem") if asks else None,
+        client_auth=model.ClientAuth("ca.pem") if asks else None,  # type: ignore[arg-type]
         rate_limits=ONCE if limited else (),
     )
 
 
-def gates(*sites: Site, guests: dict[bytes, bytes] | None = None) -> Gates:
+def table(*sites: model.Site, on_demand: dict[str, str] | None = None) -> SiteTable:
     buckets = Buckets()
-    limits = {
-        one.names[0]: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str)
-        for one in sites
-        if one.rate_limits
-    }
-    return Gates(sites, limits, guests or {})
+    chains = Chains(
+        model.Tls(),
+        lambda one: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str),
+    )
+    made = SiteTable(sites, on_demand or {})
+    made.bind(lambda one: Router([Route("/*", Yes(), chains.of(one))]))
+    return made
 
 
-def passed(of: Gates, host: str) -> str:
+def passed(of: SiteTable, host: str, connection: Connection | None = None, fields: Fields = []):  # noqa: B006
     """ "yes" or the kind of the fault; the same client each time."""
-    peer = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
-    try:
-        of.check(Request(b"GET", b"/", b"1.1", host.encode(), host.encode(), [], peer))
-    except Fault as fault:
-        return fault.kind
-    return "yes"
+    peer = connection or Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
+    asked = Request(b"GET", b"/", b"1.1", host.encode(), host.encode(), fields, peer)
+    match = of.find(host.encode())
+    if match is None:
+        return "unknown"
+    found = match.site.router.find(asked)
+
+    def failed(_exchange: Exchange, error: Exception) -> Response:
+        assert isinstance(error, Fault)
+        return Response(error.what.status, error.fields, error=error.kind)
+
+    if found.chain is None:
+        return "yes"
+    exchange = Exchange(peer, asked)
+    answer = found.chain.handle(
+        exchange, found.handler, lambda _exchange, handler: handler.handle(asked), failed
+    )
+    assert isinstance(answer, Response)
+    return answer.error or "yes"
 
 
-def test_a_site_that_demands_nothing_has_no_gate() -> None:
-    assert not gates(site("a.example"))
-    assert gates(site("a.example", limited=True))
+def test_a_site_that_demands_nothing_has_no_filters() -> None:
+    asked = Request(b"GET", b"/", b"1.1", b"h", b"h", [], Connection("192.0.2.9", 1, "", 443))
+    for limited in (False, True):
+        match = table(site("a.example", limited=limited)).find(b"a.example")
+        assert match is not None
+        assert (match.site.router.find(asked).chain is not None) == limited
 
 
 @pytest.mark.parametrize(
@@ -56,30 +82,29 @@ def test_a_site_that_demands_nothing_has_no_gate() -> None:
         ("free.b.example", False),
         ("shop.example", True),
         ("c.example", False),
-        ("unknown.example", False),
     ],
 )
 def test_whose_rate_counts(host: str, limited: bool) -> None:
-    made = gates(
+    made = table(
         site("a.example", limited=True),
         site("*.b.example", limited=True),
         site("free.b.example"),
         site("c.example"),
-        guests={b"shop.example": b"a.example"},
+        on_demand={"shop.example": "a.example"},
     )
     assert [passed(made, host) for _ in range(2)] == ["yes", "rate_limited" if limited else "yes"]
 
 
 def test_all_names_of_a_site_share_its_rate_those_on_demand_too() -> None:
-    made = gates(site("a.example", limited=True), guests={b"shop.example": b"a.example"})
+    made = table(site("a.example", limited=True), on_demand={"shop.example": "a.example"})
     assert passed(made, "a.example") == "yes"
     assert passed(made, "shop.example") == "rate_limited"
 
 
-def test_whoever_is_unknown_meets_the_default_sites_gate() -> None:
-    made = gates(
+def test_whoever_is_unknown_meets_the_default_sites_rate() -> None:
+    made = table(
         site("a.example"), site("d.example", limited=True, default=True),
-        guests={b"shop.example": b"a.example"},
+        on_demand={"shop.example": "a.example"},
     )  # fmt: skip
     assert passed(made, "unknown.example") == "yes"
     assert passed(made, "x.unknown.example") == "rate_limited"
@@ -87,4 +112,17 @@ def test_whoever_is_unknown_meets_the_default_sites_gate() -> None:
 
 
 def test_a_client_certificate_is_asked_for_by_the_site_of_the_handshake() -> None:
-    assert passed(gates(site("a.example", asks=True)), "a.example") == "misdirected"
+    made = table(site("a.example", asks=True))
+    assert passed(made, "a.example") == "misdirected"
+    shown = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https", client_site="a.example")
+    assert passed(made, "a.example", shown) == "yes"
+
+
+def test_behind_a_trusted_proxy_each_of_its_clients_has_a_rate_of_its_own() -> None:
+    made = table(site("a.example", limited=True))
+    proxy = Connection("127.0.0.1", 4711, "127.0.0.1", 443, b"https")
+    proxy.proxies = TrustedProxies(("127.0.0.0/8",))
+    first, second = ([(b"x-forwarded-for", b"203.0.113.%d" % n)] for n in (1, 2))
+    assert [passed(made, "a.example", proxy, fields) for fields in (first, second, first)] == [
+        "yes", "yes", "rate_limited",
+    ]  # fmt: skip

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import RedirectAction, Route, Site
+from proxy.config.model import RedirectAction, Site
+from proxy.config.model import Route as Configured
 from proxy.errors import Fault
 from proxy.protocol.message import Connection, Request, Response
-from proxy.sites.router import Router, understood
+from proxy.protocol.paths import understood
+from proxy.sites.router import Route, Router
+from proxy.sites.site import SiteTable
 
 PEER = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
 
@@ -29,26 +32,46 @@ class Named:
 def site(names: str, *paths: str, default: bool = False) -> Site:
     """Each route's handler is called like the first name and the route's path."""
     first = names.split()[0]
-    routes = tuple(Route(path, RedirectAction(f"{first} {path}")) for path in paths or ("/*",))
+    routes = tuple(Configured(path, RedirectAction(f"{first} {path}")) for path in paths or ("/*",))
     return Site(tuple(names.split()), routes, default=default)
 
 
-def router(*sites: Site) -> Router:
-    made = Router(sites)
-    made.bind(lambda action: Named(action.target))
-    return made
+def bound(table: SiteTable) -> SiteTable:
+    """With handlers that pass the path on to backends, each with its own."""
+    table.bind(
+        lambda site: Router(
+            [Route(one.path, Named(one.action.target), passes_on=True) for one in site.routes]
+        )
+    )
+    return table
+
+
+def router(*sites: Site) -> SiteTable:
+    return bound(SiteTable(sites))
 
 
 def request(host: str, target: bytes = b"/") -> Request:
     return Request(b"GET", target, b"1.1", host.encode(), host.encode(), [], PEER)
 
 
-def route(of: Router, host: str, target: bytes = b"/") -> str:
+def route(of: SiteTable, host: str, target: bytes = b"/") -> str:
     """The name of the handler, or the kind of the fault."""
-    try:
-        return of.route(request(host, target)).name
-    except Fault as fault:
-        return fault.kind
+    match = of.find(host.encode())
+    if match is None:
+        return "unknown_host"
+    asked = request(host, target)
+    handler = match.site.router.find(asked).handler
+    if isinstance(handler, Named):
+        return handler.name
+    with pytest.raises(Fault) as caught:
+        handler.handle(asked)
+    return caught.value.kind
+
+
+def known(of: SiteTable, host: str) -> bool:
+    """Whether a site has the host by name, and not only as the default."""
+    match = of.find(host.encode())
+    return match is not None and match.label != b""
 
 
 HOSTS = router(
@@ -82,13 +105,13 @@ HOSTS = router(
 )
 def test_a_host_finds_its_site(host, answers):
     assert route(HOSTS, host) == answers
-    assert HOSTS.knows(host.encode()) == (answers != "unknown_host")
+    assert known(HOSTS, host) == (answers != "unknown_host")
 
 
 def test_whom_nobody_knows_goes_to_the_default_site_and_is_still_not_known():
     some = router(site("example.org"), site("fallback.example", default=True))
     assert route(some, "elsewhere.example") == "fallback.example /*"
-    assert not some.knows(b"elsewhere.example")
+    assert not known(some, "elsewhere.example")
 
 
 def test_without_a_site_every_host_is_unknown():
@@ -148,13 +171,14 @@ def test_spelling_a_path_differently_does_not_dodge_its_route(path):
         b"/a/%2e%2e/admin/",
         b"/a/.%2E/admin/",
         b"/./admin/",
-        b"/admin/.",
         b"/admin/..",
-        b"/a%2fadmin/",
-        b"/admin%2F",
-        b"/admin%5cx",
-        b"/admin\\x",
-        b"/admin/%00",
+        b"/api/..%2fadmin/",
+        b"/api/..%2f..%2fadmin/",
+        b"/api%2fv2",
+        b"/api/%2e%2e%5cadmin/",
+        b"/api\\v1",
+        b"/admin/%2e%2e%2fx",
+        b"/api%00/x",
         b"/admin/%",
         b"/admin/%4",
         b"/admin/%zz",
@@ -165,9 +189,51 @@ def test_spelling_a_path_differently_does_not_dodge_its_route(path):
         b"/%F0%80%80%AFadmin/",
     ],
 )
-@pytest.mark.parametrize("host", ["h", "all"])
-def test_what_two_readers_could_take_for_two_paths_is_refused_where_routes_differ(host, path):
-    assert route(PATHS, host, path) == "bad_path"
+def test_what_two_readers_could_take_for_two_routes_is_refused(path):
+    assert route(PATHS, "h", path) == "bad_path"
+
+
+@pytest.mark.parametrize(
+    ("path", "answers"),
+    [
+        (b"/api/projects/group%2Fproject", "all /api/*"),
+        (b"/api/%2F/guest", "all /api/*"),
+        (b"/api/a%5Cb", "all /api/*"),
+        (b"/api/a\\b", "all /api/*"),
+        (b"/api/a%00", "all /api/*"),
+        (b"/api/./a", "all /api/*"),
+        (b"/api/a/../b", "all /api/*"),
+        (b"/x/../y", "all /*"),
+        (b"/%2f", "all /*"),
+        (b"/api/../x", "bad_path"),
+        (b"/api/..%2fx", "bad_path"),
+        (b"/x%2f..%2fapi/", "bad_path"),
+        (b"/%zz", "bad_path"),
+    ],
+)
+def test_what_means_one_route_to_everybody_takes_it(path, answers):
+    assert route(PATHS, "all", path) == answers
+
+
+@pytest.mark.parametrize("path", [b"/%zz", b"/api/../x", b"/a%2f..%2fapi/", b"/%c0%ae", b"*"])
+def test_where_all_routes_are_one_backend_nothing_can_be_dodged(path):
+    one = Named("one")
+    made = Router([Route(of, one, passes_on=True) for of in ("/api/*", "/status", "/*")])
+    expected = "one" if path != b"*" else "not_found"
+    found = made.find(request("h", path)).handler
+    assert (found is one) == (expected == "one")
+
+
+def test_routes_that_are_answered_here_read_the_path_as_the_router_does():
+    files, app = Named("files"), Named("app")
+    made = Router([Route("/files/*", files), Route("/*", app, passes_on=True)])
+    for path, handler in (
+        (b"/./files/a", files), (b"/files/./a", files), (b"//files//a", files), (b"/x/./y", app),
+    ):  # fmt: skip
+        assert made.find(request("h", path)).handler is handler
+    asked = request("h", b"/x/../files/a")
+    with pytest.raises(Fault, match="leads upwards"):
+        made.find(asked).handler.handle(asked)
 
 
 def test_a_path_parameter_is_the_backends_business():
@@ -182,16 +248,20 @@ def test_a_site_with_one_answer_has_nothing_to_dodge_and_passes_it_on_unread(pat
 
 def test_the_handler_is_told_what_the_asterisk_stands_behind():
     asked = request("h", b"/%61pi//v2/x")
-    PATHS.route(asked)
+    match = PATHS.find(b"h")
+    assert match is not None
+    match.site.router.find(asked)
     assert asked.matched == b"/api/v2/"
 
 
-def test_all_names_of_a_site_share_their_handlers():
-    made = []
-    some = Router((site("a.example b.example", "/x", "/*"),))
-    some.bind(lambda action: made.append(action) or Named(action.target))
-    assert len(made) == 2
-    assert some.route(request("a.example")) is some.route(request("b.example"))
+def test_all_names_of_a_site_share_their_routes():
+    some = router(site("a.example b.example", "/x", "/*"))
+    one, other = some.find(b"a.example"), some.find(b"b.example")
+    assert one is not None
+    assert other is not None
+    assert one.site is other.site
+    assert (one.label, other.label) == (b"a.example", b"b.example")
+    assert (one.site_name, other.site_name) == ("a.example", "a.example")
 
 
 # Pieces that paths are made of, and those that traversals are made of
@@ -219,12 +289,14 @@ def test_an_understood_path_has_no_second_reading(path):
     assert not {b".", b".."} & set(clear.split(b"/"))
     # As many segments as a reader sees who splits first and decodes then.
     segments = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment]
+    segments = [segment for segment in segments if segment != b"."]
     assert [segment for segment in clear.split(b"/") if segment] == segments
 
 
 @given(ODD_PATHS)
 def test_whoever_decodes_the_path_below_admin_was_routed_to_admin(path):
-    below = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment][:2]
+    below = [unquote_to_bytes(segment) for segment in path.split(b"/") if segment]
+    below = [segment for segment in below if segment != b"."]
     taken = route(PATHS, "all", path)
     assert taken in ("all /api/*", "all /*", "bad_path")
     if below[:1] == [b"admin"]:
@@ -232,23 +304,22 @@ def test_whoever_decodes_the_path_below_admin_was_routed_to_admin(path):
 
 
 def test_a_host_that_came_on_demand_has_its_sites_answers_and_no_others():
-    guests: dict[bytes, bytes] = {}
-    some = Router(
+    on_demand: dict[str, str] = {}
+    some = bound(SiteTable(
         (site("shops.example", "/a", "/*"), site("*.own.example"), site("d.example", default=True)),
-        guests,
-    )
-    some.bind(lambda action: Named(action.target))
+        on_demand,
+    ))  # fmt: skip
     assert route(some, "shop.example") == "d.example /*"
-    assert not some.knows(b"shop.example")
-    guests[b"shop.example"] = b"shops.example"
+    assert not known(some, "shop.example")
+    on_demand["shop.example"] = "shops.example"
     assert route(some, "shop.example", b"/a") == "shops.example /a"
-    assert some.knows(b"shop.example")
-    assert not some.configured(b"shop.example")
+    assert known(some, "shop.example")
+    assert not some.configured("shop.example")
     # What is configured comes first, and a guest of a site that is gone has none.
-    guests[b"x.own.example"] = guests[b"d.example"] = b"shops.example"
+    on_demand["x.own.example"] = on_demand["d.example"] = "shops.example"
     assert route(some, "x.own.example") == "*.own.example /*"
     assert route(some, "d.example") == "d.example /*"
-    guests[b"lost.example"] = b"gone.example"
+    on_demand["lost.example"] = "gone.example"
     assert route(some, "lost.example") == "d.example /*"
-    del guests[b"shop.example"]
+    del on_demand["shop.example"]
     assert route(some, "shop.example") == "d.example /*"

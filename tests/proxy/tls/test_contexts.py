@@ -11,7 +11,8 @@ import trustme
 
 from proxy.config.model import Tls
 from proxy.ipc.channel import sealed
-from proxy.tls.contexts import Certificates, ServerSocket, covers, server_context
+from proxy.name_table import covers
+from proxy.tls.contexts import Certificates, ServerSocket, server_context
 
 CA = trustme.CA()
 

@@ -91,6 +91,7 @@ async def test_a_hello_is_looked_at_only_where_names_come_on_demand(
         pass
 
     monkeypatch.setattr(acceptor, "_hello", counted)
-    monkeypatch.setattr(acceptor.h1, "serve", over)
-    await handshake(made(rule))
+    accepting = made(rule)
+    monkeypatch.setattr(accepting, "_protocols", {"http/1.1": over})
+    await handshake(accepting)
     assert len(looked) == looks

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.config.model import Acme, Config, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
-from proxy.sites.router import Router
+from proxy.sites.site import SiteTable
 from proxy.tls.client_hello import Hello
 from proxy.tls.contexts import Certificates, Served, server_context
 from proxy.transport.clock import Clock
@@ -38,7 +38,7 @@ class Room:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.said: list[WantCertificate | CertificateUsed] = []
-        self.guests: dict[bytes, bytes] = {}
+        self.guests: dict[str, str] = {}
         self.certificates = Certificates(Tls())
         self.deadlines = Deadlines()
         config = Config(
@@ -50,7 +50,7 @@ class Room:
             config,
             self.guests,
             self.certificates,
-            Router(config.sites).configured,
+            SiteTable(config.sites).configured,
             lambda peer: peer,
             self.said.append,
             self.loop,
@@ -101,7 +101,7 @@ async def test_all_who_wait_for_a_name_are_one_question_and_one_answer() -> None
         assert not any(task.done() for task in waiting)
         room.room.arrived("a.shop.com", "shops.example")
         await asyncio.gather(*waiting)
-        assert room.guests == {b"a.shop.com": b"shops.example"}
+        assert room.guests == {"a.shop.com": "shops.example"}
         # The bytes are OpenSSL's to read still.
         with one.take_socket() as plain:
             assert plain.recv(100) == HELLO

@@ -10,26 +10,18 @@ from typing import Any
 
 import pytest
 
-from proxy.config.model import Hsts, Limits, Tls
+from proxy.config.model import Hsts, Limits, RefuseAction, Site
+from proxy.config.model import Route as Configured
 from proxy.errors import Fault
 from proxy.handlers.files.handler import Static
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Handler, Request, Response
+from proxy.sites.filters import Chain, Fixed
+from proxy.sites.response_fields import StrictTransportSecurity
+from proxy.sites.router import Refusing, Route, Router
+from proxy.sites.site import SiteTable
 from proxy.transport.clock import Clock
 from proxy.worker.services import Room, SecureDoor
-
-
-class OneSite:
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-
-    def knows(self, host: bytes) -> bool:
-        return host == b"a.test"
-
-    def route(self, request: Request) -> Handler:
-        if request.path == b"/nowhere":
-            raise Fault("not_found")
-        return self.handler
 
 
 @pytest.fixture
@@ -38,13 +30,19 @@ def files(tmp_path: Path) -> Static:
     return Static(tmp_path, Clock())
 
 
-def door(handler: Handler, hsts: bool = False, gates: object = None) -> SecureDoor:
+HSTS = Fixed([StrictTransportSecurity(Hsts(max_age=60.0))])
+
+
+def door(handler: Handler, chain: Chain | None = None) -> SecureDoor:
+    """Serves a.test, with one handler for every path but /nowhere/."""
     parts: Any = SimpleNamespace()
+    action = RefuseAction()
+    sites = SiteTable([Site(("a.test",), (Configured("/*", action),))])
+    nowhere = Route("/nowhere/*", Refusing("not_found"), chain)
+    sites.bind(lambda _site: Router([nowhere, Route("/*", handler, chain)], chain))
     room = Room(
-        router=OneSite(handler),  # type: ignore[arg-type] # what a door needs of it
-        challenges=parts, certificates=parts, limits=Limits(), clock=Clock(), access_log=None,
-        tls=Tls(hsts=Hsts(max_age=60.0) if hsts else None), https_port=443, default_site=False,
-        lane=None, gates=gates, bounds=parts, request_id_prefix=b"",  # type: ignore[arg-type]
+        sites=sites, challenges=parts, certificates=parts, limits=Limits(body_size=10),
+        clock=Clock(), access_log=None, https_port=443, bounds=parts,
     )  # fmt: skip
     return SecureDoor(room)
 
@@ -62,7 +60,7 @@ async def answer(door: SecureDoor, one: Request) -> Response:
 
 @pytest.mark.parametrize("hsts", [False, True])
 async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: bool) -> None:
-    secure = door(files, hsts)
+    secure = door(files, Chain((), [HSTS]) if hsts else None)
     for _ in range(2):
         one = request()
         given = secure.handle(Exchange(one.connection, one))
@@ -81,27 +79,34 @@ async def test_a_host_is_looked_at_first(files: Static) -> None:
     assert (await answer(secure, one)).status == 200
     for host, status in ((b"b.test", 404), (b"c.test", 421)):
         other = request(host=host)
-        other.connection.covered_host = b"a.test"
+        other.connection.authorized_host = b"a.test"
         assert (await answer(secure, other)).status == status
 
 
-async def test_no_gate_is_passed_by(files: Static) -> None:
+async def test_a_request_filter_comes_before_a_file_that_is_known_already(files: Static) -> None:
     class Closed:
-        def __bool__(self) -> bool:
-            return True
-
-        def check(self, request: Request) -> None:
+        def request(self, exchange: Exchange) -> None:
             raise Fault("rate_limited")
 
-    open_door, gated = door(files), door(files, gates=Closed())
-    assert (await answer(open_door, request())).status == 200
-    assert (await answer(gated, request())).status == 429
+    assert (await answer(door(files), request())).status == 200
+    assert (await answer(door(files, Chain([Closed()])), request())).status == 429
 
 
-async def test_a_path_that_nobody_takes_is_not_found(files: Static) -> None:
-    secure = door(files)
-    assert (await answer(secure, request(b"/nowhere"))).status == 404
-    assert secure.room.in_flight == 1
+async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: Static) -> None:
+    secure = door(files, Chain((), [HSTS]))
+    large = request()
+    large.body = SimpleNamespace(length=11)  # type: ignore[assignment] # all that is looked at
+    for one, status in (
+        (request(b"/nowhere/a"), 404), (request(b"/nothing"), 404), (request(b"/%zz"), 400),
+        (request(b"/a.txt/x"), 404), (large, 413),
+    ):  # fmt: skip
+        given = await answer(secure, one)
+        assert given.status == status
+        assert (b"strict-transport-security", b"max-age=60") in given.fields
+    for host in (b"b.test", b"c.test"):  # of no site, or of none that this connection is for
+        given = await answer(secure, request(host=host))
+        assert b"strict-transport-security" not in dict(given.fields)
+    assert secure.room.in_flight == 7
 
 
 async def test_whatever_fails_is_an_answer() -> None:

@@ -13,7 +13,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1 import server as h1
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Request, Response, Tunnel
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
@@ -36,7 +36,7 @@ class Told:
     """A `Service` that asks ``answer_with`` and keeps what it is told. What is ``ready`` for a path
     is the response without waiting."""
 
-    lane: Lane | None
+    lane: FastParser | None
     answer_with: Answer = echo
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
@@ -140,7 +140,7 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
 
     async def live() -> None:
         try:
-            await h1.serve(stream, connection, service, deadlines)
+            await h1.serve(stream, connection, service, deadlines, service.lane)
         finally:
             stream.close()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from proxy.config.model import Backend, Limits, ProxyAction
 from proxy.handlers.upstream.context import Surroundings
 from proxy.handlers.upstream.handler import Upstream
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 
@@ -38,7 +38,7 @@ async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator
         deadlines = Deadlines()
         around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
         upstream = Upstream(action, around)
-        service = Told(Lane(Limits()) if lanes else None, upstream.handle)
+        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
         try:
             async with conversation(service) as client:
                 yield Three(client, backend, upstream, service, deadlines)

@@ -63,6 +63,8 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
                 good = said is not False or set(value) <= set(schema["properties"])
             case "title" | "description" | "default" | "examples" | "format" | "$defs" | "$schema":
                 continue
+            case "deprecated":  # of an old name, which is still taken
+                continue
             case _:
                 raise AssertionError(f"{keyword} is not looked at")
         if not good:

@@ -138,4 +138,4 @@ def test_words_of_every_kind_are_read(sections):
     assert (document.limits.body_size, document.limits.header_timeout) == (None, 1.5)
     assert document.user == "0777"  # a number in base ten, whatever YAML 1.1 would make of it
     assert site.hash_by == HashKey("header", "x-user")
-    assert (site.preserve_host, site.pool_idle) == (False, 0.0)
+    assert (site.preserve_host, site.idle_connection_timeout) == (False, 0.0)

@@ -34,7 +34,7 @@ def request(path: bytes = b"/", peer: str = "192.0.2.1", fields: Fields | None =
 
 
 def chosen(balance: str, key: HashKey | None = None) -> Policy[One]:
-    return policy(ProxyAction((), balance=balance, hash_key=key or HashKey()))  # type: ignore[arg-type]
+    return policy(ProxyAction((), balance=balance, hash_by=key or HashKey()))  # type: ignore[arg-type]
 
 
 def test_round_robin_gives_each_its_weight_and_spreads_the_turns() -> None:

@@ -141,6 +141,7 @@ BROKEN = {
     "HTTP/0.9": b"<html>hello</html>\r\n\r\n",
     "HTTP/2": b"HTTP/2 200\r\n\r\n",
     "status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "204 with a coding": b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an endless head": b"HTTP/1.1 200 OK\r\n" + b"X: %b\r\n" % (b"a" * 1000) * 80,
     "a flood of 1xx": b"HTTP/1.1 103 Hints\r\n\r\n" * 50 + answer(b"x"),
     "101 that nobody asked for": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
@@ -346,7 +347,7 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
         assert await all_.client.hears_the_end() == b""
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
-    figures = Figures(frozenset())
+    figures = Figures()
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
     exchange.response = Response(101, [], tunnel)
     figures.request(exchange)
@@ -447,7 +448,7 @@ async def test_no_more_connections_than_allowed_and_the_rest_waits(lanes: bool) 
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=2)
+        action = ProxyAction((http_backend(backend.port),), max_connections=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
         service = Told(None, upstream.handle)
@@ -482,27 +483,25 @@ async def test_a_backend_that_is_down_is_passed_over(lanes: bool) -> None:
                 await client.hears(b"up")
         status = {one["url"]: one for one in upstream.status()}
         assert status["http://127.0.0.1:1"]["healthy"] == "no"
-        assert status["http://127.0.0.1:1"]["last_error"] == "Connection refused"
         assert status["http://127.0.0.1:1"]["failures"] >= 1
         assert status[backend.url]["healthy"] == "yes"
-        assert status[backend.url]["last_error"] is None
         upstream.close()
 
 
 async def test_a_loop_to_ourselves_is_refused(lanes: bool) -> None:
     async def script(heard: Heard) -> None:
         head = await heard.head()
-        loop = next(line for line in head.split(b"\r\n") if line.startswith(b"cdn-loop: "))
-        await heard.says(answer(loop))
+        via = next(line for line in head.split(b"\r\n") if line.startswith(b"via: "))
+        await heard.says(answer(via))
 
     async with three(script, lanes) as all_:
         await all_.client.says(GET)
-        heard = await all_.client.hears(b"cdn-loop: treehouse-")
-        loop = (heard + all_.client.heard).rpartition(b"cdn-loop: ")[2]
-        while len(loop) < 18:
-            loop += await _some(all_.client)
+        heard = await all_.client.hears(b"via: 1.1 treehouse-")
+        via = (heard + all_.client.heard).rpartition(b"via: ")[2]
+        while len(via) < 22:
+            via += await _some(all_.client)
         all_.client.heard = b""
-        await all_.client.says(GET[:-2] + b"CDN-Loop: other, " + loop[:18] + b"\r\n\r\n")
+        await all_.client.says(GET[:-2] + b"Via: " + via[:22] + b"\r\n\r\n")
         assert b" 508 " in await all_.client.hears(b"loop")
 
 
@@ -587,8 +586,8 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
             await heard.says(answer(b"ok"))
 
     async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), connections=1, queue=1)
-        figures = Figures(frozenset())
+        action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
+        figures = Figures()
         around = Surroundings(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
         )
@@ -635,7 +634,7 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
 
     async with raw_backend(script) as backend:
         action = ProxyAction(
-            (http_backend(backend.port),), connections=1, queue=1, connect_timeout=0.3
+            (http_backend(backend.port),), max_connections=1, max_queued=1, connect_timeout=0.3
         )
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
         upstream = Upstream(action, around)
@@ -714,7 +713,7 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=2)
+        action = ProxyAction((one,), max_connections=1, max_queued=2)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         first = await pool.open()
@@ -739,7 +738,7 @@ async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_wan
 
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
-        action = ProxyAction((one,), connections=1, queue=0)
+        action = ProxyAction((one,), max_connections=1, max_queued=0)
         around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
         pool = Pool(one, action, None, around, None)
         member = Member(one, pool, action)

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Fields, FileBody, Request, Response
 from proxy.transport.stream import SocketStream
 from support.http.conversation import Client, Told, conversation, echo
@@ -21,7 +21,7 @@ from support.http.conversation import Client, Told, conversation, echo
 
 @pytest.fixture(params=["lane", "h11"])
 def service(request: pytest.FixtureRequest) -> Told:
-    return Told(Lane(Limits()) if request.param == "lane" else None)
+    return Told(FastParser(Limits()) if request.param == "lane" else None)
 
 
 GET = b"GET /a HTTP/1.1\r\nHost: x.test\r\n\r\n"

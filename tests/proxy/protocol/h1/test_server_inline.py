@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.model import Limits
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.serializer import serialise
 from proxy.protocol.message import Response
 from support.http.conversation import Told, conversation
@@ -21,7 +21,7 @@ def answer(body: bytes) -> Response:
 def shelf(limits: Limits | None = None, **there: bytes) -> Told:
     limits = limits or Limits()
     bodies = {b"/" + name.encode(): answer(body) for name, body in there.items()}
-    return Told(Lane(limits), limits=limits, ready=bodies)
+    return Told(FastParser(limits), limits=limits, ready=bodies)
 
 
 async def test_what_is_known_at_once_and_what_is_not_by_turns() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.errors import FAULTS
-from proxy.protocol.h1.fast_parser import Lane
+from proxy.protocol.h1.fast_parser import FastParser
 from support.http.conversation import Told, conversation
 
 H = b"Host: x.test\r\n"
@@ -163,7 +163,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 async def test_it_is_refused_and_nothing_behind_it_is_answered(case: str, mode: str) -> None:
     said, reason = REFUSED[case]
-    service = Told(Lane(Limits()) if mode == "lane" else None)
+    service = Told(FastParser(Limits()) if mode == "lane" else None)
     async with conversation(service) as client:
         await client.says(b"GET /before HTTP/1.1\r\nHost: x.test\r\n\r\n" + said + CANARY)
         client.hangs_up()
@@ -204,7 +204,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("case", ACCEPTED)
 async def test_it_is_answered_and_so_is_what_comes_behind_it(case: str, mode: str) -> None:
     said, answer = ACCEPTED[case]
-    service = Told(Lane(Limits()) if mode == "lane" else None)
+    service = Told(FastParser(Limits()) if mode == "lane" else None)
     async with conversation(service) as client:
         await client.says(said + CANARY)
         await client.hears(b"\r\n\r\n" + answer)

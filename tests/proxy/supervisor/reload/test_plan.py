@@ -24,6 +24,7 @@ from proxy.config.model import (
     OwnCertificate,
     RateLimit,
     Route,
+    Rules,
     Site,
     Tls,
 )
@@ -93,6 +94,7 @@ SITE = {
     "client_auth": ClientAuth(Path("/ca.pem"), "request"),
     "rate_limits": (RateLimit(1.0, 1),),
     "on_demand": OnDemand(),
+    "rules": Rules(connect_timeout=1.0),
 }
 CONFIG = {
     "sites": (),
@@ -137,8 +139,8 @@ def test_nothing_changed() -> None:
     assert changes(config(A, B), config(A, B), HAD) == []
 
 
-LIKE = OnDemand(patterns=("*.shops.example",), per_hour=5)
-ASKED = OnDemand(ask="https://app.example/allowed?token=s3cret", dns=True, most=20)
+LIKE = OnDemand(patterns=("*.shops.example",), max_new_per_hour=5)
+ASKED = OnDemand(ask="https://app.example/allowed?token=s3cret", dns=True, max_names=20)
 LIKE_SAID = (
     "names on demand, like *.shops.example (each is a new order; 5 an hour and 1000 in all at most)"
 )

@@ -1,0 +1,46 @@
+"""Which of several levels decides: the top of the document, a site, a route. Pure.
+
+A key of `Rules` that stands at several of them has the value of the innermost; one that is marked
+with `AddsUp` joins the values of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..syntax.faults import Path
+from .rules import AddsUp, Rules
+
+_KEYS = frozenset(Rules.fields())
+_JOINS = {
+    key: mark.join
+    for key, field in Rules.fields().items()
+    for mark in field.metadata
+    if isinstance(mark, AddsUp)
+}
+_DEFAULTS = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """``paths``: for each key that was given anywhere, where in the document the value stands that
+    decides; the keys that are missing have their defaults."""
+
+    rules: Rules
+    paths: Mapping[str, Path]
+
+
+def innermost(*levels: tuple[Path, Rules]) -> Inherited:
+    """What holds at the last of these levels, which come from the outermost on."""
+    values: dict[str, Any] = {}
+    paths: dict[str, Path] = {}
+    for path, level in levels:
+        for key in level.given & _KEYS:
+            value = getattr(level, key)
+            if key in values and key in _JOINS:
+                value = _JOINS[key](values[key], value)
+            values[key] = value
+            paths[key] = (*path, key)
+    return Inherited(replace(_DEFAULTS, **values) if values else _DEFAULTS, paths)

@@ -1,0 +1,171 @@
+"""What a site or a route may say beside its action; every key here may stand at the top as well.
+
+To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
+backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
+accepted at the top of the document, at a site and at a route; the innermost that is given wins
+(`resolve.innermost`); it stands in the JSON schema; and the program finds its value at
+``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
+value that joins the outer one instead of replacing it is marked with `AddsUp`.
+
+What a key needs of its neighbours goes into `site.check`, files that it names into
+`checks.files`. `config/reference.yaml` has a line for each key, which a test demands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ..syntax.faults import Wrong, shown
+from ..syntax.kinds import File, Section, Switch, count, duration, one_of, section, word
+from ..syntax.names import parse_name
+from ..values import HashKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddsUp:
+    """Metadata for `Annotated`: how an inner value joins the outer one, ``join(outer, inner)``."""
+
+    join: Callable[[Any, Any], Any]
+
+
+def _parse_http_path(text: str) -> str:
+    if not (text.startswith("/") and text.isascii() and text.isprintable() and " " not in text):
+        raise Wrong(f"{shown(text)} is not a path", "write it like /healthz")
+    return text
+
+
+def _parse_hash_key(text: str) -> HashKey:
+    kind, _, name = text.partition(":")
+    match kind:
+        case "address" | "path" if not name:
+            return HashKey(kind)
+        case "header" | "cookie" if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            return HashKey(kind, name.lower() if kind == "header" else name)
+    raise Wrong(
+        f"{shown(text)} is nothing to hash by", "write address, path, header:NAME or cookie:NAME"
+    )
+
+
+def _parse_share(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,3}) ?%", text)
+    if not found or not 1 <= int(found[1]) <= 100:
+        raise Wrong(f"{shown(text)} is not a share", "write it like 50%")
+    return int(found[1]) / 100
+
+
+def _parse_cookie_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
+        raise Wrong(f"{shown(text)} is not the name of a cookie", "use letters, digits, - and _")
+    return text
+
+
+HashBy = Annotated[HashKey, word(_parse_hash_key)]
+
+
+@section
+class Health(Section):
+    path: Annotated[str, word(_parse_http_path)] = Field(
+        description="Asked with GET; 2xx and 3xx are healthy."
+    )
+    interval: Annotated[float, duration("100ms", "1h")] = Field(
+        default=5.0, description="Between two checks of a backend."
+    )
+    timeout: Annotated[float, duration("10ms", "5m")] = Field(
+        default=2.0, description="Until a check has failed."
+    )
+
+
+@section
+class Breaker(Section):
+    """Circuit breaking: of at least ``requests`` within ``window`` seconds, the share
+    ``failure_ratio`` (0 to 1) failed or was answered with 5xx; then the backend is left out for
+    ``pause`` seconds."""
+
+    renamed: ClassVar = {"share": "failure_ratio"}
+
+    failure_ratio: Annotated[float, word(_parse_share)] = Field(
+        description="Of failed requests and 5xx answers, like 50%."
+    )
+    requests: Annotated[int, count(1, 1_000_000)] = Field(
+        default=20, description="Fewer than that decide nothing."
+    )
+    window: Annotated[float, duration("1s", "1h")] = Field(
+        default=10.0, description="Over how long they are counted, per worker."
+    )
+    pause: Annotated[float, duration("100ms", "1h")] = Field(
+        default=10.0, description="How long the backend is left out then."
+    )
+
+
+@section
+class BackendTls(Section):
+    ca_file: File | None = Field(
+        default=None, description="PEM bundle to trust instead of the system's."
+    )
+    insecure: Switch = Field(default=False, description="Take any certificate whatever.")
+    server_name: Annotated[str, word(parse_name)] | None = Field(
+        default=None, description="The name to ask for and to verify, when it is not the URL's."
+    )
+
+
+@section
+class BackendRules(Section):
+    """How backends are talked to. Means nothing without one."""
+
+    renamed: ClassVar = {
+        "pool_idle": "idle_connection_timeout",
+        "connections": "max_connections",
+        "queue": "max_queued",
+    }
+
+    balance: Annotated[
+        Literal["round_robin", "least_conn", "random_two", "hash"],
+        one_of("round_robin", "least_conn", "random_two", "hash"),
+    ] = Field(default="round_robin", description="Which backend gets the next request.")
+    hash_by: HashBy = Field(
+        default=HashKey(),
+        description="For balance hash: address, path, header:NAME, cookie:NAME.",
+    )
+    sticky_cookie: Annotated[str, word(_parse_cookie_name)] | None = Field(
+        default=None, description="A cookie by which a client stays with its backend."
+    )
+    health: Health | None = Field(default=None, description="Asks backends how they are.")
+    breaker: Breaker | None = Field(
+        default=None, description="Leaves a backend out that fails too often."
+    )
+    slow_start: Annotated[float, duration("0s", "1h")] = Field(
+        default=0.0,
+        description="How long a backend that comes back takes to its full share.",
+    )
+    backend_tls: BackendTls | None = Field(default=None, description="For https backends.")
+    connect_timeout: Annotated[float, duration("10ms", "5m")] = Field(
+        default=5.0, description="Until a backend takes the connection."
+    )
+    response_timeout: Annotated[float, duration("100ms", "1d")] = Field(
+        default=60.0, description="Until the head of a backend's answer."
+    )
+    idle_timeout: Annotated[float, duration("100ms", "7d")] = Field(
+        default=300.0, description="Between two pieces of an answer, or in a tunnel."
+    )
+    idle_connection_timeout: Annotated[float, duration("0s", "1h")] = Field(
+        default=30.0,
+        description="An unused connection to a backend is closed after that.",
+    )
+    max_connections: Annotated[int, count(1, 100_000)] = Field(
+        default=512, description="To one backend, per worker."
+    )
+    max_queued: Annotated[int, count(0, 100_000)] = Field(
+        default=1024,
+        description="Requests that wait for one, as long as connect_timeout; beyond: 503.",
+    )
+    preserve_host: Switch = Field(default=True, description="Pass Host on as the client sent it.")
+
+
+@section
+class Rules(BackendRules):
+    """Every key that may stand at the top, at a site or at a route; the innermost wins."""

@@ -1,0 +1,98 @@
+"""What a request's path says, and which readings of it there are. Pure.
+
+A path is percent-encoded (RFC 3986 §2.1), and programs disagree about what it means: whether
+``%2F`` separates segments, whether ``\\`` does, whether ``//`` is one slash, when ``..`` is taken
+out. Two readers that disagree are how a rule for a path is dodged: one checks ``/a``, the other
+serves ``/b``. So there are two functions.
+
+`understood` is the one reading that this server uses itself, for files and for routes. It refuses a
+path that a careful reader could take for two.
+
+`readings` are all that a program behind this server might make of it. Where every one of them is
+treated alike, nothing can be dodged, and the path may be passed on as it came.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from urllib.parse import unquote_to_bytes
+
+from ..errors import Fault
+
+_MANY_SLASHES = re.compile(rb"//+")
+_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
+# RFC 3629 §3: C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make "." and
+# "/" of what strict ones refuse.
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
+_UP = re.compile(rb"(?:^|/)\.\.(?:/|$)")
+_HERE = re.compile(rb"(?<=/)\.(?:/|$)")
+_ENCODED_SLASH = re.compile(rb"%2[fF]")
+_ENCODED_BACKSLASH = re.compile(rb"%5[cC]")
+# What may stand in a path as it is (RFC 3986 §3.3); a percent sign only before two hex digits.
+_NOT_IN_A_PATH = re.compile(rb"[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]|%(?![0-9A-Fa-f]{2})")
+
+
+def understood(path: bytes) -> bytes:
+    """A percent-encoded path as this server reads it: decoded, slashes merged, ``/./`` taken out
+    (RFC 3986 §5.2.4).
+
+    ``path`` is printable ASCII, as the grammar of a request's target has it (h1/grammar.py).
+    Raises `Fault` ("bad_path") for one with ``..`` or one that can be understood in two ways.
+    """
+    if b"%" not in path and b"//" not in path and b"/." not in path and b"\\" not in path:
+        return path  # nearly all of them
+    if _AMBIGUOUS.search(path):
+        raise Fault("bad_path", f"{path[:64]!r} has an encoded slash, a backslash or a NUL")
+    if _BROKEN_PERCENT.search(path):
+        raise Fault("bad_path", f"{path[:64]!r} has a percent sign that encodes nothing")
+    decoded = _MANY_SLASHES.sub(b"/", unquote_to_bytes(path))
+    if _OVERLONG.search(decoded):
+        raise Fault("bad_path", f"{path[:64]!r} has overlong UTF-8")
+    if _UP.search(decoded):
+        raise Fault("bad_path", f"{path[:64]!r} leads upwards (/../)")
+    return _HERE.sub(b"", decoded)
+
+
+def readings(path: bytes) -> set[bytes] | None:
+    """What programs might make of ``path``: each combination of ``%2F`` decoded or not, of a
+    backslash that separates or not, of dot segments taken out or not, of an end at a NUL or not;
+    slashes are merged. None where nobody can say: a percent sign that encodes nothing, or overlong
+    UTF-8."""
+    if _BROKEN_PERCENT.search(path) or _OVERLONG.search(unquote_to_bytes(path)):
+        return None
+    found = set()
+    for slash, backslash, resolved, cut in itertools.product((False, True), repeat=4):
+        one = path if slash else _ENCODED_SLASH.sub(b"%252F", path)
+        one = one if backslash else _ENCODED_BACKSLASH.sub(b"%255C", one)
+        one = unquote_to_bytes(one)
+        if backslash:
+            one = one.replace(b"\\", b"/")
+        if cut:
+            one = one.partition(b"\0")[0]
+        one = _MANY_SLASHES.sub(b"/", one)
+        if resolved:
+            one = _resolved(one)
+        found.add(one)
+    return found
+
+
+def sendable(path: bytes) -> bytes:
+    """The path as it came, for a Location field: what no URL may hold is percent-encoded."""
+    return _NOT_IN_A_PATH.sub(lambda found: b"%%%02X" % found[0][0], path)
+
+
+def _resolved(path: bytes) -> bytes:
+    """Without dot segments, as RFC 3986 §5.2.4 takes them out."""
+    kept: list[bytes] = []
+    segments = path.split(b"/")
+    for segment in segments:
+        if segment == b"..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    if segments[-1] in (b".", b"..") and kept[-1:] != [b""]:
+        kept.append(b"")
+    return b"/".join(kept) or b"/"

@@ -1,0 +1,180 @@
+"""Filters: what a site or a route adds around its handler, without the handler's knowledge.
+
+A *request filter* looks at a request before the handler does. It lets it pass (None), answers in
+the handler's place, or raises `Fault`. A *response filter* is given every response of its route,
+whoever made it: the handler, a request filter, or a fault of ours. It returns the same response, a
+changed one, or another. Either may return an awaitable instead, when it has to wait for something.
+
+A `Chain` holds the filters of a route in the order in which they act. It is made once per
+generation. A route without filters has no chain and pays nothing; a chain whose filters all answer
+at once costs no task switch, because nothing in it is awaited then.
+
+A *field filter* is the simplest kind of response filter: what it does depends on the route alone,
+never on the request. So it is applied once to each response that answers many requests (a cached
+file), and the outcome is kept with that response. `Fixed` is a row of such filters.
+
+Why it is hard: a response holds things that must be ended exactly once (a file, a backend
+connection). Whoever returns another response in place of the one that was given must take over or
+`Response.discard` its body; a filter that raises leaves that to the chain. And a `shared` response
+belongs to many requests: a filter changes a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from ..protocol.exchange import Exchange
+from ..protocol.message import Handler, Response
+
+Answer = Response | Awaitable[Response]
+Ask = Callable[[Exchange, Handler], Answer]
+Failed = Callable[[Exchange, Exception], Response]
+
+
+class RequestFilter(Protocol):
+    def request(self, exchange: Exchange) -> Response | Awaitable[Response | None] | None:
+        """None to go on, or the answer. Raises `Fault` to refuse."""
+        ...
+
+
+class ResponseFilter(Protocol):
+    def response(self, exchange: Exchange, response: Response) -> Answer:
+        """The response to go on with; the same object where nothing is to be changed."""
+        ...
+
+
+class FieldFilter(Protocol):
+    def change(self, response: Response) -> None:
+        """Change the status or the fields of a response that belongs to one request or is kept
+        for all of them; never its body."""
+        ...
+
+
+class Fixed:
+    """Field filters in a row, as one response filter."""
+
+    def __init__(self, filters: Sequence[FieldFilter]) -> None:
+        self._filters = tuple(filters)
+
+    def response(self, _exchange: Exchange, response: Response) -> Response:
+        if not response.shared:
+            return self._changed(response)
+        kept = response.kept
+        if kept is None:
+            kept = response.kept = {}
+        made = kept.get(self)
+        if made is None:
+            made = kept[self] = self._changed(response.copy())
+            made.shared = True
+        return made
+
+    def _changed(self, response: Response) -> Response:
+        for one in self._filters:
+            one.change(response)
+        return response
+
+
+class Chain:
+    """The filters of a route: ``before`` its handler, and ``after``, each in order."""
+
+    def __init__(
+        self, before: Sequence[RequestFilter] = (), after: Sequence[ResponseFilter] = ()
+    ) -> None:
+        self._before = tuple(before)
+        self._after = tuple(after)
+        # The usual chain of a site: nothing before the handler, a few fields behind it.
+        fixed = self._after[0] if len(self._after) == 1 and not self._before else None
+        self._only_fixed = fixed if isinstance(fixed, Fixed) else None
+
+    def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
+        """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
+        raised."""
+        fixed = self._only_fixed
+        try:
+            if fixed is not None:
+                answer = ask(exchange, handler)
+            else:
+                answer = self._answer(exchange, handler, ask)
+        except Exception as error:
+            answer = failed(exchange, error)
+        if isinstance(answer, Response):
+            if fixed is not None:
+                return fixed.response(exchange, answer)
+            return self.filtered(exchange, answer, failed)
+        return self._handle_later(exchange, answer, failed)
+
+    async def _handle_later(
+        self, exchange: Exchange, waiting: Awaitable[Response], failed: Failed
+    ) -> Response:
+        try:
+            response = await waiting
+        except Exception as error:
+            response = failed(exchange, error)
+        filtered = self.filtered(exchange, response, failed)
+        return filtered if isinstance(filtered, Response) else await filtered
+
+    # Before the handler
+
+    def _answer(self, exchange: Exchange, handler: Handler, ask: Ask) -> Answer:
+        for place, one in enumerate(self._before):
+            found = one.request(exchange)
+            if found is not None:
+                if isinstance(found, Response):
+                    return found
+                return self._answer_later(exchange, handler, ask, found, place + 1)
+        return ask(exchange, handler)
+
+    async def _answer_later(
+        self,
+        exchange: Exchange,
+        handler: Handler,
+        ask: Ask,
+        waiting: Awaitable[Response | None],
+        place: int,
+    ) -> Response:
+        found = await waiting
+        for one in self._before[place:]:
+            if found is not None:
+                return found
+            given = one.request(exchange)
+            found = given if given is None or isinstance(given, Response) else await given
+        if found is not None:
+            return found
+        answer = ask(exchange, handler)
+        return answer if isinstance(answer, Response) else await answer
+
+    # Behind it
+
+    def filtered(self, exchange: Exchange, response: Response, failed: Failed) -> Answer:
+        """What the response filters make of ``response``."""
+        for place, one in enumerate(self._after):
+            try:
+                given = one.response(exchange, response)
+            except Exception as error:
+                response.discard()
+                response = failed(exchange, error)
+                continue
+            if not isinstance(given, Response):
+                return self._filtered_later(exchange, response, given, place + 1, failed)
+            response = given
+        return response
+
+    async def _filtered_later(
+        self,
+        exchange: Exchange,
+        response: Response,
+        waiting: Awaitable[Response],
+        place: int,
+        failed: Failed,
+    ) -> Response:
+        try:
+            response = await waiting
+        except Exception as error:
+            response.discard()
+            response = failed(exchange, error)
+        except BaseException:  # the client has left
+            response.discard()
+            raise
+        rest = Chain((), self._after[place:]).filtered(exchange, response, failed)
+        return rest if isinstance(rest, Response) else await rest
