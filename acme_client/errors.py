@@ -65,7 +65,7 @@ class Problem(Exception):
     """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
     attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
     ``challenge``: the kind that was in use; ``names``: those that the CA was not content with;
-    ``said``: the CA's problem document."""
+    ``said``: the CA's problem document; ``status``: of the answer that brought it (HTTP)."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Problem(Exception):
         challenge: str | None = None,
         names: tuple[str, ...] = (),
         said: Said | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(text)
         self.kind = kind
@@ -86,6 +87,7 @@ class Problem(Exception):
         self.challenge = challenge
         self.names = names
         self.said = said
+        self.status = status
         self.what = KINDS[kind]
 
 

@@ -12,6 +12,7 @@ Pure. ``{name}`` in a text is the name that it is about, ``{domain}`` the same w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,8 +86,9 @@ BY_TYPE: dict[str, Advice] = {
         _REACH,
     ),
     "invalidContact": Advice(
-        "the CA does not take the contact address",
-        "correct acme.email, or leave it out: none is needed",
+        "the CA does not take the contact address, or misses one",
+        "set acme.email to an address that the CA takes; "
+        "where it needs none, the key may be left out",
     ),
     "malformed": Advice(
         "the CA did not understand a request",
@@ -112,7 +114,7 @@ BY_TYPE: dict[str, Advice] = {
     ),
     "unsupportedContact": Advice(
         "the CA cannot use this kind of contact",
-        "leave acme.email out, or give an ordinary address",
+        "set acme.email to an ordinary address, or leave it out where the CA needs none",
     ),
     "unsupportedIdentifier": Advice(
         "the CA does not certify this kind of name (an address, or a wildcard)",
@@ -235,6 +237,15 @@ BY_CHALLENGE: dict[str, dict[str, Advice]] = {
     },
 }  # fmt: skip
 
+_NO_CONTACT = Advice(
+    "the CA makes no account without an address to write to",
+    "set acme.email to an address that somebody reads, then treehouse-proxy reload",
+)
+# Types by which CAs say that, and their words.
+_ABOUT_CONTACT = ("invalidContact", "unsupportedContact", "malformed", "userActionRequired", "")
+_CONTACT = re.compile(r"(?i)\b(contacts?|e-?mails?)\b")
+_MISSING = re.compile(r"(?i)missing|requir|must|need|empty|without|provide|\bno\b|not (set|given)")
+
 # By what this program found out itself; keys of errors.KINDS.
 BY_KIND: dict[str, Advice] = {
     "unreachable": Advice(
@@ -329,19 +340,29 @@ def explained(
     """A failure of the certificate ``name``: first the whole, then each part that the CA lists.
     ``challenge``: the kind of challenge that was in use."""
     if said is None:
-        yield _explained(_advice(kind, "", challenge), None, name, None)
+        yield _explained(_advice(kind, None, challenge), None, name, None)
         return
     for one in (said, *said.parts):
-        advice = _advice(kind, one.typ, challenge)
+        advice = _advice(kind, one, challenge)
         yield _explained(advice, one.name, one.name or name, one.detail or None)
 
 
-def _advice(kind: str, typ: str, challenge: str | None) -> Advice:
+def is_about_contact(said: Said | None) -> bool:
+    """Whether a CA that refused an account without a contact says that it misses one."""
+    if said is None or said.typ not in _ABOUT_CONTACT:
+        return False
+    return bool(_CONTACT.search(said.detail) and _MISSING.search(said.detail))
+
+
+def _advice(kind: str, said: Said | None, challenge: str | None) -> Advice:
     """The most particular there is. What is wrong with an external account, CAs say by a dozen
     types, and all of them mean the same."""
     general = BY_KIND.get(kind, BY_KIND["refused"])
+    if kind == "settings" and said is not None and is_about_contact(said):
+        return _NO_CONTACT
     if kind == "binding":
         return general
+    typ = "" if said is None else said.typ
     if kind == "validation" and challenge in BY_CHALLENGE:
         known = BY_CHALLENGE[challenge]
         return known.get(typ) or BY_TYPE.get(typ) or known[""]

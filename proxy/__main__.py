@@ -5,6 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 
+if sys.platform != "linux":
+    sys.exit(
+        f"treehouse-proxy runs on Linux only: it needs memfd, Landlock, seccomp and prctl, "
+        f"and this is {sys.platform}"
+    )
+
 # Some five hundred modules follow, and nothing of them is garbage.
 gc.disable()
 

@@ -37,7 +37,7 @@ def run(options: Options) -> int:
     """Serve until told to stop; returns the exit status."""
     for fd in (1, 2):
         logs.unblock(fd)
-    logs.set_up("supervisor", logs.for_the_start(options.log_format), options.log_level or "info")
+    logs.set_up("supervisor", options.log_format, options.log_level or "info", starting=True)
     program = Program.this()
     try:
         estate = inherited()
@@ -51,7 +51,7 @@ def run(options: Options) -> int:
         for line in str(faults).splitlines():
             log.error("%s", logs.Composed(line))
         return USAGE
-    logs.set_up("supervisor", config.log.format, config.log.level)
+    logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
     notifier = systemd.Notifier(estate.manager if estate else None)
@@ -67,9 +67,11 @@ def run(options: Options) -> int:
         certificates = own.read(config)
         access_log = open_access_log(config)
     except CannotBind as error:
-        return _refuse(config, logs.Composed(error), CANNOT_BIND)
+        log.error("%s", logs.Composed(error))
+        return CANNOT_BIND
     except (StateUnusable, CertificateUnusable, OSError) as error:
-        return _refuse(config, error, USAGE)
+        log.error("%s", error)
+        return USAGE
     if os.geteuid() == 0:
         preload.while_root(config.uid, config.gid)
     _drop(config, listeners, estate)
@@ -82,7 +84,9 @@ def run(options: Options) -> int:
             for what in (*confined.missing, *confined.skipped):
                 log.warning("sandbox: %s", what)
     except SandboxUnavailable as error:
-        return _refuse(config, error, CANNOT_BIND)
+        log.error("%s", error)
+        return CANNOT_BIND
+    logs.set_up("supervisor", config.log.format, config.log.level)
     watch = DiskWatch(config)
 
     return Supervisor(
@@ -101,12 +105,6 @@ def run(options: Options) -> int:
         sandbox=sandbox,
         estate=estate,
     ).run()
-
-
-def _refuse(config: Config, why: object, status: int) -> int:
-    logs.set_up("supervisor", logs.for_the_start(config.log.format), config.log.level)
-    log.error("%s", why)
-    return status
 
 
 def _drop(config: Config, listeners: tuple[Listener, ...], estate: Estate | None) -> None:

@@ -264,17 +264,18 @@ def resolve_format(wanted: LogFormat, fd: int) -> Literal["text", "json"]:
     return wanted
 
 
-def for_the_start(wanted: LogFormat | None) -> LogFormat:
-    """The format of what keeps the program from starting: somebody has just typed the command, on
-    a terminal, in a script or over ssh, and reads it; so it is text unless JSON was asked for."""
-    return "json" if wanted == "json" else "text"
+def set_up(process: str, wanted: LogFormat | None, level: str, *, starting: bool = False) -> None:
+    """(Re)direct the whole process's operational log; called again after each fork.
 
-
-def set_up(process: str, wanted: LogFormat, level: str) -> None:
-    """(Re)direct the whole process's operational log; called again after each fork."""
+    ``starting``: an error now keeps the program from starting. Somebody has just typed the command,
+    on a terminal, in a script or over ssh, and reads it: it is text unless JSON was asked for.
+    """
     handler = _Handler(LogFile(2))
-    kind = resolve_format(wanted, 2)
-    handler.setFormatter(_Text(process) if kind == "text" else _Json(process))
+    kind = resolve_format(wanted or "auto", 2)
+    formatter: logging.Formatter = _Text(process) if kind == "text" else _Json(process)
+    if starting and wanted != "json":
+        formatter = _ErrorsAsText(process, formatter)
+    handler.setFormatter(formatter)
     handler.addFilter(_Quiet())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -282,6 +283,19 @@ def set_up(process: str, wanted: LogFormat, level: str) -> None:
     logging.getLogger("treehouse").setLevel(_LEVELS[level])
     logging.raiseExceptions = False
     sys.excepthook = _log_uncaught
+
+
+class _ErrorsAsText(logging.Formatter):
+    """Formats errors as text, and all else as ``others`` does."""
+
+    def __init__(self, process: str, others: logging.Formatter) -> None:
+        super().__init__()
+        self._text = _Text(process)
+        self._others = others
+
+    def format(self, record: logging.LogRecord) -> str:
+        formatter = self._text if record.levelno >= logging.ERROR else self._others
+        return formatter.format(record)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:

@@ -21,6 +21,8 @@ from ..storage.store import Files, Store
 
 _FOLDER = "accounts"
 ACCOUNT, KEY, NEXT_KEY = "account.json", "key.pem", "key-next.pem"
+# Of an account that the CA has closed: worth nothing there, and nobody else has it.
+CLOSED_KEY = "key-closed.pem"
 EARLIER_KEYS = "earlier-keys.json"
 VERSION = 1
 # Whoever makes an account, or puts one there, does it alone. Longer than that takes: a key and two

@@ -1,4 +1,4 @@
-"""Being the customer of a CA: one account per directory, made once and kept.
+"""Keeps our account with each CA: one per directory, made once, found again, renewed when closed.
 
 The key is on disk before the CA hears of it. So an account can always be found again by its key
 (RFC 8555 §7.3.1), whatever was lost since: the answer on its way to us, or ``account.json``. The
@@ -11,29 +11,31 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from acme import client, jws, messages
-from acme import errors as acme_errors
+from acme import jws
+from acme import messages as library
 from cryptography.hazmat.primitives import hashes
 from josepy.b64 import b64encode
-from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
 from josepy.util import ComparableECKey
-from requests import RequestException
+from requests import Response
 
+from .. import explain
 from ..certificates import keys
 from ..errors import Problem
 from ..link import Authority
 from ..rate_limits.ledger import Ledgers
 from ..storage.store import Store
-from . import messages as answers
+from . import messages
 from .account_files import (
     ACCOUNT,
+    CLOSED_KEY,
     KEY,
     LEASE,
     NEXT_KEY,
@@ -44,9 +46,16 @@ from .account_files import (
     remember_key,
 )
 from .external_account import mac_key
-from .transport import Network
+from .messages import Directory
+from .transport import CONFLICT, Network
 
 log = logging.getLogger("treehouse.certifier")
+
+# Asks for the account of a key, and makes none (RFC 8555 §7.3.1).
+_EXISTING = library.Registration(only_return_existing=True)
+# States of an account that never end (§7.1.6).
+_CLOSED = ("deactivated", "revoked")
+_SAYS_CLOSED = re.compile(r"(?i)deactivat|revoked|disabled|suspended|not valid|closed")
 
 
 class Accounts:
@@ -57,13 +66,41 @@ class Accounts:
         self._ledgers = ledgers
         self._lock = threading.Lock()
 
-    def customer(
-        self, authority: Authority, directory: messages.Directory, network: Network
-    ) -> client.ClientV2:
-        """A client that speaks for our account at this CA, made if there is none yet."""
-        with self._lock, network.translating():
+    def speak(self, authority: Authority, directory: Directory, network: Network) -> None:
+        """Have the network speak for our account at this CA, made if there is none yet. Raises
+        `Problem`."""
+        with self._lock:
             try:
-                return self._customer(authority, directory, network)
+                self._speak(authority, directory, network)
+            except OSError as error:
+                raise Problem("disk", f"the account cannot be kept: {error}") from None
+
+    def is_closed(self, authority: Authority, directory: Directory, network: Network) -> bool:
+        """Whether the CA has deactivated or revoked our account (RFC 8555 §7.1.6), asked by the
+        account's key alone. Some CAs tell its state, others do not even let it ask (§7.3.6)."""
+        with self._lock:
+            where = folder(self._store, authority.directory)
+            files = self._store.load(where)
+        if KEY not in files:
+            return False
+        network.speak_with(_key(files[KEY], where))
+        try:
+            answer = network.send(directory.new_account, _EXISTING)
+        except Problem as problem:
+            return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
+        return messages.account_status(answer.content) in _CLOSED
+
+    def replace(self, authority: Authority) -> None:
+        """The account is closed for good, and its key with it: whoever asks next makes another."""
+        with self._lock:
+            try:
+                where = folder(self._store, authority.directory)
+                files = self._store.load(where)
+                if KEY in files:
+                    self._store.store(where, {CLOSED_KEY: files[KEY]})
+                for file in (ACCOUNT, KEY, NEXT_KEY):
+                    if file in files:
+                        self._store.delete(where, file)
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
@@ -75,26 +112,26 @@ class Accounts:
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
-    def roll_key(
-        self, authority: Authority, directory: messages.Directory, network: Network
-    ) -> None:
-        """Give the account a new key (RFC 8555 §7.3.5)."""
-        customer = self.customer(authority, directory, network)
-        with self._lock, network.translating():
+    def roll_key(self, authority: Authority, directory: Directory, network: Network) -> None:
+        """Give the account a new key (RFC 8555 §7.3.5). Raises `Problem`."""
+        self.speak(authority, directory, network)
+        with self._lock:
             try:
-                self._roll_key(folder(self._store, authority.directory), customer, network)
+                self._roll_key(folder(self._store, authority.directory), directory, network)
             except OSError as error:
                 raise Problem("disk", f"the new key cannot be kept: {error}") from None
 
-    def _roll_key(self, where: str, customer: client.ClientV2, network: Network) -> None:
+    def _roll_key(self, where: str, directory: Directory, network: Network) -> None:
+        url = directory.key_change
+        if url is None:
+            raise Problem("settings", "this CA lets no account change its key")
+        if network.account_url is None:
+            raise Problem("internal", "there is no account to give a key to")
         pem = keys.to_pem(keys.generate(keys.DEFAULT))
         self._store.store(where, {NEXT_KEY: pem})
         following = JWKEC(key=ComparableECKey(keys.from_pem(pem)))
-        url = customer.directory["keyChange"]
-        if network.account is None:
-            raise Problem("internal", "there is no account to give a key to")
         change = {
-            "account": network.account.uri,
+            "account": network.account_url,
             "oldKey": network.account_key.public_key().to_partial_json(),
         }
         payload = json.dumps(change).encode()
@@ -115,13 +152,13 @@ class Accounts:
         return tuple(dict.fromkeys((thumbprint(network.account_key), *reversed(earlier))))
 
     def _settle_next_key(
-        self, where: str, files: dict[str, bytes], customer: client.ClientV2, network: Network
+        self, where: str, files: dict[str, bytes], directory: Directory, network: Network
     ) -> bytes:
         """The account's key, after a change of keys of which the end was not heard."""
         network.speak_with(_key(files[KEY], where))
         present = thumbprint(network.account_key)
         network.speak_with(_key(files[NEXT_KEY], where))
-        if _find(customer) is None:
+        if _find(directory, network) is None:
             self._store.delete(where, NEXT_KEY)
             return files[KEY]
         remember_key(self._store, where, present)
@@ -129,54 +166,47 @@ class Accounts:
         self._store.delete(where, NEXT_KEY)
         return files[NEXT_KEY]
 
-    def _customer(
-        self, authority: Authority, directory: messages.Directory, network: Network
-    ) -> client.ClientV2:
+    def _speak(self, authority: Authority, directory: Directory, network: Network) -> None:
         where = folder(self._store, authority.directory)
         if KEY in self._store.load(where):
-            return self._known(authority, directory, network, where)
+            self._speak_by_key(authority, directory, network, where)
+            return
         with self._alone(where):
             # Again, now that nobody else can put one there.
             made_before = KEY in self._store.load(where)
             if not made_before:
                 self._store.store(where, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
-            return self._known(authority, directory, network, where, new=not made_before)
+            self._speak_by_key(authority, directory, network, where, new=not made_before)
 
-    def _known(
+    def _speak_by_key(
         self,
         authority: Authority,
-        directory: messages.Directory,
+        directory: Directory,
         network: Network,
         where: str,
         new: bool = False,
-    ) -> client.ClientV2:
+    ) -> None:
         """By the key that is there; ``new``: the CA cannot have heard of it."""
         files = self._store.load(where)
         document = known(files)
         contact = [f"mailto:{authority.email}"] if authority.email else []
-        customer = client.ClientV2(directory, network)
         pem = files[KEY]
         if NEXT_KEY in files:
-            pem = self._settle_next_key(where, files, customer, network)
+            pem = self._settle_next_key(where, files, directory, network)
         network.speak_with(_key(pem, where))
-        account = None
+        url = None
         if isinstance(document.get("uri"), str):
-            account = messages.RegistrationResource(
-                body=messages.Registration(), uri=document["uri"]
-            )
-            network.account = account
-            if document.get("contact") == contact:
-                return customer
-            if not _tell_contact(customer, account, contact):
-                return customer
+            url = document["uri"]
+            network.speak_for(url)
+            if document.get("contact") == contact or not _tell_contact(network, url, contact):
+                return
         elif not new:
-            account = _find(customer)
-        if account is None:
+            url = _find(directory, network)
+        if url is None:
             self._ledgers.admit_account(authority.directory)
-            account = _register(customer, network, authority, contact)
-        network.account = account
-        keep_document(self._store, where, authority.directory, account.uri, contact)
-        return customer
+            url = _register(directory, network, authority, contact)
+        network.speak_for(url)
+        keep_document(self._store, where, authority.directory, url, contact)
 
     @contextlib.contextmanager
     def _alone(self, where: str) -> Iterator[None]:
@@ -195,75 +225,96 @@ def thumbprint(key: JWK) -> str:
     return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
 
 
-def _find(customer: client.ClientV2) -> messages.RegistrationResource | None:
-    """The account that this key belongs to, if the CA knows one."""
-    empty = messages.RegistrationResource(body=messages.Registration(), uri="")
+def _find(directory: Directory, network: Network) -> str | None:
+    """The URL of the account that the network's key belongs to, if the CA knows one."""
     try:
-        return customer.query_registration(empty)
-    except messages.Error as error:
+        answer = network.send(directory.new_account, _EXISTING)
+    except Problem as problem:
         # Some ask for the external account before they look; the RFC knows the first alone.
-        if error.typ in (answers.NO_ACCOUNT, answers.ACCOUNT_FROM_ELSEWHERE):
+        if problem.typ in (messages.NO_ACCOUNT, messages.ACCOUNT_FROM_ELSEWHERE):
             return None
         raise
+    return _account_url(answer)
 
 
-def _tell_contact(
-    customer: client.ClientV2, account: messages.RegistrationResource, contact: list[str]
-) -> bool:
+def _tell_contact(network: Network, url: str, contact: list[str]) -> bool:
     """The CA's address book is no reason to go without a certificate: it is told again next time.
     An account that is gone is found out by what is asked for next."""
     try:
-        customer.update_registration(account, messages.Registration(contact=tuple(contact)))
-    except (messages.Error, acme_errors.Error, JoseError, RequestException, Problem) as error:
-        log.warning("the CA does not take the contact %s: %s", ", ".join(contact) or "none", error)
+        network.send(url, library.UpdateRegistration(contact=tuple(contact)))
+    except Problem as problem:
+        words = ", ".join(contact) or "none"
+        log.warning("the CA does not take the contact %s: %s", words, problem.text)
         return False
     return True
 
 
 def _register(
-    customer: client.ClientV2, network: Network, authority: Authority, contact: list[str]
-) -> messages.RegistrationResource:
-    meta = customer.directory["meta"]
-    binding = _binding(customer, network, authority)
-    network.account = None
-    wanted = messages.NewRegistration(
+    directory: Directory, network: Network, authority: Authority, contact: list[str]
+) -> str:
+    """Make an account; its URL."""
+    binding = _binding(directory, network, authority)
+    network.speak_for(None)
+    wanted = library.NewRegistration(
         contact=tuple(contact), terms_of_service_agreed=True, external_account_binding=binding
     )
     try:
-        with network.translating():
-            try:
-                account = customer.new_account(wanted)
-            except acme_errors.ConflictError as known:
-                body = messages.Registration()
-                return messages.RegistrationResource(body=body, uri=known.location)
+        answer = network.send(directory.new_account, wanted)
     except Problem as problem:
-        raise _unbound(problem, authority) from None
+        there = None if network.last is None else _location(network.last)
+        if problem.status == CONFLICT and there is not None:
+            return there
+        raise _without_contact(_unbound(problem, authority), contact) from None
+    terms = directory.meta.get("termsOfService")
     log.info(
         "account made with %s%s",
         urlsplit(authority.directory).netloc,
-        f"; its terms of service are accepted: {meta.terms_of_service}"
-        if meta.terms_of_service
-        else "",
+        f"; its terms of service are accepted: {terms}" if isinstance(terms, str) else "",
     )
-    return account
+    return _account_url(answer)
 
 
-def _binding(
-    customer: client.ClientV2, network: Network, authority: Authority
-) -> dict[str, Any] | None:
+def _account_url(answer: Response) -> str:
+    url = _location(answer)
+    if url is None:
+        raise Problem("nonsense", "the CA's answer makes no sense: the account has no URL")
+    return url
+
+
+def _location(answer: Response) -> str | None:
+    return messages.location(answer.headers.get("Location"), answer.url)
+
+
+def _binding(directory: Directory, network: Network, authority: Authority) -> dict[str, Any] | None:
     """What says to the CA which of its customers this account is for (RFC 8555 §7.3.4)."""
     if authority.eab is None:
-        if customer.directory["meta"].external_account_required:
+        if directory.meta.get("externalAccountRequired") is True:
             raise Problem("binding", "this CA needs an external account, and acme.eab has none")
         return None
     try:
         key = mac_key(authority.eab.hmac_key)
     except Problem as problem:
         raise Problem("binding", f"the file acme.eab.hmac_key_file: {problem.text}") from None
-    bound: dict[str, Any] = messages.ExternalAccountBinding.from_data(
-        network.account_key.public_key(), authority.eab.kid, key, customer.directory
+    bound: dict[str, Any] = library.ExternalAccountBinding.from_data(
+        network.account_key.public_key(),
+        authority.eab.kid,
+        key,
+        library.Directory({"newAccount": directory.new_account}),
     )
     return bound
+
+
+def _without_contact(problem: Problem, contact: list[str]) -> Problem:
+    """A refused account of ours without a contact, where that is what the CA misses."""
+    if contact or problem.kind != "refused" or not explain.is_about_contact(problem.said):
+        return problem
+    return Problem(
+        "settings",
+        f"this CA wants an address to write to, and acme.email has none: {problem.text}",
+        typ=problem.typ,
+        said=problem.said,
+        status=problem.status,
+    )
 
 
 # What CAs call a binding that they do not take; a contact or an algorithm they call otherwise.

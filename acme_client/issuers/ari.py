@@ -1,21 +1,21 @@
-"""Asking the CA when to renew (RFC 9773)."""
+"""Asks a CA when a certificate should be renewed (RFC 9773)."""
 
 from __future__ import annotations
 
 import base64
 
-from acme import messages
 from cryptography import x509
 
+from ..certificates import pem
 from ..certificates.renewal import Suggestion
-from . import messages as answers
+from . import messages
 from .transport import Network
 
 
 def certificate_id(chain_pem: bytes) -> str | None:
     """The CertID of a chain's leaf (RFC 9773 §4.1): authority key identifier and serial number,
     the latter as the bytes of a DER INTEGER. None if the leaf names no authority key."""
-    leaf = x509.load_pem_x509_certificate(chain_pem)
+    leaf = x509.load_der_x509_certificate(pem.certificates(chain_pem)[0])
     try:
         authority = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     except x509.ExtensionNotFound:
@@ -28,22 +28,13 @@ def certificate_id(chain_pem: bytes) -> str | None:
     return f"{_base64url(authority.key_identifier)}.{_base64url(der)}"
 
 
-def offered(directory: messages.Directory) -> str | None:
-    """The URL of renewal information, where the CA has it."""
-    try:
-        url = directory["renewalInfo"]
-    except KeyError:
-        return None
-    return url if isinstance(url, str) else None
-
-
 def ask(network: Network, url: str, chain_pem: bytes) -> Suggestion | None:
     """The CA's suggestion; None when there is no asking about this certificate."""
     identifier = certificate_id(chain_pem)
     if identifier is None:
         return None
     response = network.read(f"{url.rstrip('/')}/{identifier}")
-    return Suggestion(answers.window(response.content), network.retry_after())
+    return Suggestion(messages.window(response.content), network.retry_after())
 
 
 def _base64url(data: bytes) -> str:

@@ -1,8 +1,14 @@
-"""What a CA answers, parsed once into frozen values (RFC 8555 §7.1, §6.7; RFC 9773 §4.2).
+"""What a CA answers, parsed once into frozen values (RFC 8555 §7.1; RFC 9773 §4.2).
 
-Pure. An answer that is not what the RFC promises is a `Problem` of kind "nonsense"; nothing of it
-travels further. The `acme` library's own classes are not used for these: they drop fields that are
-needed here (explanationURL, challenges of unknown kinds) and stumble over what servers really send.
+Strict where something is needed, and blind where it is not. What is missing from an order that has
+no more use for it, a challenge of a kind that nobody here knows, a URL that is written relative to
+the request's: all of that is seen in real CAs and stops nobody. An answer that lacks what the next
+step needs is a `Problem` of kind "nonsense", and nothing of it travels further.
+
+The `acme` library's own classes are not used for these: they drop fields that are needed here
+(explanationURL, challenges of unknown kinds) and stumble over what servers really send.
+
+Pure.
 """
 
 from __future__ import annotations
@@ -13,46 +19,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
 from ..errors import Problem, Said
-from ..printable import printable
+from .problem_documents import ACME, said, words
 
-_ACME = "urn:ietf:params:acme:error:"
-RATE_LIMITED = _ACME + "rateLimited"
-NO_ACCOUNT = _ACME + "accountDoesNotExist"
-ACCOUNT_FROM_ELSEWHERE = _ACME + "externalAccountRequired"
-NOT_READY = _ACME + "orderNotReady"
-ALREADY_REVOKED = _ACME + "alreadyRevoked"
+RATE_LIMITED = ACME + "rateLimited"
+BAD_NONCE = ACME + "badNonce"
+NO_ACCOUNT = ACME + "accountDoesNotExist"
+UNAUTHORIZED = ACME + "unauthorized"
+ACCOUNT_FROM_ELSEWHERE = ACME + "externalAccountRequired"
+NOT_READY = ACME + "orderNotReady"
+ALREADY_REVOKED = ACME + "alreadyRevoked"
 # What CAs say of an order that replaces a certificate which they hold for replaced, do not know, or
 # hold for somebody else's (the first by RFC 9773 §5, the others as Let's Encrypt does).
-NOT_REPLACED = (_ACME + "alreadyReplaced", _ACME + "malformed", _ACME + "unauthorized")
+NOT_REPLACED = (ACME + "alreadyReplaced", ACME + "malformed", UNAUTHORIZED)
 # A certificate or an account that does not go with the key a request was signed with.
-NOT_OURS = (_ACME + "unauthorized", NO_ACCOUNT)
+NOT_OURS = (UNAUTHORIZED, NO_ACCOUNT)
 
 # It becomes a file's name and a path, so nothing but base64url (RFC 8555 §8.1).
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
-# A CA's words go into the log and the status; they are cut where nobody reads on.
-_LONGEST_TEXT = 2000
-# Of a problem document: an order for a hundred names may have as many subproblems, and subproblems
-# have none of their own (RFC 8555 §6.7.1).
-_MOST_PARTS = 100
+# Kinds that are answered with a token.
+_WITH_TOKEN = ("http-01", "tls-alpn-01", "dns-01")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A CA's directory (RFC 8555 §7.1.1). URLs are None where it has no such resource; ``meta`` has
+    all that the CA says about itself."""
+
+    new_nonce: str
+    new_account: str
+    new_order: str
+    revoke_certificate: str | None = None
+    key_change: str | None = None
+    renewal_info: str | None = None  # RFC 9773 §4.1
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def profiles(self) -> Mapping[str, Any]:
+        """By name (draft-ietf-acme-profiles §3)."""
+        found = self.meta.get("profiles")
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A challenge of an authorization. ``whole``: with the fields of its own kind."""
+    """A challenge of an authorization. ``token`` is empty for kinds that have none. ``whole``: with
+    the fields of its own kind."""
 
     kind: str
     url: str
     token: str
     error: str | None
     said: Said | None = None
+    status: str = "pending"
     whole: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
+    """``name`` is empty, and there are no ``challenges``, where the CA leaves them out of one that
+    needs no proof any more."""
+
     name: str
     status: str
     wildcard: bool
@@ -61,132 +91,209 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An order. ``error`` is the CA's text, if it carries one."""
+    """An order. ``error`` is the CA's text, if it carries one; ``finalize`` may be left out once
+    the order is valid or invalid."""
 
     status: str
     authorizations: tuple[str, ...]
-    finalize: str
+    finalize: str | None
     certificate: str | None
     error: str | None
     said: Said | None = None
 
 
-def document(body: bytes) -> dict[str, Any]:
+def document(body: bytes, what: str = "answer") -> dict[str, Any]:
     """A JSON object."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):  # the latter by ten thousand brackets
-        raise Problem("nonsense", "the CA's answer is not JSON") from None
+        raise Problem("nonsense", f"the CA's {what} is not JSON") from None
     if not isinstance(value, dict):
-        raise Problem("nonsense", "the CA's answer is not a JSON object")
+        raise Problem("nonsense", f"the CA's {what} is not a JSON object")
     return value
 
 
-def order(body: bytes) -> Placed:
-    value = document(body)
+def directory(body: bytes, base: str = "") -> Directory:
+    value = document(body, "directory")
+    meta = value.get("meta")
+
+    def optional(name: str) -> str | None:
+        try:
+            return None if value.get(name) is None else _url(value[name], base)
+        except TypeError:
+            return None
+
     try:
-        certificate = value.get("certificate")
+        return Directory(
+            new_nonce=_url(value["newNonce"], base),
+            new_account=_url(value["newAccount"], base),
+            new_order=_url(value["newOrder"], base),
+            revoke_certificate=optional("revokeCert"),
+            key_change=optional("keyChange"),
+            renewal_info=optional("renewalInfo"),
+            meta=meta if isinstance(meta, dict) else {},
+        )
+    except (KeyError, TypeError) as error:
+        raise Problem("nonsense", f"the CA's directory makes no sense: {_missing(error)}") from None
+
+
+def account_status(body: bytes) -> str:
+    """The state of an account (RFC 8555 §7.1.2); "valid" where the CA does not say: it has answered
+    to its key."""
+    status = document(body, "account").get("status")
+    return status if isinstance(status, str) else "valid"
+
+
+def order(body: bytes, base: str = "") -> Placed:
+    """``base``: the URL that was asked, to which others may be relative (RFC 3986 §5.1.3)."""
+    value = document(body, "order")
+    try:
+        status = _text(value["status"])
+        listed = value.get("authorizations")
+        if not isinstance(listed, list):
+            if status == "pending":  # somebody has to prove something, and it does not say who
+                raise TypeError("it is pending and lists no authorizations")
+            listed = []
         return Placed(
-            status=_text(value["status"]),
-            authorizations=tuple(_text(url) for url in value["authorizations"]),
-            finalize=_text(value["finalize"]),
-            certificate=None if certificate is None else _text(certificate),
+            status=status,
+            authorizations=tuple(_url(one, base) for one in listed),
+            finalize=_optional_url(value.get("finalize"), base),
+            certificate=_optional_url(value.get("certificate"), base),
             error=words(value["error"]) if value.get("error") else None,
             said=said(value.get("error")),
         )
     except (KeyError, TypeError) as error:
-        raise Problem("nonsense", f"the CA's order is not one: {error}") from None
+        raise Problem("nonsense", f"the CA's order is not one: {_missing(error)}") from None
 
 
-def authorization(body: bytes) -> Authorization:
-    value = document(body)
+def authorization(body: bytes, base: str = "") -> Authorization:
+    value = document(body, "authorization")
     try:
+        status = _text(value["status"])
+        pending = status == "pending"
+        name, wildcard = _identified(value, needed=pending)
         return Authorization(
-            name=_text(value["identifier"]["value"]),
-            status=_text(value["status"]),
-            wildcard=value.get("wildcard") is True,
-            challenges=tuple(
-                Offered(
-                    kind=_text(one["type"]),
-                    url=_text(one["url"]),
-                    token=_token(one.get("token", "")),
-                    error=words(one["error"]) if one.get("error") else None,
-                    said=said(one.get("error")),
-                    whole=one,
-                )
-                for one in value["challenges"]
-            ),
+            name=name,
+            status=status,
+            wildcard=wildcard,
+            challenges=_challenges(value.get("challenges"), base, needed=pending),
         )
     except (KeyError, TypeError) as error:
-        raise Problem("nonsense", f"the CA's authorization is not one: {error}") from None
+        raise Problem("nonsense", f"the CA's authorization is not one: {_missing(error)}") from None
+
+
+def challenge(body: bytes, base: str = "") -> Offered | None:
+    """A challenge by itself, as the answer to its announcement; None for what is none."""
+    try:
+        return _challenge(document(body), base)
+    except (Problem, KeyError, TypeError):
+        return None
 
 
 def window(body: bytes) -> Window:
-    value = document(body)
+    value = document(body, "renewal information")
     try:
         suggested = value["suggestedWindow"]
         start, end = _moment(suggested["start"]), _moment(suggested["end"])
         explanation = value.get("explanationURL")
     except (KeyError, TypeError, ValueError) as error:
-        raise Problem("nonsense", f"the CA's renewal information is not one: {error}") from None
+        raise Problem(
+            "nonsense", f"the CA's renewal information is not one: {_missing(error)}"
+        ) from None
     if end < start:
         raise Problem("nonsense", "the CA's renewal window ends before it starts")
     return Window(start, end, explanation if isinstance(explanation, str) else None)
 
 
-def words(problem: Any) -> str:
-    """A problem document in words (RFC 9457, RFC 8555 §6.7.1): the CA's own, subproblems with the
-    names that they are about, and the type where it says more than they do."""
-    if not isinstance(problem, dict):
-        return "no reason given"
-    typ = str(problem.get("type") or "").removeprefix(_ACME)
-    text = str(problem.get("detail") or problem.get("title") or "no reason given")
-    if typ and typ != "about:blank":
-        text = f"{text} ({typ})"
-    parts = [text]
-    for sub in problem.get("subproblems") or ():
-        if isinstance(sub, dict):
-            identifier = sub.get("identifier")
-            name = identifier.get("value") if isinstance(identifier, dict) else None
-            parts.append(f"{name}: {words(sub)}" if name else words(sub))
-    return printable("; ".join(parts))[:_LONGEST_TEXT]
-
-
-def said(problem: Any, name: str | None = None, *, whole: bool = True) -> Said | None:
-    """A problem document in its parts, for the record; None for what is none. ``name``: what it
-    is about where it does not say so itself."""
-    if not isinstance(problem, dict):
+def location(value: str | None, base: str) -> str | None:
+    """The URL of a Location field (RFC 9110 §10.2.2); None where there is none."""
+    try:
+        return None if value is None else _url(value, base)
+    except TypeError:
         return None
-    identifier = problem.get("identifier")
-    if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
-        name = identifier["value"]
-    listed = problem.get("subproblems") if whole else None
-    parts = [said(one, whole=False) for one in listed] if isinstance(listed, list) else []
-    return Said(
-        typ=_cut(str(problem.get("type") or "").removeprefix(_ACME)),
-        detail=_cut(str(problem.get("detail") or problem.get("title") or "")),
-        name=None if name is None else _cut(name),
-        parts=tuple(one for one in parts if one is not None)[:_MOST_PARTS],
+
+
+def _identified(value: dict[str, Any], *, needed: bool) -> tuple[str, bool]:
+    """The name of an authorization, and whether it is for its wildcard. The RFC has a wildcard's
+    asterisk left out (§7.1.4); some CAs leave it in."""
+    identifier = value.get("identifier")
+    if not needed and not isinstance(identifier, dict):
+        return "", value.get("wildcard") is True
+    if not isinstance(identifier, dict):
+        raise TypeError("it does not say for which name it is")
+    name = _text(identifier["value"]).rstrip(".")
+    return name.removeprefix("*."), value.get("wildcard") is True or name.startswith("*.")
+
+
+def _challenges(listed: object, base: str, *, needed: bool) -> tuple[Offered, ...]:
+    """Those that can be understood. What is wrong with others is only told if nothing is left."""
+    if not isinstance(listed, list):
+        if needed:
+            raise TypeError("it is pending and lists no challenges")
+        return ()
+    found: list[Offered] = []
+    wrong: KeyError | TypeError | None = None
+    for one in listed:
+        try:
+            found.append(_challenge(one, base))
+        except (KeyError, TypeError) as error:
+            wrong = wrong or error
+    if needed and not found and wrong is not None:
+        raise wrong
+    return tuple(found)
+
+
+def _challenge(one: object, base: str) -> Offered:
+    if not isinstance(one, dict):
+        raise TypeError("a challenge that is no object")
+    kind = _text(one["type"])
+    token = _token(one.get("token")) if kind in _WITH_TOKEN else ""
+    status = one.get("status")
+    return Offered(
+        kind=kind,
+        url=_url(one["url"], base),
+        token=token,
+        error=words(one["error"]) if one.get("error") else None,
+        said=said(one.get("error")),
+        status=status if isinstance(status, str) else "pending",
+        whole=one,
     )
 
 
-def _cut(text: str) -> str:
-    return printable(text)[:_LONGEST_TEXT]
+def _missing(error: KeyError | TypeError | ValueError) -> str:
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("a string was expected")
     return value
 
 
-def _token(value: Any) -> str:
-    text = _text(value)
+def _url(value: object, base: str) -> str:
+    """Resolved against ``base`` (RFC 3986 §5)."""
+    text = _text(value).strip()
+    try:
+        resolved = urljoin(base, text) if text else ""
+        parts = urlsplit(resolved)
+    except ValueError:
+        resolved, parts = "", urlsplit("")
+    if parts.scheme not in ("https", "http") or not parts.netloc:
+        raise TypeError(f"{text[:100]!r} is no URL")
+    return resolved
+
+
+def _optional_url(value: object, base: str) -> str | None:
+    return None if value is None else _url(value, base)
+
+
+def _token(value: object) -> str:
+    text = _text("" if value is None else value)
     if text and not _TOKEN.fullmatch(text):
         raise TypeError("a token that is not base64url")
     return text
 
 
-def _moment(value: Any) -> float:
-    moment = datetime.fromisoformat(_text(value))
+def _moment(value: object) -> float:
+    moment = datetime.fromisoformat(_text(value).strip().upper())
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

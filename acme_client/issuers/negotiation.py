@@ -1,4 +1,4 @@
-"""What is taken of what a CA offers, profile and challenges; and its refusals in its own words.
+"""Decides what to take of what a CA offers: the profile, and a challenge for each name.
 
 Pure.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from acme import messages
-
 from ..certificates import ca_choice, keys
 from ..challenges import dns_persist
-from ..errors import Problem
+from ..errors import Problem, Said
 from .interface import Order
-from .messages import Authorization, Offered
+from .messages import Authorization, Directory, Offered
 
 # The profile that certifies addresses where there are profiles (Let's Encrypt).
 ADDRESS_PROFILE = "shortlived"
@@ -34,11 +32,9 @@ def refuse_impossible(order: Order, records: bool) -> None:
         raise Problem("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
 
 
-def profile(
-    wanted: str | None, names: tuple[str, ...], directory: messages.Directory
-) -> str | None:
+def profile(wanted: str | None, names: tuple[str, ...], directory: Directory) -> str | None:
     """None: whatever is the CA's own default."""
-    listed = directory["meta"].profiles or {}
+    listed = directory.profiles
     if wanted in (None, "auto"):
         addresses = any(keys.is_address(name) for name in names)
         return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
@@ -61,7 +57,8 @@ def choose(
     offered = {
         one.kind: one
         for one in authorization.challenges
-        if (
+        if one.status != "invalid"
+        and (
             dns_persist.of_challenge(one.whole, terms)
             if one.kind == dns_persist.KIND
             else one.token
@@ -79,12 +76,19 @@ def choose(
     )
 
 
-def not_content(authorization: Authorization, kind: str | None) -> Problem:
-    """Why a name was not validated, in the CA's words."""
-    said = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
-    reason = "; ".join(said) or f"the authorization is {authorization.status}"
+def not_content(
+    authorization: Authorization, kind: str | None, earlier: tuple[str, Said | None] | None = None
+) -> Problem:
+    """Why a name was not validated, in the CA's words; ``earlier``: what it said of this
+    authorization before, for a CA that does not repeat it."""
+    reasons = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
+    document = next((one.said for one in authorization.challenges if one.said), None)
+    if not reasons and earlier is not None:
+        reasons, document = [earlier[0]], earlier[1]
+    reason = "; ".join(reasons) or f"the authorization is {authorization.status}"
     name = authorization.name
-    told = next((one.said for one in authorization.challenges if one.said), None)
-    if told is not None and told.name is None:
-        told = replace(told, name=name)
-    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=told)
+    if not name:  # the CA has left it out
+        return Problem("validation", reason, challenge=kind, said=document)
+    if document is not None and document.name is None:
+        document = replace(document, name=name)
+    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=document)

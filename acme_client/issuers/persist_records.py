@@ -36,10 +36,10 @@ class Standing:
         self, network: Network, subjects: Iterable[Subject], terms: Terms
     ) -> tuple[Wanted, ...]:
         """For the account that the network speaks for."""
-        if network.account is None:
+        if network.account_url is None:
             raise Problem("internal", "no account has been chosen")
         thumbprints = self._accounts.thumbprints(self._authority, network)
-        customer = Customer(network.account.uri, thumbprints)
+        customer = Customer(network.account_url, thumbprints)
         found = []
         for subject in subjects:
             record = dns_persist.record_name(subject)

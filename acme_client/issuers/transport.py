@@ -1,9 +1,11 @@
-"""Requests to a CA: what the `acme` library's network class leaves to be wished for.
+"""Requests to a CA: signed by the `acme` library, understood here.
 
-- badNonce is retried until it works. The library retries once, and a CA with several front ends
+- badNonce is tried again until it works. The library does so once, and a CA with several front ends
   may refuse a good part of all nonces (RFC 8555 §6.5 expects the client to try again).
-- The last response is kept, because the library's exceptions carry neither its header fields
-  (Retry-After) nor the whole of a problem document.
+- A CA that sends no nonce with an answer is asked for one; the answer counts all the same.
+- A refusal is read by `problem_documents`, whatever it looks like. The library's classes fail on
+  shapes that the RFC does not know, and lose what decides: the type, Retry-After.
+- URLs that a CA gives are resolved against the URL of the request (RFC 9110 §10.2.2).
 - Trust is one `ssl.SSLContext`, made from the CA's own bundle or the system's; the file that
   requests would read by default may be unreadable by the time it is needed.
 - Every failure leaves as a `Problem`.
@@ -20,26 +22,29 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import requests
 from acme import client, messages
 from acme import errors as acme_errors
 from cryptography.hazmat.primitives.asymmetric import rsa
+from josepy.b64 import b64decode
 from josepy.errors import Error as JoseError
 from josepy.interfaces import JSONDeSerializable
 from josepy.jwa import ES256, ES384, RS256
 from josepy.jwk import JWK, JWKEC, JWKRSA
 from josepy.util import ComparableECKey, ComparableRSAKey
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from ..certificates import keys
 from ..certificates.pem import PemError
 from ..certificates.retry import retry_after, retry_after_in
 from ..certificates.trust_bundle import authorities
 from ..errors import Problem
-from . import messages as answers
+from . import messages as acme_messages
+from . import problem_documents
 from .chains import ALTERNATES_MOST
+from .messages import Directory
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -47,6 +52,8 @@ log = logging.getLogger("treehouse.certifier")
 NONCE_TRIES = 20
 # To connect, and between two pieces of an answer. CAs under load take half a minute for an order.
 TIMEOUT = (15.0, 60.0)
+CONFLICT, TOO_MANY_REQUESTS = 409, 429
+_OTHER_METHOD = (404, 405, 501)
 
 
 def trust(ca_pem: bytes | None) -> ssl.SSLContext:
@@ -91,7 +98,8 @@ class _Adapter(HTTPAdapter):
 
 
 class Network(client.ClientNetwork):
-    """``now`` gives Unix seconds."""
+    """``now`` gives Unix seconds. ``last`` is the last answer; ``new_nonce`` where nonces come
+    from."""
 
     def __init__(self, user_agent: str, context: ssl.SSLContext, now: Callable[[], float]) -> None:
         super().__init__(user_agent=user_agent, alg=ES256)
@@ -99,7 +107,7 @@ class Network(client.ClientNetwork):
         self.session.auth = _no_netrc
         self.new_nonce: str | None = None
         self.last: requests.Response | None = None
-        self.meta: dict[str, Any] = {}  # of the directory, with what the library does not know
+        self._nonce: bytes | None = None  # the newest one; older ones may have lapsed
         self._now = now
 
     def __enter__(self) -> Network:
@@ -115,19 +123,38 @@ class Network(client.ClientNetwork):
             raise ValueError("no account has been chosen")
         return key
 
-    def speak_with(self, key: keys.PrivateKey) -> None:
-        """From now on, sign with this key and for no account."""
-        self.account = None
+    @property
+    def account_url(self) -> str | None:
+        """The account that requests are signed for; None: by the key alone."""
+        return None if self.account is None else str(self.account.uri)
+
+    def speak_with(self, key: keys.PrivateKey, account_url: str | None = None) -> None:
+        """From now on, sign with this key, for this account or for none."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.key, self.alg = JWKRSA(key=ComparableRSAKey(key)), RS256
         else:
             self.key = JWKEC(key=ComparableECKey(key))
             self.alg = ES384 if key.key_size == 384 else ES256
+        self.speak_for(account_url)
+
+    def speak_for(self, account_url: str | None) -> None:
+        self.account = None
+        if account_url is not None:
+            self.account = messages.RegistrationResource(
+                body=messages.Registration(), uri=account_url
+            )
+
+    def directory(self, url: str) -> Directory:
+        """Fetch the CA's directory; from now on nonces come from where it says."""
+        answer = self.read(url)
+        found = acme_messages.directory(answer.content, answer.url)
+        self.new_nonce = found.new_nonce
+        return found
 
     def read(self, url: str) -> requests.Response:
         """GET, for the few resources that are public."""
         with self._translating():
-            return self.get(url)
+            return self._checked(self._send_request("GET", url))
 
     def fetch(self, url: str) -> requests.Response:
         """POST-as-GET (RFC 8555 §6.3)."""
@@ -136,13 +163,14 @@ class Network(client.ClientNetwork):
     def send(self, url: str, content: JSONDeSerializable | None) -> requests.Response:
         """POST ``content``, signed."""
         with self._translating():
-            return self.post(url, content, new_nonce_url=self.new_nonce)
-
-    @contextlib.contextmanager
-    def translating(self) -> Iterator[None]:
-        """For calls of the library that come here by themselves."""
-        with self._translating():
-            yield
+            for _ in range(NONCE_TRIES):
+                try:
+                    return self._checked(self._sent(url, content))
+                except Problem as problem:
+                    if problem.typ != acme_messages.BAD_NONCE:
+                        raise
+                    log.debug("the CA has refused a nonce; trying again with the one it sent")
+        raise Problem("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
 
     def retry_after(self) -> float | None:
         """When the last answer wants to be asked again."""
@@ -155,28 +183,35 @@ class Network(client.ClientNetwork):
         return None if self.last is None else self.last.headers.get("Date")
 
     def refused_what_it_replaces(self, problem: Problem) -> bool:
-        """Whether the CA's last answer, this problem, may be about ``replaces`` (RFC 9773 §5), and
-        an order without it may fare better."""
-        conflict = self.last is not None and self.last.status_code == 409
-        return problem.kind == "refused" and (conflict or problem.typ in answers.NOT_REPLACED)
+        """Whether this answer of the CA may be about ``replaces`` (RFC 9773 §5), and an order
+        without it may fare better."""
+        conflict = problem.status == CONFLICT
+        return problem.kind == "refused" and (conflict or problem.typ in acme_messages.NOT_REPLACED)
 
-    # What the library calls
+    # One request
 
-    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        for _ in range(NONCE_TRIES):
-            try:
-                return self._post_once(*args, **kwargs)
-            except messages.Error as error:
-                if error.typ != messages.ERROR_PREFIX + "badNonce":
-                    raise
-                log.debug("the CA has refused a nonce; trying again with the one it sent")
-                self._take_nonce()
-        raise Problem("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
+    def _sent(self, url: str, content: JSONDeSerializable | None) -> requests.Response:
+        nonce, self._nonce = self._nonce or self._new_nonce(), None
+        # The library wants text and takes bytes: the nonce as it is inside its base64url.
+        data = self._wrap_in_jws(content, nonce, url)  # type: ignore[arg-type]
+        headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
+        # A signed request is for one URL (RFC 8555 §6.4), so a redirection leads nowhere.
+        answer = self._send_request("POST", url, data=data, headers=headers, allow_redirects=False)
+        self._nonce = _nonce_of(answer)
+        return answer
 
-    def _take_nonce(self) -> None:
-        """A refusal brings a fresh nonce; without one, the next try asks for it."""
-        if self.last is not None and self.REPLAY_NONCE_HEADER in self.last.headers:
-            self._add_nonce(self.last)
+    def _new_nonce(self) -> bytes:
+        """RFC 8555 §7.2 has both methods; some CAs know one of them."""
+        if self.new_nonce is None:
+            raise ValueError("the directory has not been fetched")
+        for method in ("HEAD", "GET"):
+            answer = self._send_request(method, self.new_nonce)
+            if answer.status_code in _OTHER_METHOD:
+                continue
+            nonce = _nonce_of(self._checked(answer))
+            if nonce is not None:
+                return nonce
+        raise Problem("nonsense", "the CA gives no nonce")
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         self.last = None
@@ -184,51 +219,74 @@ class Network(client.ClientNetwork):
         self.last = super()._send_request(method, url, *args, **kwargs)
         return self.last
 
+    def _checked(self, answer: requests.Response) -> requests.Response:
+        """Raises `Problem` for a refusal; also for one that comes with a status of success."""
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if 200 <= answer.status_code < 300 and media_type != self.JSON_ERROR_CONTENT_TYPE:
+            return answer
+        raise self._refusal(answer)
+
     # Failures
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
         try:
             yield
+        except (InvalidURL, InvalidSchema, MissingSchema) as error:
+            raise Problem("nonsense", f"the CA gives a URL that is none: {error}") from None
         except requests.RequestException as error:
             cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _OF_TIME:
                 raise Problem("clock", _untimely(cause, self._now())) from None
             raise Problem("unreachable", f"the CA cannot be reached: {_words(cause)}") from None
-        except (messages.Error, acme_errors.Error, JoseError) as error:
-            raise self._refusal(error) from None
-        except (ValueError, KeyError) as error:
+        except (acme_errors.Error, JoseError, ValueError, KeyError) as error:
             raise Problem("nonsense", f"the CA's answer makes no sense: {error}") from None
 
-    def _refusal(self, error: Exception) -> Problem:
-        response = self.last
-        if response is None or response.ok:
-            return Problem("nonsense", f"the CA's answer makes no sense: {error!r}")
-        try:
-            problem = answers.document(response.content)
-        except Problem:
-            problem = {}
-        typ = problem.get("type")
+    def _refusal(self, answer: requests.Response) -> Problem:
+        """The type and the status decide what it is, wherever they come from."""
+        problem = problem_documents.read(answer.content)
+        typ = problem_documents.type_of(problem)
+        document = problem_documents.said(problem) if problem else None
+        status = answer.status_code
         kind = "refused"
-        if typ == answers.RATE_LIMITED or response.status_code == 429:
+        if typ == acme_messages.RATE_LIMITED or status == TOO_MANY_REQUESTS:
             kind = "rate_limited"
-        elif response.status_code >= 500:
+        elif status >= 500:
             kind = "unavailable"
-        said = answers.words(problem) if problem else f"HTTP status {response.status_code}"
+        elif status < 400 and typ is None:
+            kind = "nonsense"
+        words = f"HTTP status {status}"
+        if document is not None and (document.detail or document.typ or document.parts):
+            words = problem_documents.in_words(document)
+        elif "Location" in answer.headers and 300 <= status < 400:
+            words += f", and sends elsewhere: {answer.headers['Location'][:200]}"
         return Problem(
             kind,
-            f"the CA says: {said}",
-            not_before=self.retry_after() or retry_after_in(said),
-            typ=typ if isinstance(typ, str) else None,
-            said=answers.said(problem) if problem else None,
+            f"the CA says: {words}",
+            not_before=self.retry_after() or retry_after_in(words),
+            typ=typ,
+            said=document,
+            status=status,
         )
+
+
+def _nonce_of(answer: requests.Response) -> bytes | None:
+    """The nonce of an answer; None where there is none, or one that RFC 8555 §6.5.1 has ignored."""
+    try:
+        return b64decode(answer.headers["Replay-Nonce"].strip())
+    except (KeyError, ValueError):
+        return None
 
 
 def alternates(answer: requests.Response) -> list[str]:
     """Other chains for the certificate in this answer (RFC 8555 §7.4.2, RFC 8288)."""
     links = requests.utils.parse_header_links(answer.headers.get("Link", ""))
-    found = [urljoin(answer.url, one["url"]) for one in links if one.get("rel") == "alternate"]
-    return found[:ALTERNATES_MOST]
+    found = [
+        acme_messages.location(one["url"], answer.url)
+        for one in links
+        if "alternate" in one.get("rel", "").lower().split()
+    ]
+    return [url for url in found if url is not None][:ALTERNATES_MOST]
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from acme_client.link import REASONS
 from acme_client.printable import printable
@@ -38,9 +39,18 @@ class _RunByDefault(click.Group):
     """``treehouse-proxy --domain example.org`` means ``treehouse-proxy run --domain …``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+        completing = ctx.resilient_parsing and not args  # a shell asks for the first word
+        asked = args and args[0] in ("--help", "-h", "--version")
+        if not completing and (not args or (args[0].startswith("-") and not asked)):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer commands; where an option begins, the options of ``run`` as well."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            found += run.shell_complete(click.Context(run, parent=ctx), incomplete)
+        return found
 
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,17 +23,13 @@ class Exchange:
     is the site of its host, None where no site has that name. ``tunnel``: it counts as a tunnel.
     """
 
-    __slots__ = (
-        "connection",
-        "duration",
-        "error",
-        "match",
-        "request",
-        "response",
-        "sent",
-        "started",
-        "tunnel",
-    )
+    # Defaults of the class: an instance is made for each request, and each assignment counts.
+    match: HostMatch | None = None
+    tunnel = False
+    response: Response | None = None
+    sent = 0
+    error: str | None = None
+    duration = 0.0
 
     def __init__(
         self, connection: Connection, request: Request | None = None, started: float = 0.0
@@ -41,12 +37,6 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.started = started
-        self.match: HostMatch | None = None
-        self.tunnel = False
-        self.response: Response | None = None
-        self.sent = 0
-        self.error: str | None = None
-        self.duration = 0.0
 
     @property
     def client(self) -> str:

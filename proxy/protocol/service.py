@@ -7,8 +7,8 @@ listener):
 2. It calls ``handle(exchange)`` once, from anywhere: a callback of the event loop or a task. The
    call itself never blocks and never raises. It returns the response, or an awaitable of it when
    something must be waited for (a backend, an authentication service, a certificate). The protocol
-   awaits that exactly once, in a task of its choice, or calls its ``close()`` if the client has
-   left before; cancelling the task that awaits it ends the work.
+   awaits that exactly once, in a task of its choice, even if the client has left before; cancelling
+   the task, once it awaits, ends the work.
 3. The response is as `message.Response` says. The protocol sends it or ends it: a `FileBody` is
    released, a `StreamBody` or `Tunnel` closed exactly once, sent or not (`Response.discard` does
    this for one that was not begun).

@@ -25,10 +25,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ..protocol.exchange import Exchange
-from ..protocol.message import Response
+from ..protocol.message import Handler, Response
 
 Answer = Response | Awaitable[Response]
-Ask = Callable[[], Answer]
+Ask = Callable[[Exchange, Handler], Answer]
 Failed = Callable[[Exchange, Exception], Response]
 
 
@@ -83,15 +83,24 @@ class Chain:
     ) -> None:
         self._before = tuple(before)
         self._after = tuple(after)
+        # The usual chain of a site: nothing before the handler, a few fields behind it.
+        fixed = self._after[0] if len(self._after) == 1 and not self._before else None
+        self._only_fixed = fixed if isinstance(fixed, Fixed) else None
 
-    def handle(self, exchange: Exchange, ask: Ask, failed: Failed) -> Answer:
+    def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
         """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
         raised."""
+        fixed = self._only_fixed
         try:
-            answer = self._answer(exchange, ask)
+            if fixed is not None:
+                answer = ask(exchange, handler)
+            else:
+                answer = self._answer(exchange, handler, ask)
         except Exception as error:
             answer = failed(exchange, error)
         if isinstance(answer, Response):
+            if fixed is not None:
+                return fixed.response(exchange, answer)
             return self.filtered(exchange, answer, failed)
         return self._handle_later(exchange, answer, failed)
 
@@ -107,17 +116,22 @@ class Chain:
 
     # Before the handler
 
-    def _answer(self, exchange: Exchange, ask: Ask) -> Answer:
+    def _answer(self, exchange: Exchange, handler: Handler, ask: Ask) -> Answer:
         for place, one in enumerate(self._before):
             found = one.request(exchange)
             if found is not None:
                 if isinstance(found, Response):
                     return found
-                return self._answer_later(exchange, ask, found, place + 1)
-        return ask()
+                return self._answer_later(exchange, handler, ask, found, place + 1)
+        return ask(exchange, handler)
 
     async def _answer_later(
-        self, exchange: Exchange, ask: Ask, waiting: Awaitable[Response | None], place: int
+        self,
+        exchange: Exchange,
+        handler: Handler,
+        ask: Ask,
+        waiting: Awaitable[Response | None],
+        place: int,
     ) -> Response:
         found = await waiting
         for one in self._before[place:]:
@@ -127,7 +141,7 @@ class Chain:
             found = given if given is None or isinstance(given, Response) else await given
         if found is not None:
             return found
-        answer = ask()
+        answer = ask(exchange, handler)
         return answer if isinstance(answer, Response) else await answer
 
     # Behind it

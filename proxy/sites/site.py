@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from ..config import model
-from ..errors import Fault
 from ..name_table import NameTable
-from ..protocol.message import HostMatch, Request
-from .router import Route, Router
+from ..protocol.message import HostMatch
+from .router import Router
 
 
 class Site:
@@ -29,13 +28,7 @@ class Site:
     def __init__(self, config: model.Site) -> None:
         self.config = config
         self.name = config.names[0]
-        self.router: Router | None = None
-
-    def route(self, request: Request) -> Route:
-        """The route of a request, which may be one that refuses it."""
-        if self.router is None:
-            raise Fault("internal", "the site has no routes yet")
-        return self.router.find(request)
+        self.router = Router(())
 
 
 class Match(HostMatch):

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import json.encoder
 import logging
+import random
 import time
+from itertools import count
 from typing import Literal
 
 from ..bounded_cache import remember
@@ -36,6 +38,8 @@ class AccessLog:
         self.file = file
         self._line = _json_line if style == "json" else _text_line
         self._loop = loop
+        self._id_prefix = f"{random.getrandbits(48):x}-"
+        self._serial = count()
         self._lines: list[str] = []
         self._millisecond = self._second = -1
         self._second_text = self._moment = ""
@@ -50,7 +54,8 @@ class AccessLog:
         lines = self._lines
         if not lines:
             self._loop.call_soon(self.flush)
-        lines.append(self._line(self._moment, exchange))
+        own_id = f"{self._id_prefix}{next(self._serial):x}"
+        lines.append(self._line(self._moment, exchange, own_id))
         if len(lines) > _GATHER:
             self.flush()
 
@@ -74,7 +79,7 @@ class AccessLog:
             log.warning("%d lines of the access log are lost: %s", lost, self.file.why)
 
 
-def _json_line(moment: str, exchange: Exchange) -> str:
+def _json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
     connection, request, response = exchange.connection, exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     error = exchange.error or response.error
@@ -87,11 +92,11 @@ def _json_line(moment: str, exchange: Exchange) -> str:
             f',"method":{_quote(request.method.decode("latin-1"))}'
             f',"target":{_quote(request.target.decode("latin-1"))}'
         )
-        request_id = _quote(request.id.decode("latin-1")) if request.id else "null"
+        request_id = _quote(request.id.decode("latin-1") or own_id)
     tls = f'"{connection.tls_version}"' if connection.tls_version else "null"
     backend = _quote(response.backend) if response.backend else "null"
     return (
-        f'{{"time":"{moment}","peer":{_quote(connection.peer)},{asked},"status":{response.status}'
+        f'{{"time":"{moment}","peer":{_quote(exchange.client)},{asked},"status":{response.status}'
         f',"bytes":{exchange.sent},"duration_ms":{exchange.duration * 1000:.3f}'
         f',"handler":"{response.handler}","backend":{backend},"request_id":{request_id}'
         f',"tls":{tls},"error":{_quote(error) if error else "null"}}}\n'
@@ -114,7 +119,7 @@ def _within(text: str | bytes) -> str:
     return known
 
 
-def _text_line(moment: str, exchange: Exchange) -> str:
+def _text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
     connection, request, response = exchange.connection, exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     if request is None:
@@ -122,12 +127,17 @@ def _text_line(moment: str, exchange: Exchange) -> str:
     else:
         host = _quoted.get(request.host) or _within(request.host) or "-"
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
-        request_id = request.id.decode("latin-1") or "-"
-        if not (request_id.isascii() and request_id.isprintable()):
-            request_id = _quote(request_id)[1:-1]
+        request_id = own_id
+        if request.id:
+            request_id = request.id.decode("latin-1")
+            if not (request_id.isascii() and request_id.isprintable()):
+                request_id = _quote(request_id)[1:-1]
         tenths = int(exchange.duration * 10000 + 0.5)
         taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"
-    peer = _quoted.get(connection.peer) or _within(connection.peer)
+    client = connection.peer
+    if connection.proxies is not None:
+        client = exchange.client
+    peer = _quoted.get(client) or _within(client)
     return (
         f"{moment} {peer} {host} {asked} {response.status} {exchange.sent}"
         f" {taken} {response.handler or '-'} {response.backend or '-'}"

@@ -160,7 +160,6 @@ class Worker:
             https_port=_https_port(birth.listeners),
             figures=figures,
             bounds=bounds,
-            request_id_prefix=b"%x-" % random.getrandbits(48),
             waiting=self._waiting,
         )
         self._connections = Connections(

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from acme import messages
 
 from acme_client.agent.agent import Agent
 from acme_client.certificates.lifecycle import State
@@ -18,6 +17,7 @@ from acme_client.certificates.repository import Shelf
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
 from acme_client.issuers.accounts import Accounts
+from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Network, trust
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
@@ -105,9 +105,9 @@ def test_the_account_and_its_key(state: Path) -> None:
     """Nothing is asked of the CA: there is none."""
     accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
-    directory = messages.Directory({"newAccount": "https://127.0.0.1:36111/sign-me-up"})
+    directory = Directory("", "https://127.0.0.1:36111/sign-me-up", "")
     with Network("test", trust(None), lambda: FROZEN_AT) as network:
-        accounts.customer(authority, directory, network)
+        accounts.speak(authority, directory, network)
         assert network.account is not None
         assert network.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
         assert network.account_key is not None

@@ -189,7 +189,7 @@ sites:
         server.signal(signal.SIGHUP)
         server.await_log("generation 1 has finished")
         path.write_text(text + "nonsense: 1\n")
-        assert treehouse("reload", "--state", str(folder / "state")).returncode == 1
+        assert treehouse("reload", "--state", str(folder / "state")).returncode == 2
         found = Figures(three)
         assert found("treehouse_reloads_total", outcome="ok") == 1
         assert found("treehouse_reloads_total", outcome="failed") == 1

@@ -97,9 +97,15 @@ def test_a_hostile_warning_that_repeats_itself_stays_one_line(arguments, monkeyp
         assert all(32 <= byte < 127 for line in lines for byte in line)
 
 
-def test_what_keeps_the_program_from_starting_is_text_unless_json_was_asked_for():
-    assert logs.for_the_start("json") == "json"
-    assert [logs.for_the_start(one) for one in (None, "auto", "text")] == ["text"] * 3
+@pytest.mark.parametrize("wanted", [None, "auto", "text", "json"])
+def test_an_error_at_the_start_is_text_unless_json_was_asked_for(wanted):
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("supervisor", wanted, "info", starting=True)
+        logging.getLogger("treehouse.x").info("made it")
+        logging.getLogger("treehouse.x").error("cannot bind")
+        info, error, _ = os.read(stderr_pipe, 65536).split(b"\n")
+    assert info.startswith(b"{") == (wanted != "text")
+    assert error.startswith(b"{") == (wanted == "json")
 
 
 def test_a_warning_that_repeats_itself_is_written_once():

@@ -20,8 +20,9 @@ ends, and it is said beforehand: ``Connection: close`` goes with an answer, neve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
@@ -33,6 +34,7 @@ from . import strict_parser
 from .fast_parser import FastParser
 from .reader import WORTH_READING, Inlet, RequestBody, send_interim
 from .serializer import serialise
+from .strict_parser import HEAD_END
 from .tunnel import relay
 from .writer import Outlet, client_left, ends_with_connection
 
@@ -100,6 +102,7 @@ class _Server:
         "_inlet",
         "_most",
         "_outlet",
+        "_patience",
         "_service",
         "_stream",
         "_timeouts",
@@ -123,6 +126,7 @@ class _Server:
         self._outlet = Outlet(stream, service, timeouts)
         self._informer = Informer(self._inlet)
         self._most = service.limits.requests_per_connection - 1
+        self._patience = service.limits.keepalive_timeout
         self._answered = 0
         self._close = False
         self._exchange: Exchange | None = None
@@ -134,25 +138,17 @@ class _Server:
     def __call__(self, data: bytes) -> bool:
         """Whether ``data`` has been dealt with: a whole head, whose response is sent. A head whose
         response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
-        end = data.find(strict_parser.HEAD_END) + len(strict_parser.HEAD_END)
-        if end != len(data) or end < len(strict_parser.HEAD_END) or data[0] == 0x0D:
+        end = data.find(HEAD_END) + 4
+        if end != len(data) or end < 4 or data[0] == 0x0D:
             return False  # a piece of a head, or more than one: `Inlet.head` takes it apart
-        request = self._begin(data)
-        answer = self._answer
-        if type(answer) is not Response or request.body is not None:
+        if not self._begin(data):
             return False
-        sent = self._send_now(request, answer)
-        if sent is None:
-            return False
-        self.finish()
-        if sent:
-            self._answered += 1
-            limits, clock = self._service.limits, self._service.clock
-            self._stream.deadline = clock.now + limits.keepalive_timeout
+        self._stream.deadline = self._service.clock.now + self._patience
         return True
 
-    def _begin(self, head: bytes) -> Request:
-        """Parse a complete head and ask the service. Raises `Fault` for what is no request."""
+    def _begin(self, head: bytes) -> bool:
+        """Parse a complete head and ask the service; whether the response was sent at once, which
+        ends the exchange. Raises `Fault` for what is no request."""
         service, connection = self._service, self._connection
         fast_parser = self._fast_parser
         parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
@@ -161,18 +157,23 @@ class _Server:
         request, length, self._close, judge = parsed
         if length:
             request.body = RequestBody(self._inlet, request, length, judge)
-        if request.version == b"1.1":
-            request.inform = self._informer.of(request)
         exchange = self._exchange = Exchange(connection, request, time.monotonic())
         self.begun = True
-        self._answer = service.handle(exchange)
-        return request
+        answer = self._answer = service.handle(exchange)
+        if type(answer) is not Response:
+            if request.version == b"1.1":
+                request.inform = self._informer.of(request)  # before anybody awaits the answer
+            return False
+        if length or self._send_now(exchange, request, answer) is None:
+            return False
+        self.finish()
+        self._answered += 1
+        return True
 
-    def _send_now(self, request: Request, response: Response) -> bool | None:
+    def _send_now(self, exchange: Exchange, request: Request, response: Response) -> bool | None:
         """Send a plain response in one write: True when it has left, False when the client is gone,
         None when more is needed. What the connection is worth afterwards is decided here."""
-        assert self._exchange is not None  # noqa: S101 - there is a request
-        self._exchange.response = response
+        exchange.response = response
         body = request.body
         self._close = (
             self._close
@@ -186,11 +187,10 @@ class _Server:
             self._service.limited("requests_per_connection", self._connection)
         if self._close:
             return None
-        data = self._outlet.prepared(request, response)
-        if data is None:
-            return None
-        self._answer = None
-        return self._outlet.send_now(data, len(response.body))  # type: ignore[arg-type] # bytes
+        sent = self._outlet.send_plain(request, response)
+        if sent is not None or self._outlet.unsent:
+            self._answer = None
+        return sent
 
     # The connection's task
 
@@ -200,8 +200,9 @@ class _Server:
             head = await self._inlet.head(self)
             if not head:
                 return False
-            if not self.begun:
-                self._begin(head)
+            if not self.begun and self._begin(head):
+                await self._give_turn()
+                return True
         except Fault as fault:
             await self.refuse(fault)
             return False
@@ -220,9 +221,13 @@ class _Server:
         if body is not None and not body.at_end and not await _read_over(body):
             return False
         self._answered += 1
+        await self._give_turn()
+        return True
+
+    async def _give_turn(self) -> None:
+        """Let others run, now and then, before the next of many requests that are here already."""
         if self._answered % _TURN == 0 and self._inlet.at_hand:
             await asyncio.sleep(0)
-        return True
 
     async def _respond(self, exchange: Exchange, request: Request) -> bool:
         """Whether the response has been sent whole, and the connection is still HTTP/1.1."""
@@ -231,7 +236,7 @@ class _Server:
             response = await self._awaited(exchange, request)
             if response is None:
                 return False
-            sent = self._send_now(request, response)
+            sent = self._send_now(exchange, request, response)
         if sent is not None:
             return sent
         if self._answer is None:  # `_send_now` has begun
@@ -250,6 +255,7 @@ class _Server:
             return answer
         timeouts = self._timeouts
         timeouts.waiting_since = self._service.clock.now
+        self._answer = None
         try:
             response = await answer
         except asyncio.CancelledError:
@@ -257,7 +263,7 @@ class _Server:
                 raise
             fault = Fault("client_gone", "the answer was still awaited")
             fault.backend = request.backend
-            exchange.error = fault.kind
+            self._outlet.error = fault.kind
             exchange.response = self._service.refuse(exchange, fault)
             self._stream.abort()
             return None
@@ -270,7 +276,7 @@ class _Server:
         exchange = self._exchange = Exchange(self._connection)
         response = exchange.response = self._service.refuse(exchange, fault)
         if fault.kind == "client_gone":
-            exchange.error = fault.kind
+            self._outlet.error = fault.kind
             return
         whole = await self._outlet.send(None, response, True)
         self.finish()
@@ -283,43 +289,60 @@ class _Server:
             upgrade = [(b"connection", b"Upgrade")]
             await send_interim(inlet, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
         except Fault as fault:
-            exchange.error = fault.kind
+            self._outlet.error = fault.kind
             tunnel.close(False)
         else:
             held = inlet.take(inlet.at_hand)
-            exchange.sent = await relay(self._stream, held, tunnel, service.clock)
+            self._outlet.sent = await relay(self._stream, held, tunnel, service.clock)
 
     def failed(self) -> None:
         """Blame this program for what is open."""
-        if self._exchange is not None:
-            self._exchange.error = "internal"
+        self._outlet.error = "internal"
 
     def finish(self) -> None:
         """Close the exchange, if one is open, however far it came."""
         exchange = self._exchange
         if exchange is None:
             return
-        answer, self._answer, self._exchange = self._answer, None, None
+        self._exchange = None
         self.begun = False
         outlet = self._outlet
-        exchange.sent = exchange.sent or outlet.sent
-        exchange.error = exchange.error or outlet.error
-        outlet.sent, outlet.error = 0, None
-        if answer is not None:  # nobody came to send it
-            exchange.error = exchange.error or "client_gone"
-            if isinstance(answer, Response):
-                answer.discard()
-            elif isinstance(answer, Coroutine):
-                answer.close()
-        if exchange.response is None:
-            fault = Fault(exchange.error or "internal", "the connection ended before the answer")
-            exchange.response = self._service.refuse(exchange, fault)
+        if self._answer is not None or exchange.response is None:
+            self._break_off(exchange)
+        exchange.sent = outlet.sent
+        exchange.error = outlet.error
         self._service.finished(exchange)
+        if outlet.sent or outlet.error is not None:
+            outlet.sent, outlet.error = 0, None
         request = exchange.request
-        if request is not None:
+        if request is not None and (request.body is not None or request.inform is not None):
             # Both know the request, and through the inlet its connection: until the garbage
             # collector came to it, an ended connection would keep its TLS object, some 30 KiB.
             request.inform = request.body = None
+
+    def _break_off(self, exchange: Exchange) -> None:
+        """Give an exchange its end that has none: the connection ended first."""
+        answer, self._answer = self._answer, None
+        error = self._outlet.error = self._outlet.error or "client_gone"
+        if isinstance(answer, Response):
+            answer.discard()
+        elif answer is not None:
+            # Nobody has begun to await it. What it holds is ended only where it ends by itself.
+            task = asyncio.ensure_future(_discarded(answer))
+            _abandoned.add(task)
+            task.add_done_callback(_abandoned.discard)
+        if exchange.response is None:
+            fault = Fault(error, "the connection ended before the answer")
+            exchange.response = self._service.refuse(exchange, fault)
+
+
+# Answers whose connection ended before anybody awaited them; the loop keeps no tasks.
+_abandoned: set[asyncio.Task[None]] = set()
+
+
+async def _discarded(answer: Awaitable[Response]) -> None:
+    with contextlib.suppress(Exception):  # a service's awaitable raises nothing but cancellation
+        (await answer).discard()
 
 
 class Informer:

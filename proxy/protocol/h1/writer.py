@@ -91,11 +91,11 @@ class Outlet:
         self.sent = 0
         self.error: str | None = None
 
-    def prepared(self, request: Request, response: Response) -> bytes | None:
-        """All the bytes of a plain answer whose head is ready but for Date; None for any other.
-
-        It is the common case, and needs no coroutine to be sent.
-        """
+    def send_plain(self, request: Request, response: Response) -> bool | None:
+        """Send a plain response in one write, with no coroutine: one whose body is bytes, and whose
+        head is ready but for Date. It is the common case. True when the kernel took all of it,
+        False when the client is gone. None: the response is of another kind and nothing was sent,
+        or, where `unsent`, `send_rest` has to wait for the rest."""
         wire, body = response.wire, response.body
         if (
             wire is None
@@ -106,19 +106,24 @@ class Outlet:
         ):
             return None
         if response.dated:
-            return b"%b\r\n%b" % (wire, body)
-        return b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
-
-    def send_now(self, data: bytes, body: int) -> bool | None:
-        """Send what `prepared` gave, ``body`` bytes of it body: True when the kernel took all of
-        it, False when the client is gone, None when `send_rest` has to wait for the rest."""
+            data = b"%b\r\n%b" % (wire, body)
+        else:
+            data = b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
         self.sent, self.error = 0, None
         try:
-            self._rest = self._stream.write_now(data)
+            rest = self._stream.write_now(data)
         except StreamBroken as error:
             return self._broken(error)
-        self.sent = body
-        return None if self._rest else True
+        self.sent = len(body)
+        if not rest:
+            return True
+        self._rest = rest
+        return None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether a part of a plain response is still to be sent."""
+        return bool(self._rest)
 
     async def send_rest(self) -> bool:
         rest, self._rest = self._rest, b""

@@ -22,7 +22,7 @@ from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.renewal import BETWEEN_MOST, BETWEEN_PART
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.retry import ANOTHER_CA
-from acme_client.issuers import acme as issuer
+from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
@@ -281,8 +281,8 @@ def test_patience_has_an_end(
     said: str,
 ) -> None:
     """A CA that says nothing of how long it will take, or nothing at all."""
-    monkeypatch.setattr(issuer, "ISSUED_WITHIN", 1.0)
-    monkeypatch.setattr(issuer, "VALIDATED_WITHIN", 1.0)
+    monkeypatch.setattr(order_flow, "ISSUED_WITHIN", 1.0)
+    monkeypatch.setattr(order_flow, "VALIDATED_WITHIN", 1.0)
     monkeypatch.setattr(network, "TIMEOUT", (1.0, 1.0))
     for kind in kinds:
         front.add(kind, fault, 100)

@@ -50,7 +50,7 @@ def passed(of: SiteTable, host: str, connection: Connection | None = None, field
     match = of.find(host.encode())
     if match is None:
         return "unknown"
-    found = match.site.route(asked)
+    found = match.site.router.find(asked)
 
     def failed(_exchange: Exchange, error: Exception) -> Response:
         assert isinstance(error, Fault)
@@ -59,7 +59,9 @@ def passed(of: SiteTable, host: str, connection: Connection | None = None, field
     if found.chain is None:
         return "yes"
     exchange = Exchange(peer, asked)
-    answer = found.chain.handle(exchange, lambda: found.handler.handle(asked), failed)
+    answer = found.chain.handle(
+        exchange, found.handler, lambda _exchange, handler: handler.handle(asked), failed
+    )
     assert isinstance(answer, Response)
     return answer.error or "yes"
 
@@ -69,7 +71,7 @@ def test_a_site_that_demands_nothing_has_no_filters() -> None:
     for limited in (False, True):
         match = table(site("a.example", limited=limited)).find(b"a.example")
         assert match is not None
-        assert (match.site.route(asked).chain is not None) == limited
+        assert (match.site.router.find(asked).chain is not None) == limited
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,15 @@ from proxy.config.model import Hsts
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.serializer import serialise
-from proxy.protocol.message import Connection, FileBody, Request, Response
+from proxy.protocol.message import Connection, FileBody, Handler, Request, Response
 from proxy.sites.filters import Chain, Fixed
 from proxy.sites.response_fields import StrictTransportSecurity
+from proxy.sites.router import Refusing
 
 PEER = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
+
+
+HANDLER = Refusing("not_found")
 
 
 def exchange() -> Exchange:
@@ -75,7 +79,8 @@ class Asked:
     response: Response = field(default_factory=lambda: Response(200, []))
     late: bool = False
 
-    def __call__(self) -> Response | Awaitable[Response]:
+    def __call__(self, _exchange: Exchange, handler: Handler) -> Response | Awaitable[Response]:
+        assert handler is HANDLER
         self.seen.append("handler")
         return self._later() if self.late else self.response
 
@@ -86,7 +91,7 @@ class Asked:
 
 async def outcome(chain: Chain, asked: Asked) -> tuple[Response, bool]:
     """The response, and whether it had to be waited for."""
-    answer = chain.handle(exchange(), asked, failed)
+    answer = chain.handle(exchange(), HANDLER, asked, failed)
     if isinstance(answer, Response):
         return answer, False
     return await answer, True
@@ -143,7 +148,9 @@ async def test_where_the_client_leaves_while_a_filter_waits_the_body_is_ended() 
             return asyncio.get_running_loop().create_future()
 
     body = FileBody(0, 0, 5, lambda: released.append(True))
-    answer = Chain((), [Never()]).handle(exchange(), Asked([], Response(200, [], body)), failed)
+    answer = Chain((), [Never()]).handle(
+        exchange(), HANDLER, Asked([], Response(200, [], body)), failed
+    )
     assert not isinstance(answer, Response)
     task = asyncio.ensure_future(answer)
     await asyncio.sleep(0)

@@ -60,7 +60,7 @@ def route(of: SiteTable, host: str, target: bytes = b"/") -> str:
     if match is None:
         return "unknown_host"
     asked = request(host, target)
-    handler = match.site.route(asked).handler
+    handler = match.site.router.find(asked).handler
     if isinstance(handler, Named):
         return handler.name
     with pytest.raises(Fault) as caught:
@@ -250,7 +250,7 @@ def test_the_handler_is_told_what_the_asterisk_stands_behind():
     asked = request("h", b"/%61pi//v2/x")
     match = PATHS.find(b"h")
     assert match is not None
-    match.site.route(asked)
+    match.site.router.find(asked)
     assert asked.matched == b"/api/v2/"
 
 

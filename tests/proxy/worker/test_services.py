@@ -42,7 +42,7 @@ def door(handler: Handler, chain: Chain | None = None) -> SecureDoor:
     sites.bind(lambda _site: Router([nowhere, Route("/*", handler, chain)], chain))
     room = Room(
         sites=sites, challenges=parts, certificates=parts, limits=Limits(body_size=10),
-        clock=Clock(), access_log=None, https_port=443, bounds=parts, request_id_prefix=b"",
+        clock=Clock(), access_log=None, https_port=443, bounds=parts,
     )  # fmt: skip
     return SecureDoor(room)
 

@@ -1,0 +1,313 @@
+"""One order from beginning to end (RFC 8555 §7.1.3 to §7.4.2).
+
+Phases: order placed → challenges presented, then announced → every authorization valid →
+challenges retracted → CSR when the order is ready → chain.
+
+The CA is told to validate only when every worker can answer, and a challenge is taken back whatever
+happens. Why a CA gave up is often said in one answer only (that of a challenge, of the CSR), and
+the next one says no more than that it is over: so the last reason that it gave is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from acme import messages as library
+from cryptography import x509
+from josepy.json_util import JSONObjectWithFields, field
+from requests import Response
+
+from ..certificates import keys
+from ..challenges import dns_persist, tls_alpn
+from ..challenges.dns01_solver import DnsRecords, Proof
+from ..challenges.dns_names import digest
+from ..challenges.dns_persist import Subject
+from ..challenges.worker_solver import Challenges
+from ..errors import Problem, Said
+from ..link import Challenge
+from . import ari, messages, negotiation
+from .accounts import thumbprint
+from .interface import Order
+from .messages import Authorization, Directory, Offered, Placed
+from .persist_records import Standing
+from .polling import NOT_THERE_YET, Poller
+from .transport import Network
+
+log = logging.getLogger("treehouse.certifier")
+
+# CAs look from several places and try again for a while; after that, they have failed.
+VALIDATED_WITHIN = 300.0
+# Some CAs hold an order in "processing" for minutes.
+ISSUED_WITHIN = 600.0
+# How often a CA that leaves it to us is told to look again, within a few seconds.
+TOLD_AGAIN = 3
+# States of an order in which nothing is left to prove.
+_PROVEN = ("ready", "processing", "valid")
+
+
+class _NewOrder(library.NewOrder):
+    """With the field of RFC 9773 §5, which the library lacks."""
+
+    replaces: str | None = field("replaces", omitempty=True)
+
+
+class _Ready(JSONObjectWithFields):
+    """The empty object that announces a challenge (RFC 8555 §7.5.1)."""
+
+    def __bool__(self) -> bool:
+        """An object without fields is no less one: the library posts nothing for what is falsy."""
+        return True
+
+
+class OrderFlow:
+    """One `Order` under way, for the account that the network speaks for. ``host`` names the CA in
+    the log; ``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        order: Order,
+        host: str,
+        network: Network,
+        directory: Directory,
+        poller: Poller,
+        challenges: Challenges,
+        records: DnsRecords,
+        standing: Standing,
+        now: Callable[[], float],
+    ) -> None:
+        self._order = order
+        self._name = order.names[0]
+        self._host = host
+        self._network = network
+        self._directory = directory
+        self._poller = poller
+        self._challenges = challenges
+        self._records = records
+        self._standing = standing
+        self._now = now
+        self._terms = dns_persist.of_directory(directory.meta)
+        self._url = ""
+        self._finalize: str | None = None  # as long as the order has said it once
+        # The reasons that the CA gave: the last of all, and of each authorization (by its URL).
+        self._last_words: tuple[str, Said | None] | None = None
+        self._words_on: dict[str, tuple[str, Said | None]] = {}
+
+    # The order
+
+    def place(self, profile: str | None) -> Placed:
+        """Order the certificate. Raises `Problem`."""
+        order, replaces = self._order, None
+        if (
+            order.replaces is not None
+            and self._directory.renewal_info
+            and order.account == self._network.account_url
+        ):
+            replaces = ari.certificate_id(order.replaces)
+        request = _NewOrder(
+            identifiers=tuple(_identifier(name) for name in order.names),
+            profile=profile,
+            replaces=replaces,
+        )
+        url = self._directory.new_order
+        order.toll.admit(exempt=replaces is not None)
+        try:
+            response = self._network.send(url, request)
+        except Problem as problem:
+            # The CA may hold that one for replaced already, or not know it any more; that is its
+            # own bookkeeping and no reason to go without a certificate.
+            if replaces is None or not self._network.refused_what_it_replaces(problem):
+                raise
+            log.debug("%s: ordered without naming the one it replaces", self._name)
+            order.toll.admit(exempt=False)
+            response = self._network.send(url, request.update(replaces=None))
+        placed = self._read(response)
+        location = messages.location(response.headers.get("Location"), response.url)
+        if location is None:
+            raise Problem("nonsense", "the CA's order has no URL")
+        self._url = location
+        log.debug("%s: order placed with %s", self._name, self._host)
+        return placed
+
+    def _read(self, response: Response) -> Placed:
+        """An order as it is now. Raises `Problem`, also for one that the CA has given up."""
+        placed = messages.order(response.content, response.url)
+        self._finalize = placed.finalize or self._finalize
+        if placed.error:
+            self._last_words = placed.error, placed.said
+        if placed.status == "invalid":
+            words, said = self._last_words or ("no reason", None)
+            raise Problem("refused", f"the CA gave the order up: {words}", said=said)
+        return placed
+
+    # What has to be proven
+
+    def satisfy(self, placed: Placed) -> str | None:
+        """Have every authorization valid; the kind of challenge that did it."""
+        pending: dict[str, tuple[Authorization, Offered]] = {}
+        for url in placed.authorizations if placed.status not in _PROVEN else ():
+            authorization = self._authorization(url)
+            if authorization.status == "valid":
+                continue
+            if authorization.status != "pending":
+                raise negotiation.not_content(authorization, None, self._words_on.get(url))
+            offered = negotiation.choose(authorization, self._order.challenges, self._terms)
+            pending[url] = authorization, offered
+        if not pending:
+            return None
+        kind = next(iter(pending.values()))[1].kind
+        shown, proofs = self._answers(pending)
+        with (
+            self._records.presented(self._name, proofs),
+            self._challenges.presented(self._name, shown),
+        ):
+            for url, (_authorization, offered) in pending.items():
+                self._announce(url, offered)
+            log.debug("%s: %s is validating", self._name, self._host)
+            for url, (_authorization, offered) in pending.items():
+                try:
+                    self._await_valid(url, offered)
+                except Problem as problem:
+                    if problem.kind == "validation":
+                        problem.names = self._not_valid(pending)
+                    raise
+        return kind
+
+    def _answers(
+        self, pending: dict[str, tuple[Authorization, Offered]]
+    ) -> tuple[list[Challenge], list[Proof]]:
+        """What workers show, and what is set in the DNS. Raises `Problem` where a standing record
+        is missing."""
+        shown: list[Challenge] = []
+        proofs: list[Proof] = []
+        for authorization, offered in pending.values():
+            if offered.kind == "dns-01":
+                value = digest(self._key_authorization(offered))
+                proofs.append(Proof(offered.token, authorization.name, value))
+            elif offered.kind == dns_persist.KIND:
+                wanted = dns_persist.of_challenge(offered.whole, self._terms)
+                subject = Subject(authorization.name, authorization.wildcard)
+                self._standing.demand(self._network, (subject,), wanted or self._terms)
+            else:
+                shown.append(self._challenge(authorization.name, offered))
+        return shown, proofs
+
+    def _challenge(self, name: str, offered: Offered) -> Challenge:
+        authorization = self._key_authorization(offered)
+        if offered.kind == "http-01":
+            return Challenge("http-01", name, offered.token, authorization)
+        pair = tls_alpn.certificate(name, authorization, self._now())
+        return Challenge(
+            "tls-alpn-01", name, offered.token, authorization, pair.chain_pem, pair.key_pem
+        )
+
+    def _key_authorization(self, offered: Offered) -> str:
+        """RFC 8555 §8.1."""
+        return f"{offered.token}.{thumbprint(self._network.account_key)}"
+
+    def _authorization(self, url: str) -> Authorization:
+        return self._poller.until(
+            lambda: self._look_at(url), VALIDATED_WITHIN, "an authorization cannot be fetched"
+        )
+
+    def _look_at(self, url: str) -> Authorization:
+        answer = self._network.fetch(url)
+        found = messages.authorization(answer.content, answer.url)
+        for one in found.challenges:
+            if one.error:
+                self._last_words = self._words_on[url] = f"{one.kind}: {one.error}", one.said
+        return found
+
+    def _announce(self, url: str, offered: Offered) -> None:
+        """Tell the CA to look. A challenge that it is looking at, or has found to be right, needs
+        no such word; and a CA that refuses it may have validated meanwhile."""
+        if offered.status in ("processing", "valid"):
+            return
+        try:
+            self._network.send(offered.url, _Ready())
+        except Problem as problem:
+            if problem.kind != "refused":
+                raise
+            again = self._look_at(url)
+            states = [one.status for one in again.challenges if one.url == offered.url]
+            if again.status != "valid" and not set(states) & {"processing", "valid"}:
+                raise
+
+    def _await_valid(self, url: str, offered: Offered) -> None:
+        """A CA that was not content but leaves the authorization pending waits to be told to look
+        again (RFC 8555 §8.2; smallstep's does): for a while, it is."""
+        told = 0
+
+        def look() -> bool | None:
+            nonlocal told
+            authorization = self._look_at(url)
+            if authorization.status == "valid":
+                return True
+            if authorization.status not in ("pending", "processing"):
+                raise negotiation.not_content(authorization, offered.kind, self._words_on.get(url))
+            if any(one.error for one in authorization.challenges if one.url == offered.url):
+                if told == TOLD_AGAIN:
+                    raise negotiation.not_content(authorization, offered.kind)
+                told += 1
+                self._network.send(offered.url, _Ready())
+            return None
+
+        self._poller.until(look, VALIDATED_WITHIN, "the CA does not finish validating")
+
+    def _not_valid(self, pending: dict[str, tuple[Authorization, Offered]]) -> tuple[str, ...]:
+        """One name has failed; the CA has looked at the others as well, and counts each."""
+        names = []
+        for url, (authorization, _offered) in pending.items():
+            try:
+                status = self._look_at(url).status
+            except Problem:
+                status = "unknown"
+            if status != "valid":
+                names.append(authorization.name)
+        return tuple(names)
+
+    # The certificate
+
+    def finish(self, csr_pem: bytes) -> Response:
+        """Hand in the CSR as often as the order is ready for it, until there is a certificate; the
+        answer that brings it."""
+        request = library.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
+
+        def look() -> str | None:
+            placed = self._read(self._network.fetch(self._url))
+            if placed.status == "ready":
+                placed = self._hand_in(request) or placed
+            return placed.certificate if placed.status == "valid" else None
+
+        certificate = self._poller.until(look, ISSUED_WITHIN, "the CA does not finish the order")
+
+        return self._poller.until(
+            lambda: self._network.fetch(certificate),
+            ISSUED_WITHIN,
+            "the certificate cannot be fetched",
+            NOT_THERE_YET,
+        )
+
+    def _hand_in(self, request: library.CertificateRequest) -> Placed | None:
+        """The order after that; None where the answer does not show it, and the next poll will."""
+        if self._finalize is None:
+            raise Problem("nonsense", "the CA's order is not one: it is ready and has no finalize")
+        log.debug("%s: %s has validated; sending the request", self._name, self._host)
+        self._order.toll.handed_in()
+        try:
+            response = self._network.send(self._finalize, request)
+        except Problem as problem:
+            if problem.said is not None:
+                self._last_words = problem.text.removeprefix("the CA says: "), problem.said
+            raise
+        try:
+            return self._read(response)
+        except Problem as problem:
+            if problem.kind != "nonsense":
+                raise
+            return None
+
+
+def _identifier(name: str) -> library.Identifier:
+    typ = library.IDENTIFIER_IP if keys.is_address(name) else library.IDENTIFIER_FQDN
+    return library.Identifier(typ=typ, value=name)
