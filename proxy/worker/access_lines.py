@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..bounded_cache import remember
-from ..protocol.exchange import Exchange
+from ..protocol.exchange import Exchange, PartialHead
 from ..protocol.message import Request
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
@@ -40,7 +40,11 @@ def json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
     assert response is not None  # noqa: S101 - it is finished
     error = exchange.error or response.error
     if request is None:
-        asked = '"host":null,"method":null,"target":null,"protocol":null'
+        part = exchange.partial or PartialHead()
+        asked = (
+            f'"host":{_or_null(part.host)},"method":{_or_null(part.method)}'
+            f',"target":{_or_null(part.target)},"protocol":null'
+        )
         by = '"referrer":null,"user_agent":null'
         request_id = "null"
     else:
@@ -73,7 +77,10 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
     connection, request, response = exchange.connection, exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     if request is None:
-        host, asked, request_id, taken = "-", '"-"', "-", _TENTHS[0]
+        part = exchange.partial or PartialHead()
+        words = b" ".join(one for one in (part.method, part.target) if one is not None)
+        host = _within(part.host or b"-").replace(" ", "\\u0020")
+        asked, request_id, taken = _quote((words or b"-").decode("latin-1")), "-", _TENTHS[0]
     else:
         host = _known.get(request.host) or _within(request.host) or "-"
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
@@ -98,11 +105,14 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
 
 def combined_line(moment: str, exchange: Exchange, _own_id: str = "") -> str:
     """Return the line as Apache's ``combined``: ``%h %l %u %t "%r" %>s %B "%{Referer}i"
-    "%{User-agent}i"``. A request that was refused before it was understood is "-"."""
+    "%{User-agent}i"``. Of a request that was refused before it was
+    understood there is what could be read."""
     request, response = exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     if request is None:
-        asked, referrer, agent = "-", "-", "-"
+        part = exchange.partial or PartialHead()
+        words = [_apache(one) for one in (part.method, part.target) if one is not None]
+        asked, referrer, agent = " ".join(words) or "-", "-", "-"
     else:
         version = _PROTOCOLS.get(request.version, "-")
         asked = f"{_apache(request.method)} {_apache(request.target)} {version}"
@@ -177,6 +187,10 @@ def _within(text: str | bytes) -> str:
         known = _quote(text if isinstance(text, str) else text.decode("latin-1"))[1:-1]
         remember(_known, text, known, _MOST_KNOWN)
     return known
+
+
+def _or_null(text: bytes | None) -> str:
+    return "null" if text is None else _quote(text.decode("latin-1"))
 
 
 def _quoted(text: bytes) -> str:
