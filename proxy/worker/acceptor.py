@@ -40,7 +40,9 @@ from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates, Served, ServerSocket
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
-from ..transport.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from ..transport.stream import StreamBroken, StreamTimeout
+from ..transport.tcp import SocketStream
+from ..transport.tls_stream import TlsStream
 from . import proxy_protocol
 from .limits import Bounds
 from .on_demand import WaitingRoom

@@ -19,7 +19,9 @@ from ...errors import Fault
 from ...protocol.h1.client import BackendConnection
 from ...protocol.h1.response_parser import AnswerLane
 from ...transport.deadlines import NEVER
-from ...transport.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from ...transport.stream import StreamBroken, StreamTimeout
+from ...transport.tcp import SocketStream
+from ...transport.tls_stream import TlsStream
 from .context import Surroundings
 from .resolver import Addresses
 

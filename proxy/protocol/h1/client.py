@@ -13,7 +13,8 @@ import h11
 
 from ...errors import Fault
 from ...transport.clock import Clock
-from ...transport.stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken, StreamTimeout
+from ...transport.stream import READ_SIZE, SMALL_READ, StreamBroken, StreamTimeout
+from ...transport.tcp import SocketStream
 from ..message import Fields
 from . import response_parser
 from .chunked import LAST_CHUNK, ChunkedDecoder, reframe
