@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -379,6 +380,25 @@ class SocketStream:
 
     # Ending
 
+    def never_read(self, count: int) -> bool:
+        """Whether the last ``count`` bytes that were sent surely reached nobody. For a connection
+        over TCP that has ended.
+
+        Who closes a socket sends FIN; what comes afterwards is answered with a reset, and a reset
+        behind a FIN is told as EPIPE (any other as ECONNRESET). So the peer had closed before a
+        segment arrived; that it was the first one is only known when all went into one.
+        """
+        sock = self._sock
+        try:
+            return (
+                not self._closed
+                and sock.family != socket.AF_UNIX
+                and count <= sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EPIPE
+            )
+        except OSError:
+            return False
+
     @property
     def awaits(self) -> int:
         """What the waiters wait for, as `select.poll` spells it."""
@@ -520,6 +540,8 @@ class TlsStream(SocketStream):
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLWantWriteError):
         return "it does not read what it asks TLS for"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS failure").lower().replace("_", " ")
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
