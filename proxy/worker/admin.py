@@ -52,6 +52,12 @@ class AdminDoor(Door):
         super().__init__(room)
         self._overview = ask
 
+    def logs(self, exchange: Exchange) -> bool:
+        """Whether something went wrong: a monitor that looks every few seconds is no visitor, and
+        would fill the access log."""
+        response = exchange.response
+        return response is None or response.status >= 400
+
     async def _handle(self, exchange: Exchange, request: Request) -> Response:
         if not _is_address(request.host.decode("ascii")):
             raise Fault("misdirected", "the admin listener is asked by address")

@@ -14,7 +14,8 @@ import ssl
 from cryptography import x509
 
 from ..transport.clock import Clock
-from ..transport.stream import StreamBroken, TlsStream
+from ..transport.stream import StreamBroken
+from ..transport.tls_stream import TlsStream
 from .acceptor import Connections
 
 _WITHIN = 5.0

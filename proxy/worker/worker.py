@@ -58,7 +58,7 @@ from ..ipc.messages import (
     ToWorker,
 )
 from ..ipc.rate_buckets import RateLimits
-from ..log import LogFile, resolve_format
+from ..log import LogFile, access_format
 from ..metrics import process_stats
 from ..metrics.counters import Figures
 from ..protocol.h1 import server as h1
@@ -202,8 +202,8 @@ class Worker:
     def _access_log(self, birth: Birth) -> AccessLog | None:
         if self._log_file is None or birth.access_log is None:
             return None
-        style = resolve_format(birth.config.log.format, birth.access_log)
-        return AccessLog(self._log_file, style, self._loop)
+        form = access_format(birth.config.log.format, birth.access_log)
+        return AccessLog(self._log_file, form, self._loop)
 
     async def live(self) -> None:
         self._handlers.start()

@@ -22,7 +22,9 @@ from ...bounded_cache import remember
 from ...config.model import Backend, ProxyAction
 from ...errors import Fault
 from ...tls.trust import client_context
-from ...transport.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from ...transport.stream import StreamBroken, StreamTimeout
+from ...transport.tcp import SocketStream
+from ...transport.tls_stream import TlsStream
 from .context import Surroundings
 from .resolver import Address, Addresses
 

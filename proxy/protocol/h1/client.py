@@ -14,7 +14,8 @@ from collections.abc import Awaitable
 
 from ...errors import Fault
 from ...transport.clock import Clock
-from ...transport.stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken, StreamTimeout
+from ...transport.stream import READ_SIZE, SMALL_READ, StreamBroken, StreamTimeout
+from ...transport.tcp import SocketStream
 from ..message import Fields
 from . import response_parser
 from .body import BodyReader
