@@ -215,7 +215,11 @@ class SocketStream:
         if self._reader_armed:
             self._reader_armed = False
             self._loop.remove_reader(self._fd)
-        return socket.socket(fileno=self._sock.detach())
+        taken = socket.socket(fileno=self._sock.detach())
+        # The new object takes its descriptor for a blocking one, and `ssl` would make it so: then
+        # one client that stops in its handshake stops the worker.
+        taken.setblocking(False)
+        return taken
 
     async def _wait_readable(self) -> None:
         waiter = self._ready = self._loop.create_future()
