@@ -89,10 +89,13 @@ class _Overview(Collector):
             connections.add_metric([address], count)
         yield connections
         healthy = GaugeMetricFamily(
-            "treehouse_upstream_healthy", "1 where requests go.", labels=["upstream"]
+            "treehouse_upstream_healthy",
+            "1 where the last request or check succeeded, 0 where it failed; none before.",
+            labels=["upstream"],
         )
         for one in self._status["upstreams"]:
-            healthy.add_metric([one["url"]], float(one["healthy"] != "no"))
+            if one["healthy"] != "untried":
+                healthy.add_metric([one["url"]], float(one["healthy"] == "yes"))
         yield healthy
         ends = GaugeMetricFamily(
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
