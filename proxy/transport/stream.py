@@ -87,7 +87,7 @@ class Stream(Protocol):
 def reason(error: Exception) -> str:
     """What an `OSError` or `ssl.SSLError` says, in a few words for a log."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
+        return f"certificate verify failed: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLWantWriteError):
         return "it does not read what it asks TLS for"
     if isinstance(error, ssl.SSLError):

@@ -26,7 +26,7 @@ const parts = {
   workers: ["pid", "generation", "state", "connections", "streams", "requests"],
   certificates: ["names", "source", "state", "not_after", "renew_at", "served", "attempts",
     "last_error", "next_attempt"],
-  upstreams: ["url", "healthy", "in_flight", "failures"],
+  upstreams: ["url", "healthy", "in_flight", "failures", "last_error"],
   listeners: ["address", "kind"] };
 const text = (value) => Array.isArray(value) ? value.join(", ") : value ?? "";
 const show = (rows, names) => { const table = document.createElement("table");
