@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..syntax.faults import Fault, Origin, Wrong, shown
 from ..syntax.addresses import parse_backend
+from ..syntax.faults import Fault, Origin, Wrong, shown
 from ..syntax.names import parse_name
 
 _FILE_SYSTEMS_OWN = frozenset({"lost+found"})
