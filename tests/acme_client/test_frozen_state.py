@@ -18,7 +18,7 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
 from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
-from acme_client.issuers.transport import Network, trust
+from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import DirectoryStore
@@ -106,11 +106,11 @@ def test_the_account_and_its_key(state: Path) -> None:
     accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
     directory = Directory("", "https://127.0.0.1:36111/sign-me-up", "")
-    with Network("test", trust(None), lambda: FROZEN_AT) as network:
-        accounts.speak(authority, directory, network)
-        assert network.account is not None
-        assert network.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
-        assert network.account_key is not None
+    with Transport("test", trust(None), lambda: FROZEN_AT) as transport:
+        accounts.use(authority, directory, transport)
+        assert transport.account is not None
+        assert transport.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
+        assert transport.account_key is not None
 
 
 def test_the_ledger(state: Path) -> None:
