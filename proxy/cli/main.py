@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -19,8 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from acme_client.link import REASONS
-from acme_client.printable import printable
-from acme_client.timestamps import timestamp
+from acme_client.text import printable, timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
@@ -139,9 +138,9 @@ def check(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        _warn(map(str, faults.notices))
         _complain(str(faults), USAGE)
-    _warn(config.notices)
+    for notice in config.notices:
+        click.echo(displayable(f"warning: {notice}"), err=True)
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:
@@ -419,11 +418,6 @@ def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> di
     if answer.get("ok") is False:
         _complain(answer["error"], answer.get("status", FAILED))
     return answer
-
-
-def _warn(notices: Iterable[str]) -> None:
-    for notice in notices:
-        click.echo(displayable(f"warning: {notice}"), err=True)
 
 
 def _complain(text: str, status: int) -> NoReturn:
