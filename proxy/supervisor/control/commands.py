@@ -88,7 +88,9 @@ class Commands:
             for one in self._registry.statuses()
             if one["served"]
         )
-        found = plan.changes(self._generations.serving.config, config, certified)
+        serving = self._generations.serving.config
+        certified = plan.kept(serving, config, certified)
+        found = plan.changes(serving, config, certified)
         orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
         if not orders:
             reply({"ok": True, "changes": found})
