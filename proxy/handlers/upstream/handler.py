@@ -31,7 +31,7 @@ from ...ipc.documents import UpstreamStatus
 from ...log import Seldom
 from ...protocol.h1.client import AnswerBody, BackendConnection, NothingCame
 from ...protocol.h1.response_parser import Answer, AnswerLane, has_no_body
-from ...protocol.h1.serializer import STATUS_LINES
+from ...protocol.h1.serializer import STATUS_LINES, SerialisedHead
 from ...protocol.message import Fields, Request, Response, Tunnel
 from ...transport.stream import READ_SIZE, StreamBroken
 from .backend import Member, authority
@@ -250,8 +250,7 @@ class Upstream:
         if cookie(request, self._sticky) != own:
             same_site = sticky.same_site.capitalize().encode("ascii")
             value = b"%b=%b; Path=/; HttpOnly; Secure; SameSite=%b" % (self._sticky, own, same_site)
-            response.fields = [*response.fields, (b"set-cookie", value)]
-            response.wire = None
+            response.add_field(b"set-cookie", value)
 
     def head(self, request: Request, backend: Backend, framing: bytes) -> bytes:
         host = None if self.action.preserve_host else authority(backend).encode("ascii")
@@ -357,9 +356,9 @@ class _Exchange:
             connection.put_back(whole + connection.leftover())
             whole = None
         fields: Fields
-        wire: bytes | None = None
+        head: SerialisedHead | None = None
         if found.passed_on is not None:
-            fields, wire = found.passed_on
+            fields, head = found.passed_on
         else:
             fields = end_to_end(found.fields) if found.onward is None else [*found.onward]
             fields.append(_VIA)
@@ -376,15 +375,16 @@ class _Exchange:
             if found.onward is not None:
                 line = b"content-length: %b\r\n" % length if length else b""
                 wire = b"%b%b%b%b" % (STATUS_LINES[status], found.lines, VIA_LINE, line)
+                head = SerialisedHead(wire, found.dated)
                 if not bodiless:
-                    found.passed_on = fields, wire
+                    found.passed_on = fields, head
         body: bytes | _Body
         if whole is None or self._upload is not None:
             body = _Body(self, AnswerBody(connection, found, self._route.action.idle_timeout))
         else:
             self.settle()
             body = whole
-        return Response(status, fields, body, handler="upstream", wire=wire, dated=found.dated)
+        return Response(status, fields, body, handler="upstream", cached=head)
 
     def _tunnel(self, found: Answer, fields: Fields) -> Response:
         fields += [one for one in found.fields if one[0] == b"upgrade"]
