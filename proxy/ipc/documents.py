@@ -21,8 +21,8 @@ class Figures(TypedDict):
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
-    seconds: list[int]
-    seconds_sum: float
+    seconds: dict[str, list[int]]
+    seconds_sum: dict[str, float]
     bytes_out: int
     bytes_in: int
 

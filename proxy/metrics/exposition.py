@@ -72,10 +72,13 @@ class _Overview(Collector):
         yield from self._gauges()
 
     def _seconds(self) -> Metric:
-        family = HistogramMetricFamily("treehouse_request_seconds", "From head to last byte.")
-        counts = list(accumulate(self._figures["seconds"]))
+        family = HistogramMetricFamily(
+            "treehouse_request_seconds", "From head to last byte.", labels=["site"]
+        )
         bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-        family.add_metric([], list(zip(bounds, counts, strict=True)), self._figures["seconds_sum"])
+        for site, counts in self._figures["seconds"].items():
+            buckets = list(zip(bounds, accumulate(counts), strict=True))
+            family.add_metric([site], buckets, self._figures["seconds_sum"][site])
         return family
 
     def _gauges(self) -> Iterator[Metric]:

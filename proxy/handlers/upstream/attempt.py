@@ -118,7 +118,7 @@ class Attempt:
             whole = None
         if method == b"HEAD" and not announced_length(head):
             whole = None  # a length that nobody knows, which no bytes would say
-        fields, wire = passed_on(head, method)
+        fields, cached = passed_on(head, method)
         body: ResponseBody
         if whole is None or upload is not None:
             patience = self._route.action.idle_timeout
@@ -126,7 +126,7 @@ class Attempt:
         else:
             self._settle(True)
             body = whole
-        return Response(head.status, fields, body, handler="upstream", wire=wire, dated=head.dated)
+        return Response(head.status, fields, body, handler="upstream", cached=cached)
 
     def _tunnel(self, head: ResponseHead) -> Response:
         fields = end_to_end(head.fields)

@@ -8,16 +8,16 @@ repeats are worked out once (`ResponseHead.passed_on`).
 from __future__ import annotations
 
 from ...protocol.h1.response_parser import ResponseHead, has_no_body
-from ...protocol.h1.serializer import STATUS_LINES
+from ...protocol.h1.serializer import STATUS_LINES, SerialisedHead
 from ...protocol.message import Fields
 from .request_head import PSEUDONYM, VIA_LINE, end_to_end
 
 _VIA = (b"via", b"1.1 " + PSEUDONYM)
 
 
-def passed_on(head: ResponseHead, method: bytes) -> tuple[Fields, bytes | None]:
-    """The fields for the client, and the bytes of the head without its last line; None where the
-    protocol has to make them. Nobody may change either."""
+def passed_on(head: ResponseHead, method: bytes) -> tuple[Fields, SerialisedHead | None]:
+    """The fields for the client, and the head in bytes; None where the protocol has to make them.
+    Nobody may change either."""
     if head.passed_on is not None:
         return head.passed_on
     bodiless = has_no_body(head.status, method)
@@ -33,9 +33,10 @@ def passed_on(head: ResponseHead, method: bytes) -> tuple[Fields, bytes | None]:
         return fields, None
     line = b"content-length: %b\r\n" % length if length else b""
     wire = b"%b%b%b%b" % (STATUS_LINES[head.status], head.lines, VIA_LINE, line)
+    serialised = SerialisedHead(wire, head.dated)
     if not bodiless:
-        head.passed_on = fields, wire
-    return fields, wire
+        head.passed_on = fields, serialised
+    return fields, serialised
 
 
 def announced_length(head: ResponseHead) -> bytes:

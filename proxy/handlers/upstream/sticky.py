@@ -40,5 +40,4 @@ class StickyCookie:
             identity,
             self._same_site,
         )
-        response.fields = [*response.fields, (b"set-cookie", value)]
-        response.wire = None
+        response.add_field(b"set-cookie", value)

@@ -34,6 +34,7 @@ from .grammar import (
     VALUE_MARKS,
     connection_options,
 )
+from .serializer import SerialisedHead
 
 # What a backend may send us as a head: more than we take from a client, for cookies and policies
 # add up. nginx gives up at 4 to 8 KiB by default, which is a well-known nuisance.
@@ -110,7 +111,7 @@ class ResponseHead:
     onward: Fields | None = None
     lines: bytes = b""
     dated: bool = False
-    passed_on: tuple[Fields, bytes] | None = None
+    passed_on: tuple[Fields, SerialisedHead] | None = None
 
 
 def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> ResponseHead:
