@@ -21,6 +21,7 @@ class Figures(TypedDict):
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
+    http2: dict[str, int]
     seconds: list[int]
     seconds_sum: float
     bytes_out: int

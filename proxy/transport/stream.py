@@ -77,7 +77,7 @@ class Stream(Protocol):
         """Return when the kernel has taken all of it (back-pressure)."""
         ...
 
-    def write_now(self, data: bytes) -> bytes | memoryview:
+    def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
         """Send without waiting; what is left goes to `write`."""
         ...
 
@@ -306,7 +306,7 @@ class SocketStream:
 
     # Writing
 
-    def write_now(self, data: bytes) -> bytes | memoryview:
+    def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
         """What the kernel does not take at once; `write` sends it in its own time."""
         if self._closed:
             raise StreamBroken("closed")

@@ -318,7 +318,7 @@ class Connections:
                 if context is not None:
                     await self._answer_challenge(stream, context)
                     return
-                if hello is not None and self._speaks_none_of(hello.protocols):
+                if hello is not None and self._speaks_none_of(hello, connection.local):
                     await self._refuse_protocols(stream, connection)
                     return
                 if self._waiting:
@@ -344,15 +344,22 @@ class Connections:
             under_way.end(number)
             stream.close()
 
-    def _speaks_none_of(self, protocols: tuple[bytes, ...]) -> bool:
-        return bool(protocols) and self._offered.isdisjoint(protocols)
+    def _speaks_none_of(self, hello: client_hello.Hello, local: str) -> bool:
+        """Whether a client asks for protocols, and for none that the site speaks."""
+        offered = self._offered
+        served = self._chosen(hello, local)
+        if served is not None and not served.http2:
+            offered = offered - {b"h2"}
+        return bool(hello.protocols) and offered.isdisjoint(hello.protocols)
+
+    def _chosen(self, hello: client_hello.Hello, local: str) -> Served | None:
+        """The certificate that the client will be shown."""
+        name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
+        return self._certificates.choose(name, local)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
         """The certificate of a site that asks its clients for theirs; None with any other."""
-        if hello is None:
-            return None
-        name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
-        served = self._certificates.choose(name, local)
+        served = self._chosen(hello, local) if hello is not None else None
         return served if served is not None and served.asks_clients else None
 
     def _held_to(

@@ -63,6 +63,8 @@ from ..metrics import process_stats
 from ..metrics.counters import Figures
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
+from ..protocol.h2 import server as h2
+from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
@@ -125,11 +127,13 @@ class Worker:
         self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
         self._known_sites = {site.names[0] for site in config.sites}
         self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
+        self._without_http2 = frozenset(site.names[0] for site in config.sites if not site.http2)
         self._certificates = Certificates(
             config.tls,
             _default_site(config),
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
             self._paired,
+            self._without_http2,
         )
         self._certificates.listen_with(birth.base)
         self._challenges = Challenges()
@@ -162,6 +166,8 @@ class Worker:
             bounds=bounds,
             waiting=self._waiting,
         )
+        share = -(-config.limits.streams_per_address // config.workers)
+        self._http2 = Shared(share, fairness_key, figures, own_engine=config.fast_lane)
         self._connections = Connections(
             loop,
             self._clock,
@@ -181,7 +187,7 @@ class Worker:
             config.proxy_protocol,
             self._waiting,
             config.trusted_proxies,
-            _protocols(config),
+            _protocols(config, self._http2),
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
@@ -349,6 +355,8 @@ class Worker:
             known = site in self._known_sites and (name == site or site in self._paired)
         if not known:
             return  # of a site of an older or a newer generation
+        if on_demand_for in self._without_http2:
+            self._certificates.do_without_http2(site)
         try:
             self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
@@ -380,13 +388,16 @@ class Worker:
 
     # The end
 
-    def _drain(self) -> None:
+    def _drain(self, spread: float = DRAIN_SPREAD) -> None:
+        """``spread``: within so many seconds the clients of HTTP/2 are told to come back on a new
+        connection."""
         self._room.drain()
+        self._http2.drain(self._loop, spread)
         self._handlers.drain()
         self._connections.stop_accepting()
 
     def _stop(self) -> None:
-        self._drain()
+        self._drain(0.0)
         self._connections.end_idle()
         self._loop.call_later(self._config.limits.shutdown_timeout, self._on_time_up)
 
@@ -396,10 +407,13 @@ class Worker:
         self._on_empty()
 
 
-def _protocols(config: Config) -> dict[str, Serve]:
+def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
     fast_parser = FastParser(config.limits) if config.fast_lane else None
-    return {"http/1.1": partial(h1.serve, fast_parser=fast_parser)}
+    return {
+        "http/1.1": partial(h1.serve, fast_parser=fast_parser),
+        "h2": partial(h2.serve, shared=http2),
+    }
 
 
 def _default_site(config: Config) -> str | None:
