@@ -72,7 +72,6 @@ def run(options: Options) -> int:
     except (StateUnusable, CertificateUnusable, OSError) as error:
         log.error("%s", error)
         return USAGE
-    logs.set_up("supervisor", config.log.format, config.log.level)
     if os.geteuid() == 0:
         preload.while_root(config.uid, config.gid)
     _drop(config, listeners, estate)
@@ -87,6 +86,7 @@ def run(options: Options) -> int:
     except SandboxUnavailable as error:
         log.error("%s", error)
         return CANNOT_BIND
+    logs.set_up("supervisor", config.log.format, config.log.level)
     watch = DiskWatch(config)
 
     return Supervisor(

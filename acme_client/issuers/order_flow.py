@@ -220,7 +220,7 @@ class OrderFlow:
 
     def _announce(self, url: str, offered: Offered) -> None:
         """Tell the CA to look. A challenge that it is looking at, or has found to be right, needs
-        no such word; and a CA that refuses it may have validated meanwhile."""
+        no such word; and a CA that refuses it may have come to an end meanwhile."""
         if offered.status in ("processing", "valid"):
             return
         try:
@@ -230,7 +230,7 @@ class OrderFlow:
                 raise
             again = self._look_at(url)
             states = [one.status for one in again.challenges if one.url == offered.url]
-            if again.status != "valid" and not set(states) & {"processing", "valid"}:
+            if again.status == "pending" and not set(states) & {"processing", "valid"}:
                 raise
 
     def _await_valid(self, url: str, offered: Offered) -> None:
@@ -249,7 +249,7 @@ class OrderFlow:
                 if told == TOLD_AGAIN:
                     raise negotiation.not_content(authorization, offered.kind)
                 told += 1
-                self._network.send(offered.url, _Ready())
+                self._announce(url, offered)
             return None
 
         self._poller.until(look, VALIDATED_WITHIN, "the CA does not finish validating")

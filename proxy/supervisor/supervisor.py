@@ -52,7 +52,7 @@ from ..ipc.messages import (
     WantCertificate,
 )
 from ..system.certificate_files import LoadedCertificate, OwnCertificates
-from ..system.listeners import Listener
+from ..system.listeners import Listener, try_listeners
 from ..system.systemd import Notifier
 from .alerts import Alerting
 from .control.commands import Commands
@@ -122,6 +122,7 @@ class Supervisor:
     ) -> None:
         self._notifier = notifier
         self._disk_changed = disk_changed
+        self._read = read
         self._reread = reread
         self._access_log = AccessLog(config, access_log, open_access_log)
         self._own = own
@@ -205,7 +206,7 @@ class Supervisor:
             self._overview,
             Knocking(self._announcements, self._schedule),
             serving=lambda: self._serving.config,
-            read=read,
+            read=self._read_for_plan,
             reload=self._reload,
             upgrade=self._upgrade,
             stop=self._stop,
@@ -390,6 +391,13 @@ class Supervisor:
     def _busy(self) -> bool:
         """Whether something is under way that a reload or an upgrade would get in the way of."""
         return self._stopping or self._turnover.under_way or self._succession.upgrading
+
+    def _read_for_plan(self) -> Config:
+        """What a reload would read. Raises what it would be refused for, and changes nothing."""
+        wanted = self._read()
+        try_listeners(wanted.listen, self._serving.listeners, wanted.admin)
+        self._own.examine(wanted)
+        return wanted
 
     def _read_anew(self) -> Config:
         present, wanted = self._serving.config, self._reread()

@@ -88,6 +88,12 @@ class OwnCertificates:
         self.names = frozenset(one.facts.name for one in loaded)
         return loaded
 
+    def examine(self, config: Config) -> None:
+        """Raises `CertificateUnusable` where `read` would, and changes nothing."""
+        for site in config.sites:
+            for certificate in site.certificates:
+                self._examined(site, certificate)
+
     def _load(
         self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
     ) -> LoadedCertificate:

@@ -28,11 +28,12 @@ import os
 import shlex
 import socket
 import sys
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..config.model import Address, Admin, Listen
-from .port_owner import find_holder
+from .port_owner import Holder, find_holder
 
 Kind = Literal["http", "https", "admin"]
 
@@ -173,15 +174,49 @@ def open_listeners(
     return plan.kept + tuple(opened)
 
 
+def try_listeners(
+    listen: Listen,
+    present: tuple[Listener, ...] = (),
+    admin: Admin | None = None,
+    ours: Container[int] = (),
+) -> None:
+    """Whether `open_listeners` would open what is missing: each address is bound and let go of,
+    and nobody is accepted meanwhile. ``ours`` are processes of a server whose place is taken.
+    Raises `CannotBind`."""
+    plan = plan_listeners(listen, present, admin)
+    for _kind, endpoint in plan.opening:
+        try:
+            with socket.socket(endpoint.family, socket.SOCK_STREAM) as sock:
+                _bind(sock, endpoint)
+        except OSError as error:
+            if endpoint.optional and error.errno in _ABSENT:
+                continue
+            if error.errno == errno.EADDRINUSE:
+                holder = find_holder(endpoint.family, endpoint.host, endpoint.port)
+                if holder is not None and (holder.pid in ours or _hands_over(holder)):
+                    continue
+            reloading = any(one.endpoint is not None for one in present)
+            raise _explain(endpoint, error, reloading) from None
+
+
+def _hands_over(holder: Holder) -> bool:
+    """Whether it is systemd, which gives a service what its socket units listen on."""
+    return holder.pid == 1 and "systemd" in holder.command
+
+
+def _bind(sock: socket.socket, endpoint: Endpoint) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if endpoint.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((endpoint.host, endpoint.port))
+
+
 def _open(kind: Kind, endpoint: Endpoint) -> list[Listener]:
     """The listener; none where the endpoint is optional and the machine has no such addresses."""
     with contextlib.ExitStack() as undo:
         try:
             sock = undo.enter_context(socket.socket(endpoint.family, socket.SOCK_STREAM))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if endpoint.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((endpoint.host, endpoint.port))
+            _bind(sock, endpoint)
             sock.listen(_BACKLOG)
             make_ready(sock)
         except OSError as error:

@@ -20,6 +20,7 @@ on the way to it, may try to have root give away something else. Therefore
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -58,18 +59,21 @@ class _Owner:
         return bool(info.st_mode & (stat.S_IXGRP if info.st_gid == self.gid else stat.S_IXOTH))
 
 
-def prepare(path: Path, uid: int, gid: int) -> list[str]:
+def prepare(path: Path, uid: int, gid: int, *, touch: bool = True) -> list[str]:
     """Make the directory, or put it right, for this user; says what was done. Without root, for
-    the user that we are. Raises `StateUnusable`."""
+    the user that we are. Without ``touch`` nothing is changed, and nothing said. Raises
+    `StateUnusable`."""
     as_root = os.geteuid() == 0
     owner = _Owner(uid, gid, True) if as_root else _Owner(os.geteuid(), os.getegid(), False)
     path = Path(os.path.abspath(path))
     try:
-        handle, created = _reach(path, owner)
+        handle, created = _reach(path, owner, touch)
+        if handle is None:
+            return []
         try:
             if os.fstatvfs(handle).f_flag & os.ST_RDONLY:
                 raise StateUnusable(f"{path}: mounted read-only; choose another: --state DIR")
-            return _put_right(handle, path, owner, created)
+            return _put_right(handle, path, owner, created, touch)
         finally:
             os.close(handle)
     except PermissionError as error:
@@ -86,8 +90,9 @@ def prepare(path: Path, uid: int, gid: int) -> list[str]:
 # The way there
 
 
-def _reach(path: Path, owner: _Owner) -> tuple[int, bool]:
-    """A descriptor of the directory, and whether it is new. What is missing is made."""
+def _reach(path: Path, owner: _Owner, touch: bool) -> tuple[int | None, bool]:
+    """A descriptor of the directory, and whether it is new. What is missing is made; without
+    ``touch`` there is no descriptor then."""
     at, created = os.open("/", _WALK), False
     walked, todo, links = "", list(reversed(path.parts[1:])), 0
     try:
@@ -97,6 +102,9 @@ def _reach(path: Path, owner: _Owner) -> tuple[int, bool]:
             try:
                 info = os.stat(name, dir_fd=at, follow_symlinks=False)
             except FileNotFoundError:
+                if not touch:
+                    _require_writable(walked or "/", owner)
+                    return None, False
                 _make(at, name, 0o755 if todo and owner.as_root else 0o700)
                 info, created = os.stat(name, dir_fd=at, follow_symlinks=False), True
             if stat.S_ISLNK(info.st_mode):
@@ -117,6 +125,13 @@ def _reach(path: Path, owner: _Owner) -> tuple[int, bool]:
         raise StateUnusable(f"{walked}/{name}: not a directory") from None
     finally:
         os.close(at)
+
+
+def _require_writable(directory: str, owner: _Owner) -> None:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise StateUnusable(f"{directory}: mounted read-only; choose another: --state DIR")
+    if not owner.as_root and not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
 
 def _make(at: int, name: str, mode: int) -> None:
@@ -151,7 +166,7 @@ def _require_entry(directory: int, shown: str, owner: _Owner) -> None:
 # What is there
 
 
-def _put_right(handle: int, path: Path, owner: _Owner, created: bool) -> list[str]:
+def _put_right(handle: int, path: Path, owner: _Owner, created: bool, touch: bool) -> list[str]:
     if created:
         if owner.as_root:
             os.fchown(handle, owner.uid, owner.gid)
@@ -168,6 +183,8 @@ def _put_right(handle: int, path: Path, owner: _Owner, created: bool) -> list[st
     if wrong[0].path == str(path):
         _require_ours(handle, path)
     _require_possible(wrong, path, owner)
+    if not touch:
+        return []
     _mend(handle, str(path), owner, _DEPTH)
     first = wrong[0]
     done = [

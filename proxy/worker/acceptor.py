@@ -309,7 +309,7 @@ class Connections:
             first = await stream.peek(_FIRST_LOOK)
             if first and first[0] != _TLS_HANDSHAKE:
                 under_way.end(number)
-                await self._answer_plain(stream, connection, service)
+                await self._answer_plain(stream, connection, service, first)
                 return
             looks = self._alpn or self._certificates.asks_clients or self._waiting
             if looks or not any(offer in first for offer in self._offers):
@@ -418,12 +418,12 @@ class Connections:
             figures.handshake(connection, bool(tls.session_reused), "ok")
 
     async def _answer_plain(
-        self, stream: TlsStream, connection: Connection, service: Service
+        self, stream: TlsStream, connection: Connection, service: Service, first: bytes
     ) -> None:
         plain = SocketStream(stream.take_socket(), self._loop, self.deadlines)
         plain.deadline = self._clock.look() + self._limits.header_timeout
         try:
-            await h1.refuse(plain, connection, service, Fault("plain_on_tls"))
+            await h1.refuse(plain, connection, service, Fault("plain_on_tls"), first)
         finally:
             plain.close()
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from ..bounded_cache import remember
 from ..log import LogFile
-from ..protocol.exchange import Exchange
+from ..protocol.exchange import Exchange, PartialHead
 
 # The C function that json.dumps uses for strings: quotes, and escapes all but space to tilde.
 _quote = json.encoder.encode_basestring_ascii
@@ -84,7 +84,11 @@ def _json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
     assert response is not None  # noqa: S101 - it is finished
     error = exchange.error or response.error
     if request is None:
-        asked = '"host":null,"method":null,"target":null'
+        part = exchange.partial or PartialHead()
+        asked = (
+            f'"host":{_or_null(part.host)},"method":{_or_null(part.method)}'
+            f',"target":{_or_null(part.target)}'
+        )
         request_id = "null"
     else:
         asked = (
@@ -101,6 +105,10 @@ def _json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
         f',"handler":"{response.handler}","backend":{backend},"request_id":{request_id}'
         f',"tls":{tls},"error":{_quote(error) if error else "null"}}}\n'
     )
+
+
+def _or_null(text: bytes | None) -> str:
+    return "null" if text is None else _quote(text.decode("latin-1"))
 
 
 # Durations are short, and a look-up is cheaper than the formatting of a float.
@@ -123,7 +131,10 @@ def _text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
     connection, request, response = exchange.connection, exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     if request is None:
-        host, asked, request_id, taken = "-", '"-"', "-", _TENTHS[0]
+        part = exchange.partial or PartialHead()
+        words = b" ".join(one for one in (part.method, part.target) if one is not None)
+        host = _within(part.host or b"-").replace(" ", "\\u0020")
+        asked, request_id, taken = _quote((words or b"-").decode("latin-1")), "-", _TENTHS[0]
     else:
         host = _quoted.get(request.host) or _within(request.host) or "-"
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))

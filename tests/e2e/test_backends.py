@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -156,13 +157,23 @@ def test_an_application_sees_the_request_and_who_it_came_from(
         assert talk.asks("/stream", "a.test").body == b"piece 0\npiece 1\npiece 2\n"
 
 
-@pytest.mark.parametrize("path", ["/untrusted/", "/misnamed/"])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/untrusted/", "unable to get local issuer certificate"),
+        ("/misnamed/", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+    ],
+)
 def test_a_backend_whose_certificate_does_not_hold_is_502(
-    running: Server, folder: Path, ports: tuple[int, int], path: str
+    running: Server, folder: Path, ports: tuple[int, int], path: str, reason: str
 ) -> None:
     ca = folder / "state/internal-ca/root.pem"
     assert https(ports[1], "a.test", ca).asks(path, "a.test").status == 502
     running.await_access(target=path, error="backend_tls")
+    told = f"certificate verify failed: {reason} (backend_tls: "
+    running.await_log(re.escape(told))
+    failed = [one for one in running.status(folder / "state")["upstreams"] if one["last_error"]]
+    assert [told in one["last_error"] for one in failed] == [True]
 
 
 async def test_websockets(running: Server, folder: Path, ports: tuple[int, int]) -> None:

@@ -12,7 +12,6 @@ import os
 import ssl
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Literal
 
@@ -23,42 +22,32 @@ from acme_client.issuers.external_account import mac_key
 
 from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
+from ..schema.rules import Rules
 from ..schema.site import Serving
 from ..syntax.faults import Fault, Path
+from . import certificates
 from .mounts import Mounts
+from .reader import Reader, Trouble, reach
 
-_ACL = "system.posix_acl_access"
-
-Trouble = tuple[str, str]  # what is wrong, what to do
 Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who will read. ``here`` when that is this very process, which can then simply ask."""
-
-    uid: int
-    gid: int
-    here: bool
-
-    def may(self, path: str, wanted: int) -> bool:
-        if self.here:
-            return os.access(path, wanted, effective_ids=True)
-        status = os.stat(path)
-        if _has_acl(path):
-            return True
-        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
-        return bool(status.st_mode >> shift & wanted)
-
-
 def check(
-    parsed: Parsed, base: FilePath, state: FilePath, reader: Reader | None
+    parsed: Parsed,
+    state: FilePath,
+    reader: Reader | None,
+    opener: Reader | None,
+    notices: list[Fault],
 ) -> Iterator[Fault]:
-    """``base`` is what relative paths start from; ``reader`` None is somebody unknown."""
-    roots = list(_roots(parsed, base))
+    """Every file, folder and socket that the configuration names.
+
+    ``reader`` is the user that the server becomes, ``opener`` who starts it and reads what only
+    that one may; None is somebody unknown, or a running server, whose start is over. What is no
+    fault, and clients will notice, goes to ``notices``.
+    """
+    roots = list(_roots(parsed))
     places = [(path, file, True, reader) for path, file in roots]
-    places += [(path, file, False, reader) for path, file in _read_later(parsed, base)]
-    places += [(path, file, False, None) for path, file in _read_first(parsed, base)]
+    places += [(path, file, False, reader) for path, file in _read_later(parsed)]
     for path, file, directory, needed_by in places:
         trouble = _trouble(file, directory, needed_by)
         if trouble is None and path[-1] == "ca_file":
@@ -67,17 +56,20 @@ def check(
             trouble = _no_mac_key(file)
         if trouble:
             yield parsed.origins.fault(path, *trouble)
-    yield from _hooks(parsed, base, reader)
+    yield from _hooks(parsed, reader)
+    yield from certificates.check(parsed, opener, notices)
+    yield from _sockets(parsed, reader)
+    yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
     yield from _command(parsed, reader)
 
 
-def _hooks(parsed: Parsed, base: FilePath, reader: Reader | None) -> Iterator[Fault]:
+def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Programs that are run as the target user."""
     for index, dns in enumerate(parsed.document.acme.dns):
         if dns.hook is None:
             continue
-        file = base / dns.hook
+        file = dns.hook
         trouble = _trouble(file, False, reader)
         if trouble is None and reader is not None and not reader.may(str(file), os.X_OK):
             trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+x {file}"
@@ -92,46 +84,119 @@ def _servings(parsed: Parsed) -> Iterator[tuple[Path, Serving]]:
             yield ("sites", index, "routes", number), route
 
 
-def _roots(parsed: Parsed, base: FilePath) -> Iterator[Place]:
+def _roots(parsed: Parsed) -> Iterator[Place]:
     for path, serving in _servings(parsed):
         if serving.root is not None:
-            yield (*path, "root"), base / serving.root
+            yield (*path, "root"), serving.root
 
 
-def _read_first(parsed: Parsed, base: FilePath) -> Iterator[Place]:
-    """Read while the process may still be root."""
-    for index, site in parsed.sites:
-        for number, certificate in enumerate(site.certificate):
-            path: Path = ("sites", index, "certificate", number)
-            yield (*path, "chain"), base / certificate.chain
-            yield (*path, "key"), base / certificate.key
-
-
-def _read_later(parsed: Parsed, base: FilePath) -> Iterator[Place]:
+def _read_later(parsed: Parsed) -> Iterator[Place]:
     """Read as the target user."""
     acme = parsed.document.acme
     authorities: list[tuple[Path, Acme | Fallback]] = [(("acme",), acme)]
     authorities += [(("acme", "fallback", i), each) for i, each in enumerate(acme.fallback)]
     for path, authority in authorities:
         if authority.ca_file:
-            yield (*path, "ca_file"), base / authority.ca_file
+            yield (*path, "ca_file"), authority.ca_file
         if authority.eab:
-            yield (*path, "eab", "hmac_key_file"), base / authority.eab.hmac_key_file
+            yield (*path, "eab", "hmac_key_file"), authority.eab.hmac_key_file
     for index, dns in enumerate(acme.dns):
         if dns.tsig:
-            yield ("acme", "dns", index, "tsig", "secret_file"), base / dns.tsig.secret_file
+            yield ("acme", "dns", index, "tsig", "secret_file"), dns.tsig.secret_file
     alerts = parsed.document.alerts
     if alerts and alerts.ca_file:
-        yield ("alerts", "ca_file"), base / alerts.ca_file
+        yield ("alerts", "ca_file"), alerts.ca_file
     if alerts and alerts.email and alerts.email.password_file:
-        yield ("alerts", "email", "password_file"), base / alerts.email.password_file
+        yield ("alerts", "email", "password_file"), alerts.email.password_file
     for index, site in parsed.sites:
         if site.tls.client_auth:
             path = ("sites", index, "tls", "client_auth", "ca_file")
-            yield path, base / site.tls.client_auth.ca_file
-    for path, serving in _servings(parsed):
+            yield path, site.tls.client_auth.ca_file
+    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
+    for path, serving in levels:
         if serving.backend_tls and serving.backend_tls.ca_file:
-            yield (*path, "backend_tls", "ca_file"), base / serving.backend_tls.ca_file
+            yield (*path, "backend_tls", "ca_file"), serving.backend_tls.ca_file
+
+
+def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+    """Of backends: as the user that connects. One that is not there yet is the app's to make."""
+    for path, serving in _servings(parsed):
+        for number, each in enumerate(serving.backend or ()):
+            if each.url.scheme != "unix" or each.url.path.startswith("@"):
+                continue
+            file = FilePath(each.url.path)
+            try:
+                is_socket = stat.S_ISSOCK(os.stat(file).st_mode)
+            except PermissionError:
+                trouble = reach(file, os.F_OK, reader) if reader and reader.here else None
+            except OSError:
+                continue
+            else:
+                trouble = _no_socket(file, is_socket, reader)
+            if trouble:
+                yield parsed.origins.fault((*path, "backend", number), *trouble)
+
+
+def _no_socket(file: FilePath, is_socket: bool, reader: Reader | None) -> Trouble | None:
+    if not is_socket:
+        return f"{file} is no socket", "name the socket that the app listens on"
+    trouble = reach(file, os.W_OK, reader) if reader is not None else None
+    if trouble is None or reader is None or "may not enter" in trouble[0]:
+        return trouble
+    return (
+        f"uid {reader.uid} may not connect to {file}, for which it needs to write to it",
+        f"have the app make it with mode 0666, or for gid {reader.gid} with 0660",
+    )
+
+
+def _log(parsed: Parsed, reader: Reader | None, opener: Reader | None) -> Iterator[Fault]:
+    if "log" in parsed.broken or not parsed.document.log.access.startswith("/"):
+        return
+    trouble = _no_log(FilePath(parsed.document.log.access), reader, opener)
+    if trouble:
+        yield parsed.origins.fault(("log", "access"), *trouble)
+
+
+def _no_log(file: FilePath, reader: Reader | None, opener: Reader | None) -> Trouble | None:
+    """Whether lines can be appended to this file, or it can be made."""
+    folder = file.parent
+    try:
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            return f"{folder} is not a directory", "name a file in a directory"
+    except FileNotFoundError:
+        who = f"-o {reader.uid} -g {reader.gid} " if reader is not None else ""
+        return f"the directory {folder} does not exist", f"sudo install -d {who}-m 750 {folder}"
+    except OSError as error:
+        return f"{folder} cannot be looked at: {error.strerror}", "name another place, or stdout"
+    try:
+        mode = os.lstat(file).st_mode
+    except FileNotFoundError:
+        return _may_write(folder, os.W_OK | os.X_OK, opener)
+    except OSError as error:
+        return f"{file} cannot be looked at: {error.strerror}", "name another file, or stdout"
+    if stat.S_ISLNK(mode):
+        target = os.path.realpath(file)
+        streams = {os.path.realpath(f"/proc/self/fd/{fd}") for fd in (1, 2)}
+        stream = target in streams or target.startswith(("/dev/", "/proc/"))
+        return (
+            f"{file} is a symbolic link, which is not followed here",
+            "write stdout (or stderr)" if stream else f"name {target} itself, or write stdout",
+        )
+    if stat.S_ISDIR(mode):
+        return f"{file} is a directory", f"name a file in it, like {file}/access.log"
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return f"{file} is a pipe or a socket and no file", "write stdout, and pipe that"
+    return _may_write(file, os.W_OK, opener)
+
+
+def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | None:
+    """Root may; a running server has the file open already."""
+    if opener is None or opener.uid == 0 or not opener.here or os.access(path, wanted):
+        return None
+    return (
+        f"uid {opener.uid} may not write to {path}",
+        f"sudo chown {opener.uid} {path}, or write stdout",
+    )
 
 
 def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Trouble | None:
@@ -183,7 +248,7 @@ def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble 
     except (FileNotFoundError, NotADirectoryError):
         return f"{path} does not exist", f"create it, or name the {kind} that is meant"
     except PermissionError:
-        return _reach(path, os.F_OK, reader) if reader and reader.here else None
+        return reach(path, os.F_OK, reader) if reader and reader.here else None
     except (OSError, ValueError) as error:
         return f"{path} cannot be looked at: {error}", f"name the {kind} that is meant"
     if stat.S_ISDIR(status.st_mode) != directory:
@@ -191,33 +256,7 @@ def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble 
     if reader is None:
         return None
     # To serve files from a directory it must be entered; only to list it must it be read.
-    return _reach(path, os.X_OK if directory else os.R_OK, reader)
-
-
-def _reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
-    """Whether the reader gets as far as ``path``, and what stops it."""
-    real = FilePath(os.path.realpath(path))
-    for parent in reversed(real.parents):
-        if not reader.may(str(parent), os.X_OK):
-            return (
-                f"uid {reader.uid} may not enter {parent}",
-                f"chmod o+x {parent}, or move what lies in it",
-            )
-    if reader.may(str(real), wanted):
-        return None
-    if wanted == os.X_OK:
-        return f"uid {reader.uid} may not enter {real}", f"chmod o+x {real}"
-    return (
-        f"uid {reader.uid} may not read {real}",
-        f"chmod o+r {real}, or chgrp it to gid {reader.gid}",
-    )
-
-
-def _has_acl(path: str) -> bool:
-    try:
-        return _ACL in os.listxattr(path)
-    except OSError:
-        return False
+    return reach(path, os.X_OK if directory else os.R_OK, reader)
 
 
 # Keys and certificates must never be served

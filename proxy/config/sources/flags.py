@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from ..checks import consistency
 from ..checks import files as places
 from ..checks.accounts import NOBODY, find_group, find_user
+from ..checks.reader import Reader
 from ..model import Address, Config
 from ..resolve import Surroundings, resolve
 from ..schema.parse import Parsed, validate
@@ -87,7 +88,9 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
-        faults += places.check(parsed, draft.base, state, reader)
+        running = now_uid == 0 and os.geteuid() != 0  # a server that has dropped its privileges
+        opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
+        faults += places.check(parsed, state, reader, opener, notices)
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
@@ -342,7 +345,7 @@ def _read(path: Path) -> str:
 
 def _identity(
     parsed: Parsed, now_uid: int, faults: list[Fault], notices: list[Fault]
-) -> tuple[tuple[int, int] | None, places.Reader | None]:
+) -> tuple[tuple[int, int] | None, Reader | None]:
     """uid and gid to become, and who will read files; None where that cannot be told.
 
     Without root nobody can become anybody else: the program stays who it is. A flag that asks for
@@ -375,7 +378,7 @@ def _identity(
             )
             (notices if told.origin.line else faults).append(told)
         uid, gid = now_uid, os.getgid()
-    return (uid, gid), places.Reader(uid, gid, here=os.geteuid() == uid)
+    return (uid, gid), Reader(uid, gid, here=os.geteuid() == uid)
 
 
 def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Path | None:

@@ -96,7 +96,7 @@ def hashed_by(key: HashKey, request: Request) -> bytes:
             found = cookie(request, key.name.encode("ascii"))
         case "address":
             pass
-    return found if found is not None else request.connection.peer.encode("ascii")
+    return found if found is not None else request.client.encode("ascii")
 
 
 def cookie(request: Request, name: bytes) -> bytes | None:

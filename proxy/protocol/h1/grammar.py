@@ -41,12 +41,15 @@ OWS = b" \t"
 #   request-line = method SP request-target SP HTTP-version
 #   method       = token
 #   HTTP-version = "HTTP/" DIGIT "." DIGIT
-# A method of more than 32 bytes is nobody's. The target's bytes are VCHAR without "#", which begins
-# a fragment and is never sent (RFC 3986 §3.5); bytes that RFC 3986 wants encoded but browsers leave
-# alone in a query ("|", "{", "^" and the like) pass.
+# A method of more than 32 bytes is nobody's. One with lower-case letters is another method, and
+# some servers raise the letters and see a request that we did not (nginx refuses it as well). The
+# target's bytes are VCHAR without "#", which begins a fragment and is never sent (RFC 3986 §3.5);
+# bytes that RFC 3986 wants encoded but browsers leave alone in a query ("|", "{", "^" and the like)
+# pass.
 _TARGET_BYTE = rb"[\x21\x22\x24-\x7e]"
+METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}")
 REQUEST_LINE = re.compile(
-    rb"(" + _TCHAR + rb"{1,32}) (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
+    rb"(" + METHOD.pattern + rb") (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
 )
 
 # Which bytes may stand in a target and in a field value, for `bytes.translate`: it makes `BAD` of
@@ -93,6 +96,15 @@ AUTHORITY = re.compile(
 )
 _LONGEST_NAME = 255  # RFC 1035 §2.3.4
 _HIGHEST_PORT = 65535
+
+# RFC 9112 §7
+#   transfer-coding    = token *( OWS ";" OWS transfer-parameter )
+#   transfer-parameter = token BWS "=" BWS ( token / quoted-string )
+# Used with ``match``, white space around it included. Group: the name.
+TRANSFER_CODING = re.compile(
+    rb"[\t ]*(" + _TCHAR + rb"+)(?:[\t ]*;[\t ]*" + _TCHAR + rb"+[\t ]*=[\t ]*(?:" + _TCHAR + rb"+"
+    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))*[\t ]*'
+)
 
 # RFC 9110 §8.6
 #   Content-Length = 1*DIGIT
@@ -171,6 +183,10 @@ def split_authority(authority: bytes) -> tuple[bytes, int | None] | None:
     if len(name) > _LONGEST_NAME:
         return None
     return name.lower(), port
+
+
+# RFC 9110 §4.2.1, §4.2.2
+DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 def normalise_host(authority: bytes) -> bytes | None:

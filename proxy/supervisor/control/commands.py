@@ -13,7 +13,9 @@ from typing import Any
 
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
-from ...exit_status import USAGE
+from ...exit_status import CANNOT_BIND, USAGE
+from ...system.certificate_files import CertificateUnusable
+from ...system.listeners import CannotBind
 from ..process_table import Processes
 from ..registry import Announcements
 from ..reload import plan
@@ -86,8 +88,11 @@ class Commands:
         """What a reload would change; nothing is changed by asking."""
         try:
             config = self._read()
-        except ConfigurationFaults as error:
+        except (ConfigurationFaults, CertificateUnusable) as error:
             reply({"ok": False, "error": str(error), "status": USAGE})
+            return
+        except CannotBind as error:
+            reply({"ok": False, "error": str(error), "status": CANNOT_BIND})
             return
         except Exception as error:  # a fault of our own: what serves is not to end by a question
             log.exception("the configuration on disk cannot be read")

@@ -92,7 +92,9 @@ class Turnover:
         try:
             config, listeners, certificates = self._prepare()
         except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
-            log.error("%s", Composed(error))
+            whole = isinstance(error, CannotBind)  # advice in lines; faults have a line each
+            for text in [str(error)] if whole else str(error).splitlines():
+                log.error("%s", Composed(text))
             log.error("the configuration on disk is not usable; nothing was changed")
             status = CANNOT_BIND if isinstance(error, CannotBind) else USAGE
             self._answer({"ok": False, "error": str(error), "status": status})

@@ -17,6 +17,7 @@ import base64
 import http.client
 import json
 import random
+import re
 import ssl
 import threading
 import time
@@ -163,6 +164,72 @@ class Edit:
     def __call__(self, exchange: Exchange) -> Reply:
         reply = exchange.forward()
         return Reply(reply.status, {**reply.headers, **self.headers}, self.change(reply.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """The CA's JSON with other ``values``, some keys left out, and other header fields (None: left
+    out). Only of a document whose ``status`` is this one, if it is given."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    status: str | None = None
+    headers: dict[str, str | None] = field(default_factory=dict)
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        document = json.loads(reply.body)
+        if self.status is not None and document.get("status") != self.status:
+            return reply
+        changed = {**document, **self.values}
+        kept = {name: value for name, value in changed.items() if name not in self.without}
+        headers = {**reply.headers, **self.headers}
+        there = {name: value for name, value in headers.items() if value is not None}
+        return Reply(reply.status, there, json.dumps(kept).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Every URL of the answer, in its head and in its body, is a path alone (RFC 3986 §4.2)."""
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        root = re.compile(rb"https://127\.0\.0\.1:[0-9]+(?=/)")
+        headers = {
+            name: root.sub(b"", value.encode()).decode() for name, value in reply.headers.items()
+        }
+        return Reply(reply.status, headers, root.sub(b"", reply.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The CA does what it was asked for, and answers something else."""
+
+    answer: Fault
+
+    def __call__(self, exchange: Exchange) -> Reply | None:
+        exchange.forward()
+        return self.answer(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """As the CA answers it: for those before the one that is meant."""
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        return exchange.forward()
+
+
+@dataclass(frozen=True, slots=True)
+class NoNonce:
+    """An answer to a POST without the nonce that RFC 8555 §6.5 has there."""
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        if exchange.command != "POST":
+            return reply
+        headers = {name: value for name, value in reply.headers.items() if name != "Replay-Nonce"}
+        return Reply(reply.status, headers, reply.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class RawBackend:
 
 
 @contextlib.asynccontextmanager
-async def raw_backend(script: Script) -> AsyncIterator[RawBackend]:
+async def raw_backend(script: Script, port: int = 0) -> AsyncIterator[RawBackend]:
     """``script`` is run for each connection; the connection ends with it."""
     backend = RawBackend()
     tasks: set[asyncio.Task[None]] = set()
@@ -69,7 +69,7 @@ async def raw_backend(script: Script) -> AsyncIterator[RawBackend]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     backend.port = server.sockets[0].getsockname()[1]
     try:
         yield backend

@@ -12,17 +12,34 @@ import trustme
 from proxy.config.checks import files as places
 from proxy.config.checks.files import Reader
 from proxy.config.schema.parse import validate
+from proxy.config.syntax.faults import Fault
 from proxy.config.syntax.yaml_reader import parse
 
+CA = trustme.CA()
 NOBODY = Reader(65534, 65534, here=False)
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to somebody else")
 
 
-def told(base: Path, text: str, state: str = "state", reader: Reader | None = NOBODY) -> list[str]:
+HERE = Reader(os.geteuid(), os.getegid(), here=True)
+
+
+def told(
+    base: Path,
+    text: str,
+    state: str = "state",
+    reader: Reader | None = NOBODY,
+    opener: Reader | None = HERE,
+    notices: list[Fault] | None = None,
+) -> list[str]:
     document = parse(text, "c.yaml")
-    parsed, faults = validate(document.value, document.origins)
+    parsed, faults = validate(document.value, document.origins, base=base)
     assert not faults, faults
-    return [str(fault) for fault in places.check(parsed, base, base / state, reader)]
+    return [
+        str(fault)
+        for fault in places.check(
+            parsed, base / state, reader, opener, [] if notices is None else notices
+        )
+    ]
 
 
 def site(rest: str) -> str:
@@ -33,19 +50,21 @@ def site(rest: str) -> str:
 def base(open_folder: Path) -> Path:
     (open_folder / "www").mkdir(mode=0o755)
     (open_folder / "www" / "deep").mkdir(mode=0o755)
-    (open_folder / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    (open_folder / "ca.pem").write_bytes(CA.cert_pem.bytes())
     (open_folder / "no.pem").write_text("PEM")
     (open_folder / "mac").write_text("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV\n")
     (open_folder / "mac").chmod(0o644)
     (open_folder / "no-mac").write_text('"zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV"')
     (open_folder / "no-mac").chmod(0o644)
     (open_folder / "ca.pem").chmod(0o644)
+    pair = CA.issue_cert("a.test", "b.test")
+    pair.private_key_and_cert_chain_pem.write_to_path(open_folder / "pair.pem")
     return open_folder
 
 
 def test_what_is_there_and_readable_is_not_mentioned(base):
     text = "acme: {directory: 'https://ca.test/', ca_file: ca.pem, eab: {kid: k, hmac_key_file: mac}}\n"
-    text += site("root: www, certificate: {chain: ca.pem, key: ca.pem}")
+    text += site("root: www, certificate: {chain: pair.pem, key: pair.pem}")
     assert told(base, text) == []
 
 
@@ -151,8 +170,8 @@ def _really_reads(path: Path) -> bool:
 
 @root_only
 def test_a_certificate_of_ones_own_may_be_roots_alone_for_root_reads_it(base):
-    (base / "ca.pem").chmod(0o600)
-    assert told(base, site("root: www, certificate: {chain: ca.pem, key: ca.pem}")) == []
+    (base / "pair.pem").chmod(0o600)
+    assert told(base, site("root: www, certificate: {chain: pair.pem, key: pair.pem}")) == []
 
 
 def test_of_somebody_unknown_nothing_is_claimed(base):
@@ -199,3 +218,79 @@ def test_neighbours_of_like_names_are_apart(base):
 
 def test_a_state_directory_that_is_a_file_is_told(base):
     assert "is not a directory" in told(base, site("root: www"), "ca.pem")[0]
+
+
+# Certificates, sockets, places of logs
+
+OWN = "root: www, certificate: {{chain: {}, key: {}}}"
+
+
+def test_a_certificate_that_serves_nobody_is_a_fault_and_one_that_serves_some_a_notice(base):
+    key = base / "other.key"
+    CA.issue_cert("c.test").private_key_pem.write_to_path(key)
+    (line,) = told(base, site(OWN.format("pair.pem", "other.key")))
+    assert "sites[0].certificate.chain: " in line
+    assert "the key does not belong to the certificate" in line
+    (line,) = told(base, "sites: [{names: x.test, " + OWN.format("pair.pem", "pair.pem") + "}]")
+    assert "names that the certificate does not cover: x.test" in line
+    notices: list[Fault] = []
+    text = "sites: [{names: [a.test, x.test], " + OWN.format("pair.pem", "pair.pem") + "}]"
+    assert told(base, text, notices=notices) == []
+    (notice,) = map(str, notices)
+    assert "c.yaml:1:" in notice
+    assert "does not cover: x.test" in notice
+
+
+def test_two_certificates_for_one_kind_of_key_are_a_fault(base):
+    one = "{chain: pair.pem, key: pair.pem}"
+    (line,) = told(base, site(f"root: www, certificate: [{one}, {one}]"))
+    assert "a second certificate for ECDSA keys" in line
+
+
+@root_only
+def test_a_key_that_only_root_reads_is_a_fault_for_a_start_without_root(base):
+    (base / "pair.pem").chmod(0o600)
+    text = site(OWN.format("pair.pem", "pair.pem"))
+    assert told(base, text) == [], "root reads it before the privileges are dropped"
+    assert told(base, text, opener=None) == [], "a running server has read it"
+
+
+def test_sockets_are_looked_at_as_the_user_that_connects(base):
+    path = base / "app.sock"
+    text = site(f"backend: 'unix:{path}'")
+    assert told(base, text) == [], "it is the app's to make"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        path.chmod(0o666)
+        assert told(base, text) == []
+        path.chmod(0o770)
+        (line,) = told(base, text)
+        assert f"uid 65534 may not connect to {path}" in line
+        assert "sites[0].backend" in line
+    (line,) = told(base, site(f"backend: 'unix:{base}/ca.pem'"))
+    assert "is no socket" in line
+    assert told(base, site("backend: 'unix:@abstract'")) == []
+
+
+def test_a_place_for_the_access_log(base):
+    def of(place: str) -> list[str]:
+        return told(base, f"log: {{access: '{place}'}}\n{site('root: www')}")
+
+    (base / "fifo.log").unlink(missing_ok=True)
+    os.mkfifo(base / "fifo.log")
+    (base / "link.log").symlink_to("/dev/stdout")
+    (base / "other.log").symlink_to(base / "ca.pem")
+    assert of("access.log") == of("ca.pem") == of("/dev/null") == of("stdout") == of("off") == []
+    assert of("/dev/stdout") == of("/dev/fd/2") == []
+    for place, what, remedy in (
+        ("nowhere/access.log", "nowhere does not exist", "sudo install -d -o 65534 -g 65534"),
+        ("ca.pem/access.log", "is not a directory", "name a file"),
+        ("www", "www is a directory", "www/access.log"),
+        ("fifo.log", "is a pipe", "write stdout"),
+        ("link.log", "symbolic link", "write stdout"),
+        ("other.log", "symbolic link", f"name {base}/ca.pem itself"),
+    ):
+        (line,) = of(place)
+        assert "c.yaml:1:15: log.access: " in line
+        assert what in line
+        assert remedy in line

@@ -7,12 +7,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 
-from proxy.config.model import Backend, Health, Limits, ProxyAction
+from proxy.config.model import Backend, Health, ProxyAction
 from proxy.errors import Fault
 from proxy.handlers.upstream.backend import Member
 from proxy.handlers.upstream.context import Surroundings
@@ -21,47 +19,19 @@ from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
-from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Response
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from support.http.conversation import Client, Told, conversation
-from support.http.raw_backend import Heard, RawBackend, Script, answer, raw_backend
+from support.http.conversation_of_three import http_backend, three
+from support.http.raw_backend import Heard, Script, answer, raw_backend
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: x.test\r\n\r\n"
-
-
-@dataclass
-class Three:
-    client: Client
-    backend: RawBackend
-    upstream: Upstream
-    service: Told
-    deadlines: Deadlines
 
 
 @pytest.fixture(params=["lane", "h11"])
 def lanes(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "lane")
-
-
-def http_backend(port: int) -> Backend:
-    return Backend(f"http://127.0.0.1:{port}", "http", "127.0.0.1", port)
-
-
-@contextlib.asynccontextmanager
-async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator[Three]:
-    async with raw_backend(script) as backend:
-        action = ProxyAction((http_backend(backend.port),), **options)  # type: ignore[arg-type]
-        deadlines = Deadlines()
-        around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
-        upstream = Upstream(action, around)
-        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
-        try:
-            async with conversation(service) as client:
-                yield Three(client, backend, upstream, service, deadlines)
-        finally:
-            upstream.close()
 
 
 async def test_a_request_goes_on_and_its_answer_comes_back(lanes: bool) -> None:

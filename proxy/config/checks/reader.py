@@ -1,0 +1,59 @@
+"""Whether a user may read a file, and what stops that user on the way to it.
+
+While we are root, the answer for another user is worked out from owner and mode; where access
+control lists make that impossible, no fault is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+_ACL = "system.posix_acl_access"
+
+Trouble = tuple[str, str]  # what is wrong, what to do
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who will read. ``here`` when that is this very process, which can then simply ask."""
+
+    uid: int
+    gid: int
+    here: bool
+
+    def may(self, path: str, wanted: int) -> bool:
+        if self.here:
+            return os.access(path, wanted, effective_ids=True)
+        status = os.stat(path)
+        if _has_acl(path):
+            return True
+        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
+        return bool(status.st_mode >> shift & wanted)
+
+
+def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
+    """Whether the reader gets as far as ``path``, and what stops it."""
+    real = FilePath(os.path.realpath(path))
+    for parent in reversed(real.parents):
+        if not reader.may(str(parent), os.X_OK):
+            return (
+                f"uid {reader.uid} may not enter {parent}",
+                f"chmod o+x {parent}, or move what lies in it",
+            )
+    if reader.may(str(real), wanted):
+        return None
+    if wanted == os.X_OK:
+        return f"uid {reader.uid} may not enter {real}", f"chmod o+x {real}"
+    return (
+        f"uid {reader.uid} may not read {real}",
+        f"chmod o+r {real}, or chgrp it to gid {reader.gid}",
+    )
+
+
+def _has_acl(path: str) -> bool:
+    try:
+        return _ACL in os.listxattr(path)
+    except OSError:
+        return False
