@@ -12,6 +12,7 @@ import os
 from ...errors import Fault
 from ...transport.clock import Clock
 from ..message import Fields, FileBody, Response, StreamBody, Tunnel
+from .engine import check_outgoing
 from .hpack import Field, encode
 
 # RFC 9110 §6.4.1: these never have content.
@@ -48,6 +49,7 @@ def shared_block(response: Response, clock: Clock) -> bytes:
             length = _length(response)
             if length is not None:
                 fields.append((b"content-length", b"%d" % length))
+        check_outgoing(fields)
         block = encode([(b":status", b"%d" % response.status), *fields], compact=True)
         response.block = block
     return block if response.dated else block + _date_block(clock)
