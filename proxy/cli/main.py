@@ -19,8 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from acme_client.link import REASONS
-from acme_client.printable import printable
-from acme_client.timestamps import timestamp
+from acme_client.text import printable, timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE

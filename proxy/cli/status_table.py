@@ -83,8 +83,14 @@ def _left(not_after: str | None) -> str:
 
 
 def _upstreams(upstreams: list[UpstreamStatus]) -> Table:
-    table = Table("backend", "healthy", "in flight", "failures")
+    table = Table("backend", "healthy", "in flight", "failures", "last error")
+    colours = {"yes": _GOOD, "no": _BAD, "untried": _WATCH}
     for one in upstreams:
-        healthy = {"yes": f"[{_GOOD}]yes", "no": f"[{_BAD}]no"}.get(one["healthy"], "not tried yet")
-        table.add_row(escape(one["url"]), healthy, str(one["in_flight"]), str(one["failures"]))
+        table.add_row(
+            escape(one["url"]),
+            f"[{colours[one['healthy']]}]{one['healthy']}",
+            str(one["in_flight"]),
+            str(one["failures"]),
+            escape(one["last_error"] or ""),
+        )
     return table

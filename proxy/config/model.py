@@ -26,7 +26,7 @@ from .schema.document import (
     OwnCertificate,
     Tls,
 )
-from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules
+from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
@@ -35,7 +35,7 @@ __all__ = [
     "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "HashKey", "Health",
     "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
     "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
-    "Site", "Tls", "Tsig",
+    "Site", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 

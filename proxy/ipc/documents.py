@@ -22,8 +22,8 @@ class Figures(TypedDict):
     upstreams: dict[str, int]
     limited: dict[str, int]
     http2: dict[str, int]
-    seconds: list[int]
-    seconds_sum: float
+    seconds: dict[str, list[int]]
+    seconds_sum: dict[str, float]
     bytes_out: int
     bytes_in: int
 

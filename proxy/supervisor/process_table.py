@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from acme_client.signal_names import signal_name
+from acme_client.text import signal_name
 
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import JsonObject, Malformed, encode

@@ -208,12 +208,12 @@ class Certificates:
         return found
 
     def listen_with(self, base: ssl.SSLContext) -> None:
-        """Make ``base`` choose from this table. The choice is kept on the socket's owner through
-        `ssl.SSLSocket.context`; `served_by` finds it again."""
+        """Make ``base`` choose from this table. What was chosen is kept on the `ServerSocket`."""
 
         def on_name(sock: Any, server_name: str | None, _base: ssl.SSLContext) -> int | None:
             served = self.choose(server_name, "" if server_name else sock.getsockname()[0])
             if served is None:
+                sock.unknown_name = server_name or ""
                 return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
             if served.asks_clients:
                 # OpenSSL takes the verification's rules from the context that a connection began
@@ -232,3 +232,4 @@ class ServerSocket(ssl.SSLSocket):
 
     served: Served | None = None
     requested_name: str | None = None
+    unknown_name: str | None = None  # the name asked for, if there is nothing for it ("": no name)

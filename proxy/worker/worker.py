@@ -58,7 +58,7 @@ from ..ipc.messages import (
     ToWorker,
 )
 from ..ipc.rate_buckets import RateLimits
-from ..log import LogFile, resolve_format
+from ..log import LogFile, access_format
 from ..metrics import process_stats
 from ..metrics.counters import Figures
 from ..protocol.h1 import server as h1
@@ -75,7 +75,8 @@ from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates
 from ..transport import openssl
 from ..transport.clock import TICK, Clock
-from .acceptor import Connections, fairness_key
+from ..transport.deadlines import Deadlines
+from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
 from .admin import AdminDoor
 from .limits import Bounds
@@ -84,6 +85,7 @@ from .on_demand import WaitingRoom
 from .self_probe import Mirror
 from .services import PlainDoor, Room, SecureDoor
 from .startup import Birth
+from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
 
 log = logging.getLogger("treehouse.worker")
 
@@ -168,26 +170,37 @@ class Worker:
         )
         share = -(-config.limits.streams_per_address // config.workers)
         self._http2 = Shared(share, fairness_key, figures, own_engine=config.fast_lane)
-        self._connections = Connections(
+        deadlines, protocols = Deadlines(), _protocols(config, self._http2)
+        self._connections = Acceptor(
             loop,
             self._clock,
-            birth.base,
+            deadlines,
             {
                 "http": PlainDoor(self._room),
                 "https": SecureDoor(self._room),
                 "admin": AdminDoor(self._room, self._overview),
             },
+            protocols[USUAL_PROTOCOL],
+            TlsAcceptor(
+                loop,
+                self._clock,
+                deadlines,
+                birth.base,
+                config.limits,
+                self._alpn,
+                self._certificates,
+                bounds,
+                protocols,
+                figures,
+                self._waiting,
+            ),
             config.limits,
             self._counts,
-            self._on_empty,
-            self._alpn,
-            self._certificates,
             bounds,
+            self._on_empty,
             figures,
             config.proxy_protocol,
-            self._waiting,
             config.trusted_proxies,
-            _protocols(config, self._http2),
         )
         self._mirror = Mirror(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
@@ -208,8 +221,8 @@ class Worker:
     def _access_log(self, birth: Birth) -> AccessLog | None:
         if self._log_file is None or birth.access_log is None:
             return None
-        style = resolve_format(birth.config.log.format, birth.access_log)
-        return AccessLog(self._log_file, style, self._loop)
+        form = access_format(birth.config.log.format, birth.access_log)
+        return AccessLog(self._log_file, form, self._loop)
 
     async def live(self) -> None:
         self._handlers.start()
@@ -411,7 +424,7 @@ def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
     fast_parser = FastParser(config.limits) if config.fast_lane else None
     return {
-        "http/1.1": partial(h1.serve, fast_parser=fast_parser),
+        USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
         "h2": partial(h2.serve, shared=http2),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -190,4 +191,22 @@ def test_a_bundle_for_clients_with_comments(files: Files, staff: bytes) -> None:
         assert files.is_served()
         context = ssl.create_default_context(cadata=CA.cert_pem.bytes().decode())
         assert context.cert_store_stats()["x509_ca"] == 1
+        assert server.stop() == 0
+
+
+def test_a_client_that_stops_in_its_handshake_stops_nobody(files: Files) -> None:
+    """Also on a site that asks for certificates, whose connections begin anew after the hello."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    half = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+    with pytest.raises(ssl.SSLWantReadError):
+        half.do_handshake()
+    with Server(["--config", str(files.config)], files.folder) as server:
+        with socket.create_connection(("127.0.0.1", files.ports[1]), timeout=10) as stopped:
+            stopped.sendall(outgoing.read())
+            assert stopped.recv(1)  # its answer has begun
+            workers = server.children()
+            assert files.is_served()
+            assert server.children() == workers  # none was found to hang and replaced
         assert server.stop() == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.model import Backend, Health, ProxyAction
+from proxy.config.model import Backend, Health, ProxyAction, StickyCookie
 from proxy.handlers.upstream.backend import Member
 from proxy.handlers.upstream.balancing import hashed_by
 from proxy.handlers.upstream.context import Surroundings
@@ -251,7 +251,11 @@ async def test_requests_wait_for_an_app_that_restarts_and_go_on_in_order() -> No
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with holding(port, 6, wait_for_backend=10.0, connections=1) as (clients, upstream, _told):
+    async with holding(port, 6, wait_for_backend=10.0, max_connections=1) as (
+        clients,
+        upstream,
+        _told,
+    ):
         for number, client in enumerate(clients):
             if number % 2:
                 await client.says(
@@ -294,7 +298,7 @@ async def test_a_missing_socket_is_waited_for(tmp_path: Path) -> None:
 async def test_nobody_waits_for_longer_than_was_said_nor_more_than_the_queue_holds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with holding(port, 3, wait_for_backend=0.4, queue=2) as (clients, upstream, told):
+    async with holding(port, 3, wait_for_backend=0.4, max_queued=2) as (clients, upstream, told):
         for number, client in enumerate(clients):
             await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
             while len(told.requests) <= number:
@@ -309,7 +313,7 @@ async def test_nobody_waits_for_longer_than_was_said_nor_more_than_the_queue_hol
 async def test_who_leaves_while_waiting_takes_no_place() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with holding(port, 1, wait_for_backend=60.0, queue=1) as (clients, upstream, told):
+    async with holding(port, 1, wait_for_backend=60.0, max_queued=1) as (clients, upstream, told):
         await clients[0].says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         assert upstream._held is not None
         while not upstream._held:
@@ -393,13 +397,15 @@ async def test_a_name_with_a_dead_address_is_served_by_the_other_and_that_is_rem
 @pytest.mark.parametrize(
     ("backend", "host", "seen"),
     [
-        ({}, "", b"host: 127.0.0.1:PORT"),
+        ({}, None, b"host: 127.0.0.1:PORT"),
         ({}, "shop.test", b"host: shop.test"),
         ({}, "::1", b"host: [::1]"),
-        ({"prefix": "/app"}, "", b"GET /app/hc HTTP/1.1"),
+        ({"prefix": "/app"}, None, b"GET /app/hc HTTP/1.1"),
     ],
 )
-async def test_a_check_asks_like_a_request(backend: dict[str, str], host: str, seen: bytes) -> None:
+async def test_a_check_asks_like_a_request(
+    backend: dict[str, str], host: str | None, seen: bytes
+) -> None:
     async def script(heard: Heard) -> None:
         await heard.head()
         await heard.says(answer(b"well"))
@@ -415,7 +421,7 @@ async def test_a_check_asks_like_a_request(backend: dict[str, str], host: str, s
 
 
 def test_clients_behind_a_trusted_proxy_are_hashed_by_their_own_address() -> None:
-    key = ProxyAction(()).hash_key
+    key = ProxyAction(()).hash_by
     trusted = TrustedProxies(("127.0.0.0/8",))
     connection = Connection("127.0.0.1", 1, "127.0.0.1", 443, proxies=trusted)
     found = {
@@ -451,7 +457,9 @@ async def test_an_abstract_socket_is_a_backend() -> None:
 
 @pytest.mark.parametrize("same_site", ["none", "lax", "strict"])
 async def test_a_sticky_cookie_says_its_same_site(same_site: str) -> None:
-    async with three(echo_head, True, sticky_cookie="lb", sticky_same_site=same_site) as all_:
+    async with three(
+        echo_head, True, sticky_cookie=StickyCookie(name="lb", same_site=same_site)
+    ) as all_:
         await all_.client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         head = await all_.client.hears(b"\r\n\r\n")
         assert b"; HttpOnly; Secure; SameSite=%b\r\n" % same_site.capitalize().encode() in head

@@ -107,8 +107,13 @@ class Tls(Section):
 
 @section
 class Log(Section):
-    format: Annotated[Literal["auto", "text", "json"], one_of("auto", "text", "json")] = Field(
-        default="auto", description="auto is text on a terminal, else json."
+    format: Annotated[
+        Literal["auto", "text", "json", "combined", "vhost_combined"],
+        one_of("auto", "text", "json", "combined", "vhost_combined"),
+    ] = Field(
+        default="auto",
+        description="auto is text on a terminal and in the journal, else json; combined and "
+        "vhost_combined are Apache's forms of access lines, beside which the rest is text.",
     )
     level: Annotated[
         Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")

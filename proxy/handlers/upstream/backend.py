@@ -14,15 +14,27 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...config.model import Backend, Health, ProxyAction
+from ...config.model import Backend, ProxyAction
+from ...config.model import Health as HealthCheck
 from ...errors import Blame, Fault
-from ...ipc.documents import UpstreamStatus
+from ...ipc.documents import Health, UpstreamStatus
 from ...protocol.h1.client import AnswerBody, NothingCame
 from ...transport.stream import StreamBroken
 from .context import Surroundings
 from .pool import Pool
 
 log = logging.getLogger("treehouse.upstream")
+
+
+def authority(backend: Backend) -> str:
+    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
+    usual one."""
+    if backend.scheme == "unix":
+        return "localhost"
+    host = f"[{backend.host}]" if ":" in backend.host else backend.host
+    usual = {"http": 80, "https": 443}[backend.scheme]
+    return host if backend.port == usual else f"{host}:{backend.port}"
+
 
 _PAUSE_FIRST = 1.0
 _PAUSE_MOST = 30.0
@@ -41,11 +53,13 @@ class Member:
         "_out_until",
         "_passing",
         "_slow_start",
+        "_tried",
         "_warm_since",
         "backend",
         "credit",
         "failures",
         "in_flight",
+        "last_error",
         "open_until",
         "pool",
         "weight",
@@ -67,6 +81,8 @@ class Member:
         self._failures_in_a_row = 0
         self._out_until = 0.0
         self._passing = True  # what the last active check said
+        self._tried = False  # a request or a check has told how it is
+        self.last_error: str | None = None  # of the last request or check, None where it succeeded
         self._checking: asyncio.Task[None] | None = None
 
     def is_in(self, now: float) -> bool:
@@ -108,6 +124,9 @@ class Member:
         self._counted_since = float("-inf")
 
     def failed(self, now: float, why: str) -> None:
+        """A request could not be sent, or no answer came."""
+        self._tried = True
+        self.last_error = why
         self.failures += 1
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
@@ -116,16 +135,27 @@ class Member:
         self._out_until = now + pause
 
     def succeeded(self) -> None:
+        """An answer has come."""
+        self._tried = True
+        if self._passing:
+            self.last_error = None
         if self._failures_in_a_row:
             log.info("%s answers again", self.backend.url)
             self._failures_in_a_row = 0
             self._out_until = 0.0
 
+    def healthy(self, now: float) -> Health:
+        """How the backend was when it was last asked; a pause that is over mends nothing."""
+        if not self._tried:
+            return "untried"
+        well = self._passing and not self._failures_in_a_row and now >= self.open_until
+        return "yes" if well else "no"
+
     def status(self, now: float) -> UpstreamStatus:
         return {
             "url": self.backend.url,
-            "healthy": "yes" if self.is_in(now) else "no",
-            "last_error": None,
+            "healthy": self.healthy(now),
+            "last_error": self.last_error,
             "draining": self.backend.drain,
             "in_flight": self.in_flight,
             "failures": self.failures,
@@ -133,7 +163,7 @@ class Member:
 
     # Active checks
 
-    def watch(self, health: Health, around: Surroundings) -> None:
+    def watch(self, health: HealthCheck, around: Surroundings) -> None:
         self._checking = around.loop.create_task(self._check_for_ever(health, around))
 
     def close(self) -> None:
@@ -141,9 +171,12 @@ class Member:
             self._checking.cancel()
         self.pool.close()
 
-    async def _check_for_ever(self, health: Health, around: Surroundings) -> None:
+    async def _check_for_ever(self, health: HealthCheck, around: Surroundings) -> None:
         while True:
             why = await self._check(health)
+            self._tried = True
+            if why is not None or not self._failures_in_a_row:
+                self.last_error = why
             if (why is None) != self._passing:
                 self._passing = why is None
                 if why is None:
@@ -152,13 +185,14 @@ class Member:
                     log.warning("%s fails its check: %s", self.backend.url, why)
             await asyncio.sleep(health.interval)
 
-    async def _check(self, health: Health) -> str | None:
+    async def _check(self, health: HealthCheck) -> str | None:
         """Why the backend is not well; None when it is. What keeps us from asking says nothing."""
-        backend = self.backend
-        host = backend.host or "localhost"
-        authority = f"[{host}]" if ":" in host else host
+        host = health.host or authority(self.backend)
+        if health.host and ":" in host:
+            host = f"[{host}]"
         request = (
-            f"GET {health.path} HTTP/1.1\r\nhost: {authority}\r\n"
+            f"GET {self.backend.prefix}{health.path} HTTP/1.1\r\n"
+            f"host: {host}\r\n"
             "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"
         )
         try:
@@ -171,16 +205,15 @@ class Member:
                     while await body.read():
                         pass
                 finally:
-                    connection.usable = False
                     self.pool.end(connection)
         except TimeoutError:
             return f"no answer within {health.timeout:g} s"
         except Fault as fault:
             unasked = fault.what.blame is Blame.OURS
-            return None if unasked and self._passing else str(fault)
+            return None if unasked and self._passing else fault.detail or fault.kind
         except (NothingCame, StreamBroken) as error:
             return str(error)
         except Exception:
-            log.exception("the check of %s failed inside the server", backend.url)
+            log.exception("the check of %s failed inside the server", self.backend.url)
             return None if self._passing else "it could not be asked"
         return None if 200 <= found.status < 400 else f"status {found.status}"

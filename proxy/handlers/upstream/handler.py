@@ -3,44 +3,49 @@
 The way of an exchange:
 
     choose     a backend (`balance`, `member`)
-    connect    a kept connection or a new one (`pool`); where that fails, another backend
+    connect    a kept connection or a new one (`pool`, `connector`); where that fails, another
+               backend; where none takes the request, it may wait for one (`held_requests`)
     send       the head made anew (`forwarding`), with the body if it is all there, in one write;
                else the body follows beside the answer (`upload`)
     await      interim answers, which are passed on, and the final head
     answer     the whole body at once if it came with its head; else piece by piece; or a tunnel
     settle     the connection goes back to its pool, or ends
 
-It repeats a request in two cases only. Nothing had been sent: any request, to another backend. The
-connection ended before a byte of an answer came: a request without a body whose repetition does no
-harm (RFC 9110 §9.2.2, RFC 9112 §9.3.1), on a new connection where a kept one had been too old, else
-to another backend.
+A request is repeated in these cases only. Nothing had been sent, or what was sent provably reached
+nobody: any request. The connection ended before a byte of an answer came: an idempotent request
+(RFC 9110 §9.2.2, RFC 9112 §9.3.1) whose body, if it has one, is still here; once, on a new
+connection, where a kept one had been too old, else at another backend.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-import ssl
+from collections.abc import Coroutine
+from typing import Any
 
 from ...config.model import Backend, ProxyAction
 from ...errors import Blame, Fault
 from ...ipc.documents import UpstreamStatus
+from ...log import Seldom
 from ...protocol.h1.client import AnswerBody, BackendConnection, NothingCame
 from ...protocol.h1.response_parser import Answer, AnswerLane, has_no_body
 from ...protocol.h1.serializer import STATUS_LINES
-from ...protocol.message import Body, Fields, Request, Response, Tunnel
-from ...tls.trust import client_context
+from ...protocol.message import Fields, Request, Response, Tunnel
 from ...transport.stream import READ_SIZE, StreamBroken
-from .backend import Member
+from .backend import Member, authority
 from .balancing import Policy, cookie, mark, policy
+from .connector import tls_context
 from .context import Surroundings
+from .held_requests import HeldRequests
 from .pool import Pool
-from .request_body import Upload
+from .request_body import Payload, Upload
 from .request_head import PSEUDONYM, VIA_LINE, Forwarder, end_to_end
 
+log = logging.getLogger("treehouse.upstream")
+
 _VIA = (b"via", b"1.1 " + PSEUDONYM)
-# RFC 9110 §9.2.2
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 # A backend that fails in these ways is left out for a while.
 _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"})
 
@@ -49,8 +54,8 @@ class Upstream:
     def __init__(self, action: ProxyAction, around: Surroundings) -> None:
         self.action = action
         self._around = around
-        self._forwarder = Forwarder(around.trusted_proxies)
-        tls = _tls_context(action)
+        self._forwarder = Forwarder(around.trusted_proxies, action.via)
+        tls = tls_context(action)
         lane = AnswerLane() if around.fast_lane else None
         self._members = [
             Member(backend, Pool(backend, action, tls, around, lane), action)
@@ -58,7 +63,11 @@ class Upstream:
         ]
         self._policy: Policy[Member] = policy(action)
         self._marks = {mark(one.backend): one for one in self._members}
-        self._sticky = action.sticky_cookie.encode("ascii") if action.sticky_cookie else None
+        self._sticky = action.sticky_cookie.name.encode("ascii") if action.sticky_cookie else None
+        self._seldom = Seldom(log)
+        self._held: HeldRequests | None = None
+        if action.wait_for_backend:
+            self._held = HeldRequests(action.max_queued, around.clock, self._probe)
 
     # Life
 
@@ -75,6 +84,8 @@ class Upstream:
         """Nothing to be done: requests under way go on, and kept connections age."""
 
     def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
         for member in self._members:
             member.close()
 
@@ -83,38 +94,72 @@ class Upstream:
 
     # An exchange
 
-    async def handle(self, request: Request) -> Response:
-        """The backend's answer, or a `Fault` that says what kept it."""
+    def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
+        """Return the backend's answer. Raises a `Fault` that says what kept it, and names the
+        backend and the request."""
+        payload = Payload(request)
+        if self._held is None:
+            return self._ask(request, payload)
+        return self._ask_patiently(request, payload, self._held)
+
+    async def _ask_patiently(
+        self, request: Request, payload: Payload, held: HeldRequests
+    ) -> Response:
+        """`_ask`, and again when a backend takes connections, where none did."""
+        until = self._around.clock.look() + self.action.wait_for_backend
+        if held:
+            await held.wait(until, Fault("backend_refused", "no backend takes connections"))
+        while True:
+            try:
+                return await self._ask(request, payload)
+            except Fault as fault:
+                # An app that ends takes the connections that it had not accepted yet with it.
+                lost = payload.unanswered and payload.repeatable and payload.repeats < 2
+                if fault.kind != "backend_refused" and not lost:
+                    raise
+                payload.repeats += lost
+                await held.wait(until, fault)
+
+    async def _ask(self, request: Request, payload: Payload) -> Response:
         tried: list[Member] = []
+        fresh = payload.unanswered = False
+        member: Member | None = None
         try:
             while True:
                 member = self._choose(request, tried)
                 tried.append(member)
-                connection = member.pool.take()
+                connection = None if fresh else member.pool.take(payload.repeatable)
                 try:
                     if connection is None:
-                        connection = await member.pool.open()
+                        connection = await member.pool.open(fresh)
                 except Fault as fault:
-                    self._count(member, fault)
+                    self._count(request, member, fault)
                     if len(tried) < len(self._members):
                         continue  # nothing has been sent
                     raise
                 member.in_flight += 1
-                exchange = _Exchange(self, member, connection, request)
+                kept = not connection.fresh
+                exchange = _Exchange(self, member, connection, request, payload)
                 try:
                     response = await exchange.run()
                 except NothingCame as nothing:
-                    if exchange.repeatable:
-                        tried.pop()  # not the backend's fault, but the connection's age
-                        continue
-                    broken = Fault("backend_broke_off", f"{member.backend.url}: {nothing}")
-                    self._count(member, broken)
-                    member.failed(self._around.clock.now, broken.detail)
-                    if exchange.harmless and len(tried) < len(self._members):
+                    broken = Fault("backend_broke_off", str(nothing))
+                    if kept:  # its age, and not the backend's fault
+                        if (payload.repeatable or nothing.unseen) and not fresh:
+                            tried.pop()
+                            fresh = True
+                            continue
+                        self._name(request, member, broken)
+                        self._tally(member, "broke_off")
+                        raise broken from None
+                    payload.unanswered = True
+                    self._count(request, member, broken)
+                    member.failed(self._around.clock.now, str(nothing))
+                    if payload.repeatable and len(tried) < len(self._members):
                         continue
                     raise broken from None
                 except Fault as fault:
-                    self._count(member, fault)
+                    self._count(request, member, fault)
                     raise
                 response.backend = member.backend.url
                 if self.action.breaker is not None:
@@ -125,9 +170,25 @@ class Upstream:
                     self._stick(request, response, member)
                 return response
         except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
-            request.backend = tried[-1].backend.url
-            self._tally(tried[-1], "client_gone")
+            if member is not None:
+                request.backend = member.backend.url
+                self._tally(member, "client_gone")
             raise
+
+    async def _probe(self) -> bool:
+        """Whether one of the backends takes connections."""
+        for member in self._members:
+            if member.backend.drain:
+                continue
+            try:
+                connection = await member.pool.open_another()
+            except Fault as fault:
+                if fault.kind == "backend_tls":
+                    return True  # which the requests shall tell
+            else:
+                member.pool.give_back(connection)
+                return True
+        return False
 
     def _choose(self, request: Request, tried: list[Member]) -> Member:
         members = self._members
@@ -153,114 +214,120 @@ class Upstream:
             detail = "the breakers of all backends are open"
             raise Fault("no_capacity", detail, [(b"retry-after", wait)])
 
-    def _count(self, member: Member, fault: Fault) -> None:
-        fault.backend = member.backend.url
+    def _count(self, request: Request, member: Member, fault: Fault) -> None:
+        if fault.kind in _COUNTS_AGAINST:
+            member.failed(self._around.clock.now, fault.detail or fault.kind)
         if fault.what.blame is Blame.BACKEND:
             member.count(self._around.clock.now, True)
             self._tally(member, fault.kind.removeprefix("backend_"))
-        if fault.kind in _COUNTS_AGAINST:
-            member.failed(self._around.clock.now, fault.detail or fault.kind)
+        self._name(request, member, fault)
+
+    @staticmethod
+    def _name(request: Request, member: Member, fault: Fault) -> None:
+        """Say in the log which backend, site and request it was. Without the query, which may hold
+        secrets."""
+        fault.backend = member.backend.url
+        fault.detail = (
+            f"{member.backend.url}: {fault.detail or fault.what.text} "
+            f"({request.method.decode('latin-1')} {request.host.decode('latin-1')}"
+            f"{request.path.decode('latin-1')})"
+        )
+
+    def tell(self, request: Request, member: Member, fault: Fault) -> None:
+        """Write a fault into the log that ends a response in its body."""
+        self._name(request, member, fault)
+        now = self._around.clock.now
+        self._seldom.warning(now, "%s, within a response: %s", fault.kind, fault.detail)
 
     def _tally(self, member: Member, outcome: str) -> None:
         if self._around.figures is not None:
             self._around.figures.upstream(member.backend.url, outcome)
 
     def _stick(self, request: Request, response: Response, member: Member) -> None:
-        assert self._sticky is not None  # noqa: S101 - asked only then
+        sticky = self.action.sticky_cookie
+        assert self._sticky is not None and sticky is not None  # noqa: S101, PT018 - asked only then
         own = mark(member.backend)
         if cookie(request, self._sticky) != own:
-            value = b"%b=%b; Path=/; HttpOnly; Secure; SameSite=Lax" % (self._sticky, own)
+            same_site = sticky.same_site.capitalize().encode("ascii")
+            value = b"%b=%b; Path=/; HttpOnly; Secure; SameSite=%b" % (self._sticky, own, same_site)
             response.fields = [*response.fields, (b"set-cookie", value)]
             response.wire = None
 
     def head(self, request: Request, backend: Backend, framing: bytes) -> bytes:
-        host = None if self.action.preserve_host else _authority(backend)
-        return self._forwarder.head(request, host, framing)
+        host = None if self.action.preserve_host else authority(backend).encode("ascii")
+        prefix = backend.prefix.encode("ascii") if backend.prefix else b""
+        return self._forwarder.head(request, host, framing, prefix)
 
 
 class _Exchange:
     """One request on one connection, until the answer's head is there."""
 
     __slots__ = (
-        "_body_follows",
         "_connection",
-        "_fresh",
         "_member",
         "_patience",
+        "_payload",
         "_request",
         "_route",
         "_upload",
-        "harmless",
-        "repeatable",
     )
 
     def __init__(
-        self, route: Upstream, member: Member, connection: BackendConnection, request: Request
+        self,
+        route: Upstream,
+        member: Member,
+        connection: BackendConnection,
+        request: Request,
+        payload: Payload,
     ) -> None:
         self._route = route
         self._member = member
         self._connection = connection
         self._request = request
-        self._fresh = connection.fresh
+        self._payload = payload
         self._patience = route.action.response_timeout
-        self._body_follows: Body | None = None
         self._upload: Upload | None = None
-        # Nothing of an answer has come, and nothing is lost by sending it again: at another
-        # backend (`harmless`), or at the same where only the connection was too old.
-        self.harmless = self.repeatable = False
 
     async def run(self) -> Response:
-        connection = self._connection
+        """Raises `Fault`, or `NothingCame` when the connection ended before a byte of an answer."""
+        connection, payload = self._connection, self._payload
         try:
-            rest = connection.send_now(self._first_bytes(), self._patience)
+            data = self._route.head(self._request, self._member.backend, payload.framing)
+        except Fault:  # a loop; nothing has been sent
+            self.settle()
+            raise
+        data += payload.whole
+        sent = len(data)
+        try:
+            rest = connection.send_now(data, self._patience)
+            data = b""  # else it would be held while the answer is waited for
             if rest:
                 await connection.send(rest, self._patience)
-            if self._body_follows is not None:
-                self._upload = Upload(self._request, self._body_follows, connection, self._patience)
+            if payload.follows is not None:
+                self._upload = Upload(self._request, payload.follows, connection, self._patience)
+            else:
+                connection.request_sent = True
             while True:
                 found = await connection.head(
                     self._request.method, self._patience, self._request.upgrade
                 )
-                self.harmless = self.repeatable = False
                 if found.status >= 200 or found.status == 101:
                     break
                 await self._pass_on(found)
             if found.status == 101:
                 self._check_upgrade(found)
         except BaseException as error:
-            connection.usable = False
+            unseen = payload.follows is None and (bool(data) or connection.stream.never_read(sent))
             if self._upload is not None:
                 await self._upload.stop()
-            self.settle()
+            self.settle(whole=False)
             if self._upload is not None and self._upload.fault is not None:
                 raise self._upload.fault from None  # the client's doing, whatever came of it
-            if isinstance(error, StreamBroken):
-                raise NothingCame(str(error)) from None
+            if isinstance(error, NothingCame | StreamBroken):
+                raise NothingCame(str(error), unseen) from None
             raise
         self._member.succeeded()
         return self._answer(found)
-
-    def _first_bytes(self) -> bytes:
-        """The head, and the body if it is all there; else ``_body_follows``."""
-        request, route = self._request, self._route
-        body = request.body
-        backend = self._member.backend
-        if body is None:
-            self.harmless = request.method in _IDEMPOTENT
-            self.repeatable = self.harmless and not self._fresh
-            framing = b"" if request.upgrade is None else _upgrade_lines(request.upgrade)
-            return route.head(request, backend, framing)
-        whole = body.buffered() if not request.expects_continue else None
-        if whole is not None:
-            return route.head(request, backend, b"content-length: %d\r\n" % len(whole)) + whole
-        if body.length is None:
-            framing = b"transfer-encoding: chunked\r\n"
-        else:
-            framing = b"content-length: %d\r\n" % body.length
-        if request.expects_continue:
-            framing += b"expect: 100-continue\r\n"
-        self._body_follows = body
-        return route.head(request, backend, framing)
 
     async def _pass_on(self, interim: Answer) -> None:
         if interim.status == 100:
@@ -273,16 +340,18 @@ class _Exchange:
         """A 101 that nobody asked for, or to another protocol, is no tunnel."""
         asked = self._request.upgrade
         given = [value for name, value in found.fields if name == b"upgrade"]
-        if asked is None or len(given) != 1 or given[0].lower() not in _protocols(asked):
-            self._connection.usable = False
-            raise Fault("backend_protocol", "a 101 that does not answer the request's Upgrade")
+        if asked is None:
+            raise Fault("backend_protocol", "a 101 that nobody asked for (RFC 9110 §15.2.2)")
+        if len(given) != 1 or given[0].lower() not in _protocols(asked):
+            detail = "a 101 to another protocol than was asked for (RFC 9110 §7.8)"
+            raise Fault("backend_protocol", detail)
 
     def _answer(self, found: Answer) -> Response:
         status, connection = found.status, self._connection
         if status == 101:
             return self._tunnel(found, end_to_end(found.fields))
         bodiless = has_no_body(status, self._request.method)
-        whole = b"" if bodiless else connection.whole(found)
+        whole = connection.whole(found)
         if whole and (found.judge is not None or self._upload is not None):
             # h11 has to see it, or the request is still on its way: piece by piece then.
             connection.put_back(whole + connection.leftover())
@@ -297,9 +366,9 @@ class _Exchange:
             if not bodiless:
                 length = b"" if found.length < 0 else b"%d" % found.length
             else:
-                # What a GET would have had is news to the client; a 204 has nothing to tell.
+                # What a GET would have had is news to the client.
                 given = [value for name, value in found.fields if name == b"content-length"]
-                length = given[0] if given and status != 204 else b""
+                length = given[0] if given else b""
                 if not given and self._request.method == b"HEAD":
                     whole = None  # a length that nobody knows, which no bytes would say
             if length:
@@ -319,28 +388,33 @@ class _Exchange:
 
     def _tunnel(self, found: Answer, fields: Fields) -> Response:
         fields += [one for one in found.fields if one[0] == b"upgrade"]
-        self._connection.usable = False
         tunnel = Tunnel(
             self._connection.stream,
             self._connection.leftover(),
-            lambda _complete: self.settle(),
+            lambda _complete: self.settle(whole=False),
             self._route.action.idle_timeout,
         )
         return Response(101, fields, tunnel, handler="tunnel")
 
     def settle(self, whole: bool = True) -> None:
         """The exchange is over: the connection goes back, or ends if its answer was not read."""
-        upload = self._upload
-        if upload is not None and not upload.complete:
-            upload.abandon()
-            whole = False
-        if not whole:
-            self._connection.usable = False
+        if self._upload is not None and not self._upload.complete:
+            self._upload.abandon()
         self._member.in_flight -= 1
-        self._member.pool.give_back(self._connection)
+        if whole:
+            self._member.pool.give_back(self._connection)
+        else:
+            self._member.pool.end(self._connection)
 
     def fault_of_client(self) -> Fault | None:
         return self._upload.fault if self._upload is not None else None
+
+    def name(self, fault: Fault) -> Fault:
+        """The same fault, once it says whose it is. Its response is under way, so that nobody else
+        tells the log why it ends."""
+        if fault.backend is None and fault.what.blame is Blame.BACKEND:
+            self._route.tell(self._request, self._member, fault)
+        return fault
 
 
 class _Body:
@@ -365,41 +439,17 @@ class _Body:
         try:
             return self._body.read_now(most)
         except Fault as fault:
-            raise self._exchange.fault_of_client() or fault from None
+            raise self._exchange.fault_of_client() or self._exchange.name(fault) from None
 
     async def read(self, most: int = READ_SIZE) -> bytes:
         try:
             return await self._body.read(most)
         except Fault as fault:
-            raise self._exchange.fault_of_client() or fault from None
+            raise self._exchange.fault_of_client() or self._exchange.name(fault) from None
 
     def close(self, complete: bool) -> None:
         self._exchange.settle(whole=complete and self._body.ended)
 
 
-def _upgrade_lines(upgrade: bytes) -> bytes:
-    return b"connection: upgrade\r\nupgrade: %b\r\n" % upgrade
-
-
 def _protocols(upgrade: bytes) -> list[bytes]:
     return [one.strip().lower() for one in upgrade.split(b",")]
-
-
-def _authority(backend: Backend) -> bytes:
-    if backend.scheme == "unix":
-        return b"localhost"
-    host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    usual = {"http": 80, "https": 443}[backend.scheme]
-    return (host if backend.port == usual else f"{host}:{backend.port}").encode("ascii")
-
-
-def _tls_context(action: ProxyAction) -> ssl.SSLContext | None:
-    if not any(backend.scheme == "https" for backend in action.backends):
-        return None
-    tls = action.tls
-    context = client_context(tls.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -21,6 +21,8 @@ log = logging.getLogger("treehouse.upstream")
 
 # Seconds for which an answer is good. The resolver does not say how long it lives.
 _GOOD_FOR = 30.0
+# That there is no such name may change at any moment: a container that starts gets its name then.
+_NOTHING_GOOD_FOR = 1.0
 # What a request waits for a new answer where there is an old one. Resolvers at hand take
 # milliseconds; one that is down takes ten seconds to say nothing.
 _PATIENCE = 0.5
@@ -44,7 +46,8 @@ class Addresses:
     async def find(self) -> list[Address]:
         """At least one. Raises `Fault`."""
         now = self._around.clock.now
-        if self._lookup is None and now - self._looked_up > _GOOD_FOR:
+        good_for = _GOOD_FOR if self._known else _NOTHING_GOOD_FOR
+        if self._lookup is None and now - self._looked_up > good_for:
             self._begun = now
             self._lookup = self._around.loop.create_task(self._look_up())
         lookup = self._lookup
@@ -53,8 +56,7 @@ class Addresses:
         elif lookup is not None and now - self._begun < _PATIENCE:
             await asyncio.wait((lookup,), timeout=_PATIENCE)
         if not self._known:
-            detail = f"{self._backend.url}: the name cannot be resolved: {self._why}"
-            raise Fault("backend_refused", detail)
+            raise Fault("backend_refused", f"the name cannot be resolved: {self._why}")
         return self._known
 
     def close(self) -> None:
@@ -92,7 +94,9 @@ class Addresses:
 def _spelt_out(backend: Backend) -> list[Address]:
     """Where it is not a name that the configuration has: there is nothing to look up, ever."""
     if backend.scheme == "unix":
-        return [(socket.AF_UNIX, backend.path)]
+        path = backend.path
+        # unix(7): the names of abstract sockets begin with NUL.
+        return [(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path)]
     try:
         found = socket.getaddrinfo(
             backend.host, backend.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST

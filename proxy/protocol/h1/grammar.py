@@ -81,8 +81,8 @@ ABSOLUTE_FORM = re.compile(
 #   status-code   = 3DIGIT
 #   reason-phrase = 1*( HTAB / SP / VCHAR / obs-text )
 # The SP before an absent reason-phrase is missing in enough answers to be optional. A status beyond
-# 599 is invalid (RFC 9110 §15), and nobody would know what class of answer it is.
-STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-5][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
+# 599 is invalid, but applications have their own and clients treat it as 5xx (RFC 9110 §15).
+STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
 
 # RFC 9110 §7.2 and RFC 3986 §3.2.2
 #   Host     = uri-host [ ":" port ]
@@ -130,20 +130,20 @@ HOP_BY_HOP = frozenset(
     }
 )
 
-# How every field begins that says something of a client on a proxy's behalf; frameworks know more
-# of them than are written down anywhere.
-X_FORWARDED = b"x-forwarded-"
 # RFC 9112 §7.1
 #   chunk-size    = 1*HEXDIG
 #   chunk-ext     = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
 #   chunk-ext-val = token / quoted-string
-# Sixteen digits fill 64 bits. BWS is not admitted: it is what a lenient and a strict reader
-# disagree about, and no client in use writes it. Group: the size.
-CHUNK_LINE = re.compile(
+#   BWS           = OWS
+# Sixteen digits fill 64 bits. Group: the size.
+_CHUNK = (
     rb"([0-9A-Fa-f]{1,16})"
-    rb"(?:;" + _TCHAR + rb"+(?:=(?:" + _TCHAR + rb"+"
+    rb"(?:[\t ]*;[\t ]*" + _TCHAR + rb"+(?:[\t ]*=[\t ]*(?:" + _TCHAR + rb"+"
     rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*'
 )
+CHUNK_LINE = re.compile(_CHUNK)
+# Old servers pad the size with blanks to a fixed width.
+PADDED_CHUNK_LINE = re.compile(_CHUNK + rb"[\t ]*")
 
 
 def tokens(values: list[bytes]) -> list[bytes] | None:
@@ -160,6 +160,27 @@ def tokens(values: list[bytes]) -> list[bytes] | None:
             return None
         found.append(element.lower())
     return found
+
+
+# What some servers write into Connection beside its options: the parameters of Keep-Alive.
+_PARAMETER = re.compile(_TCHAR + rb"+[\t ]*=[\t ]*" + _TCHAR + rb"+")
+
+
+def connection_options(values: list[bytes]) -> tuple[frozenset[bytes], bool]:
+    """The options that Connection fields name, lower-case, and whether they could all be read.
+
+    Lenient, for what backends send: a semicolon separates as a comma does, and parameters
+    (``keep-alive; timeout=5``) are read over. Nothing of it is forwarded.
+    """
+    found = set()
+    sound = True
+    for element in b",".join(values).replace(b";", b",").split(b","):
+        element = element.strip(OWS)
+        if TOKEN.fullmatch(element):
+            found.add(element.lower())
+        elif element and not _PARAMETER.fullmatch(element):
+            sound = False
+    return frozenset(found), sound
 
 
 def split_authority(authority: bytes) -> tuple[bytes, int | None] | None:

@@ -103,6 +103,7 @@ class Commands:
             for one in self._announcements.statuses()
             if one["served"]
         )
+        certified = plan.kept(self._serving(), config, certified)
         found = plan.changes(self._serving(), config, certified)
         orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
         certifier = self._processes.certifier()

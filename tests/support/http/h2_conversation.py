@@ -14,7 +14,7 @@ from proxy.protocol.h2 import server as h2
 from proxy.protocol.h2.shared import Shared
 from proxy.protocol.message import Connection
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import SocketStream
+from proxy.transport.tcp import SocketStream
 from support.h2_peer import GET, HELLO, Fields, Sent, headers, rst, window_update
 from support.http.conversation import Told
 

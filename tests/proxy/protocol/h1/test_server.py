@@ -16,7 +16,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Fields, FileBody, Request, Response
-from proxy.transport.stream import SocketStream
+from proxy.transport.tcp import SocketStream
 from support.http.conversation import Client, Told, conversation, echo
 
 
