@@ -31,7 +31,7 @@ _quote = json.encoder.encode_basestring_ascii
 Line = Callable[[str, Exchange, str], str]
 
 # How RFC 9112 §2.3 and Apache's %H spell the version of a request.
-_PROTOCOLS = {b"2": "HTTP/2.0", b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0", b"2.0": "HTTP/2.0"}
+_PROTOCOLS = {b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0", b"2.0": "HTTP/2.0"}
 
 
 def json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
