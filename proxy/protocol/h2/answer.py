@@ -45,14 +45,14 @@ def shared_block(response: Response, clock: Clock) -> bytes:
     block = response.block
     if block is None:
         fields = fields_of(response.fields)
-        if not any(name == b"content-length" for name, _ in fields):
-            length = _length(response)
-            if length is not None:
-                fields.append((b"content-length", b"%d" % length))
+        names = {name for name, _ in fields}
+        if b"content-length" not in names and (length := _length(response)) is not None:
+            fields.append((b"content-length", b"%d" % length))
         check_outgoing(fields)
-        block = encode([(b":status", b"%d" % response.status), *fields], compact=True)
-        response.block = block
-    return block if response.dated else block + _date_block(clock)
+        made = encode([(b":status", b"%d" % response.status), *fields], compact=True)
+        block = response.block = made, b"date" in names
+    head, dated = block
+    return head if dated else head + _date_block(clock)
 
 
 def _date_block(clock: Clock) -> bytes:
