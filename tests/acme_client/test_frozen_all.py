@@ -27,7 +27,7 @@ from acme_client.storage.store import FOLDERS, DirectoryStore
 from proxy.alerts.incidents import Incidents, waiting_from_json
 from proxy.supervisor import alerts as alerting
 from proxy.supervisor.process_table import Processes
-from proxy.supervisor.timers import Schedule
+from proxy.supervisor.timers import Timers
 from proxy.system import state_directory
 from support.acme.certifier import FakeServer
 
@@ -64,7 +64,7 @@ def tidy_up(state: Path) -> None:
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
     told = alerting.Alerting(
-        Processes(selectors.DefaultSelector(), lambda *_: None), Schedule(), list, lambda: 0.0
+        Processes(selectors.DefaultSelector(), lambda *_: None), Timers(), list, lambda: 0.0
     )
     told._recall(state)
     told._keep()
