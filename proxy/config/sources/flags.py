@@ -328,6 +328,11 @@ def _read(path: Path) -> str:
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise Wrong(f"{path} does not exist", "create it, or name another file") from None
+    except IsADirectoryError:
+        raise Wrong(
+            f"{path} cannot be read: Is a directory",
+            "name a file in it; a directory of sites is --sites DIR",
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Wrong(
