@@ -21,7 +21,7 @@ from ..errors import Problem
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
 from ..storage.store import Store
-from ..timestamps import timestamp
+from ..text import timestamp
 from .findings import Account
 from .selection import Place, better
 

@@ -52,6 +52,8 @@ log = logging.getLogger("treehouse.certifier")
 NONCE_TRIES = 20
 # To connect, and between two pieces of an answer. CAs under load take half a minute for an order.
 TIMEOUT = (15.0, 60.0)
+# For what a CA has at hand, its directory and nonces: whoever is silent for so long is down.
+TIMEOUT_AT_HAND = (15.0, 20.0)
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
 _OTHER_METHOD = (404, 405, 501)
 
@@ -215,7 +217,7 @@ class Transport(client.ClientNetwork):
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         self.last = None
-        kwargs.setdefault("timeout", TIMEOUT)
+        kwargs.setdefault("timeout", TIMEOUT_AT_HAND if method in ("GET", "HEAD") else TIMEOUT)
         self.last = super()._send_request(method, url, *args, **kwargs)
         return self.last
 

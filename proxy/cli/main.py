@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -19,8 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from acme_client.link import REASONS
-from acme_client.printable import printable
-from acme_client.timestamps import timestamp
+from acme_client.text import printable, timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
@@ -162,9 +161,9 @@ def check(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        _warn(map(str, faults.notices))
         _complain(str(faults), USAGE)
-    _warn(config.notices)
+    for notice in config.notices:
+        click.echo(displayable(f"warning: {notice}"), err=True)
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:
@@ -297,12 +296,14 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
     except (Wrong, examination.NoSuchName) as error:
         click.echo(error.what if isinstance(error, Wrong) else str(error), err=True)
         sys.exit(USAGE)
+    status = FAILED if any(one.sign == "wrong" for one in found) else OK
     if as_json:
         click.echo(json.dumps(findings.document(found), indent=2))
-        return
+        sys.exit(status)
     for line in findings.lines(found):
         click.echo(as_typed(line, given["config"], given["state"]))
     click.echo(f"\n{findings.summary(found)}")
+    sys.exit(status)
 
 
 @program.command()
@@ -502,11 +503,6 @@ def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> di
     if answer.get("ok") is False:
         _complain(as_typed(answer["error"], config, state), answer.get("status", FAILED))
     return answer
-
-
-def _warn(notices: Iterable[str]) -> None:
-    for notice in notices:
-        click.echo(displayable(f"warning: {notice}"), err=True)
 
 
 def _complain(text: str, status: int) -> NoReturn:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable
 
@@ -38,8 +37,6 @@ from .serializer import serialise
 from .strict_parser import HEAD_END
 from .tunnel import relay
 from .writer import Outlet, client_left, ends_with_connection
-
-log = logging.getLogger("treehouse.worker")
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
@@ -287,7 +284,6 @@ class _Server:
         seen = seen or self._inlet.partial
         if seen:
             exchange.partial = strict_parser.what_could_be_read(seen)
-        log.debug("%s: refused (%s): %s", self._connection.peer, fault.kind, fault.detail)
         response = exchange.response = self._service.refuse(exchange, fault)
         if fault.kind == "client_gone":
             self._outlet.error = fault.kind
