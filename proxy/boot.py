@@ -61,6 +61,9 @@ def run(options: Options) -> int:
     logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
+    too_few = shortage(config)
+    if too_few is not None:
+        log.warning("%s", too_few)
     notifier = systemd.Notifier(handoff.manager if handoff else None)
     own = OwnCertificates(handoff.certificates if handoff else None)
     try:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from acme_client.printable import printable
 from acme_client.status import CertificateStatus
+from acme_client.text import printable
 
 from ..ipc.documents import Status, UpstreamStatus, WorkerStatus
 from .table import GREEN, RED, YELLOW, Cell, table
