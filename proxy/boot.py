@@ -24,6 +24,7 @@ from .config.sources.flags import ConfigurationFaults, Options, load
 from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
+from .sandbox.descriptors import shortage
 from .supervisor import wiring
 from .supervisor.log_file import AccessLogFile, open_access_log
 from .supervisor.reload.config_source import ConfigSource

@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -155,15 +155,17 @@ def check(**given: Any) -> None:
     """
     import os
 
+    from ..sandbox.descriptors import shortage
     from ..system import systemd
     from ..system.rehearsal import obstacles
 
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
+        _warn(map(str, faults.notices))
         _complain(str(faults), USAGE)
-    for notice in config.notices:
-        click.echo(displayable(f"warning: {notice}"), err=True)
+    _warn(config.notices)
+    _warn(filter(None, [shortage(config)]))
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:
@@ -503,6 +505,11 @@ def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> di
     if answer.get("ok") is False:
         _complain(as_typed(answer["error"], config, state), answer.get("status", FAILED))
     return answer
+
+
+def _warn(notices: Iterable[str]) -> None:
+    for notice in notices:
+        click.echo(displayable(f"warning: {notice}"), err=True)
 
 
 def _complain(text: str, status: int) -> NoReturn:

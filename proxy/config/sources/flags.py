@@ -84,7 +84,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
     faults += draft.faults
     faults += consistency.check(parsed)
-    notices = list(parsed.notices)
+    notices = [*draft.notices, *parsed.notices]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -92,7 +92,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
         faults += places.check(parsed, state, reader, opener, notices)
     if faults or identity is None or state is None:
-        raise ConfigurationFaults(faults)
+        raise ConfigurationFaults(faults, notices)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
 
 
@@ -156,6 +156,7 @@ class _Draft:
     faults: list[Fault]
     base: Path
     source: Path | None
+    notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
 
     @classmethod
@@ -298,7 +299,7 @@ class _Draft:
         except Wrong as wrong:
             self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
             return
-        self.faults += faults
+        self.notices += faults
         for entry in entries:
             self._append_site(entry.site, entry.origin)
 
