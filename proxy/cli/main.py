@@ -249,12 +249,14 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
     except (Wrong, examination.NoSuchName) as error:
         click.echo(error.what if isinstance(error, Wrong) else str(error), err=True)
         sys.exit(USAGE)
+    status = FAILED if any(one.sign == "wrong" for one in found) else OK
     if as_json:
         click.echo(json.dumps(findings.document(found), indent=2))
-        return
+        sys.exit(status)
     for line in findings.lines(found):
         click.echo(line)
     click.echo(f"\n{findings.summary(found)}")
+    sys.exit(status)
 
 
 @program.command()
