@@ -24,7 +24,6 @@ from .config.sources.flags import ConfigurationFaults, Options, load
 from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
-from .sandbox.descriptors import shortage
 from .supervisor import wiring
 from .supervisor.log_file import AccessLogFile, open_access_log
 from .supervisor.reload.config_source import ConfigSource
@@ -62,9 +61,6 @@ def run(options: Options) -> int:
     logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
-    too_few = shortage(config)
-    if too_few is not None:
-        log.warning("%s", too_few)
     notifier = systemd.Notifier(handoff.manager if handoff else None)
     own = OwnCertificates(handoff.certificates if handoff else None)
     try:

@@ -155,7 +155,6 @@ def check(**given: Any) -> None:
     """
     import os
 
-    from ..sandbox.descriptors import shortage
     from ..system import systemd
     from ..system.rehearsal import obstacles
 
@@ -165,7 +164,6 @@ def check(**given: Any) -> None:
         _warn(map(str, faults.notices))
         _complain(str(faults), USAGE)
     _warn(config.notices)
-    _warn(filter(None, [shortage(config)]))
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:

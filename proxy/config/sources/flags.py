@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+import resource
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checks import consistency
+from ..checks import consistency, descriptors
 from ..checks import files as places
 from ..checks.accounts import NOBODY, find_group, find_user
 from ..checks.reader import Reader
@@ -84,7 +85,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
     faults += draft.faults
     faults += consistency.check(parsed)
-    notices = [*draft.notices, *parsed.notices]
+    notices = [*draft.notices, *parsed.notices, *_descriptors(parsed)]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -94,6 +95,14 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults, notices)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+
+
+def _descriptors(parsed: Parsed) -> Iterator[Fault]:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = None if hard == resource.RLIM_INFINITY else hard
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    if trouble is not None:
+        yield parsed.origins.fault(("limits", "connections"), *trouble)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
