@@ -260,6 +260,48 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
 
 
 @program.command()
+@click.argument("request", nargs=-1, required=True, metavar="[METHOD] URL")
+@click.option(
+    "-H", "--header", "fields", multiple=True, metavar="FIELD", help="Like 'Name: value'."
+)
+@click.option("--from", "client", default="192.0.2.1", metavar="ADDRESS", help="Of the client.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_site_options
+def explain(
+    request: tuple[str, ...], fields: tuple[str, ...], client: str, as_json: bool, **given: Any
+) -> None:
+    """Tell what a request would meet, and which line of the configuration says so.
+
+    Certificate, site, route, filters, backend, and what is sent on. No server has to run, and no
+    backend is asked.
+
+    \b
+    treehouse-proxy explain https://example.org/app/
+    treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
+    """
+    import os
+
+    from . import explain as explaining
+
+    if len(request) > 2:
+        raise click.UsageError("one request at a time: [METHOD] URL")
+    method = request[0] if len(request) == 2 else "GET"
+    question = explaining.Question(method, request[-1], fields, client)
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+        rows = list(explaining.explain(config, question))
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except explaining.CannotExplain as error:
+        _complain(str(error), USAGE)
+    if as_json:
+        click.echo(json.dumps(explaining.document(rows), indent=2))
+        return
+    for line in explaining.lines(rows):
+        click.echo(printable(line))
+
+
+@program.command()
 @_server_options
 def stop(config: Path | None, state: Path | None) -> None:
     """Stop gracefully; the same as SIGTERM."""
