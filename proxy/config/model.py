@@ -128,6 +128,7 @@ class Site:
     routes: tuple[Route, ...]
     certificates: tuple[OwnCertificate, ...] = ()  # of different kinds of key
     key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # of certificates by a CA, one for each
+    http2: bool = True  # offered to clients that ask for it by one of its names
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
     client_auth: ClientAuth | None = None
@@ -160,6 +161,7 @@ class Config:
     admin: Admin | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
+    http2: bool = True  # offered to clients, where no site says otherwise
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names

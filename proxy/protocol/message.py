@@ -279,6 +279,7 @@ class Response:
 
     __slots__ = (
         "backend",
+        "block",
         "body",
         "cached",
         "close",
@@ -311,6 +312,8 @@ class Response:
         self.backend: str | None = None  # which backend was asked
         self.close = close  # end the connection after this answer
         self.shared = shared
+        # Of a shared response: its head over HTTP/2, made once, and whether Date is in it.
+        self.block: tuple[bytes, bool] | None = None
         # Of a shared response: what filters that always do the same have made of it, by filters.
         self.kept: dict[object, Response] | None = None
 

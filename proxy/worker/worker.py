@@ -61,6 +61,8 @@ from ..metrics import process_stats
 from ..metrics.counters import Figures
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
+from ..protocol.h2 import server as h2
+from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
@@ -126,11 +128,13 @@ class Worker:
         self._log_file = None if init.access_log is None else LogFile(init.access_log)
         self._known_sites = {site.names[0] for site in config.sites}
         self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
+        self._without_http2 = frozenset(site.names[0] for site in config.sites if not site.http2)
         self._certificates = Certificates(
             config.tls,
             _default_site(config),
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
             self._paired,
+            self._without_http2,
         )
         self._certificates.listen_with(init.base)
         self._challenges = Challenges()
@@ -163,7 +167,9 @@ class Worker:
             bounds=bounds,
             waiting=self._waiting,
         )
-        deadlines, protocols = Deadlines(), _protocols(config)
+        share = -(-config.limits.streams_per_address // config.workers)
+        self._http2 = Shared(share, fairness_key, figures, own_engine=config.fast_lane)
+        deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         self._connections = Acceptor(
             loop,
             self._clock,
@@ -322,6 +328,8 @@ class Worker:
             known = site in self._known_sites and (name == site or site in self._paired)
         if not known:
             return  # of a site of an older or a newer generation
+        if on_demand_for in self._without_http2:
+            self._certificates.do_without_http2(site)
         try:
             self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
@@ -353,13 +361,16 @@ class Worker:
 
     # The end
 
-    def _drain(self) -> None:
+    def _drain(self, spread: float = DRAIN_SPREAD) -> None:
+        """``spread``: within so many seconds the clients of HTTP/2 are told to come back on a new
+        connection."""
         self._room.drain()
+        self._http2.drain(self._loop, spread)
         self._handlers.drain()
         self._connections.stop_accepting()
 
     def _stop(self) -> None:
-        self._drain()
+        self._drain(0.0)
         self._connections.end_idle()
         self._loop.call_later(self._config.limits.shutdown_timeout, self._on_time_up)
 
@@ -369,10 +380,13 @@ class Worker:
         self._on_empty()
 
 
-def _protocols(config: Config) -> dict[str, Serve]:
+def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
     fast_parser = FastParser(config.limits) if config.fast_lane else None
-    return {USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser)}
+    return {
+        USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
+        "h2": partial(h2.serve, shared=http2),
+    }
 
 
 def _default_site(config: Config) -> str | None:

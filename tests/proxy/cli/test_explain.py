@@ -69,7 +69,7 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
         ]),
         (["PUT", "https://a.test/one/x"], [
             ("rule", "balance: hash", "3:1"),
-            ("rule", "preserve_host: False", "10:61"),
+            ("rule", "preserve_host: False", "10:62"),
             ("backend", "http://127.0.0.1:9000/app", "10:24"),
             ("sent on", "PUT /app/one/x HTTP/1.1", ""),
             ("sent on", "host: 127.0.0.1:9000", ""),
