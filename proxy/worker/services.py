@@ -118,7 +118,7 @@ class Door:
         if kind.blame is not Blame.CLIENT and fault.detail:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
-            self.room.seldom.warning(self.clock.now, "%s: %s", fault.kind, fault.detail)
+            self.room.seldom.warning(self.clock.now, f"{fault.kind}: %s", fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(

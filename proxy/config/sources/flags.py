@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -75,16 +75,22 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     ``now_uid`` is who the program was started as, at a reload too: it decides the default state
     directory, and whether there is a user to become. ``argv0`` is for the messages.
     """
-    draft = _Draft.of_file(options, argv0)
-    if draft.faults and not draft.tree:
-        raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
-    draft.lay_over(options)
-    draft.add_included()
-    draft.add_sites_dir()
-    parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
-    faults += draft.faults
-    faults += consistency.check(parsed)
-    notices = list(parsed.notices)
+    slips: dict[Origin, Fault] = {}
+    while True:
+        draft = _Draft.of_file(options, argv0)
+        if draft.faults and not draft.tree:
+            raise ConfigurationFaults(draft.faults)  # all others would only say that this is so
+        draft.lay_over(options)
+        draft.add_included()
+        draft.add_sites_dir(slips)
+        parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
+        faults += draft.faults
+        faults += consistency.check(parsed)
+        found = {one.origin: _left_out(one) for one in faults if one.origin in draft.entries}
+        if not found:
+            break
+        slips |= found  # and once more without them
+    notices = [*draft.notices, *slips.values(), *parsed.notices]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -157,6 +163,8 @@ class _Draft:
     base: Path
     source: Path | None
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
+    notices: list[Fault] = field(default_factory=list)  # told, and no reason to stop
+    entries: set[Origin] = field(default_factory=set)  # of the sites directory
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> _Draft:
@@ -288,7 +296,9 @@ class _Draft:
                 place = self._append_site(site, document.origins.at(("sites", index)))
                 self.origins.adopt(document.origins, ("sites", index), place)
 
-    def add_sites_dir(self) -> None:
+    def add_sites_dir(self, left_out: Collection[Origin]) -> None:
+        """Add the sites of treehouse mode, but for the entries ``left_out``. An entry that is no
+        site keeps nobody else from being served: it is told, and the rest goes on."""
         word = self.tree.get("sites_dir")
         if not isinstance(word, str) or not word.strip() or "\0" in word:
             return  # not given, or a fault of its own
@@ -298,9 +308,16 @@ class _Draft:
         except Wrong as wrong:
             self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
             return
-        self.faults += faults
+        self.notices += [_left_out(fault) for fault in faults]
         for entry in entries:
-            self._append_site(entry.site, entry.origin)
+            if entry.origin not in left_out:
+                self._append_site(entry.site, entry.origin)
+                self.entries.add(entry.origin)
+
+
+def _left_out(fault: Fault) -> Fault:
+    """What is told of a slip in the sites directory."""
+    return Fault(fault.origin, "", f"{fault.what}; the entry is left out", fault.remedy)
 
 
 _NO_NAME = (

@@ -7,8 +7,8 @@
 
 `scan` turns this into the same words that ``sites:`` would hold, so that names, backends and
 document roots pass the same checks as everything else, and faults point at the entry. Entries that
-begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain
-is taken for a slip and refused.
+begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain,
+or a link that leads nowhere, is taken for a slip: it is left out and told.
 
 `signature` is for whoever asks every second or so whether there is anything new.
 """
@@ -67,7 +67,24 @@ def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Faul
         else:
             if site is not None:
                 entries.append(Entry(site, origin))
-    return entries, faults
+    return _once_each(entries, faults), faults
+
+
+def _once_each(entries: list[Entry], faults: list[Fault]) -> list[Entry]:
+    """One entry for each domain, the one that is spelt like it before any other; the rest become
+    ``faults``."""
+    chosen: dict[str, Entry] = {}
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        present = chosen.get(domain)
+        if present is None or os.path.basename(entry.origin.where) == domain:
+            chosen[domain] = entry
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        if chosen[domain] is not entry:
+            what = f"{domain} has the entry {shown(os.path.basename(chosen[domain].origin.where))}"
+            faults.append(Fault(entry.origin, "", what, "keep one of the two"))
+    return [entry for entry in entries if chosen[entry.site["names"][0]] is entry]
 
 
 def signature(directory: Path) -> Signature:
