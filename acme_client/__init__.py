@@ -3,7 +3,7 @@
 It runs in a process of its own, which alone holds account keys and speaks to CAs. It knows the
 server by ``link.Link`` only, and never imports ``proxy``.
 
-    agent/         the process: one loop that decides, and threads that speak to CAs
+    agent/         the process: a scheduler that decides, and threads that act
     importers/     certificates and accounts that other programs have obtained
     issuers/       where certificates come from: ACME, and a CA of our own
     challenges/    proving control of a name: HTTP-01, TLS-ALPN-01, DNS-01
@@ -15,9 +15,8 @@ server by ``link.Link`` only, and never imports ``proxy``.
     link           the server as the certifier knows it, and what the certifier is to do
     explain        a failure in plain words, with the next step        (pure)
     errors         kinds of failure, each with its blame
-    printable      text from outside, made fit for a line of ours      (pure)
-    signal_names   how a process ended, in a word                      (pure)
-    timestamps     moments as other programs write them                (pure)
+    text           moments, lengths of time, text of others            (pure)
+    gcra           counting events against a rate                      (pure)
 
 ``acme``, ``josepy`` and ``requests`` are imported in ``issuers`` only, and by the agent only once
 the certificates on the disk are being served. dnspython is imported in ``challenges`` and

@@ -118,6 +118,11 @@ class Wanted:
         return f"{self.names[0]}/{self.mark}" if self.mark else self.names[0]
 
 
+# Attempts at one CA, that is: for one account. A CA is asked politely by few at a time (Let's
+# Encrypt advises its clients so), and a hundred new sites still have their certificates within
+# minutes.
+ATTEMPTS_AT_ONCE = 4
+
 # A name on demand that nobody has come for in so many seconds is not renewed.
 FORGET = 30 * 86400.0
 
@@ -222,4 +227,8 @@ class Link(Protocol):
 
     def receive(self, timeout: float | None) -> list[Command]:
         """Commands that have come, waiting at most ``timeout`` seconds for the first one."""
+        ...
+
+    def wake(self) -> None:
+        """From any thread: have `receive` return now."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from .timestamps import moment, timestamp
+from .text import moment, timestamp
 
 Source = Literal["acme", "internal", "file"]
 StateName = Literal["missing", "fresh", "due", "issuing", "waiting", "failed"]

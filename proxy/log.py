@@ -141,17 +141,33 @@ class LogFile:
 
 
 class _Text(logging.Formatter):
+    """Lines for people. In the journal, which knows the time, each line has its priority instead
+    (sd-daemon(3)); the lines of one message stay one after the other."""
+
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
+        self._journal = is_journal(2)
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        text = _message(record)
+        text = f"{self._process}[{record.process}] {level}{_message(record)}"
         if record.exc_info:
             text += " | " + printable(self.formatException(record.exc_info).replace("\n", " | "))
-        return f"{moment} {self._process}[{record.process}] {level}{text}"
+        if self._journal:
+            priority = next(number for least, number in _PRIORITIES if record.levelno >= least)
+            return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+        return f"{_moment(record)} {text}"
+
+
+# By syslog(3): err, warning, info, debug.
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+
+def _moment(record: logging.LogRecord) -> str:
+    """The time of a record as in the access log, like 2026-11-28T20:00:00.123Z."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -185,6 +201,10 @@ class _Escaped:
         return printable(repr(self._value))
 
 
+# What a record may be about, for those who filter: `extra={"certificate": …}` at the call.
+_FIELDS = ("certificate", "ca", "backend", "peer", "site")
+
+
 class _Json(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -192,12 +212,14 @@ class _Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _moment(record),
+            "log": "program",
             "level": record.levelname.lower(),
             "process": self._process,
             "pid": record.process,
             "message": record.getMessage(),
         }
+        line |= {name: given for name in _FIELDS if (given := getattr(record, name, None))}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -254,14 +276,32 @@ class _Handler(logging.Handler):
         return self.format(record).encode("utf-8", "backslashreplace") + b"\n"
 
 
-LogFormat = Literal["auto", "text", "json"]
+LogFormat = Literal["auto", "text", "json", "combined", "vhost_combined"]
 
 
-def resolve_format(wanted: LogFormat, fd: int) -> Literal["text", "json"]:
-    """Text on a terminal, else JSON, unless told otherwise."""
+def program_format(wanted: LogFormat, fd: int) -> Literal["text", "json"]:
+    """The format of the operational log: unless told otherwise text on a terminal and in the
+    journal, which people read, else JSON. The combined formats are of access lines only."""
     if wanted == "auto":
-        return "text" if os.isatty(fd) else "json"
-    return wanted
+        return "text" if os.isatty(fd) or is_journal(fd) else "json"
+    return "json" if wanted == "json" else "text"
+
+
+def access_format(
+    wanted: LogFormat, fd: int
+) -> Literal["text", "json", "combined", "vhost_combined"]:
+    """The format of the access log."""
+    return program_format(wanted, fd) if wanted == "auto" else wanted
+
+
+def is_journal(fd: int) -> bool:
+    """Whether a descriptor leads to systemd's journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    try:
+        device, inode = map(int, os.environ.get("JOURNAL_STREAM", "").split(":"))
+        found = os.fstat(fd)
+    except (ValueError, OSError):
+        return False
+    return (found.st_dev, found.st_ino) == (device, inode)
 
 
 def set_up(process: str, wanted: LogFormat | None, level: str, *, starting: bool = False) -> None:
@@ -271,7 +311,7 @@ def set_up(process: str, wanted: LogFormat | None, level: str, *, starting: bool
     on a terminal, in a script or over ssh, and reads it: it is text unless JSON was asked for.
     """
     handler = _Handler(LogFile(2))
-    kind = resolve_format(wanted or "auto", 2)
+    kind = program_format(wanted or "auto", 2)
     formatter: logging.Formatter = _Text(process) if kind == "text" else _Json(process)
     if starting and wanted != "json":
         formatter = _ErrorsAsText(process, formatter)

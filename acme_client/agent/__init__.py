@@ -1,10 +1,13 @@
-"""The certifier's process: one loop that decides, and a few threads that speak to CAs.
+"""The certifier's process: a scheduler that decides, and threads that do what it has decided.
 
-agent       what is wanted, what is at hand, what is under way
-scheduler   which attempts begin now                           (pure)
-pace        how fast renewals begin: in small batches          (pure)
-executors   threads for speaking to CAs, so many for each
-attempt     one attempt at a certificate, from the lock to the proof
-commands    what people ask of the certifier
-replies     answers to people, once for two certificates of a name
+agent        the mailbox, the clock and the threads: performs what the scheduler decides
+scheduler    what is done next, and when                        (pure)
+tasks        the scheduler's actions, and the events it is told (pure)
+commands     what people ask of the certifier                   (pure)
+replies      one answer for the two certificates of a name
+pace         how fast renewals begin: in small batches          (pure)
+executors    threads for CAs, for the store, for the workers
+keeper       takes certificates from the store, has them served, writes them
+attempt      one attempt at a certificate, from the lock to the proof
+ca_requests  when to renew, revocations, account keys
 """

@@ -19,19 +19,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ..certificates import ca_choice, loadable, recovery, transitions
-from ..certificates.lifecycle import PAUSED
+from ..certificates import ca_choice, loadable, transitions
 from ..certificates.managed import Holding
 from ..certificates.recovery import Found
-from ..certificates.renewal import Suggestion
 from ..certificates.repository import Shelf
 from ..certificates.transitions import Turn
-from ..certificates.verify import Facts, Pair, canonical, covers, in_its_dates, proven
+from ..certificates.verify import Facts, canonical, covers, proven
 from ..errors import Blame, Problem
 from ..issuers.interface import Issued, Issuer, Order
-from ..link import INTERNAL, Authority, Dns, Link, LinkBroken
+from ..link import Authority, LinkBroken
 from ..rate_limits.ledger import Ledgers
-from ..timestamps import timestamp
+from ..text import spell, timestamp
+from .keeper import CertificateKeeper, source_of, words
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -40,198 +39,29 @@ log = logging.getLogger("treehouse.certifier")
 LEASE = 1800.0
 # Somebody else's attempt is usually over by then.
 BUSY_PAUSE = 60.0
-# A worker that does not acknowledge is being replaced; the new one gets all certificates at birth.
-TELL_AGAIN = 60.0
 # With more time than this, a certificate that could not be kept is better not ordered: every start
 # would order it anew, against the CA's limits.
 UNKEPT_BELOW = 2 * 86400.0
 
 
-class Bench:
-    """Where attempts are made. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds;
-    ``dns`` is how records are set."""
+class Obtainer:
+    """Makes attempts. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds."""
 
     def __init__(
         self,
+        keeper: CertificateKeeper,
         shelf: Shelf,
-        link: Link,
         issuer: Callable[[Authority], Issuer],
+        ledgers: Ledgers,
         now: Callable[[], float],
         dice: random.Random,
-        ledgers: Ledgers,
-        dns: Dns | None = None,
     ) -> None:
-        self._dns = dns or Dns()
-        self._ledgers = ledgers
+        self._keeper = keeper
         self._shelf = shelf
-        self._link = link
         self._issuer = issuer
+        self._ledgers = ledgers
         self._now = now
         self._dice = dice
-
-    # What is at hand
-
-    def look(self, holding: Holding) -> None:
-        """Take from the shelf what is there: the certificate if it may be served, or the one
-        before it, and the record."""
-        kept, pair = self._shelf.load(holding.name)
-        now, names = self._now(), holding.wanted.names
-        found = recovery.find(self._shelf, holding.name, names, pair, now, kept.serial)
-        if found is None:
-            holding.pair = holding.facts = None
-            holding.stands_in = False
-            record = transitions.gone(transitions.recovered(kept, now))
-        else:
-            self._hold(holding, found)
-            facts, record = found.facts, kept
-            if facts.serial == record.serial:
-                record = transitions.recovered(record, now)
-            directory = record.directory or holding.wanted.authority.directory
-            record = transitions.found(
-                record, facts, source_of(directory), directory, now, self._dice
-            )
-            if not all(covers(facts.names, name) for name in names):
-                record = transitions.not_enough(record)
-            elif facts.not_after <= now:
-                record = transitions.lost(record)
-        changed = record.names not in ((), names) or record.key_type not in (
-            None,
-            holding.wanted.key_type,
-        )
-        if changed or not ca_choice.serves(holding.wanted, record):
-            record = transitions.asked(record)
-        elif record.state in PAUSED:
-            record = transitions.configured_anew(record, self._fingerprint(holding))
-        holding.record = record
-        if record.renew_at != kept.renew_at:  # drawn just now, once and for all
-            self.keep_record(holding)
-
-    def _fingerprint(self, holding: Holding) -> str:
-        return ca_choice.fingerprint(holding.wanted, self._dns)
-
-    def look_behind_stand_in(self, holding: Holding) -> None:
-        """Where the certificate before is served because of the clock, and the clock has been set
-        right since: take the one that it stands in for."""
-        if not holding.stands_in:
-            return
-        if self._usable(holding, self._shelf.load_pair(holding.name), self._now()) is not None:
-            log.info("%s: in its dates again by this clock, and served", holding.name)
-            self.look(holding)
-            self.report(holding)
-
-    def _hold(self, holding: Holding, found: Found) -> None:
-        if holding.facts is None or holding.facts.serial != found.facts.serial:
-            holding.served = False
-        holding.pair, holding.facts, holding.stands_in = found.pair, found.facts, found.stands_in
-
-    # What goes out
-
-    def serve(self, holding: Holding) -> None:
-        """Have the certificate at hand served by all workers."""
-        holding.served = self._link.publish(holding.as_served())
-        if not holding.served:
-            holding.tell_at = self._now() + TELL_AGAIN
-            log.warning("%s: not all workers have taken the certificate yet", holding.name)
-
-    def report(self, holding: Holding) -> None:
-        self._link.report(holding.name, holding.status())
-
-    def keep_record(self, holding: Holding) -> bool:
-        """On disk if the disk takes it; what is not there is only forgotten at the next start."""
-        try:
-            self._shelf.keep_record(holding.name, holding.record)
-        except OSError as error:
-            log.warning("%s: its record cannot be written: %s", holding.name, _words(error))
-            return False
-        return True
-
-    def keep_pair(self, holding: Holding) -> None:
-        if holding.pair is None:
-            return
-        try:
-            self._shelf.keep_pair(holding.name, holding.pair)
-            holding.saved = True
-        except OSError as error:
-            if holding.saved:
-                log.error(
-                    "%s: the certificate cannot be written (%s); it is served from memory and "
-                    "lost at the next start unless the disk takes it before",
-                    holding.name,
-                    _words(error),
-                )
-            holding.saved = False
-
-    def ask(self, holding: Holding) -> None:
-        """Ask the CA when to renew. One that does not say is asked again all the same: it may
-        learn to."""
-        record = holding.record
-        authority = ca_choice.issued_by(holding.wanted, record)
-        suggestion: Suggestion | None = None
-        try:
-            if authority is not None and holding.pair is not None:
-                suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
-        except Problem as problem:
-            holding.record = transitions.uninformed(record, self._now(), problem.not_before)
-            log.info("%s: no word on when to renew: %s", holding.name, problem.text)
-        except Exception as error:
-            holding.record = transitions.uninformed(record, self._now())
-            log.exception("%s: a fault in the certifier itself: %r", holding.name, error)
-        else:
-            now = self._now()
-            holding.record = (
-                transitions.informed(record, suggestion, now, self._dice)
-                if suggestion
-                else transitions.not_told(record, now)
-            )
-        if holding.record.window != record.window:
-            why = holding.record.window.explanation if holding.record.window else None
-            log.info(
-                "%s: the CA suggests another time; renews about %s%s",
-                holding.name,
-                timestamp(holding.record.renew_at),
-                f"; why: {why}" if why else "",
-            )
-            self.report(holding)
-        self.keep_record(holding)
-
-    def revoke(self, holding: Holding, reason: int) -> str | None:
-        """Why it could not be revoked; None when it was."""
-        authority = ca_choice.issued_by(holding.wanted, holding.record)
-        pair = holding.pair
-        if pair is None or authority is None:
-            return "there is no certificate of a CA that is configured"
-        issuer = self._issuer(authority)
-        return self._outcome(
-            holding.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
-        )
-
-    def standing_records(self, authority: Authority, names: tuple[str, ...]) -> tuple[str, bool]:
-        """The records of dns-persist-01 at this CA, as lines of a zone file; or why there are none,
-        and False."""
-        lines = [f"; {authority.directory}"]
-
-        def look() -> None:
-            records = self._issuer(authority).standing_records(names)
-            lines.extend(f"{one} ; {'stands' if one.stands else 'to be set'}" for one in records)
-
-        error = self._outcome(authority.directory, look)
-        return (error, False) if error else ("\n".join(lines), True)
-
-    def roll_account_key(self, authority: Authority) -> str | None:
-        """Why the account has no new key; None when it has."""
-        return self._outcome(authority.directory, self._issuer(authority).roll_account_key)
-
-    def _outcome(self, about: str, what: Callable[[], None]) -> str | None:
-        try:
-            what()
-        except Problem as problem:
-            return problem.text
-        except Exception as error:
-            log.exception("%s: a fault in the certifier itself", about)
-            return repr(error)
-        return None
-
-    # The attempt
 
     def attempt(self, holding: Holding) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
@@ -242,7 +72,8 @@ class Bench:
             holding.record,
             holding.wanted.names,
             holding.wanted.key_type,
-            self._fingerprint(holding),
+            self._keeper.fingerprint(holding),
+            ca_choice.terms(authority),
         )
         challenge: str | None = None
         try:
@@ -250,7 +81,7 @@ class Bench:
                 if self._made_by_somebody_else(holding):
                     return
                 self._write_down(holding)
-                self.report(holding)
+                self._keeper.report(holding)
                 issued = self._issued(holding, authority, force)
                 challenge = issued.challenge
                 pair, facts = proven(issued.pair, holding.wanted.names, self._now())
@@ -284,15 +115,6 @@ class Bench:
         if holding.facts is None or holding.record.directory != directory:
             return False
         return set(holding.facts.names) == set(map(canonical, holding.wanted.names))
-
-    def _usable(self, holding: Holding, pair: Pair | None, now: float) -> Found | None:
-        if pair is None:
-            return None
-        try:
-            found = recovery.examined(pair, holding.wanted.names)
-        except Problem:
-            return None
-        return found if in_its_dates(found.facts, now) else None
 
     def _issued(self, holding: Holding, authority: Authority, force: bool) -> Issued:
         names, record = holding.wanted.names, holding.record
@@ -347,7 +169,7 @@ class Bench:
         now = self._now()
         if holding.facts is not None and holding.facts.not_after - now > UNKEPT_BELOW:
             raise Problem(
-                "disk", f"the state directory cannot be written: {_words(error)}"
+                "disk", f"the state directory cannot be written: {words(error)}"
             ) from None
 
     def _made_by_somebody_else(self, holding: Holding) -> bool:
@@ -355,7 +177,7 @@ class Bench:
         held = holding.facts.serial if holding.facts else None
         now = self._now()
         try:
-            found = self._usable(holding, self._shelf.load_pair(holding.name), now)
+            found = self._keeper.usable(holding, self._shelf.load_pair(holding.name))
             if found is None or found.facts.serial == held:
                 return False
             record, _pair = self._shelf.load(holding.name)
@@ -366,7 +188,7 @@ class Bench:
         if not fresh or not all(covers(found.facts.names, one) for one in holding.wanted.names):
             return False
         log.info("%s: somebody else has obtained the certificate", holding.name)
-        self._hold(holding, found)
+        self._keeper.hold(holding, found)
         holding.record = transitions.found(
             holding.record,
             found.facts,
@@ -375,8 +197,8 @@ class Bench:
             now,
             self._dice,
         )
-        self.serve(holding)
-        self.report(holding)
+        self._keeper.serve(holding)
+        self._keeper.report(holding)
         return True
 
     def _use(
@@ -388,7 +210,7 @@ class Bench:
         begun: float,
     ) -> None:
         now = self._now()
-        self._hold(holding, Found(issued.pair, facts))
+        self._keeper.hold(holding, Found(issued.pair, facts))
         holding.record = transitions.obtained(
             holding.record,
             facts,
@@ -400,10 +222,10 @@ class Bench:
             time.monotonic() - begun,
             account=issued.account,
         )
-        self.keep_pair(holding)
-        self.keep_record(holding)
-        self.serve(holding)
-        self.report(holding)
+        self._keeper.keep_pair(holding)
+        self._keeper.keep_record(holding)
+        self._keeper.serve(holding)
+        self._keeper.report(holding)
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",
             holding.name,
@@ -432,7 +254,7 @@ class Bench:
                 challenge,
                 now,
                 time.monotonic() - begun,
-                turn=self._next_turn(holding, authority, problem, now),
+                turn=self._next_turn(holding, authority, problem, challenge, now),
             )
             log.warning(
                 "%s: %s %s: %s; next attempt at %s",
@@ -444,17 +266,22 @@ class Bench:
                 problem.text,
                 timestamp(holding.record.next_attempt),
             )
-        self.keep_record(holding)
-        self.report(holding)
+        self._keeper.keep_record(holding)
+        self._keeper.report(holding)
 
     def _next_turn(
-        self, holding: Holding, authority: Authority, problem: Problem, now: float
+        self,
+        holding: Holding,
+        authority: Authority,
+        problem: Problem,
+        challenge: str | None,
+        now: float,
     ) -> Turn:
-        """Whose turn is next, now that this one's has come to nothing. What is wrong here is not
-        mended by asking somebody else."""
+        """Which CA to try next. After a local failure, stay with the same CA."""
         if problem.what.blame is Blame.OURS:
             return Turn.SAME
-        record = transitions.counted(holding.record, problem)
+        directory = authority.directory
+        record = transitions.failed(holding.record, problem, directory, challenge, now)
         barred = self._barred(holding)
         other = ca_choice.authority(holding.wanted, record, now, barred)
         if other.directory == authority.directory or other.directory in barred:
@@ -462,24 +289,8 @@ class Bench:
         return Turn.OTHER if ca_choice.has_failed(record, other) else Turn.FIRST
 
 
-def _words(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:
     """Of an attempt, for its line in the log: with whom, by what, how long."""
     host = urlsplit(authority.directory).netloc or authority.directory
     way = f" by {challenge}" if challenge else ""
     return f"{word} {host}{way} in {seconds:.1f} s"
-
-
-def source_of(directory: str) -> str:
-    return "internal" if directory == INTERNAL else "acme"
-
-
-def spell(seconds: float) -> str:
-    """A length of time for people: its largest unit that leaves more than one."""
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{round(seconds / unit)} {name}"
-    return f"{round(seconds)} seconds"

@@ -13,40 +13,35 @@ from typing import Any
 
 from ..certificates import transitions
 from ..certificates.lifecycle import State
-from ..certificates.managed import UNDER_WAY, Holding
-from ..link import INTERNAL, REASONS, Authority, Command
+from ..certificates.managed import Holding, Task
+from ..link import INTERNAL, REASONS, Command
 from ..on_demand.manager import OnDemand
-from ..rate_limits.ledger import Ledgers
-from .attempt import Bench
-from .executors import Desks
 from .replies import Replies
+from .tasks import Action, CountCosts, Report, RollAccountKeys, ShowPersistRecords
 
 log = logging.getLogger("treehouse.certifier")
 
 
 class Commands:
-    """``holdings`` are the agent's. ``working`` makes work for a desk of what is to be done with
-    one of them; ``is_customer``: whether there is an account with a CA."""
+    """``holdings`` are the scheduler's, and so are the callables: ``touch`` sees what a certificate
+    calls for, ``run`` gives it to a thread, ``act`` has anything else done."""
 
     def __init__(
         self,
         holdings: dict[str, Holding],
-        bench: Bench,
-        desks: Desks,
-        ledgers: Ledgers,
         on_demand: OnDemand,
         replies: Replies,
-        working: Callable[[Callable[[Holding], None], Holding], Callable[[], None]],
-        is_customer: Callable[[Authority], bool],
+        touch: Callable[[Holding], None],
+        run: Callable[[Task, Holding, str, int], None],
+        act: Callable[[Action], None],
     ) -> None:
         self._holdings = holdings
-        self._bench = bench
-        self._desks = desks
-        self._ledgers = ledgers
         self._on_demand = on_demand
         self._replies = replies
-        self._working = working
-        self._is_customer = is_customer
+        self._touch = touch
+        self._run = run
+        self._act = act
+        self._revocations: dict[str, Command] = {}
 
     def obey(self, command: Command) -> None:
         match command.verb:
@@ -57,9 +52,9 @@ class Commands:
             case "dns_persist":
                 self._dns_persist(command)
             case "costs":
-                self._reply(command, {"ok": True, "costs": self._costs(command.value)})
+                self._act(CountCosts(command, _orders(command.value)))
             case "roll_account_key":
-                self._desks.ask("", lambda: self._roll_account_keys(command))  # at any of them
+                self._roll_account_keys(command)
             case _:
                 self._reply(command, {"ok": False, "error": f"{command.verb} is not known here"})
 
@@ -93,14 +88,6 @@ class Commands:
         error = f"no certificate for {name} is wanted here; wanted are: {known}"
         return {"ok": False, "error": error}
 
-    def _costs(self, value: Any) -> list[str]:
-        """What orders would take: ``value`` maps directories to sets of names."""
-        return [
-            line
-            for directory, orders in value.items()
-            for line in self._ledgers.costs(directory, [tuple(names) for names in orders])
-        ]
-
     def _renew(self, command: Command) -> None:
         value = command.value
         name, force = (
@@ -120,8 +107,8 @@ class Commands:
         if holding.name not in self._holdings:
             self._reply(command, self._unknown(holding.name))
             return
-        if holding.busy and holding.record.state not in UNDER_WAY:
-            # The attempt is over; what was asked for is another.
+        if holding.busy and not holding.attempted:
+            # Something else is being done with it; or the attempt is over, and another is meant.
             holding.postponed.append(lambda: self._renew_one(holding, force, command))
             return
         if command.ticket is not None:
@@ -129,10 +116,10 @@ class Commands:
         if not holding.busy:
             holding.force = force
             holding.record = transitions.asked(holding.record)
-            self._bench.report(holding)
+            self._act(Report(holding.name, holding))
+            self._touch(holding)
 
     def _revoke(self, command: Command) -> None:
-        """In a thread, and in the mailbox again as an order for another one."""
         value = command.value if isinstance(command.value, dict) else {}
         reason = REASONS.get(str(value.get("reason", "unspecified")))
         if reason is None:
@@ -148,21 +135,20 @@ class Commands:
         elif holding.busy:
             holding.postponed.append(lambda: self._revoke_one(holding, reason, command))
         else:
-            holding.busy = True
-            work = self._working(lambda one: self._revoked(one, reason, command), holding)
-            self._desks.ask(holding.issued_by, work)
+            self._revocations[holding.name] = command
+            self._run(Task.REVOKE, holding, holding.issued_by, reason)
 
-    def _revoked(self, holding: Holding, reason: int, command: Command) -> None:
-        error = self._bench.revoke(holding, reason)
+    def revoked(self, holding: Holding, reason: int, error: str | None) -> None:
+        """A revocation has come to its end; where it succeeded, another certificate is wanted."""
         message = "revoked; another one is being ordered"
         if error is None:
-            log.warning("%s: certificate %s was revoked", holding.name, holding.record.serial)
             if reason == REASONS["cessationOfOperation"]:
                 message = "revoked; it is served until its site is taken out of the configuration"
             else:
                 holding.record = transitions.asked(holding.record)
-                self._bench.keep_record(holding)
-                self._bench.report(holding)
+                self._act(Report(holding.name, holding))
+                self._run(Task.KEEP_RECORD, holding, "", 0)
+        command = self._revocations.pop(holding.name)
         self._reply(command, {"ok": error is None, "error": error, "message": message})
 
     def _dns_persist(self, command: Command) -> None:
@@ -175,35 +161,18 @@ class Commands:
             return
         wanted = called[0]  # a second one has the same names, CAs and records
         authorities = (wanted.authority, *wanted.fallback)
-
-        def look() -> None:
-            told = [self._bench.standing_records(one, wanted.names) for one in authorities]
-            message = "\n".join(text for text, _ok in told)
-            ok = any(good for _text, good in told)
-            error = None if ok else message
-            self._reply(command, {"ok": ok, "error": error, "message": message})
-
-        self._desks.ask(wanted.authority.directory, look)
+        self._act(ShowPersistRecords(command, authorities, wanted.names))
 
     def _roll_account_keys(self, command: Command) -> None:
-        """With every CA that we are a customer of; for a new key's sake we become nobody's."""
         authorities = {
             one
-            for holding in list(self._holdings.values())
+            for holding in self._holdings.values()
             for one in (holding.wanted.authority, *holding.wanted.fallback)
             if one.directory != INTERNAL
         }
-        told = {
-            one.directory: self._bench.roll_account_key(one)
-            for one in authorities
-            if self._is_customer(one)
-        }
-        failed = [f"{directory}: {error}" for directory, error in told.items() if error]
-        none = (
-            "there is no account yet; one is made with the first order"
-            if authorities
-            else "no CA is configured that has accounts"
-        )
-        error = "; ".join(failed) or (None if told else none)
-        message = f"new account keys at {', '.join(sorted(told))}"
-        self._reply(command, {"ok": error is None, "error": error, "message": message})
+        self._act(RollAccountKeys(command, tuple(sorted(authorities, key=lambda a: a.directory))))
+
+
+def _orders(value: Any) -> dict[str, list[tuple[str, ...]]]:
+    """Sets of names by directory, from the command's value."""
+    return {directory: [tuple(names) for names in orders] for directory, orders in value.items()}

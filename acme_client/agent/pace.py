@@ -9,6 +9,8 @@ Pure: the time is a parameter (Unix seconds).
 
 from __future__ import annotations
 
+from ..gcra import gcra
+
 # Of one CA. Let's Encrypt takes 300 orders in three hours that are no renewals, and asks big
 # customers to renew in small batches; a thousand are done within the hour.
 BATCH = 20
@@ -23,16 +25,17 @@ class Pace:
     def __init__(self) -> None:
         self._due = 0.0
 
-    def allows(self, now: float) -> bool:
-        """Whether one more may begin."""
-        ahead = self._due - now
-        # Further ahead than it can be: set by a clock that ran ahead.
-        return ahead <= BATCH_WITHIN * (BATCH - 1) / BATCH or ahead > 2 * BATCH_WITHIN
+    def wait(self, now: float) -> float:
+        """Seconds until one more may begin; 0.0: now."""
+        return self._ask(now)[0]
 
     def begin(self, now: float) -> None:
-        if self._due > now + 2 * BATCH_WITHIN:
-            self._due = now
-        self._due = max(self._due, now) + BATCH_WITHIN / BATCH
+        self._due = self._ask(now)[1]
+
+    def _ask(self, now: float) -> tuple[float, float]:
+        # Further ahead than it can be: set by a clock that ran ahead.
+        due = now if self._due > now + 2 * BATCH_WITHIN else self._due
+        return gcra(due, now, BATCH_WITHIN / BATCH, BATCH)
 
 
 def in_hurry(not_before: float, not_after: float, now: float) -> bool:

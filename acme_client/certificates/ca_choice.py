@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import astuple
 
+from ..errors import KINDS, Blame
 from ..link import Authority, Dns, Wanted
 from .record import Record
 
@@ -18,8 +19,11 @@ from .record import Record
 BY_DNS = ("dns-01", "dns-persist-01")
 # Outcomes that speak against the kind of challenge that was in use.
 _AGAINST = ("validation", "zone", "hook")
-# A fallback CA is another customer relationship and perhaps another chain: not for one hiccup.
+# A fallback CA is another account and perhaps another chain: not for one hiccup …
 FALLBACK_AFTER = 3
+# … unless nothing is served meanwhile, and the failure was the CA's or on the way to it: clients
+# wait.
+FALLBACK_AFTER_WITHOUT = 1
 # And not while there is plenty of time: half of what is left at renewal by lifetime alone.
 FALLBACK_BELOW = 1 / 6
 
@@ -27,12 +31,13 @@ FALLBACK_BELOW = 1 / 6
 def authority(
     wanted: Wanted, record: Record, now: float, barred: Collection[str] = ()
 ) -> Authority:
-    """The first CA; with little time left, and after repeated failures, each in turn. ``barred``:
-    directories of those that would make us wait, who lose their turn while another would not."""
+    """The first CA; with little time left, and after repeated failures, each in turn; at once,
+    where nothing is served and the CA is what failed. ``barred``: directories of those that would
+    make us wait, who lose their turn while another would not."""
     if not wanted.fallback or not _short(record, now):
         return wanted.authority
     turn = (wanted.authority, *wanted.fallback)
-    first = max(record.attempts - FALLBACK_AFTER + 1, 0) % len(turn)
+    first = max(record.attempts - _patience(record, now) + 1, 0) % len(turn)
     in_order = turn[first:] + turn[:first]
     return next((one for one in in_order if one.directory not in barred), in_order[0])
 
@@ -86,6 +91,24 @@ def serves(wanted: Wanted, record: Record) -> bool:
     return issued_by(wanted, record) is not None
 
 
+def terms(authority: Authority) -> tuple[str, ...]:
+    """What a certificate depends on beside its names, its key and its CA: profile and external
+    account. Another one of either is asked for by another order."""
+    return authority.directory, authority.profile or "", authority.eab.kid if authority.eab else ""
+
+
+def other_terms(wanted: Wanted, record: Record) -> bool:
+    """Whether the CA that was asked last is configured still, and on other terms than then. An
+    earlier version has not written down the terms."""
+    if record.terms is None:
+        return False
+    return any(
+        one.directory == record.terms[0] and terms(one) != record.terms
+        for one in (wanted.authority, *wanted.fallback)
+        if record.terms
+    )
+
+
 def has_failed(record: Record, authority: Authority) -> bool:
     """Whether it has been asked in vain since the last success."""
     for attempt in reversed(record.history):
@@ -102,6 +125,14 @@ def fingerprint(wanted: Wanted, dns: Dns) -> str:
     """Of what an attempt goes by: another one means that somebody has changed the configuration.
     It is kept on disk, and tells nothing of the secrets that go into it."""
     return hashlib.sha256(repr((astuple(wanted), astuple(dns))).encode()).hexdigest()[:16]
+
+
+def _patience(record: Record, now: float) -> int:
+    """How many failures in a row a CA is forgiven."""
+    served = record.not_after is not None and now < record.not_after
+    last = record.history[-1].outcome if record.history else None
+    failed = last in KINDS and KINDS[last].blame in (Blame.CA, Blame.NETWORK)
+    return FALLBACK_AFTER_WITHOUT if failed and not served else FALLBACK_AFTER
 
 
 def _short(record: Record, now: float) -> bool:

@@ -1,25 +1,45 @@
 """One wanted certificate: what is wanted, what is at hand, and how that looks from outside.
 
-A holding belongs to the agent's main thread, except while it is ``busy``: then it belongs to the
-thread that makes the attempt, and the main thread only reads it.
+A holding belongs to the agent's main thread, except while a thread is at work on it (``task``):
+then it belongs to that thread, and the main thread only reads it.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from ..link import INTERNAL, Served, Wanted
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
-from ..timestamps import timestamp
+from ..text import timestamp
 from . import keys
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
 from .verify import Facts, Pair
 
-# Of one that is busy: its attempt has not come to its end.
+# Of one that is being attempted: the attempt has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}
+
+
+class Task(enum.Enum):
+    """What a thread is doing with a certificate."""
+
+    LOAD = "load"  # take from the store what there is
+    REREAD = "reread"  # look again, for the folder has changed
+    RECHECK = "recheck"  # whether the certificate that another one stands in for is good again
+    KEEP_PAIR = "keep the certificate"  # which the disk did not take before
+    KEEP_RECORD = "keep the record"
+    SERVE = "serve"  # have all workers take it
+    ATTEMPT = "attempt"
+    ASK = "ask when to renew"
+    REVOKE = "revoke"
+
+
+# When workers did not all acknowledge a certificate, they are told again: the worker that did not
+# is being replaced, and the new one gets all certificates at birth.
+TELL_AGAIN = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +52,7 @@ class Holding:
     stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
     saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
     tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
-    busy: bool = False
+    task: Task | None = None  # what a thread is doing with it
     tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
     force: bool = False  # whatever the ledger of the CA's limits says, once
     # Commands that came between its end and our notice.
@@ -44,6 +64,15 @@ class Holding:
     @property
     def name(self) -> str:
         return self.wanted.name
+
+    @property
+    def busy(self) -> bool:
+        return self.task is not None
+
+    @property
+    def attempted(self) -> bool:
+        """Whether an attempt is under way that has not come to its end."""
+        return self.task is Task.ATTEMPT and self.record.state in UNDER_WAY
 
     def is_called(self, name: object) -> bool:
         """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""

@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from ..timestamps import timestamp
+from ..text import timestamp
 from . import pem
 from .chain_order import ordered
 from .verify import UNREADABLE, Facts, Pair, covers, facts_of, gap_in, leaf_for, to_pem

@@ -39,6 +39,8 @@ class Record:
 
     names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
     key_type: str | None = None  # the same
+    # At which CA, with which profile and by which external account (`ca_choice.terms`), then.
+    terms: tuple[str, ...] | None = None
     source: str | None = None  # "acme" or "internal"
     directory: str | None = None  # of the CA that issued it
     account: str | None = None  # URL of the account that ordered it; None: not known
@@ -168,6 +170,7 @@ _optional_said = _optional(_said)
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "names": _texts,
+    "terms": _optional(_texts),
     "key_type": _optional_text,
     "source": _optional_text,
     "directory": _optional_text,

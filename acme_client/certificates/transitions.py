@@ -108,6 +108,7 @@ def started(
     names: tuple[str, ...],
     key_type: str | None = None,
     tried_with: str | None = None,
+    terms: tuple[str, ...] | None = None,
 ) -> Record:
     """Write it down before anything is asked of anybody."""
     return replace(
@@ -116,6 +117,7 @@ def started(
         names=names,
         key_type=key_type or record.key_type,
         tried_with=tried_with,
+        terms=terms or record.terms,
         interrupted=record.interrupted + 1,
     )
 

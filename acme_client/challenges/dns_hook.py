@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import NotSet, Problem
 from ..link import DnsHook
-from ..printable import printable
-from ..signal_names import signal_name
+from ..text import printable, signal_name
 from .dns_provider import ProviderContext, TxtRecord
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Moving in: certificates, keys and accounts that other programs have obtained.
+"""Imports certificates, keys and accounts that other programs have obtained.
 
-    findings    what a reader yields: certificates, accounts, and what was left out and why
+    findings    what a reader yields: certificates, accounts, and what was skipped and why
     safe_tree   reading another program's files without being led elsewhere
     parsing     chains, keys and JSON as they come from such files
     directories which CA is meant where a source does not say it in full
@@ -9,6 +9,6 @@
     selection   which certificate goes where, which account is taken     (pure)
     writer      the one place that writes: into certificates/ and accounts/
 
-A reader takes what it is given for what a stranger may have written. It raises nothing for a file
-that is broken: that one is left out, with its name and the reason, and the others are read.
+A reader trusts no file: another user may have written it. A broken file raises nothing; it is
+skipped, with its name and the reason, and the others are read.
 """

@@ -15,16 +15,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .directories import Directories
-from .findings import Account, Certificate, Findings, Gathering
+from .findings import Account, Certificate, Collector, Findings
 from .parsing import (
     account_key,
     assignments,
-    completed,
     contacts,
     https,
     json_object,
     mailbox,
     pair,
+    with_issuers,
 )
 from .safe_tree import Tree
 
@@ -35,7 +35,7 @@ _DEPTH = 6
 
 
 def read(path: Path, directories: Directories) -> Findings:
-    found = Gathering()
+    found = Collector()
     with Tree(path) as tree:
         used: Counter[str] = Counter()
         for folder in found.folders(tree):
@@ -59,14 +59,14 @@ def _certificate(tree: Tree, folder: str, name: str) -> Certificate:
         leaf = tree.read_if_there(f"{folder}/{name}.cer")
         if leaf is None:
             raise ValueError("there is no certificate yet")
-        chain = completed(leaf, tree.read_if_there(f"{folder}/ca.cer"))
+        chain = with_issuers(leaf, tree.read_if_there(f"{folder}/ca.cer"))
     settings = assignments(tree.read(f"{folder}/{name}.conf"))
     key = tree.read(f"{folder}/{name}.key")
     return Certificate(folder, name, pair(chain, key), https(settings.get("Le_API")))
 
 
 def _account_folders(
-    tree: Tree, folder: str, found: Gathering, depth: int = _DEPTH
+    tree: Tree, folder: str, found: Collector, depth: int = _DEPTH
 ) -> Iterator[str]:
     with found.of(folder):
         if _KEY in tree.files(folder):

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .directories import Directories
-from .findings import Account, Certificate, Findings, Gathering
+from .findings import Account, Certificate, Collector, Findings
 from .parsing import account_key, contacts, https, json_object, pair
 from .safe_tree import Tree
 
@@ -23,7 +23,7 @@ _OWN_CA = "local"
 
 
 def read(path: Path, directories: Directories) -> Findings:
-    found = Gathering()
+    found = Collector()
     with Tree(path) as tree:
         used: Counter[str | None] = Counter()
         addresses: dict[str, str] = {}
@@ -62,7 +62,7 @@ def _like(issuer: str, directories: Directories) -> str | None:
         return None
 
 
-def _issuer_data(tree: Tree, where: str, found: Gathering) -> dict[str, Any]:
+def _issuer_data(tree: Tree, where: str, found: Collector) -> dict[str, Any]:
     """Only the CA is lost with it, so a broken one does not keep the certificate back."""
     data: Any = None
     with found.of(where):

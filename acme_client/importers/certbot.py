@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .directories import Directories
-from .findings import Account, Certificate, Findings, Gathering
+from .findings import Account, Certificate, Collector, Findings
 from .parsing import account_key_of_jwk, contacts, https, json_object, pair
 from .safe_tree import Tree, Unreadable
 
@@ -27,7 +27,7 @@ _DEPTH = 8  # folders below accounts; the longest known directory has four
 
 
 def read(path: Path, directories: Directories) -> Findings:
-    found = Gathering()
+    found = Collector()
     with Tree(path) as tree:
         used: Counter[tuple[str | None, str]] = Counter()
         for lineage in found.folders(tree, "live"):
@@ -56,7 +56,7 @@ def _live(tree: Tree, path: str) -> bytes:
     return tree.read(target)
 
 
-def _renewal(tree: Tree, lineage: str, found: Gathering) -> tuple[str | None, str]:
+def _renewal(tree: Tree, lineage: str, found: Collector) -> tuple[str | None, str]:
     """The CA's directory and the account's id, as far as the lineage's settings tell them."""
     where = f"renewal/{lineage}.conf"
     parser = configparser.RawConfigParser(strict=False)
@@ -71,7 +71,7 @@ def _renewal(tree: Tree, lineage: str, found: Gathering) -> tuple[str | None, st
 
 
 def _account_folders(
-    tree: Tree, where: str, real: str, found: Gathering, depth: int = _DEPTH
+    tree: Tree, where: str, real: str, found: Collector, depth: int = _DEPTH
 ) -> Iterator[tuple[str, str]]:
     """Where each account appears, and the folder that it is in."""
     below: list[tuple[str, str]] = []

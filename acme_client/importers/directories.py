@@ -1,4 +1,6 @@
-"""Which CA is meant, where a source tells its host alone or a name made of its address. Pure."""
+"""Finds the directory URL of a CA of which a source tells only the host, or a name made of its URL.
+
+Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a reader has found: frozen values, proven by nobody yet."""
+"""The values that readers yield: certificates, accounts, and what they skipped. Nothing is proven
+yet; `selection` does that."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from .safe_tree import Tree, Unreadable
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """``where`` names it for people, within the source. ``title`` is what the other program calls
-    it, which may be one of its names. ``directory``: of the CA, where the source tells it."""
+    """A certificate of another program. ``where`` names it for people, within the source. ``title``
+    is what that program calls it, which may be one of its names. ``directory``: the CA's URL,
+    where the source tells it."""
 
     where: str
     title: str
@@ -23,20 +25,20 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``key_pem`` is PKCS#8. Without ``uri`` the CA finds the account by its key (RFC 8555
-    §7.3.1). ``used``: how many certificates name it."""
+    """An account of another program. ``key_pem`` is PKCS#8. Without ``uri`` the CA finds the
+    account by its key (RFC 8555 §7.3.1). ``used``: how many certificates name it."""
 
     where: str
     directory: str
     uri: str | None
-    contact: tuple[str, ...] | None  # URLs, as told to the CA; None where the source forgot them
+    contact: tuple[str, ...] | None  # URLs, as the CA was told; None where the source has none
     key_pem: bytes = field(repr=False)
     used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """Something that does not come along, and why."""
+class Skipped:
+    """Something that is not imported, and why."""
 
     where: str
     why: str
@@ -46,35 +48,37 @@ class Left:
 class Findings:
     certificates: tuple[Certificate, ...] = ()
     accounts: tuple[Account, ...] = ()
-    left: tuple[Left, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
-class Gathering:
-    """Findings in the making: what goes wrong with one thing leaves that one out."""
+class Collector:
+    """Collects findings while a reader works. A fault in one certificate or account skips that one,
+    and the reader goes on."""
 
     def __init__(self) -> None:
         self.certificates: list[Certificate] = []
         self.accounts: list[Account] = []
-        self.left: list[Left] = []
+        self.skipped: list[Skipped] = []
 
     @contextlib.contextmanager
     def of(self, where: str) -> Iterator[None]:
+        """Skip ``where``, with the reason, if reading it fails."""
         try:
             yield
         except Unreadable as error:
-            self.left.append(Left(error.where, error.why))
+            self.skipped.append(Skipped(error.where, error.why))
         except UNREADABLE as error:
-            self.left.append(Left(where, str(error)))
+            self.skipped.append(Skipped(where, str(error)))
 
     def folders(self, tree: Tree, path: str = "") -> list[str]:
-        """Those in a folder of the tree; links where a folder may be are left out, and said."""
+        """The folders in a folder of the tree. Links in their place are skipped, and listed so."""
         with self.of(path):
-            self.left += [
-                Left(f"{path}/{name}".lstrip("/"), "a symbolic link is not followed")
+            self.skipped += [
+                Skipped(f"{path}/{name}".lstrip("/"), "a symbolic link is not followed")
                 for name in tree.links(path)
             ]
             return tree.folders(path)
         return []  # type: ignore[unreachable]
 
     def findings(self) -> Findings:
-        return Findings(tuple(self.certificates), tuple(self.accounts), tuple(self.left))
+        return Findings(tuple(self.certificates), tuple(self.accounts), tuple(self.skipped))

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from .directories import Directories
-from .findings import Account, Certificate, Findings, Gathering
-from .parsing import account_key, completed, contacts, https, json_object, mailbox, pair
+from .findings import Account, Certificate, Collector, Findings
+from .parsing import account_key, contacts, https, json_object, mailbox, pair, with_issuers
 from .safe_tree import Tree
 
 _DEPTH = 3  # folders below that of a CA
 
 
 def read(path: Path, directories: Directories) -> Findings:
-    found = Gathering()
+    found = Collector()
     with Tree(path) as tree:
         for file in tree.names("certificates"):
             if file.endswith(".crt") and not file.endswith(".issuer.crt"):
@@ -37,12 +37,12 @@ def read(path: Path, directories: Directories) -> Findings:
     return found.findings()
 
 
-def _certificate(tree: Tree, where: str, found: Gathering, directories: Directories) -> Certificate:
+def _certificate(tree: Tree, where: str, found: Collector, directories: Directories) -> Certificate:
     base = where.removesuffix(".crt")
     resource: dict[str, Any] = {}
     with found.of(f"{base}.json"):
         resource = json_object(tree.read_if_there(f"{base}.json") or b"{}")
-    chain = completed(tree.read(where), tree.read_if_there(f"{base}.issuer.crt"))
+    chain = with_issuers(tree.read(where), tree.read_if_there(f"{base}.issuer.crt"))
     title = resource.get("domain") or resource.get("id") or base.rpartition("/")[2]
     url = https(resource.get("certUrl")) or https(resource.get("certStableUrl"))
     return Certificate(
@@ -64,7 +64,7 @@ def _authority(folder: str) -> str:
 
 
 def _account_folders(
-    tree: Tree, folder: str, found: Gathering, depth: int = _DEPTH
+    tree: Tree, folder: str, found: Collector, depth: int = _DEPTH
 ) -> Iterator[str]:
     with found.of(folder):
         if "account.json" in tree.files(folder):

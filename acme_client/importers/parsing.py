@@ -1,6 +1,8 @@
-"""Chains, keys and JSON as other programs write them, made into our own form. Pure.
+"""Converts chains, keys and JSON of other programs into our own form.
 
-What cannot be made into it is a ValueError that says why.
+Input that cannot be converted raises a ValueError that says why.
+
+Pure.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
 
 
 def pair(chain: bytes, key: bytes) -> Pair:
-    """Certificates alone in their order and PKCS#8, whatever else the files hold."""
+    """Return the chain in order and the key as PKCS#8, whatever else the files hold."""
     try:
         listed = pem.certificates(chain)
     except pem.PemError as error:
@@ -42,8 +44,8 @@ def pair(chain: bytes, key: bytes) -> Pair:
         raise ValueError(problem.text) from None
 
 
-def completed(chain: bytes, issuers: bytes | None) -> bytes:
-    """A leaf that stands alone gets the issuers that are kept in a file of their own."""
+def with_issuers(chain: bytes, issuers: bytes | None) -> bytes:
+    """Append the issuers, which some programs keep in a file of their own, to a leaf alone."""
     try:
         alone = len(pem.certificates(chain)) == 1
     except pem.PemError:
@@ -54,14 +56,12 @@ def completed(chain: bytes, issuers: bytes | None) -> bytes:
 
 
 def account_key(data: bytes) -> bytes:
-    """An account's key, PEM or DER, as PKCS#8: of a kind that we sign with."""
-    load = (
-        serialization.load_pem_private_key
-        if data.lstrip().startswith(b"-----")
-        else serialization.load_der_private_key
-    )
+    """Return an account's key, PEM or DER, as PKCS#8. Raises ValueError for a kind of key that
+    ACME requests are not signed with here."""
     try:
-        return _signing(load(data, None))
+        if data.startswith(b"\x30"):  # DER (X.690 §8.9): a SEQUENCE
+            return _signing(serialization.load_der_private_key(data, None))
+        return _signing(serialization.load_pem_private_key(pem.keys(data)[0].pem, None))
     except TypeError:
         raise ValueError("the key needs a password") from None
     except UnsupportedAlgorithm as error:
@@ -84,7 +84,7 @@ def _signing(key: object) -> bytes:
 
 
 def account_key_of_jwk(jwk: dict[str, Any]) -> bytes:
-    """A private JWK (RFC 7518 §6) as PKCS#8."""
+    """Return a private JWK (RFC 7518 §6) as PKCS#8."""
     match jwk.get("kty"):
         case "RSA":
             public = rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n"))
@@ -126,7 +126,7 @@ def base64_bytes(value: object) -> bytes:
 
 def json_object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode())
+        value = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -135,13 +135,13 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def assignments(data: bytes) -> dict[str, str]:
-    """``NAME='value'`` lines, as a shell would read them, of which no shell is asked."""
+    """Read ``NAME='value'`` lines as a shell would, without a shell."""
     found = re.findall(rb"(?m)^\s*([A-Za-z_]\w*)=(['\"]?)([^\n]*?)\2[ \t\r]*$", data)
     return {name.decode(): value.decode("utf-8", "replace") for name, _quote, value in found}
 
 
 def https(value: object) -> str | None:
-    """An https URL with a host, and nothing that is none."""
+    """Return an https URL with a host; None for anything else."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > 2000:
         return None
     try:

@@ -1,11 +1,11 @@
-"""Reading another program's files without being led elsewhere.
+"""Reads another program's files without following links out of its folder.
 
-An import often runs as root over files of somebody who is not, and what it reads ends up in a place
-that the server serves from. So below the folder that was named on the command line no symbolic link
-is followed: every step is opened relative to the one before it, with O_NOFOLLOW. The one format
-that is made of links (certbot) asks where one leads, and reads that by its own path.
+An import often runs as root over files that belong to another user, and the server later serves
+what was read. So no symbolic link is followed below the folder that was named on the command line:
+each step is opened relative to the step before, with O_NOFOLLOW. certbot's format is made of links;
+its reader asks where a link leads, and reads the target by its own path.
 
-Bounded as well: sizes, entries, depth. What is refused is `Unreadable`, for that entry alone.
+Sizes, entries and depth are bounded. An entry that is refused is `Unreadable`; the others are read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# A chain of four certificates has 8 KiB, a record one. Traefik keeps everything in one file.
+# Bytes. A chain of four certificates has 8 KiB, a record one. Traefik keeps everything in one file.
 LARGEST = 256 * 1024
-# Of one folder. Far beyond any installation, and still read within seconds.
+# In one folder: far more than any installation has, and still read within seconds.
 MOST_ENTRIES = 20_000
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not blocking: a pipe that nobody writes to must not be waited for.
+# Not blocking: opening a pipe that nobody writes to would wait for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Unreadable(Exception):
-    """``where`` is the entry, ``why`` the reason."""
+    """An entry that cannot be read, or must not be. ``where`` is the entry, ``why`` the reason."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}")
@@ -55,7 +55,7 @@ class Tree:
         os.close(self._fd)
 
     def names(self, path: str = "") -> list[str]:
-        """Of all entries of a folder, sorted; none where there is no such folder."""
+        """The names of all entries of a folder, sorted; none where there is no such folder."""
         return self._entries(path, lambda _mode: True)
 
     def folders(self, path: str = "") -> list[str]:

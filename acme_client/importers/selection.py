@@ -1,11 +1,13 @@
-"""Which certificate goes where, and which account is taken. Pure.
+"""Decides which certificate is imported for which site, and which account is taken.
 
-Where the sites are known, each gets the certificate that covers most of its names and lasts
-longest; programs differ in which names they put into one certificate, so one may serve several
-sites, or a site for a part of its names until its own has been ordered. Where they are not known,
-each certificate goes by its own name.
+Where the sites are known, each site gets the certificate that covers most of its names and lasts
+longest. Programs differ in which names they put into one certificate, so a certificate may serve
+several sites, or a part of a site's names until the site's own certificate has been ordered. Where
+the sites are not known, each certificate is kept under its own name.
 
-Only what proves comes in: the key fits, the chain has no gap, it is valid now.
+A certificate is imported only if it is proven: the key fits, the chain has no gap, it is valid now.
+
+Pure.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from dataclasses import dataclass
 
 from ..certificates.verify import Facts, Pair, canonical, covers, prove
 from ..errors import Problem
-from .findings import Account, Certificate, Left
+from .findings import Account, Certificate, Skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A certificate that is wanted: ``names`` as in `link.Wanted`. ``refusal``: why it takes none
-    that is brought along."""
+    """A site's certificate: ``names`` as in `link.Wanted`. ``refusal``: why the site takes no
+    imported certificate."""
 
     names: tuple[str, ...]
     refusal: str | None = None
@@ -29,7 +31,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A certificate on its way to certificates/``names[0]``."""
+    """A certificate, and where it goes: certificates/``names[0]``."""
 
     names: tuple[str, ...]
     pair: Pair
@@ -39,6 +41,7 @@ class Place:
 
     @property
     def covered(self) -> int:
+        """How many of the names the certificate covers."""
         return sum(covers(self.facts.names, name) for name in self.names)
 
 
@@ -50,22 +53,22 @@ def places(
     certificates: Iterable[Certificate],
     sites: tuple[Site, ...] | None,
     now: float,
-    guests: Callable[[str], bool] = _nobody,
-) -> tuple[list[Place], list[Left]]:
-    """Where each certificate goes; and those that go nowhere. ``guests``: whether a name may have
-    one on demand, for which it is kept until somebody comes."""
+    on_demand: Callable[[str], bool] = _nobody,
+) -> tuple[list[Place], list[Skipped]]:
+    """Return where each certificate goes, and what is skipped. ``on_demand``: whether a name may
+    have a certificate on demand; its certificate is kept until a client asks for the name."""
     proven: list[tuple[Certificate, Facts]] = []
-    left: list[Left] = []
+    left: list[Skipped] = []
     for one in certificates:
         try:
             proven.append((one, prove(one.pair, (), now)))
         except Problem as problem:
-            left.append(Left(one.where, problem.text))
+            left.append(Skipped(one.where, problem.text))
     if sites is None:
         wanted = _by_themselves(proven)
     else:
         wanted = [one.names for one in sites if not one.refusal]
-        wanted += _guests(proven, sites, guests)
+        wanted += _for_on_demand(proven, sites, on_demand)
     index = _Index(wanted)
     found: dict[str, Place] = {}
     for one, facts in proven:
@@ -79,12 +82,12 @@ def places(
     refusals = {one.names: one.refusal for one in sites or ()}
     for one, facts in proven:
         if one.where not in used:
-            left.append(Left(one.where, _why_not(facts, index, refused, refusals)))
+            left.append(Skipped(one.where, _why_not(facts, index, refused, refusals)))
     return list(found.values()), left
 
 
 class _Index:
-    """Which of many lists of names a certificate may cover: there may be thousands of both."""
+    """Finds the lists of names that a certificate may cover; there may be thousands of both."""
 
     def __init__(self, wanted: Iterable[tuple[str, ...]]) -> None:
         self._by_name: dict[str, list[tuple[str, ...]]] = {}
@@ -104,7 +107,7 @@ def better(one: Place, other: Place) -> bool:
 
 
 def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, ...]]:
-    """Each certificate's own names; its title first, if it is one of them."""
+    """Return each certificate's own names, its title first, if that is one of them."""
     wanted: dict[str, tuple[str, ...]] = {}
     for one, facts in proven:
         if facts.names:
@@ -113,13 +116,15 @@ def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, .
     return list(wanted.values())
 
 
-def _guests(
-    proven: list[tuple[Certificate, Facts]], sites: tuple[Site, ...], guests: Callable[[str], bool]
+def _for_on_demand(
+    proven: list[tuple[Certificate, Facts]],
+    sites: tuple[Site, ...],
+    on_demand: Callable[[str], bool],
 ) -> list[tuple[str, ...]]:
-    """Each by its own name, as on demand."""
+    """Return the names that may have a certificate on demand, each by itself."""
     taken = {name for site in sites for name in site.names}
     names = dict.fromkeys(name for _one, facts in proven for name in facts.names)
-    return [(one,) for one in names if one not in taken and one[0] != "*" and guests(one)]
+    return [(one,) for one in names if one not in taken and one[0] != "*" and on_demand(one)]
 
 
 def _why_not(
@@ -137,16 +142,16 @@ def _why_not(
 
 def accounts(
     found: Iterable[Account], directories: frozenset[str] | None
-) -> tuple[list[Account], list[Left]]:
-    """One account per CA that is used (``directories``; None: all): the one that most certificates
-    name."""
+) -> tuple[list[Account], list[Skipped]]:
+    """Take one account for each CA that is used (``directories``; None: all CAs): the account that
+    most certificates name."""
     taken: dict[str, Account] = {}
-    left: list[Left] = []
+    left: list[Skipped] = []
     for one in sorted(found, key=lambda account: (-account.used, account.where)):
         if directories is not None and one.directory not in directories:
-            left.append(Left(one.where, f"no site's CA is {one.directory}"))
+            left.append(Skipped(one.where, f"no site's CA is {one.directory}"))
         elif one.directory in taken:
-            left.append(Left(one.where, f"the CA has an account: {taken[one.directory].where}"))
+            left.append(Skipped(one.where, f"the CA has an account: {taken[one.directory].where}"))
         else:
             taken[one.directory] = one
     return list(taken.values()), left

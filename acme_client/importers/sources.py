@@ -1,4 +1,5 @@
-"""The programs that are understood, and where each usually keeps its files."""
+"""Lists the programs whose files can be imported, and where each usually keeps them. A new
+program is a reader and a line here."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ from .findings import Findings
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """``marks``: entries by which its folder is known; none for a file."""
+    """One program. ``read`` reads its files; ``usual`` gives the places to look at, from the
+    environment; ``signatures``: entries by which its folder is recognised, none for a file."""
 
     read: Callable[[Path, Directories], Findings]
     usual: Callable[[Mapping[str, str]], tuple[Path, ...]]
-    marks: tuple[str, ...]
+    signatures: tuple[str, ...]
 
 
 def _certbot(_environment: Mapping[str, str]) -> tuple[Path, ...]:

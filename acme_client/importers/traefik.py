@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .directories import Directories
-from .findings import Account, Certificate, Findings, Gathering
+from .findings import Account, Certificate, Collector, Findings
 from .parsing import account_key, base64_bytes, contacts, https, json_object, mailbox, pair
 from .safe_tree import Tree, Unreadable
 
@@ -24,7 +24,7 @@ _FILE = "acme.json"
 
 
 def read(path: Path, directories: Directories) -> Findings:
-    found = Gathering()
+    found = Collector()
     try:
         resolved = path.resolve(strict=True)
     except (OSError, RuntimeError):
@@ -44,7 +44,7 @@ def read(path: Path, directories: Directories) -> Findings:
 
 
 def _resolver(
-    resolver: str, stored: dict[str, Any], directories: Directories, found: Gathering
+    resolver: str, stored: dict[str, Any], directories: Directories, found: Collector
 ) -> None:
     certificates = _get(stored, "certificates")
     certificates = certificates if isinstance(certificates, list) else []

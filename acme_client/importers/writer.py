@@ -1,11 +1,11 @@
-"""The one place that writes what was brought along: into certificates/ and accounts/.
+"""Writes imported certificates and accounts into the state directory; nothing else does.
 
-It may run beside a server. Each folder is locked as by an attempt, looked at again, and changed in
-one step, so a certifier sees the old certificate or the new one. The record says what an attempt
-would have said; one that is about to begin finds a certificate that somebody else has obtained.
+It may run beside a server. It locks each folder as an attempt does, looks again, and changes the
+folder in one step, so a certifier sees the old certificate or the new one. The record is the same
+that an attempt would have written; an attempt that begins later finds the imported certificate.
 
-Nothing better is replaced: a certificate only by one that covers more names, or as many for longer;
-an account never, unless that is asked for.
+A certificate is replaced only by one that covers more names, or as many for longer; an account only
+if the operator asks for that. What OpenSSL does not load is not written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from ..certificates import transitions
+from ..certificates import loadable, transitions
 from ..certificates.record import Record
 from ..certificates.repository import Shelf
 from ..certificates.verify import Pair, prove
@@ -21,19 +21,20 @@ from ..errors import Problem
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
 from ..storage.store import Store
-from ..timestamps import timestamp
+from ..text import timestamp
 from .findings import Account
 from .selection import Place, better
 
-# For a few files; a certifier that comes meanwhile waits a minute, as for any other.
+# Seconds, for a few files. A certifier that wants the folder meanwhile waits a minute.
 LEASE = 60.0
-# The key of an account that had to make way: nobody else has it.
+# The key of an account that was replaced: there is no other copy of it.
 REPLACED = "key-replaced.pem"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """What has become of one thing. ``taken``: it is in; ``present``: it, or better, was."""
+class Outcome:
+    """What came of one certificate or account. ``taken``: it was written; ``present``: the same, or
+    a better one, was there already."""
 
     what: str
     said: str
@@ -41,8 +42,8 @@ class Arrived:
     present: bool = False
 
 
-class Arrival:
-    """``rehearsal``: everything but the writing."""
+class Writer:
+    """``now`` in Unix seconds. ``rehearsal``: do everything but write."""
 
     def __init__(
         self, store: Store, now: float, dice: random.Random, *, rehearsal: bool = False
@@ -55,19 +56,19 @@ class Arrival:
 
     # Certificates
 
-    def certificate(self, place: Place) -> Arrived:
+    def certificate(self, place: Place) -> Outcome:
         name = place.names[0]
         if self._rehearsal:
             return self._certificate(place)
         lock = self._shelf.lock(name, LEASE)
         if lock is None:
-            return Arrived(name, "an attempt for it is under way; import again when it is over")
+            return Outcome(name, "an attempt for it is under way; import again when it is over")
         try:
             return self._certificate(place)
         finally:
             lock.release()
 
-    def _certificate(self, place: Place) -> Arrived:
+    def _certificate(self, place: Place) -> Outcome:
         name = place.names[0]
         record, pair = self._shelf.load(name)
         until = timestamp(place.facts.not_after)
@@ -76,7 +77,10 @@ class Arrival:
             same = present.facts.serial == place.facts.serial
             until = timestamp(present.facts.not_after)
             said = "it is here already" if same else f"the one that is here is valid until {until}"
-            return Arrived(name, said, present=True)
+            return Outcome(name, said, present=True)
+        why = loadable.fault(place.pair)
+        if why is not None:
+            return Outcome(name, f"OpenSSL does not take it: {why}")
         if not self._rehearsal:
             self._shelf.keep_pair(name, place.pair)
             self._shelf.keep_record(
@@ -87,7 +91,7 @@ class Arrival:
         said = f"valid until {until}, from {place.where}"
         if lacking:
             said += f"; without {', '.join(lacking)}, so another one will be ordered"
-        return Arrived(name, said, taken=True)
+        return Outcome(name, said, taken=True)
 
     def _present(self, place: Place, pair: Pair | None, record: Record) -> Place | None:
         try:
@@ -100,37 +104,38 @@ class Arrival:
 
     # Accounts
 
-    def account(self, account: Account, *, replacing: bool) -> Arrived:
+    def account(self, account: Account, *, replacing: bool) -> Outcome:
         what = f"account with {account.directory}"
         where = account_files.folder(self._store, account.directory)
         if self._rehearsal:
             return self._account(account, what, where, replacing)
         lock = self._store.lock(where, LEASE)
         if lock is None:
-            return Arrived(what, "the server is making one at this moment; import again")
+            return Outcome(what, "the server is making one at this moment; import again")
         try:
             return self._account(account, what, where, replacing)
         finally:
             lock.release()
 
-    def _account(self, account: Account, what: str, where: str, replacing: bool) -> Arrived:
+    def _account(self, account: Account, what: str, where: str, replacing: bool) -> Outcome:
         files = self._store.load(where)
         if files.get(KEY) == account.key_pem:
-            return Arrived(what, "it is here already", present=True)
+            return Outcome(what, "it is here already", present=True)
         if KEY in files and not replacing:
             said = "there is one already; --replace-account takes this one instead"
-            return Arrived(what, said, present=True)
+            return Outcome(what, said, present=True)
         if NEXT_KEY in files:
             said = "the one that is here is about to change its key; start the server once, first"
-            return Arrived(what, said, present=True)
+            return Outcome(what, said, present=True)
         if not self._rehearsal:
             self._keep(account, where, files.get(KEY))
         whose = f" ({', '.join(account.contact)})" if account.contact else ""
-        return Arrived(what, f"{account.uri or 'its key'}{whose}, from {account.where}", taken=True)
+        return Outcome(what, f"{account.uri or 'its key'}{whose}, from {account.where}", taken=True)
 
     def _keep(self, account: Account, where: str, replaced: bytes | None) -> None:
-        """In steps after each of which the CA knows whose key it is: a key without its address
-        is asked about, an address with another one's key would be refused."""
+        """Write the account in steps, after each of which the account can be found: a key without
+        the account's URL is asked about at the CA; a URL with the key of another account would be
+        refused."""
         if replaced is not None:
             self._store.store(where, {REPLACED: replaced})
         account_files.set_aside(self._store, where)

@@ -47,7 +47,7 @@ from .account_files import (
 )
 from .external_account import mac_key
 from .messages import Directory
-from .transport import CONFLICT, Network
+from .transport import CONFLICT, Transport
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -59,23 +59,24 @@ _SAYS_CLOSED = re.compile(r"(?i)deactivat|revoked|disabled|suspended|not valid|c
 
 
 class Accounts:
-    """May be used by several threads; accounts are made one at a time."""
+    """Finds, makes and changes accounts. May be used by several threads; accounts are made one at a
+    time."""
 
     def __init__(self, store: Store, ledgers: Ledgers) -> None:
         self._store = store
         self._ledgers = ledgers
         self._lock = threading.Lock()
 
-    def speak(self, authority: Authority, directory: Directory, network: Network) -> None:
-        """Have the network speak for our account at this CA, made if there is none yet. Raises
-        `Problem`."""
+    def use(self, authority: Authority, directory: Directory, transport: Transport) -> None:
+        """Have the transport sign for our account at this CA, which is made if there is none yet.
+        Raises `Problem`."""
         with self._lock:
             try:
-                self._speak(authority, directory, network)
+                self._use(authority, directory, transport)
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
-    def is_closed(self, authority: Authority, directory: Directory, network: Network) -> bool:
+    def is_closed(self, authority: Authority, directory: Directory, transport: Transport) -> bool:
         """Whether the CA has deactivated or revoked our account (RFC 8555 §7.1.6), asked by the
         account's key alone. Some CAs tell its state, others do not even let it ask (§7.3.6)."""
         with self._lock:
@@ -83,9 +84,9 @@ class Accounts:
             files = self._store.load(where)
         if KEY not in files:
             return False
-        network.speak_with(_key(files[KEY], where))
+        transport.sign_with(_key(files[KEY], where))
         try:
-            answer = network.send(directory.new_account, _EXISTING)
+            answer = transport.send(directory.new_account, _EXISTING)
         except Problem as problem:
             return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
         return messages.account_status(answer.content) in _CLOSED
@@ -105,60 +106,62 @@ class Accounts:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
     def forget(self, authority: Authority) -> None:
-        """The CA does not know the account any more; the key may serve for the next one."""
+        """Forget an account that the CA does not know any more; its key may serve the next one."""
         with self._lock:
             try:
                 self._store.delete(folder(self._store, authority.directory), ACCOUNT)
             except OSError as error:
                 raise Problem("disk", f"the account cannot be kept: {error}") from None
 
-    def roll_key(self, authority: Authority, directory: Directory, network: Network) -> None:
+    def roll_key(self, authority: Authority, directory: Directory, transport: Transport) -> None:
         """Give the account a new key (RFC 8555 §7.3.5). Raises `Problem`."""
-        self.speak(authority, directory, network)
+        self.use(authority, directory, transport)
         with self._lock:
             try:
-                self._roll_key(folder(self._store, authority.directory), directory, network)
+                self._roll_key(folder(self._store, authority.directory), directory, transport)
             except OSError as error:
                 raise Problem("disk", f"the new key cannot be kept: {error}") from None
 
-    def _roll_key(self, where: str, directory: Directory, network: Network) -> None:
+    def _roll_key(self, where: str, directory: Directory, transport: Transport) -> None:
         url = directory.key_change
         if url is None:
             raise Problem("settings", "this CA lets no account change its key")
-        if network.account_url is None:
+        if transport.account_url is None:
             raise Problem("internal", "there is no account to give a key to")
         pem = keys.to_pem(keys.generate(keys.DEFAULT))
         self._store.store(where, {NEXT_KEY: pem})
         following = JWKEC(key=ComparableECKey(keys.from_pem(pem)))
         change = {
-            "account": network.account_url,
-            "oldKey": network.account_key.public_key().to_partial_json(),
+            "account": transport.account_url,
+            "oldKey": transport.account_key.public_key().to_partial_json(),
         }
         payload = json.dumps(change).encode()
-        network.send(url, jws.JWS.sign(payload, key=following, alg=ES256, nonce=None, url=url))
-        remember_key(self._store, where, thumbprint(network.account_key))
+        transport.send(url, jws.JWS.sign(payload, key=following, alg=ES256, nonce=None, url=url))
+        remember_key(self._store, where, thumbprint(transport.account_key))
         self._store.store(where, {KEY: pem})
         self._store.delete(where, NEXT_KEY)
         log.info("the account with %s has a new key", urlsplit(url).netloc)
 
-    def thumbprints(self, authority: Authority, network: Network) -> tuple[str, ...]:
-        """Of the key that the network signs with, then of the account's earlier ones."""
+    def thumbprints(self, authority: Authority, transport: Transport) -> tuple[str, ...]:
+        """Return the thumbprints of the key that the transport signs with, and of the account's
+        earlier keys."""
         with self._lock:
             try:
                 where = folder(self._store, authority.directory)
                 earlier = earlier_keys(self._store, where)
             except OSError as error:
                 raise Problem("disk", f"the account cannot be read: {error}") from None
-        return tuple(dict.fromkeys((thumbprint(network.account_key), *reversed(earlier))))
+        return tuple(dict.fromkeys((thumbprint(transport.account_key), *reversed(earlier))))
 
     def _settle_next_key(
-        self, where: str, files: dict[str, bytes], directory: Directory, network: Network
+        self, where: str, files: dict[str, bytes], directory: Directory, transport: Transport
     ) -> bytes:
-        """The account's key, after a change of keys of which the end was not heard."""
-        network.speak_with(_key(files[KEY], where))
-        present = thumbprint(network.account_key)
-        network.speak_with(_key(files[NEXT_KEY], where))
-        if _find(directory, network) is None:
+        """Return the account's key after a change whose answer was lost: ask the CA which of the
+        two keys it knows."""
+        transport.sign_with(_key(files[KEY], where))
+        present = thumbprint(transport.account_key)
+        transport.sign_with(_key(files[NEXT_KEY], where))
+        if _find(directory, transport) is None:
             self._store.delete(where, NEXT_KEY)
             return files[KEY]
         remember_key(self._store, where, present)
@@ -166,46 +169,46 @@ class Accounts:
         self._store.delete(where, NEXT_KEY)
         return files[NEXT_KEY]
 
-    def _speak(self, authority: Authority, directory: Directory, network: Network) -> None:
+    def _use(self, authority: Authority, directory: Directory, transport: Transport) -> None:
         where = folder(self._store, authority.directory)
         if KEY in self._store.load(where):
-            self._speak_by_key(authority, directory, network, where)
+            self._use_key(authority, directory, transport, where)
             return
         with self._alone(where):
             # Again, now that nobody else can put one there.
             made_before = KEY in self._store.load(where)
             if not made_before:
                 self._store.store(where, {KEY: keys.to_pem(keys.generate(keys.DEFAULT))})
-            self._speak_by_key(authority, directory, network, where, new=not made_before)
+            self._use_key(authority, directory, transport, where, new=not made_before)
 
-    def _speak_by_key(
+    def _use_key(
         self,
         authority: Authority,
         directory: Directory,
-        network: Network,
+        transport: Transport,
         where: str,
         new: bool = False,
     ) -> None:
-        """By the key that is there; ``new``: the CA cannot have heard of it."""
+        """Use the key that is there; ``new``: the CA cannot know it yet."""
         files = self._store.load(where)
         document = known(files)
         contact = [f"mailto:{authority.email}"] if authority.email else []
         pem = files[KEY]
         if NEXT_KEY in files:
-            pem = self._settle_next_key(where, files, directory, network)
-        network.speak_with(_key(pem, where))
+            pem = self._settle_next_key(where, files, directory, transport)
+        transport.sign_with(_key(pem, where))
         url = None
         if isinstance(document.get("uri"), str):
             url = document["uri"]
-            network.speak_for(url)
-            if document.get("contact") == contact or not _tell_contact(network, url, contact):
+            transport.sign_for(url)
+            if document.get("contact") == contact or not _tell_contact(transport, url, contact):
                 return
         elif not new:
-            url = _find(directory, network)
+            url = _find(directory, transport)
         if url is None:
             self._ledgers.admit_account(authority.directory)
-            url = _register(directory, network, authority, contact)
-        network.speak_for(url)
+            url = _register(directory, transport, authority, contact)
+        transport.sign_for(url)
         keep_document(self._store, where, authority.directory, url, contact)
 
     @contextlib.contextmanager
@@ -225,10 +228,11 @@ def thumbprint(key: JWK) -> str:
     return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
 
 
-def _find(directory: Directory, network: Network) -> str | None:
-    """The URL of the account that the network's key belongs to, if the CA knows one."""
+def _find(directory: Directory, transport: Transport) -> str | None:
+    """Return the URL of the account that the transport's key belongs to; None if the CA knows no
+    such account."""
     try:
-        answer = network.send(directory.new_account, _EXISTING)
+        answer = transport.send(directory.new_account, _EXISTING)
     except Problem as problem:
         # Some ask for the external account before they look; the RFC knows the first alone.
         if problem.typ in (messages.NO_ACCOUNT, messages.ACCOUNT_FROM_ELSEWHERE):
@@ -237,11 +241,12 @@ def _find(directory: Directory, network: Network) -> str | None:
     return _account_url(answer)
 
 
-def _tell_contact(network: Network, url: str, contact: list[str]) -> bool:
-    """The CA's address book is no reason to go without a certificate: it is told again next time.
-    An account that is gone is found out by what is asked for next."""
+def _tell_contact(transport: Transport, url: str, contact: list[str]) -> bool:
+    """Tell the CA a new contact; whether it took it. A refusal is no reason to go without a
+    certificate: the contact is told again next time, and an account that is gone shows at the next
+    request."""
     try:
-        network.send(url, library.UpdateRegistration(contact=tuple(contact)))
+        transport.send(url, library.UpdateRegistration(contact=tuple(contact)))
     except Problem as problem:
         words = ", ".join(contact) or "none"
         log.warning("the CA does not take the contact %s: %s", words, problem.text)
@@ -250,18 +255,18 @@ def _tell_contact(network: Network, url: str, contact: list[str]) -> bool:
 
 
 def _register(
-    directory: Directory, network: Network, authority: Authority, contact: list[str]
+    directory: Directory, transport: Transport, authority: Authority, contact: list[str]
 ) -> str:
     """Make an account; its URL."""
-    binding = _binding(directory, network, authority)
-    network.speak_for(None)
+    binding = _binding(directory, transport, authority)
+    transport.sign_for(None)
     wanted = library.NewRegistration(
         contact=tuple(contact), terms_of_service_agreed=True, external_account_binding=binding
     )
     try:
-        answer = network.send(directory.new_account, wanted)
+        answer = transport.send(directory.new_account, wanted)
     except Problem as problem:
-        there = None if network.last is None else _location(network.last)
+        there = None if transport.last is None else _location(transport.last)
         if problem.status == CONFLICT and there is not None:
             return there
         raise _without_contact(_unbound(problem, authority), contact) from None
@@ -285,8 +290,11 @@ def _location(answer: Response) -> str | None:
     return messages.location(answer.headers.get("Location"), answer.url)
 
 
-def _binding(directory: Directory, network: Network, authority: Authority) -> dict[str, Any] | None:
-    """What says to the CA which of its customers this account is for (RFC 8555 §7.3.4)."""
+def _binding(
+    directory: Directory, transport: Transport, authority: Authority
+) -> dict[str, Any] | None:
+    """Return the external account binding (RFC 8555 §7.3.4); None where none is configured, and
+    none is needed."""
     if authority.eab is None:
         if directory.meta.get("externalAccountRequired") is True:
             raise Problem("binding", "this CA needs an external account, and acme.eab has none")
@@ -296,7 +304,7 @@ def _binding(directory: Directory, network: Network, authority: Authority) -> di
     except Problem as problem:
         raise Problem("binding", f"the file acme.eab.hmac_key_file: {problem.text}") from None
     bound: dict[str, Any] = library.ExternalAccountBinding.from_data(
-        network.account_key.public_key(),
+        transport.account_key.public_key(),
         authority.eab.kid,
         key,
         library.Directory({"newAccount": directory.new_account}),
@@ -305,7 +313,7 @@ def _binding(directory: Directory, network: Network, authority: Authority) -> di
 
 
 def _without_contact(problem: Problem, contact: list[str]) -> Problem:
-    """A refused account of ours without a contact, where that is what the CA misses."""
+    """Say of a refused account that it has no contact, where the CA's words say so."""
     if contact or problem.kind != "refused" or not explain.is_about_contact(problem.said):
         return problem
     return Problem(
@@ -322,7 +330,7 @@ _ABOUT_BINDING = ("unauthorized", "malformed", "externalAccountRequired")
 
 
 def _unbound(problem: Problem, authority: Authority) -> Problem:
-    """A refused account, where it may be the binding that was refused."""
+    """Say of a refused account that its binding was refused, where the CA's type says so."""
     typ = problem.said.typ if problem.said else ""
     if problem.kind != "refused" or typ not in _ABOUT_BINDING:
         return problem
@@ -336,7 +344,8 @@ def _unbound(problem: Problem, authority: Authority) -> Problem:
 
 
 def _key(pem: bytes, where: str) -> keys.PrivateKey:
-    """Never replaced by itself: an account is worth more than the minute that a person needs."""
+    """Read the account's key. A damaged key is never replaced without a person: an account is worth
+    more than the minute that this takes."""
     try:
         return keys.from_pem(pem)
     except ValueError:

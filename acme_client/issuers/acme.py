@@ -32,9 +32,9 @@ from .chains import choose
 from .interface import Issued, Order
 from .messages import Directory
 from .order_flow import OrderFlow
-from .persist_records import Standing
+from .persist_records import PersistRecords
 from .polling import Poller
-from .transport import Network, alternates, trust
+from .transport import Transport, alternates, trust
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -58,7 +58,7 @@ class AcmeIssuer:
         self._accounts = Accounts(store, ledgers)
         self._challenges = challenges
         self._records = records
-        self._standing = Standing(authority, self._accounts, records, now)
+        self._persist_records = PersistRecords(authority, self._accounts, records, now)
         self._user_agent = user_agent
         self._stopping = stopping
         self._now = now
@@ -74,40 +74,40 @@ class AcmeIssuer:
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         """When the CA would renew this certificate; None where it does not say."""
-        with self._network() as network:
-            url = network.directory(self._authority.directory).renewal_info
-            return ari.ask(network, url, chain_pem) if url else None
+        with self._transport() as transport:
+            url = transport.directory(self._authority.directory).renewal_info
+            return ari.ask(transport, url, chain_pem) if url else None
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
         """Signed by the account, and where the CA does not take that (another account ordered the
         certificate), by the certificate's own key (RFC 8555 §7.6)."""
         leaf = x509.load_der_x509_certificate(pem.certificates(chain_pem)[0])
         request = library.Revocation(certificate=leaf, reason=reason)
-        with self._network() as network:
-            directory = network.directory(self._authority.directory)
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
             url = directory.revoke_certificate
             if url is None:
                 raise Problem("settings", f"{self._host} revokes no certificates through ACME")
             try:
-                self._accounts.speak(self._authority, directory, network)
-                network.send(url, request)
+                self._accounts.use(self._authority, directory, transport)
+                transport.send(url, request)
             except Problem as problem:
                 if problem.typ == messages.ALREADY_REVOKED:
                     return
                 if problem.typ not in messages.NOT_OURS:
                     raise
-                network.speak_with(keys.from_pem(key_pem))
-                network.send(url, request)
+                transport.sign_with(keys.from_pem(key_pem))
+                transport.send(url, request)
 
     def roll_account_key(self) -> None:
-        with self._network() as network:
-            directory = network.directory(self._authority.directory)
-            self._accounts.roll_key(self._authority, directory, network)
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
+            self._accounts.roll_key(self._authority, directory, transport)
 
     def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.Wanted, ...]:
-        with self._network() as network:
-            directory = network.directory(self._authority.directory)
-            self._accounts.speak(self._authority, directory, network)
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
+            self._accounts.use(self._authority, directory, transport)
             terms = dns_persist.of_directory(directory.meta)
             if not terms.issuers:
                 raise Problem(
@@ -115,37 +115,37 @@ class AcmeIssuer:
                     f"{self._host} does not say in its directory under which name it certifies, "
                     "and so offers no dns-persist-01",
                 )
-            return self._standing.wanted(network, dns_persist.subjects(names), terms)
+            return self._persist_records.wanted(transport, dns_persist.subjects(names), terms)
 
     # One order
 
     def _issue(self, order: Order) -> Issued:
-        with self._network() as network:
-            directory = network.directory(self._authority.directory)
-            clock_skew.demand_agreement(self._now(), network.date())
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
+            clock_skew.demand_agreement(self._now(), transport.date())
             profile = negotiation.profile(self._authority.profile, order.names, directory)
-            self._accounts.speak(self._authority, directory, network)
-            self._demand_records(network, directory, order)
+            self._accounts.use(self._authority, directory, transport)
+            self._demand_records(transport, directory, order)
             flow = OrderFlow(
                 order,
                 self._host,
-                network,
+                transport,
                 directory,
-                Poller(network, self._stopping, self._now),
+                Poller(transport, self._stopping, self._now),
                 self._challenges,
                 self._records,
-                self._standing,
+                self._persist_records,
                 self._now,
             )
             kind = flow.satisfy(flow.place(profile))
             key = keys.generate(order.key_type)
             chain = flow.finish(keys.signing_request(key, order.names))
             pair = Pair(chain.content, keys.to_pem(key))
-            pair = self._preferred(network, order.names[0], pair, chain)
-            return Issued(pair, kind, network.account_url)
+            pair = self._preferred(transport, order.names[0], pair, chain)
+            return Issued(pair, kind, transport.account_url)
 
-    def _network(self) -> Network:
-        return Network(self._user_agent, trust(self._authority.ca_pem), self._now)
+    def _transport(self) -> Transport:
+        return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)
 
     def _account_is_over(self, problem: Problem) -> bool:
         """Whether the CA refused because our account is gone or closed. Then it is forgotten here,
@@ -157,9 +157,9 @@ class AcmeIssuer:
         if problem.typ != messages.UNAUTHORIZED or problem.kind != "refused":
             return False
         try:
-            with self._network() as network:
-                directory = network.directory(self._authority.directory)
-                if not self._accounts.is_closed(self._authority, directory, network):
+            with self._transport() as transport:
+                directory = transport.directory(self._authority.directory)
+                if not self._accounts.is_closed(self._authority, directory, transport):
                     return False
         except Problem:
             return False
@@ -167,7 +167,7 @@ class AcmeIssuer:
         self._accounts.replace(self._authority)
         return True
 
-    def _demand_records(self, network: Network, directory: Directory, order: Order) -> None:
+    def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
         """Those that are to stand already are looked for before an order is spent. What they have
         to say is known now or, from a CA that follows an early draft, with the challenge."""
         terms = dns_persist.of_directory(directory.meta)
@@ -179,16 +179,16 @@ class AcmeIssuer:
             == dns_persist.KIND
         ]
         if standing and terms.issuers:
-            self._standing.demand(network, dns_persist.subjects(standing), terms)
+            self._persist_records.demand(transport, dns_persist.subjects(standing), terms)
 
-    def _preferred(self, network: Network, name: str, pair: Pair, answer: Response) -> Pair:
+    def _preferred(self, transport: Transport, name: str, pair: Pair, answer: Response) -> Pair:
         """With the chain that leads to the configured root, if the CA has one."""
         preferred = self._authority.preferred_chain
         if preferred is None:
             return pair
 
         def fetching(url: str) -> Callable[[], bytes]:
-            return lambda: network.fetch(url).content
+            return lambda: transport.fetch(url).content
 
         others = map(fetching, alternates(answer))
         chosen, roots = choose(preferred, pair, others)

@@ -9,7 +9,7 @@ from cryptography import x509
 from ..certificates import pem
 from ..certificates.renewal import Suggestion
 from . import messages
-from .transport import Network
+from .transport import Transport
 
 
 def certificate_id(chain_pem: bytes) -> str | None:
@@ -28,13 +28,13 @@ def certificate_id(chain_pem: bytes) -> str | None:
     return f"{_base64url(authority.key_identifier)}.{_base64url(der)}"
 
 
-def ask(network: Network, url: str, chain_pem: bytes) -> Suggestion | None:
+def ask(transport: Transport, url: str, chain_pem: bytes) -> Suggestion | None:
     """The CA's suggestion; None when there is no asking about this certificate."""
     identifier = certificate_id(chain_pem)
     if identifier is None:
         return None
-    response = network.read(f"{url.rstrip('/')}/{identifier}")
-    return Suggestion(messages.window(response.content), network.retry_after())
+    response = transport.read(f"{url.rstrip('/')}/{identifier}")
+    return Suggestion(messages.window(response.content), transport.retry_after())
 
 
 def _base64url(data: bytes) -> str:

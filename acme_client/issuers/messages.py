@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
+from ..certificates.verify import canonical
 from ..errors import Problem, Said
 from .problem_documents import ACME, said, words
 
@@ -65,7 +66,7 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedChallenge:
     """A challenge of an authorization. ``token`` is empty for kinds that have none. ``whole``: with
     the fields of its own kind."""
 
@@ -86,11 +87,11 @@ class Authorization:
     name: str
     status: str
     wildcard: bool
-    challenges: tuple[Offered, ...]
+    challenges: tuple[OfferedChallenge, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class OrderObject:
     """An order. ``error`` is the CA's text, if it carries one; ``finalize`` may be left out once
     the order is valid or invalid."""
 
@@ -144,7 +145,7 @@ def account_status(body: bytes) -> str:
     return status if isinstance(status, str) else "valid"
 
 
-def order(body: bytes, base: str = "") -> Placed:
+def order(body: bytes, base: str = "") -> OrderObject:
     """``base``: the URL that was asked, to which others may be relative (RFC 3986 §5.1.3)."""
     value = document(body, "order")
     try:
@@ -154,7 +155,7 @@ def order(body: bytes, base: str = "") -> Placed:
             if status == "pending":  # somebody has to prove something, and it does not say who
                 raise TypeError("it is pending and lists no authorizations")
             listed = []
-        return Placed(
+        return OrderObject(
             status=status,
             authorizations=tuple(_url(one, base) for one in listed),
             finalize=_optional_url(value.get("finalize"), base),
@@ -182,7 +183,7 @@ def authorization(body: bytes, base: str = "") -> Authorization:
         raise Problem("nonsense", f"the CA's authorization is not one: {_missing(error)}") from None
 
 
-def challenge(body: bytes, base: str = "") -> Offered | None:
+def challenge(body: bytes, base: str = "") -> OfferedChallenge | None:
     """A challenge by itself, as the answer to its announcement; None for what is none."""
     try:
         return _challenge(document(body), base)
@@ -221,17 +222,17 @@ def _identified(value: dict[str, Any], *, needed: bool) -> tuple[str, bool]:
         return "", value.get("wildcard") is True
     if not isinstance(identifier, dict):
         raise TypeError("it does not say for which name it is")
-    name = _text(identifier["value"]).rstrip(".")
+    name = canonical(_text(identifier["value"]).strip().rstrip("."))
     return name.removeprefix("*."), value.get("wildcard") is True or name.startswith("*.")
 
 
-def _challenges(listed: object, base: str, *, needed: bool) -> tuple[Offered, ...]:
+def _challenges(listed: object, base: str, *, needed: bool) -> tuple[OfferedChallenge, ...]:
     """Those that can be understood. What is wrong with others is only told if nothing is left."""
     if not isinstance(listed, list):
         if needed:
             raise TypeError("it is pending and lists no challenges")
         return ()
-    found: list[Offered] = []
+    found: list[OfferedChallenge] = []
     wrong: KeyError | TypeError | None = None
     for one in listed:
         try:
@@ -243,13 +244,13 @@ def _challenges(listed: object, base: str, *, needed: bool) -> tuple[Offered, ..
     return tuple(found)
 
 
-def _challenge(one: object, base: str) -> Offered:
+def _challenge(one: object, base: str) -> OfferedChallenge:
     if not isinstance(one, dict):
         raise TypeError("a challenge that is no object")
     kind = _text(one["type"])
     token = _token(one.get("token")) if kind in _WITH_TOKEN else ""
     status = one.get("status")
-    return Offered(
+    return OfferedChallenge(
         kind=kind,
         url=_url(one["url"], base),
         token=token,

@@ -11,7 +11,7 @@ from ..certificates import ca_choice, keys
 from ..challenges import dns_persist
 from ..errors import Problem, Said
 from .interface import Order
-from .messages import Authorization, Directory, Offered
+from .messages import Authorization, Directory, OfferedChallenge
 
 # The profile that certifies addresses where there are profiles (Let's Encrypt).
 ADDRESS_PROFILE = "shortlived"
@@ -53,7 +53,7 @@ def first(preferred: tuple[str, ...], *, wildcard: bool) -> str | None:
 
 def choose(
     authorization: Authorization, preferred: tuple[str, ...], terms: dns_persist.Terms
-) -> Offered:
+) -> OfferedChallenge:
     offered = {
         one.kind: one
         for one in authorization.challenges
@@ -76,7 +76,7 @@ def choose(
     )
 
 
-def not_content(
+def not_validated(
     authorization: Authorization, kind: str | None, earlier: tuple[str, Said | None] | None = None
 ) -> Problem:
     """Why a name was not validated, in the CA's words; ``earlier``: what it said of this

@@ -29,10 +29,10 @@ from ..link import Challenge
 from . import ari, messages, negotiation
 from .accounts import thumbprint
 from .interface import Order
-from .messages import Authorization, Directory, Offered, Placed
-from .persist_records import Standing
+from .messages import Authorization, Directory, OfferedChallenge, OrderObject
+from .persist_records import PersistRecords
 from .polling import NOT_THERE_YET, Poller
-from .transport import Network
+from .transport import Transport
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -42,6 +42,8 @@ VALIDATED_WITHIN = 300.0
 ISSUED_WITHIN = 600.0
 # How often a CA that leaves it to us is told to look again, within a few seconds.
 TOLD_AGAIN = 3
+# What is left to prove, by the authorization's URL, with the challenge that is to do it.
+Pending = dict[str, tuple[Authorization, OfferedChallenge]]
 # States of an order in which nothing is left to prove.
 _PROVEN = ("ready", "processing", "valid")
 
@@ -61,30 +63,30 @@ class _Ready(JSONObjectWithFields):
 
 
 class OrderFlow:
-    """One `Order` under way, for the account that the network speaks for. ``host`` names the CA in
+    """One `Order` under way, for the account that the transport signs for. ``host`` names the CA in
     the log; ``now`` gives Unix seconds."""
 
     def __init__(
         self,
         order: Order,
         host: str,
-        network: Network,
+        transport: Transport,
         directory: Directory,
         poller: Poller,
         challenges: Challenges,
         records: DnsRecords,
-        standing: Standing,
+        persist_records: PersistRecords,
         now: Callable[[], float],
     ) -> None:
         self._order = order
         self._name = order.names[0]
         self._host = host
-        self._network = network
+        self._transport = transport
         self._directory = directory
         self._poller = poller
         self._challenges = challenges
         self._records = records
-        self._standing = standing
+        self._persist_records = persist_records
         self._now = now
         self._terms = dns_persist.of_directory(directory.meta)
         self._url = ""
@@ -95,13 +97,13 @@ class OrderFlow:
 
     # The order
 
-    def place(self, profile: str | None) -> Placed:
+    def place(self, profile: str | None) -> OrderObject:
         """Order the certificate. Raises `Problem`."""
         order, replaces = self._order, None
         if (
             order.replaces is not None
             and self._directory.renewal_info
-            and order.account == self._network.account_url
+            and order.account == self._transport.account_url
         ):
             replaces = ari.certificate_id(order.replaces)
         request = _NewOrder(
@@ -112,15 +114,15 @@ class OrderFlow:
         url = self._directory.new_order
         order.toll.admit(exempt=replaces is not None)
         try:
-            response = self._network.send(url, request)
+            response = self._transport.send(url, request)
         except Problem as problem:
             # The CA may hold that one for replaced already, or not know it any more; that is its
             # own bookkeeping and no reason to go without a certificate.
-            if replaces is None or not self._network.refused_what_it_replaces(problem):
+            if replaces is None or not self._transport.refused_what_it_replaces(problem):
                 raise
             log.debug("%s: ordered without naming the one it replaces", self._name)
             order.toll.admit(exempt=False)
-            response = self._network.send(url, request.update(replaces=None))
+            response = self._transport.send(url, request.update(replaces=None))
         placed = self._read(response)
         location = messages.location(response.headers.get("Location"), response.url)
         if location is None:
@@ -129,7 +131,7 @@ class OrderFlow:
         log.debug("%s: order placed with %s", self._name, self._host)
         return placed
 
-    def _read(self, response: Response) -> Placed:
+    def _read(self, response: Response) -> OrderObject:
         """An order as it is now. Raises `Problem`, also for one that the CA has given up."""
         placed = messages.order(response.content, response.url)
         self._finalize = placed.finalize or self._finalize
@@ -142,15 +144,16 @@ class OrderFlow:
 
     # What has to be proven
 
-    def satisfy(self, placed: Placed) -> str | None:
-        """Have every authorization valid; the kind of challenge that did it."""
-        pending: dict[str, tuple[Authorization, Offered]] = {}
+    def satisfy(self, placed: OrderObject) -> str | None:
+        """Have the CA validate every name; return the kind of challenge that did it, or None where
+        nothing was left to prove."""
+        pending: Pending = {}
         for url in placed.authorizations if placed.status not in _PROVEN else ():
             authorization = self._authorization(url)
             if authorization.status == "valid":
                 continue
             if authorization.status != "pending":
-                raise negotiation.not_content(authorization, None, self._words_on.get(url))
+                raise negotiation.not_validated(authorization, None, self._words_on.get(url))
             offered = negotiation.choose(authorization, self._order.challenges, self._terms)
             pending[url] = authorization, offered
         if not pending:
@@ -173,11 +176,9 @@ class OrderFlow:
                     raise
         return kind
 
-    def _answers(
-        self, pending: dict[str, tuple[Authorization, Offered]]
-    ) -> tuple[list[Challenge], list[Proof]]:
-        """What workers show, and what is set in the DNS. Raises `Problem` where a standing record
-        is missing."""
+    def _answers(self, pending: Pending) -> tuple[list[Challenge], list[Proof]]:
+        """Return the challenges that workers answer, and the records to be set in the DNS. Raises
+        `Problem` where a record for dns-persist-01 is missing."""
         shown: list[Challenge] = []
         proofs: list[Proof] = []
         for authorization, offered in pending.values():
@@ -187,12 +188,12 @@ class OrderFlow:
             elif offered.kind == dns_persist.KIND:
                 wanted = dns_persist.of_challenge(offered.whole, self._terms)
                 subject = Subject(authorization.name, authorization.wildcard)
-                self._standing.demand(self._network, (subject,), wanted or self._terms)
+                self._persist_records.demand(self._transport, (subject,), wanted or self._terms)
             else:
                 shown.append(self._challenge(authorization.name, offered))
         return shown, proofs
 
-    def _challenge(self, name: str, offered: Offered) -> Challenge:
+    def _challenge(self, name: str, offered: OfferedChallenge) -> Challenge:
         authorization = self._key_authorization(offered)
         if offered.kind == "http-01":
             return Challenge("http-01", name, offered.token, authorization)
@@ -201,9 +202,9 @@ class OrderFlow:
             "tls-alpn-01", name, offered.token, authorization, pair.chain_pem, pair.key_pem
         )
 
-    def _key_authorization(self, offered: Offered) -> str:
+    def _key_authorization(self, offered: OfferedChallenge) -> str:
         """RFC 8555 §8.1."""
-        return f"{offered.token}.{thumbprint(self._network.account_key)}"
+        return f"{offered.token}.{thumbprint(self._transport.account_key)}"
 
     def _authorization(self, url: str) -> Authorization:
         return self._poller.until(
@@ -211,20 +212,20 @@ class OrderFlow:
         )
 
     def _look_at(self, url: str) -> Authorization:
-        answer = self._network.fetch(url)
+        answer = self._transport.fetch(url)
         found = messages.authorization(answer.content, answer.url)
         for one in found.challenges:
             if one.error:
                 self._last_words = self._words_on[url] = f"{one.kind}: {one.error}", one.said
         return found
 
-    def _announce(self, url: str, offered: Offered) -> None:
+    def _announce(self, url: str, offered: OfferedChallenge) -> None:
         """Tell the CA to look. A challenge that it is looking at, or has found to be right, needs
         no such word; and a CA that refuses it may have come to an end meanwhile."""
         if offered.status in ("processing", "valid"):
             return
         try:
-            self._network.send(offered.url, _Ready())
+            self._transport.send(offered.url, _Ready())
         except Problem as problem:
             if problem.kind != "refused":
                 raise
@@ -233,7 +234,7 @@ class OrderFlow:
             if again.status == "pending" and not set(states) & {"processing", "valid"}:
                 raise
 
-    def _await_valid(self, url: str, offered: Offered) -> None:
+    def _await_valid(self, url: str, offered: OfferedChallenge) -> None:
         """A CA that was not content but leaves the authorization pending waits to be told to look
         again (RFC 8555 §8.2; smallstep's does): for a while, it is."""
         told = 0
@@ -244,18 +245,21 @@ class OrderFlow:
             if authorization.status == "valid":
                 return True
             if authorization.status not in ("pending", "processing"):
-                raise negotiation.not_content(authorization, offered.kind, self._words_on.get(url))
+                raise negotiation.not_validated(
+                    authorization, offered.kind, self._words_on.get(url)
+                )
             if any(one.error for one in authorization.challenges if one.url == offered.url):
                 if told == TOLD_AGAIN:
-                    raise negotiation.not_content(authorization, offered.kind)
+                    raise negotiation.not_validated(authorization, offered.kind)
                 told += 1
                 self._announce(url, offered)
             return None
 
         self._poller.until(look, VALIDATED_WITHIN, "the CA does not finish validating")
 
-    def _not_valid(self, pending: dict[str, tuple[Authorization, Offered]]) -> tuple[str, ...]:
-        """One name has failed; the CA has looked at the others as well, and counts each."""
+    def _not_valid(self, pending: Pending) -> tuple[str, ...]:
+        """Return the names that the CA did not validate: it has looked at all of them, and counts
+        each."""
         names = []
         for url, (authorization, _offered) in pending.items():
             try:
@@ -269,12 +273,12 @@ class OrderFlow:
     # The certificate
 
     def finish(self, csr_pem: bytes) -> Response:
-        """Hand in the CSR as often as the order is ready for it, until there is a certificate; the
-        answer that brings it."""
+        """Send the CSR as often as the order is ready for it, until there is a certificate; return
+        the answer that brings it. Raises `Problem`."""
         request = library.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
 
         def look() -> str | None:
-            placed = self._read(self._network.fetch(self._url))
+            placed = self._read(self._transport.fetch(self._url))
             if placed.status == "ready":
                 placed = self._hand_in(request) or placed
             return placed.certificate if placed.status == "valid" else None
@@ -282,20 +286,20 @@ class OrderFlow:
         certificate = self._poller.until(look, ISSUED_WITHIN, "the CA does not finish the order")
 
         return self._poller.until(
-            lambda: self._network.fetch(certificate),
+            lambda: self._transport.fetch(certificate),
             ISSUED_WITHIN,
             "the certificate cannot be fetched",
             NOT_THERE_YET,
         )
 
-    def _hand_in(self, request: library.CertificateRequest) -> Placed | None:
+    def _hand_in(self, request: library.CertificateRequest) -> OrderObject | None:
         """The order after that; None where the answer does not show it, and the next poll will."""
         if self._finalize is None:
             raise Problem("nonsense", "the CA's order is not one: it is ready and has no finalize")
         log.debug("%s: %s has validated; sending the request", self._name, self._host)
         self._order.toll.handed_in()
         try:
-            response = self._network.send(self._finalize, request)
+            response = self._transport.send(self._finalize, request)
         except Problem as problem:
             if problem.said is not None:
                 self._last_words = problem.text.removeprefix("the CA says: "), problem.said

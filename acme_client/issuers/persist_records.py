@@ -14,10 +14,10 @@ from ..challenges.dns_persist import Customer, Subject, Terms, Wanted
 from ..errors import Problem
 from ..link import Authority
 from .accounts import Accounts
-from .transport import Network
+from .transport import Transport
 
 
-class Standing:
+class PersistRecords:
     """``now`` gives Unix seconds."""
 
     def __init__(
@@ -33,13 +33,13 @@ class Standing:
         self._now = now
 
     def wanted(
-        self, network: Network, subjects: Iterable[Subject], terms: Terms
+        self, transport: Transport, subjects: Iterable[Subject], terms: Terms
     ) -> tuple[Wanted, ...]:
-        """For the account that the network speaks for."""
-        if network.account_url is None:
+        """Return the records that the transport's account needs, and whether each stands."""
+        if transport.account_url is None:
             raise Problem("internal", "no account has been chosen")
-        thumbprints = self._accounts.thumbprints(self._authority, network)
-        customer = Customer(network.account_url, thumbprints)
+        thumbprints = self._accounts.thumbprints(self._authority, transport)
+        customer = Customer(transport.account_url, thumbprints)
         found = []
         for subject in subjects:
             record = dns_persist.record_name(subject)
@@ -49,9 +49,9 @@ class Standing:
             found.append(Wanted(record, value, stands))
         return tuple(found)
 
-    def demand(self, network: Network, subjects: Iterable[Subject], terms: Terms) -> None:
+    def demand(self, transport: Transport, subjects: Iterable[Subject], terms: Terms) -> None:
         """All of them. Raises `Problem` that tells those to set."""
-        missing = [str(one) for one in self.wanted(network, subjects, terms) if not one.stands]
+        missing = [str(one) for one in self.wanted(transport, subjects, terms) if not one.stands]
         if missing:
             raise Problem(
                 "zone",

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ..errors import Problem
 from . import messages
-from .transport import Network
+from .transport import Transport
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ class Poller:
     """``stopping`` ends every wait; ``now`` gives Unix seconds."""
 
     def __init__(
-        self, network: Network, stopping: threading.Event, now: Callable[[], float]
+        self, transport: Transport, stopping: threading.Event, now: Callable[[], float]
     ) -> None:
-        self._network = network
+        self._transport = transport
         self._stopping = stopping
         self._now = now
 
@@ -63,7 +63,7 @@ class Poller:
                 lost += 1
             pause = POLLS[min(polls, len(POLLS) - 1)]
             polls += 1
-            until = self._network.retry_after()
+            until = self._transport.retry_after()
             if until is not None:
                 pause = max(until - self._now(), POLLS[0])
             if lost > lost_polls or pause > LONGEST_POLL or time.monotonic() + pause > deadline:

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from ..errors import Said
-from ..printable import printable
+from ..text import printable
 
 ACME = "urn:ietf:params:acme:error:"
 # Before the RFC (Let's Encrypt's first interface, and servers that copied it).

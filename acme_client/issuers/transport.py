@@ -10,7 +10,7 @@
   requests would read by default may be unreadable by the time it is needed.
 - Every failure leaves as a `Problem`.
 
-One `Network` belongs to one thread.
+One `Transport` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ log = logging.getLogger("treehouse.certifier")
 NONCE_TRIES = 20
 # To connect, and between two pieces of an answer. CAs under load take half a minute for an order.
 TIMEOUT = (15.0, 60.0)
+# For what a CA has at hand, its directory and nonces: whoever is silent for so long is down.
+TIMEOUT_AT_HAND = (15.0, 20.0)
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
 _OTHER_METHOD = (404, 405, 501)
 
@@ -97,7 +99,7 @@ class _Adapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
-class Network(client.ClientNetwork):
+class Transport(client.ClientNetwork):
     """``now`` gives Unix seconds. ``last`` is the last answer; ``new_nonce`` where nonces come
     from."""
 
@@ -110,7 +112,7 @@ class Network(client.ClientNetwork):
         self._nonce: bytes | None = None  # the newest one; older ones may have lapsed
         self._now = now
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Transport:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,16 +130,16 @@ class Network(client.ClientNetwork):
         """The account that requests are signed for; None: by the key alone."""
         return None if self.account is None else str(self.account.uri)
 
-    def speak_with(self, key: keys.PrivateKey, account_url: str | None = None) -> None:
+    def sign_with(self, key: keys.PrivateKey, account_url: str | None = None) -> None:
         """From now on, sign with this key, for this account or for none."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.key, self.alg = JWKRSA(key=ComparableRSAKey(key)), RS256
         else:
             self.key = JWKEC(key=ComparableECKey(key))
             self.alg = ES384 if key.key_size == 384 else ES256
-        self.speak_for(account_url)
+        self.sign_for(account_url)
 
-    def speak_for(self, account_url: str | None) -> None:
+    def sign_for(self, account_url: str | None) -> None:
         self.account = None
         if account_url is not None:
             self.account = messages.RegistrationResource(
@@ -215,7 +217,7 @@ class Network(client.ClientNetwork):
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         self.last = None
-        kwargs.setdefault("timeout", TIMEOUT)
+        kwargs.setdefault("timeout", TIMEOUT_AT_HAND if method in ("GET", "HEAD") else TIMEOUT)
         self.last = super()._send_request(method, url, *args, **kwargs)
         return self.last
 

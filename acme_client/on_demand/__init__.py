@@ -1,6 +1,6 @@
 """Certificates for names that no configuration lists, obtained when a client asks for them.
 
-manager      obtains a certificate when a client comes for a name
+manager      decides when a name gets, keeps and loses its certificate (pure)
 policy       which names may have a certificate, and how many       (pure)
 checks       finds out whether a name may have a certificate
 ask_url      asks the operator's own URL

@@ -1,19 +1,17 @@
 """Finding out whether names may be had: an app and the DNS are asked, by a few threads.
 
-One inquiry for each name, however many wait for it; a bound on how many there are. What is found
-out is fetched by the thread that began it.
+There is a bound on how many are asked about at once (`MOST`), which whoever decides keeps.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from ..link import Command, OnDemandRule
+from ..link import OnDemandRule
 from .ask_url import CannotTell, ask
 
 log = logging.getLogger("treehouse.certifier")
@@ -46,45 +44,26 @@ def objection(rule: OnDemandRule, name: str) -> str | None:
     return why
 
 
-class Inquiries:
-    """``objection`` is asked in a thread, for one rule after the other until one has none."""
+class CheckThreads:
+    """``objection`` is asked in a thread, for one rule after the other until one has none; then
+    ``found`` is called, in that thread."""
 
-    def __init__(self, objection: Callable[[OnDemandRule, str], str | None] = objection) -> None:
+    def __init__(
+        self,
+        found: Callable[[Finding], None],
+        objection: Callable[[OnDemandRule, str], str | None] = objection,
+    ) -> None:
+        self._found = found
         self._objection = objection
-        self._waiting: dict[str, list[Command]] = {}
-        self._found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(AT_ONCE, "inquiry")
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._waiting
-
-    def begin(self, name: str, rules: list[OnDemandRule]) -> bool:
-        """False when there are too many. One that is under way already is not begun again."""
-        if name in self._waiting:
-            return True
-        if len(self._waiting) >= MOST:
-            return False
-        self._waiting[name] = []
+    def begin(self, name: str, rules: Sequence[OnDemandRule]) -> None:
         self._pool.submit(self._inquire, name, rules)
-        return True
-
-    def join(self, name: str, command: Command) -> None:
-        """Wait for one that is under way."""
-        self._waiting[name].append(command)
-
-    def ended(self) -> Iterator[tuple[Finding, list[Command]]]:
-        """What has been found out since, and who waits for it."""
-        while not self._found.empty():
-            finding = self._found.get()
-            yield finding, self._waiting.pop(finding.name)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _inquire(self, name: str, rules: list[OnDemandRule]) -> None:
+    def _inquire(self, name: str, rules: Sequence[OnDemandRule]) -> None:
         """In a thread of the pool. The first rule that allows the name has it; a name that nobody
         could tell about may still be allowed."""
         finding: Finding | None = None
@@ -103,7 +82,7 @@ class Inquiries:
                 if finding is None or finding.outcome == "refused":
                     finding = Finding(name, "refused", why, rule)
         if finding is not None:
-            self._found.put(finding)
+            self._found(finding)
 
 
 def _ground(rule: OnDemandRule) -> str:

@@ -8,6 +8,7 @@ only now and then.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,42 +35,47 @@ class Name:
     over_since: float | None = None  # since when there is no reason to keep it
 
 
-class Roster:
-    """``allowances`` are by site; those that are to be read must be there before."""
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the document holds: the names, and by site when the next new name may come
+    (`policy.Allowance.due`)."""
+
+    names: dict[str, Name]
+    due: dict[str, float]
+
+
+def encode(names: Mapping[str, Name], allowances: Mapping[str, Allowance]) -> bytes:
+    """The document."""
+    document = {
+        "names": {
+            name: {"site": one.site, "asked_at": one.asked_at}
+            for name, one in sorted(names.items())
+        },
+        "allowances": {site: one.due for site, one in allowances.items()},
+    }
+    return documents.write(document, VERSION)
+
+
+def decode(data: bytes) -> Remembered:
+    """What can be read of the document."""
+    document = documents.read(data, VERSION)
+    names: dict[str, Name] = {}
+    for name, value in _mapping(document.get("names")):
+        kept = dict(_mapping(value))
+        site, asked_at = kept.get("site"), _moment(kept.get("asked_at"))
+        if isinstance(site, str) and asked_at is not None and hostname(name) == name:
+            names[name] = Name(site, asked_at)
+    moments = {site: _moment(value) for site, value in _mapping(document.get("allowances"))}
+    return Remembered(names, {site: due for site, due in moments.items() if due is not None})
+
+
+class NamesFile:
+    """The document in a store. Faults are logged."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.names: dict[str, Name] = {}
-        self.allowances: dict[str, Allowance] = {}
-        self._changed_at: float | None = None
 
-    def change(self, now: float) -> None:
-        """Something is to be written down, in its time."""
-        if self._changed_at is None:
-            self._changed_at = now
-
-    def tend(self, now: float) -> None:
-        if self._changed_at is not None and not 0 <= now - self._changed_at < SAVE_EVERY:
-            self._changed_at = None
-            if not self.save():
-                self.change(now)
-
-    def save(self) -> bool:
-        document = {
-            "names": {
-                name: {"site": one.site, "asked_at": one.asked_at}
-                for name, one in sorted(self.names.items())
-            },
-            "allowances": {site: one.due for site, one in self.allowances.items()},
-        }
-        try:
-            self._store.store(_FOLDER, {_FILE: documents.write(document, VERSION)})
-        except OSError as error:
-            log.warning("names on demand cannot be written down: %s", error)
-            return False
-        return True
-
-    def read(self) -> None:
+    def read(self) -> Remembered:
         try:
             data = self._store.load(_FOLDER).get(_FILE, b"")
             aside = documents.set_aside(_FILE, data, VERSION)
@@ -77,17 +83,17 @@ class Roster:
                 self._store.store(_FOLDER, {aside: data})
         except OSError as error:
             log.warning("names on demand cannot be read: %s", error)
-            return
-        document = documents.read(data, VERSION)
-        for name, value in _mapping(document.get("names")):
-            kept = dict(_mapping(value))
-            site, asked_at = kept.get("site"), _moment(kept.get("asked_at"))
-            if isinstance(site, str) and asked_at is not None and hostname(name) == name:
-                self.names[name] = Name(site, asked_at)
-        for site, value in _mapping(document.get("allowances")):
-            due = _moment(value)
-            if site in self.allowances and due is not None:
-                self.allowances[site].due = due
+            return Remembered({}, {})
+        return decode(data)
+
+    def write(self, document: bytes) -> bool:
+        """Whether the disk took it."""
+        try:
+            self._store.store(_FOLDER, {_FILE: document})
+        except OSError as error:
+            log.warning("names on demand cannot be written down: %s", error)
+            return False
+        return True
 
 
 def _mapping(value: Any) -> list[tuple[str, Any]]:

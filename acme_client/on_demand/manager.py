@@ -15,7 +15,8 @@ What differs from a configured name, and why this is hard:
   for in a long time is not renewed. Its certificate is served while it lasts, and then forgotten
   with its files.
 
-Everything here runs on the agent's main thread; the network is asked by `inquiries`.
+Nothing here does I/O: the scheduler hands on what is to be asked, written and deleted, and comes
+back with what was found (`checked`).
 """
 
 from __future__ import annotations
@@ -25,15 +26,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..agent.executors import ATTEMPTS_AT_ONCE
 from ..certificates import transitions
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import Holding
-from ..certificates.repository import Shelf
-from ..link import FORGET, Command, OnDemandRule, Settings, Wanted
-from ..storage.store import Store
-from .checks import Finding, Inquiries
-from .known_names import SAVE_EVERY, Name, Roster
+from ..link import ATTEMPTS_AT_ONCE, FORGET, Command, OnDemandRule, Settings, Wanted
+from .checks import MOST, Finding
+from .known_names import SAVE_EVERY, Name, Remembered, encode
 from .policy import Allowance, Refusals, Voice, hostname, takes
 
 log = logging.getLogger("treehouse.certifier")
@@ -57,48 +55,54 @@ FORGET_AFTER = 3600.0
 
 
 class OnDemand:
-    """``holdings`` are the agent's, all of them; ``take_on``, ``let_go`` (of a holding, from then
-    on neither served nor reported), ``report`` and ``reply`` are the agent's too. ``objection``
-    asks the network; a test has its own."""
+    """``holdings`` are the scheduler's, all of them; ``take_on``, ``let_go`` (of a holding, from
+    then on neither served nor reported), ``report`` and ``reply`` are the scheduler's too.
+    ``check`` has a name asked about, ``save`` has the document written, ``discard`` has a name's
+    files deleted."""
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
-        shelf: Shelf,
         holdings: dict[str, Holding],
         take_on: Callable[[Wanted], Holding],
         let_go: Callable[[Holding], None],
         report: Callable[[Holding], None],
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
-        objection: Callable[[OnDemandRule, str], str | None] | None = None,
+        check: Callable[[str, tuple[OnDemandRule, ...]], None],
+        save: Callable[[bytes], None],
+        discard: Callable[[str], None],
     ) -> None:
-        self._shelf = shelf
+        self._check = check
+        self._save = save
+        self._discard = discard
         self._holdings = holdings
         self._take_on = take_on
         self._let_go = let_go
         self._report = report
         self._reply = reply
         self._now = now
-        self._roster = Roster(store)
-        self._names = self._roster.names
+        self._names: dict[str, Name] = {}
+        self._changed_at: float | None = None  # since when the document is to be written
         self._cleared: set[str] = set()  # an attempt may be made
-        self._inquiries = Inquiries(objection) if objection else Inquiries()
+        self._spent: set[str] = set()  # had from the allowance, and perhaps found in the store
+        self._waiting: dict[str, list[Command]] = {}  # for what is found out about a name
+        self._stirred = True  # something has happened since the last turn
+        self._changed: set[str] = set()  # names that began or ceased to sleep
         self._refusals = Refusals(longest=REFUSED_FOR)
         self._voice = Voice()
-        self._allowances = self._roster.allowances
         self._rules = settings.on_demand
+        self._allowances = {rule.site: Allowance(rule.per_hour) for rule in self._rules}
         self._taken = frozenset(settings.taken)
-        for rule in self._rules:
-            self._allowances[rule.site] = Allowance(rule.per_hour)
-        if self._rules:
-            self._roster.read()
-        if any(rule.dns for rule in self._rules):
-            from . import dns_check  # noqa: F401 - now, and in this thread
 
-    def remembered(self) -> list[Wanted]:
-        """Of an earlier life, as far as the configuration still has room for them."""
+    def recall(self, remembered: Remembered) -> list[Wanted]:
+        """Take over what an earlier process has written; returns the certificates that are wanted
+        still, as far as the configuration has room for them."""
+        self._names.update(remembered.names)
+        for site, due in remembered.due.items():
+            if site in self._allowances:
+                self._allowances[site].due = due
+        self.stir()
         found = []
         for name, one in sorted(self._names.items()):
             rule = self._rule(one.site)
@@ -113,16 +117,33 @@ class OnDemand:
 
     @property
     def busy(self) -> bool:
-        return bool(self._inquiries)
+        return bool(self._waiting)
 
-    def close(self) -> None:
-        self._inquiries.close()
-        if self._rules:
-            self._roster.save()
+    def document(self) -> bytes | None:
+        """What is to be written at the end; None where no name can come on demand."""
+        return encode(self._names, self._allowances) if self._rules else None
+
+    def not_saved(self) -> None:
+        self._change()
+
+    def stir(self) -> None:
+        """Look at every name in the next turn."""
+        self._stirred = True
+
+    def touched(self, name: str) -> None:
+        """Something has happened to this certificate."""
+        self._stirred = self._stirred or name in self._names
+
+    def found(self, holding: Holding) -> None:
+        """Its certificate was in the store: then it costs nothing of the hour's allowance."""
+        if holding.name in self._spent and holding.usable(self._now()):
+            self._spent.discard(holding.name)
+            self._allowances[self._names[holding.name].site].give_back()
 
     # Questions
 
     def obey(self, command: Command) -> None:
+        self.stir()
         value = command.value
         name = hostname(str(value.get("name") if isinstance(value, dict) else value))
         match command.verb:
@@ -163,8 +184,8 @@ class OnDemand:
         elif holding is not None or self._is_taken(name):
             self._refuse(command, REFUSED_FOR, "it is a configured name")
             return
-        if name in self._inquiries:
-            self._inquiries.join(name, command)
+        if name in self._waiting:
+            self._waiting[name].append(command)
             return
         refusal = self._refusals.find(name, now)
         if refusal is not None:
@@ -177,10 +198,19 @@ class OnDemand:
         elif not allowed:
             why = f"{rules[0].per_hour} new names in an hour are ordered for {rules[0].site}"
             self._no(name, [command], ALLOWANCE_FOR, why)
-        elif not self._inquiries.begin(name, allowed):
+        elif not self._begin(name, allowed):
             self._refuse(command, CROWDED_FOR, "too many names are being looked at")
         else:
-            self._inquiries.join(name, command)
+            self._waiting[name].append(command)
+
+    def _begin(self, name: str, rules: list[OnDemandRule]) -> bool:
+        """Have a name asked about, once at a time; False when too many are."""
+        if name not in self._waiting:
+            if len(self._waiting) >= MOST:
+                return False
+            self._waiting[name] = []
+            self._check(name, tuple(rules))
+        return True
 
     def _wait(self, holding: Holding, command: Command) -> None:
         if command.ticket is not None:
@@ -205,18 +235,35 @@ class OnDemand:
         one, now = self._names[name], self._now()
         if not one.asked_at <= now < one.asked_at + SAVE_EVERY:
             one.asked_at = now
-            self._roster.change(self._now())
+            self._change()
+
+    def _change(self) -> None:
+        """Something is to be written down, in its time."""
+        if self._changed_at is None:
+            self._changed_at = self._now()
+
+    def _save_now(self) -> None:
+        self._changed_at = None
+        self._save(encode(self._names, self._allowances))
 
     # Answers
 
-    def turn(self) -> None:
-        """Once in each turn of the agent's loop, before attempts are started."""
-        for finding, waiting in self._inquiries.ended():
-            holding = self._holdings.get(finding.name)
-            if holding is not None and finding.name in self._names:
-                self._looked_again(finding, waiting, holding)
-            else:  # new here, or another site's until the configuration changed
-                self._looked(finding, waiting)
+    def checked(self, finding: Finding) -> None:
+        """What was found out about a name."""
+        self.stir()
+        waiting = self._waiting.pop(finding.name, [])
+        holding = self._holdings.get(finding.name)
+        if holding is not None and finding.name in self._names:
+            self._looked_again(finding, waiting, holding)
+        else:  # new here, or another site's until the configuration changed
+            self._looked(finding, waiting)
+
+    def turn(self) -> set[str]:
+        """In each step of the scheduler, before attempts are begun; returns the names whose holding
+        began or ceased to sleep."""
+        if not self._stirred:
+            return set()
+        self._stirred = False
         now = self._now()
         under_way = sum(
             holding.busy and holding.facts is None
@@ -225,7 +272,10 @@ class OnDemand:
         )
         for name, one in list(self._names.items()):
             under_way += self._settle(name, one, now, under_way)
-        self._roster.tend(now)
+        if self._changed_at is not None and not 0 <= now - self._changed_at < SAVE_EVERY:
+            self._save_now()
+        changed, self._changed = self._changed, set()
+        return changed
 
     def _looked(self, finding: Finding, waiting: list[Command]) -> None:
         """At a name that this configuration does not have yet."""
@@ -250,9 +300,10 @@ class OnDemand:
         self._names[name] = Name(rule.site, now)
         self._cleared.add(name)
         holding = self._take_on(_wanted(rule, name))
-        if not holding.usable(now):  # else it was on the disk
+        if not holding.usable(now):
             allowance.spend(now)
-        self._roster.save()
+            self._spent.add(name)
+        self._save_now()
         self._hand_on(holding, waiting)
 
     def _looked_again(self, finding: Finding, waiting: list[Command], holding: Holding) -> None:
@@ -298,14 +349,15 @@ class OnDemand:
         unused = now - one.asked_at > self._forget(one)
         if holding.record.state not in READY:
             self._cleared.discard(name)
-            holding.asleep = new
+            self._spent.discard(name)
+            self._let_sleep(holding, new)
         elif name in self._cleared or holding.tickets:  # of somebody who asks for it by hand
-            holding.asleep = new and under_way >= ATTEMPTS_MOST
+            self._let_sleep(holding, new and under_way >= ATTEMPTS_MOST)
         else:
-            holding.asleep = True
+            self._let_sleep(holding, True)
             rule = self._rule(one.site)
             if not new and not unused and now >= one.look_at and rule is not None:
-                self._inquiries.begin(name, [rule])
+                self._begin(name, [rule])
         given_up = not new and (unused or one.refused)
         if given_up is not holding.given_up:
             holding.given_up = given_up
@@ -317,10 +369,15 @@ class OnDemand:
         self._forget_if_over(name, one, holding, now, over)
         return new and holding.record.state in READY and not holding.asleep
 
+    def _let_sleep(self, holding: Holding, asleep: bool) -> None:
+        if holding.asleep is not asleep:
+            holding.asleep = asleep
+            self._changed.add(holding.name)
+
     def _forget_if_over(
         self, name: str, one: Name, holding: Holding | None, now: float, over: bool
     ) -> None:
-        if not over or name in self._inquiries:
+        if not over or name in self._waiting:
             one.over_since = None
         elif one.over_since is None or one.over_since > now:
             one.over_since = now
@@ -333,12 +390,10 @@ class OnDemand:
         self._cleared.discard(name)
         if holding is not None:
             self._let_go(holding)
+        self._spent.discard(name)
         if not self._is_taken(name):
-            try:
-                self._shelf.discard(name)
-            except OSError as error:
-                log.warning("%s: its files cannot be taken away: %s", name, error)
-        self._roster.change(self._now())
+            self._discard(name)
+        self._change()
 
     def _make_room(self, rule: OnDemandRule) -> bool:
         """A name that never got a certificate makes room for one that may."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import idna
 
+from ..gcra import gcra
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LENGTH = 253  # of a name in text form, RFC 1035 §2.3.4
 _HOUR = 3600.0
@@ -91,19 +93,25 @@ class Refusals:
 
 @dataclass(slots=True)
 class Allowance:
-    """New names per hour: a token bucket as one moment, the arrival time of its next token (see
-    `ledger`, which counts the CA's limits in the same way)."""
+    """New names per hour: a token bucket (`gcra`)."""
 
     per_hour: int
     due: float = 0.0
 
     def wait(self, now: float) -> float:
         """Seconds until there may be another one; 0.0: now."""
-        due = min(self.due, now + _HOUR)  # later was written by a clock that ran ahead
-        return max(due - now - _HOUR * (1 - 1 / self.per_hour), 0.0)
+        return self._ask(now)[0]
 
     def spend(self, now: float) -> None:
-        self.due = max(min(self.due, now + _HOUR), now) + _HOUR / self.per_hour
+        self.due = self._ask(now)[1]
+
+    def give_back(self) -> None:
+        """A name that was counted costs nothing."""
+        self.due -= _HOUR / self.per_hour
+
+    def _ask(self, now: float) -> tuple[float, float]:
+        due = min(self.due, now + _HOUR)  # later was written by a clock that ran ahead
+        return gcra(due, now, _HOUR / self.per_hour, self.per_hour)
 
 
 class Voice:

@@ -6,9 +6,9 @@ last token of a bucket is not made: it waits, and says until when and why. One t
 knows better (``--force``, or the CA's own view of what has come in meanwhile). Those who wait stand
 in line: each gets a moment of its own, so that a thousand do not come back for one token.
 
-Pure: the time is a parameter (Unix seconds). A bucket is one moment, the *theoretical arrival time*
-of its next token (the generic cell rate algorithm), which is how Let's Encrypt counts as well: a
-token comes back every ``window / count`` seconds, not all of them at the window's end.
+Pure: the time is a parameter (Unix seconds). A bucket is one moment (`gcra`), which is how Let's
+Encrypt counts as well: a token comes back every ``window / count`` seconds, not all of them at the
+window's end.
 
 It is hard because of what we do not see: another machine with the same account or domain. Then the
 CA says 429, and what it says is kept here as well (`Hold`): nobody asks again before.
@@ -25,7 +25,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..certificates.retry import RETRY_AFTER_MOST
+from ..gcra import gcra
 from ..storage import documents
+from ..text import spell_exactly
 from .published import (
     Cost,
     Limits,
@@ -34,7 +36,6 @@ from .published import (
     failures,
     names_key,
     registered_domain,
-    spell,
     window_of,
 )
 
@@ -152,7 +153,8 @@ class Ledger:
         ahead = [until for one, until in line.items() if one != who and until > now + _TOLERANCE]
         mine = line.get(who)
         # With one token left beside the one that is taken, where there are two.
-        until = self.due.get(cost.key, now) - max(limit.count - 2, 0) * limit.interval
+        wait, _ = gcra(self.due.get(cost.key, now), now, limit.interval, max(limit.count - 1, 1))
+        until = now + wait
         if until <= now + _TOLERANCE and (not ahead or mine is not None):
             return
         if mine is not None and mine > now + _TOLERANCE:
@@ -160,7 +162,7 @@ class Ledger:
         elif mine is None and ahead:
             until = max(until, max(ahead) + limit.interval)
         yield (
-            Refusal(until, f"{cost}: {limit.count} in {spell(limit.window)} are allowed"),
+            Refusal(until, f"{cost}: {limit.count} in {spell_exactly(limit.window)} are allowed"),
             cost.key,
         )
 
@@ -178,8 +180,9 @@ class Ledger:
 
     def spend(self, taken: Iterable[Cost], now: float) -> None:
         for cost in taken:
-            due = max(self.due.get(cost.key, now), now) + cost.limit.interval
-            self.due[cost.key] = min(due, now + cost.limit.window)
+            limit = cost.limit
+            _, due = gcra(self.due.get(cost.key, now), now, limit.interval, limit.count)
+            self.due[cost.key] = min(due, now + limit.window)
 
     def give_back(self, taken: Iterable[Cost]) -> None:
         """The order has led to no certificate."""

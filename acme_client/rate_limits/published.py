@@ -164,11 +164,3 @@ def window_of(key: str, limits: Limits) -> float:
     kind = key.partition(" ")[0]
     limit: Limit | None = getattr(limits, kind) if kind in Limits.__slots__ else None
     return limit.window if limit else 0.0
-
-
-def spell(seconds: float) -> str:
-    if seconds >= _DAY:
-        return f"{seconds / _DAY:g} days"
-    if seconds > 3600:
-        return f"{seconds / 3600:g} hours"
-    return "an hour" if seconds == 3600 else f"{seconds / 60:g} minutes"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from acme_client.errors import Said
 from acme_client.explain import explained
 from acme_client.status import CertificateStatus, validity
-from acme_client.timestamps import moment
+from acme_client.text import moment
 
 from ..config.model import Alerts
 

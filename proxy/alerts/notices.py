@@ -13,8 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
-from acme_client.printable import printable
-from acme_client.timestamps import timestamp
+from acme_client.text import printable, timestamp
 
 from ..config.model import Mail
 from .incidents import Notice

@@ -7,6 +7,7 @@ stay on the other side of it, in this process only.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -55,6 +56,7 @@ from ..ipc.messages import (
     Done,
     FromCertifier,
     Loaded,
+    NotTaken,
     Present,
     Publish,
     Report,
@@ -240,10 +242,13 @@ class ChannelLink:
         self._lock = threading.Lock()
         self._tickets = itertools.count(1)
         self._done: dict[int, threading.Event] = {}
+        self._refused: dict[int, Callable[[], None]] = {}  # how to send once more
         self._commands: list[Command] = []
+        self._awoken = False
         self._beaten = float("-inf")
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake, False)
 
     # Verbs
 
@@ -293,14 +298,24 @@ class ChannelLink:
     def receive(self, timeout: float | None) -> list[Command]:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._beat()
-        while not self._commands:
+        while not self._commands and not self._awoken:
             left = _BEAT_EVERY if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
             self._pump(min(left, _BEAT_EVERY))
             self._beat()
+        self._awoken = False
         commands, self._commands = self._commands, []
         return commands
+
+    def wake(self) -> None:
+        self._awoken = True
+        self._stir()
+
+    def _stir(self) -> None:
+        """End the main thread's wait for the channel."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of such bytes
+            os.write(self._wake, b"\0")
 
     def _beat(self) -> None:
         """Say that the main loop runs; that another thread does is no sign of it."""
@@ -339,6 +354,10 @@ class ChannelLink:
                 waiting = self._done.pop(ticket, None)
                 if waiting is not None:
                     waiting.set()
+            case NotTaken(ticket):
+                resend = self._refused.get(ticket)
+                if resend is not None:
+                    resend()
             case CertifierCommand(verb, value, ticket):
                 self._commands.append(Command(verb, value, ticket))
             case _:
@@ -351,13 +370,14 @@ class ChannelLink:
         except (ChannelClosed, OSError):
             raise LinkBroken from None
         if self._channel.waiting and threading.get_ident() != self._main:
-            os.write(self._wake, b"\0")  # the main thread flushes what the kernel did not take
+            self._stir()  # the main thread flushes what the kernel did not take
 
     def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
         """Send the message with a ticket, and wait until every worker has acknowledged; False after
         the bound."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
+        self._refused[ticket] = lambda: self._send(message(ticket), fds)
         self._send(message(ticket), fds)
         if threading.get_ident() != self._main:
             acknowledged = done.wait(_ACKNOWLEDGED_WITHIN)
@@ -368,4 +388,5 @@ class ChannelLink:
                 self._beat()
             acknowledged = done.is_set()
         self._done.pop(ticket, None)
+        self._refused.pop(ticket, None)
         return acknowledged

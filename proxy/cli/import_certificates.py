@@ -18,11 +18,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from acme_client.importers.directories import Directories
-from acme_client.importers.findings import Findings, Left
+from acme_client.importers.findings import Findings, Skipped
 from acme_client.importers.safe_tree import Tree, Unreadable
 from acme_client.importers.selection import Site, accounts, places
 from acme_client.importers.sources import SOURCES, Source
-from acme_client.importers.writer import Arrival, Arrived
+from acme_client.importers.writer import Outcome, Writer
 from acme_client.link import INTERNAL
 from acme_client.on_demand.policy import takes
 from acme_client.storage.store import open_store
@@ -153,7 +153,7 @@ def _read(request: Request, around: Surroundings) -> Findings:
     hosts = {urlsplit(one).netloc for one in named}
     known = [one for one in around.directories or () if urlsplit(one).netloc not in hosts]
     try:
-        if source.marks:
+        if source.signatures:
             _require_marks(request.source, source, path)
         findings = source.read(path, Directories((*named, *sorted(known))))
     except Unreadable as error:
@@ -176,8 +176,8 @@ def _usual(name: str, source: Source) -> Path:
 def _require_marks(name: str, source: Source, path: Path) -> None:
     with Tree(path) as tree:
         there = {*tree.folders(), *tree.files()}
-    if not there.intersection(source.marks):
-        lacking = " nor ".join(source.marks)
+    if not there.intersection(source.signatures):
+        lacking = " nor ".join(source.signatures)
         raise CannotImport(f"{path}: not what {name} makes, for it has neither {lacking}")
 
 
@@ -186,9 +186,9 @@ def _require_marks(name: str, source: Source, path: Path) -> None:
 
 def _bring(
     request: Request, around: Surroundings, findings: Findings
-) -> tuple[list[Arrived], list[Left]]:
+) -> tuple[list[Outcome], list[Skipped]]:
     now = time.time()
-    arrival = Arrival(
+    writer = Writer(
         open_store(around.state), now, random.SystemRandom(), rehearsal=request.rehearsal
     )
     going, left = places(
@@ -198,20 +198,20 @@ def _bring(
         lambda name: any(takes(patterns, name) for patterns in around.on_demand),
     )
     taken, others = accounts(findings.accounts, around.directories)
-    arrived: list[Arrived] = []
+    arrived: list[Outcome] = []
     try:
         # Accounts first: a certifier that finds a certificate wants to speak for it.
-        arrived.extend(arrival.account(one, replacing=request.replacing) for one in taken)
-        arrived.extend(arrival.certificate(place) for place in going)
+        arrived.extend(writer.account(one, replacing=request.replacing) for one in taken)
+        arrived.extend(writer.certificate(place) for place in going)
     except OSError as error:
         raise CannotImport(
             f"{error.filename or around.state}: {(error.strerror or str(error)).lower()}; what was "
             f"written until then is whole: {', '.join(one.what for one in arrived) or 'nothing'}"
         ) from None
-    return arrived, [*left, *others, *findings.left]
+    return arrived, [*left, *others, *findings.skipped]
 
 
-def _verdict(one: Arrived) -> str:
+def _verdict(one: Outcome) -> str:
     return "taken" if one.taken else "kept " if one.present else "left "
 
 

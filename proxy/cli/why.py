@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from acme_client.explain import explained
 from acme_client.status import AttemptStatus, CertificateStatus, validity
-from acme_client.timestamps import moment
+from acme_client.text import moment
 
 from ..alerts.incidents import said, spell
 from ..doctor.rules.cas import CLOCKS_DIFFER

@@ -26,7 +26,7 @@ from .schema.document import (
     OwnCertificate,
     Tls,
 )
-from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules
+from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
@@ -35,7 +35,7 @@ __all__ = [
     "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "HashKey", "Health",
     "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
     "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
-    "Site", "Tls", "Tsig",
+    "Site", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -128,6 +128,7 @@ class Site:
     routes: tuple[Route, ...]
     certificates: tuple[OwnCertificate, ...] = ()  # of different kinds of key
     key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # of certificates by a CA, one for each
+    http2: bool = True  # offered to clients that ask for it by one of its names
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
     client_auth: ClientAuth | None = None
@@ -158,6 +159,7 @@ class Config:
     admin: Admin | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
+    http2: bool = True  # offered to clients, where no site says otherwise
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names

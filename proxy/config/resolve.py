@@ -54,6 +54,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         admin=document.admin,
         alerts=document.alerts,
         sandbox=document.sandbox,
+        http2=document.http2 == "auto",
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
         watch=document.watch,
@@ -103,6 +104,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         _route(
             route.path,
             route,
+            site.names[0],
             (*at, "routes", number),
             innermost(((), document), (at, site), ((*at, "routes", number), route)),
             parsed.origins,
@@ -111,9 +113,10 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
     )
     return model.Site(
         names=site.names,
-        routes=routes or (_route("/*", site, at, rules, parsed.origins),),
+        routes=routes or (_route("/*", site, site.names[0], at, rules, parsed.origins),),
         certificates=site.certificate,
         key_types=site.key_type or document.acme.key_type,
+        http2=(site.http2 or document.http2) == "auto",
         default=site.default,
         internal=not site.certificate and internal(site, document.acme),
         client_auth=site.tls.client_auth,
@@ -127,9 +130,14 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
 
 
 def _route(
-    path: str, serving: Route | schema.Site, at: KeyPath, inherited: Inherited, origins: Origins
+    path: str,
+    serving: Route | schema.Site,
+    name: str,
+    at: KeyPath,
+    inherited: Inherited,
+    origins: Origins,
 ) -> model.Route:
-    action = _action(serving, inherited)
+    action = _action(serving, name, inherited)
     return model.Route(path, action, inherited.rules, _origins(serving, at, inherited, origins))
 
 
@@ -140,16 +148,20 @@ def _origins(
     return {key: str(origins.of_key(path)) for key, path in paths.items()}
 
 
-def _action(serving: Serving, inherited: Inherited) -> model.Action:
+def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
+    """``name`` is the site's first one, which a health check says as Host like any request."""
     if serving.root is not None:
         return model.FilesAction(serving.root)
     if serving.redirect is not None:
         return model.RedirectAction(serving.redirect, serving.status)
     if serving.backend is None:
         return model.RefuseAction()
+    rules = inherited.rules
+    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
+        rules = replace(rules, health=replace(rules.health, host=name))
     return model.ProxyAction(
         backends=tuple(
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
-        **{key: getattr(inherited.rules, key) for key in _BACKEND_RULES},
+        **{key: getattr(rules, key) for key in _BACKEND_RULES},
     )

@@ -18,7 +18,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One backend address. ``scheme`` http or https with host and port, or unix with ``path``."""
+    """One backend address. ``scheme`` is http or https with host and port, or unix with ``path``.
+    ``prefix`` begins with a slash and does not end with one."""
 
     url: str  # as configured, for log and status
     scheme: Literal["http", "https", "unix"]

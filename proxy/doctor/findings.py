@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from acme_client.printable import printable
+from acme_client.text import printable
 
 # ok: as it should be. attention: works, or may work, and somebody should know. wrong: keeps a
 # certificate from being had, or a site from being seen. unknown: could not be looked at.

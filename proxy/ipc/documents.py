@@ -21,8 +21,9 @@ class Figures(TypedDict):
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
-    seconds: list[int]
-    seconds_sum: float
+    http2: dict[str, int]
+    seconds: dict[str, list[int]]
+    seconds_sum: dict[str, float]
     bytes_out: int
     bytes_in: int
 

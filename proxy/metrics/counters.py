@@ -28,8 +28,10 @@ class Figures:
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
         self._limited: dict[str, int] = {}
-        self._seconds = [0] * (len(BUCKETS) + 1)
-        self._seconds_sum = 0.0
+        self._http2: dict[str, int] = {}
+        # By host: how many took at most each of BUCKETS, how many took longer; and their sum.
+        self._seconds: dict[bytes, list[int]] = {}
+        self._seconds_sum: dict[bytes, float] = {}
         self._bytes_out = 0
         self._bytes_in = 0
 
@@ -48,8 +50,12 @@ class Figures:
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
-        self._seconds[bisect_left(BUCKETS, exchange.duration)] += 1
-        self._seconds_sum += exchange.duration
+        seconds = self._seconds.get(host)
+        if seconds is None:
+            seconds = self._seconds[host] = [0] * (len(BUCKETS) + 1)
+            self._seconds_sum[host] = 0.0
+        seconds[bisect_left(BUCKETS, exchange.duration)] += 1
+        self._seconds_sum[host] += exchange.duration
         self._bytes_out += exchange.sent
 
     def upstream(self, backend: str, outcome: str) -> None:
@@ -65,6 +71,11 @@ class Figures:
     def limited(self, limit: str) -> None:
         self._limited[limit] = self._limited.get(limit, 0) + 1
 
+    def http2(self, event: str) -> None:
+        """Something that befell an HTTP/2 connection: "connection", "reset by client",
+        "reset by us", or "goaway" with its reason."""
+        self._http2[event] = self._http2.get(event, 0) + 1
+
     def message(self) -> documents.Figures:
         """For the supervisor: plain JSON."""
         return {
@@ -78,8 +89,9 @@ class Figures:
             },
             "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
             "limited": dict(self._limited),
-            "seconds": self._seconds,
-            "seconds_sum": self._seconds_sum,
+            "http2": dict(self._http2),
+            "seconds": {host.decode(): list(counts) for host, counts in self._seconds.items()},
+            "seconds_sum": {host.decode(): total for host, total in self._seconds_sum.items()},
             "bytes_out": self._bytes_out,
             "bytes_in": self._bytes_in,
         }
@@ -101,10 +113,14 @@ def added(one: documents.Figures, other: documents.Figures) -> documents.Figures
         if isinstance(value, dict):
             counts = dict(value)
             for key, count in more[name].items():
-                counts[key] = counts.get(key, 0) + count
+                before = counts.get(key)
+                if before is None:
+                    counts[key] = count
+                elif isinstance(count, list):
+                    counts[key] = [a + b for a, b in zip(before, count, strict=True)]
+                else:
+                    counts[key] = before + count
             total[name] = counts
-        elif isinstance(value, list):
-            total[name] = [a + b for a, b in zip(value, more[name], strict=True)]
         else:
             total[name] = value + more[name]
     return cast(documents.Figures, total)

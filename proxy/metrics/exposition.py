@@ -62,6 +62,12 @@ class _Overview(Collector):
         yield _counter(
             "treehouse_limited", "Times that a limit was reached.", figures["limited"], "limit"
         )
+        yield _counter(
+            "treehouse_http2",
+            "HTTP/2 connections, and streams and connections that ended early.",
+            figures["http2"],
+            "event",
+        )
         yield self._seconds()
         moved = CounterMetricFamily(
             "treehouse_bytes", "Bytes of bodies and tunnels.", labels=["direction"]
@@ -72,10 +78,13 @@ class _Overview(Collector):
         yield from self._gauges()
 
     def _seconds(self) -> Metric:
-        family = HistogramMetricFamily("treehouse_request_seconds", "From head to last byte.")
-        counts = list(accumulate(self._figures["seconds"]))
+        family = HistogramMetricFamily(
+            "treehouse_request_seconds", "From head to last byte.", labels=["site"]
+        )
         bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-        family.add_metric([], list(zip(bounds, counts, strict=True)), self._figures["seconds_sum"])
+        for site, counts in self._figures["seconds"].items():
+            buckets = list(zip(bounds, accumulate(counts), strict=True))
+            family.add_metric([site], buckets, self._figures["seconds_sum"][site])
         return family
 
     def _gauges(self) -> Iterator[Metric]:
@@ -86,10 +95,13 @@ class _Overview(Collector):
             connections.add_metric([address], count)
         yield connections
         healthy = GaugeMetricFamily(
-            "treehouse_upstream_healthy", "1 where requests go.", labels=["upstream"]
+            "treehouse_upstream_healthy",
+            "1 where the last request or check succeeded, 0 where it failed; none before.",
+            labels=["upstream"],
         )
         for one in self._status["upstreams"]:
-            healthy.add_metric([one["url"]], float(one["healthy"] != "no"))
+            if one["healthy"] != "untried":
+                healthy.add_metric([one["url"]], float(one["healthy"] == "yes"))
         yield healthy
         ends = GaugeMetricFamily(
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]

@@ -11,20 +11,34 @@ An `Exchange` never decides anything and never does I/O.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .message import Connection, HostMatch, Request, Response
 
 
+@dataclass(frozen=True, slots=True)
+class PartialHead:
+    """What could be read of a head that never became a request, for the log: not validated, each
+    None where nothing stands in its place."""
+
+    method: bytes | None = None
+    target: bytes | None = None
+    host: bytes | None = None
+
+
 class Exchange:
-    """``request`` is None for what never became a request. ``response`` is the answer, as soon as
-    it is known; it is set before `Service.finished`. ``sent`` counts body bytes. ``error`` is what
-    ended the sending early (a key of FAULTS), else None; then ``response.error`` still tells why
-    the answer is what it is. ``started`` is when the head was complete (monotonic seconds, 0.0
-    without a request), ``duration`` how many seconds have passed since then at the end. ``match``
-    is the site of its host, None where no site has that name. ``tunnel``: it counts as a tunnel.
+    """``request`` is None for what never became a request; ``partial`` is what could be read of it.
+    ``response`` is the answer, as soon as it is known; it is set before `Service.finished`.
+    ``sent`` counts body bytes. ``error`` is what ended the sending early (a key of FAULTS), else
+    None; then ``response.error`` still tells why the answer is what it is. ``started`` is when the
+    head was complete (monotonic seconds, 0.0 without a request), ``duration`` how many seconds have
+    passed since then at the end. ``match`` is the site of its host, None where no site has that
+    name. ``tunnel``: it counts as a tunnel.
     """
 
     # Defaults of the class: an instance is made for each request, and each assignment counts.
     match: HostMatch | None = None
+    partial: PartialHead | None = None
     tunnel = False
     response: Response | None = None
     sent = 0

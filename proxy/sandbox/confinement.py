@@ -24,7 +24,7 @@ from typing import Literal
 
 from . import landlock
 from .grants import Grant, Policy
-from .landlock import File, Net
+from .landlock import File, Net, Scope
 
 Mode = Literal["require", "auto", "off"]
 
@@ -135,6 +135,7 @@ def _ruleset(policy: Policy, abi: int) -> tuple[int, list[str]]:
     # "Any" port is said by not handling the right at all.
     net &= ~(Net.CONNECT_TCP if policy.connect is None else Net(0))
     net &= ~(Net.BIND_TCP if policy.bind is None else Net(0))
+    scope &= ~(Scope.ABSTRACT_UNIX_SOCKET if policy.abstract_sockets else Scope(0))
     skipped: list[str] = []
     ruleset = landlock.create_ruleset(files, net, scope)
     try:

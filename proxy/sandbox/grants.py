@@ -44,6 +44,7 @@ class Policy:
     bind: tuple[Port, ...] | None = ()
     hidden: Path | None = None
     lenient_children: bool = False  # children may raise their descriptor limit again
+    abstract_sockets: bool = False  # those of any process may be connected to, unix(7)
 
 
 def describe(by_role: Mapping[Role, Policy] | Mapping[str, Policy]) -> str:
@@ -64,6 +65,8 @@ def _lines(policy: Policy) -> Iterator[str]:
             yield from _table(label, [("any", "what a later configuration may need")])
         else:
             yield from _table(label, [(str(port.number), port.why) for port in ports])
+    if policy.abstract_sockets:
+        yield from _table("connect (unix)", [("@…", "backends that are abstract sockets")])
     yield from _table("descriptors", [(str(policy.descriptors), "at most")])
     if policy.hidden is not None:
         yield from _table("never", [(str(policy.hidden), "")])

@@ -15,12 +15,13 @@ refused.
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
-  must not have given up. So it keeps reading, connecting and binding as its user may, and gives up
+  must not have given up. So it keeps reading, connecting (abstract unix sockets included, of which
+  a worker keeps them only where a backend is one) and binding as its user may, and gives up
   for itself and for all that come after it: writing anywhere but in the state directory and beside
   the access log, executing anything but what lies beside its interpreter (upgrade; the folder, not
   the file, because an update of the interpreter is another file) and, where there are any, the DNS
-  hook, the alert command and what they call, device ioctls, mounting, and signalling, tracing or
-  reaching the abstract sockets of any process outside its tree.
+  hook, the alert command and what they call, device ioctls, mounting, and signalling or
+  tracing any process outside its tree.
 
 Resource limits: descriptors as the configuration needs them; core files are off for every process
 (`privileges.confine_process`). Not RLIMIT_NPROC, which counts all threads of the user on the whole
@@ -94,6 +95,7 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
         connect=None,
         bind=None,
         lenient_children=True,
+        abstract_sockets=True,
     )
 
 
@@ -113,6 +115,11 @@ def _worker(config: Config, here: Surroundings) -> Policy:
         read=(*_roots(config), *_backend_trust(config), *base(here)),
         connect=tuple(_backend_ports(config)),
         hidden=config.state,
+        abstract_sockets=any(
+            backend.path.startswith("@")
+            for action in _proxied(config)
+            for backend in action.backends
+        ),
     )
 
 

@@ -1,11 +1,12 @@
-"""OpenSSL handles one record of a connection, and then it is another connection's turn.
+"""What the `ssl` module has no name for: its inner object, its errors, and one record per turn.
 
-A read goes on by itself (SSL_MODE_AUTO_RETRY) as long as what comes is no data but a message of
-TLS's own. Some of these have an end: thirty-two empty records, five warnings. KeyUpdates have none
+OpenSSL is to handle one record of a connection, and then it is another connection's turn. But a
+read goes on by itself (SSL_MODE_AUTO_RETRY) as long as what comes is no data but a message of TLS's
+own. Some of these have an end: thirty-two empty records, five warnings. KeyUpdates have none
 (RFC 8446 §4.6.3 sets no bound), nor have attempts to renegotiate, each of which is refused: 27
 bytes on the wire cost 12 µs, so that 2.3 MB of KeyUpdates a second, made beforehand, keep a single
 read busy for ever, and with it the loop. Without that mode each of them ends the read with "want
-read", the loop goes round, and who sends them has his turn like everybody, until his deadline.
+read", the loop goes round, and whoever sends them has a turn like everybody, until the deadline.
 
 The `ssl` module sets the mode for every connection and has no way to take it back. So it is done by
 OpenSSL's own SSL_ctrl, found in the library that the module is linked to, on the pointer that the
@@ -68,7 +69,26 @@ _ctrl = _control()
 AVAILABLE = _ctrl is not None
 
 
-def take_turns(inner: Any) -> None:
-    """``inner`` is what an `ssl.SSLSocket` keeps in ``_sslobj``."""
+def inner(sock: ssl.SSLSocket) -> Any:
+    """The object behind an `ssl.SSLSocket`; None when the peer has gone already.
+
+    The socket's own methods come down to this object's, and check what `TlsStream` has checked: two
+    frames for each read or write, as dear as parsing a field line, and for each step of the
+    handshake a system call that makes the socket non-blocking once more.
+    """
+    return sock._sslobj  # type: ignore[attr-defined] # see above
+
+
+def is_refusal(error: ssl.SSLError) -> bool:
+    """Whether OpenSSL has refused a handshake with an alert, and not been refused or left."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
+        return False
+    return (
+        "ALERT" not in (error.reason or "ALERT") and error.reason != "UNEXPECTED_EOF_WHILE_READING"
+    )
+
+
+def disable_auto_retry(inner: Any) -> None:
+    """Let each read handle one record of the connection; ``inner`` is what `inner` gives."""
     if _ctrl is not None:
         _ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)

@@ -2,7 +2,9 @@
 
     startup         what a worker is forked with
     worker          its life: confined, serving, draining, ended; messages from the supervisor
-    acceptor        from the accepted socket to HTTP: limits, the first byte, the handshake
+    acceptor        accepted sockets: limits, PROXY headers, and who speaks on them
+    tls_accept      from the first byte to a protocol over TLS
+    handshake_log   failed handshakes, told without a flood
     proxy_protocol  the client's address from a load balancer's PROXY header         (pure)
     on_demand       handshakes that wait for a certificate on demand
     services        the rules of port 80, port 443 and the admin listener, request by request

@@ -26,7 +26,7 @@ const parts = {
   workers: ["pid", "generation", "state", "connections", "streams", "requests"],
   certificates: ["names", "source", "state", "not_after", "renew_at", "served", "attempts",
     "last_error", "next_attempt"],
-  upstreams: ["url", "healthy", "in_flight", "failures"],
+  upstreams: ["url", "healthy", "in_flight", "failures", "last_error"],
   listeners: ["address", "kind"] };
 const text = (value) => Array.isArray(value) ? value.join(", ") : value ?? "";
 const show = (rows, names) => { const table = document.createElement("table");
@@ -51,6 +51,12 @@ class AdminDoor(Door):
     def __init__(self, room: Room, ask: Callable[[], Awaitable[Overview]]) -> None:
         super().__init__(room)
         self._overview = ask
+
+    def logs(self, exchange: Exchange) -> bool:
+        """Whether something went wrong: a monitor that looks every few seconds is no visitor, and
+        would fill the access log."""
+        response = exchange.response
+        return response is None or response.status >= 400
 
     async def _handle(self, exchange: Exchange, request: Request) -> Response:
         if not _is_address(request.host.decode("ascii")):

@@ -32,7 +32,8 @@ from ..tls import client_hello
 from ..tls.acme_alpn import PROTOCOL
 from ..tls.contexts import Certificates, Served
 from ..transport.clock import Clock
-from ..transport.stream import SocketStream, StreamBroken, StreamTimeout
+from ..transport.stream import StreamBroken, StreamTimeout
+from ..transport.tcp import SocketStream
 
 log = logging.getLogger("treehouse.worker")
 

@@ -14,8 +14,9 @@ import ssl
 from cryptography import x509
 
 from ..transport.clock import Clock
-from ..transport.stream import StreamBroken, TlsStream
-from .acceptor import Connections
+from ..transport.stream import StreamBroken
+from ..transport.tls_stream import TlsStream
+from .acceptor import Acceptor
 
 _WITHIN = 5.0
 
@@ -44,7 +45,7 @@ def _who_knows_rsa_alone() -> ssl.SSLContext:
 
 class Mirror:
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, connections: Connections
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, connections: Acceptor
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -58,7 +59,7 @@ class Mirror:
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setblocking(False)
-        self._connections.look_at(theirs)
+        self._connections.probe(theirs)
         context = self._contexts[family]
         tls = context.wrap_socket(ours, server_hostname=host, do_handshake_on_connect=False)
         stream = TlsStream(tls, self._loop, self._connections.deadlines)

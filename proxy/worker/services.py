@@ -119,6 +119,8 @@ class Door:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
             self.room.seldom.warning(self.clock.now, f"{fault.kind}: %s", fault.detail)
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
@@ -142,8 +144,12 @@ class Door:
         ended_by = exchange.error or response.error
         if ended_by is not None:
             room.bounds.fault(ended_by, exchange.client)
-        if room.access_log is not None:
+        if room.access_log is not None and self.logs(exchange):
             room.access_log.add(exchange)
+
+    def logs(self, exchange: Exchange) -> bool:
+        """Whether an exchange gets its line in the access log."""
+        return True
 
 
 class PlainDoor(Door):

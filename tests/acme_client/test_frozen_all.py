@@ -20,8 +20,7 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
 from acme_client.issuers import account_files
 from acme_client.link import Dns
-from acme_client.on_demand.known_names import Roster
-from acme_client.on_demand.policy import Allowance
+from acme_client.on_demand.known_names import NamesFile, encode
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage import documents
 from acme_client.storage.store import FOLDERS, DirectoryStore
@@ -59,9 +58,9 @@ def tidy_up(state: Path) -> None:
         shelf.keep_record(name, Record())
     book = Ledgers(store, lambda: FROZEN_AT)
     book.toll(LETSENCRYPT, ("other.example.org",)).admit(exempt=False)
-    roster = Roster(store)
-    roster.read()
-    roster.save()
+    names = NamesFile(store)
+    remembered = names.read()
+    names.write(encode(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
     told = alerting.Alerting(
@@ -117,11 +116,9 @@ def test_what_is_to_be_taken_back(state: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_names_on_demand(state: Path) -> None:
-    roster = Roster(DirectoryStore(state))
-    roster.allowances["a.example"] = Allowance(50)
-    roster.read()
-    assert roster.names["shop.customer.example"].asked_at == FROZEN_AT - 3600
-    assert roster.allowances["a.example"].due == FROZEN_AT + 72
+    remembered = NamesFile(DirectoryStore(state)).read()
+    assert remembered.names["shop.customer.example"].asked_at == FROZEN_AT - 3600
+    assert remembered.due["a.example"] == FROZEN_AT + 72
 
 
 def test_a_ca_that_has_said_to_wait(state: Path) -> None:

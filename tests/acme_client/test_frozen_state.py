@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acme_client.agent.agent import Agent
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import Attempt
 from acme_client.certificates.renewal import Window
@@ -18,11 +17,11 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
 from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
-from acme_client.issuers.transport import Network, trust
+from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import DirectoryStore
-from support.acme.certifier import FakeServer
+from support.acme.certifier import Certifier, FakeServer
 
 FROZEN_AT = 1795553512.0
 PEBBLE = "https://127.0.0.1:36111/dir"
@@ -45,29 +44,34 @@ def test_certificates_are_served_and_their_records_understood(state: Path) -> No
     by = Authority(PEBBLE, email="ops@example.org", ca_pem=b"")
     names = [("a.example", "www.a.example"), *((one,) for one in ORDERS[1:])]
     wanted = [Wanted(one, by) for one in names] + [Wanted(("i.localhost",), Authority("internal"))]
-    with FakeServer() as server:
-        agent = Agent(
-            Settings(state, tuple(wanted)),
-            server,
-            DirectoryStore(state),
-            lambda: FROZEN_AT,
-            random.Random(1),
-        )
-        agent.load()
+    settings = Settings(state, tuple(wanted))
+    loaded: dict[str, dict[str, Any]] = {}
+
+    class Server(FakeServer):
+        def loaded(self) -> None:
+            """Nothing has been tried yet."""
+            loaded.update(self.reports)
+            super().loaded()
+
+    with (
+        Server() as server,
+        Certifier(settings, server, now=lambda: FROZEN_AT, store=DirectoryStore(state)),
+    ):
+        server.until(lambda: server.is_loaded)
         assert {name: one.serial for name, one in server.served.items()} == {
             "a.example": "6746c157bbe5bc3c",
             "b.example": "29edcf2eb792a2ed",
             "i.localhost": "39dee0a2dd63195f26d0ac7dfae105e5c4713315",
         }
-        assert {name: one["state"] for name, one in server.reports.items()} == {
+        assert {name: one["state"] for name, one in loaded.items()} == {
             "a.example": "fresh",
             "b.example": "waiting",
             "c.example": "failed",
             "d.example": "missing",
             "i.localhost": "fresh",
         }
-        assert server.reports["a.example"]["renew_at"] == "2027-01-15T04:08:22Z"
-        assert server.reports["b.example"]["next_attempt"] == "2026-12-01T20:51:50Z"
+        assert loaded["a.example"]["renew_at"] == "2027-01-15T04:08:22Z"
+        assert loaded["b.example"]["next_attempt"] == "2026-12-01T20:51:50Z"
 
 
 def test_every_field_of_a_record(state: Path) -> None:
@@ -106,11 +110,11 @@ def test_the_account_and_its_key(state: Path) -> None:
     accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
     directory = Directory("", "https://127.0.0.1:36111/sign-me-up", "")
-    with Network("test", trust(None), lambda: FROZEN_AT) as network:
-        accounts.speak(authority, directory, network)
-        assert network.account is not None
-        assert network.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
-        assert network.account_key is not None
+    with Transport("test", trust(None), lambda: FROZEN_AT) as transport:
+        accounts.use(authority, directory, transport)
+        assert transport.account is not None
+        assert transport.account.uri == "https://127.0.0.1:36111/my-account/a7185f29079f897"
+        assert transport.account_key is not None
 
 
 def test_the_ledger(state: Path) -> None:

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 
 from acme_client.agent.agent import Agent
-from acme_client.agent.executors import Desks
+from acme_client.agent.executors import Executors
 from acme_client.agent.pace import BATCH
 from acme_client.certificates import loadable, recovery, verify
 from acme_client.certificates.lifecycle import State
@@ -254,6 +254,7 @@ def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
 @example(found.AWAY_WHEN_DUE)
 @example(found.AWAY_FOR_THE_THIRD)
 @example(found.AWAY_FOR_THE_HALF)
+@example(found.BEHIND_AT_AN_INCIDENT)
 def test_no_schedule_breaks_it(plan: Drawn) -> None:
     """Whatever comes when, as long as it leaves the time that the promise is about."""
     fates = itertools.chain(plan.fates, itertools.repeat(0))
@@ -278,19 +279,10 @@ def test_the_simulated_ca_has_the_limits_that_we_count_with() -> None:
 # The agent itself
 
 
-class AtOnce(Desks):
+class AtOnce(Executors):
     """No threads: what is given out is done."""
 
-    def has_room(self, directory: str) -> bool:
-        return True
-
-    def is_asking(self, directory: str) -> bool:
-        return False
-
-    def attempt(self, directory: str, work: Callable[[], None]) -> None:
-        work()
-
-    def ask(self, directory: str, work: Callable[[], None]) -> None:
+    def _submit(self, name: str, threads: int, work: Callable[[], None]) -> None:
         work()
 
 
@@ -314,14 +306,18 @@ class Leaping(Visitors):
     def answer(self, *_: object) -> None:
         pass
 
+    def loaded(self) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
+
     def receive(self, timeout: float) -> list[Command]:
         self.ca.now += max(timeout, 0.05)
         return [Command("stop")] if self.ca.now >= self.until else []
 
 
-def lead_an_agent(
-    link: Leaping, sets: list[tuple[str, ...]], store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def lead_an_agent(link: Leaping, sets: list[tuple[str, ...]], store: Store) -> None:
     by = Authority(DIRECTORY)
     agent = Agent(
         Settings(Path("/"), tuple(Wanted(names, by) for names in sets)),
@@ -330,17 +326,13 @@ def lead_an_agent(
         link.ca.clock,
         random.Random(2),
         AtOnce(),
+        issuer=lambda _authority: link.ca,
     )
-    monkeypatch.setattr(agent, "_issuer", lambda _authority: link.ca)
-    monkeypatch.setattr(agent._bench, "_issuer", lambda _authority: link.ca)
-    agent.load()
     agent.serve()
 
 
 @pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
-def test_the_agent_lives_as_the_simulation_does(
-    information: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_agent_lives_as_the_simulation_does(information: bool) -> None:
     """Three weeks of six-day certificates, with an outage: the same number of orders, and of
     questions, as `Life` makes."""
     lifetime, until = 6 * DAY, START + 21 * DAY
@@ -353,7 +345,7 @@ def test_the_agent_lives_as_the_simulation_does(
     ca = SimulatedCa(lifetime, random.Random(1), outages, information=information)
     ca.clock = lambda: ca.now
     link = Leaping(ca, until)
-    lead_an_agent(link, sets, MemoryStore(now=ca.clock), monkeypatch)
+    lead_an_agent(link, sets, MemoryStore(now=ca.clock))
     assert link.lapses == []
     assert set(link.states.values()) <= {State.FRESH.value, State.DUE.value}
     assert ca.limits_hit == []
@@ -362,9 +354,7 @@ def test_the_agent_lives_as_the_simulation_does(
     assert questions == pytest.approx(simulated.questions, rel=0.05)
 
 
-def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() -> None:
     """A start with a clock that is behind, and nothing that tells of the certificate on disk."""
     ca = SimulatedCa(90 * DAY, random.Random(1), information=False)
     ca.clock = lambda: ca.now - (30 * DAY if ca.now < START + HOUR else 0)
@@ -374,7 +364,7 @@ def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right(
         said |= {"not_before": begun, "not_after": begun + 90 * DAY}
         Shelf(store).keep_pair("a.org", Pair(json.dumps(said).encode(), b"key"))
     link = Leaping(ca, START + HOUR + 120)
-    lead_an_agent(link, [("a.org",)], store, monkeypatch)
+    lead_an_agent(link, [("a.org",)], store)
     assert link.served == [START + 20 * DAY, START + 80 * DAY]
     assert not ca.orders_by_hour
 

@@ -77,10 +77,11 @@ CASES: dict[str, Case] = {
     "a status of nothing": bad(answer(b"Content-Length: 0", status=b" OK")),
     "a status of 000": bad(answer(b"Content-Length: 0", status=b"000 No")),
     "a status of 099": bad(answer(b"Content-Length: 0", status=b"099 No")),
-    "a status of 600": bad(answer(b"Content-Length: 0", status=b"600 No")),
-    "a status of 999": bad(answer(b"Content-Length: 3", body=b"abc", status=b"999 No")),
-    "a status of 999 with chunks": bad(answer(
-        b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n", status=b"999 No")),
+    "a status of 600": Case((answer(b"Content-Length: 0", status=b"600 No"),), 600),
+    "a status of 999": Case((counted(b"abc", status=b"999 No"),), 999, b"abc"),
+    "a status of 999 with chunks": Case((answer(
+        b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n", status=b"999 No"),),
+        999, b"abc"),
     "a status that nobody knows": Case((counted(b"abc", status=b"599 Odd"),), 599, b"abc"),
     "a tab for a space": bad(b"HTTP/1.1\t200\tOK\r\nContent-Length: 0\r\n\r\n"),
     "a bare CR in the reason": bad(answer(b"Content-Length: 0", status=b"200 O\rK")),
@@ -124,7 +125,9 @@ CASES: dict[str, Case] = {
                             body=b"3\r\nabc\r\n0\r\n\r\n")),
     "TE and CL": bad(answer(b"Transfer-Encoding: chunked", b"Content-Length: 3",
                             body=b"3\r\nabc\r\n0\r\n\r\n")),
-    "CL twice, the same": bad(counted(b"abc", b"Content-Length: 3")),
+    "CL twice, the same": good(counted(b"abc", b"Content-Length: 3")),
+    "CL three times, the same": good(counted(b"abc", b"X: 1", *[b"Content-Length: 3"] * 2)),
+    "CL twice, in two spellings": bad(counted(b"abc", b"Content-Length: 03")),
     "CL twice, different": bad(counted(b"abc", b"Content-Length: 2")),
     "CL list": bad(answer(b"Content-Length: 3, 3", body=b"abc")),
     "CL plus": bad(answer(b"Content-Length: +3", body=b"abc")),
@@ -147,8 +150,14 @@ CASES: dict[str, Case] = {
     "204": Case((answer(status=b"204 No"),), 204),
     "204 with a length": Case((answer(b"Content-Length: 3", status=b"204 No"),), 204),
     "204 with a body": Case((counted(SPLIT, status=b"204 No"),), 204),
-    "204 with chunks": bad(answer(
-        b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n", status=b"204 No")),
+    "204 with a length of 0": Case((answer(b"Content-Length: 0", status=b"204 No"),), 204),
+    "204 with chunks": Case((answer(
+        b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n", status=b"204 No"),), 204),
+    "204 with the last chunk later": Case(
+        (answer(b"Transfer-Encoding: chunked", status=b"204 No"), b"0\r\n\r\n"), 204),
+    "204 with CL and TE": bad(answer(
+        b"Transfer-Encoding: chunked", b"Content-Length: 3", status=b"204 No")),
+    "304 with a length": Case((answer(b"Content-Length: 3", status=b"304 No"),), 304),
     "304": Case((answer(b'ETag: "a"', status=b"304 No"),), 304, fields=(b'etag: "a"',)),
     "304 with a body": Case((counted(SPLIT, status=b"304 No"),), 304),
     "304 with chunks behind it": Case((answer(
@@ -164,7 +173,13 @@ CASES: dict[str, Case] = {
     "chunk size with a plus": broken(chunked(b"+3\r\nabc\r\n0\r\n\r\n")),
     "chunk size with a minus": broken(chunked(b"-3\r\nabc\r\n0\r\n\r\n")),
     "chunk size with 0x": broken(chunked(b"0x3\r\nabc\r\n0\r\n\r\n")),
-    "chunk size with a space": broken(chunked(b"3 \r\nabc\r\n0\r\n\r\n")),
+    "chunk size with a space": good(chunked(b"3 \r\nabc\r\n0\r\n\r\n")),
+    "chunk sizes padded to a width": good(chunked(b"3     \r\nabc\r\n0     \r\n\r\n")),
+    "chunk size with a tab": good(chunked(b"3\t\r\nabc\r\n0\r\n\r\n")),
+    "a space before the chunk size": broken(chunked(b" 3\r\nabc\r\n0\r\n\r\n")),
+    "a space within the chunk size": broken(chunked(b"0 3\r\nabc\r\n0\r\n\r\n")),
+    "white space around a chunk extension": good(
+        chunked(b'3 ; a = "b" ;c\t=\td \r\nabc\r\n0 ;e\r\n\r\n')),
     "chunk size of 17 digits": broken(chunked(b"00000000000000003\r\nabc\r\n0\r\n\r\n")),
     "chunk size of 2**64 - 1": broken(chunked(b"ffffffffffffffff\r\nabc\r\n0\r\n\r\n")),
     "empty chunk size": broken(chunked(b"\r\nabc\r\n0\r\n\r\n")),
@@ -174,10 +189,14 @@ CASES: dict[str, Case] = {
     "chunk data ends in LF": broken(chunked(b"3\r\nabc\n0\r\n\r\n")),
     "chunk extension with CR": broken(chunked(b"3;a\rb\r\nabc\r\n0\r\n\r\n")),
     "chunk extension of 15 kB": broken(chunked(b"3;" + b"a" * 15_000 + b"\r\nabc\r\n0\r\n\r\n")),
-    "trailer Content-Length": broken(chunked(b"3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n")),
-    "trailer Set-Cookie": broken(chunked(b"3\r\nabc\r\n0\r\nSet-Cookie: a=b\r\n\r\n")),
+    "trailer Content-Length": good(chunked(b"3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n")),
+    "trailer Set-Cookie": good(chunked(b"3\r\nabc\r\n0\r\nSet-Cookie: a=b\r\n\r\n")),
+    "trailer that is no field": broken(chunked(b"3\r\nabc\r\n0\r\nX a\r\n\r\n")),
     "trailer with a bare CR": broken(chunked(b"3\r\nabc\r\n0\r\nX: a\rb\r\n\r\n")),
-    "a flood of tiny chunks": broken(chunked(b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n")),
+    "a flood of tiny chunks": good(
+        chunked(b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n"), body=b"x" * 30_000),
+    "twenty thousand rows": good(
+        chunked(b"c\r\n12345678901\n\r\n" * 20_000 + b"0\r\n\r\n"), body=b"12345678901\n" * 20_000),
     "chunks that break off": broken(chunked(b"3\r\nabc\r\n"), then="close"),
     "a chunk that breaks off": broken(chunked(b"64\r\nabc"), then="close"),
     "chunks without their last line": broken(chunked(b"3\r\nabc\r\n0\r\n"), then="close"),
@@ -188,6 +207,13 @@ CASES: dict[str, Case] = {
     "bytes behind it": good(counted(b"abc") + b"x"),
     "a second answer behind chunks": good(chunked(b"3\r\nabc\r\n0\r\n\r\n") + SPLIT),
     "a second answer behind a 304": Case((answer(status=b"304 No") + SPLIT,), 304),
+    "keep-alive with parameters": good(
+        counted(b"abc", b"Connection: keep-alive; timeout=5", b"Keep-Alive: timeout=5, max=9")),
+    "keep-alive with more parameters": good(
+        counted(b"abc", b"Connection: Keep-Alive, timeout=5, max=100")),
+    "a stray semicolon in Connection": good(counted(b"abc", b"Connection: keep-alive;")),
+    "a stray semicolon behind close": good(counted(b"abc", b"Connection: close;"), then="close"),
+    "a Connection that nobody can read": good(counted(b"abc", b"Connection: (what?)")),
     "Connection: close, and it does": good(counted(b"abc", b"Connection: close"), then="close"),
     "Connection: close, and it does not": good(counted(b"abc", b"Connection: close")),
     "an end that was not announced": good(counted(b"abc"), then="close"),
@@ -204,7 +230,9 @@ CASES: dict[str, Case] = {
     "1xx with chunks": bad(answer(b"Transfer-Encoding: chunked", status=b"103 Hints",
                                   body=b"0\r\n\r\n") + counted(b"abc")),
     "a flood of 1xx": Case(
-        (answer(status=b"103 Hints") * 50 + counted(b"abc"),), 502, interim=8),
+        (answer(status=b"103 Hints") * 50 + counted(b"abc"),), 502, interim=30),
+    "thirty times 103": Case(
+        (answer(status=b"103 Hints") * 30 + counted(b"abc"),), 200, b"abc", interim=30),
     "1xx and an end": Case((answer(status=b"103 Hints"),), 502, then="close", interim=1),
     # RFC 9110 §7.8: Upgrade
     "101 that nobody asked for": bad(

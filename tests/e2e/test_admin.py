@@ -161,7 +161,7 @@ sites:
         assert {one["url"] for one in document["upstreams"]} == {up, down}
         for member in document["upstreams"]:
             assert found("treehouse_upstream_healthy", upstream=member["url"]) == (
-                member["healthy"] != "no"
+                member["healthy"] == "yes"
             )
         assert found("treehouse_upstream_healthy", upstream=up) == 1
         (certificate,) = document["certificates"]

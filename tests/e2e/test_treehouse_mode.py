@@ -183,30 +183,46 @@ def test_links_inside_a_document_root(folder: Path, sites: Path, place: Place) -
         assert place.asks("a.test", "/new")["location"] == "https://new.example/"
 
 
-def test_a_slip_in_the_tree_is_told_and_the_rest_is_served(
+def test_an_entry_that_is_no_site_is_left_out_and_keeps_nobody_from_being_served(
     folder: Path, sites: Path, place: Place
 ) -> None:
     (sites / "loop.test").symlink_to("loop.test")
     (sites / "lost.test").symlink_to("nobody.test")
+    (sites / "not_a_domain").mkdir()
     (sites / "bad.test").symlink_to("http://no host:99999")
     (sites / "A.test").mkdir()  # the same domain once more
     done = treehouse("check", *place.options)
     assert done.returncode == 0
-    for told in (
-        "loop.test: the link leads back to itself", 'there is no "nobody.test" here', "bad.test: ",
-        "the entry is left out",
-    ):  # fmt: skip
-        assert told in done.stderr
+    assert "loop.test: left out: the link leads back to itself" in done.stderr
+    assert 'left out: there is no "nobody.test" here' in done.stderr
+    for name in ("not_a_domain", "bad.test", "A.test"):
+        assert f"{name}: left out: " in done.stderr
     with place.start() as server:
+        server.await_log("not_a_domain: left out: ")
         place.certified(server, "a.test")
-        server.await_log("lost.test: .*the entry is left out")
         (sites / "nonsense entry").mkdir()
         page(sites / "b.test", "b")
-        server.await_log("nonsense entry: .*the entry is left out")
+        server.await_log("nonsense entry: left out: ")
         place.certified(server, "b.test")
         assert place.asks("b.test").body == b"b\n"
         assert place.asks("a.test").status == 200
-        assert http(place.ports[0]).asks("/", "lost.test").status == 404
+        # A link that leads somewhere by now is a site.
+        page(sites / "nobody.test", "nobody")
+        place.certified(server, "lost.test", "nobody.test")
+
+
+def test_nothing_of_a_faulty_tree_takes_effect(folder: Path, sites: Path, place: Place) -> None:
+    with place.start() as server:
+        place.certified(server, "a.test")
+        # A sound entry beside one that the server may not enter waits for that to be mended.
+        (sites / "closed.test").mkdir(mode=0o700)
+        page(sites / "b.test", "b")
+        server.await_log("nothing was changed")
+        assert http(place.ports[0]).asks("/", "b.test").status == 404
+        assert place.asks("a.test").status == 200
+        (sites / "closed.test").rmdir()
+        place.certified(server, "b.test")
+        assert place.asks("b.test").body == b"b\n"
 
 
 def test_changes_are_picked_up_without_a_reload(

@@ -505,3 +505,39 @@ sites:
         server.await_access(since=before + 4, backend=f"http://localhost:{backend}")
         used = [line["backend"] for line in server.access[before:]]
         assert used == [f"http://127.0.0.1:{backend}"] * 4 + [f"http://localhost:{backend}"]
+
+
+# Clients that are refused
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_refused_certificate_is_told_by_an_alert_and_in_the_log(
+    guarded: Server, folder: Path, ports: tuple[int, int], version: ssl.TLSVersion
+) -> None:
+    """In TLS 1.3 the client has sent its request by then, and a reset would take the alert away."""
+    eve, _ = People(folder, "strangers").person("eve")
+    body = "X-Long: " + "x" * 20_000 + "\r\n"
+    for person, word in ((None, "certificate required|handshake failure"), (eve, "unknown ca")):
+        visitor = Visitor(folder, ports[1], person, version)
+        for _ in range(5):
+            with pytest.raises(ssl.SSLError, match=rf"(?i){word}"):
+                visitor.asks("staff.test", body)
+    guarded.await_log("the site asks for a client certificate; none was sent")
+    guarded.await_log("the client's certificate is not accepted: ")
+    assert Visitor(folder, ports[1]).asks("open.test").status == 200
+
+
+def test_a_name_that_no_site_has_is_in_the_log(
+    guarded: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    visitor = Visitor(folder, ports[1])
+    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+        visitor.visits("typo.test")
+    guarded.await_log("a TLS handshake of 127.0.0.1 was refused: no site is called typo.test")
+    with pytest.raises(ssl.SSLError):
+        visitor.visits("127.0.0.1")
+    guarded.await_log("the client names no site, and no default site has a certificate")
+    distrusting = ssl.create_default_context()
+    with pytest.raises(ssl.SSLError):
+        https(ports[1], "open.test", None, using=distrusting)
+    guarded.await_log("the client refused it: unknown ca")

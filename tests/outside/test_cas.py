@@ -22,7 +22,7 @@ from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, read
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
-from acme_client.issuers.transport import Network, trust
+from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
 from acme_client.storage.store import DirectoryStore
 from support.acme.ca_faults import (
@@ -113,6 +113,8 @@ def problem(typ: str = "badNonce", **fields: Any) -> bytes:
     return json.dumps({"type": ACME + typ, "detail": "x", "status": 400, **fields}).encode()
 
 
+CAPITALS = {"type": "dns", "value": NAME.upper()}
+DOTTED = {"type": "dns", "value": f"{NAME}."}
 NOT_FOUND = Refuse(404, "malformed", detail="no such thing")
 
 # Whatever the CA does here, there is a certificate in the end, and one order was enough.
@@ -171,6 +173,9 @@ OBTAINED: dict[str, Case] = {
         ),
     ),
     "a challenge without a type": (("authorization", Edit(challenges_with({"url": "x"})), ALWAYS),),
+    # Names
+    "a name in capitals": (("authorization", Json({"identifier": CAPITALS}), ALWAYS),),
+    "a name with its last dot": (("authorization", Json({"identifier": DOTTED}), ALWAYS),),
     # URLs
     "a relative Location": (("newOrder", Relative(), 1),),
     "relative URLs everywhere": (("*", Relative(), ALWAYS),),
@@ -419,10 +424,10 @@ def test_a_closed_account_is_followed_by_another(
         (folder,) = (tmp_path / "accounts").iterdir()
         old = json.loads((folder / ACCOUNT).read_bytes())["uri"]
         key = (folder / KEY).read_bytes()
-        with Network("test", trust(front.ca_pem), time.time) as network:
-            network.directory(front.directory)
-            network.speak_with(keys.from_pem(key), old)
-            network.send(old, library.UpdateRegistration(status="deactivated"))
+        with Transport("test", trust(front.ca_pem), time.time) as transport:
+            transport.directory(front.directory)
+            transport.sign_with(keys.from_pem(key), old)
+            transport.send(old, library.UpdateRegistration(status="deactivated"))
         answer = server.ask("renew", NAME)
         assert answer["ok"], answer
         assert json.loads((folder / ACCOUNT).read_bytes())["uri"] != old

@@ -237,3 +237,33 @@ def test_a_warning_by_the_thousand_is_one_line_and_a_number(caplog):
         "another",
         "turned away: last (and 999 times more meanwhile)",
     ]
+
+
+def test_the_journal_gets_text_with_the_priority_of_each_line(monkeypatch):
+    with stderr_as_pipe() as stderr_pipe:
+        found = os.fstat(2)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        logs.set_up("supervisor", "auto", "info")
+        log = logging.getLogger("treehouse.x")
+        log.info("began")
+        log.warning("%s", logs.Composed("first line\nsecond line"))
+        log.error("failed")
+        lines = os.read(stderr_pipe, 65536).decode().splitlines()
+    me = os.getpid()
+    assert lines == [
+        f"<6>supervisor[{me}] began",
+        f"<4>supervisor[{me}] warning: first line",
+        "<4>second line",
+        f"<3>supervisor[{me}] error: failed",
+    ]
+
+
+def test_a_record_in_json_has_the_fields_that_it_is_about():
+    with stderr_as_pipe() as stderr_pipe:
+        logs.set_up("certifier", "json", "info")
+        about = {"certificate": "a.test", "ca": "https://ca.test/dir", "unknown": 1}
+        logging.getLogger("treehouse.x").info("renewed", extra=about)
+        line = json.loads(os.read(stderr_pipe, 65536))
+    assert (line["certificate"], line["ca"]) == ("a.test", "https://ca.test/dir")
+    assert line["log"] == "program"
+    assert "unknown" not in line

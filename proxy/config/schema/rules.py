@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import File, Section, Switch, count, duration, one_of, section, word
@@ -70,13 +70,18 @@ HashBy = Annotated[HashKey, word(_parse_hash_key)]
 @section
 class Health(Section):
     path: Annotated[str, word(_parse_http_path)] = Field(
-        description="Asked with GET; 2xx and 3xx are healthy."
+        description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
     )
     interval: Annotated[float, duration("100ms", "1h")] = Field(
         default=5.0, description="Between two checks of a backend."
     )
     timeout: Annotated[float, duration("10ms", "5m")] = Field(
         default=2.0, description="Until a check has failed."
+    )
+    host: Annotated[str, word(parse_name)] | None = Field(
+        default=None,
+        description="Host of the check; left out, the site's first name, or the backend's address "
+        "where preserve_host is false.",
     )
 
 
@@ -100,6 +105,24 @@ class Breaker(Section):
     pause: Annotated[float, duration("100ms", "1h")] = Field(
         default=10.0, description="How long the backend is left out then."
     )
+
+
+@section
+class StickyCookie(Section):
+    name: Annotated[str, word(_parse_cookie_name)] = Field(description="The name of the cookie.")
+    same_site: Annotated[Literal["none", "lax", "strict"], one_of("none", "lax", "strict")] = Field(
+        default="lax",
+        description="Its SameSite; none where other sites' pages show this one in a frame.",
+    )
+
+
+def _name_alone(given: object) -> object:
+    return {"name": given} if isinstance(given, str) else given
+
+
+StickyCookieEntry = Annotated[
+    StickyCookie, BeforeValidator(_name_alone, json_schema_input_type=str | StickyCookie)
+]
 
 
 @section
@@ -131,8 +154,8 @@ class BackendRules(Section):
         default=HashKey(),
         description="For balance hash: address, path, header:NAME, cookie:NAME.",
     )
-    sticky_cookie: Annotated[str, word(_parse_cookie_name)] | None = Field(
-        default=None, description="A cookie by which a client stays with its backend."
+    sticky_cookie: StickyCookieEntry | None = Field(
+        default=None, description="A cookie by which a client stays with its backend: its name."
     )
     health: Health | None = Field(default=None, description="Asks backends how they are.")
     breaker: Breaker | None = Field(
@@ -162,6 +185,14 @@ class BackendRules(Section):
     max_queued: Annotated[int, count(0, 100_000)] = Field(
         default=1024,
         description="Requests that wait for one, as long as connect_timeout; beyond: 503.",
+    )
+    wait_for_backend: Annotated[float, duration("0s", "10m")] = Field(
+        default=0.0,
+        description="How long a request is held that no backend takes, because the app restarts; "
+        "max_queued of them at most.",
+    )
+    via: Switch = Field(
+        default=False, description="Send Via to backends; some do not compress then."
     )
     preserve_host: Switch = Field(default=True, description="Pass Host on as the client sent it.")
 

@@ -23,7 +23,10 @@ BackendUrl = Annotated[Backend, word(parse_backend)]
 
 @section
 class WeightedBackend(Section):
-    url: BackendUrl = Field(description="http://HOST:PORT, https://HOST:PORT or unix:/PATH.")
+    url: BackendUrl = Field(
+        description="http://HOST:PORT, https://HOST:PORT, both with a path that is put before the "
+        "request's, unix:/PATH or unix:@NAME."
+    )
     weight: Annotated[int, count(1, 1000)] = Field(
         default=1, description="Its share of the requests."
     )

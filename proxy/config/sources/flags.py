@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Collection, Iterable, Mapping
+import resource
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checks import consistency
+from ..checks import consistency, descriptors
 from ..checks import files as places
 from ..checks.accounts import NOBODY, find_group, find_user
 from ..checks.reader import Reader
@@ -29,7 +30,7 @@ from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
 from . import include
-from .sites_dir import scan
+from .sites_dir import left_out, scan
 
 __all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
 
@@ -86,11 +87,11 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
         faults += draft.faults
         faults += consistency.check(parsed)
-        found = {one.origin: _left_out(one) for one in faults if one.origin in draft.entries}
+        found = {one.origin: left_out(one) for one in faults if one.origin in draft.entries}
         if not found:
             break
         slips |= found  # and once more without them
-    notices = [*draft.notices, *slips.values(), *parsed.notices]
+    notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -98,8 +99,16 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
         faults += places.check(parsed, state, reader, opener, notices)
     if faults or identity is None or state is None:
-        raise ConfigurationFaults(faults)
+        raise ConfigurationFaults(faults, notices)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+
+
+def _descriptors(parsed: Parsed) -> Iterator[Fault]:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = None if hard == resource.RLIM_INFINITY else hard
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    if trouble is not None:
+        yield parsed.origins.fault(("limits", "connections"), *trouble)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
@@ -162,8 +171,8 @@ class _Draft:
     faults: list[Fault]
     base: Path
     source: Path | None
+    notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
-    notices: list[Fault] = field(default_factory=list)  # told, and no reason to stop
     entries: set[Origin] = field(default_factory=set)  # of the sites directory
 
     @classmethod
@@ -296,8 +305,8 @@ class _Draft:
                 place = self._append_site(site, document.origins.at(("sites", index)))
                 self.origins.adopt(document.origins, ("sites", index), place)
 
-    def add_sites_dir(self, left_out: Collection[Origin]) -> None:
-        """Add the sites of treehouse mode, but for the entries ``left_out``. An entry that is no
+    def add_sites_dir(self, slips: Collection[Origin]) -> None:
+        """Add the sites of treehouse mode, but for the entries in ``slips``. An entry that is no
         site keeps nobody else from being served: it is told, and the rest goes on."""
         word = self.tree.get("sites_dir")
         if not isinstance(word, str) or not word.strip() or "\0" in word:
@@ -308,16 +317,11 @@ class _Draft:
         except Wrong as wrong:
             self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
             return
-        self.notices += [_left_out(fault) for fault in faults]
+        self.notices += faults
         for entry in entries:
-            if entry.origin not in left_out:
+            if entry.origin not in slips:
                 self._append_site(entry.site, entry.origin)
                 self.entries.add(entry.origin)
-
-
-def _left_out(fault: Fault) -> Fault:
-    """What is told of a slip in the sites directory."""
-    return Fault(fault.origin, "", f"{fault.what}; the entry is left out", fault.remedy)
 
 
 _NO_NAME = (
@@ -344,6 +348,11 @@ def _read(path: Path) -> str:
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise Wrong(f"{path} does not exist", "create it, or name another file") from None
+    except IsADirectoryError:
+        raise Wrong(
+            f"{path} cannot be read: Is a directory",
+            "name a file in it; a directory of sites is --sites DIR",
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Wrong(

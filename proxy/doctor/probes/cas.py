@@ -10,7 +10,7 @@ from typing import Any
 
 from acme_client.errors import Problem
 from acme_client.issuers import messages as answers
-from acme_client.issuers.transport import Network, trust
+from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import Store
@@ -22,9 +22,9 @@ def directory(authority: Authority, user_agent: str) -> tuple[Directory, float |
     """And how many seconds our clock is ahead of its."""
     url = authority.directory
     try:
-        with Network(user_agent, trust(authority.ca_pem), time.time) as network:
+        with Transport(user_agent, trust(authority.ca_pem), time.time) as transport:
             asked = time.time()
-            response = network.read(url)
+            response = transport.read(url)
             answered = time.time()
             document = answers.document(response.content)
             date = response.headers.get("Date")

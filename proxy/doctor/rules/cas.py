@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from acme_client.explain import explained
 from acme_client.status import CertificateStatus, validity
-from acme_client.timestamps import moment
+from acme_client.text import moment
 
 from ...alerts.incidents import overdue, said, spell
 from ..findings import Finding, Sign

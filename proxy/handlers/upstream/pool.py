@@ -1,30 +1,37 @@
-"""Connections to one backend: opened, kept for the next request, bounded in number.
+"""Connections to one backend: kept for the next request, bounded in number.
 
 Kept ones are taken last in, first out, so that a burst's surplus ages and is closed. A kept
 connection is watched: whatever comes on it while nobody asks (an end, most of all) makes it
 useless, so that taking one out costs no system call. Requests beyond the bound wait in a bounded
 queue.
+
+Why it is hard: a backend may close an idle connection at the very moment at which a request leaves
+for it, and then nobody knows whether the request was seen. So a connection is not used near the end
+that its backend has announced (``Keep-Alive: timeout=``), and a request that must not be sent twice
+gets none that has been idle for long where nothing was announced: Node and uvicorn close after 5 s,
+gunicorn's threads after 2 s, and settings of a second exist. Any other request is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
+import math
 import ssl
 from collections import deque
 
 from ...config.model import Backend, ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection
-from ...protocol.h1.response_parser import AnswerLane
+from ...protocol.h1.response_parser import FastResponseParser
 from ...transport.deadlines import NEVER
-from ...transport.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
-from .context import Surroundings
-from .resolver import Addresses
+from .connector import Connector
+from .context import UpstreamContext
 
-# connect(2) and socket(2): the errors that are ours and not the backend's.
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+# Seconds before an announced end at which a connection is no longer used, at most half of what was
+# announced. It covers the way there, and clocks that are read four times a second on our side.
+_MARGIN = 1.0
+# Seconds of idleness that no backend ends, for requests that must not be sent twice.
+_SURE_FOR = 0.5
 
 
 class Pool:
@@ -33,36 +40,48 @@ class Pool:
         backend: Backend,
         action: ProxyAction,
         tls: ssl.SSLContext | None,
-        around: Surroundings,
-        lane: AnswerLane | None,
+        context: UpstreamContext,
+        lane: FastResponseParser | None,
     ) -> None:
         self.backend = backend
         self._action = action
-        self._tls = tls
-        self._around = around
+        self._context = context
         self._lane = lane
-        self._kept: list[tuple[BackendConnection, float]] = []
+        self._connector = Connector(backend, action, tls, context)
+        self._kept: list[BackendConnection] = []
         self._open = 0
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._addresses = Addresses(backend, around)
         self._closed = False
 
-    def take(self) -> BackendConnection | None:
-        """A kept connection that is as good as new, if there is one."""
+    def take(self, repeatable: bool = True) -> BackendConnection | None:
+        """Return a kept connection that is as good as new, if there is one. ``repeatable``: the
+        request may be sent again should the backend close the connection just now."""
         kept = self._kept
+        now = self._context.clock.now
         while kept:
-            connection, _ = kept.pop()
-            if not connection.stream.stirred:
+            connection = kept.pop()
+            idle = now - connection.idle_since
+            if connection.stream.stirred or idle > self._good_for(connection):
+                self.end(connection)
+            elif repeatable or idle <= _SURE_FOR or connection.keep_alive < math.inf:
                 return connection
-            self.end(connection)
+            else:
+                kept.append(connection)  # and those below have been idle for longer
+                return None
         return None
 
-    async def open(self) -> BackendConnection:
-        """A new connection. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
+    async def open(self, fresh: bool = False) -> BackendConnection:
+        """Return a new connection, or one that became free meanwhile unless it has to be
+        ``fresh``. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
         if self._open >= self._action.max_connections:
-            kept = await self._wait_for_room()
-            if kept is not None:
-                return kept
+            if self._kept:  # none of them would do
+                self.end(self._kept.pop(0))
+            else:
+                kept = await self._wait_for_room()
+                if kept is not None:
+                    if not fresh:
+                        return kept
+                    self.end(kept)
         return await self.open_another()
 
     async def open_another(self) -> BackendConnection:
@@ -70,21 +89,22 @@ class Pool:
         requests. Raises `Fault` as `open` does."""
         self._open += 1
         try:
-            stream = await self._connect()
+            stream = await self._connector.connect()
         except BaseException:
             self._open -= 1
             self._wake()
             raise
-        return BackendConnection(stream, self._around.clock, self._lane)
+        return BackendConnection(stream, self._context.clock, self._lane)
 
     def give_back(self, connection: BackendConnection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""
-        if not connection.usable or not connection.silent or self._closed:
+        if self._closed or not connection.reusable or self._good_for(connection) <= 0:
             self.end(connection)
             return
         connection.stream.deadline = NEVER
         connection.stream.watch()
-        self._kept.append((connection, self._around.clock.now))
+        connection.idle_since = self._context.clock.now
+        self._kept.append(connection)
         if self._queue:
             self._wake()
 
@@ -94,24 +114,37 @@ class Pool:
         self._wake()
 
     def tick(self, now: float) -> None:
-        """End what was kept too long; the oldest are at the front."""
-        kept, patience = self._kept, self._action.idle_connection_timeout
-        while kept and (kept[0][0].stream.stirred or now - kept[0][1] > patience):
-            self.end(kept.pop(0)[0])
+        """End what was kept too long, and what its backend has ended."""
+        over = [
+            one
+            for one in self._kept
+            if one.stream.stirred or now - one.idle_since > self._good_for(one)
+        ]
+        if over:
+            self._kept = [one for one in self._kept if one not in over]
+            for one in over:
+                self.end(one)
 
     def close(self) -> None:
         self._closed = True
-        self._addresses.close()
+        self._connector.close()
         while self._kept:
-            self.end(self._kept.pop()[0])
+            self.end(self._kept.pop())
+
+    def _good_for(self, connection: BackendConnection) -> float:
+        """For how many seconds of idleness the connection can be used."""
+        announced = connection.keep_alive
+        if announced == math.inf:
+            return self._action.idle_connection_timeout
+        return min(self._action.idle_connection_timeout, announced - min(_MARGIN, announced / 2))
 
     # Room
 
     async def _wait_for_room(self) -> BackendConnection | None:
         """A connection that was kept, or room for a new one (None)."""
         if len(self._queue) >= self._action.max_queued:
-            raise Fault("no_capacity", f"{self.backend.url}: the queue is full")
-        waiter: asyncio.Future[None] = self._around.loop.create_future()
+            raise Fault("no_capacity", "the queue is full")
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(self._action.connect_timeout):
@@ -121,7 +154,7 @@ class Pool:
                     if kept is not None or self._open < self._action.max_connections:
                         return kept
                     # A request that came just now has taken it. The place in the queue stays.
-                    waiter = self._around.loop.create_future()
+                    waiter = self._context.loop.create_future()
                     self._queue.appendleft(waiter)
         except BaseException as error:
             if waiter in self._queue:
@@ -130,8 +163,7 @@ class Pool:
                 self._wake()  # it was its turn, and the next one's is now
             if not isinstance(error, TimeoutError):
                 raise
-            detail = f"{self.backend.url}: no connection became free"
-            raise Fault("no_capacity", detail) from None
+            raise Fault("no_capacity", "no connection became free") from None
 
     def _wake(self) -> None:
         while self._queue:
@@ -139,76 +171,3 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-
-    # Connecting
-
-    async def _connect(self) -> SocketStream:
-        backend = self.backend
-        try:
-            async with asyncio.timeout(self._action.connect_timeout):
-                sock = await self._connect_any()
-                if backend.scheme != "https":
-                    return SocketStream(sock, self._around.loop, self._around.deadlines)
-                return await self._handshake(sock)
-        except TimeoutError:
-            raise Fault("backend_timeout", f"{backend.url}: no connection in time") from None
-
-    async def _connect_any(self) -> socket.socket:
-        """To the first of the backend's addresses that answers."""
-        error: OSError | None = None
-        for family, address in await self._addresses.find():
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as failed:
-                raise self._out_of_resources(failed) from None
-            try:
-                sock.setblocking(False)
-                if family != socket.AF_UNIX:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._around.loop.sock_connect(sock, address)
-            except OSError as failed:
-                sock.close()
-                if failed.errno in _OUT_OF_RESOURCES:
-                    raise self._out_of_resources(failed) from None
-                error = failed
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        said = error.strerror if error is not None and error.strerror else "no address"
-        raise Fault("backend_refused", f"{self.backend.url}: {said}")
-
-    def _out_of_resources(self, error: OSError) -> Fault:
-        detail = f"{self.backend.url}: no connection can be made: {error.strerror}"
-        return Fault("no_capacity", detail)
-
-    async def _handshake(self, sock: socket.socket) -> SocketStream:
-        assert self._tls is not None  # noqa: S101 - made for every https backend
-        name = self._action.tls.server_name or self.backend.host
-        try:
-            tls = self._tls.wrap_socket(
-                sock,
-                server_hostname=name,
-                do_handshake_on_connect=False,
-                # A body may end with the connection: then a cut one must not look complete.
-                suppress_ragged_eofs=False,
-            )
-        except OSError as error:  # it has been reset already
-            sock.close()
-            detail = f"{self.backend.url}: {error.strerror or error}"
-            raise Fault("backend_tls", detail) from None
-        stream = TlsStream(tls, self._around.loop, self._around.deadlines)
-        stream.deadline = self._around.clock.now + self._action.connect_timeout
-        try:
-            await stream.handshake()
-        except StreamTimeout:
-            stream.close()
-            raise TimeoutError from None
-        except StreamBroken as error:
-            stream.close()
-            raise Fault("backend_tls", f"{self.backend.url}: {error}") from None
-        except BaseException:
-            stream.close()
-            raise
-        return stream

@@ -22,6 +22,74 @@ from ...transport.stream import StreamBroken
 _EXPECT_WITHIN = 1.0
 
 
+# RFC 9110 §9.2.2, and methods of WebDAV that only read (RFC 4918 §9.1, RFC 3253 §3.6, RFC 5323).
+_IDEMPOTENT = frozenset(
+    {
+        b"GET",
+        b"HEAD",
+        b"OPTIONS",
+        b"TRACE",
+        b"PUT",
+        b"DELETE",
+        b"PROPFIND",
+        b"REPORT",
+        b"SEARCH",
+    }
+)
+# RFC 9110 §8.6: for these a length of 0 has a meaning, and servers ask for it (411); a client that
+# sends no content and no length means the same.
+_ASK_FOR_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
+# For these it has none.
+_WITHOUT_CONTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+class Payload:
+    """What a request sends behind its head, for each time that it is sent.
+
+    ``framing`` are the lines of the head that announce it, ``whole`` is a body that is all here,
+    ``follows`` one that is not. ``repeatable``: no harm is done by sending the request again.
+    ``repeats`` counts how often it was; ``unanswered``: the last time, not a byte came back.
+    """
+
+    __slots__ = ("follows", "framing", "repeatable", "repeats", "unanswered", "whole")
+
+    def __init__(self, request: Request) -> None:
+        body = request.body
+        self.follows: Body | None = None
+        self.whole = b""
+        self.repeats = 0
+        self.unanswered = False
+        if body is None:
+            self.framing = _lines_without_body(request)
+            self.repeatable = request.method in _IDEMPOTENT
+            return
+        whole = body.buffered() if not request.expects_continue else None
+        self.repeatable = whole is not None and request.method in _IDEMPOTENT
+        if whole is not None:
+            self.framing = b"content-length: %d\r\n" % len(whole)
+            self.whole = whole
+            return
+        if body.length is None:
+            self.framing = b"transfer-encoding: chunked\r\n"
+        else:
+            self.framing = b"content-length: %d\r\n" % body.length
+        if request.expects_continue:
+            self.framing += b"expect: 100-continue\r\n"
+        self.follows = body
+
+
+def _lines_without_body(request: Request) -> bytes:
+    lines = b""
+    method = request.method
+    if method not in _WITHOUT_CONTENT and (
+        method in _ASK_FOR_LENGTH or request.field(b"content-length") is not None
+    ):
+        lines = b"content-length: 0\r\n"
+    if request.upgrade is not None:
+        lines += b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
+    return lines
+
+
 class Upload:
     """Begins with the first piece; ``invited`` is set when the backend wants the body."""
 
@@ -50,14 +118,13 @@ class Upload:
                 trailers = field_lines(self._body.trailers)
                 end = b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
                 await self._connection.send(end, self._patience)
-            self.complete = True
+            self.complete = self._connection.request_sent = True
         except Fault as fault:
             self.fault = fault
-            self._connection.usable = False
             # Whoever waits for the answer wakes up, and the backend sees that this is not the end.
             self._connection.stream.abort()
         except StreamBroken:
-            self._connection.usable = False
+            return  # the backend does not listen any more; its answer may still come
 
     async def _await_invitation(self) -> None:
         try:
@@ -68,13 +135,9 @@ class Upload:
 
     async def stop(self) -> None:
         """The rest is not needed; returns when nothing reads the body any more."""
-        if not self._task.done():
-            self._connection.usable = False
-            self._task.cancel()
+        self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     def abandon(self) -> None:
         """`stop` where nobody can wait."""
-        if not self._task.done():
-            self._connection.usable = False
-            self._task.cancel()
+        self._task.cancel()

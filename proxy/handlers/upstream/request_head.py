@@ -2,10 +2,13 @@
 
 Hop-by-hop fields belong to one connection (RFC 9110 §7.6.1): those named here, and those that the
 Connection field of the message names. What the backend is told about the client (X-Forwarded-For
-and its kin, RFC 7239) comes from us; what a client says of itself is dropped, unless it is a proxy
-that the configuration trusts: whatever begins with X-Forwarded-, because frameworks build links of
--Prefix, -Port, -Ssl and others as well. A name with "_" for "-" is dropped where the other spelling
-is ours, because CGI and its heirs read both alike.
+and its kin, RFC 7239, X-Real-IP) comes from us; what a client says of itself (`claims` lists the
+names) is dropped, unless it is a proxy that the configuration trusts. A name with "_" for "-" is
+dropped where the other spelling is ours, because CGI and its heirs read both alike.
+
+Loops are found by CDN-Loop (RFC 8586), which grows with each pass and which nothing on the way has
+a reason to remove. Via would find them as well, but some servers (nginx) stop compressing for
+requests that carry it; it is sent where the configuration asks for it.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ import secrets
 from typing import Any
 
 from ...bounded_cache import remember
+from ...config.model import Backend
 from ...errors import Fault
+from ...protocol.claims import CLIENT_CERTIFICATE, is_claim
 from ...protocol.client_address import TrustedProxies
 from ...protocol.h1.fast_parser import REMEMBERED
-from ...protocol.h1.grammar import HOP_BY_HOP, X_FORWARDED, tokens
+from ...protocol.h1.grammar import HOP_BY_HOP, OWS, connection_options
 from ...protocol.h1.serializer import field_lines
 from ...protocol.message import Connection, FieldBlock, Fields, Request
 
-# RFC 9440 §2
-_CLIENT_CERTIFICATE = (b"client-cert", b"client-cert-chain")
 # What we say of the client ourselves.
 OURS = frozenset(
     {
@@ -32,19 +35,19 @@ OURS = frozenset(
         b"x-forwarded-host",
         b"x-forwarded-proto",
         b"x-real-ip",
-        *_CLIENT_CERTIFICATE,
+        *CLIENT_CERTIFICATE,
     }
 )
-_SAID_BY_US = OURS - {b"x-real-ip"}
 # Written by the serialiser, from what was parsed.
 _FRAMING = frozenset({b"content-length", b"expect", b"host"})
-_NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"via", b"x-request-id"}
+_NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"cdn-loop", b"x-request-id"}
 
 # Of an answer: the framing is the protocol's to write.
 NOT_ONWARD = HOP_BY_HOP | {b"content-length"}
 
-# Via's pseudonym (RFC 9110 §7.6.3). The random part tells this installation from another of its
-# kind in a chain, which is allowed; meeting ourselves is a loop. Made before workers are forked.
+# Our name in CDN-Loop (RFC 8586 §2) and Via (RFC 9110 §7.6.3): a pseudonym. The random part tells
+# this installation from another of its kind in a chain, which is allowed; meeting ourselves is a
+# loop. Made before workers are forked.
 PSEUDONYM = b"treehouse-" + secrets.token_hex(4).encode("ascii")
 VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
@@ -54,27 +57,34 @@ _MOST_KNOWN = 4096
 # Each keeps its lines, some kilobytes, in memory; one route's clients are of few kinds.
 _MOST_BLOCKS = 256
 _LONGEST_KNOWN = 256
+# RFC 9110 §10.1.4: whoever sends TE names it in Connection.
+_TRAILERS_WELCOME = b"connection: te\r\nte: trailers\r\n"
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
 
 class Forwarder:
     """Makes the heads of requests to backends. One per route and worker."""
 
-    def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
+    def __init__(self, trusted_proxies: tuple[str, ...], via: bool = False) -> None:
         self._trusted = TrustedProxies(trusted_proxies)
+        self._via = via
+        self._not_copied = _NOT_COPIED | {b"via"} if via else _NOT_COPIED
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
         self._prefix = secrets.token_hex(6).encode("ascii")
         self._serial = 0
 
-    def head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
-        """The head for a backend, with its empty line.
+    def head(
+        self, request: Request, host: bytes | None, framing: bytes, prefix: bytes = b""
+    ) -> bytes:
+        """Return the head for a backend, with its empty line.
 
-        ``host`` replaces what the client sent as Host; ``framing`` are the lines for the body.
-        Raises `Fault` ("loop") for a request that has been here already.
+        ``host`` replaces what the client sent as Host; ``framing`` are the lines for the body;
+        ``prefix`` is put before the path. Raises `Fault` ("loop") for a request that has been here
+        already.
         """
-        via = b""
+        via = loop = b""
         given_id = b""
         before: Fields = []
         fields = request.uncached_fields
@@ -84,18 +94,27 @@ class Forwarder:
             if line is not None:
                 continue
             name, value = field = fields[place]
-            lines[place] = self._line(field)
+            line = lines[place] = self._line(field)
+            if line:
+                continue
             if name == b"connection" and value not in _PLAIN_OPTIONS:
-                return self._careful_head(request, host, framing)
+                return self._careful_head(request, host, framing, prefix)
             if name == b"x-request-id":
                 given_id = value
+            elif name == b"cdn-loop":
+                loop += value + b", "
             elif name == b"via":
                 via += value + b", "
-            elif name in OURS or name.startswith(X_FORWARDED):
+            elif is_claim(name):
                 before.append(field)
         if request.cached_fields is not None:
             lines.append(self._lines(request.cached_fields))  # of other names
-        return self._finish(request, host, framing, lines, via, given_id, before)
+        if PSEUDONYM in loop or PSEUDONYM in via:
+            raise Fault("loop", "CDN-Loop or Via holds our own name")
+        if self._via:
+            via = b"via: %b%b %b\r\n" % (via, request.version, PSEUDONYM)
+        lines.append(b"%bcdn-loop: %b%b\r\n" % (via, loop, PSEUDONYM))
+        return self._finish(request, host, framing, lines, given_id, before, prefix)
 
     def _lines(self, block: FieldBlock) -> bytes:
         """The lines of a block of fields, which names nothing that `head` has to know of."""
@@ -109,12 +128,12 @@ class Forwarder:
         """The field as the backend gets it, b"" where it stays here or is said otherwise."""
         name, value = field
         line = b""
-        if name not in _NOT_COPIED:
+        if name not in self._not_copied:
             spelt = name.replace(b"_", b"-") if _UNDERLINE in name else name
-            if spelt not in _NOT_COPIED and not spelt.startswith(X_FORWARDED):
+            if spelt not in self._not_copied and not is_claim(spelt):
                 line = b"%b: %b\r\n" % field
-        elif name == b"te" and b"trailers" in value.lower():
-            line = b"te: trailers\r\n"
+        elif name == b"te" and _welcomes_trailers(value):
+            line = _TRAILERS_WELCOME
         if len(value) < _LONGEST_KNOWN and (
             value in _PLAIN_OPTIONS
             if name == b"connection"
@@ -123,9 +142,13 @@ class Forwarder:
             remember(self._known, field, line, _MOST_KNOWN)
         return line
 
-    def _careful_head(self, request: Request, host: bytes | None, framing: bytes) -> bytes:
+    def _careful_head(
+        self, request: Request, host: bytes | None, framing: bytes, prefix: bytes
+    ) -> bytes:
         """The same where Connection names fields: they are left out first."""
-        named = connection_options(request.fields)
+        named = _named(request.fields)
+        if request.upgrade is None:
+            named -= {b"te"}  # `_line` says what of it goes on, with a Connection of our own
         kept = [
             field for field in request.fields if field[0] != b"connection" and field[0] not in named
         ]
@@ -139,7 +162,7 @@ class Forwarder:
             request.connection,
         )
         plain.id = request.id
-        head = self.head(plain, host, framing)
+        head = self.head(plain, host, framing, prefix)
         request.id = plain.id
         return head
 
@@ -149,15 +172,14 @@ class Forwarder:
         host: bytes | None,
         framing: bytes,
         lines: list[bytes],
-        via: bytes,
         given_id: bytes,
         before: Fields,
+        prefix: bytes,
     ) -> bytes:
-        if via and PSEUDONYM in via:
-            raise Fault("loop", "Via holds our own name")
         connection = request.connection
         if self._trusted.trusts(connection.peer):
-            about = _extended(connection, request.authority, before)
+            client = self._trusted.client(connection.peer, before)
+            about = _extended(connection, client, request.authority, before)
         else:
             about = self._about(connection, request.authority)
         if connection.client_certificate:
@@ -165,15 +187,15 @@ class Forwarder:
         if not request.id:
             good = given_id and _REQUEST_ID.fullmatch(given_id)
             request.id = given_id if good else self._next_id()
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bvia: %b%b %b\r\nx-request-id: %b\r\n%b\r\n" % (
+        target = request.target
+        if prefix and target != b"*":
+            target = prefix + target
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bx-request-id: %b\r\n%b\r\n" % (
             request.method,
-            request.target,
+            target,
             request.authority if host is None else host,
             b"".join(lines),
             about,
-            via,
-            request.version,
-            PSEUDONYM,
             request.id,
             framing,
         )
@@ -185,17 +207,21 @@ class Forwarder:
     def _about(self, connection: Connection, authority: bytes) -> bytes:
         told = connection.told
         if told is None or told[0] != authority:
-            told = connection.told = authority, _extended(connection, authority, [])
+            about = _extended(connection, connection.peer, authority, [])
+            told = connection.told = authority, about
         return told[1]
 
 
-def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes:
-    """The forwarding lines. ``before`` is what a trusted proxy has said already; it is kept, and
-    the peer added where a list grows with each hop."""
+def _extended(connection: Connection, client: str, authority: bytes, before: Fields) -> bytes:
+    """Return the forwarding lines. ``before`` is what a trusted proxy has said already; it is kept,
+    and the peer added where a list grows with each hop. ``client`` is whom that proxy names."""
     said: dict[bytes, list[bytes]] = {}
     for name, value in before:
         said.setdefault(name, []).append(value)
     peer = connection.peer.encode("ascii")
+    real = client.encode("ascii")
+    if client == connection.peer and b"x-forwarded-for" not in said:
+        real = said.get(b"x-real-ip", [real])[-1]  # the only word that some proxies say
     # A proxy that we trust may have seen a client certificate; one that we have seen comes after.
     vouched = [] if connection.client_certificate else before
     node = b'"[%b]"' % peer if b":" in peer else peer
@@ -206,18 +232,33 @@ def _extended(connection: Connection, authority: bytes, before: Fields) -> bytes
             (b"x-forwarded-proto", said.get(b"x-forwarded-proto", [connection.scheme])[-1]),
             (b"x-forwarded-host", said.get(b"x-forwarded-host", [authority])[-1]),
             (b"forwarded", b", ".join([*said.get(b"forwarded", []), element])),
-            *(field for field in before if field[0] not in _SAID_BY_US),
-            *(field for field in vouched if field[0] in _CLIENT_CERTIFICATE),
+            *(field for field in before if field[0] not in OURS),
+            (b"x-real-ip", real),
+            *(field for field in vouched if field[0] in CLIENT_CERTIFICATE),
         ]
     )
 
 
-def connection_options(fields: Fields) -> frozenset[bytes]:
+def authority(backend: Backend) -> str:
+    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
+    usual one."""
+    if backend.scheme == "unix":
+        return "localhost"
+    host = f"[{backend.host}]" if ":" in backend.host else backend.host
+    usual = {"http": 80, "https": 443}[backend.scheme]
+    return host if backend.port == usual else f"{host}:{backend.port}"
+
+
+def _welcomes_trailers(te: bytes) -> bool:
+    return any(one.partition(b";")[0].strip(OWS).lower() == b"trailers" for one in te.split(b","))
+
+
+def _named(fields: Fields) -> frozenset[bytes]:
     """What the Connection fields name, lower-case."""
-    return frozenset(tokens([value for name, value in fields if name == b"connection"]) or ())
+    return connection_options([value for name, value in fields if name == b"connection"])[0]
 
 
 def end_to_end(fields: Fields) -> Fields:
     """The fields of an answer that concern the client; Content-Length is left to the framing."""
-    named = NOT_ONWARD | connection_options(fields)
+    named = NOT_ONWARD | _named(fields)
     return [field for field in fields if field[0] not in named]

@@ -15,12 +15,14 @@ from typing import Any
 
 from ...config.model import Backend
 from ...errors import Fault
-from .context import Surroundings
+from .context import UpstreamContext
 
 log = logging.getLogger("treehouse.upstream")
 
 # Seconds for which an answer is good. The resolver does not say how long it lives.
 _GOOD_FOR = 30.0
+# That there is no such name may change at any moment: a container that starts gets its name then.
+_NOTHING_GOOD_FOR = 1.0
 # What a request waits for a new answer where there is an old one. Resolvers at hand take
 # milliseconds; one that is down takes ten seconds to say nothing.
 _PATIENCE = 0.5
@@ -29,9 +31,9 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 class Addresses:
-    def __init__(self, backend: Backend, around: Surroundings) -> None:
+    def __init__(self, backend: Backend, context: UpstreamContext) -> None:
         self._backend = backend
-        self._around = around
+        self._context = context
         self._known: list[Address] = []
         self._looked_up = float("-inf")
         self._lookup: asyncio.Task[None] | None = None
@@ -43,18 +45,18 @@ class Addresses:
 
     async def find(self) -> list[Address]:
         """At least one. Raises `Fault`."""
-        now = self._around.clock.now
-        if self._lookup is None and now - self._looked_up > _GOOD_FOR:
+        now = self._context.clock.now
+        good_for = _GOOD_FOR if self._known else _NOTHING_GOOD_FOR
+        if self._lookup is None and now - self._looked_up > good_for:
             self._begun = now
-            self._lookup = self._around.loop.create_task(self._look_up())
+            self._lookup = self._context.loop.create_task(self._look_up())
         lookup = self._lookup
         if lookup is not None and not self._known:
             await asyncio.shield(lookup)
         elif lookup is not None and now - self._begun < _PATIENCE:
             await asyncio.wait((lookup,), timeout=_PATIENCE)
         if not self._known:
-            detail = f"{self._backend.url}: the name cannot be resolved: {self._why}"
-            raise Fault("backend_refused", detail)
+            raise Fault("backend_refused", f"the name cannot be resolved: {self._why}")
         return self._known
 
     def close(self) -> None:
@@ -64,7 +66,7 @@ class Addresses:
     async def _look_up(self) -> None:
         backend = self._backend
         try:
-            found = await self._around.loop.getaddrinfo(
+            found = await self._context.loop.getaddrinfo(
                 backend.host, backend.port, type=socket.SOCK_STREAM
             )
         except (OSError, UnicodeError) as error:
@@ -72,7 +74,7 @@ class Addresses:
         else:
             self._found([(one[0], one[4]) for one in found])
         finally:
-            self._looked_up = self._around.clock.now
+            self._looked_up = self._context.clock.now
             self._lookup = None
 
     def _failed(self, why: str) -> None:
@@ -92,7 +94,9 @@ class Addresses:
 def _spelt_out(backend: Backend) -> list[Address]:
     """Where it is not a name that the configuration has: there is nothing to look up, ever."""
     if backend.scheme == "unix":
-        return [(socket.AF_UNIX, backend.path)]
+        path = backend.path
+        # unix(7): the names of abstract sockets begin with NUL.
+        return [(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path)]
     try:
         found = socket.getaddrinfo(
             backend.host, backend.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST

@@ -30,7 +30,7 @@ _PIECE = 64 * 1024  # bytes to read at a time where the framing does not tell
 
 class BodyReader:
     """One body. ``framing`` is its length in bytes, `CHUNKED` or `UNTIL_CLOSE`; ``now`` is the
-    monotonic time in seconds.
+    monotonic time in seconds; ``of_backend``: chunks are read as those of a backend.
 
     ``length`` is the length in bytes, None where the framing does not tell. Once ``ended`` is true,
     ``trailers`` holds the trailer fields, and ``rest`` the bytes that came behind the body.
@@ -39,11 +39,15 @@ class BodyReader:
     __slots__ = ("_decoder", "_h11", "_remaining", "ended", "length", "rest", "trailers")
 
     def __init__(
-        self, framing: int, now: float, h11_connection: h11.Connection | None = None
+        self,
+        framing: int,
+        now: float,
+        h11_connection: h11.Connection | None = None,
+        of_backend: bool = False,
     ) -> None:
         self.length = framing if framing >= 0 else None
         self._remaining = max(framing, 0)
-        self._decoder = ChunkedDecoder(now) if framing == CHUNKED else None
+        self._decoder = ChunkedDecoder(now, of_backend) if framing == CHUNKED else None
         self._h11 = h11_connection
         self.ended = framing == 0
         self.rest = b""

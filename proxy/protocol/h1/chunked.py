@@ -1,8 +1,11 @@
 """The chunked transfer coding, read strictly and with a bound on its cost (RFC 9112 §7.1).
 
 One decoder for both directions: requests from clients and responses from backends. It admits the
-RFC's grammar and nothing beside it (no bare LF, no sign, no ``0x``, no white space, no seventeenth
-digit), drops chunk extensions, and refuses trailers that would change what the message means.
+RFC's grammar and nothing beside it (no bare LF, no sign, no ``0x``, no seventeenth digit), drops
+chunk extensions, and refuses trailers that would change what the message means.
+
+A backend is trusted more than a client, and what the client gets of its response is canonical in
+any case. So a backend may pad chunk sizes with blanks, and its forbidden trailers are dropped.
 
 Why it decodes and does not merely look: the dear part of chunked bodies is a Python loop per chunk.
 h11's costs six microseconds, so that one megabyte sent in one-byte chunks takes it a second; a look
@@ -11,10 +14,11 @@ is or handed to h11 in the canonical framing (`reframe`: one chunk per piece), w
 judge of the message's end at a cost that no longer depends on the sender. The claim that makes it
 right, held by the tests: what this decoder accepts h11 accepts, with the same data and trailers.
 
-A flood of tiny chunks is cut rather than endured: each chunk costs one unit of an allowance that
-data and time bring back. Time is a parameter, so that an event stream which sends a byte now and
-then is never cut, however long it lasts (Go bounds the same, since CVE-2023-39326, without time,
-which forbids less and allows less).
+A client's flood of tiny chunks is cut rather than endured: each chunk costs one unit of an
+allowance that data and time bring back. Time is a parameter, so that an event stream which sends a
+byte now and then is never cut, however long it lasts (Go bounds the same, since CVE-2023-39326,
+without time, which forbids less and allows less). A backend has no such bound: applications that
+stream rows or single characters make a chunk of each.
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ from __future__ import annotations
 import enum
 
 from ...errors import Fault
+from ..claims import is_claim
 from ..message import Fields
-from .grammar import CHUNK_LINE, FIELD_LINE, OWS, X_FORWARDED
+from .grammar import CHUNK_LINE, FIELD_LINE, OWS, PADDED_CHUNK_LINE
 
 # A chunk line: sixteen digits, and what an extension in use has ever needed (a signature of 64).
 _LONGEST_LINE = 256
@@ -80,10 +85,7 @@ FORBIDDEN_TRAILERS = frozenset(
         b"via",
         b"warning",
         b"www-authenticate",
-        # What is said of the client is said by a proxy, and in the head.
-        b"client-cert",
-        b"client-cert-chain",
-        b"x-real-ip",
+        b"cdn-loop",
     }
 )
 LAST_CHUNK = b"0\r\n\r\n"
@@ -101,15 +103,17 @@ class ChunkedDecoder:
     """Give it what arrives through `feed`; it is done when ``ended`` is true.
 
     Then ``rest`` holds what came behind the body and ``trailers`` the trailer fields. ``now`` is
-    the monotonic time in seconds. A breach of the grammar raises `Fault` "bad_chunk", a flood of
-    tiny chunks "tiny_chunks"; a caller who reads a backend's answer turns either into a fault of
-    the backend.
+    the monotonic time in seconds. A breach of the grammar raises `Fault` "bad_chunk", a client's
+    flood of tiny chunks "tiny_chunks"; a caller who reads a backend's answer turns either into a
+    fault of the backend.
     """
 
     __slots__ = (
         "_allowance",
         "_expects",
         "_held",
+        "_line",
+        "_of_backend",
         "_remaining",
         "_settled",
         "_trailer_bytes",
@@ -118,8 +122,10 @@ class ChunkedDecoder:
         "trailers",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, of_backend: bool = False) -> None:
         self.ended = False
+        self._of_backend = of_backend
+        self._line = PADDED_CHUNK_LINE if of_backend else CHUNK_LINE
         self.rest = b""
         self.trailers: Fields = []
         self._expects = _Expects.SIZE
@@ -171,7 +177,7 @@ class ChunkedDecoder:
                 ending = data[at : at + 2]
                 if ending != b"\r\n":
                     if ending not in (b"", b"\r"):
-                        raise Fault("bad_chunk", "a chunk is longer than its size")
+                        raise Fault("bad_chunk", "a chunk longer than its size (RFC 9112 §7.1)")
                     self._held = ending
                     break
                 at += 2
@@ -187,19 +193,20 @@ class ChunkedDecoder:
         """Keep an incomplete line, unless it can no longer become a good one."""
         held = data[at:]
         if len(held) > longest or b"\n" in held or b"\r" in held[:-1]:
-            raise Fault("bad_chunk", "a line is too long or ends without CRLF")
+            raise Fault("bad_chunk", "a line that is too long or ends without CRLF (RFC 9112 §7.1)")
         self._held = held
 
     def _size(self, line: bytes) -> int:
-        match = CHUNK_LINE.fullmatch(line)
+        match = self._line.fullmatch(line)
         if match is None:
-            raise Fault("bad_chunk", f"chunk line {line[:32]!r}")
+            raise Fault("bad_chunk", f"the chunk line {line[:32]!r} (RFC 9112 §7.1)")
         size = int(match[1], 16)
         if size > _LARGEST_CHUNK:
-            raise Fault("bad_chunk", f"a chunk of {size} bytes")
-        self._allowance = min(_BURST, self._allowance + (size - len(line)) * _PER_BYTE - 1)
-        if self._allowance < 0:
-            raise Fault("tiny_chunks")
+            raise Fault("bad_chunk", f"a chunk size of {size} bytes")
+        if not self._of_backend:
+            self._allowance = min(_BURST, self._allowance + (size - len(line)) * _PER_BYTE - 1)
+            if self._allowance < 0:
+                raise Fault("tiny_chunks")
         return size
 
     def _trail(self, data: bytes, at: int) -> None:
@@ -218,21 +225,24 @@ class ChunkedDecoder:
                 self.rest = data[at:]
                 return
             self._trailer_bytes += len(line) + 2
-            self.trailers.append(_trailer(line))
+            match = FIELD_LINE.fullmatch(line)
+            if match is None:
+                raise Fault("bad_chunk", f"the trailer line {line[:32]!r} (RFC 9112 §5)")
+            name = match[1].lower()
+            if not is_forbidden_trailer(name):
+                self.trailers.append((name, match[2].strip(OWS)))
+            elif not self._of_backend:
+                raise Fault("bad_chunk", f"the trailer {name!r} (RFC 9110 §6.5.1)")
             if len(self.trailers) > _MOST_TRAILERS:
-                raise Fault("bad_chunk", "too many trailers")
+                raise Fault("bad_chunk", f"more than {_MOST_TRAILERS} trailers")
 
 
-def _trailer(line: bytes) -> tuple[bytes, bytes]:
-    match = FIELD_LINE.fullmatch(line)
-    if match is None:
-        raise Fault("bad_chunk", f"trailer line {line[:32]!r}")
-    name = match[1].lower()
-    # "_" for "-": whoever reads the two alike (CGI and its heirs) must not be misled.
+def is_forbidden_trailer(name: bytes) -> bool:
+    """Whether a field of this name (lower-case) must not stand behind a body (RFC 9110 §6.5.1)."""
+    # "_" for "-": whoever reads the two alike (CGI and its heirs) must not be misled. What is said
+    # of the client is said by a proxy, and in the head.
     spelt = name.replace(b"_", b"-")
-    if spelt in FORBIDDEN_TRAILERS or spelt.startswith(X_FORWARDED):
-        raise Fault("bad_chunk", f"trailer {name!r} is not allowed")
-    return name, match[2].strip(OWS)
+    return spelt in FORBIDDEN_TRAILERS or is_claim(spelt)
 
 
 def reframe(data: bytes) -> bytes:

@@ -1,60 +1,85 @@
 """HTTP/1.1 towards a backend, one exchange at a time on one connection.
 
-It sends what it is given (a serialised head, body pieces), reads the answer's head and body, and
-knows at each moment whether the connection can be used again: only when both messages have ended
-where their framing says, nothing came behind, and neither side wants to close.
+It sends what it is given (a serialised head, body pieces) and reads the response's head and body.
+Whether the connection can be used again is one decision, `BackendConnection.reusable`, made of what
+happened: only when both messages have ended where their framing says, nothing came behind, and the
+backend does not want to close. Whatever goes wrong leaves a message without its end, so that no
+failure has to be remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
-import h11
+import math
+from collections.abc import Awaitable, Callable
 
 from ...errors import Fault
 from ...transport.clock import Clock
-from ...transport.stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken, StreamTimeout
+from ...transport.stream import READ_SIZE, SMALL_READ, StreamBroken, StreamTimeout
+from ...transport.tcp import SocketStream
 from ..message import Fields
 from . import response_parser
-from .chunked import LAST_CHUNK, ChunkedDecoder, reframe
-from .response_parser import CHUNKED, HEAD_END, UNTIL_CLOSE, Answer, AnswerLane
+from .body import BodyReader
+from .response_parser import HEAD_END, FastResponseParser, ResponseHead
 
-# A backend that never comes to its final answer (RFC 9110 §15.2 sets no bound).
-_MOST_INTERIM = 8
+# A backend that never comes to its final response (RFC 9110 §15.2 sets no bound). A page's early
+# hints and the progress of a long task are some; thirty are more than either needs.
+_MOST_INTERIM = 30
+# Chunks so small that this many times their content arrived have cost much more than others' bytes.
+_MOSTLY_FRAMING = 3
 
 
-class NothingCame(Exception):
-    """The connection ended before a byte of an answer: the request may not have been seen."""
+class NoResponse(Exception):
+    """The connection ended before a byte of a response: the request may not have been seen.
+    ``unseen``: it surely was not."""
+
+    def __init__(self, why: str, unseen: bool = False) -> None:
+        super().__init__(why)
+        self.unseen = unseen
 
 
 class BackendConnection:
-    """``fresh`` until the first request has been answered on it."""
+    """``fresh`` until the first request has been answered on it. ``keep_alive`` is for how many
+    seconds the backend keeps it while it is idle, as far as it says so; ``idle_since`` the
+    monotonic time at which it became idle. ``request_sent``: all of the request has left."""
 
     __slots__ = (
-        "_answered",
         "_clock",
+        "_closes",
         "_flows",
         "_held",
         "_interim",
         "_lane",
         "fresh",
+        "idle_since",
+        "keep_alive",
+        "request_sent",
+        "response_read",
         "stream",
-        "usable",
     )
 
-    def __init__(self, stream: SocketStream, clock: Clock, lane: AnswerLane | None) -> None:
+    def __init__(self, stream: SocketStream, clock: Clock, lane: FastResponseParser | None) -> None:
         self.stream = stream
         self._clock = clock
         self._lane = lane
         self._held = b""
         self._interim = 0
-        self._answered = False
         self._flows = False  # so much came at once that there may be more by now
+        self._closes = False  # the backend has said so
         self.fresh = True
-        self.usable = True
+        self.request_sent = True
+        self.response_read = True  # all of the response has been read
+        self.keep_alive = math.inf
+        self.idle_since = 0.0
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request can be sent here (RFC 9112 §9.3): both messages have ended, the
+        backend goes on, and nothing has come that was not asked for."""
+        return self.request_sent and self.response_read and not self._closes and not self._held
 
     def send_now(self, data: bytes, patience: float) -> bytes | memoryview:
-        """What could not be sent at once. Raises `StreamBroken`."""
+        """Begin an exchange. Returns what could not be sent at once. Raises `StreamBroken`."""
+        self.request_sent = self.response_read = False
         self.stream.deadline = self._clock.now + patience
         return self.stream.write_now(data)
 
@@ -63,10 +88,12 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         return self.stream.write(data)
 
-    async def head(self, method: bytes, patience: float, upgrade: bytes | None = None) -> Answer:
-        """The next answer's head, interim ones among them.
+    async def head(
+        self, method: bytes, patience: float, upgrade: bytes | None = None
+    ) -> ResponseHead:
+        """Return the next response's head, interim ones among them.
 
-        Raises `NothingCame` when there was none at all, `Fault` for anything else that is wrong.
+        Raises `NoResponse` when there was none at all, `Fault` for anything else that is wrong.
         """
         stream = self.stream
         stream.deadline = self._clock.now + patience
@@ -78,26 +105,25 @@ class BackendConnection:
                 if not data:
                     break
                 if response_parser.beginning_is_bad(data):
-                    raise Fault("backend_protocol", f"an answer begins with {data[:32]!r}")
+                    detail = f"an answer that begins with {data[:32]!r} (RFC 9112 §2.1)"
+                    raise Fault("backend_protocol", detail)
                 if len(data) > response_parser.LARGEST_HEAD:
-                    raise Fault("backend_protocol", "the head is too large")
+                    detail = f"a head of more than {response_parser.LARGEST_HEAD} bytes"
+                    raise Fault("backend_protocol", detail)
                 more = await stream.read()
                 if not more:
                     raise Fault("backend_broke_off", "within a head")
                 data += more
         except StreamTimeout:
-            self.usable = False
             raise Fault("backend_timeout", f"no answer within {patience:g} s") from None
         except StreamBroken as error:
-            self.usable = False
             if data or self._interim:
                 raise Fault("backend_broke_off", f"within a head: {error}") from None
-            raise NothingCame(str(error)) from None
+            raise NoResponse(str(error)) from None
         if not data:
-            self.usable = False
             if self._interim:
                 raise Fault("backend_broke_off", "between an interim and the final answer")
-            raise NothingCame("the connection was closed")
+            raise NoResponse("the connection was closed")
         end += len(HEAD_END)
         head, self._held = data[:end], data[end:]
         found = self._lane.parse(head, method) if self._lane is not None else None
@@ -110,18 +136,17 @@ class BackendConnection:
         else:
             self._interim = 0
             self.fresh = False
-            if found.close:
-                self.usable = False
+            self.keep_alive = found.keep_alive
+            self._closes = found.close
         return found
 
-    def whole(self, found: Answer) -> bytes | None:
-        """The body, if all of it has come with the head; the connection is then done with it."""
+    def whole(self, found: ResponseHead) -> bytes | None:
+        """The body, if all of it has come with the head; the exchange is then over."""
         if found.length < 0 or len(self._held) < found.length:
             return None
         body = self._held[: found.length]
         self._held = self._held[found.length :]
-        if self._held:
-            self.usable = False  # something came behind, and nobody can say what it answers
+        self.response_read = True
         return body
 
     def leftover(self) -> bytes:
@@ -140,10 +165,9 @@ class BackendConnection:
         try:
             data = await self.stream.read(most)
         except StreamTimeout:
-            self.usable = False
             raise Fault("backend_timeout", f"silent for {patience:g} s within a body") from None
         except StreamBroken as error:
-            raise self._broke_off(error) from None
+            raise Fault("backend_broke_off", f"within a body: {error}") from None
         self._flows = len(data) >= SMALL_READ
         return data
 
@@ -162,134 +186,105 @@ class BackendConnection:
         try:
             data = self.stream.read_now(most)
         except StreamBroken as error:
-            raise self._broke_off(error) from None
+            raise Fault("backend_broke_off", f"within a body: {error}") from None
         self._flows = data is not None and len(data) >= SMALL_READ
         return data
 
-    def _broke_off(self, error: StreamBroken) -> Fault:
-        self.usable = False
-        return Fault("backend_broke_off", f"within a body: {error}")
+    def others_first(self) -> None:
+        """Wait for the next bytes in any case, so that other connections have their turn."""
+        self._flows = False
 
     def put_back(self, data: bytes) -> None:
         self._held = data
-
-    @property
-    def silent(self) -> bool:
-        """Nothing has come that was not asked for."""
-        return not self._held
 
     @property
     def now(self) -> float:
         return self._clock.now
 
 
-class AnswerBody:
+class BackendBody:
     """The body that follows a head on a backend's connection; see `message.StreamBody`.
 
-    ``length`` is the Content-Length or None. ``ended`` once all of it has been read.
+    ``length`` is the Content-Length or None. ``translate`` may replace a fault by the one that
+    caused it; ``on_close`` is told whether all of the body was read and sent.
     """
 
-    __slots__ = (
-        "_connection",
-        "_decoder",
-        "_judge",
-        "_patience",
-        "_remaining",
-        "_until_close",
-        "ended",
-        "length",
-        "trailers",
-    )
+    __slots__ = ("_connection", "_on_close", "_patience", "_reader", "_translate", "length")
 
-    def __init__(self, connection: BackendConnection, found: Answer, patience: float) -> None:
+    def __init__(
+        self,
+        connection: BackendConnection,
+        head: ResponseHead,
+        patience: float,
+        translate: Callable[[Fault], Fault] = lambda fault: fault,
+        on_close: Callable[[bool], None] = lambda whole: None,
+    ) -> None:
         self._connection = connection
         self._patience = patience
-        self._judge: h11.Connection | None = found.judge
-        self._until_close = found.length == UNTIL_CLOSE
-        self._decoder = ChunkedDecoder(connection.now) if found.length == CHUNKED else None
-        self._remaining = max(found.length, 0)
-        self.length = None if found.length < 0 else found.length
-        self.trailers: Fields = []
-        self.ended = found.length == 0
+        self._translate = translate
+        self._on_close = on_close
+        self._reader = BodyReader(head.length, connection.now, head.h11_connection, of_backend=True)
+        self.length = self._reader.length
+        connection.response_read = self._reader.ended
+
+    @property
+    def trailers(self) -> Fields:
+        return self._reader.trailers
+
+    @property
+    def at_end(self) -> bool:
+        return self._reader.ended
 
     async def read(self, most: int = READ_SIZE) -> bytes:
         """The next piece, b"" at the end. Raises `Fault`."""
-        while not self.ended:
-            piece = self._piece(await self._connection.more(self._patience, most))
-            if piece:
-                return piece
+        try:
+            while not self._reader.ended:
+                piece = self._piece(await self._connection.more(self._patience, most))
+                if piece:
+                    return piece
+        except Fault as fault:
+            raise self._translate(fault) from None
         return b""
 
     def read_now(self, most: int = READ_SIZE) -> bytes | None:
         """The same without waiting; None where that cannot be."""
-        while not self.ended:
-            data = self._connection.more_now(most)
-            if data is None:
-                return None
-            piece = self._piece(data)
-            if piece:
-                return piece
+        try:
+            while not self._reader.ended:
+                data = self._connection.more_now(most)
+                if data is None:
+                    return None
+                piece = self._piece(data)
+                if piece:
+                    return piece
+        except Fault as fault:
+            raise self._translate(fault) from None
         return b""
 
+    def close(self, complete: bool) -> None:
+        self._on_close(complete and self._reader.ended)
+
     def _piece(self, data: bytes) -> bytes:
-        piece = self._counted(data) if self._decoder is None else self._decoded(data)
-        return piece if self._judge is None else self._judged(self._judge, piece)
-
-    def _counted(self, data: bytes) -> bytes:
-        if self._until_close:
-            self.ended = not data
-            return data
-        if not data:
-            self._connection.usable = False
-            raise Fault("backend_broke_off", f"{self._remaining} bytes of the body are missing")
-        if len(data) > self._remaining:
-            self._connection.put_back(data[self._remaining :])
-            self._connection.usable = False
-            data = data[: self._remaining]
-        self._remaining -= len(data)
-        self.ended = not self._remaining
-        return data
-
-    def _decoded(self, data: bytes) -> bytes:
-        connection, decoder = self._connection, self._decoder
-        assert decoder is not None  # noqa: S101 - `read` asks only then
-        if not data:
-            connection.usable = False
-            raise Fault("backend_broke_off", "within a chunked body")
+        connection, reader = self._connection, self._reader
         try:
-            piece = decoder.feed(data, connection.now)
+            if not data:
+                if not reader.feed_end():
+                    raise Fault("backend_broke_off", _missing(reader))
+                return b""
+            piece = reader.feed(data, connection.now)
         except Fault as fault:
-            connection.usable = False
+            if fault.kind.startswith("backend_"):
+                raise
             raise Fault("backend_protocol", fault.detail or fault.kind) from None
-        if decoder.ended:
-            self.ended = True
-            self.trailers = decoder.trailers
-            if decoder.rest:
-                connection.put_back(decoder.rest)
-                connection.usable = False
+        if len(piece) * _MOSTLY_FRAMING < len(data):
+            connection.others_first()
+        if reader.ended:
+            connection.response_read = True
+            if reader.rest:
+                connection.put_back(reader.rest)
         return piece
 
-    def _judged(self, judge: h11.Connection, piece: bytes) -> bytes:
-        """What h11 makes of the piece; where it and we differ, there is no answer to trust."""
-        if self._decoder is not None:
-            framed = reframe(piece) if piece else b""
-            framed += LAST_CHUNK if self.ended else b""
-        else:
-            framed = piece
-        data = b""
-        try:
-            if framed or self.ended:
-                judge.receive_data(framed)
-            while True:
-                event = judge.next_event()
-                if isinstance(event, h11.Data):
-                    data += bytes(event.data)
-                else:
-                    break
-        except h11.RemoteProtocolError as error:
-            self._connection.usable = False
-            raise Fault("backend_protocol", f"h11: {error}") from None
-        if self.ended != isinstance(event, h11.EndOfMessage):
-            self._connection.usable = False
-            raise Fault("backend_protocol", "h11 sees the body's end elsewhere")
-        return data
+
+def _missing(reader: BodyReader) -> str:
+    if reader.remaining is None:
+        return "within a chunked body"
+    return f"{reader.remaining} bytes of the body are missing"

@@ -41,12 +41,15 @@ OWS = b" \t"
 #   request-line = method SP request-target SP HTTP-version
 #   method       = token
 #   HTTP-version = "HTTP/" DIGIT "." DIGIT
-# A method of more than 32 bytes is nobody's. The target's bytes are VCHAR without "#", which begins
-# a fragment and is never sent (RFC 3986 §3.5); bytes that RFC 3986 wants encoded but browsers leave
-# alone in a query ("|", "{", "^" and the like) pass.
+# A method of more than 32 bytes is nobody's. One with lower-case letters is another method, and
+# some servers raise the letters and see a request that we did not (nginx refuses it as well). The
+# target's bytes are VCHAR without "#", which begins a fragment and is never sent (RFC 3986 §3.5);
+# bytes that RFC 3986 wants encoded but browsers leave alone in a query ("|", "{", "^" and the like)
+# pass.
 _TARGET_BYTE = rb"[\x21\x22\x24-\x7e]"
+METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}")
 REQUEST_LINE = re.compile(
-    rb"(" + _TCHAR + rb"{1,32}) (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
+    rb"(" + METHOD.pattern + rb") (" + _TARGET_BYTE + rb"+) HTTP/([0-9]\.[0-9])"
 )
 
 # Which bytes may stand in a target and in a field value, for `bytes.translate`: it makes `BAD` of
@@ -78,8 +81,8 @@ ABSOLUTE_FORM = re.compile(
 #   status-code   = 3DIGIT
 #   reason-phrase = 1*( HTAB / SP / VCHAR / obs-text )
 # The SP before an absent reason-phrase is missing in enough answers to be optional. A status beyond
-# 599 is invalid (RFC 9110 §15), and nobody would know what class of answer it is.
-STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-5][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
+# 599 is invalid, but applications have their own and clients treat it as 5xx (RFC 9110 §15).
+STATUS_LINE = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9]{2})(?: (" + _FIELD_BYTES + rb"))?")
 
 # RFC 9110 §7.2 and RFC 3986 §3.2.2
 #   Host     = uri-host [ ":" port ]
@@ -93,6 +96,15 @@ AUTHORITY = re.compile(
 )
 _LONGEST_NAME = 255  # RFC 1035 §2.3.4
 _HIGHEST_PORT = 65535
+
+# RFC 9112 §7
+#   transfer-coding    = token *( OWS ";" OWS transfer-parameter )
+#   transfer-parameter = token BWS "=" BWS ( token / quoted-string )
+# Used with ``match``, white space around it included. Group: the name.
+TRANSFER_CODING = re.compile(
+    rb"[\t ]*(" + _TCHAR + rb"+)(?:[\t ]*;[\t ]*" + _TCHAR + rb"+[\t ]*=[\t ]*(?:" + _TCHAR + rb"+"
+    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))*[\t ]*'
+)
 
 # RFC 9110 §8.6
 #   Content-Length = 1*DIGIT
@@ -118,20 +130,20 @@ HOP_BY_HOP = frozenset(
     }
 )
 
-# How every field begins that says something of a client on a proxy's behalf; frameworks know more
-# of them than are written down anywhere.
-X_FORWARDED = b"x-forwarded-"
 # RFC 9112 §7.1
 #   chunk-size    = 1*HEXDIG
 #   chunk-ext     = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
 #   chunk-ext-val = token / quoted-string
-# Sixteen digits fill 64 bits. BWS is not admitted: it is what a lenient and a strict reader
-# disagree about, and no client in use writes it. Group: the size.
-CHUNK_LINE = re.compile(
+#   BWS           = OWS
+# Sixteen digits fill 64 bits. Group: the size.
+_CHUNK = (
     rb"([0-9A-Fa-f]{1,16})"
-    rb"(?:;" + _TCHAR + rb"+(?:=(?:" + _TCHAR + rb"+"
+    rb"(?:[\t ]*;[\t ]*" + _TCHAR + rb"+(?:[\t ]*=[\t ]*(?:" + _TCHAR + rb"+"
     rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*'
 )
+CHUNK_LINE = re.compile(_CHUNK)
+# Old servers pad the size with blanks to a fixed width.
+PADDED_CHUNK_LINE = re.compile(_CHUNK + rb"[\t ]*")
 
 
 def tokens(values: list[bytes]) -> list[bytes] | None:
@@ -148,6 +160,27 @@ def tokens(values: list[bytes]) -> list[bytes] | None:
             return None
         found.append(element.lower())
     return found
+
+
+# What some servers write into Connection beside its options: the parameters of Keep-Alive.
+_PARAMETER = re.compile(_TCHAR + rb"+[\t ]*=[\t ]*" + _TCHAR + rb"+")
+
+
+def connection_options(values: list[bytes]) -> tuple[frozenset[bytes], bool]:
+    """The options that Connection fields name, lower-case, and whether they could all be read.
+
+    Lenient, for what backends send: a semicolon separates as a comma does, and parameters
+    (``keep-alive; timeout=5``) are read over. Nothing of it is forwarded.
+    """
+    found = set()
+    sound = True
+    for element in b",".join(values).replace(b";", b",").split(b","):
+        element = element.strip(OWS)
+        if TOKEN.fullmatch(element):
+            found.add(element.lower())
+        elif element and not _PARAMETER.fullmatch(element):
+            sound = False
+    return frozenset(found), sound
 
 
 def split_authority(authority: bytes) -> tuple[bytes, int | None] | None:
@@ -171,6 +204,10 @@ def split_authority(authority: bytes) -> tuple[bytes, int | None] | None:
     if len(name) > _LONGEST_NAME:
         return None
     return name.lower(), port
+
+
+# RFC 9110 §4.2.1, §4.2.2
+DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 def normalise_host(authority: bytes) -> bytes | None:

@@ -28,6 +28,9 @@ from .serializer import CONTINUE
 # A body must come at this rate on average, after `limits.body_timeout` of grace (slow-post).
 # Apache's mod_reqtimeout asks for 500 bytes a second; a modem sent 3,000.
 _LEAST_RATE = 500.0
+# Empty lines that are read over before a request: old clients end a body with one.
+_EMPTY_LINES = 2
+_CR = ord("\r")
 # What is left of a body nobody wants is read if it is this short, so that the connection can stay.
 WORTH_READING = 64 * 1024
 
@@ -43,14 +46,15 @@ class Inline(Protocol):
 
 
 class Inlet:
-    __slots__ = ("_held", "_pending", "_timeouts", "limits", "service", "stream")
+    __slots__ = ("_held", "_pending", "limits", "partial", "service", "stream", "timeouts")
 
     def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
         self.stream = stream
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self.service = service
         self.limits: Limits = service.limits
         self._held = b""
+        self.partial = b""  # of a head that does not end
         self._pending: asyncio.Future[bytes] | None = None  # a read of `more` that nobody took yet
 
     async def head(self, inline: Inline | None = None) -> bytes:
@@ -60,24 +64,18 @@ class Inlet:
         Raises `Fault` for a head that is too slow, too large, or known to be malformed, and what
         ``inline`` raises.
         """
-        data = self._held
-        if not data:
-            stream = self.stream
-            stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
-            self._timeouts.idle = True
-            try:
-                data = await stream.read(READ_SIZE, inline)
-            except StreamBroken:
-                return b""  # nothing was under way, so nothing is lost
-            finally:
-                self._timeouts.idle = False
-            if inline is not None and inline.begun:
-                return data
-        end = data.find(strict_parser.HEAD_END)
-        if end < 0 or data[0] == 0x0D:
-            data = await self._rest_of_head(data)
+        data, skipped = self._held, 0
+        while True:
             if not data:
-                return b""
+                data = await self._wait_for_head(inline)
+                if not data or (inline is not None and inline.begun):
+                    return data
+            if data[0] != _CR or skipped == _EMPTY_LINES:
+                break
+            data, skipped = await self._skip_empty_lines(data, skipped)
+        end = data.find(strict_parser.HEAD_END)
+        if end < 0:
+            data = await self._rest_of_head(data)
             end = data.find(strict_parser.HEAD_END)
         end += len(strict_parser.HEAD_END)
         if end == len(data):
@@ -86,32 +84,56 @@ class Inlet:
         self._held = data[end:]
         return data[:end]
 
-    async def _rest_of_head(self, data: bytes) -> bytes:
-        limits = self.limits
+    async def _wait_for_head(self, inline: Inline | None) -> bytes:
+        """What comes after a time in which nothing was under way; b"" when nothing does."""
         stream = self.stream
-        stream.deadline = self.service.clock.now + limits.header_timeout
-        skipped = False
-        while data:
-            if not skipped and data.startswith(b"\r\n"):
-                # RFC 9112 §2.2: one empty line before a request is read over.
-                data, skipped = data[2:], True
-                continue
-            if strict_parser.HEAD_END in data:
-                return data
-            if data and data != b"\r" and strict_parser.beginning_is_bad(data):
-                raise Fault("malformed_request", f"it begins with {data[:32]!r}")
+        stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
+        self.timeouts.idle = True
+        try:
+            return await stream.read(READ_SIZE, inline)
+        except StreamBroken:
+            return b""  # nothing is lost
+        finally:
+            self.timeouts.idle = False
+
+    async def _skip_empty_lines(self, data: bytes, skipped: int) -> tuple[bytes, int]:
+        """``data`` without the empty lines that it begins with, and their number. Whatever stands
+        behind the last that is allowed is a head (RFC 9112 §2.2 asks for one at least)."""
+        while data[:1] == b"\r" and skipped < _EMPTY_LINES:
+            if data == b"\r":
+                self.stream.deadline = self.service.clock.now + self.limits.header_timeout
+                data += await self._more_of_head()
+            if data[:2] != b"\r\n":
+                return data, _EMPTY_LINES
+            data = data[2:]
+            skipped += 1
+        return data, skipped
+
+    async def _rest_of_head(self, data: bytes) -> bytes:
+        """``data`` and what follows, up to the end of the head at least."""
+        limits = self.limits
+        self.stream.deadline = self.service.clock.now + limits.header_timeout
+        self.partial = data
+        while strict_parser.HEAD_END not in data:
+            if strict_parser.beginning_is_bad(data):
+                rule = strict_parser.rule_of_beginnings(data)
+                raise Fault("malformed_request", f"{rule}: {data[:32]!r}")
             if len(data) > limits.header_size:
                 raise strict_parser.too_large(data, limits)
-            try:
-                more = await stream.read()
-            except StreamTimeout:
-                raise Fault("header_timeout") from None
-            except StreamBroken:
-                more = b""
-            if not more:
-                raise Fault("client_gone", "within a head")
-            data += more
-        return b""
+            data = self.partial = data + await self._more_of_head()
+        self.partial = b""
+        return data
+
+    async def _more_of_head(self) -> bytes:
+        try:
+            more = await self.stream.read()
+        except StreamTimeout:
+            raise Fault("header_timeout") from None
+        except StreamBroken:
+            more = b""
+        if not more:
+            raise Fault("client_gone", "within a head")
+        return more
 
     async def more(self, most: int) -> bytes:
         """At least one byte of a body, at most ``most``. The deadline is the caller's.

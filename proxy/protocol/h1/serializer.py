@@ -16,7 +16,8 @@ REASONS: dict[int, bytes] = {status.value: status.phrase.encode("ascii") for sta
 
 # RFC 9112 §4: the space before an unknown status' empty reason-phrase stays.
 STATUS_LINES: dict[int, bytes] = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"")) for status in range(100, 600)
+    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b""))
+    for status in range(100, 1000)
 }
 
 CONTINUE = STATUS_LINES[100] + b"\r\n"
@@ -32,11 +33,29 @@ def field_lines(fields: Fields) -> bytes:
     return lines
 
 
+class SerialisedHead:
+    """A response's head in HTTP/1.1, ready but for Date, Connection and framing: what
+    `message.Response.cached` is to this protocol.
+
+    ``wire`` are the status line and the field lines, as `serialise` makes them. Where the body is
+    bytes, Content-Length must be among them. ``dated``: Date is, too.
+    """
+
+    __slots__ = ("dated", "wire")
+
+    def __init__(self, wire: bytes, dated: bool = False) -> None:
+        self.wire = wire
+        self.dated = dated
+
+    def plus(self, name: bytes, value: bytes) -> SerialisedHead:
+        return SerialisedHead(self.wire + field_lines([(name, value)]), self.dated)
+
+
 def serialise(status: int, fields: Fields) -> bytes:
     """Status line and field lines, each with its CRLF, without the empty line that ends a head.
 
     Date, Connection and the framing fields are appended by the protocol. Raises `Fault`
-    ("internal") for a field that would break the head apart or a status outside 100 to 599.
+    ("internal") for a field that would break the head apart or a status outside 100 to 999.
     """
     line = STATUS_LINES.get(status)
     if line is None:

@@ -40,10 +40,11 @@ from .writer import Outlet, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
-# How long, and for how many bytes, we listen to a client that has been refused, so that the answer
-# reaches it before a reset would take it away (RFC 9112 §9.6). nginx: lingering_timeout 5s.
-_LINGER = 2.0
-_LINGER_BYTES = 1024 * 1024
+# How long we listen to a client that has been answered before it had said everything, so that the
+# answer reaches it before a reset would take it away (RFC 9112 §9.6): many read it only when their
+# upload is over. nginx: lingering_time 30s, lingering_timeout 5s.
+_LINGER = 30.0
+_LINGER_SILENT = 5.0
 
 
 async def serve(
@@ -74,11 +75,13 @@ async def serve(
         deadlines.release(timeouts)
 
 
-async def refuse(stream: Stream, connection: Connection, service: Service, fault: Fault) -> None:
-    """Answer something that never became a request with ``fault``."""
+async def refuse(
+    stream: Stream, connection: Connection, service: Service, fault: Fault, seen: bytes = b""
+) -> None:
+    """Answer something that never became a request, and begins with ``seen``, with ``fault``."""
     server = _Server(stream, connection, service, Timeouts(stream, _nobody_waits))
     try:
-        await server.refuse(fault)
+        await server.refuse(fault, seen)
     finally:
         server.finish()
 
@@ -153,7 +156,11 @@ class _Server:
         fast_parser = self._fast_parser
         parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
         if parsed is None:
-            parsed = strict_parser.parse(head, connection, service.limits)
+            try:
+                parsed = strict_parser.parse(head, connection, service.limits)
+            except Fault:
+                self._inlet.partial = head
+                raise
         request, length, self._close, judge = parsed
         if length:
             request.body = RequestBody(self._inlet, request, length, judge)
@@ -271,9 +278,12 @@ class _Server:
         self._answer = response
         return response
 
-    async def refuse(self, fault: Fault) -> None:
+    async def refuse(self, fault: Fault, seen: bytes = b"") -> None:
         """Answer what never became a request, and listen until the client has heard it."""
         exchange = self._exchange = Exchange(self._connection)
+        seen = seen or self._inlet.partial
+        if seen:
+            exchange.partial = strict_parser.what_could_be_read(seen)
         response = exchange.response = self._service.refuse(exchange, fault)
         if fault.kind == "client_gone":
             self._outlet.error = fault.kind
@@ -386,16 +396,18 @@ async def _read_over(body: Body) -> bool:
 
 
 async def _linger(inlet: Inlet) -> None:
-    """End our side, and listen until the client has ended his, within bounds."""
-    stream = inlet.stream
-    stream.deadline = inlet.service.clock.now + _LINGER
-    heard = 0
+    """End our side, and listen until the client has ended its own, within bounds of time. Its bytes
+    cost no more than any upload; if it sends none, it may be ended for others."""
+    stream, clock = inlet.stream, inlet.service.clock
+    end = clock.now + _LINGER
+    inlet.timeouts.idle = True
     try:
         await stream.send_eof()
-        while heard < _LINGER_BYTES:
-            data = await stream.read()
-            if not data:
+        while True:
+            stream.deadline = min(end, clock.now + _LINGER_SILENT)
+            if clock.now >= end or not await stream.read():
                 return
-            heard += len(data)
     except StreamBroken:
         return
+    finally:
+        inlet.timeouts.idle = False

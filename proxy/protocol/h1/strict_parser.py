@@ -13,18 +13,25 @@ Pure: it takes a complete head and gives a value or raises `Fault`.
 
 from __future__ import annotations
 
+import re
+
 import h11
 
 from ...config.model import Limits
 from ...errors import Fault
+from ..exchange import PartialHead
 from ..message import Connection, Fields, Request
 from .body import CHUNKED
 from .grammar import (
     ABSOLUTE_FORM,
     CONTENT_LENGTH,
+    DEFAULT_PORTS,
     FIELD_LINE,
+    METHOD,
     OWS,
     REQUEST_LINE,
+    TOKEN,
+    TRANSFER_CODING,
     normalise_host,
     split_authority,
     tokens,
@@ -38,6 +45,8 @@ Parsed = tuple[Request, int, bool, h11.Connection | None]
 HEAD_END = b"\r\n\r\n"
 # What a request line holds beside its target: a method of 32 bytes at most, a version, two spaces.
 _ROOM = 42
+# Bytes of a refused head that are looked at for the log.
+_LEGIBLE = 4096
 
 # RFC 9110 §9.3.6, §9.3.8: CONNECT would make us an open proxy, TRACE an echo of credentials.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
@@ -97,7 +106,7 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
         raise Fault("target_too_long")
     match = REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise Fault("malformed_request", f"request line {line[:64]!r}")
+        raise Fault("malformed_request", f"{_rule_of_request_lines(line)}: {line[:64]!r}")
     method, target, version = match.groups()
     if version not in (b"1.1", b"1.0"):
         raise Fault("unsupported_version", f"HTTP/{version.decode()}")
@@ -111,8 +120,43 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
 def _field(line: bytes) -> tuple[bytes, bytes]:
     match = FIELD_LINE.fullmatch(line)
     if match is None:
-        raise Fault("malformed_request", f"field line {line[:64]!r}")
+        raise Fault("malformed_request", f"{_rule_of_field_lines(line)}: {line[:64]!r}")
     return match[1].lower(), match[2].strip(OWS)
+
+
+def _rule_of_request_lines(line: bytes) -> str:
+    """Which rule the request line breaks (RFC 9112 §3), in words for a log."""
+    if line.count(b"\r") or line.count(b"\n"):
+        return "the request line ends in CR or LF alone"
+    words = line.split(b" ")
+    method = words[0]
+    if METHOD.fullmatch(method) is None:
+        if METHOD.fullmatch(method.upper()):
+            return "the method has lower-case letters"
+        return "the request does not begin with a method"
+    if len(words) < 3 or not re.fullmatch(rb"HTTP/[0-9]\.[0-9]", words[-1]):
+        return "the request line does not end with a version of HTTP"
+    if len(words) > 3:
+        return "the request line has more than its two spaces"
+    if b"#" in words[1]:
+        return "the target has a fragment"
+    return "the target holds bytes that a URL encodes with %"
+
+
+def _rule_of_field_lines(line: bytes) -> str:
+    """Which rule the field line breaks (RFC 9112 §5), in words for a log."""
+    name, colon, value = line.partition(b":")
+    if line[:1] in (b" ", b"\t"):
+        return "a field line is folded"
+    if not colon:
+        return "a field line has no colon"
+    if name.endswith((b" ", b"\t")):
+        return "a field name has white space before its colon"
+    if TOKEN.fullmatch(name) is None:
+        return "a field name is no token"
+    if b"\n" in value or b"\r" in value:
+        return "a field line ends in CR or LF alone"
+    return "a field value holds control bytes"
 
 
 def _values(fields: Fields, name: bytes) -> list[bytes]:
@@ -141,13 +185,23 @@ def _other_form(method: bytes, target: bytes, authority: bytes, connection: Conn
     if match is None:
         raise Fault("malformed_request", f"target {target[:64]!r}")
     scheme, absolute_authority, rest = match.groups()
-    parts = split_authority(absolute_authority)
-    if parts is None or parts != split_authority(authority):
+    usual = DEFAULT_PORTS[scheme.lower()]
+    meant = _with_port(absolute_authority, usual)
+    if meant is None or meant != _with_port(authority, usual):
         raise Fault("bad_host", "the target's authority is not Host")
     if scheme.lower() != connection.scheme:
         raise Fault("misdirected", f"a target of scheme {scheme.decode()}")
     origin: bytes = rest if rest.startswith(b"/") else b"/" + rest
     return origin
+
+
+def _with_port(authority: bytes, usual: int) -> tuple[bytes, int] | None:
+    """Host and port, the scheme's usual one where none is written (RFC 3986 §6.2.3)."""
+    parts = split_authority(authority)
+    if parts is None:
+        return None
+    host, port = parts
+    return host, usual if port is None else port
 
 
 def _framing(fields: Fields, version: bytes) -> int:
@@ -160,13 +214,32 @@ def _framing(fields: Fields, version: bytes) -> int:
         if version == b"1.0":
             raise Fault("bad_framing", "Transfer-Encoding in HTTP/1.0")
         if len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise Fault("unsupported_coding", f"Transfer-Encoding {codings[0][:64]!r}")
+            raise _wrong_codings(b", ".join(codings))
         return CHUNKED
     if not lengths:
         return 0
     if len(lengths) > 1 or CONTENT_LENGTH.fullmatch(lengths[0]) is None:
         raise Fault("bad_framing", f"Content-Length {lengths[0][:64]!r}")
     return int(lengths[0])
+
+
+def _wrong_codings(value: bytes) -> Fault:
+    """What is wrong with transfer codings other than chunked alone. 501 for those that we do not
+    know; 400 where the body's end could not be found even if we did (RFC 9112 §6.1, §6.3)."""
+    said = f"Transfer-Encoding {value[:64]!r}"
+    codings, at, ended = [], 0, False
+    while not ended and (match := TRANSFER_CODING.match(value, at)):
+        codings.append((match[1].lower(), match[0].lower()))
+        at = match.end()
+        ended = value[at : at + 1] != b","
+        at += not ended
+    if not ended or at < len(value) or codings[-1][0] != b"chunked":
+        return Fault("unsupported_coding", f"chunked is not the last coding: {said}")
+    if codings[-1][1].strip(OWS) != b"chunked":
+        return Fault("unsupported_coding", f"chunked has no parameters: {said}")
+    if any(name == b"chunked" for name, _ in codings[:-1]):
+        return Fault("unsupported_coding", f"chunked is applied twice: {said}")
+    return Fault("coding_not_implemented", said)
 
 
 def _connection_options(fields: Fields) -> list[bytes]:
@@ -197,6 +270,32 @@ def _upgrade(fields: Fields) -> bytes | None:
     if len(values) != 1 or not values[0] or b"h2c" in values[0].lower():
         return None
     return values[0]
+
+
+def what_could_be_read(data: bytes) -> PartialHead:
+    """Method, target and Host of bytes that are no request: whatever stands in their places."""
+    lines = data[:_LEGIBLE].replace(b"\r\n", b"\n").split(b"\n")
+    words = lines[0].split(b" ")
+    method = words[0] if METHOD.fullmatch(words[0].upper()) else None
+    if method is None:
+        return PartialHead()
+    target = b" ".join(words[1:-1] if words[-1].startswith(b"HTTP/") else words[1:])
+    host = None
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if colon and name.strip().lower() == b"host":
+            host = value.strip()
+            break
+    return PartialHead(method, target or None, host or None)
+
+
+def rule_of_beginnings(data: bytes) -> str:
+    """Which rule bytes break that `beginning_is_bad` says cannot become a head, in words."""
+    if not 0x21 <= data[0] <= 0x7E:
+        return "the request does not begin with a method"
+    if b"\0" in data:
+        return "the head holds NUL"
+    return "a line of the head ends in CR or LF alone"
 
 
 def beginning_is_bad(data: bytes) -> bool:

@@ -19,7 +19,7 @@ from ...transport.deadlines import NEVER, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
 from ..message import Fields, FileBody, Request, Response, StreamBody, Tunnel
 from ..service import Service
-from .serializer import field_lines, serialise
+from .serializer import SerialisedHead, field_lines, serialise
 
 # Bytes sent without waiting before others have a turn.
 _TURN = 512 * 1024
@@ -96,19 +96,19 @@ class Outlet:
         head is ready but for Date. It is the common case. True when the kernel took all of it,
         False when the client is gone. None: the response is of another kind and nothing was sent,
         or, where `unsent`, `send_rest` has to wait for the rest."""
-        wire, body = response.wire, response.body
+        cached, body = response.cached, response.body
         if (
-            wire is None
+            type(cached) is not SerialisedHead
             or type(body) is not bytes
             or response.status in _BARE
             or request.version != b"1.1"
             or request.method == b"HEAD"
         ):
             return None
-        if response.dated:
-            data = b"%b\r\n%b" % (wire, body)
+        if cached.dated:
+            data = b"%b\r\n%b" % (cached.wire, body)
         else:
-            data = b"%b%b\r\n%b" % (wire, self._service.clock.date_field, body)
+            data = b"%b%b\r\n%b" % (cached.wire, self._service.clock.date_field, body)
         self.sent, self.error = 0, None
         try:
             rest = self._stream.write_now(data)
@@ -167,8 +167,10 @@ class Outlet:
     def _head(
         self, request: Request | None, response: Response, close: bool, framing: bytes = b""
     ) -> bytes:
-        wire, dated = response.wire, response.dated
-        if wire is None:
+        cached = response.cached
+        if isinstance(cached, SerialisedHead):
+            wire, dated = cached.wire, cached.dated
+        else:
             wire = serialise(response.status, response.fields)
             dated = wire.find(b"\r\ndate: ") >= 0
         if not dated:
@@ -181,8 +183,8 @@ class Outlet:
 
     def _length(self, response: Response, length: int) -> bytes:
         """The Content-Length line, unless the handler has given it."""
-        if response.wire is not None:
-            given = b"\r\ncontent-length: " in response.wire
+        if isinstance(response.cached, SerialisedHead):
+            given = b"\r\ncontent-length: " in response.cached.wire
         else:
             given = any(name == b"content-length" for name, _ in response.fields)
         return b"" if given else b"content-length: %d\r\n" % length

@@ -15,13 +15,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..h1.chunked import FORBIDDEN_TRAILERS
+from ..h1.chunked import is_forbidden_trailer
 from ..h1.grammar import (
     BAD,
     CONTENT_LENGTH,
     TARGET_MARKS,
     VALUE_MARKS,
-    X_FORWARDED,
     split_authority,
 )
 from . import priority
@@ -133,8 +132,7 @@ def trailers(block: Block) -> list[Field]:
     if block.fault is not None:
         raise Malformed(block.fault)
     for name, _ in block.fields:
-        spelt = name.replace(b"_", b"-")  # CGI and its heirs read both alike
-        if name[0] == _COLON or spelt in FORBIDDEN_TRAILERS or spelt.startswith(X_FORWARDED):
+        if name[0] == _COLON or is_forbidden_trailer(name):
             raise Malformed(f"the trailer {name[:32]!r} is not allowed")
     return block.fields
 

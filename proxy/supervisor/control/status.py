@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from acme_client.status import CertificateStatus
-from acme_client.timestamps import timestamp
+from acme_client.text import timestamp
 
 from ...ipc.documents import Health, Status, UpstreamStatus, WorkerStatus
 from ...system.listeners import Listener

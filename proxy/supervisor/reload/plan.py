@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from acme_client.link import INTERNAL
 
 from ...config.model import (
+    Acme,
     Action,
     Alerts,
     Config,
@@ -138,6 +139,25 @@ def orders(new: Config, certified: Certified) -> list[tuple[Site, KeyType]]:
         for kind in (() if site.certificates else site.key_types)
         if _is_new(site, kind, new, certified)
     ]
+
+
+def kept(old: Config, new: Config, certified: Certified) -> Certified:
+    """Those that stay good: the certifier orders anew where a CA is asked for another profile, or
+    by another external account."""
+    before, after = _terms(old.acme), _terms(new.acme)
+    return frozenset(
+        one
+        for one in certified
+        if one[1] not in before or before[one[1]] == after.get(one[1], before[one[1]])
+    )
+
+
+def _terms(acme: Acme) -> dict[str | None, tuple[str | None, str | None]]:
+    """Profile and external account, by the directory of the CA."""
+    return {
+        one.directory: (one.profile, one.eab.kid if one.eab else None)
+        for one in (acme, *acme.fallback)
+    }
 
 
 def _is_new(site: Site, kind: KeyType, new: Config, certified: Certified) -> bool:

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from acme_client.agent.executors import ATTEMPTS_AT_ONCE
 from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.renewal import BETWEEN_MOST, BETWEEN_PART
 from acme_client.certificates.repository import Shelf
@@ -25,7 +24,7 @@ from acme_client.certificates.retry import ANOTHER_CA
 from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
-from acme_client.link import INTERNAL, Authority, Settings, Wanted
+from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Settings, Wanted
 from acme_client.storage.store import DirectoryStore
 from support.acme.ca_faults import (
     BadNonce,

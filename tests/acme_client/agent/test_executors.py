@@ -1,4 +1,4 @@
-"""A desk for each CA: only so many attempts at a time, and nobody waits for another CA's."""
+"""Threads for each CA: only so many attempts at a time, and nobody waits for another CA's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from acme_client.agent.agent import HANGS_AFTER, Agent, Hangs
-from acme_client.agent.executors import ATTEMPTS_AT_ONCE, Desks
-from acme_client.link import Settings
+from acme_client.agent.executors import Executors
+from acme_client.link import ATTEMPTS_AT_ONCE, Settings
 from support.acme.certifier import FakeServer
 from support.acme.memory_store import MemoryStore
 
@@ -40,91 +40,85 @@ def works() -> Iterator[Callable[[], Work]]:
         one.over.set()
 
 
-def ended(desks: Desks) -> bool:
-    return desks.ended(10, lambda: None)
+def ended(executors: Executors) -> bool:
+    return executors.ended(10, lambda: None)
 
 
-def test_a_desk_that_is_full_leaves_the_others_free(works: Callable[[], Work]) -> None:
-    desks = Desks()
+def test_a_ca_that_is_slow_leaves_the_others_free(works: Callable[[], Work]) -> None:
+    executors = Executors()
     attempts = [works() for _ in range(ATTEMPTS_AT_ONCE)]
     for one in attempts:
-        assert desks.has_room("slow")
-        desks.attempt("slow", one)
+        executors.attempt("slow", one)
     assert all(one.begun.wait(10) for one in attempts)
-    assert not desks.has_room("slow")
-    assert desks.has_room("quick")
     quick = works()
-    desks.attempt("quick", quick)
+    executors.attempt("quick", quick)
     assert quick.begun.wait(10)
     for one in (quick, *attempts):
         one.over.set()
-    assert ended(desks)
-    assert desks.has_room("slow")
+    assert ended(executors)
 
 
 def test_questions_come_one_after_the_other_and_beside_attempts(works: Callable[[], Work]) -> None:
-    desks = Desks()
+    executors = Executors()
     attempts = [works() for _ in range(ATTEMPTS_AT_ONCE)]
     for one in attempts:
-        desks.attempt("ca", one)
+        executors.attempt("ca", one)
     first, second, elsewhere = works(), works(), works()
-    desks.ask("ca", first)
-    desks.ask("ca", second)
-    desks.ask("other", elsewhere)
+    executors.ask("ca", first)
+    executors.ask("ca", second)
+    executors.ask("other", elsewhere)
     assert first.begun.wait(10)
     assert elsewhere.begun.wait(10)
-    assert desks.is_asking("ca")
     assert not second.begun.is_set()
     first.over.set()
     assert second.begun.wait(10)
     for one in (second, elsewhere, *attempts):
         one.over.set()
-    assert ended(desks)
-    assert not desks.is_asking("ca")
+    assert ended(executors)
 
 
 def test_at_the_end_nothing_new_begins(works: Callable[[], Work]) -> None:
-    desks = Desks()
+    executors = Executors()
     first, never = works(), works()
-    desks.ask("ca", first)
-    desks.ask("ca", never)
+    executors.ask("ca", first)
+    executors.ask("ca", never)
     assert first.begun.wait(10)
-    desks.close()
-    assert not desks.ended(0.0, lambda: None)
+    executors.close()
+    assert not executors.ended(0.0, lambda: None)
     meanwhile = []
-    assert desks.ended(10, lambda: (meanwhile.append(1), first.over.set())[0])
+    assert executors.ended(10, lambda: (meanwhile.append(1), first.over.set())[0])
     assert meanwhile
     assert not never.begun.is_set()
 
 
 def test_how_long_the_longest_has_been_under_way(works: Callable[[], Work]) -> None:
     moments = [100.0]
-    desks = Desks(lambda: moments[0])
-    assert desks.longest() == 0.0
+    executors = Executors(lambda: moments[0])
+    assert executors.longest() == 0.0
     first, second, waits = works(), works(), works()
-    desks.attempt("ca", first)
+    executors.attempt("ca", first)
     assert first.begun.wait(10)
     moments[0] = 130.0
-    desks.ask("other", second)
-    desks.ask("other", waits)  # what has not begun does not hang
+    executors.ask("other", second)
+    executors.ask("other", waits)  # what has not begun does not hang
     assert second.begun.wait(10)
     moments[0] = 140.0
-    assert desks.longest() == 40.0
+    assert executors.longest() == 40.0
     first.over.set()
-    while desks.longest() == 40.0:
+    while executors.longest() == 40.0:
         first.over.wait()
-    assert desks.longest() == 10.0
+    assert executors.longest() == 10.0
 
 
 def test_a_thread_that_hangs_ends_the_certifier(works: Callable[[], Work], tmp_path: Path) -> None:
     """Another one starts with what is on disk; this one would keep the certificate for ever."""
     moments = [0.0]
-    desks = Desks(lambda: moments[0])
+    executors = Executors(lambda: moments[0])
     hangs = works()
-    desks.attempt("ca", hangs)
+    executors.attempt("ca", hangs)
     assert hangs.begun.wait(10)
     moments[0] = HANGS_AFTER + 1
     with FakeServer() as server:
-        agent = Agent(Settings(tmp_path, ()), server, MemoryStore(), desks=desks)
+        agent = Agent(Settings(tmp_path, ()), server, MemoryStore(), executors=executors)
         with pytest.raises(Hangs, match="under way for 60 minutes"):
             agent.serve()

@@ -40,7 +40,7 @@ class Alone:
     """`link.Link` of a certifier with no server: it is asked for one renewal, and then to stop."""
 
     def __init__(self) -> None:
-        self.mail: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.mail: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self.mail.put(Command("renew", NAME, 1))
         self.ok = False
 
@@ -66,9 +66,13 @@ class Alone:
 
     def receive(self, timeout: float | None) -> list[Command]:
         try:
-            return [self.mail.get(timeout=timeout)]
+            command = self.mail.get(timeout=timeout)
         except queue.Empty:
             return []
+        return [] if command is None else [command]
+
+    def wake(self) -> None:
+        self.mail.put(None)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,6 @@ def _live(step: int, wanted: Settings) -> int:
 
     link = Alone()
     agent = Agent(wanted, link, DirectoryStore(wanted.state, Disk(before)), dice=random.Random(1))
-    agent.load()
     agent.serve()
     return 0 if link.ok else 71
 

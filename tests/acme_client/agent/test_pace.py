@@ -12,7 +12,7 @@ DAY = 86400.0
 def begun(pace: Pace, now: float, wanted: int) -> int:
     """How many of so many may begin at once."""
     for number in range(wanted):
-        if not pace.allows(now):
+        if pace.wait(now):
             return number
         pace.begin(now)
     return wanted

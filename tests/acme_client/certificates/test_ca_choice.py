@@ -55,6 +55,29 @@ def test_another_ca_is_for_when_it_keeps_failing_and_time_is_short(
 
 
 @pytest.mark.parametrize(
+    ("outcome", "attempts", "days_left", "chosen"),
+    [
+        ("unreachable", 1, None, SECOND),  # nothing is served: the next CA at once
+        ("unavailable", 1, None, SECOND),
+        ("nonsense", 1, None, SECOND),
+        ("refused", 1, -1, SECOND),  # an expired certificate is none
+        ("unreachable", 2, None, THIRD),
+        ("unreachable", 3, None, FIRST),
+        ("validation", 1, None, FIRST),  # another CA would look at the same server
+        ("disk", 1, None, FIRST),
+        ("unreachable", 1, 10, FIRST),  # a certificate is served: a hiccup is forgiven
+        ("unreachable", 3, 10, SECOND),
+    ],
+)
+def test_where_nothing_is_served_a_ca_that_fails_loses_its_turn_at_once(
+    outcome: str, attempts: int, days_left: float | None, chosen: Authority
+) -> None:
+    failed = Attempt(NOW, outcome, FIRST.directory)
+    remembered = replace(record(attempts, days_left), history=(failed,))
+    assert authority(THREE_CAS, remembered, NOW) is chosen
+
+
+@pytest.mark.parametrize(
     ("attempts", "days_left", "barred", "chosen"),
     [
         (0, None, {FIRST}, SECOND),  # nothing to serve: whoever does not make us wait

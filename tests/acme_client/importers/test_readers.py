@@ -76,13 +76,13 @@ def found(source: str, path: Path, directories: Directories = KNOWN) -> Findings
 
 
 def whys(findings: Findings) -> str:
-    return "\n".join(f"{one.where}: {one.why}" for one in findings.left)
+    return "\n".join(f"{one.where}: {one.why}" for one in findings.skipped)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_real_tree(source: str, tmp_path: Path) -> None:
     findings = found(source, tree(source, tmp_path))
-    assert findings.left == ()
+    assert findings.skipped == ()
     names = set()
     for one in findings.certificates:
         assert one.directory == CA
@@ -219,7 +219,7 @@ def test_what_is_broken_is_left_out_and_named(
     assert len(findings.certificates) == (whole - 1 if certificates < 0 else certificates)
     assert len(findings.accounts) == accounts
     if said is not None:
-        assert len(findings.left) == 1, whys(findings)
+        assert len(findings.skipped) == 1, whys(findings)
         assert said in whys(findings)
 
 
@@ -253,7 +253,7 @@ def test_one_broken_entry_of_traefiks_leaves_the_others(tmp_path: Path) -> None:
     findings = traefik.read(tmp_path, KNOWN)
     assert [one.title for one in findings.certificates] == ["a.example"]
     assert len(findings.accounts) == 1
-    assert [one.where for one in findings.left] == [
+    assert [one.where for one in findings.skipped] == [
         "myresolver, b.example", "myresolver, certificate 2", "myresolver, certificate 3",
     ]  # fmt: skip
 
@@ -271,7 +271,7 @@ def test_traefiks_first_version_and_an_empty_file(tmp_path: Path) -> None:
     file = tmp_path / "acme.json"
     file.write_text(json.dumps(old))
     findings = traefik.read(file, KNOWN)
-    assert findings.left == ()
+    assert findings.skipped == ()
     assert [one.title for one in findings.certificates] == ["a.example"]
     assert len(findings.accounts) == 1
     file.write_text("")
@@ -347,7 +347,7 @@ def test_legos_current_layout(tmp_path: Path) -> None:
         json.dumps({"id": "a.example", "certUrl": f"https://{HOST}/certZ/1"})
     )
     findings = found("lego", path)
-    assert findings.left == ()
+    assert findings.skipped == ()
     assert findings.certificates[0].pair.chain_pem.count(b"BEGIN CERTIFICATE") == 2
     assert findings.certificates[0].directory == CA
     assert len(findings.accounts) == 1
@@ -403,4 +403,4 @@ def test_base64_of_something_else(tmp_path: Path) -> None:
     findings = traefik.read(tmp_path, KNOWN)
     assert findings.accounts == ()
     assert len(findings.certificates) == 1
-    assert len(findings.left) == 1
+    assert len(findings.skipped) == 1

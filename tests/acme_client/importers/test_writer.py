@@ -16,7 +16,7 @@ from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, prove
 from acme_client.importers.findings import Account
 from acme_client.importers.selection import Place
-from acme_client.importers.writer import Arrival, Arrived
+from acme_client.importers.writer import Outcome, Writer
 from acme_client.issuers.account_files import LEASE
 from acme_client.storage.store import DirectoryStore
 from support.acme.chains import DAY, chain
@@ -37,8 +37,8 @@ def store(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path, now=lambda: NOW)
 
 
-def arrive(store: DirectoryStore, one: Place, *, rehearsal: bool = False) -> Arrived:
-    return Arrival(store, NOW, random.Random(1), rehearsal=rehearsal).certificate(one)
+def arrive(store: DirectoryStore, one: Place, *, rehearsal: bool = False) -> Outcome:
+    return Writer(store, NOW, random.Random(1), rehearsal=rehearsal).certificate(one)
 
 
 def kept(store: DirectoryStore) -> tuple[Record, Pair | None]:
@@ -122,13 +122,13 @@ def test_an_attempt_under_way_is_not_disturbed(store: DirectoryStore) -> None:
 
 def test_a_rehearsal_writes_nothing(store: DirectoryStore) -> None:
     assert arrive(store, place("a.example"), rehearsal=True).taken
-    arrival = Arrival(store, NOW, random.Random(1), rehearsal=True)
-    assert arrival.account(ACCOUNT, replacing=False).taken
+    writer = Writer(store, NOW, random.Random(1), rehearsal=True)
+    assert writer.account(ACCOUNT, replacing=False).taken
     assert list(store.root.iterdir()) == []
 
 
-def bring(store: DirectoryStore, account: Account, *, replacing: bool = False) -> Arrived:
-    return Arrival(store, NOW, random.Random(1)).account(account, replacing=replacing)
+def bring(store: DirectoryStore, account: Account, *, replacing: bool = False) -> Outcome:
+    return Writer(store, NOW, random.Random(1)).account(account, replacing=replacing)
 
 
 def test_an_account_with_all_that_is_known_of_it(store: DirectoryStore) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from acme_client.certificates.renewal import Window
 from acme_client.errors import Problem, Said
 from acme_client.issuers import messages as answers
-from acme_client.issuers.messages import Offered, words
+from acme_client.issuers.messages import OfferedChallenge, words
 
 ORDER: dict[str, Any] = {
     "status": "pending",
@@ -60,8 +60,8 @@ def test_an_authorization_keeps_challenges_of_unknown_kinds() -> None:
     authorization = answers.authorization(encoded(AUTHORIZATION))
     assert (authorization.name, authorization.wildcard) == ("example.org", False)
     assert authorization.challenges == (
-        Offered("http-01", "https://ca.example/c/1", "abc_-9", None),
-        Offered("dns-persist-01", "https://ca.example/c/2", "", None),
+        OfferedChallenge("http-01", "https://ca.example/c/1", "abc_-9", None),
+        OfferedChallenge("dns-persist-01", "https://ca.example/c/2", "", None),
     )
 
 

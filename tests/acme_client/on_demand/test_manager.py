@@ -3,6 +3,7 @@ clock and the answers are the test's; the store is one in memory."""
 
 from __future__ import annotations
 
+import queue
 import random
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
-from acme_client.certificates.managed import Holding
+from acme_client.certificates.managed import Holding, Task
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Facts, Pair
 from acme_client.errors import Problem
@@ -21,6 +22,8 @@ from acme_client.link import Authority, Command, OnDemandRule, Settings, Wanted
 from acme_client.on_demand import checks
 from acme_client.on_demand import manager as policy
 from acme_client.on_demand.ask_url import CannotTell
+from acme_client.on_demand.checks import CheckThreads, Finding
+from acme_client.on_demand.known_names import NamesFile
 from acme_client.on_demand.manager import OnDemand
 from support.acme.memory_store import MemoryStore
 
@@ -52,20 +55,28 @@ class World:
     def start(self) -> None:
         """Another life of the certifier with the same disk."""
         self.holdings.clear()
+        self.findings: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+        self.names = NamesFile(self.store)
         self.on_demand = OnDemand(
             self.settings,
-            self.store,
-            self.shelf,
             self.holdings,
             self._take_on,
             lambda holding: self.holdings.__delitem__(holding.name),
             self.reported.append,
             self._reply,
             lambda: self.now,
-            self._objection,
+            CheckThreads(self.findings.put, self._objection).begin,
+            self.names.write,
+            self.shelf.discard,
         )
-        for wanted in self.on_demand.remembered():
+        for wanted in self.on_demand.recall(self.names.read()):
             self._take_on(wanted)
+
+    def end(self) -> None:
+        """Of this life: what is known is written down."""
+        document = self.on_demand.document()
+        assert document is not None
+        self.names.write(document)
 
     def _take_on(self, wanted: Wanted) -> Holding:
         record, pair = self.shelf.load(wanted.names[0])
@@ -98,6 +109,9 @@ class World:
             for holding in self.holdings.values():
                 holding.record = transitions.at(holding.record, self.now)
             busy = self.on_demand.busy
+            while not self.findings.empty():
+                self.on_demand.checked(self.findings.get())
+            self.on_demand.stir()
             self.on_demand.turn()
             if not busy and not self.on_demand.busy:
                 return
@@ -307,11 +321,11 @@ def test_so_many_first_attempts_at_once_that_configured_names_have_room() -> Non
     world.turn()
     assert len(world.may_begin()) == policy.ATTEMPTS_MOST
     for name in world.may_begin():
-        world.holdings[name].busy = True
+        world.holdings[name].task = Task.ATTEMPT
     world.turn()
     assert not world.may_begin()
     for one in world.holdings.values():
-        one.busy = False
+        one.task = None
     world.issue("0.example")
     assert len(world.may_begin()) == policy.ATTEMPTS_MOST
 
@@ -336,7 +350,7 @@ def test_a_name_that_failed_makes_room_for_one_that_may_not() -> None:
 
 def test_a_name_is_remembered_over_a_restart_and_served_from_the_disk() -> None:
     world = had()
-    world.on_demand.close()
+    world.end()
     world.start()
     assert set(world.holdings) == {"a.example"}
     assert world.outcome("a.example") == {"ok": True}
@@ -470,7 +484,7 @@ def test_a_name_that_never_had_a_certificate_is_forgotten_within_days() -> None:
         world.turn()
     assert not world.holdings
     assert world.shelf.names() == []
-    world.on_demand.close()
+    world.end()
     world.start()
     assert not world.holdings
 

@@ -12,8 +12,8 @@ from acme_client.rate_limits.published import (
     costs,
     limits_of,
     registered_domain,
-    spell,
 )
+from acme_client.text import spell_exactly
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_what_an_order_takes(standing: Standing, keys: set[str]) -> None:
     [(604800.0, "7 days"), (10800.0, "3 hours"), (3600.0, "an hour"), (60.0, "1 minutes")],
 )
 def test_lengths_in_words(seconds: float, said: str) -> None:
-    assert spell(seconds) == said
+    assert spell_exactly(seconds) == said

@@ -26,6 +26,7 @@ from proxy.config.model import (
     RefuseAction,
     Route,
     Runway,
+    StickyCookie,
     Tsig,
 )
 from proxy.config.resolve import Surroundings, resolve
@@ -110,7 +111,7 @@ def test_everything_about_a_proxied_route_arrives(resolved):
                 max_connections=5,
                 preserve_host=False,
                 hash_by=HashKey("cookie", "sid"),
-                sticky_cookie="lb",
+                sticky_cookie=StickyCookie(name="lb"),
             ),
             route.rules,
         )
@@ -216,6 +217,48 @@ def test_an_old_and_a_new_name_together_are_a_fault(told):
 def test_a_fault_names_a_key_as_it_was_written(told):
     (line,) = told("sites: [{names: a.test, backend: 'http://h:1', queue: x}]")
     assert 'sites[0].queue: "x" is not a whole number' in line
+
+
+def health_host(resolved, names, more=""):
+    config = resolved(
+        f"sites: [{{names: {names}, backend: 'http://h:1', health: {{path: /up{more}}}}}]"
+    )
+    action = config.sites[0].routes[0].action
+    assert isinstance(action, ProxyAction)
+    assert action.health is not None
+    return action.health.host
+
+
+def test_a_check_says_the_sites_name_as_host_like_any_request(resolved):
+    assert health_host(resolved, "[a.test, b.test]") == "a.test"
+    assert health_host(resolved, "['*.a.test']") is None, "then the backend's own address"
+    assert health_host(resolved, "a.test", ", host: app.internal") == "app.internal"
+    config = resolved(
+        "sites: [{names: a.test, backend: 'http://h:1', health: {path: /up}, preserve_host: no}]"
+    )
+    assert config.sites[0].routes[0].action.health.host is None
+
+
+@pytest.mark.parametrize(
+    ("top", "site", "sent"),
+    [("", "", False), ("via: true", "", True), ("", ", via: true", True),
+     ("via: true", ", via: false", False)],
+)  # fmt: skip
+def test_via_is_sent_where_the_site_or_all_of_them_say_so(resolved, top, site, sent):
+    config = resolved(f"{top}\nsites: [{{names: a.test, backend: 'http://h:1'{site}}}]")
+    assert config.sites[0].routes[0].action.via is sent
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "same_site"),
+    [("lb", "lb", "lax"), ("{name: lb}", "lb", "lax"),
+     ("{name: lb, same_site: none}", "lb", "none"),
+     ("{name: lb, same_site: strict}", "lb", "strict")],
+)  # fmt: skip
+def test_a_sticky_cookie_is_a_name_or_a_name_with_same_site(resolved, words, name, same_site):
+    config = resolved(f"sites: [{{names: a.test, backend: 'http://h:1', sticky_cookie: {words}}}]")
+    action = config.sites[0].routes[0].action
+    assert action.sticky_cookie == StickyCookie(name=name, same_site=same_site)
 
 
 def test_a_redirect_has_its_status_and_a_name_alone_refuses(resolved):

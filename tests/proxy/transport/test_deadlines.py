@@ -13,7 +13,8 @@ import pytest
 import uvloop
 
 from proxy.transport.deadlines import NEVER, SILENT_WITHOUT_CLIENT, Deadlines, Timeouts
-from proxy.transport.stream import SocketStream, StreamTimeout
+from proxy.transport.stream import StreamTimeout
+from proxy.transport.tcp import SocketStream
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 

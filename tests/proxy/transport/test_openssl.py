@@ -15,7 +15,8 @@ import uvloop
 
 from proxy.transport import openssl
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import StreamBroken, TlsStream
+from proxy.transport.stream import StreamBroken
+from proxy.transport.tls_stream import TlsStream
 from support.http.tls_records import Records
 
 CA = trustme.CA()

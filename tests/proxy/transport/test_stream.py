@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import READ_SIZE, SMALL_READ, SocketStream, StreamBroken
+from proxy.transport.stream import READ_SIZE, SMALL_READ, StreamBroken
+from proxy.transport.tcp import SocketStream
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 Test = Callable[[SocketStream, socket.socket], Awaitable[None]]

@@ -17,7 +17,9 @@ import trustme
 import uvloop
 
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import SocketStream, StreamBroken, StreamTimeout, TlsStream
+from proxy.transport.stream import StreamBroken, StreamTimeout
+from proxy.transport.tcp import SocketStream
+from proxy.transport.tls_stream import TlsStream
 
 CA = trustme.CA()
 LARGE = os.urandom(3_000_000)  # more than socket buffers on loopback take

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,22 @@ import trustme
 from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.ipc.channel import sealed
 from proxy.ipc.connection_counters import Counts
+from proxy.protocol.service import Serve
 from proxy.tls.acme_alpn import AlpnChallenges
 from proxy.tls.contexts import Certificates, server_context
 from proxy.transport.clock import Clock
-from proxy.worker import acceptor
-from proxy.worker.acceptor import Connections, fairness_key
+from proxy.transport.deadlines import Deadlines
+from proxy.worker import acceptor, tls_accept
+from proxy.worker.acceptor import Acceptor, fairness_key
 from proxy.worker.limits import Bounds
 from proxy.worker.on_demand import WaitingRoom
+from proxy.worker.tls_accept import TlsAcceptor
 
 CA = trustme.CA()
 
 
-def made(rule: OnDemand | None) -> Connections:
-    """A worker's connections with one ordinary site, and names on demand or not."""
+def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
+    """A worker's acceptor with one ordinary site, and names on demand or not."""
     loop, clock = asyncio.get_running_loop(), Clock()
     certificates = Certificates(Tls())
     leaf = CA.issue_cert("a.example.org")
@@ -41,9 +45,14 @@ def made(rule: OnDemand | None) -> Connections:
         lambda _: None, loop, clock,
     )  # fmt: skip
     counts = Counts.alone(Limits().connections)
-    return Connections(
-        loop, clock, base, {"https": None}, Limits(), counts, lambda: None, AlpnChallenges(),
-        certificates, Bounds(Limits(), 1, clock, None, counts), waiting=waiting,
+    deadlines, bounds = Deadlines(), Bounds(Limits(), 1, clock, None, counts)
+    secure = TlsAcceptor(
+        loop, clock, deadlines, base, Limits(), AlpnChallenges(), certificates, bounds, protocols,
+        waiting=waiting,
+    )  # fmt: skip
+    return Acceptor(
+        loop, clock, deadlines, {"https": None}, protocols["http/1.1"], secure, Limits(), counts,
+        bounds, lambda: None,
     )  # fmt: skip
 
 
@@ -62,11 +71,11 @@ def test_a_peer_is_told_as_what_it_is(address: object, peer: tuple[str, int]) ->
     assert acceptor._peer(address) == peer
 
 
-async def handshake(of: Connections) -> None:
+async def handshake(of: Acceptor) -> None:
     """A client's, to its end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    of.look_at(ours)
+    of.probe(ours)
     context = ssl.create_default_context()
     CA.configure_trust(context)
     context.set_alpn_protocols(["http/1.1"])  # as nearly all do; its first bytes show that
@@ -81,7 +90,7 @@ async def test_a_hello_is_looked_at_only_where_names_come_on_demand(
     rule: OnDemand | None, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An ordinary site's handshake pays nothing for what is off."""
-    looked, original = [], acceptor._hello
+    looked, original = [], tls_accept._hello
 
     async def counted(stream):
         looked.append(stream)
@@ -90,8 +99,6 @@ async def test_a_hello_is_looked_at_only_where_names_come_on_demand(
     async def over(*_):
         pass
 
-    monkeypatch.setattr(acceptor, "_hello", counted)
-    accepting = made(rule)
-    monkeypatch.setattr(accepting, "_protocols", {"http/1.1": over})
-    await handshake(accepting)
+    monkeypatch.setattr(tls_accept, "_hello", counted)
+    await handshake(made(rule, {"http/1.1": over}))
     assert len(looked) == looks

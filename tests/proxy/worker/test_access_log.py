@@ -3,9 +3,9 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from proxy.log import LogFile
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Request, Response
-from proxy.worker.access_log import AccessLog, _json_line, _text_line
+from proxy.worker.access_lines import (
+    combined_line,
+    common_log,
+    json_line,
+    rfc3339,
+    text_line,
+    vhost_combined_line,
+)
+from proxy.worker.access_log import AccessLog
 
 MOMENT = "2026-11-24T20:00:00.123Z"
 ANY = st.binary(max_size=40)
@@ -42,20 +50,25 @@ def exchange(asked: Request, response: Response, sent: int = 0) -> Exchange:
 def test_all_that_an_operator_asks_for() -> None:
     asked = request()
     asked.connection.tls_version = "TLSv1.3"
-    line = json.loads(_json_line(MOMENT, exchange(asked, answered(), 1234)))
+    asked.fields += [(b"user-agent", b"Mozilla/5.0 (X)"), (b"referer", b"https://b.test/")]
+    line = json.loads(json_line(MOMENT, exchange(asked, answered(), 1234)))
     assert line.pop("duration_ms") >= 0
     assert line == {
         "time": MOMENT,
+        "log": "access",
         "peer": "192.0.2.7",
         "host": "a.test",
         "method": "GET",
         "target": "/x?y=1",
+        "protocol": "HTTP/1.1",
         "status": 200,
         "bytes": 1234,
         "handler": "upstream",
         "backend": "http://127.0.0.1:3000",
         "request_id": "abc-1",
         "tls": "TLSv1.3",
+        "referrer": "https://b.test/",
+        "user_agent": "Mozilla/5.0 (X)",
         "error": None,
     }
 
@@ -64,28 +77,76 @@ def test_what_never_became_a_request_has_a_line_as_well() -> None:
     connection = Connection("192.0.2.7", 4711, "192.0.2.1", 443)
     refused = Exchange(connection)
     refused.response = Response(400, [], b"", handler="error", error="malformed_request")
-    line = json.loads(_json_line(MOMENT, refused))
+    line = json.loads(json_line(MOMENT, refused))
     assert (line["host"], line["method"], line["error"]) == (None, None, "malformed_request")
-    text = _text_line(MOMENT, refused)
-    assert text.startswith(f'{MOMENT} 192.0.2.7 - "-" 400 0 ')
+    text = text_line(MOMENT, refused)
+    assert text.startswith(f'{MOMENT} access 192.0.2.7 - "-" 400 0 ')
 
 
 @given(host=ANY, target=ANY, method=ANY, ident=ANY)
-@pytest.mark.parametrize("line_of", [_json_line, _text_line])
+@pytest.mark.parametrize("line_of", [json_line, text_line, combined_line, vhost_combined_line])
 def test_no_bytes_of_a_client_leave_their_place(
     line_of, host: bytes, target: bytes, method: bytes, ident: bytes
 ) -> None:
     """One line, printable ASCII, whatever comes: no CR, LF, ESC, 0x9b or quote that ends a field."""
     asked = request(host, target, method)
     asked.id = ident
-    line = line_of(MOMENT, exchange(asked, answered()))
+    asked.fields += [(b"user-agent", target), (b"referer", host)]
+    line = line_of(MOMENT, exchange(asked, answered()), "")
     assert line.endswith("\n")
     assert all(" " <= one <= "~" for one in line[:-1])
-    if line_of is _json_line:
+    if line_of is json_line:
         found = json.loads(line)
         assert found["target"].encode("latin-1") == target
         assert found["host"].encode("latin-1") == host
         assert found["status"] == 200
+
+
+# What GoAccess, AWStats and fail2ban split a line by (Apache's documentation of mod_log_config).
+COMBINED = re.compile(
+    r'(?P<host>\S+) - - \[(?P<time>[^]]+)\] "(?P<asked>(?:[^"\\]|\\.)*)" (?P<status>\d{3})'
+    r' (?P<bytes>\d+) "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"\n'
+)
+
+
+def test_the_combined_form_is_apaches() -> None:
+    asked = request(target=b'/a"b\\c\xff?q=1')
+    asked.fields += [(b"user-agent", b'Mozilla "5"'), (b"referer", b"https://b.test/\t")]
+    line = combined_line("28/Nov/2026:20:00:00 +0000", exchange(asked, answered(404), 17))
+    assert line == (
+        '192.0.2.7 - - [28/Nov/2026:20:00:00 +0000] "GET /a\\"b\\\\c\\xff?q=1 HTTP/1.1" 404 17'
+        ' "https://b.test/\\x09" "Mozilla \\"5\\""\n'
+    )
+    assert vhost_combined_line("-", exchange(asked, answered())).startswith("a.test:443 192.0.2.7")
+
+
+@given(target=ANY, agent=ANY)
+def test_a_combined_line_is_split_as_it_was_put_together(target: bytes, agent: bytes) -> None:
+    asked = request(target=target)
+    asked.fields.append((b"user-agent", agent))
+    found = COMBINED.fullmatch(combined_line("t", exchange(asked, answered(), 5)))
+    assert found is not None
+    assert (found["host"], found["status"], found["bytes"]) == ("192.0.2.7", "200", "5")
+
+
+def test_moments_of_both_forms() -> None:
+    second = 1795896000  # 2026-11-28T20:00:00Z
+    assert rfc3339(second, 7) == "2026-11-28T20:00:00.007Z"
+    assert common_log(second, 7) == "28/Nov/2026:20:00:00 +0000"
+
+
+def test_lines_for_the_journal_have_their_priority(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    with path.open("wb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        log = AccessLog(LogFile(file.fileno()), "text", loop)
+        for _ in range(2):
+            log.add(exchange(request(), answered(), 1))
+        log.flush()
+    assert all(line.startswith(b"<6>20") for line in path.read_bytes().splitlines())
 
 
 @pytest.fixture
@@ -95,9 +156,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
-@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("style", ["json", "text", "combined", "vhost_combined"])
 def test_lines_are_written_together_at_the_end_of_a_turn(
-    tmp_path: Path, loop: asyncio.AbstractEventLoop, style: Literal["json", "text"]
+    tmp_path: Path, loop: asyncio.AbstractEventLoop, style: str
 ) -> None:
     path = tmp_path / "access.log"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

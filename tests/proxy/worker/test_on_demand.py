@@ -17,7 +17,8 @@ from proxy.tls.client_hello import Hello
 from proxy.tls.contexts import Certificates, Served, server_context
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import SocketStream, StreamBroken
+from proxy.transport.stream import StreamBroken
+from proxy.transport.tcp import SocketStream
 from proxy.worker import on_demand
 from proxy.worker.on_demand import WaitingRoom
 

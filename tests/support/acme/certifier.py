@@ -31,6 +31,9 @@ _WITHIN = 30.0  # seconds until a test that waits has failed
 _NOW_AND_THEN = 0.05  # seconds
 
 
+_WOKEN = Command("woken")
+
+
 class FakeServer:
     """`link.Link` for the certifier; answers challenges for exactly their token and host.
 
@@ -171,7 +174,10 @@ class FakeServer:
             return []
         if command is None:
             raise LinkBroken
-        return [command]
+        return [] if command is _WOKEN else [command]
+
+    def wake(self) -> None:
+        self._mail.put(_WOKEN)
 
     # What CAs see
 
@@ -258,8 +264,6 @@ class Certifier:
         """As `agent.run`, with a clock of the test's."""
         try:
             agent = Agent(self._settings, self._server, self._store, self._now, random.Random(1))
-            agent.load()
-            self._server.loaded()
             agent.serve()
         except LinkBroken:
             pass

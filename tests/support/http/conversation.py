@@ -17,7 +17,7 @@ from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Request, Response, Tunnel
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
-from proxy.transport.stream import SocketStream
+from proxy.transport.tcp import SocketStream
 
 Answer = Callable[[Request], Awaitable[Response]]
 

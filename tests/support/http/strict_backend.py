@@ -5,7 +5,7 @@ up here, as a message that nobody meant to send (`strays`), or as one that was b
 Every message of a case has the case's tag in its target, so that no order of events matters. One
 without a tag is a stray, and answered like any other; what is no well-formed request is `ill_formed`.
 
-What the proxy adds of itself (Forwarded and its kin, Via, X-Request-Id) is checked and left out, so
+What the proxy adds of itself (Forwarded and its kin, CDN-Loop, X-Request-Id) is checked and left out, so
 that a table can say what a client's bytes become and nothing else.
 """
 
@@ -27,7 +27,8 @@ _OURS = {
     b"x-forwarded-proto": re.compile(rb"https"),
     b"x-forwarded-host": re.compile(rb"[a-zA-Z.:0-9]+"),
     b"forwarded": re.compile(rb'for=127\.0\.0\.1;host="[a-zA-Z.:0-9]+";proto=https'),
-    b"via": re.compile(rb"1\.[01] treehouse-[0-9a-f]{8}"),
+    b"x-real-ip": re.compile(rb"127\.0\.0\.1"),
+    b"cdn-loop": re.compile(rb"treehouse-[0-9a-f]{8}"),
     b"x-request-id": re.compile(rb"[A-Za-z0-9._=+/-]{1,128}"),
 }
 _TAG = re.compile(rb"/@([0-9]+)@")

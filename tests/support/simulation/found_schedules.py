@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .schedules import FEW, Drawn
-from .simulated_ca import DAY
+from .simulated_ca import DAY, HOUR
 
 # A restart while the clock was thirty days behind: the certificate before was served, which had ended
 # for everybody else, and went on being served when the clock was right.
@@ -53,3 +53,21 @@ AWAY_WHEN_DUE = replace(YEARS_AHEAD, troubles=[(0.653423, 1.0, "away", 0.0, 0.5)
 AWAY_FOR_THE_THIRD = replace(YEARS_AHEAD, troubles=[(0.654822, 1.0, "away", 0.0, 0.5)])
 # And one for half of six days, for which a pause of a day is too long.
 AWAY_FOR_THE_HALF = replace(YEARS_AHEAD, days=6, troubles=[(0.31184, 1.0, "away", 0.0, 0.5)])
+
+# An incident while the clock is twenty hours behind: the CA's window, which is over, has not begun
+# by our clock, and the renewal comes as much later.
+BEHIND_AT_AN_INCIDENT = Drawn(
+    days=90,
+    information=True,
+    wanted=FEW[0],
+    troubles=[
+        (0.0, 1.0, "away", -HOUR, 0.5),
+        (0.25, 1.0, "away", -HOUR, 0.5),
+        (0.5, 0.5, "clock", -20 * HOUR, 0.5),
+    ],
+    broken=[],
+    incidents=[0.5],
+    restarts=[],
+    fates=[],
+    dice=[],
+)

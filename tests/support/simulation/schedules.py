@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from acme_client.agent.executors import ATTEMPTS_AT_ONCE
 from acme_client.certificates.retry import PAUSES, SHORTEST_BY_RUNWAY
-from acme_client.link import Authority, Wanted
+from acme_client.link import ATTEMPTS_AT_ONCE, Authority, Wanted
 
 from .simulated_ca import DAY, DIRECTORY, HOUR, START, WINDOW_PART, Span, left_at_renewal
 from .simulated_life import LOOK_EVERY, ORDER_TAKES, RESTART_TAKES, STEPS

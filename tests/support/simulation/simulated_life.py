@@ -1,8 +1,8 @@
-"""The certifier in a simulation: the real lifecycle, turns, attempts, records, store and ledger, with
-a clock that leaps from event to event.
+"""The certifier in a simulation: the scheduler that runs, with its real attempts, records, store and
+ledger, and a clock that leaps from event to event.
 
-What is left out of `agent` are its threads: an attempt happens at the moment it begins, and holds
-its place at the CA for as long as it would take. `test_years` compares the two.
+What is played here is `agent`: its threads, its mailbox and its clock. An attempt happens at the
+moment it begins, and its end is told to the scheduler as much later as it would take.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
-from acme_client.agent.attempt import Bench
-from acme_client.agent.executors import ATTEMPTS_AT_ONCE
-from acme_client.agent.scheduler import Turns, urgency
-from acme_client.certificates import transitions
-from acme_client.certificates.lifecycle import READY, State
-from acme_client.certificates.managed import Holding
-from acme_client.certificates.record import Record
+from acme_client.agent.agent import LOOK_EVERY, perform
+from acme_client.agent.attempt import Obtainer
+from acme_client.agent.ca_requests import CaRequests
+from acme_client.agent.keeper import CertificateKeeper
+from acme_client.agent.scheduler import Scheduler
+from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
+from acme_client.certificates.managed import Holding, Task
 from acme_client.certificates.repository import Shelf
-from acme_client.link import Authority, Served, Wanted
+from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.store import Store
 
@@ -32,13 +32,11 @@ from .simulated_ca import DIRECTORY, SimulatedCa
 ORDER_TAKES = 20.0
 QUESTION_TAKES = 0.3
 RESTART_TAKES = 30.0
-# The agent looks at everything at least this often, and so notices that the clock was set.
-LOOK_EVERY = 60.0
 # Steps on disk of one attempt; a kill may come at any of them.
 STEPS = 14
-# Of those who are called for, as many are looked at at once: more than can begin, and than a site
-# can have two of.
-FIRST = 2 * ATTEMPTS_AT_ONCE + 2
+# What stands in for a certificate is looked behind every minute; here, every hour is enough.
+LOOK_BEHIND_EVERY = 3600.0
+_NEVER = float("inf")
 
 MakeStore = Callable[[Callable[[], float], Callable[[], bool]], Store]
 
@@ -92,8 +90,12 @@ class Life:
         by = Authority(DIRECTORY)
         self.wanted = [one if isinstance(one, Wanted) else Wanted(one, by) for one in sets]
         self.visitors = Visitors(ca)
-        self.holdings: dict[str, Holding] = {}
         self.count = itertools.count()
+        self.scheduler: Scheduler | None = None
+
+    @property
+    def holdings(self) -> dict[str, Holding]:
+        return self.scheduler.holdings if self.scheduler else {}
 
     def clock(self) -> float:
         return self.ca.now + self.skew
@@ -107,34 +109,32 @@ class Life:
     def start(self) -> None:
         """As `Agent` does."""
         self.fuse = 0
-        self.bench = Bench(
-            Shelf(self.store),
+        shelf, ledgers = Shelf(self.store), Ledgers(self.store, self.clock)
+        keeper = CertificateKeeper(
+            shelf,
             self.visitors,  # type: ignore[arg-type] # as much of it as is used
-            lambda _authority: self.ca,
             self.clock,
             self.dice,
-            Ledgers(self.store, self.clock),
         )
-        self.turns = Turns()
-        self.under_way: list[float] = []  # when each attempt is over
-        self.asking_until = self.line_until = 0.0
-        self.ready: list[tuple[tuple[bool, bool, bool, float], int, Holding]] = []
-        self.wake_at = float("inf")
-        self.queue: list[tuple[float, int, str]] = []
-        for wanted in self.wanted:
-            holding = Holding(wanted, Record())
-            self.holdings[holding.name] = holding
-            self.bench.look(holding)
-            if holding.facts is not None:
-                self.bench.serve(holding)
-            self._again(holding, self.ca.now)
+        self.workers = (
+            keeper,
+            CaRequests(keeper, self._issuer, lambda _: True, ledgers, self.clock, self.dice),
+            Obtainer(keeper, shelf, self._issuer, ledgers, self.clock, self.dice),
+        )
+        self.events: list[tuple[float, int, Event]] = []
+        self.look_at = self.notices_at = _NEVER
+        self.scheduler = Scheduler(Settings(Path("/"), tuple(self.wanted)))
+        self._perform(self.scheduler.start(self.clock()))
+
+    def _issuer(self, _authority: Authority) -> SimulatedCa:
+        return self.ca
 
     def run(self, until: float) -> Life:
         self._set_clock()
-        if not self.holdings:
+        if self.scheduler is None:
             self.start()
         while True:
-            moment = min(self.queue[0][0] if self.queue else until, self.wake_at)
+            moment = self._next_moment()
             interruption = self._next_interruption(until)
             if min(moment, interruption) >= until:
                 self.ca.now = until
@@ -151,6 +151,16 @@ class Life:
                 self.ca.now += RESTART_TAKES
                 self.start()
 
+    def _next_moment(self) -> float:
+        """When something happens, or is due. A clock that was set is noticed after a while only:
+        the agent sleeps until the moment that it knew of."""
+        assert self.scheduler is not None
+        due = self.scheduler.next_moment()
+        sleeps_until = _NEVER if due is None else max(due - self.skew, self.ca.now + 0.001)
+        if self.notices_at != _NEVER:
+            sleeps_until = self.notices_at
+        return min(sleeps_until, self.look_at, self.events[0][0] if self.events else _NEVER)
+
     def _next_interruption(self, default: float) -> float:
         while self.interruptions and self.interruptions[0] <= self.ca.now:
             self.interruptions.pop(0)  # while the process was starting
@@ -159,10 +169,7 @@ class Life:
 
     def ask(self, name: str) -> None:
         """By hand, without --force."""
-        holding = self.holdings[name]
-        holding.record = transitions.asked(holding.record)
-        self._call(holding)
-        self.wake_at = self.ca.now
+        self._later(0.0, Came(Command("renew", name)))
 
     def _interrupt(self) -> None:
         self._set_clock()
@@ -170,73 +177,38 @@ class Life:
             self.restarts.pop(0)
             self.ca.now += RESTART_TAKES
             self.start()
-        self.queue = [
-            (self.ca.now + LOOK_EVERY, number, name) for _moment, number, name in self.queue
-        ]
+        self.look_at = self.notices_at = self.ca.now + LOOK_EVERY
 
     def _set_clock(self) -> None:
         self.skew = sum(by for start, end, by in self.skews if start <= self.ca.now < end)
 
     def _step(self) -> None:
-        if self.queue and self.queue[0][0] <= self.ca.now:
-            self._look(self.holdings[heapq.heappop(self.queue)[2]])
-        if self.ready:
-            self._begin()
+        assert self.scheduler is not None
+        events: list[Event] = []
+        while self.events and self.events[0][0] <= self.ca.now:
+            events.append(heapq.heappop(self.events)[2])
+        if self.look_at <= self.ca.now:
+            self.look_at = _NEVER
+            events.append(LookAround())
+        self.notices_at = _NEVER
+        self._perform(self.scheduler.step(self.clock(), events))
+        if self.look_at == _NEVER and any(one.stands_in for one in self.holdings.values()):
+            self.look_at = self.ca.now + LOOK_BEHIND_EVERY
 
-    def _look(self, holding: Holding) -> None:
-        now = self.clock()
-        self.bench.look_behind_stand_in(holding)
-        if holding.facts is not None and not holding.served:
-            self.bench.serve(holding)
-        record = transitions.at(holding.record, now)
-        holding.record = record
-        if record.state in READY:
-            self._call(holding)
-            return
-        if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
-            if self.asking_until > self.ca.now:  # in line, each with a moment of its own
-                self.line_until = max(self.line_until, self.asking_until)
-                self._again(holding, self.line_until)
-                self.line_until += QUESTION_TAKES
-                return
-            self.asking_until = self.ca.now + QUESTION_TAKES
-            self.bench.ask(holding)
-        moment = transitions.next_moment(holding.record)
-        left = 3600.0 if moment is None else moment - now
-        self._again(holding, self.ca.now + max(left, 1.0))
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Run(task):
+                    takes = {Task.ATTEMPT: self.order_takes, Task.ASK: QUESTION_TAKES}.get(
+                        task, 0.0
+                    )
+                    if task is Task.ATTEMPT:
+                        self.fuse = self.fates(self.ca.now)
+                    perform(action, *self.workers)
+                    self.fuse = 0
+                    self._later(takes, Finished(action))
+                case Scan():
+                    self._later(0.0, Changed(frozenset()))  # nobody else writes here
 
-    def _begin(self) -> None:
-        """Attempts, as far as there is room."""
-        self.under_way = [one for one in self.under_way if one > self.ca.now]
-        # Those behind the first few have their turn no sooner: there is one CA.
-        first = [heapq.heappop(self.ready) for _ in range(min(FIRST, len(self.ready)))]
-        waiting = {holding.name: (key, number, holding) for key, number, holding in first}
-        try:
-            self._begin_those(waiting)
-        finally:
-            for one in waiting.values():
-                heapq.heappush(self.ready, one)
-        self.wake_at = float("inf")
-        if self.ready:  # no room, or the batch is full
-            self.wake_at = self.ca.now + 3.0
-            if len(self.under_way) >= ATTEMPTS_AT_ONCE:
-                self.wake_at = min(self.under_way)
-
-    def _begin_those(self, waiting: dict[str, Any]) -> None:
-        for _directory, holding in self.turns.attempts(
-            [holding for _key, _number, holding in waiting.values()],
-            self.clock(),
-            lambda _: len(self.under_way) < ATTEMPTS_AT_ONCE,
-        ):
-            del waiting[holding.name]
-            self.under_way.append(self.ca.now + self.order_takes)
-            self.fuse = self.fates(self.ca.now)
-            self.bench.attempt(holding)
-            self.fuse = 0
-            self._again(holding, self.ca.now + self.order_takes)
-
-    def _call(self, holding: Holding) -> None:
-        heapq.heappush(self.ready, (urgency(holding), next(self.count), holding))
-
-    def _again(self, holding: Holding, moment: float) -> None:
-        heapq.heappush(self.queue, (moment, next(self.count), holding.name))
+    def _later(self, seconds: float, event: Event) -> None:
+        heapq.heappush(self.events, (self.ca.now + seconds, next(self.count), event))

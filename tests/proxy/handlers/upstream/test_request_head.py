@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 
 from proxy.errors import Fault
 from proxy.handlers.upstream.request_head import OURS, PSEUDONYM, Forwarder, end_to_end
+from proxy.protocol import claims
 from proxy.protocol.h1.grammar import FIELD_LINE, HOP_BY_HOP
 from proxy.protocol.message import Connection, Fields, Request
 
 PEER = Connection("192.0.2.1", 1, "192.0.2.2", 443, b"https")
 
 
-def forwarded(fields: Fields, *trusted: str, peer: Connection = PEER) -> Fields:
+def forwarded(fields: Fields, *trusted: str, peer: Connection = PEER, via: bool = False) -> Fields:
     """The fields of the head that a backend gets."""
     request = Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", fields, peer)
-    head = Forwarder(trusted).head(request, None, b"")
+    head = Forwarder(trusted, via).head(request, None, b"")
     assert head.startswith(b"GET /a HTTP/1.1\r\n")
     assert head.endswith(b"\r\n\r\n")
     found = []
@@ -57,14 +58,25 @@ def test_what_connection_names_stays() -> None:
 
 
 def test_forwarding_fields_cannot_be_named_away() -> None:
-    got = forwarded([HOST, (b"connection", b"X-Forwarded-For, Via")])
-    assert values(got, b"x-forwarded-for") == [b"192.0.2.1"]
-    assert len(values(got, b"via")) == 1
+    got = forwarded([HOST, (b"connection", b"X-Forwarded-For, CDN-Loop, X-Real-IP")])
+    assert values(got, b"x-forwarded-for") == values(got, b"x-real-ip") == [b"192.0.2.1"]
+    assert values(got, b"cdn-loop") == [PSEUDONYM]
 
 
 def test_te_keeps_trailers_only() -> None:
     assert values(forwarded([HOST, (b"te", b"trailers, deflate")]), b"te") == [b"trailers"]
     assert values(forwarded([HOST, (b"te", b"deflate")]), b"te") == []
+    assert values(forwarded([HOST, (b"te", b"xtrailers")]), b"te") == []
+
+
+@pytest.mark.parametrize("connection", [b"TE", b"keep-alive, te", b"te, x-a"])
+@pytest.mark.parametrize("te", [b"trailers", b"Trailers", b"gzip;q=0.5, trailers"])
+def test_te_is_named_in_a_connection_of_our_own(connection: bytes, te: bytes) -> None:
+    got = forwarded([HOST, (b"connection", connection), (b"te", te), (b"x-a", b"1")])
+    assert values(got, b"te") == [b"trailers"]
+    assert values(got, b"connection") == [b"te"]
+    got = forwarded([HOST, (b"te", te)])
+    assert values(got, b"connection") == [b"te"]
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -80,7 +92,9 @@ def test_what_is_said_of_the_client() -> None:
     assert values(got, b"x-forwarded-proto") == [b"https"]
     assert values(got, b"x-forwarded-host") == [b"x.test"]
     assert values(got, b"forwarded") == [b'for=192.0.2.1;host="x.test";proto=https']
-    assert values(got, b"via") == [b"1.1 " + PSEUDONYM]
+    assert values(got, b"x-real-ip") == [b"192.0.2.1"]
+    assert values(got, b"cdn-loop") == [PSEUDONYM]
+    assert values(got, b"via") == []
 
 
 def test_an_ipv6_client_is_quoted_where_it_must_be() -> None:
@@ -109,12 +123,24 @@ def test_request_ids_are_kept_or_made() -> None:
     assert len(made) < 40
 
 
-def test_a_via_of_others_grows_and_ours_is_a_loop() -> None:
-    assert values(forwarded([HOST, (b"via", b"1.0 other")]), b"via") == [
-        b"1.0 other, 1.1 " + PSEUDONYM
-    ]
+def test_via_is_sent_where_it_is_asked_for() -> None:
+    other = (b"via", b"1.0 other")
+    assert values(forwarded([HOST]), b"via") == []
+    assert values(forwarded([HOST, other]), b"via") == [b"1.0 other"], "not ours to take away"
+    assert values(forwarded([HOST], via=True), b"via") == [b"1.1 " + PSEUDONYM]
+    grown = [b"1.0 other, 1.1 " + PSEUDONYM]
+    assert values(forwarded([HOST, other], via=True), b"via") == grown
+
+
+@pytest.mark.parametrize("ours", [PSEUDONYM, b"a.example; x=1, " + PSEUDONYM + b"; y"])
+def test_a_cdn_loop_of_others_grows_and_ours_is_a_loop(ours: bytes) -> None:
+    """RFC 8586 §2."""
+    other = (b"cdn-loop", b'a.example:80; trace="b"')
+    assert values(forwarded([HOST, other]), b"cdn-loop") == [other[1] + b", " + PSEUDONYM]
     with pytest.raises(Fault, match="loop"):
-        forwarded([HOST, (b"via", b"1.1 " + PSEUDONYM)])
+        forwarded([HOST, (b"cdn-loop", ours)])
+    with pytest.raises(Fault, match="loop"):
+        forwarded([HOST, other, (b"cdn-loop", ours)])
 
 
 _TOKEN = st.from_regex(r"[a-z0-9!#$%&'*+.^_`|~-]{1,12}", fullmatch=True)
@@ -133,7 +159,7 @@ def test_nothing_hop_by_hop_survives_and_a_second_time_changes_nothing(
 ) -> None:
     fields = [
         HOST,
-        *((name.encode(), value.encode()) for name, value in pairs if name not in ("host", "via")),
+        *((name.encode(), value.encode()) for name, value in pairs if name != "host"),
     ]
     got = forwarded(fields)
     named = {
@@ -142,13 +168,14 @@ def test_nothing_hop_by_hop_survives_and_a_second_time_changes_nothing(
         if name == b"connection"
         for token in value.split(b",")
     }
-    ours = OURS | {b"via", b"x-request-id", b"host"}
+    ours = OURS | {b"cdn-loop", b"x-request-id", b"host"}
+    te = {(b"te", b"trailers"), (b"connection", b"te")}
     for name, value in got:
-        assert name not in HOP_BY_HOP or (name, value) == (b"te", b"trailers")
-        assert name not in named or name in ours
+        assert name not in HOP_BY_HOP or (name, value) in te
+        assert name not in named or name in ours or (name, value) in te
         assert name.replace(b"_", b"-") == name or name.replace(b"_", b"-") not in HOP_BY_HOP | OURS
-    again = forwarded([field for field in got if field[0] != b"via"])
-    keep = {b"x-request-id", b"via"}
+    again = forwarded([field for field in got if field[0] != b"cdn-loop"])
+    keep = {b"x-request-id", b"cdn-loop"}
     assert [one for one in again if one[0] not in keep] == [
         one for one in got if one[0] not in keep
     ]
@@ -174,7 +201,40 @@ def test_nothing_like_x_forwarded_comes_from_a_client() -> None:
     assert {name for name, _ in got if b"forwarded" in name.replace(b"_", b"-")} == {
         *ours, b"forwarded"
     }  # fmt: skip
-    assert values(got, b"x-real-ip") == []
+    assert values(got, b"x-real-ip") == [b"192.0.2.1"]
+
+
+@pytest.mark.parametrize("name", sorted(claims.NAMES) + [one + b"x" for one in claims.PREFIXES])
+def test_a_claim_passes_from_a_trusted_proxy_alone(name: bytes) -> None:
+    for spelt in (name, name.replace(b"-", b"_")):
+        assert b"6.6.6.6" not in b"".join(
+            value for _, value in forwarded([HOST, (spelt, b"6.6.6.6")])
+        )
+    assert b"6.6.6.6" in b"".join(
+        value for _, value in forwarded([HOST, (name, b"6.6.6.6")], "192.0.2.0/24")
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        ([(b"x-forwarded-for", b"203.0.113.7")], b"203.0.113.7"),
+        ([(b"x-forwarded-for", b"6.6.6.6, 203.0.113.7, 192.0.2.9")], b"203.0.113.7"),
+        ([(b"x-forwarded-for", b"203.0.113.7"), (b"x-real-ip", b"6.6.6.6")], b"203.0.113.7"),
+        ([(b"x-real-ip", b"203.0.113.7")], b"203.0.113.7"),
+        ([], b"192.0.2.1"),
+    ],
+)
+def test_x_real_ip_is_the_client_that_a_trusted_proxy_names(said: Fields, client: bytes) -> None:
+    assert values(forwarded([HOST, *said], "192.0.2.0/24"), b"x-real-ip") == [client]
+    assert values(forwarded([HOST, *said]), b"x-real-ip") == [b"192.0.2.1"]
+
+
+def test_a_path_of_the_backend_is_put_before_the_requests() -> None:
+    for target, sent in ((b"/a?b", b"/app/a?b"), (b"/", b"/app/"), (b"*", b"*")):
+        request = Request(b"OPTIONS", target, b"1.1", b"x.test", b"x.test", [HOST], PEER)
+        head = Forwarder(()).head(request, None, b"", b"/app")
+        assert head.startswith(b"OPTIONS %b HTTP/1.1\r\n" % sent)
 
 
 def test_what_a_trusted_proxy_says_of_the_client_goes_on() -> None:

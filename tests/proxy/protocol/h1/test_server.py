@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -15,7 +16,7 @@ from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Fields, FileBody, Request, Response
-from proxy.transport.stream import SocketStream
+from proxy.transport.tcp import SocketStream
 from support.http.conversation import Client, Told, conversation, echo
 
 
@@ -575,3 +576,85 @@ async def test_an_ended_connection_is_gone_without_the_garbage_collector(service
         assert alive(Connection) == connections
     finally:
         gc.enable()
+
+
+# A client that is answered before it has said everything
+
+
+async def too_large(_request: Request) -> Response:
+    return Response(413, [], b"enough", error="body_too_large", close=True)
+
+
+LARGE = b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 1000000000\r\n\r\n"
+
+
+async def answered_early(client: Client, service: Told) -> None:
+    await client.says(LARGE)
+    await client.hears(b"enough")
+    while not (client.deadlines.idle() and service.ends):
+        await asyncio.sleep(0)  # until the server listens
+
+
+async def test_an_early_answer_reaches_a_client_that_says_all_first(service: Told) -> None:
+    """It would be taken away by a reset, if we did not take what is still coming."""
+    service.answer_with = too_large
+    async with conversation(service) as client:
+        await client.says(LARGE)
+        for _ in range(128):
+            await client.says(b"x" * 65536)
+        client.hangs_up()
+        heard = await client.hears_the_end()
+    assert heard.startswith(b"HTTP/1.1 413 ")
+    assert heard.endswith(b"enough")
+
+
+async def test_whoever_falls_silent_after_an_early_answer_is_not_waited_for(service: Told) -> None:
+    service.answer_with = too_large
+    async with conversation(service) as client:
+        await answered_early(client, service)
+        client.time_passes(4.9)
+        (stream,) = client.deadlines.streams
+        assert stream.awaits
+        client.time_passes(5.1)
+        while client.deadlines.streams:
+            await asyncio.sleep(0)
+
+
+async def test_whoever_goes_on_after_an_early_answer_is_heard_for_half_a_minute(
+    service: Told,
+) -> None:
+    service.answer_with = too_large
+    begun = service.clock.now
+    async with conversation(service) as client:
+        await answered_early(client, service)
+        (stream,) = client.deadlines.streams
+        with contextlib.suppress(ConnectionError):
+            while client.deadlines.streams:
+                deadline = stream.deadline
+                service.clock.now += 4.0
+                await client.says(b"x")
+                while client.deadlines.streams and stream.deadline == deadline:
+                    await asyncio.sleep(0)
+    assert 28 <= service.clock.now - begun <= 36
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r\n\r\n"])
+async def test_empty_lines_behind_a_body_end_nothing(
+    service: Told, lines: bytes, bytewise: bool
+) -> None:
+    """Old clients send one, and then perhaps nothing for a while."""
+    post = b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 3\r\n\r\nabc"
+    async with conversation(service) as client:
+        for _ in range(2):
+            for piece in (
+                [post, *(lines[i : i + 1] for i in range(4))] if bytewise else [post + lines]
+            ):
+                await client.says(piece)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            await client.hears(b"|abc")
+            while not client.deadlines.idle():
+                await asyncio.sleep(0)
+        await client.says(GET)
+        await client.hears(b"GET /a|x.test|")

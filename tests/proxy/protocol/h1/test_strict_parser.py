@@ -34,7 +34,7 @@ REFUSED = {
     "CL.TE": (post(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), "bad_framing"),
     "TE.CL": (post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n"), "bad_framing"),
     "TE twice": (post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), "unsupported_coding"),
-    "TE list": (post(b"Transfer-Encoding: gzip, chunked\r\n"), "unsupported_coding"),
+    "TE list": (post(b"Transfer-Encoding: gzip, chunked\r\n"), "coding_not_implemented"),
     "TE chunked twice": (post(b"Transfer-Encoding: chunked, chunked\r\n"), "unsupported_coding"),
     "TE identity": (post(b"Transfer-Encoding: identity\r\n"), "unsupported_coding"),
     "TE quoted": (post(b'Transfer-Encoding: "chunked"\r\n'), "unsupported_coding"),
@@ -79,7 +79,7 @@ REFUSED = {
     "no colon": (get(b"X\r\n"), "malformed_request"),
     "name with a byte beyond ASCII": (get(b"X\xe9: a\r\n"), "malformed_request"),
     "name with a slash": (get(b"X/Y: a\r\n"), "malformed_request"),
-    "two empty lines first": (b"\r\n\r\n" + CANARY, "malformed_request"),
+    "three empty lines first": (b"\r\n\r\n\r\n" + CANARY, "malformed_request"),
     "a space first": (b" " + CANARY, "malformed_request"),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "malformed_request"),
     # RFC 9112 §3: request lines

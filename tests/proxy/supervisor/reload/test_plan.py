@@ -16,6 +16,7 @@ from proxy.config.model import (
     Alerts,
     ClientAuth,
     Config,
+    ExternalAccount,
     FilesAction,
     Limits,
     Listen,
@@ -28,7 +29,7 @@ from proxy.config.model import (
     Site,
     Tls,
 )
-from proxy.supervisor.reload.plan import Certified, changes, orders
+from proxy.supervisor.reload.plan import Certified, changes, kept, orders
 
 CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
 HERE = (Route("/*", FilesAction(Path("/srv/www"))),)
@@ -67,6 +68,29 @@ def test_what_is_ordered_is_what_no_configured_ca_has_certified(
     assert [one.names[0] for one, _key in orders(new, certified)] == ordered
     said = [line for line in changes(new, new, certified) if line.startswith("certificate for")]
     assert len(said) == len(ordered)
+
+
+EAB = ExternalAccount("kid-1", Path("/key"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ordered"),
+    [
+        (Acme(CA), Acme(CA), []),
+        (Acme(CA), Acme(CA, email="ops@example.org"), []),
+        (Acme(CA), Acme(CA, profile="shortlived"), ["a.example", "b.example"]),
+        (Acme(CA, profile="shortlived"), Acme(CA), ["a.example", "b.example"]),
+        (Acme(CA), Acme(CA, eab=EAB), ["a.example", "b.example"]),
+        (Acme(CA, eab=EAB), Acme(CA, eab=replace(EAB, hmac_key_file=Path("/other"))), []),
+        (Acme(CA), Acme(CA, fallback=(Acme(OTHER, profile="x"),)), []),  # it has certified nothing
+    ],
+)
+def test_another_profile_or_external_account_is_another_order(
+    old: Acme, new: Acme, ordered: list[str]
+) -> None:
+    before, after = (replace(config(A, B, INSIDE), acme=one) for one in (old, new))
+    certified = kept(before, after, HAD)
+    assert [one.names[0] for one, _key in orders(after, certified)] == ordered
 
 
 def test_a_certificate_of_a_fallback_is_good_enough() -> None:

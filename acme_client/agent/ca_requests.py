@@ -1,0 +1,151 @@
+"""What is asked of CAs beside orders: when to renew, revocations, account keys, and what limits
+allow.
+
+Every method runs in a thread of its own kind (`executors`) and may wait for the CA. A fault becomes
+a text for whoever asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..certificates import ca_choice, transitions
+from ..certificates.managed import Holding
+from ..certificates.renewal import Suggestion
+from ..errors import Problem
+from ..issuers.interface import Issuer
+from ..link import Authority
+from ..rate_limits.ledger import Ledgers
+from ..text import timestamp
+from .keeper import CertificateKeeper
+
+log = logging.getLogger("treehouse.certifier")
+
+
+class CaRequests:
+    """``issuer`` gives the issuer for a CA; ``has_account``: whether there is an account with it;
+    ``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        keeper: CertificateKeeper,
+        issuer: Callable[[Authority], Issuer],
+        has_account: Callable[[Authority], bool],
+        ledgers: Ledgers,
+        now: Callable[[], float],
+        dice: random.Random,
+    ) -> None:
+        self._keeper = keeper
+        self._issuer = issuer
+        self._has_account = has_account
+        self._ledgers = ledgers
+        self._now = now
+        self._dice = dice
+
+    def ask(self, holding: Holding) -> None:
+        """Ask the CA when to renew. One that does not say is asked again all the same: it may
+        learn to."""
+        record = holding.record
+        authority = ca_choice.issued_by(holding.wanted, record)
+        suggestion: Suggestion | None = None
+        try:
+            if authority is not None and holding.pair is not None:
+                suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
+        except Problem as problem:
+            holding.record = transitions.uninformed(record, self._now(), problem.not_before)
+            log.info("%s: no word on when to renew: %s", holding.name, problem.text)
+        except Exception as error:
+            holding.record = transitions.uninformed(record, self._now())
+            log.exception("%s: a fault in the certifier itself: %r", holding.name, error)
+        else:
+            now = self._now()
+            holding.record = (
+                transitions.informed(record, suggestion, now, self._dice)
+                if suggestion
+                else transitions.not_told(record, now)
+            )
+        if holding.record.window != record.window:
+            why = holding.record.window.explanation if holding.record.window else None
+            log.info(
+                "%s: the CA suggests another time; renews about %s%s",
+                holding.name,
+                timestamp(holding.record.renew_at),
+                f"; why: {why}" if why else "",
+            )
+            self._keeper.report(holding)
+        self._keeper.keep_record(holding)
+
+    def revoke(self, holding: Holding, reason: int) -> str | None:
+        """Revoke the certificate; returns why it could not be revoked, None when it was."""
+        authority = ca_choice.issued_by(holding.wanted, holding.record)
+        pair = holding.pair
+        if pair is None or authority is None:
+            return "there is no certificate of a CA that is configured"
+        issuer = self._issuer(authority)
+        error = self._outcome(
+            holding.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
+        )
+        if error is None:
+            log.warning("%s: certificate %s was revoked", holding.name, holding.record.serial)
+        return error
+
+    def show_persist_records(
+        self, authorities: tuple[Authority, ...], names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The records of dns-persist-01 at each CA, as lines of a zone file, or why there are none;
+        an answer to a command."""
+        told = [self._standing_records(one, names) for one in authorities]
+        message = "\n".join(text for text, _ok in told)
+        ok = any(good for _text, good in told)
+        return {"ok": ok, "error": None if ok else message, "message": message}
+
+    def _standing_records(self, authority: Authority, names: tuple[str, ...]) -> tuple[str, bool]:
+        """The lines for this CA and True, or why there are none and False."""
+        lines = [f"; {authority.directory}"]
+
+        def look() -> None:
+            records = self._issuer(authority).standing_records(names)
+            lines.extend(f"{one} ; {'stands' if one.stands else 'to be set'}" for one in records)
+
+        error = self._outcome(authority.directory, look)
+        return (error, False) if error else ("\n".join(lines), True)
+
+    def roll_account_keys(self, authorities: tuple[Authority, ...]) -> dict[str, Any]:
+        """Roll the key at every CA where we have an account; never creates an account. Returns the
+        answer to a command."""
+        told = {
+            one.directory: self._outcome(one.directory, self._issuer(one).roll_account_key)
+            for one in authorities
+            if self._has_account(one)
+        }
+        failed = [f"{directory}: {error}" for directory, error in told.items() if error]
+        none = (
+            "there is no account yet; one is made with the first order"
+            if authorities
+            else "no CA is configured that has accounts"
+        )
+        error = "; ".join(failed) or (None if told else none)
+        message = f"new account keys at {', '.join(sorted(told))}"
+        return {"ok": error is None, "error": error, "message": message}
+
+    def count_costs(self, orders: Mapping[str, list[tuple[str, ...]]]) -> dict[str, Any]:
+        """What orders would take of CAs' limits, in words; an answer to a command."""
+        lines = [
+            line
+            for directory, sets in orders.items()
+            for line in self._ledgers.costs(directory, sets)
+        ]
+        return {"ok": True, "costs": lines}
+
+    def _outcome(self, about: str, what: Callable[[], None]) -> str | None:
+        try:
+            what()
+        except Problem as problem:
+            return problem.text
+        except Exception as error:
+            log.exception("%s: a fault in the certifier itself", about)
+            return repr(error)
+        return None

@@ -1,0 +1,171 @@
+"""The scheduler's actions, and the events that it is told of.
+
+The scheduler decides and the process performs (`agent`); nothing else passes between them. In a
+simulation another process performs them, at another speed.
+
+An action of class `Run` gives a certificate away until an event `Finished` brings it back. The
+other actions need no answer, except where their text says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..certificates.managed import Holding, Task
+from ..link import Authority, Command, OnDemandRule
+from ..on_demand.checks import Finding
+from ..on_demand.known_names import Remembered
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do this with a certificate, in a thread. ``directory`` is the CA's that is asked, if any;
+    ``reason`` is a revocation's (RFC 5280 §5.3.1)."""
+
+    task: Task
+    holding: Holding
+    directory: str = ""
+    reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Look which certificates have changed in the store; leads to `Changed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the supervisor how a certificate stands; ``holding`` None: it is no longer wanted."""
+
+    name: str
+    holding: Holding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the command with this ticket."""
+
+    ticket: int
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AllLoaded:
+    """Tell the supervisor that everything found in the store has been published. Once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Find out whether a name may be had on demand, by the first of these rules that allows it;
+    leads to `Checked`."""
+
+    name: str
+    rules: tuple[OnDemandRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveNames:
+    """Write the document of names on demand; leads to `NamesNotSaved` when that fails."""
+
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete a certificate's files."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollAccountKeys:
+    """Give the account with each of these CAs a new key, where there is one; then answer."""
+
+    command: Command
+    authorities: tuple[Authority, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPersistRecords:
+    """Find out which records of dns-persist-01 each of these CAs wants for these names; then
+    answer."""
+
+    command: Command
+    authorities: tuple[Authority, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountCosts:
+    """Find out what orders would take of CAs' limits, ``orders`` by directory; then answer."""
+
+    command: Command
+    orders: Mapping[str, list[tuple[str, ...]]] = field(hash=False)
+
+
+Action = (
+    Run
+    | Scan
+    | Report
+    | Answer
+    | AllLoaded
+    | Check
+    | SaveNames
+    | Discard
+    | RollAccountKeys
+    | ShowPersistRecords
+    | CountCosts
+)
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A thread has done what ``run`` asked for. ``error``: why a revocation failed, if it did."""
+
+    run: Run
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """The supervisor has sent a command."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class LookAround:
+    """A minute has passed: somebody may have changed the store, or a fault may be over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What `Scan` has found: names whose files have changed; None: all may have."""
+
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class NamesRemembered:
+    """The names on demand of an earlier process, read at the start."""
+
+    remembered: Remembered
+
+
+@dataclass(frozen=True, slots=True)
+class NamesNotSaved:
+    pass
+
+
+Event = Finished | Came | LookAround | Changed | Checked | NamesRemembered | NamesNotSaved

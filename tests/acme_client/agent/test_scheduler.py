@@ -1,0 +1,370 @@
+"""What the scheduler decides, told events and the time: no clock, no thread, no store."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from acme_client.agent.keeper import source_of
+from acme_client.agent.pace import BATCH, BATCH_WITHIN
+from acme_client.agent.scheduler import Scheduler
+from acme_client.agent.tasks import (
+    Action,
+    AllLoaded,
+    Answer,
+    Came,
+    Changed,
+    Event,
+    Finished,
+    LookAround,
+    Report,
+    Run,
+    Scan,
+)
+from acme_client.certificates import transitions
+from acme_client.certificates.lifecycle import READY, State
+from acme_client.certificates.managed import TELL_AGAIN, Holding, Task
+from acme_client.certificates.verify import Facts, Pair
+from acme_client.errors import Problem
+from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Command, Settings, Wanted
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+CA, OTHER = Authority("https://ca.example/dir"), Authority("https://other.example/dir")
+Of = TypeVar("Of")
+
+
+class World:
+    """The process, played by the test: what is run stays under way until the test ends it."""
+
+    def __init__(self, *wanted: Wanted) -> None:
+        self.now = NOW
+        self.dice = random.Random(1)
+        self.under_way: list[Run] = []
+        self.seen: list[Action] = []
+        self.scheduler = Scheduler(Settings(Path("/"), wanted))
+        self._take(self.scheduler.start(self.now))
+
+    def _take(self, actions: list[Action]) -> None:
+        self.seen += actions
+        self.under_way += [one for one in actions if isinstance(one, Run)]
+
+    def step(self, *events: Event) -> list[Action]:
+        before = len(self.seen)
+        self._take(self.scheduler.step(self.now, events))
+        return self.seen[before:]
+
+    def all(self, kind: type[Of]) -> list[Of]:
+        return [one for one in self.seen if isinstance(one, kind)]
+
+    def running(self, task: Task) -> list[str]:
+        return [one.holding.name for one in self.under_way if one.task is task]
+
+    def end(self, task: Task, name: str | None = None) -> None:
+        """The first that is under way has come to its end."""
+        run = next(
+            one for one in self.under_way if one.task is task and name in (None, one.holding.name)
+        )
+        self.under_way.remove(run)
+        self.step(Finished(run))
+
+    def load(self, ages: dict[str, float] | None = None, lifetime: float = 90 * DAY) -> None:
+        """Everything is loaded and served: a certificate of this age in days, or none."""
+        while self.running(Task.LOAD):
+            name = self.running(Task.LOAD)[0]
+            if ages and name in ages:
+                has(self.holding(name), self.now - ages[name] * DAY, lifetime, self.dice)
+            self.end(Task.LOAD, name)
+        while self.running(Task.SERVE):
+            self.serve(self.running(Task.SERVE)[0])
+
+    def serve(self, name: str, *, taken: bool = True) -> None:
+        holding = self.holding(name)
+        holding.served = taken
+        if not taken:
+            holding.tell_at = self.now + TELL_AGAIN
+        self.end(Task.SERVE, name)
+
+    def holding(self, name: str) -> Holding:
+        return self.scheduler.holdings[name]
+
+    def succeed(self, name: str, lifetime: float = 90 * DAY) -> None:
+        holding = self.holding(name)
+        holding.record = transitions.started(holding.record, holding.wanted.names)
+        has(holding, self.now, lifetime, self.dice)
+        holding.served = True
+        self.end(Task.ATTEMPT, name)
+
+    def fail(self, name: str) -> None:
+        holding = self.holding(name)
+        started = transitions.started(holding.record, holding.wanted.names)
+        directory = holding.wanted.authority.directory
+        problem = Problem("refused", "no")
+        holding.record = transitions.failed(started, problem, directory, None, self.now)
+        self.end(Task.ATTEMPT, name)
+
+    def pass_time(self, until: float) -> None:
+        """Step whenever something is due."""
+        while (due := self.scheduler.next_moment()) is not None and due <= until:
+            self.now = max(due, self.now)
+            self.step()
+        self.now = until
+
+
+def has(holding: Holding, not_before: float, lifetime: float, dice: random.Random) -> None:
+    directory = holding.wanted.authority.directory
+    facts = Facts(
+        names=holding.wanted.names,
+        serial=f"{int(not_before):x}",
+        not_before=not_before,
+        not_after=not_before + lifetime,
+        key_type="ecdsa-p256",
+    )
+    holding.pair, holding.facts = Pair(b"chain", b"key"), facts
+    record, source = holding.record, source_of(directory)
+    if record.state is State.ISSUING:
+        holding.record = transitions.obtained(
+            record, facts, source, directory, "http-01", not_before, dice
+        )
+    else:
+        holding.record = transitions.found(record, facts, source, directory, not_before, dice)
+
+
+def sites(count: int, by: Authority = CA) -> list[Wanted]:
+    return [Wanted((f"{number}.example",), by) for number in range(count)]
+
+
+def test_everything_is_served_before_anything_is_ordered() -> None:
+    world = World(*sites(3))
+    assert world.running(Task.LOAD) == ["0.example", "1.example", "2.example"]
+    has(world.holding("0.example"), NOW - DAY, 90 * DAY, world.dice)
+    for name in ("0.example", "1.example", "2.example"):
+        assert not world.all(AllLoaded)
+        world.end(Task.LOAD, name)
+    assert world.running(Task.SERVE) == ["0.example"]
+    assert not world.running(Task.ATTEMPT)
+    world.serve("0.example")
+    assert world.all(AllLoaded) == [AllLoaded()]
+    assert world.running(Task.ATTEMPT) == ["1.example", "2.example"]
+
+
+def test_a_command_waits_until_it_is_known_what_there_is() -> None:
+    world = World(*sites(1))
+    world.step(Came(Command("renew", "0.example", 4)))
+    has(world.holding("0.example"), NOW - DAY, 90 * DAY, world.dice)
+    world.end(Task.LOAD)
+    world.serve("0.example")
+    assert world.running(Task.ATTEMPT) == ["0.example"]
+    assert world.holding("0.example").tickets == [4]
+
+
+def test_a_certificate_out_of_its_dates_is_served_for_want_of_a_better_one() -> None:
+    world = World(*sites(1))
+    has(world.holding("0.example"), NOW - 91 * DAY, 90 * DAY, world.dice)
+    world.end(Task.LOAD)
+    assert world.running(Task.SERVE) == ["0.example"]
+
+
+def test_only_so_many_attempts_at_a_time_and_another_ca_has_its_own() -> None:
+    elsewhere = Wanted(("z.example",), OTHER)
+    world = World(*sites(9), elsewhere)
+    world.load()
+    assert len(world.running(Task.ATTEMPT)) == ATTEMPTS_AT_ONCE + 1
+    assert "z.example" in world.running(Task.ATTEMPT)
+    world.succeed("0.example")
+    assert len(world.running(Task.ATTEMPT)) == ATTEMPTS_AT_ONCE + 1
+    assert "4.example" in world.running(Task.ATTEMPT)
+
+
+def test_the_most_urgent_is_next() -> None:
+    """What somebody waits for, then what has nothing to serve, then what ends soonest."""
+    blocking = [Wanted((f"b{number}.example",), CA) for number in range(ATTEMPTS_AT_ONCE)]
+    world = World(*blocking, *(Wanted((f"{name}.example",), CA) for name in "cdefg"))
+    ages = {"d.example": 85.0, "c.example": 84.0, "e.example": 86.0, "f.example": 30.0}
+    world.load(ages)
+    holding = world.holding("f.example")
+    holding.record = transitions.not_told(holding.record, world.now)
+    world.end(Task.ASK)
+    world.step(Came(Command("renew", "f.example", 7)))
+    order = []
+    for name in world.running(Task.ATTEMPT):
+        world.succeed(name)
+    while world.running(Task.ATTEMPT):
+        order += world.running(Task.ATTEMPT)
+        for name in world.running(Task.ATTEMPT):
+            world.succeed(name)
+    assert order == ["f.example", "g.example", "e.example", "d.example", "c.example"]
+
+
+def test_of_a_site_s_two_certificates_one_after_the_other() -> None:
+    names = ("a.example",)
+    world = World(Wanted(names, CA), Wanted(names, CA, "rsa-2048", mark="rsa"))
+    world.load()
+    assert world.running(Task.ATTEMPT) == ["a.example"]
+    world.succeed("a.example")
+    assert world.running(Task.ATTEMPT) == ["a.example/rsa"]
+
+
+def test_renewals_that_have_time_begin_in_batches_and_the_next_moment_is_the_next_batch() -> None:
+    world = World(*sites(BATCH + 5))
+    world.load({f"{number}.example": 65.0 for number in range(BATCH + 5)})
+    begun = 0
+    while world.running(Task.ATTEMPT):
+        begun += 1
+        world.succeed(world.running(Task.ATTEMPT)[0])
+    assert begun == BATCH
+    due = world.scheduler.next_moment()
+    assert due == pytest.approx(NOW + BATCH_WITHIN / BATCH)
+    world.now = due
+    world.step()
+    assert len(world.running(Task.ATTEMPT)) == 1
+
+
+def test_a_failure_is_tried_again_when_its_pause_is_over_and_not_before() -> None:
+    world = World(*sites(1))
+    world.load()
+    world.fail("0.example")
+    assert not world.running(Task.ATTEMPT)
+    due = world.scheduler.next_moment()
+    assert due == NOW + 60
+    world.now = due - 1
+    world.step(LookAround())
+    assert not world.running(Task.ATTEMPT)
+    world.now = due
+    world.step()
+    assert world.running(Task.ATTEMPT) == ["0.example"]
+
+
+def test_a_clock_that_goes_back_is_noticed_at_the_next_step() -> None:
+    """A pause that was chosen by a clock that ran a year ahead lasts its length, not the year."""
+    world = World(*sites(1))
+    world.now = NOW + 365 * DAY
+    world.load()
+    world.fail("0.example")
+    world.now = NOW
+    world.step(LookAround())
+    assert world.running(Task.KEEP_RECORD) == ["0.example"]
+    world.end(Task.KEEP_RECORD)
+    assert world.scheduler.next_moment() == NOW + 60
+
+
+def test_a_renewal_is_due_at_its_moment_and_asked_about_before() -> None:
+    world = World(*sites(1))
+    world.load({"0.example": 0.0})
+    renew_at = world.holding("0.example").record.renew_at
+    assert renew_at is not None
+    assert world.running(Task.ASK) == ["0.example"]
+    world.holding("0.example").record = transitions.not_told(
+        world.holding("0.example").record, world.now
+    )
+    world.end(Task.ASK)
+    asked = 0
+    while not world.running(Task.ATTEMPT):
+        due = world.scheduler.next_moment()
+        assert due is not None
+        assert due <= renew_at
+        world.now = due
+        world.step()
+        if world.running(Task.ASK):
+            asked += 1
+            holding = world.holding("0.example")
+            holding.record = transitions.not_told(holding.record, world.now)
+            world.end(Task.ASK)
+    assert world.now == renew_at
+    assert asked >= 55
+
+
+def test_questions_are_asked_one_after_the_other_of_each_ca() -> None:
+    world = World(*sites(3), Wanted(("z.example",), OTHER))
+    world.load(dict.fromkeys(world.scheduler.holdings, 1.0))
+    assert world.running(Task.ASK) == ["0.example", "z.example"]
+    holding = world.holding("0.example")
+    holding.record = transitions.not_told(holding.record, world.now)
+    world.end(Task.ASK, "0.example")
+    assert world.running(Task.ASK) == ["z.example", "1.example"]
+
+
+def test_what_workers_did_not_take_they_are_given_again() -> None:
+    world = World(*sites(1))
+    has(world.holding("0.example"), NOW, 90 * DAY, world.dice)
+    world.holding("0.example").record = transitions.not_told(world.holding("0.example").record, NOW)
+    world.end(Task.LOAD)
+    world.serve("0.example", taken=False)
+    assert not world.running(Task.SERVE)
+    assert world.scheduler.next_moment() == NOW + TELL_AGAIN
+    world.now = NOW + TELL_AGAIN
+    world.step()
+    assert world.running(Task.SERVE) == ["0.example"]
+
+
+def test_who_asks_to_look_is_answered_when_everything_has_been_looked_at() -> None:
+    world = World(*sites(2))
+    world.load({"0.example": 1.0, "1.example": 1.0})
+    world.step(Changed(frozenset()))  # of the start
+    world.step(Came(Command("look", None, 5)))
+    assert isinstance(world.seen[-1], Scan)
+    world.step(Changed(frozenset({"0.example", "elsewhere.example"})))
+    assert not world.running(Task.REREAD), "it is being asked about"
+    assert not world.all(Answer)
+    holding = world.holding("0.example")
+    holding.record = transitions.not_told(holding.record, world.now)
+    world.end(Task.ASK, "0.example")
+    assert world.running(Task.REREAD) == ["0.example"]
+    has(holding, NOW, 90 * DAY, world.dice)
+    holding.served = False
+    world.end(Task.REREAD)
+    assert world.running(Task.SERVE) == ["0.example"]
+    assert not world.all(Answer)
+    world.serve("0.example")
+    assert world.all(Answer) == [Answer(5, {"ok": True, "error": None})]
+
+
+def test_who_asks_for_a_renewal_while_something_else_is_done_with_it_is_not_forgotten() -> None:
+    world = World(*sites(1))
+    world.load({"0.example": 1.0})
+    assert world.running(Task.ASK) == ["0.example"]
+    world.step(Came(Command("renew", "0.example", 3)))
+    assert not world.running(Task.ATTEMPT)
+    world.end(Task.ASK)
+    assert world.running(Task.ATTEMPT) == ["0.example"]
+    world.succeed("0.example")
+    (answer,) = world.all(Answer)
+    assert answer.ticket == 3
+    assert answer.value["ok"]
+
+
+def test_what_the_disk_did_not_take_is_kept_when_it_does() -> None:
+    world = World(*sites(1, Authority(INTERNAL)))
+    world.load()
+    world.holding("0.example").saved = False
+    world.succeed("0.example")
+    world.step(LookAround())
+    assert world.running(Task.KEEP_PAIR) == ["0.example"]
+    world.holding("0.example").saved = True
+    world.end(Task.KEEP_PAIR)
+    world.step(LookAround())
+    assert not world.running(Task.KEEP_PAIR)
+
+
+def test_a_step_costs_as_much_as_it_has_to_do() -> None:
+    """Ten thousand certificates: a step in which one thing happens does not look at all of them."""
+    world = World(*sites(10_000, Authority(INTERNAL)))
+    world.under_way.clear()
+    for holding in world.scheduler.holdings.values():
+        has(holding, NOW - DAY * world.dice.uniform(0, 1), 90 * DAY, world.dice)
+        holding.served = True
+    world.step(*(Finished(one) for one in world.all(Run)))
+    assert world.running(Task.SERVE) == []
+    world.seen.clear()
+    world.step()
+    begun = time.perf_counter()
+    for _ in range(1000):
+        world.step(Changed(frozenset({"77.example"})))
+        world.end(Task.REREAD)
+    assert time.perf_counter() - begun < 2.0
+    assert {one.name for one in world.all(Report)} <= {"77.example"}
+    assert not [one for one in world.scheduler.holdings.values() if one.record.state in READY]
