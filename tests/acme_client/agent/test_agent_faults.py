@@ -25,7 +25,7 @@ from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
 from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Settings, Wanted
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.ca_faults import (
     BadNonce,
     Cut,
