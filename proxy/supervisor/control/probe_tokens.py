@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import Any
 
-from acme_client.on_demand.policy import hostname
+from acme_client.names import hostname, wildcard_of
 
 from ...config.model import Config
 from ...ipc.messages import ChallengeFacts
@@ -72,4 +72,4 @@ class Knocking:
 
 def _covered(host: str, known: set[str]) -> bool:
     """By a wildcard; then nobody has looked at the name yet."""
-    return hostname(host) == host and "*." + host.partition(".")[2] in known
+    return hostname(host) == host and wildcard_of(host) in known
