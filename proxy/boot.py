@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 
 from . import log as logs
 from .config.model import Config
@@ -22,13 +24,17 @@ from .config.sources.flags import ConfigurationFaults, Options, load
 from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
-from .supervisor.reload.file_watch import DiskWatch
-from .supervisor.supervisor import Supervisor
-from .supervisor.upgrade.handoff import CannotUpgrade, Estate, Program, inherited
+from .supervisor import wiring
+from .supervisor.log_file import AccessLogFile, open_access_log
+from .supervisor.reload.config_source import ConfigSource
+from .supervisor.startup import Startup
+from .supervisor.upgrade.handoff import CannotUpgrade, Handoff, Program, inherited
 from .system import preload, privileges, systemd
 from .system.certificate_files import CertificateUnusable, OwnCertificates
 from .system.listeners import CannotBind, Listener, open_listeners
+from .system.process_title import set_title
 from .system.state_directory import StateUnusable, prepare
+from .system.state_lock import StateLock
 
 log = logging.getLogger("treehouse.boot")
 
@@ -39,12 +45,13 @@ def run(options: Options) -> int:
         logs.unblock(fd)
     logs.set_up("supervisor", options.log_format, options.log_level or "info", starting=True)
     program = Program.this()
+    set_title("treehouse-proxy", f"treehouse-proxy: supervisor {shlex.join(sys.argv[1:])}".rstrip())
     try:
-        estate = inherited()
+        handoff = inherited()
     except CannotUpgrade as error:
         log.error("%s", error)
         return FAILED
-    started_as = estate.started_as if estate else os.geteuid()
+    started_as = handoff.started_as if handoff else os.geteuid()
     try:
         config = load(options, now_uid=started_as)
     except ConfigurationFaults as faults:
@@ -54,10 +61,10 @@ def run(options: Options) -> int:
     logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
-    notifier = systemd.Notifier(estate.manager if estate else None)
-    own = OwnCertificates(estate.certificates if estate else None)
+    notifier = systemd.Notifier(handoff.manager if handoff else None)
+    own = OwnCertificates(handoff.certificates if handoff else None)
     try:
-        present = estate.listeners if estate else systemd.inherited_listeners()
+        present = handoff.listeners if handoff else systemd.inherited_listeners()
         listeners = open_listeners(config.listen, present, config.admin)
         for listener in present:
             if listener not in listeners:
@@ -74,12 +81,17 @@ def run(options: Options) -> int:
         return USAGE
     if os.geteuid() == 0:
         preload.while_root(config.uid, config.gid)
-    _drop(config, listeners, estate)
+    _drop(config, listeners, handoff)
+    try:
+        lock = _lock(config, handoff)
+    except StateUnusable as error:
+        log.error("%s", error)
+        return USAGE
     preload.everything()
     policy = policies(config)["supervisor"]
     sandbox = f"{config.sandbox}\n{describe({'supervisor': policy})}"
     try:
-        if estate is None or estate.sandbox != sandbox:
+        if handoff is None or handoff.sandbox != sandbox:
             confined = confine(policy, config.sandbox)
             for what in (*confined.missing, *confined.skipped):
                 log.warning("sandbox: %s", what)
@@ -87,52 +99,41 @@ def run(options: Options) -> int:
         log.error("%s", error)
         return CANNOT_BIND
     logs.set_up("supervisor", config.log.format, config.log.level)
-    watch = DiskWatch(config)
-
-    return Supervisor(
-        config,
-        listeners,
-        read=lambda: load(options, now_uid=started_as),
-        reread=lambda: watch.rereading(lambda: load(options, now_uid=started_as)),
-        disk_changed=watch.changed,
-        open_access_log=open_access_log,
-        access_log=access_log,
-        own_certificates=certificates,
+    startup = Startup(
+        config=config,
+        source=ConfigSource(options, started_as, config),
+        listeners=listeners,
+        access_log=AccessLogFile(config, access_log, open_access_log),
+        certificates=certificates,
         own=own,
+        lock=lock,
         notifier=notifier,
         program=program,
         started_as=started_as,
         sandbox=sandbox,
-        estate=estate,
-    ).run()
+        handoff=handoff,
+    )
+    return wiring.supervisor(startup).run()
 
 
-def _drop(config: Config, listeners: tuple[Listener, ...], estate: Estate | None) -> None:
+def _lock(config: Config, handoff: Handoff | None) -> StateLock:
+    """The state directory's lock, signed as this server's unless another one still serves. Raises
+    `StateUnusable`."""
+    if handoff is not None and handoff.lock is not None:
+        return StateLock(handoff.lock)
+    lock = StateLock.taken(config.state)
+    lock.sign()
+    return lock
+
+
+def _drop(config: Config, listeners: tuple[Listener, ...], handoff: Handoff | None) -> None:
     was_root = os.geteuid() == 0
     privileges.drop(config.uid, config.gid)
     privileges.confine_process()
     ways = ", ".join(listener.address for listener in listeners)
-    if estate is not None:
+    if handoff is not None:
         log.info("took over %s from the running server, as uid %d", ways, os.getuid())
     elif was_root:
         log.info("bound %s as root; now uid %d, gid %d for good", ways, os.getuid(), os.getgid())
     else:
         log.info("bound %s as uid %d, without root", ways, os.getuid())
-
-
-def open_access_log(config: Config) -> int | None:
-    """The descriptor that access lines go to, the caller's to close, or None; a file is made 0640
-    and always appended to. Raises `OSError`."""
-    match config.log.access:
-        case "off":
-            return None
-        case "stdout":
-            return os.dup(1)
-        case "stderr":
-            return os.dup(2)
-        case path:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(path, flags, 0o640)
-            if os.geteuid() == 0:
-                os.fchown(fd, config.uid, config.gid)  # so that it can be opened again later
-            return fd

@@ -44,7 +44,7 @@ def find(
     if pair is None:
         return None
     try:
-        current = examined(pair, names)
+        current = examined(pair, names, serial)
     except Problem as problem:
         log.warning("%s: on disk, but not used: %s", name, problem.text)
         return _restored(shelf, name, names)
@@ -61,14 +61,17 @@ def find(
     return current
 
 
-def examined(pair: Pair, names: tuple[str, ...]) -> Found:
+def examined(pair: Pair, names: tuple[str, ...], known: str | None = None) -> Found:
     """Sound, and good for at least one of the names: better than none for all of them. What is
     found is the pair written anew, whatever program or earlier version has written the files.
-    Raises `Problem`, and `OSError` where it could not be tried."""
+    Raises `Problem`, and `OSError` where it could not be tried.
+
+    ``known`` is the serial of the certificate that was kept here last. It has been loaded before it
+    was kept; with thousands of certificates at a start, to do so again takes seconds."""
     sound, facts = read(pair)
     if not any(covers(facts.names, name) for name in names):
         raise Problem("unproven", "the certificate is for other names")
-    why = loadable.fault(sound)
+    why = None if facts.serial == known and sound == pair else loadable.fault(sound)
     if why is not None:
         raise Problem("unproven", f"OpenSSL does not take the certificate: {why}")
     return Found(sound, facts)

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
+from ..certificates.verify import canonical
 from ..errors import Problem, Said
 from .problem_documents import ACME, said, words
 
@@ -221,7 +222,7 @@ def _identified(value: dict[str, Any], *, needed: bool) -> tuple[str, bool]:
         return "", value.get("wildcard") is True
     if not isinstance(identifier, dict):
         raise TypeError("it does not say for which name it is")
-    name = _text(identifier["value"]).rstrip(".")
+    name = canonical(_text(identifier["value"]).strip().rstrip("."))
     return name.removeprefix("*."), value.get("wildcard") is True or name.startswith("*.")
 
 

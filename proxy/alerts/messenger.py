@@ -21,13 +21,12 @@ import ssl
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Alerts, Config, Mail
+from ..config.model import Alerts, Mail
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import encode
 from ..ipc.messages import Delivered
@@ -35,8 +34,7 @@ from ..system.privileges import confine_process, die_with_parent
 from ..tls.trust import client_context
 from ..version import VERSION
 from . import notices, policy
-from .incidents import Notice
-from .policy import Way
+from .policy import Delivery
 
 log = logging.getLogger("treehouse.messenger")
 
@@ -53,32 +51,26 @@ class Undelivered(Exception):
     """Why it was not taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    way: Way
-    server: str  # who we are, for people
-    notices: Sequence[Notice]
-
-
-def run(config: Config, errand: Errand, channel: Channel) -> int:
+def run(delivery: Delivery, channel: Channel) -> int:
     """The life of the process; returns its exit status."""
+    config = delivery.config
     logs.set_up("messenger", config.log.format, config.log.level)
     confine_process()
     alerts = config.alerts
     if alerts is None:
         return 1
     now = time.time()
-    document = notices.document(errand.server, errand.notices, now)
+    document = notices.document(delivery.server, delivery.notices, now)
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
     message = (
-        notices.mail(alerts.email, errand.server, errand.notices, now) if alerts.email else None
+        notices.mail(alerts.email, delivery.server, delivery.notices, now) if alerts.email else None
     )
     error: str | None = None
     try:
         trust = _trust(alerts)
-        sandbox.apply(policy.messenger(config, errand.way), config.sandbox)
+        sandbox.apply(policy.messenger(config, delivery.way), config.sandbox)
         signal.alarm(int(WITHIN))
-        match errand.way:
+        match delivery.way:
             case "webhook":
                 post(alerts.webhook or "", body, trust)
             case "email" if alerts.email is not None and message is not None:

@@ -7,7 +7,8 @@ script that could call nothing would be of no use. It writes nothing, and sees n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,8 +23,21 @@ from ..sandbox.policy import (
     nowhere,
     what_scripts_read,
 )
+from .incidents import Notice
 
 Way = Literal["webhook", "email", "command"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a messenger is started with: one message, and how to deliver it. ``server``: the name of
+    this machine, for people."""
+
+    config: Config
+    way: Way
+    server: str
+    notices: Sequence[Notice]
+
 
 _DESCRIPTORS = 256
 # Where alerts go in the end: web interfaces and mail servers.

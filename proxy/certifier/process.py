@@ -56,6 +56,7 @@ from ..ipc.messages import (
     Done,
     FromCertifier,
     Loaded,
+    NotTaken,
     Present,
     Publish,
     Report,
@@ -241,6 +242,7 @@ class ChannelLink:
         self._lock = threading.Lock()
         self._tickets = itertools.count(1)
         self._done: dict[int, threading.Event] = {}
+        self._refused: dict[int, Callable[[], None]] = {}  # how to send once more
         self._commands: list[Command] = []
         self._awoken = False
         self._beaten = float("-inf")
@@ -352,6 +354,10 @@ class ChannelLink:
                 waiting = self._done.pop(ticket, None)
                 if waiting is not None:
                     waiting.set()
+            case NotTaken(ticket):
+                resend = self._refused.get(ticket)
+                if resend is not None:
+                    resend()
             case CertifierCommand(verb, value, ticket):
                 self._commands.append(Command(verb, value, ticket))
             case _:
@@ -371,6 +377,7 @@ class ChannelLink:
         the bound."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
+        self._refused[ticket] = lambda: self._send(message(ticket), fds)
         self._send(message(ticket), fds)
         if threading.get_ident() != self._main:
             acknowledged = done.wait(_ACKNOWLEDGED_WITHIN)
@@ -381,4 +388,5 @@ class ChannelLink:
                 self._beat()
             acknowledged = done.is_set()
         self._done.pop(ticket, None)
+        self._refused.pop(ticket, None)
         return acknowledged

@@ -128,12 +128,15 @@ class Site:
     routes: tuple[Route, ...]
     certificates: tuple[OwnCertificate, ...] = ()  # of different kinds of key
     key_types: tuple[KeyType, ...] = ("ecdsa-p256",)  # of certificates by a CA, one for each
+    http2: bool = True  # offered to clients that ask for it by one of its names
     default: bool = False  # served where no SNI or an unknown one is given
     internal: bool = False  # certified by the built-in CA
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
+    # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def paired(self) -> bool:
@@ -158,11 +161,14 @@ class Config:
     admin: Admin | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
+    http2: bool = True  # offered to clients, where no site says otherwise
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
     include: tuple[Path, ...] = ()  # patterns of files with further sites
+    # Where each key beside the sites' stands, like "tls.hsts".
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     # What is no fault and should be known: one line each, for whoever checks or starts.
     notices: tuple[str, ...] = field(default=(), compare=False)

@@ -1,5 +1,6 @@
 """The whole examination, in the order in which one thing stands on another: configuration, machine,
-CAs, then each name. What can be asked at the same time is; all of it has bounds.
+files and backends, CAs, then each name. What can be asked at the same time is, and all of it has
+bounds.
 
 What only root can see is looked at first. Then root is given up, before anybody on the network has
 said a word: names may lead anywhere, and whoever answers there is a stranger.
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from acme_client.certificates import ca_choice
 from acme_client.names import covers
@@ -20,14 +22,14 @@ from acme_client.on_demand.dns_check import interface_addresses
 from acme_client.on_demand.policy import takes
 from acme_client.status import CertificateStatus
 
-from ..config.model import Config, Site
+from ..config.model import Config, FilesAction, Site
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..ipc import control_client
 from ..ipc.control_client import NotRunning
 from ..system import preload
 from ..version import VERSION
 from .findings import Finding
-from .probes import cas, machine
+from .probes import backends, cas, document_roots, machine
 from .probes import reachability as visits
 from .probes import server as running
 from .probes import state as records
@@ -35,10 +37,16 @@ from .probes.dns import Names, Resolver
 from .probes.server import Server
 from .probes.state import Records
 from .rules import (
+    backends as backend_rules,
+)
+from .rules import (
     cas as judge_authorities,
 )
 from .rules import (
     dns as judge_names,
+)
+from .rules import (
+    document_roots as document_root_rules,
 )
 from .rules import (
     machine as judge_machine,
@@ -95,6 +103,7 @@ def examine(
     )
     kept = records.look_up(config, server)
     _give_up_root(config)
+    yield from _content(config, sites)
     directories, ahead, whom = yield from _authorities(sites, kept)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
     if resolver is None and config.acme.resolvers:
@@ -149,6 +158,29 @@ def _running_without_configuration(options: Options) -> Iterator[Finding]:
     )  # fmt: skip
     for one in status["certificates"]:
         yield from judge_authorities.certificate(one, (), time.time())
+
+
+# What sites serve
+
+
+def _content(config: Config, sites: list[Site]) -> Iterator[Finding]:
+    """Document roots and backends, as the server's user meets them."""
+    roots: dict[Path, list[str]] = {}
+    for site in sites:
+        for route in site.routes:
+            if isinstance(route.action, FilesAction):
+                needed_by = roots.setdefault(route.action.root, [])
+                if site.names[0] not in needed_by:
+                    needed_by.append(site.names[0])
+    for root, needed_by in roots.items():
+        yield from document_root_rules.findings(document_roots.look(root, tuple(needed_by)))
+    try:
+        visits_of_backends = backends.visit_all(config, [site.names[0] for site in sites])
+    except OSError as error:
+        yield Finding("unknown", "backends", f"could not be looked at: {error.strerror}")
+        return
+    for visit in visits_of_backends:
+        yield from backend_rules.findings(visit)
 
 
 # CAs

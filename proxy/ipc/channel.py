@@ -27,6 +27,9 @@ _QUEUE = 10_000
 # Bytes of a message in a memfd: an overview of ten thousand certificates takes some thirty million.
 _LARGEST = 256 * 1024 * 1024
 _MAX_FDS = 8
+# Descriptors that are handed out at once; the rest waits for the next `receive`. A `Reserve` has
+# room for them.
+_FDS_AT_ONCE = 6
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -86,7 +89,8 @@ class Channel:
             copies += map(os.dup, fds)
             if len(data) > _PACKET:
                 copies.append(sealed("message", data))
-                data = b'{"type":"large"}'
+                frame = {"type": "large", "ticket": message.get("ticket")}
+                data = json.dumps(frame, separators=(",", ":")).encode()
         except OSError:
             _close_all(copies)
             raise
@@ -106,14 +110,16 @@ class Channel:
             _close_all(fds)
 
     def receive(self) -> list[tuple[JsonObject, list[int]]]:
-        """All messages that have arrived; the caller owns their descriptors.
+        """What has arrived, of many descriptors the first few; the caller owns them.
 
-        Raises `ChannelClosed` at the end, but only when nothing is left to be handed out.
+        A message whose descriptors the kernel could not hand over, because this process is at its
+        limit, becomes a `messages.Truncated` with its ticket. Raises `ChannelClosed` at the end,
+        but only when nothing is left to be handed out.
         """
         received: list[tuple[JsonObject, list[int]]] = []
-        while True:
+        while sum(len(fds) for _message, fds in received) < _FDS_AT_ONCE:
             try:
-                data, fds = self._packet()
+                data, fds, truncated = self._packet()
             except (BlockingIOError, InterruptedError):
                 return received
             except OSError as error:
@@ -126,23 +132,29 @@ class Channel:
                     return received
                 raise ChannelClosed("end")
             try:
-                received.append((_understood(data, fds), fds))
+                message = _frame(data)
+                if truncated:
+                    _close_all(fds)
+                    received.append(({"type": "truncated", "ticket": message.get("ticket")}, []))
+                else:
+                    received.append((_whole(message, fds), fds))
             except Exception:
                 # Of a peer that talks nonsense nothing is kept, and no descriptor either.
                 for _message, came in received:
                     _close_all(came)
                 _close_all(fds)
                 raise
+        return received
 
-    def _packet(self) -> tuple[bytes, list[int]]:
+    def _packet(self) -> tuple[bytes, list[int], bool]:
         fds = array.array("i")
-        data, ancillary, _flags, _address = self._sock.recvmsg(
+        data, ancillary, flags, _address = self._sock.recvmsg(
             2 * _PACKET, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
         )
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-        return data, list(fds)
+        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
 
     def close(self) -> None:
         for _data, fds in self._queue:
@@ -151,20 +163,24 @@ class Channel:
         self._sock.close()
 
 
-def _understood(data: bytes, fds: list[int]) -> JsonObject:
-    """The message of a packet; a descriptor that holds it is taken out of ``fds`` and closed."""
+def _frame(data: bytes) -> JsonObject:
     message = json.loads(data.decode())
-    if message.get("type") == "large":
-        large = fds.pop()
-        try:
-            if os.fstat(large).st_size > _LARGEST:
-                raise ValueError("a large message is too large")
-            message = json.loads(content(large).decode())
-            if not isinstance(message, dict):
-                raise TypeError("a large message is no object")
-        finally:
-            os.close(large)
-    return message  # type: ignore[no-any-return] # `get` has shown that it is an object
+    if not isinstance(message, dict):
+        raise TypeError("a message is no object")
+    return message
+
+
+def _whole(message: JsonObject, fds: list[int]) -> JsonObject:
+    """The message itself; a descriptor that holds it is taken out of ``fds`` and closed."""
+    if message.get("type") != "large":
+        return message
+    large = fds.pop()
+    try:
+        if os.fstat(large).st_size > _LARGEST:
+            raise ValueError("a large message is too large")
+        return _frame(content(large))
+    finally:
+        os.close(large)
 
 
 def _close_all(fds: list[int]) -> None:

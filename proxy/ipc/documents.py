@@ -21,6 +21,7 @@ class Figures(TypedDict):
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
+    http2: dict[str, int]
     seconds: dict[str, list[int]]
     seconds_sum: dict[str, float]
     bytes_out: int

@@ -50,6 +50,13 @@ class ChallengeFacts:
     key_authorization: str
 
 
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """Made by the receiving `channel`: a message whose descriptors could not be taken."""
+
+    ticket: int | None
+
+
 # Supervisor to worker
 
 
@@ -124,6 +131,7 @@ class ReplaceAccessLog:
     """Write access lines to this descriptor from now on."""
 
     DESCRIPTORS: ClassVar = 1
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ class AddGeneration:
     DESCRIPTORS: ClassVar = 1
     workers: int
     buckets: int
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,7 @@ ToWorker = (
     | AddGeneration
     | Drain
     | Stop
+    | Truncated
 )
 
 
@@ -172,6 +182,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """What came with this ticket could not be taken in, for want of descriptors or memory: say it
+    again."""
+
     ticket: int
 
 
@@ -210,7 +228,14 @@ class Stats:
 
 
 FromWorker = (
-    Ready | Acknowledged | ProbeResult | WantCertificate | CertificateUsed | AskOverview | Stats
+    Ready
+    | Acknowledged
+    | NotTaken
+    | ProbeResult
+    | WantCertificate
+    | CertificateUsed
+    | AskOverview
+    | Stats
 )
 
 
@@ -233,7 +258,7 @@ class CertifierCommand:
     ticket: int | None = None
 
 
-ToCertifier = Done | CertifierCommand
+ToCertifier = Done | NotTaken | CertifierCommand
 
 
 # Certifier to supervisor
@@ -289,7 +314,7 @@ class Report:
     status: CertificateStatus | None
 
 
-FromCertifier = Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report
+FromCertifier = Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Truncated
 
 
 # Messenger to supervisor
@@ -337,10 +362,18 @@ class HandedManager:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedKeeper:
+class HandedForegroundParent:
     """The channel to the process that was started first and waits for our end."""
 
     KIND: ClassVar = "keeper"
+    DESCRIPTORS: ClassVar = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HandedLock:
+    """The lock on the state directory (`system.state_lock`)."""
+
+    KIND: ClassVar = "lock"
     DESCRIPTORS: ClassVar = 1
 
 
@@ -362,7 +395,14 @@ class Successor:
     pid: int | None
 
 
-ToSuccessor = HandedListener | HandedCertificate | HandedManager | HandedKeeper | HandedFacts
+ToSuccessor = (
+    HandedListener
+    | HandedCertificate
+    | HandedManager
+    | HandedForegroundParent
+    | HandedLock
+    | HandedFacts
+)
 FromSuccessor = Ready | Successor
 
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary(ToWorker)

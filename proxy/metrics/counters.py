@@ -28,6 +28,7 @@ class Figures:
         self._handshakes: dict[tuple[str, bool, str], int] = {}
         self._upstreams: dict[tuple[str, str], int] = {}
         self._limited: dict[str, int] = {}
+        self._http2: dict[str, int] = {}
         # By host: how many took at most each of BUCKETS, how many took longer; and their sum.
         self._seconds: dict[bytes, list[int]] = {}
         self._seconds_sum: dict[bytes, float] = {}
@@ -70,6 +71,11 @@ class Figures:
     def limited(self, limit: str) -> None:
         self._limited[limit] = self._limited.get(limit, 0) + 1
 
+    def http2(self, event: str) -> None:
+        """Something that befell an HTTP/2 connection: "connection", "reset by client",
+        "reset by us", or "goaway" with its reason."""
+        self._http2[event] = self._http2.get(event, 0) + 1
+
     def message(self) -> documents.Figures:
         """For the supervisor: plain JSON."""
         return {
@@ -83,6 +89,7 @@ class Figures:
             },
             "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
             "limited": dict(self._limited),
+            "http2": dict(self._http2),
             "seconds": {host.decode(): list(counts) for host, counts in self._seconds.items()},
             "seconds_sum": {host.decode(): total for host, total in self._seconds_sum.items()},
             "bytes_out": self._bytes_out,

@@ -62,6 +62,12 @@ class _Overview(Collector):
         yield _counter(
             "treehouse_limited", "Times that a limit was reached.", figures["limited"], "limit"
         )
+        yield _counter(
+            "treehouse_http2",
+            "HTTP/2 connections, and streams and connections that ended early.",
+            figures["http2"],
+            "event",
+        )
         yield self._seconds()
         moved = CounterMetricFamily(
             "treehouse_bytes", "Bytes of bodies and tunnels.", labels=["direction"]

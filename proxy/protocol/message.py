@@ -257,30 +257,38 @@ class Tunnel:
 ResponseBody = bytes | FileBody | StreamBody | Tunnel
 
 
+class CachedHead(Protocol):
+    """A head as one protocol sends it, made once for responses with the same status and fields.
+    Nobody but that protocol looks into it; any other makes its own from the fields."""
+
+    def plus(self, name: bytes, value: bytes) -> CachedHead:
+        """The same head with one field more, or another such object."""
+        ...
+
+
 class Response:
     """What a handler answers.
 
     ``fields`` hold no Date, no Connection, no Transfer-Encoding: those belong to the protocol.
     Content-Length is the handler's only where the body does not tell (a HEAD answer, a 304);
     for bytes, FileBody and a StreamBody with a length the protocol writes it unless present.
-    ``wire`` may hold the serialised status line and fields (see `protocol.head.serialise`), made
-    once per representation; it must say the same as ``status`` and ``fields``, and where the body
-    is bytes, Content-Length is among them. ``dated``: Date as well. ``shared``: the same object
-    answers many requests, and whoever wants it otherwise changes a `copy`.
+    ``cached`` may hold what a protocol has made of status and fields; whoever changes these does it
+    by `set_field` and `add_field`, or sets ``cached`` to None. ``shared``: the same object answers
+    many requests, and whoever wants it otherwise changes a `copy`.
     """
 
     __slots__ = (
         "backend",
+        "block",
         "body",
+        "cached",
         "close",
-        "dated",
         "error",
         "fields",
         "handler",
         "kept",
         "shared",
         "status",
-        "wire",
     )
 
     def __init__(
@@ -290,8 +298,7 @@ class Response:
         body: ResponseBody = b"",
         *,
         handler: str = "",
-        wire: bytes | None = None,
-        dated: bool = False,
+        cached: CachedHead | None = None,
         error: str | None = None,
         close: bool = False,
         shared: bool = False,
@@ -300,12 +307,13 @@ class Response:
         self.fields = fields
         self.body = body
         self.handler = handler  # for log and metrics: static, upstream, redirect, challenge, error
-        self.wire = wire
-        self.dated = dated
+        self.cached = cached
         self.error = error  # why it is not the answer hoped for; one word of errors.FAULTS
         self.backend: str | None = None  # which backend was asked
         self.close = close  # end the connection after this answer
         self.shared = shared
+        # Of a shared response: its head over HTTP/2, made once, and whether Date is in it.
+        self.block: tuple[bytes, bool] | None = None
         # Of a shared response: what filters that always do the same have made of it, by filters.
         self.kept: dict[object, Response] | None = None
 
@@ -316,8 +324,7 @@ class Response:
             self.fields,
             self.body,
             handler=self.handler,
-            wire=self.wire,
-            dated=self.dated,
+            cached=self.cached,
             error=self.error,
             close=self.close,
         )
@@ -329,10 +336,14 @@ class Response:
         # The handler's list may be shared with later responses.
         if any(present == name for present, _ in self.fields):
             self.fields = [field for field in self.fields if field[0] != name]
-            self.wire = None
+            self.cached = None
+        self.add_field(name, value)
+
+    def add_field(self, name: bytes, value: bytes) -> None:
+        """Give the response one field more."""
         self.fields = [*self.fields, (name, value)]
-        if self.wire is not None:
-            self.wire += b"%b: %b\r\n" % (name, value)
+        if self.cached is not None:
+            self.cached = self.cached.plus(name, value)
 
     def discard(self) -> None:
         """End a body of which nothing will be sent: its file, its backend connection."""

@@ -20,7 +20,7 @@ from ..config.model import (
 )
 from ..handlers.files.handler import Static
 from ..handlers.redirect import Redirect
-from ..handlers.upstream.context import Surroundings
+from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Figures
@@ -41,7 +41,7 @@ class Handlers:
         figures: Figures | None = None,
     ) -> None:
         self._clock = clock
-        self._surroundings = Surroundings(
+        self._upstream_context = UpstreamContext(
             loop=loop,
             deadlines=deadlines,
             clock=clock,
@@ -76,7 +76,7 @@ class Handlers:
             case FilesAction():
                 return Static(action.root, self._clock)
             case ProxyAction():
-                upstream = Upstream(action, self._surroundings)
+                upstream = Upstream(action, self._upstream_context)
                 self._proxies.append(upstream)
                 return upstream
             case RedirectAction():

@@ -3,7 +3,7 @@
     supervisor     its loop: children are started, heard and replaced; signals arrive
     process_table  fork, hear, reap
     spawner        which child is started, with what, and which is started again
-    liveness       which child hangs                                           (pure)
+    liveness       which child is_hung                                           (pure)
     backoff        how long a crashed child waits for its successor            (pure)
     timers         what is to be done later
     signals        signals, as bytes that the loop reads

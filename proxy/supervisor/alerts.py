@@ -14,22 +14,23 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from acme_client.status import CertificateStatus
 from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 
 from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
-from ..alerts.policy import Way
+from ..alerts.policy import Delivery, Way
 from ..config.model import Alerts, Config
-from ..ipc.channel import Channel
 from ..ipc.messages import Delivered
+from .control.overview import Overview
 from .process_table import Child, Processes, describe_exit
-from .timers import Schedule
+from .registry import Registry
+from .roles import MESSENGER
+from .timers import Timers
 
 log = logging.getLogger("treehouse.alerts")
 
@@ -62,20 +63,13 @@ class _Outbox:
 
 
 class Alerting:
-    """``certificates`` gives them as in the status; ``silent`` the seconds since the certifier was
-    heard."""
-
     def __init__(
-        self,
-        processes: Processes,
-        schedule: Schedule,
-        certificates: Callable[[], list[CertificateStatus]],
-        silent: Callable[[], float],
+        self, processes: Processes, timers: Timers, registry: Registry, overview: Overview
     ) -> None:
         self._processes = processes
-        self._schedule = schedule
-        self._certificates = certificates
-        self._silent = silent
+        self._timers = timers
+        self._registry = registry
+        self._overview = overview
         self._incidents: Incidents | None = None
         self._outboxes: dict[Way, _Outbox] = {}
         self._look_at = 0.0
@@ -105,7 +99,9 @@ class Alerting:
     def _note(self, rules: Alerts, wanted: Sequence[str], now: float) -> None:
         assert self._incidents is not None  # noqa: S101 - for mypy; `look` has seen to it
         unix = time.time()
-        view = incidents.look(self._certificates(), wanted, self._silent(), rules, unix)
+        view = incidents.look(
+            self._registry.statuses(), wanted, self._overview.certifier_silent(), rules, unix
+        )
         news = self._incidents.follow(view, rules.repeat, unix)
         for notice in news:
             log.log(
@@ -131,20 +127,14 @@ class Alerting:
             return
         outbox.carried, outbox.waiting = outbox.waiting, []
         outbox.error, outbox.heard = None, False
-        carried = tuple(outbox.carried)
-
-        def run(channel: Channel) -> int:
-            from ..alerts import messenger  # mail and HTTP: nobody else needs them
-
-            errand = messenger.Errand(way, socket.gethostname(), carried)
-            return messenger.run(config, errand, channel)
-
+        delivery = Delivery(config, way, socket.gethostname(), tuple(outbox.carried))
         try:
-            child = outbox.messenger = self._processes.fork("messenger", generation, 0, run)
+            child = self._processes.fork(MESSENGER, delivery, generation)
+            outbox.messenger = child
         except OSError as error:
             self._settle(way, outbox, f"no messenger can be started: {error.strerror}")
             return
-        self._schedule.at(now + _KILL_AFTER, lambda: self._too_late(outbox, child))
+        self._timers.at(now + _KILL_AFTER, lambda: self._too_late(outbox, child))
 
     def _too_late(self, outbox: _Outbox, child: Child) -> None:
         if outbox.messenger is child:

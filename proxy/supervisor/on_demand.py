@@ -10,11 +10,11 @@ what crashes the certifier.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..ipc.messages import CertificateUsed, CertifierCommand, OnDemandResult, WantCertificate
+from .answers import Answer
+from .certifier_requests import ENDED, RESTARTING, CertifierRequests
 from .process_table import Child, Processes
-from .registry import Announcements
 
 # Names that are asked for at the same time. A worker asks for 64 at most, a draining one too.
 _MOST = 1024
@@ -36,9 +36,9 @@ class _Open:
 
 
 class OnDemand:
-    def __init__(self, processes: Processes, announcements: Announcements) -> None:
+    def __init__(self, processes: Processes, requests: CertifierRequests) -> None:
         self._processes = processes
-        self._announcements = announcements
+        self._requests = requests
         self._open: dict[str, _Open] = {}
         self.outcomes = {"obtained": 0, "refused": 0}
 
@@ -64,26 +64,23 @@ class OnDemand:
         for name, one in list(self._open.items()):
             self._ask(name, one)
 
-    def ended(self, pid: int) -> None:
-        """A worker waits no more."""
+    def ended(self, child: Child) -> None:
+        """A worker has ended, and waits no more."""
         for one in self._open.values():
-            one.pids.discard(pid)
+            one.pids.discard(child.pid)
 
     def _ask(self, name: str, one: _Open) -> None:
-        certifier = self._processes.certifier()
-        if one.asked or certifier is None:
+        if one.asked or self._processes.certifier() is None:
             return
         one.asked = True
         one.tries += 1
-        self._announcements.ask(
-            certifier, "want", {"value": name}, lambda answer: self._answered(name, answer)
-        )
+        self._requests.ask("want", name, lambda answer: self._answered(name, answer))
 
-    def _answered(self, name: str, answer: dict[str, Any]) -> None:
+    def _answered(self, name: str, answer: Answer) -> None:
         one = self._open.get(name)
         if one is None:
             return
-        if self._processes.certifier() is None:  # it ended without an answer
+        if answer in (ENDED, RESTARTING):
             one.asked = False
             if one.tries < _TRIES:
                 return

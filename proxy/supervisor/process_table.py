@@ -1,9 +1,10 @@
 """The process table: forking children, hearing from them, and learning how they ended.
 
-Mechanism only; who is started, and what follows from an end, is decided in `supervisor`. A child
-gets one `Channel`, and of the supervisor's descriptors those alone that it was forked for: whatever
-holds others has a part in `closing`, which a child does before its first line of work. A listening
-socket that lives on in a child would keep a port open that nobody accepts from.
+This is mechanism only: who is started, and what follows from an end, is decided in `spawner` and
+`supervisor`. A child gets one `Channel`, and keeps of the supervisor's descriptors only those that
+its role inherits: every object that holds others is an `Owner`, which closes them in the child
+before its first line of work. A listening socket that lives on in a child would keep a port open
+from which nobody accepts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol, TypeVar
 
 from acme_client.text import signal_name
 
@@ -24,19 +25,21 @@ from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import JsonObject, Malformed, encode
 from ..ipc.documents import WorkerState, WorkerStats
 from ..ipc.messages import ToCertifier, ToWorker
+from ..ipc.reserve import Reserve
 from ..system.privileges import die_with_parent
+from ..system.process_title import set_title
+from .roles import CERTIFIER, WORKER, AnyRole, Role
 from .signals import CAUGHT
 
 log = logging.getLogger("treehouse.supervisor")
 
-Role = Literal["worker", "certifier", "messenger"]
-Closing = Callable[[Role, int], None]
+Init = TypeVar("Init")
 
 
 @dataclass(slots=True, eq=False)
 class Child:
     pid: int
-    role: Role
+    role: AnyRole
     generation: int
     number: int  # 1..N among the workers of a generation
     channel: Channel
@@ -44,11 +47,22 @@ class Child:
     # When its main loop last gave a sign of life; told by who understands what it says.
     heard: float
     state: WorkerState = "starting"
+    served: float | None = None  # monotonic, when it first did its work
     stats: WorkerStats | None = None  # what it said last
 
     @property
     def title(self) -> str:
-        return f"worker {self.number}" if self.role == "worker" else self.role
+        return f"worker {self.number}" if self.role is WORKER else self.role.name
+
+    @property
+    def took_to_serve(self) -> float | None:
+        """Seconds from its start until it did its work; None if it never did."""
+        return None if self.served is None else self.served - self.born
+
+
+def _set_title(role: Role[Init], number: int) -> None:
+    which = f"{role.name} {number}" if number else role.name
+    set_title(f"th-{which.replace(' ', '-')}", f"treehouse-proxy: {which}")
 
 
 def describe_exit(status: int) -> str:
@@ -58,24 +72,38 @@ def describe_exit(status: int) -> str:
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
 
 
-class Processes:
-    """All children. ``hear(child, message, fds)`` is called for each message that comes, takes out
-    of ``fds`` the descriptors that it keeps (the others are closed behind it), and raises
-    `Malformed` for what is no message; the child is ended then.
-    ``on_other(pid, status)`` for the end of a process that was not forked here (a successor).
-    ``closing`` has what a child does first, given its role and generation: it closes what is not
-    for it."""
+class Owner(Protocol):
+    """Something that holds descriptors which not every child may keep."""
 
-    def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        hear: Callable[[Child, JsonObject, list[int]], None],
-    ) -> None:
+    def close_in_child(self, role: AnyRole, generation: int) -> None:
+        """In a forked child: close what is not for a child of this role and generation."""
+        ...
+
+
+class Listener(Protocol):
+    """What is told about children: the supervisor."""
+
+    def hear(self, child: Child, said: JsonObject, fds: list[int]) -> None:
+        """Take a message. Takes the descriptors that it keeps out of ``fds``; the others are closed
+        afterwards. Raises `Malformed` for what is no message; then the child is ended."""
+        ...
+
+    def exited_elsewhere(self, pid: int, status: int) -> None:
+        """A process that was not forked here has ended: a successor."""
+        ...
+
+
+class Processes:
+    """All children. ``listener`` is set before the first one is forked; ``owners`` are asked in
+    every child, before its first line of work, to close what is not for it."""
+
+    listener: Listener
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._hear = hear
         self._children: dict[int, Child] = {}
-        self.on_other: Callable[[int, int], None] = lambda _pid, _status: None
-        self.closing: list[Closing] = []
+        self._reserve = Reserve()
+        self.owners: list[Owner] = [self._reserve]
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -87,17 +115,15 @@ class Processes:
         return [
             child
             for child in self
-            if child.role == "worker" and generation in (None, child.generation)
+            if child.role is WORKER and generation in (None, child.generation)
         ]
 
     def certifier(self) -> Child | None:
-        return next((child for child in self if child.role == "certifier"), None)
+        return next((child for child in self if child.role is CERTIFIER), None)
 
-    def fork(
-        self, role: Role, generation: int, number: int, run: Callable[[Channel], int]
-    ) -> Child:
-        """Start a child; ``run`` is all it does, and gives its exit status. Raises `OSError` where
-        there is no room for another process, and then there is none."""
+    def fork(self, role: Role[Init], init: Init, generation: int, number: int = 0) -> Child:
+        """Start a child, which does ``role.entry(init, channel)`` and nothing else. Raises
+        `OSError` where there is no room for another process, and then there is none."""
         ours, theirs = Channel.pair()
         parent = os.getpid()
         # Until the child has let go of the supervisor's signal socket, it must not write there.
@@ -108,11 +134,12 @@ class Processes:
                 status = 1
                 try:
                     die_with_parent(parent)
+                    _set_title(role, number)
                     self._become_child(ours, role, generation)
                     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                    status = run(theirs)
+                    status = role.entry(init, theirs)
                 except BaseException:  # a child never returns into the supervisor's loop
-                    log.exception("%s ends", role)
+                    log.exception("%s ends", role.name)
                 finally:
                     os._exit(status)
         except OSError:
@@ -127,7 +154,7 @@ class Processes:
         self._selector.register(ours, selectors.EVENT_READ, self._on_ready(child))
         return child
 
-    def _become_child(self, ours: Channel, role: Role, generation: int) -> None:
+    def _become_child(self, ours: Channel, role: Role[Init], generation: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in CAUGHT:
             signal.signal(number, signal.SIG_DFL)
@@ -139,8 +166,8 @@ class Processes:
         ours.close()
         for child in self._children.values():
             child.channel.close()
-        for close in self.closing:
-            close(role, generation)
+        for owner in self.owners:
+            owner.close_in_child(role, generation)
 
     def _on_ready(self, child: Child) -> Callable[[int], None]:
         def ready(events: int) -> None:
@@ -164,15 +191,18 @@ class Processes:
 
         return ready
 
-    def _read(self, child: Child) -> None:
-        received = child.channel.receive()
-        try:
-            for message, fds in received:
-                self._hear(child, message, fds)
-        finally:
-            for _message, fds in received:
-                for fd in fds:
-                    os.close(fd)
+    def _read(self, child: Child) -> bool:
+        """Hand on what a child has said. Whether it had said anything."""
+        with self._reserve.lent():
+            received = child.channel.receive()
+            try:
+                for message, fds in received:
+                    self.listener.hear(child, message, fds)
+            finally:
+                for _message, fds in received:
+                    for fd in fds:
+                        os.close(fd)
+        return bool(received)
 
     def tell_worker(self, child: Child, message: ToWorker, fds: tuple[int, ...] = ()) -> None:
         self._send(child, encode(message), fds)
@@ -181,7 +211,7 @@ class Processes:
         self._send(child, encode(message), ())
 
     def _send(self, child: Child, message: JsonObject, fds: tuple[int, ...]) -> None:
-        # A child that cannot be told any more has died or hangs; its end is heard elsewhere.
+        # A child that cannot be told any more has died or is_hung; its end is heard elsewhere.
         try:
             child.channel.send(message, fds)
             self._watch(child)
@@ -212,7 +242,7 @@ class Processes:
                 return ended
             child = self._children.pop(pid, None)
             if child is None:
-                self.on_other(pid, status)
+                self.listener.exited_elsewhere(pid, status)
             else:
                 self._last_words(child)
                 self._forget_channel(child)
@@ -221,7 +251,8 @@ class Processes:
 
     def _last_words(self, child: Child) -> None:
         try:
-            self._read(child)
+            while self._read(child):
+                pass
         except ChannelClosed:
             pass
         except Exception:

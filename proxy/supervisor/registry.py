@@ -1,26 +1,22 @@
-"""What workers must know and the certifier finds out: certificates and challenges in force.
+"""The certificates and challenges in force, and how each certificate stands.
 
-The supervisor keeps the present set, so that a worker can be given it at birth, and passes each
-change on to the workers that live. A change is *done* when every one of them has acknowledged it or
-died; only then does the certifier hear so, and only then does it let the CA validate. Certificates
-stay in their sealed memfds: this process hands descriptors on and never looks into one.
+The certifier finds them out, files of the operator's bring more. The registry keeps the present
+set, so that a worker can be given it at its start, and has each change delivered to the workers
+that run (`deliveries`). Only when all of them have acknowledged it is the certifier told, and only
+then does it let the CA validate. Certificates stay in their sealed memfds: this process hands
+descriptors on and never looks into one.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
+import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any
 
 from acme_client.status import CertificateStatus
 
 from ..ipc.messages import (
     CertificateFacts,
-    CertifierAnswer,
-    CertifierCommand,
     ChallengeFacts,
     ChallengeKind,
     Done,
@@ -36,31 +32,23 @@ from ..ipc.messages import (
 from ..metrics.renewals import Renewals
 from ..system.certificate_files import LoadedCertificate
 from ..worker.startup import Announced
-from .process_table import Child, Processes, Role
-
-log = logging.getLogger("treehouse.supervisor")
-
+from .deliveries import Deliveries
+from .process_table import Child, Processes
+from .roles import AnyRole
 
 _Key = tuple[ChallengeKind, str, str]  # and the host and the token
+_Composed = tuple[ToWorker, tuple[int, ...]]
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    pids: set[int]
-    done: Callable[[], None]
-
-
-class Announcements:
-    def __init__(self, processes: Processes) -> None:
+class Registry:
+    def __init__(self, processes: Processes, deliveries: Deliveries) -> None:
         self._processes = processes
+        self._deliveries = deliveries
+        self._changed: dict[str, float] = {}  # when a certificate was put in force, monotonic
         self._certificates: dict[str, Announced] = {}
         self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
         self._statuses: dict[str, CertificateStatus] = {}
-        self._reported: set[str] = set()  # by the certifier that lives
-        self._tickets = itertools.count(1)
-        self._waiting: dict[int, _Waiting] = {}
-        self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
-        self.on_change: Callable[[str], None] = lambda _name: None
+        self._reported: set[str] = set()  # by the certifier that runs
         self.renewals = Renewals()
 
     def certificates(self) -> tuple[Announced, ...]:
@@ -76,9 +64,15 @@ class Announcements:
             for name, status in sorted(self._statuses.items())
         ]
 
-    def close_in_child(self, role: Role, _generation: int) -> None:
-        """In a forked child: keys are for workers."""
-        if role != "worker":
+    def take_changes(self, before: float) -> set[str]:
+        """The certificates that were put in force up to a moment and not taken yet, by name."""
+        taken = {name for name, moment in self._changed.items() if moment <= before}
+        for name in taken:
+            del self._changed[name]
+        return taken
+
+    def close_in_child(self, role: AnyRole, _generation: int) -> None:
+        if "certificates" not in role.inherits:
             for announced in self._certificates.values():
                 os.close(announced.bundle)
             for _challenge, bundle in self._challenges.values():
@@ -89,7 +83,7 @@ class Announcements:
 
     def publish(self, certifier: Child, message: Publish, bundle: int) -> None:
         """Put a certificate in force; ``bundle`` is this object's from now on."""
-        self._certificate(message.facts, bundle, self._done(certifier, message.ticket))
+        self._put(message.facts, bundle, self._done(certifier, message.ticket))
 
     def present(self, certifier: Child, message: Present, bundle: int | None) -> None:
         """Have a challenge answered; ``bundle`` is this object's from now on."""
@@ -102,6 +96,7 @@ class Announcements:
         self._drop_challenge((message.kind, message.host, message.token))
 
     def report(self, name: str, status: CertificateStatus | None) -> None:
+        """Keep how a certificate stands; None: it is no longer wanted."""
         if status is not None:
             self._statuses[name] = status
             self.renewals.reported(name, status)
@@ -110,7 +105,19 @@ class Announcements:
         self._reported.discard(name)
         self.forget(name)
 
-    # From anybody
+    def loaded(self) -> None:
+        """The certifier has reported all that it has. Forget what only an earlier one had."""
+        for name, status in list(self._statuses.items()):
+            if status["source"] != "file" and name not in self._reported:
+                self.forget(name)
+
+    def certifier_ended(self) -> None:
+        """Its challenges ended with it."""
+        self._reported.clear()
+        for key in list(self._challenges):
+            self._drop_challenge(key)
+
+    # Challenges
 
     def challenge(
         self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[], None]
@@ -119,124 +126,71 @@ class Announcements:
         key = challenge.kind, challenge.host, challenge.token
         self._close_challenge(key)
         self._challenges[key] = challenge, bundle
-        fds = (bundle,) if bundle is not None else ()
-        self._tell(lambda ticket: PutChallenge(challenge, ticket), fds, done)
+
+        def compose(ticket: int) -> _Composed | None:
+            if key not in self._challenges:
+                return None
+            present, fd = self._challenges[key]
+            return PutChallenge(present, ticket), (fd,) if fd is not None else ()
+
+        self._deliveries.to_all(compose, done)
 
     def answer_no_more(self, host: str, token: str) -> None:
-        """An HTTP-01 token; what else is pending for the host stays."""
+        """Withdraw an HTTP-01 token; what else is pending for the host stays."""
         self._drop_challenge(("http-01", host, token))
 
     def _drop_challenge(self, key: _Key) -> None:
         if key in self._challenges:
             self._close_challenge(key)
-            self._tell(lambda ticket: DropChallenge(*key, ticket))
+            self._deliveries.to_all(lambda ticket: (DropChallenge(*key, ticket), ()))
 
     def _close_challenge(self, key: _Key) -> None:
         _challenge, bundle = self._challenges.pop(key, (None, None))
         if bundle is not None:
             os.close(bundle)
 
+    # Certificates
+
     def from_files(self, certificate: LoadedCertificate) -> None:
         """Put a certificate from files in force; its bundle is this object's from now on."""
         name = certificate.facts.name
         self._statuses[name] = certificate.status
         self.renewals.reported(name, certificate.status)
-        self._certificate(certificate.facts, certificate.bundle)
+        self._put(certificate.facts, certificate.bundle)
 
-    def _certificate(
-        self, facts: CertificateFacts, bundle: int, done: Callable[[], None] | None = None
-    ) -> None:
-        previous = self._certificates.get(facts.name)
-        self._certificates[facts.name] = Announced(facts, bundle)
-        self._tell(lambda ticket: PutCertificate(facts, ticket), (bundle,), done)
-        self.on_change(facts.name)
-        if previous is not None:
-            os.close(previous.bundle)
-
-    def loaded(self) -> None:
-        """The certifier has said what there is; what only one before it had, nobody wants now."""
-        for name, status in list(self._statuses.items()):
-            if status["source"] != "file" and name not in self._reported:
-                self.forget(name)
-
-    def keep_files(self, names: Collection[str]) -> None:
-        """Of the certificates from files only these; the others were another configuration's."""
+    def retain_file_certificates(self, names: Collection[str]) -> None:
+        """Forget the certificates from files that have other names: those were another
+        configuration's."""
         for name, status in list(self._statuses.items()):
             if status["source"] == "file" and name not in names:
                 self.forget(name)
 
+    def _put(
+        self, facts: CertificateFacts, bundle: int, done: Callable[[], None] = lambda: None
+    ) -> None:
+        previous = self._certificates.get(facts.name)
+        self._certificates[facts.name] = Announced(facts, bundle)
+        self._deliveries.to_all(lambda ticket: self._composed(facts.name, ticket), done)
+        self._changed[facts.name] = time.monotonic()
+        if previous is not None:
+            os.close(previous.bundle)
+
+    def _composed(self, name: str, ticket: int) -> _Composed | None:
+        present = self._certificates.get(name)
+        if present is None:
+            return None
+        return PutCertificate(present.facts, ticket), (present.bundle,)
+
+    def repeat(self, child: Child, name: str) -> None:
+        """Tell one worker once more of a certificate in force."""
+        self._deliveries.to_one(child, lambda ticket: self._composed(name, ticket))
+
     def forget(self, name: str) -> None:
-        """No longer wanted: not served by any worker from now on."""
+        """Have a certificate served by no worker from now on: it is no longer wanted."""
         self._statuses.pop(name, None)
         self.renewals.forget(name)
         gone = self._certificates.pop(name, None)
         if gone is not None:
             os.close(gone.bundle)
             site = gone.facts.site
-            self._tell(lambda ticket: DropCertificate(site, name, ticket))
-
-    # To the workers, and back
-
-    def repeat(self, child: Child, certificate: Announced) -> None:
-        """Tell one worker once more of a certificate in force."""
-        message = PutCertificate(certificate.facts, next(self._tickets))
-        self._processes.tell_worker(child, message, (certificate.bundle,))
-
-    def _tell(
-        self,
-        message: Callable[[int], ToWorker],
-        fds: tuple[int, ...] = (),
-        done: Callable[[], None] | None = None,
-    ) -> None:
-        """Send every worker the message with a ticket; ``done`` once all have acknowledged it."""
-        workers = self._processes.workers()
-        ticket = next(self._tickets)
-        waiting = _Waiting({one.pid for one in workers}, done or (lambda: None))
-        self._waiting[ticket] = waiting
-        for child in workers:
-            self._processes.tell_worker(child, message(ticket), fds)
-        self._settle(ticket, waiting)
-
-    def acknowledged(self, pid: int, ticket: int) -> None:
-        waiting = self._waiting.get(ticket)
-        if waiting is not None:
-            waiting.pids.discard(pid)
-            self._settle(ticket, waiting)
-
-    def settle(self, pid: int) -> None:
-        """A child has ended: nothing waits for it any more."""
-        for ticket, waiting in list(self._waiting.items()):
-            waiting.pids.discard(pid)
-            self._settle(ticket, waiting)
-
-    def _settle(self, ticket: int, waiting: _Waiting) -> None:
-        if not waiting.pids and self._waiting.pop(ticket, None) is not None:
-            waiting.done()
-
-    # Questions of people, passed on to the certifier
-
-    def ask(
-        self,
-        certifier: Child,
-        verb: str,
-        request: dict[str, Any],
-        reply: Callable[[dict[str, Any]], None],
-    ) -> None:
-        ticket = next(self._tickets)
-        self._questions[ticket] = reply
-        command = CertifierCommand(verb, request.get("value"), ticket)
-        self._processes.tell_certifier(certifier, command)
-
-    def answered(self, message: CertifierAnswer) -> None:
-        reply = self._questions.pop(message.ticket, None)
-        if reply is not None:
-            reply(message.value)
-
-    def certifier_ended(self) -> None:
-        """Whoever waits for its answer hears that it is gone; its challenges went with it."""
-        self._reported.clear()
-        for key in list(self._challenges):
-            self._drop_challenge(key)
-        questions, self._questions = self._questions, {}
-        for reply in questions.values():
-            reply({"ok": False, "error": "the certifier ended before it answered; ask again"})
+            self._deliveries.to_all(lambda ticket: (DropCertificate(site, name, ticket), ()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..config.model import Config, Site
@@ -19,8 +19,8 @@ from ..ipc.messages import CertificateFacts, Probe, ProbeResult
 from ..name_table import wildcard_of
 from ..worker.startup import Announced
 from .process_table import Child, Processes
-from .registry import Announcements
-from .timers import Schedule
+from .registry import Registry
+from .reload.generations import Generations
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -32,7 +32,7 @@ _PREFERENCE = ("ecdsa", "ed25519", "ed448", "rsa")
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Probe:
     """One question to one worker: which host, and what should be seen there."""
 
     pid: int
@@ -43,65 +43,50 @@ class _Look:
 
 
 class SelfCheck:
-    """``config_of(child)``: what a worker was told to serve; None for one that is going."""
-
-    def __init__(
-        self,
-        processes: Processes,
-        announcements: Announcements,
-        schedule: Schedule,
-        config_of: Callable[[Child], Config | None],
-    ) -> None:
-        self._config_of = config_of
+    def __init__(self, processes: Processes, registry: Registry, generations: Generations) -> None:
         self._processes = processes
-        self._announcements = announcements
-        self._schedule = schedule
-        self._looks: dict[int, _Look] = {}
+        self._registry = registry
+        self._generations = generations
+        self._probes: dict[int, _Probe] = {}
         self._number = 0
-        self._soon: set[str] = set()
-        schedule.at(time.monotonic() + EVERY, self._hourly)
+        self._next = time.monotonic() + EVERY
 
-    def _hourly(self) -> None:
-        self._look(self._announcements.certificates())
-        self._schedule.at(time.monotonic() + EVERY, self._hourly)
-
-    def changed(self, name: str) -> None:
-        """A certificate has been put in force."""
-        if not self._soon:
-            self._schedule.at(time.monotonic() + _SOON, self._look_soon)
-        self._soon.add(name)
-
-    def _look_soon(self) -> None:
-        names, self._soon = self._soon, set()
-        self._look(one for one in self._announcements.certificates() if one.facts.name in names)
+    def beat(self, now: float) -> None:
+        """Called every second: begin what is due."""
+        changed = self._registry.take_changes(now - _SOON)
+        if now >= self._next:
+            self._next = now + EVERY
+            self._look(self._registry.certificates())
+        elif changed:
+            self._look(one for one in self._registry.certificates() if one.facts.name in changed)
 
     def _look(self, certificates: Iterable[Announced]) -> None:
         wanted = {one.facts.name for one in certificates}
         for child in self._processes.workers():
-            for (name, family), one in self._sights(child).items():
+            for (name, family), one in self._expected(child).items():
                 host = _visited(name)
                 if host is not None and one.facts.name in wanted:
                     self._ask(child, host, family, one, again=False)
 
     def _ask(self, child: Child, host: str, family: str, one: Announced, *, again: bool) -> None:
         self._number += 1
-        self._looks[self._number] = _Look(child.pid, host, family, one.facts.serial, again)
+        self._probes[self._number] = _Probe(child.pid, host, family, one.facts.serial, again)
         self._processes.tell_worker(child, Probe(self._number, host, family))
 
-    def _sights(self, child: Child) -> dict[tuple[str, str], Announced]:
-        config = self._config_of(child)
-        if child.state != "serving" or config is None:
+    def _expected(self, child: Child) -> dict[tuple[str, str], Announced]:
+        generation = self._generations.find(child.generation)
+        if child.state != "serving" or generation is None:
             return {}
-        return sights(self._announcements.certificates(), config)
+        return expected_certificates(self._registry.certificates(), generation.config)
 
-    def seen(self, child: Child, result: ProbeResult) -> None:
+    def result(self, child: Child, result: ProbeResult) -> None:
         """Take a worker's answer."""
-        look = self._looks.pop(result.number, None)
+        look = self._probes.pop(result.number, None)
         if look is None or look.pid != child.pid or child.state != "serving":
             return
         if result.serial == look.serial:
             return
-        seen = self._sights(child)
+        seen = self._expected(child)
         present = seen.get((look.host, look.family))
         if present is None:
             present = seen.get((wildcard_of(look.host), look.family))
@@ -116,15 +101,17 @@ class SelfCheck:
             "%s shows %s for %s instead of %s; it is told again",
             child.title, shown, look.host, look.serial,
         )  # fmt: skip
-        self._announcements.repeat(child, present)
+        self._registry.repeat(child, present.facts.name)
         self._ask(child, look.host, look.family, present, again=True)
 
-    def ended(self, pid: int) -> None:
+    def ended(self, child: Child) -> None:
         """A child has ended; it answers no more."""
-        self._looks = {number: one for number, one in self._looks.items() if one.pid != pid}
+        self._probes = {number: one for number, one in self._probes.items() if one.pid != child.pid}
 
 
-def sights(certificates: Iterable[Announced], config: Config) -> dict[tuple[str, str], Announced]:
+def expected_certificates(
+    certificates: Iterable[Announced], config: Config
+) -> dict[tuple[str, str], Announced]:
     """What a worker with this configuration shows under each name, to visitors who know any kind
     of key ("") and, where a site has two certificates, to those who know RSA alone."""
     sites = {site.names[0]: site for site in config.sites}

@@ -17,7 +17,7 @@ CAUGHT = (
 )
 
 
-class SignalSocket:
+class Signals:
     """``on_signal(number)`` is called from the loop, in the order in which they came."""
 
     def __init__(self, selector: selectors.BaseSelector, on_signal: Callable[[int], None]) -> None:

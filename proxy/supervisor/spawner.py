@@ -1,9 +1,9 @@
-"""Who is started, and started again: the workers of each generation, and the certifier.
+"""Which child is started, with what, and which is started again.
 
-What a child is to know it is forked with, so that it needs no conversation before it serves. One
-that ends before its time is followed by another, after a pause that grows with each end; and where
-the kernel has no room for a process just now, it is asked again. Nobody is started for a
-generation that nobody wants any more: that is looked at when the moment has come, not before.
+A child is given all that it needs when it is forked, so that it needs no conversation before it
+serves. One that ends before its time is followed by another, after a pause that depends on how long
+it lived; where the kernel has no room for a process just now, it is asked again. Nothing is started
+for a generation that is no longer wanted: this is looked at when the moment has come, not before.
 """
 
 from __future__ import annotations
@@ -12,73 +12,82 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from ..certifier import process as certifier
 from ..config.model import Config
-from ..ipc.channel import Channel
-from ..ipc.connection_counters import Census
-from ..ipc.messages import AddGeneration, CertifierCommand, ReplaceAccessLog
+from ..ipc.messages import AddGeneration, CertifierCommand, ReplaceAccessLog, ToWorker
 from ..ipc.rate_buckets import Buckets
-from ..worker import worker
-from ..worker.startup import Birth
+from ..worker.startup import WorkerInit
 from .backoff import Backoff
-from .log_file import AccessLog
-from .process_table import Child, Processes, Role, describe_exit
-from .registry import Announcements
+from .deliveries import Deliveries
+from .lifecycle import Lifecycle
+from .log_file import AccessLogFile
+from .process_table import Child, Processes, describe_exit
+from .registry import Registry
 from .reload.generations import Generation, Generations
-from .timers import Schedule
+from .roles import CERTIFIER, WORKER, Role
+from .timers import Timers
 
 log = logging.getLogger("treehouse.supervisor")
+
+Init = TypeVar("Init")
 
 # Seconds until a fork is tried again that failed for want of memory, processes or descriptors.
 _AGAIN_AFTER = 1.0
 
 
-class Births:
-    """``stopping``: then nobody is started any more. ``certifying``: whether it is this program
-    that certifies, and not one that is to take over or has done so."""
-
+class Spawner:
     def __init__(
         self,
+        lifecycle: Lifecycle,
         processes: Processes,
-        announcements: Announcements,
+        deliveries: Deliveries,
+        registry: Registry,
         generations: Generations,
-        schedule: Schedule,
-        *,
-        access_log: AccessLog,
-        stopping: Callable[[], bool],
-        certifying: Callable[[], bool],
+        timers: Timers,
+        access_log: AccessLogFile,
     ) -> None:
+        self._lifecycle = lifecycle
         self._processes = processes
-        self._announcements = announcements
+        self._deliveries = deliveries
+        self._registry = registry
         self._generations = generations
-        self._schedule = schedule
-        self._stopping = stopping
-        self._certifying = certifying
+        self._timers = timers
         self._access_log = access_log
         self._buckets = Buckets()  # one table for all generations
         self._secret = secrets.token_bytes(16)
-        generations.on_census = self._show
         self._backoff = Backoff()
-        self._needs: object = None  # what the certifier was born with
+        self._needs: object = None  # what the certifier was started with
 
     # Workers
 
     def start_workers(self, generation: Generation) -> None:
+        """Start all workers of a new generation. Those of others learn where it counts its
+        connections: for a moment both accept."""
         self._access_log.follow(generation.config)
+        self._deliveries.to_all(lambda ticket: self._introduction(generation, ticket))
         for number in range(1, generation.config.workers + 1):
             self._start_worker(generation, number)
+
+    def _introduction(
+        self, generation: Generation, ticket: int
+    ) -> tuple[ToWorker, tuple[int, ...]] | None:
+        if generation not in self._generations:
+            return None
+        census = generation.census
+        return AddGeneration(census.workers, census.buckets, ticket), (generation.census_fd,)
 
     def _start_worker(self, generation: Generation, number: int) -> None:
         if generation not in self._generations or generation.state == "draining":
             return
-        birth = Birth(
+        init = WorkerInit(
             number=number,
             config=generation.config,
             base=generation.base,
             listeners=generation.listeners,
-            certificates=self._announcements.certificates(),
-            challenges=self._announcements.challenges(),
+            certificates=self._registry.certificates(),
+            challenges=self._registry.challenges(),
             access_log=self._access_log.fd,
             buckets=self._buckets,
             census=generation.census,
@@ -86,53 +95,38 @@ class Births:
             secret=self._secret,
         )
         self._fork(
-            "worker",
-            generation.number,
-            number,
-            lambda channel: worker.run(birth, channel),
-            lambda: self._start_worker(generation, number),
+            WORKER, init, generation.number, number, lambda: self._start_worker(generation, number)
         )
-
-    def _show(self, census: Census, fd: int) -> None:
-        """What a generation that is on its way counts, to those beside whom it will accept."""
-        message = AddGeneration(census.workers, census.buckets)
-        for child in self._processes.workers():
-            self._processes.tell_worker(child, message, (fd,))
 
     def ended(self, child: Child) -> None:
         """Its connections are gone with it, whether or not it could still count them off."""
         generation = self._generations.find(child.generation)
-        if child.role == "worker" and generation is not None:
+        if child.role is WORKER and generation is not None:
             generation.census.clear(child.number)
 
     def reopen_log(self, config: Config) -> None:
-        """Have access lines written to what has the file's name now, by all workers."""
-        if not self._access_log.is_file or not self._access_log.reopen(config):
-            return
-        fd = self._access_log.fd
-        if fd is not None:
-            for child in self._processes.workers():
-                self._processes.tell_worker(child, ReplaceAccessLog(), (fd,))
+        """Have all workers write access lines to what has the file's name now."""
+        if self._access_log.is_file and self._access_log.reopen(config):
+            self._deliveries.to_all(self._log_descriptor)
             log.info("logs reopened")
+
+    def _log_descriptor(self, ticket: int) -> tuple[ToWorker, tuple[int, ...]] | None:
+        fd = self._access_log.fd
+        return None if fd is None else (ReplaceAccessLog(ticket), (fd,))
 
     # The certifier
 
     def start_certifier(self) -> None:
-        """One at a time: two of them would be at the same work."""
-        if not self._certifying() or self._processes.certifier():
+        """Start one if there is none: two of them would be at the same work."""
+        if not self._lifecycle.certifies or self._processes.certifier():
             return
         serving = self._generations.serving
         self._needs = certifier.needs(serving.config)
-        self._fork(
-            "certifier",
-            serving.number,
-            0,
-            lambda channel: certifier.run(serving.config, channel),
-            self.start_certifier,
-        )
+        self._fork(CERTIFIER, serving.config, serving.number, 0, self.start_certifier)
 
     def renew_certifier_for(self, generation: Generation) -> None:
-        """It is born with its settings and its sandbox; other ones need another."""
+        """End the certifier if this configuration needs another one: it is started with its
+        settings and its sandbox."""
         if certifier.needs(generation.config) != self._needs:
             self.end_certifier()
 
@@ -146,14 +140,19 @@ class Births:
     # Again
 
     def replace(self, child: Child, how: int) -> None:
-        """A child has ended that was to live, with this wait status."""
-        pause = self._backoff.pause((child.role, child.number), time.monotonic() - child.born)
-        said = describe_exit(how)
-        log.error("%s (pid %d) %s; another starts in %.2g s", child.title, child.pid, said, pause)
+        """Start another in the place of a child that has ended before its time, with this wait
+        status."""
+        lived = time.monotonic() - child.born
+        who = (child.role.name, child.number)
+        pause = self._backoff.pause(who, lived, child.took_to_serve)
+        log.error(
+            "%s (pid %d) %s; another starts in %.2g s",
+            child.title, child.pid, describe_exit(how), pause,
+        )  # fmt: skip
         generation = self._generations.find(child.generation)
 
         def start() -> None:
-            if child.role == "certifier":
+            if child.role is CERTIFIER:
                 self.start_certifier()
             elif generation is not None:
                 self._start_worker(generation, child.number)
@@ -162,17 +161,21 @@ class Births:
 
     def _fork(
         self,
-        role: Role,
+        role: Role[Init],
+        init: Init,
         generation: int,
         number: int,
-        run: Callable[[Channel], int],
         again: Callable[[], None],
     ) -> None:
         try:
-            self._processes.fork(role, generation, number, run)
+            self._processes.fork(role, init, generation, number)
         except OSError as error:
-            log.error("a %s cannot be started: %s; tried again", role, error.strerror)
+            log.error("a %s cannot be started: %s; tried again", role.name, error.strerror)
             self._later(_AGAIN_AFTER, again)
 
     def _later(self, pause: float, start: Callable[[], None]) -> None:
-        self._schedule.at(time.monotonic() + pause, lambda: None if self._stopping() else start())
+        def unless_stopping() -> None:
+            if not self._lifecycle.stopping:
+                start()
+
+        self._timers.at(time.monotonic() + pause, unless_stopping)

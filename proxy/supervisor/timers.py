@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 
 
-class Appointment:
+class Timer:
     __slots__ = ("action", "cancelled")
 
     def __init__(self, action: Callable[[], None]) -> None:
@@ -18,15 +18,15 @@ class Appointment:
         self.cancelled = True
 
 
-class Schedule:
+class Timers:
     """Moments are seconds of `time.monotonic`; equal ones run in the order they were made."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Appointment]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
 
-    def at(self, moment: float, action: Callable[[], None]) -> Appointment:
-        appointment = Appointment(action)
+    def at(self, moment: float, action: Callable[[], None]) -> Timer:
+        appointment = Timer(action)
         heapq.heappush(self._heap, (moment, next(self._order), appointment))
         return appointment
 

@@ -58,8 +58,8 @@ class OwnCertificates:
         """The memfds, for a successor; they stay ours."""
         return self._present
 
-    def close(self) -> None:
-        """In a forked child: a worker has been given what it serves."""
+    def close_in_child(self, *_: object) -> None:
+        """A worker has been given the certificates that it serves; no child reads these."""
         for bundle in self._present.values():
             os.close(bundle)
         self._present = {}

@@ -30,7 +30,7 @@ from pathlib import Path
 from acme_client.storage.store import FOLDERS
 
 # The documented top level; a file on its way to one of these names begins with it.
-_OURS = (*FOLDERS, "control.sock", "alerts.json", "alerts.version-")
+_OURS = (*FOLDERS, "control.sock", "server.lock", "alerts.json", "alerts.version-")
 _NOT_OURS_BUT_HARMLESS = ("lost+found",)  # the root of a file system of its own
 _DEPTH = 8  # directories; the layout needs three
 _LINKS = 40  # symbolic links on the way, as many as the kernel follows

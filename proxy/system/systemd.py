@@ -115,8 +115,8 @@ class Notifier:
         if self.watchdog_interval is not None:
             self._send("WATCHDOG=1")
 
-    def close(self) -> None:
-        """In a forked child, which has nothing to tell."""
+    def close_in_child(self, *_: object) -> None:
+        """A child has nothing to tell the service manager."""
         if self.sock is not None:
             self.sock.close()
             self.sock = None

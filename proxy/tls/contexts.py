@@ -40,14 +40,14 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def protocols(tls: Tls) -> list[str]:
+def protocols(http2: bool) -> list[str]:
     """What is offered by ALPN (RFC 7301), the best first. The worker has a table of who speaks
-    them."""
-    return ["http/1.1"]
+    them. OpenSSL asks the context that was chosen by SNI, so that a site may do without HTTP/2."""
+    return ["h2", "http/1.1"] if http2 else ["http/1.1"]
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
-    """A context with our policy and without a certificate."""
+def server_context(tls: Tls, http2: bool = True) -> ssl.SSLContext:
+    """A context with our policy and without a certificate. ``http2``: whether it is offered."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslsocket_class = ServerSocket
     context.minimum_version = _VERSIONS[tls.min_version]
@@ -58,7 +58,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         | ssl.OP_SINGLE_ECDH_USE
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
-    context.set_alpn_protocols(protocols(tls))
+    context.set_alpn_protocols(protocols(http2))
     # Each costs 24 µs; a resumption brings the next one.
     context.num_tickets = 1
     return context
@@ -73,6 +73,7 @@ class Served:
     not_after: float
     context: ssl.SSLContext
     asks_clients: bool = False  # for a certificate of theirs
+    http2: bool = True  # whether it is offered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +89,7 @@ class Held:
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
-    certificates."""
+    certificates; ``without_http2``: those that do not offer it."""
 
     def __init__(
         self,
@@ -96,10 +97,12 @@ class Certificates:
         default: str | None = None,
         client_auth: Mapping[str, ClientAuth] | None = None,
         paired: frozenset[str] = frozenset(),
+        without_http2: frozenset[str] = frozenset(),
     ) -> None:
         self._tls = tls
         self._default = default
         self._paired = paired
+        self._without_http2 = set(without_http2)
         # Read now: later, in the sandbox, the files may be out of reach.
         self._clients = {
             name: (auth.mode, authorities(auth.ca_file.read_bytes(), "clients"))
@@ -110,6 +113,10 @@ class Certificates:
         self._held: dict[str, dict[str, Held]] = {}
         self._by_site: dict[str, tuple[Served, ...]] = {}
         self._by_host: NameTable[Served] = NameTable()
+
+    def do_without_http2(self, site: str) -> None:
+        """The site's certificates, those put from now on, do not offer it."""
+        self._without_http2.add(site)
 
     def put(
         self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
@@ -141,13 +148,14 @@ class Certificates:
             covering = tuple(one for one in order if name in one.names)
             together.setdefault(covering, []).append(name)
         for covering, names in together.items():
-            context = server_context(self._tls)
+            http2 = site not in self._without_http2
+            context = server_context(self._tls, http2)
             for one in covering:
                 context.load_cert_chain(f"/proc/self/fd/{one.bundle}")
             asks = site in self._clients
             if asks:
                 self._ask_clients(context, *self._clients[site])
-            yield Served(site, tuple(names), covering[-1].not_after, context, asks)
+            yield Served(site, tuple(names), covering[-1].not_after, context, asks, http2)
 
     @staticmethod
     def _ask_clients(context: ssl.SSLContext, mode: str, cas: bytes) -> None:

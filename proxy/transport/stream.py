@@ -57,7 +57,7 @@ class Stream(Protocol):
         """Return when the kernel has taken all of it (back-pressure)."""
         ...
 
-    def write_now(self, data: bytes) -> bytes | memoryview:
+    def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
         """Send without waiting; what is left goes to `write`."""
         ...
 

@@ -233,7 +233,7 @@ class SocketStream:
 
     # Writing
 
-    def write_now(self, data: bytes) -> bytes | memoryview:
+    def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
         """What the kernel does not take at once; `write` sends it in its own time."""
         if self._closed:
             raise StreamBroken("closed")

@@ -119,6 +119,8 @@ class Door:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
             self.room.seldom.warning(self.clock.now, "%s: %s", fault.kind, fault.detail)
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(

@@ -21,7 +21,7 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class WorkerInit:
     """What a worker is forked with."""
 
     number: int

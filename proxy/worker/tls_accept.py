@@ -43,7 +43,9 @@ log = logging.getLogger("treehouse.worker")
 OURSELVES = "self"  # peer address of our own probe connections; not counted as a client
 # Who names no protocol in ALPN, or speaks in the clear, means this one.
 USUAL_PROTOCOL = "http/1.1"
-# What a ClientHello is looked at for, in its first bytes: nearly all offer it.
+# What a ClientHello is looked at for, in its first bytes: nearly all offer it, as RFC 7301 §3.1 has
+# it.
+_USUAL_OFFER = b"\x08http/1.1"
 _FIRST_LOOK = 2048
 # RFC 8446 §6: a fatal alert, before any key.
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
@@ -80,8 +82,6 @@ class TlsAcceptor:
         self._bounds = bounds
         self._protocols = protocols
         self._offered = {name.encode("ascii") for name in protocols}
-        # As a ClientHello has them (RFC 7301 §3.1).
-        self._offers = tuple(bytes([len(name)]) + name for name in self._offered)
         self._figures = figures
         self._waiting = waiting
         self._numbers = itertools.count()
@@ -107,13 +107,13 @@ class TlsAcceptor:
                 await self._answer_plain(stream, connection, service, first)
                 return
             looks = self._alpn or self._certificates.asks_clients or self._waiting
-            if looks or not any(offer in first for offer in self._offers):
+            if looks or _USUAL_OFFER not in first:
                 hello = await _hello(stream)
                 context = self._alpn.find(hello) if hello is not None else None
                 if context is not None:
                     await self._answer_challenge(stream, context)
                     return
-                if hello is not None and self._speaks_none_of(hello.protocols):
+                if hello is not None and self._speaks_none_of(hello, connection.local):
                     await self._refuse_protocols(stream, connection)
                     return
                 if self._waiting:
@@ -143,15 +143,22 @@ class TlsAcceptor:
             under_way.end(number)
             stream.close()
 
-    def _speaks_none_of(self, protocols: tuple[bytes, ...]) -> bool:
-        return bool(protocols) and self._offered.isdisjoint(protocols)
+    def _speaks_none_of(self, hello: client_hello.Hello, local: str) -> bool:
+        """Whether a client asks for protocols, and for none that the site speaks."""
+        offered = self._offered
+        served = self._chosen(hello, local)
+        if served is not None and not served.http2:
+            offered = offered - {b"h2"}
+        return bool(hello.protocols) and offered.isdisjoint(hello.protocols)
+
+    def _chosen(self, hello: client_hello.Hello, local: str) -> Served | None:
+        """The certificate that the client will be shown."""
+        name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
+        return self._certificates.choose(name, local)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
         """The certificate of a site that asks its clients for theirs; None with any other."""
-        if hello is None:
-            return None
-        name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
-        served = self._certificates.choose(name, local)
+        served = self._chosen(hello, local) if hello is not None else None
         return served if served is not None and served.asks_clients else None
 
     def _held_to(

@@ -1,8 +1,9 @@
 """A worker: one event loop that accepts, speaks TLS and HTTP, and asks the handlers.
 
-It is born knowing everything (`Birth`): configuration, certificates, challenges, sockets. It reads
-document roots and writes nothing but log lines; it has no access to the state directory and never
-sees the account key. News reach it over its channel and are acknowledged when they are in force.
+It is started with all that it needs (`WorkerInit`): configuration, certificates, challenges,
+sockets. It reads document roots and writes nothing but log lines; it has no access to the state
+directory and never sees the account key. Changes reach it over its channel and are acknowledged
+when they are in force.
 Its life: build, confine itself, say that it is ready, serve, drain, end.
 
 Draining (after a reload): no new connections; every kept-alive one is answered once more, with
@@ -29,13 +30,10 @@ from .. import log as logs
 from .. import sandbox
 from ..config.model import Config, Site
 from ..handlers.http01 import Challenges
-from ..ipc.channel import Channel, ChannelClosed
-from ..ipc.codec import encode
+from ..ipc.channel import Channel
 from ..ipc.connection_counters import Census, Counts
 from ..ipc.documents import Overview, WorkerStats
 from ..ipc.messages import (
-    TO_WORKER,
-    Acknowledged,
     AddGeneration,
     AskOverview,
     AskStats,
@@ -44,7 +42,6 @@ from ..ipc.messages import (
     Drain,
     DropCertificate,
     DropChallenge,
-    FromWorker,
     OnDemandResult,
     OverviewAnswer,
     Probe,
@@ -56,6 +53,7 @@ from ..ipc.messages import (
     Stats,
     Stop,
     ToWorker,
+    Truncated,
 )
 from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, access_format
@@ -63,6 +61,8 @@ from ..metrics import process_stats
 from ..metrics.counters import Figures
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
+from ..protocol.h2 import server as h2
+from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
@@ -77,12 +77,13 @@ from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
 from .admin import AdminDoor
+from .inbox import Inbox
 from .limits import Bounds
 from .memory_trim import Peaks
 from .on_demand import WaitingRoom
 from .self_probe import Mirror
 from .services import PlainDoor, Room, SecureDoor
-from .startup import Birth
+from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
 
 log = logging.getLogger("treehouse.worker")
@@ -92,15 +93,15 @@ log = logging.getLogger("treehouse.worker")
 _GARBAGE_AFTER = 20_000
 
 
-def run(birth: Birth, channel: Channel) -> int:
+def run(init: WorkerInit, channel: Channel) -> int:
     """The life of the process; returns its exit status."""
-    config = birth.config
-    logs.set_up(f"worker {birth.number}", config.log.format, config.log.level)
+    config = init.config
+    logs.set_up(f"worker {init.number}", config.log.format, config.log.level)
     confine_process()
     random.seed()  # the state inherited by fork is every worker's
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = Worker(birth, channel, loop)
+    worker = Worker(init, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
@@ -112,11 +113,11 @@ def run(birth: Birth, channel: Channel) -> int:
 
 
 class Worker:
-    def __init__(self, birth: Birth, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
-        config = birth.config
+    def __init__(self, init: WorkerInit, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+        config = init.config
         self._config = config
-        self._listeners = birth.listeners
-        self._channel = channel
+        self._listeners = init.listeners
+        self._inbox = Inbox(channel, loop, self)
         self._loop = loop
         self._ended = loop.create_future()
         self._clock = Clock()
@@ -124,33 +125,35 @@ class Worker:
         self._peaks = Peaks()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Overview]] = {}
-        self._log_file = None if birth.access_log is None else LogFile(birth.access_log)
+        self._log_file = None if init.access_log is None else LogFile(init.access_log)
         self._known_sites = {site.names[0] for site in config.sites}
         self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
+        self._without_http2 = frozenset(site.names[0] for site in config.sites if not site.http2)
         self._certificates = Certificates(
             config.tls,
             _default_site(config),
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
             self._paired,
+            self._without_http2,
         )
-        self._certificates.listen_with(birth.base)
+        self._certificates.listen_with(init.base)
         self._challenges = Challenges()
         on_demand: dict[str, str] = {}
         sites = SiteTable(config.sites, on_demand)
         self._waiting = WaitingRoom(
             config, on_demand, self._certificates, sites.configured, fairness_key,
-            self._say, loop, self._clock,
+            self._inbox.say, loop, self._clock,
         )  # fmt: skip
-        for announced in birth.certificates:
+        for announced in init.certificates:
             self._put(announced.facts, announced.bundle)
             os.close(announced.bundle)
         self._alpn = AlpnChallenges()
-        for challenge, bundle in birth.challenges:
+        for challenge, bundle in init.challenges:
             self._take_challenge(challenge, bundle)
             if bundle is not None:
                 os.close(bundle)
         figures = Figures() if config.admin is not None else None
-        self._counts = Counts(birth.census, birth.number, birth.beside, birth.secret)
+        self._counts = Counts(init.census, init.number, init.beside, init.secret)
         bounds = Bounds(config.limits, config.workers, self._clock, figures, self._counts)
         self._room = Room(
             sites=sites,
@@ -158,13 +161,15 @@ class Worker:
             certificates=self._certificates,
             limits=config.limits,
             clock=self._clock,
-            access_log=self._access_log(birth),
-            https_port=_https_port(birth.listeners),
+            access_log=self._access_log(init),
+            https_port=_https_port(init.listeners),
             figures=figures,
             bounds=bounds,
             waiting=self._waiting,
         )
-        deadlines, protocols = Deadlines(), _protocols(config)
+        share = -(-config.limits.streams_per_address // config.workers)
+        self._http2 = Shared(share, fairness_key, figures, own_engine=config.fast_lane)
+        deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         self._connections = Acceptor(
             loop,
             self._clock,
@@ -179,7 +184,7 @@ class Worker:
                 loop,
                 self._clock,
                 deadlines,
-                birth.base,
+                init.base,
                 config.limits,
                 self._alpn,
                 self._certificates,
@@ -206,24 +211,24 @@ class Worker:
         def rates(site: Site) -> RateLimits:
             # Not the worker's own clock, whose ticks the others do not share.
             return RateLimits(
-                site.names[0], site.rate_limits, birth.buckets, time.monotonic, fairness_key
+                site.names[0], site.rate_limits, init.buckets, time.monotonic, fairness_key
             )
 
         chains = Chains(config.tls, rates)
         sites.bind(lambda site: self._handlers.router(site, chains.of(site)))
 
-    def _access_log(self, birth: Birth) -> AccessLog | None:
-        if self._log_file is None or birth.access_log is None:
+    def _access_log(self, init: WorkerInit) -> AccessLog | None:
+        if self._log_file is None or init.access_log is None:
             return None
-        form = access_format(birth.config.log.format, birth.access_log)
+        form = access_format(init.config.log.format, init.access_log)
         return AccessLog(self._log_file, form, self._loop)
 
     async def live(self) -> None:
         self._handlers.start()
-        self._loop.add_reader(self._channel.fileno(), self._on_news)
+        self._inbox.open()
         self._connections.accept_from(self._listeners)
         self._tick()
-        self._say(Ready())
+        self._inbox.say(Ready())
         await self._ended
         self._handlers.close()
         if self._room.access_log is not None:
@@ -246,53 +251,10 @@ class Worker:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    # News
+    # From the supervisor
 
-    def _say(self, message: FromWorker) -> None:
-        try:
-            self._channel.send(encode(message))
-        except ChannelClosed:
-            self._on_orphaned()
-            return
-        if self._channel.waiting:
-            self._loop.add_writer(self._channel.fileno(), self._on_writable)
-
-    def _on_writable(self) -> None:
-        try:
-            self._channel.flush()
-        except ChannelClosed:
-            self._on_orphaned()
-            return
-        if not self._channel.waiting:
-            self._loop.remove_writer(self._channel.fileno())
-
-    def _on_orphaned(self) -> None:
-        """The supervisor is gone, and with it whoever could replace this process."""
-        log.error("the supervisor has gone; ending")
-        os._exit(1)
-
-    def _on_news(self) -> None:
-        try:
-            news = self._channel.receive()
-        except ChannelClosed:
-            self._on_orphaned()
-            return
-        for said, fds in news:
-            try:
-                message = TO_WORKER.decode(said, len(fds))
-                self._take(message, fds)
-            except Exception:
-                # Out of descriptors or memory, for one. It is not acknowledged, and so told again;
-                # what comes behind it, the order to drain maybe, is not lost.
-                log.exception("what the supervisor told could not be taken in")
-                continue
-            finally:
-                for fd in fds:
-                    os.close(fd)
-            if isinstance(message, PutCertificate | DropCertificate | PutChallenge | DropChallenge):
-                self._say(Acknowledged(message.ticket))
-
-    def _take(self, message: ToWorker, fds: list[int]) -> None:
+    def take(self, message: ToWorker, fds: list[int]) -> None:
+        """Act on a message, see `inbox`."""
         match message:
             case PutCertificate(facts):
                 self._put(facts, fds[0])
@@ -308,7 +270,7 @@ class Worker:
             case DropChallenge(_, host):
                 self._alpn.remove(host)
             case AskStats(thorough):
-                self._say(Stats(self._stats(thorough)))
+                self._inbox.say(Stats(self._stats(thorough)))
             case Probe():
                 task = self._loop.create_task(self._look(message))
                 self._looks.add(task)
@@ -325,6 +287,8 @@ class Worker:
                 self._drain()
             case Stop():
                 self._stop()
+            case Truncated():
+                pass  # asked for again by the inbox
             case _:
                 assert_never(message)
 
@@ -345,10 +309,12 @@ class Worker:
                 serial = await self._mirror.shown(probe.host, probe.family)
             except OSError:
                 return  # out of descriptors, which says nothing of the certificate
-        self._say(ProbeResult(probe.number, serial))
+        self._inbox.say(ProbeResult(probe.number, serial))
 
     def _take_challenge(self, challenge: ChallengeFacts, bundle: int | None) -> None:
-        if bundle is not None:
+        if challenge.kind == "tls-alpn-01":
+            if bundle is None:
+                raise ValueError("a tls-alpn-01 challenge without its certificate")
             self._alpn.put(challenge.host, bundle)
         else:
             self._challenges.put(challenge.host, challenge.token, challenge.key_authorization)
@@ -362,6 +328,8 @@ class Worker:
             known = site in self._known_sites and (name == site or site in self._paired)
         if not known:
             return  # of a site of an older or a newer generation
+        if on_demand_for in self._without_http2:
+            self._certificates.do_without_http2(site)
         try:
             self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
@@ -375,7 +343,7 @@ class Worker:
         number = next(self._numbers)
         asked: asyncio.Future[Overview] = self._loop.create_future()
         self._asked[number] = asked
-        self._say(AskOverview(number))
+        self._inbox.say(AskOverview(number))
         return await asked
 
     def _stats(self, thorough: bool) -> WorkerStats:
@@ -393,13 +361,16 @@ class Worker:
 
     # The end
 
-    def _drain(self) -> None:
+    def _drain(self, spread: float = DRAIN_SPREAD) -> None:
+        """``spread``: within so many seconds the clients of HTTP/2 are told to come back on a new
+        connection."""
         self._room.drain()
+        self._http2.drain(self._loop, spread)
         self._handlers.drain()
         self._connections.stop_accepting()
 
     def _stop(self) -> None:
-        self._drain()
+        self._drain(0.0)
         self._connections.end_idle()
         self._loop.call_later(self._config.limits.shutdown_timeout, self._on_time_up)
 
@@ -409,10 +380,13 @@ class Worker:
         self._on_empty()
 
 
-def _protocols(config: Config) -> dict[str, Serve]:
+def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
     fast_parser = FastParser(config.limits) if config.fast_lane else None
-    return {USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser)}
+    return {
+        USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
+        "h2": partial(h2.serve, shared=http2),
+    }
 
 
 def _default_site(config: Config) -> str | None:

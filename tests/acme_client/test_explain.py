@@ -6,7 +6,7 @@ import pytest
 
 from acme_client.certificates.ca_choice import BY_DNS
 from acme_client.errors import KINDS, Said
-from acme_client.explain import BY_CHALLENGE, BY_KIND, BY_TYPE, Advice, explained
+from acme_client.explain import BY_CHALLENGE, BY_KIND, BY_TYPE, Advice, explained, is_about_contact
 from proxy.config.schema.acme import _CHALLENGES
 
 # IANA, "ACME Error Types", by the documents that have added to it.
@@ -153,3 +153,21 @@ def test_an_unknown_type_falls_back_on_the_kind() -> None:
     (one,) = explained("validation", Said("ofTheFuture", "no"), "a.test")
     assert one.means == BY_KIND["validation"].means
     assert one.quoted == "no"
+
+
+@pytest.mark.parametrize(
+    ("typ", "detail", "means"),
+    [
+        ("malformed", "contact is required", True),
+        ("invalidContact", "no contact given", True),
+        ("userActionRequired", "you must provide an e-mail address", True),
+        ("", "missing email", True),
+        ("malformed", "JWS verification error", False),
+        ("rejectedIdentifier", "contact us for a contract", False),
+    ],
+)
+def test_a_ca_that_misses_a_contact_leads_to_the_key(typ: str, detail: str, means: bool) -> None:
+    said = Said(typ, detail)
+    assert is_about_contact(said) is means
+    (one,) = explained("settings", said, "a.test")
+    assert ("acme.email" in one.step) is means

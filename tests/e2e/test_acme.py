@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from acme_client.certificates import keys
+from support.acme.ca_faults import Edit, Faults
 from support.acme.pebble import Pebble
 from support.http.client import Talk, context, http, https
 from support.http.load_clients import Visitors, page
 from support.program.server import Server, treehouse
+
+PRIVATE_KEY = keys.to_pem(keys.generate(keys.DEFAULT))
 
 
 def config(
@@ -213,3 +217,40 @@ def test_meta_is_json_that_a_person_can_read(
             server.await_log("one.example: certificate obtained", within=60)
         meta = json.loads((folder / "state/certificates/one.example/meta.json").read_text())
     assert meta["version"]
+
+
+def test_what_a_ca_sends_badly_is_served_well_or_not_at_all(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """A chain that ends without a line end, in front of nothing and then of a good certificate; and
+    one with a private key in it, which leaves the good one in service."""
+    state = folder / "state"
+    with Pebble(ports[0], ports[1], nonce_reject=0) as ca, Faults(ca) as front:
+        front.add("certificate", Edit(bytes.rstrip), times=2)
+        path = config(folder, ports, ca, f"  - {{names: [one.example], root: {root}}}\n")
+        trust = folder / "front.pem"
+        trust.write_bytes("# a CA of ours, főtanúsítvány\r\n".encode() + front.ca_pem)
+        trust.chmod(0o644)
+        text = path.read_text().replace(str(ca.ca_file), str(trust))
+        path.write_text(text.replace(ca.directory, front.directory))
+        with Server(["--config", str(path)], folder) as server:
+            server.await_log("one.example: certificate obtained", within=60)
+            first = served(ports[1], "one.example")
+            assert treehouse("certs", "renew", "one.example", "--state", str(state)).returncode == 0
+            second = served(ports[1], "one.example")
+            assert second != first
+            workers = server.children()
+
+            front.add("certificate", Edit(lambda body: body + PRIVATE_KEY))
+            done = treehouse("certs", "renew", "one.example", "--state", str(state))
+            assert done.returncode != 0
+            assert "something else than certificates: PRIVATE KEY" in done.stderr
+            assert served(ports[1], "one.example") == second
+            (status,) = server.status(state)["certificates"]
+            assert (status["serial"], status["served"]) == (f"{second.serial_number:x}", True)
+            assert server.children() == workers
+            assert server.stop() == 0
+        with Server(["--config", str(path)], folder) as server:
+            with https(ports[1], "one.example", ca.root()) as talk:
+                assert talk.asks("/", "one.example").status == 200
+            assert served(ports[1], "one.example") == second

@@ -135,13 +135,14 @@ def test_plain_http_on_443_is_told_so(running: Running) -> None:
 
 def test_alpn_is_strict(running: Running) -> None:
     context = ssl.create_default_context(cafile=str(running.ca))
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    with https(running.https_port, "a.test", None, using=context) as talk:
-        assert isinstance(talk.sock, ssl.SSLSocket)
-        assert talk.sock.selected_alpn_protocol() == "http/1.1"
+    for offered, chosen in ((["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "h2"), (["h2"], "h2")):
+        context.set_alpn_protocols(offered)
+        with https(running.https_port, "a.test", None, using=context) as talk:
+            assert isinstance(talk.sock, ssl.SSLSocket)
+            assert talk.sock.selected_alpn_protocol() == chosen
     with running.secure("a.test") as talk:  # offers none
         assert talk.asks("/", "a.test").status == 200
-    for others in (["h2"], ["acme-tls/1"], ["h2", "spdy/3"], ["http/1.0"]):
+    for others in (["h2c"], ["acme-tls/1"], ["h3", "spdy/3"], ["http/1.0"]):
         context.set_alpn_protocols(others)
         with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
             https(running.https_port, "a.test", None, using=context)

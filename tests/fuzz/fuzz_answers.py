@@ -8,11 +8,11 @@ import atheris
 
 with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from proxy.errors import Fault
-    from proxy.protocol.h1.response_parser import AnswerLane, parse
+    from proxy.protocol.h1.response_parser import FastResponseParser, parse
 
 PREFIXES = (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n")
 METHODS = (b"GET", b"HEAD")
-lane = AnswerLane()
+lane = FastResponseParser()
 
 
 def compare(data: bytes) -> None:
@@ -21,7 +21,7 @@ def compare(data: bytes) -> None:
     text = PREFIXES[data[0] % len(PREFIXES)] + data[2:] + b"\r\n\r\n"
     head = text[: text.index(b"\r\n\r\n") + 4]
     method = METHODS[data[1] % 2]
-    for parser in (lane, AnswerLane()):
+    for parser in (lane, FastResponseParser()):
         quick = parser.parse(head, method)
         if quick is None:
             continue

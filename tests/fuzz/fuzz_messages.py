@@ -21,7 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["proxy.supervisor.control.server", "proxy.ipc.channel"]):
     from proxy.ipc.channel import Channel, ChannelClosed
     from proxy.supervisor.control.server import ControlSocket, Reply
-    from proxy.supervisor.timers import Schedule
+    from proxy.supervisor.timers import Timers
 
 BEGINNINGS = (b"", b'{"command": "status"', b'{"type": "large"}', b'{"type": "stats", "stats": {')
 selector = selectors.DefaultSelector()
@@ -34,7 +34,7 @@ def handle(request: dict[str, object], reply: Reply) -> None:
     reply({"ok": True, "command": request.get("command")})
 
 
-control = ControlSocket(folder / "control.sock", selector, Schedule(), handle)
+control = ControlSocket(folder / "control.sock", selector, Timers(), handle)
 
 
 def turn() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import Fault
 from proxy.handlers.upstream.request_head import end_to_end
-from proxy.protocol.h1.response_parser import CHUNKED, Answer, AnswerLane, parse
+from proxy.protocol.h1.response_parser import CHUNKED, FastResponseParser, ResponseHead, parse
 
 _STATUS = st.sampled_from(
     [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No",
@@ -32,7 +32,7 @@ _HEADS = st.builds(
 )
 
 
-def facts(found: Answer) -> tuple[object, ...]:
+def facts(found: ResponseHead) -> tuple[object, ...]:
     return found.status, found.fields, found.length, found.close
 
 
@@ -43,7 +43,7 @@ def facts(found: Answer) -> tuple[object, ...]:
 )
 def test_one_lane_through_several_answers(heads: list[bytes], methods: list[bytes]) -> None:
     # One lane for all, so that what it remembers of one answer meets the next.
-    lane = AnswerLane()
+    lane = FastResponseParser()
     for data, method in ((data, method) for method in methods for data in heads):
         head = data[: data.index(b"\r\n\r\n") + 4]
         quick = lane.parse(head, method)
@@ -62,15 +62,15 @@ def test_one_lane_through_several_answers(heads: list[bytes], methods: list[byte
 
 def test_plain_answers_are_not_declined() -> None:
     head = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n"
-    assert AnswerLane().parse(head, b"GET") is not None
+    assert FastResponseParser().parse(head, b"GET") is not None
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    found = AnswerLane().parse(head, b"GET")
+    found = FastResponseParser().parse(head, b"GET")
     assert found is not None
     assert found.length == CHUNKED
 
 
 def test_a_head_that_comes_again_is_read_once_and_a_secret_is_not_kept() -> None:
-    lane = AnswerLane()
+    lane = FastResponseParser()
     head = b"HTTP/1.1 200 OK\r\nDate: now\r\n%bContent-Length: 3\r\n\r\n"
     assert lane.parse(head % b"", b"GET") is lane.parse(head % b"", b"POST")
     for line in (b"Set-Cookie: a=b\r\n", b"X-Token: a\r\n", b"Server: %b\r\n" % (b"x" * 300)):
@@ -81,7 +81,7 @@ def test_a_head_that_comes_again_is_read_once_and_a_secret_is_not_kept() -> None
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    lane = AnswerLane()
+    lane = FastResponseParser()
     for number in range(6000):
         lane.parse(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % number, b"GET")
     assert len(lane.remembered()) < 6000

@@ -113,6 +113,8 @@ def problem(typ: str = "badNonce", **fields: Any) -> bytes:
     return json.dumps({"type": ACME + typ, "detail": "x", "status": 400, **fields}).encode()
 
 
+CAPITALS = {"type": "dns", "value": NAME.upper()}
+DOTTED = {"type": "dns", "value": f"{NAME}."}
 NOT_FOUND = Refuse(404, "malformed", detail="no such thing")
 
 # Whatever the CA does here, there is a certificate in the end, and one order was enough.
@@ -171,6 +173,9 @@ OBTAINED: dict[str, Case] = {
         ),
     ),
     "a challenge without a type": (("authorization", Edit(challenges_with({"url": "x"})), ALWAYS),),
+    # Names
+    "a name in capitals": (("authorization", Json({"identifier": CAPITALS}), ALWAYS),),
+    "a name with its last dot": (("authorization", Json({"identifier": DOTTED}), ALWAYS),),
     # URLs
     "a relative Location": (("newOrder", Relative(), 1),),
     "relative URLs everywhere": (("*", Relative(), ALWAYS),),

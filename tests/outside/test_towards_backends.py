@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from proxy.config.model import Backend, Health, ProxyAction, StickyCookie
-from proxy.handlers.upstream.backend import Member
 from proxy.handlers.upstream.balancing import hashed_by
-from proxy.handlers.upstream.context import Surroundings
+from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
+from proxy.handlers.upstream.health_check import check
 from proxy.handlers.upstream.pool import Pool
 from proxy.protocol.client_address import TrustedProxies
 from proxy.protocol.message import Connection, Request
@@ -154,7 +154,7 @@ async def test_what_surely_reached_nobody_is_sent_again_whatever_it_is() -> None
         await all_.client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         await all_.client.hears(b"one")
         # Nothing is read until the request is on its way: the loop does not turn in between.
-        (kept,) = all_.upstream._members[0].pool._kept
+        (kept,) = all_.upstream._backends[0].pool._kept
         closed.set()
         while kept.stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x08":
             await asyncio.sleep(0)  # CLOSE_WAIT
@@ -194,7 +194,7 @@ async def test_a_post_gets_no_connection_that_may_be_about_to_end() -> None:
         async with three(script, True) as all_:
             await all_.client.says(get)
             await all_.client.hears(b"ok")
-            all_.upstream._around.clock.now += idle
+            all_.upstream._context.clock.now += idle
             await all_.client.says(says)
             await all_.client.hears(b"ok")
             assert (all_.backend.connections == 2) is new, (idle, announced, says)
@@ -211,12 +211,12 @@ async def test_the_end_of_an_idle_connection_is_seen_at_once() -> None:
     async with three(script, True) as all_:
         await all_.client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         await all_.client.hears(b"ok")
-        pool = all_.upstream._members[0].pool
+        pool = all_.upstream._backends[0].pool
         (kept,) = pool._kept
         closing.set()
         while not kept.stream.stirred:
             await asyncio.sleep(0)
-        all_.upstream.tick(all_.upstream._around.clock.now)
+        all_.upstream.tick(all_.upstream._context.clock.now)
         assert pool._kept == []
 
 
@@ -228,8 +228,8 @@ async def holding(
     port: int, clients: int, **options: object
 ) -> AsyncIterator[tuple[list[Client], Upstream, Told]]:
     action = ProxyAction((http_backend(port),), **options)  # type: ignore[arg-type]
-    around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-    upstream = Upstream(action, around)
+    context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+    upstream = Upstream(action, context)
     service = Told(None, upstream.handle)
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -282,8 +282,8 @@ async def test_a_missing_socket_is_waited_for(tmp_path: Path) -> None:
         writer.close()
 
     action = ProxyAction((Backend(f"unix:{path}", "unix", path=str(path)),), wait_for_backend=10.0)
-    around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-    upstream = Upstream(action, around)
+    context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+    upstream = Upstream(action, context)
     async with conversation(Told(None, upstream.handle)) as client:
         await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         assert upstream._held is not None
@@ -372,8 +372,8 @@ async def test_a_name_with_a_dead_address_is_served_by_the_other_and_that_is_rem
             monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
             monkeypatch.setattr(loop, "sock_connect", sock_connect)
             one = Backend("http://multi.test", "http", "multi.test", 80)
-            around = Surroundings(loop, Deadlines(), clock, (), True)
-            upstream = Upstream(ProxyAction((one,), connect_timeout=5.0), around)
+            context = UpstreamContext(loop, Deadlines(), clock, (), True)
+            upstream = Upstream(ProxyAction((one,), connect_timeout=5.0), context)
             async with conversation(Told(None, upstream.handle)) as client:
                 for asked in ([silent, refused, alive], [alive], [alive]):
                     attempts.clear()
@@ -413,10 +413,9 @@ async def test_a_check_asks_like_a_request(
     async with raw_backend(script) as raw:
         one = replace(http_backend(raw.port), **backend)  # type: ignore[arg-type]
         action = ProxyAction((one,))
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-        member = Member(one, Pool(one, action, None, around, None), action)
-        assert member.healthy(0.0) == "untried"
-        assert await member._check(Health("/hc", timeout=5.0, host=host)) is None
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+        pool = Pool(one, action, None, context, None)
+        assert await check(pool, Health("/hc", timeout=5.0, host=host)) is None
         assert seen.replace(b"PORT", b"%d" % raw.port) in raw.heads[0].split(b"\r\n")
 
 
@@ -446,8 +445,8 @@ async def test_an_abstract_socket_is_a_backend() -> None:
 
     server = await asyncio.start_unix_server(serve, sock=listener)
     action = ProxyAction((Backend(f"unix:@{name}", "unix", path=f"@{name}"),))
-    around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-    upstream = Upstream(action, around)
+    context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+    upstream = Upstream(action, context)
     async with conversation(Told(None, upstream.handle)) as client:
         await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
         assert b" 200 " in await client.hears(b"abstract")

@@ -123,6 +123,9 @@ class Log(Section):
     )
 
 
+Http2 = Annotated[Literal["auto", "off"], one_of("auto", "off")]
+
+
 @section
 class Limits(Section):
     header_timeout: Annotated[float, duration("1s", "10m")] = Field(
@@ -171,6 +174,12 @@ class Limits(Section):
     requests_per_connection: Annotated[int, count(1, 1_000_000_000)] = Field(
         default=10000,
         description="Then the connection ends, as has been announced.",
+    )
+    streams: Annotated[int, count(1, 10_000)] = Field(
+        default=128, description="HTTP/2 requests under way on one connection."
+    )
+    streams_per_address: Annotated[int, count(1, 10_000_000)] = Field(
+        default=2000, description="HTTP/2 requests under way from one address, or one IPv6 /64."
     )
 
 
@@ -265,6 +274,7 @@ class Site(Serving):
     on_demand: OnDemand | None = Field(
         default=None, description="Other names, certified when somebody comes for them."
     )
+    http2: Http2 | None = Field(default=None, description="As at the top, for this site alone.")
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."
     )
@@ -299,7 +309,10 @@ class Document(Rules):
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
         default="auto", description="Confine each process with what the kernel has."
     )
-    fast_lane: Switch = Field(default=True, description="Read plain requests without h11.")
+    http2: Http2 = Field(default="auto", description="Offer HTTP/2 to clients, by ALPN.")
+    fast_lane: Switch = Field(
+        default=True, description="Read requests without asking h11 or h2 about each."
+    )
     uvloop: Switch = Field(default=True, description="Use uvloop's event loop.")
     watch: Switch = Field(
         default=False, description="Reload by itself when this file, or one that it names, changes."

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+import resource
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checks import consistency
+from ..checks import consistency, descriptors
 from ..checks import files as places
 from ..checks.accounts import NOBODY, find_group, find_user
 from ..checks.reader import Reader
@@ -84,7 +85,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
     faults += draft.faults
     faults += consistency.check(parsed)
-    notices = list(parsed.notices)
+    notices = [*draft.notices, *parsed.notices, *_descriptors(parsed)]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -92,8 +93,16 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
         faults += places.check(parsed, state, reader, opener, notices)
     if faults or identity is None or state is None:
-        raise ConfigurationFaults(faults)
+        raise ConfigurationFaults(faults, notices)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+
+
+def _descriptors(parsed: Parsed) -> Iterator[Fault]:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = None if hard == resource.RLIM_INFINITY else hard
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    if trouble is not None:
+        yield parsed.origins.fault(("limits", "connections"), *trouble)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
@@ -156,6 +165,7 @@ class _Draft:
     faults: list[Fault]
     base: Path
     source: Path | None
+    notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
 
     @classmethod
@@ -298,7 +308,7 @@ class _Draft:
         except Wrong as wrong:
             self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
             return
-        self.faults += faults
+        self.notices += faults
         for entry in entries:
             self._append_site(entry.site, entry.origin)
 
@@ -327,6 +337,11 @@ def _read(path: Path) -> str:
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise Wrong(f"{path} does not exist", "create it, or name another file") from None
+    except IsADirectoryError:
+        raise Wrong(
+            f"{path} cannot be read: Is a directory",
+            "name a file in it; a directory of sites is --sites DIR",
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Wrong(

@@ -7,8 +7,9 @@
 
 `scan` turns this into the same words that ``sites:`` would hold, so that names, backends and
 document roots pass the same checks as everything else, and faults point at the entry. Entries that
-begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain
-is taken for a slip and refused.
+begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain,
+or a link that leads nowhere, is taken for a slip: it is left out and told, and the others are
+served.
 
 `signature` is for whoever asks every second or so whether there is anything new.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origin, Wrong, shown
 from ..syntax.names import parse_name
 
@@ -42,7 +44,7 @@ class Entry:
 
 
 def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Fault]]:
-    """Every site below ``directory``, in the order of their names, and what is wrong with others.
+    """Every site below ``directory``, in the order of their names, and why others are left out.
 
     ``https_port`` is where the sites will be found; it goes into redirects unless it is 443.
     Raises `Wrong` when the directory itself cannot be used.
@@ -61,9 +63,10 @@ def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Faul
         try:
             site = _site(directory, name, https_port)
         except Wrong as wrong:
-            faults.append(Fault(origin, "", wrong.what, wrong.remedy))
+            faults.append(Fault(origin, "", f"left out: {wrong.what}", wrong.remedy))
         except OSError as error:
-            faults.append(Fault(origin, "", *_unreadable(directory / name, error)))
+            what, remedy = _unreadable(directory / name, error)
+            faults.append(Fault(origin, "", f"left out: {what}", remedy))
         else:
             if site is not None:
                 entries.append(Entry(site, origin))
@@ -106,6 +109,7 @@ def _site(directory: Path, name: str, https_port: int) -> dict[str, Any] | None:
     domain = _domain(name)
     target = os.readlink(path)
     if target.startswith(_BACKEND_SCHEMES):
+        parse_backend(target)
         return {"names": [domain], "backend": [target]}
     neighbour = _neighbour(directory, target)
     if neighbour is not None:

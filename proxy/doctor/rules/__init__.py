@@ -1,4 +1,4 @@
 """What the doctor's facts mean: facts in, findings out, no I/O.
 
-machine · dns · reachability · cas   one for each probe of that name
+machine · dns · reachability · cas · backends · document_roots    one for each probe
 """

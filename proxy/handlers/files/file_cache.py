@@ -15,8 +15,8 @@ import re
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from ...protocol.h1.serializer import serialise
-from ...protocol.message import Fields, Response
+from ...protocol.h1.serializer import SerialisedHead, serialise
+from ...protocol.message import CachedHead, Fields, Response
 from .document_root import Directory, DocumentRoot, Elsewhere, Found
 from .media_types import content_type
 from .precompressed import NEIGHBOURS, acceptable
@@ -44,14 +44,14 @@ def identity(status: os.stat_result) -> Identity:
 @dataclass(slots=True, eq=False)
 class Representation:
     """``body`` holds the bytes of a small file, and ``answer`` the whole answer to who asks for it;
-    else ``fd`` is open. ``wire`` is the head of a 200."""
+    else ``fd`` is open. ``head`` is that of a 200, for the protocol."""
 
     identity: Identity
     size: int
     modified: int
     etag: bytes
     fields: Fields
-    wire: bytes
+    head: CachedHead
     body: bytes | None
     answer: Response | None
     fd: int
@@ -239,17 +239,17 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
         fields.append((b"content-encoding", coding))
     if varies:
         fields.append((b"vary", b"accept-encoding"))
-    wire = serialise(200, fields)
+    head = SerialisedHead(serialise(200, fields))
     answer = None
     if body is not None:
-        answer = Response(200, fields, body, handler="static", wire=wire, shared=True)
+        answer = Response(200, fields, body, handler="static", cached=head, shared=True)
     return Representation(
         identity=identity(status),
         size=size,
         modified=modified,
         etag=etag,
         fields=fields,
-        wire=wire,
+        head=head,
         body=body,
         answer=answer,
         fd=-1 if body is not None else os.dup(found.fd),

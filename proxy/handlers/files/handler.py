@@ -139,7 +139,7 @@ def _whole(found: Representation) -> Response:
     """All of a large file."""
     found.users += 1
     body = FileBody(found.fd, 0, found.size, found.release)
-    return Response(200, found.fields, body, handler="static", wire=found.wire)
+    return Response(200, found.fields, body, handler="static", cached=found.head)
 
 
 def _partial(found: Representation, wanted: list[ranges.Range]) -> Response:

@@ -14,27 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...config.model import Backend, ProxyAction
-from ...config.model import Health as HealthCheck
-from ...errors import Blame, Fault
+from ...config import model
 from ...ipc.documents import Health, UpstreamStatus
-from ...protocol.h1.client import AnswerBody, NothingCame
-from ...transport.stream import StreamBroken
-from .context import Surroundings
+from .health_check import Unasked, check
 from .pool import Pool
 
 log = logging.getLogger("treehouse.upstream")
-
-
-def authority(backend: Backend) -> str:
-    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
-    usual one."""
-    if backend.scheme == "unix":
-        return "localhost"
-    host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    usual = {"http": 80, "https": 443}[backend.scheme]
-    return host if backend.port == usual else f"{host}:{backend.port}"
-
 
 _PAUSE_FIRST = 1.0
 _PAUSE_MOST = 30.0
@@ -42,7 +27,7 @@ _PAUSE_MOST = 30.0
 _COLD = 0.05
 
 
-class Member:
+class Backend:
     __slots__ = (
         "_answered",
         "_breaker",
@@ -55,7 +40,7 @@ class Member:
         "_slow_start",
         "_tried",
         "_warm_since",
-        "backend",
+        "config",
         "credit",
         "failures",
         "in_flight",
@@ -65,10 +50,10 @@ class Member:
         "weight",
     )
 
-    def __init__(self, backend: Backend, pool: Pool, action: ProxyAction) -> None:
-        self.backend = backend
+    def __init__(self, config: model.Backend, pool: Pool, action: model.ProxyAction) -> None:
+        self.config = config
         self.pool = pool
-        self.weight = float(backend.weight)
+        self.weight = float(config.weight)
         self._slow_start = action.slow_start
         self._warm_since = float("-inf")  # since when it is in; one that was never out is warm
         self._breaker = action.breaker
@@ -85,17 +70,17 @@ class Member:
         self.last_error: str | None = None  # of the last request or check, None where it succeeded
         self._checking: asyncio.Task[None] | None = None
 
-    def is_in(self, now: float) -> bool:
+    def is_available(self, now: float) -> bool:
         return self._passing and now >= self._out_until and now >= self.open_until
 
     def tick(self, now: float) -> None:
         self.pool.tick(now)
         if not self._slow_start:
             return
-        if not self.is_in(now):
+        if not self.is_available(now):
             self._warm_since = now
         warmth = (now - self._warm_since) / self._slow_start
-        self.weight = self.backend.weight * min(max(warmth, _COLD), 1.0)
+        self.weight = self.config.weight * min(max(warmth, _COLD), 1.0)
 
     def count(self, now: float, failed: bool) -> None:
         """One request more, for the breaker."""
@@ -115,7 +100,7 @@ class Member:
         if now >= self.open_until:
             log.warning(
                 "%s is left out for %g s: %d of %d requests failed",
-                self.backend.url,
+                self.config.url,
                 breaker.pause,
                 self._failed,
                 self._answered,
@@ -131,7 +116,7 @@ class Member:
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
         if now >= self._out_until:
-            log.warning("%s is left out for %g s: %s", self.backend.url, pause, why)
+            log.warning("%s is left out for %g s: %s", self.config.url, pause, why)
         self._out_until = now + pause
 
     def succeeded(self) -> None:
@@ -140,7 +125,7 @@ class Member:
         if self._passing:
             self.last_error = None
         if self._failures_in_a_row:
-            log.info("%s answers again", self.backend.url)
+            log.info("%s answers again", self.config.url)
             self._failures_in_a_row = 0
             self._out_until = 0.0
 
@@ -153,67 +138,44 @@ class Member:
 
     def status(self, now: float) -> UpstreamStatus:
         return {
-            "url": self.backend.url,
+            "url": self.config.url,
             "healthy": self.healthy(now),
             "last_error": self.last_error,
-            "draining": self.backend.drain,
+            "draining": self.config.drain,
             "in_flight": self.in_flight,
             "failures": self.failures,
         }
 
     # Active checks
 
-    def watch(self, health: HealthCheck, around: Surroundings) -> None:
-        self._checking = around.loop.create_task(self._check_for_ever(health, around))
+    def start_checks(self, health: model.Health, loop: asyncio.AbstractEventLoop) -> None:
+        self._checking = loop.create_task(self._check_for_ever(health))
 
     def close(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
         self.pool.close()
 
-    async def _check_for_ever(self, health: HealthCheck, around: Surroundings) -> None:
+    async def _check_for_ever(self, health: model.Health) -> None:
         while True:
-            why = await self._check(health)
-            self._tried = True
-            if why is not None or not self._failures_in_a_row:
-                self.last_error = why
-            if (why is None) != self._passing:
-                self._passing = why is None
-                if why is None:
-                    log.info("%s passes its check again", self.backend.url)
-                else:
-                    log.warning("%s fails its check: %s", self.backend.url, why)
+            try:
+                self.checked(await check(self.pool, health))
+            except Unasked as error:
+                if not self._passing:
+                    self.last_error = str(error)
+            except Exception:
+                log.exception("the check of %s failed inside the server", self.config.url)
             await asyncio.sleep(health.interval)
 
-    async def _check(self, health: HealthCheck) -> str | None:
-        """Why the backend is not well; None when it is. What keeps us from asking says nothing."""
-        host = health.host or authority(self.backend)
-        if health.host and ":" in host:
-            host = f"[{host}]"
-        request = (
-            f"GET {self.backend.prefix}{health.path} HTTP/1.1\r\n"
-            f"host: {host}\r\n"
-            "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"
-        )
-        try:
-            async with asyncio.timeout(health.timeout):
-                connection = await self.pool.open_another()
-                try:
-                    await connection.send(request.encode("ascii"), health.timeout)
-                    found = await connection.head(b"GET", health.timeout)
-                    body = AnswerBody(connection, found, health.timeout)
-                    while await body.read():
-                        pass
-                finally:
-                    self.pool.end(connection)
-        except TimeoutError:
-            return f"no answer within {health.timeout:g} s"
-        except Fault as fault:
-            unasked = fault.what.blame is Blame.OURS
-            return None if unasked and self._passing else fault.detail or fault.kind
-        except (NothingCame, StreamBroken) as error:
-            return str(error)
-        except Exception:
-            log.exception("the check of %s failed inside the server", self.backend.url)
-            return None if self._passing else "it could not be asked"
-        return None if 200 <= found.status < 400 else f"status {found.status}"
+    def checked(self, why: str | None) -> None:
+        """A check has ended: why the backend is not well, None where it is."""
+        self._tried = True
+        if why is not None or not self._failures_in_a_row:
+            self.last_error = why
+        if (why is None) == self._passing:
+            return
+        self._passing = why is None
+        if why is None:
+            log.info("%s passes its check again", self.config.url)
+        else:
+            log.warning("%s fails its check: %s", self.config.url, why)

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from ...config.model import Backend, HashKey, ProxyAction
 from ...protocol.message import Request
+from .cookies import cookie_value
 
 
 class Candidate(Protocol):
@@ -24,7 +25,7 @@ class Candidate(Protocol):
     weight: float
 
     @property
-    def backend(self) -> Backend: ...
+    def config(self) -> Backend: ...
 
 
 C = TypeVar("C", bound=Candidate)
@@ -77,7 +78,7 @@ def _rendezvous(candidates: Sequence[C], key: bytes) -> C:
     """Highest random weight: when one goes, only its own share moves to others."""
 
     def score(one: C) -> float:
-        digest = hashlib.blake2b(key + b"\0" + one.backend.url.encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(key + b"\0" + one.config.url.encode(), digest_size=8).digest()
         drawn = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
         return -one.weight / math.log(drawn)
 
@@ -85,7 +86,7 @@ def _rendezvous(candidates: Sequence[C], key: bytes) -> C:
 
 
 def hashed_by(key: HashKey, request: Request) -> bytes:
-    """What a request is told by; the client's address where the field or cookie is missing."""
+    """What a request is hashed by; the client's address where the field or cookie is missing."""
     found: bytes | None = None
     match key.kind:
         case "path":
@@ -93,24 +94,7 @@ def hashed_by(key: HashKey, request: Request) -> bytes:
         case "header":
             found = request.field(key.name.encode("ascii"))
         case "cookie":
-            found = cookie(request, key.name.encode("ascii"))
+            found = cookie_value(request, key.name.encode("ascii"))
         case "address":
             pass
     return found if found is not None else request.client.encode("ascii")
-
-
-def cookie(request: Request, name: bytes) -> bytes | None:
-    """The value of a cookie (RFC 6265 §4.2.1)."""
-    for field, value in request.fields:
-        if field == b"cookie":
-            for pair in value.split(b";"):
-                key, equals, content = pair.strip().partition(b"=")
-                if equals and key == name:
-                    return content
-    return None
-
-
-def mark(backend: Backend) -> bytes:
-    """What a sticky cookie says for a backend: the same on every worker and machine, and nothing
-    about where it is."""
-    return hashlib.blake2b(backend.url.encode(), digest_size=6).hexdigest().encode("ascii")

@@ -25,7 +25,7 @@ from ...tls.trust import client_context
 from ...transport.stream import StreamBroken, StreamTimeout
 from ...transport.tcp import SocketStream
 from ...transport.tls_stream import TlsStream
-from .context import Surroundings
+from .context import UpstreamContext
 from .resolver import Address, Addresses
 
 # connect(2) and socket(2): the errors that are ours and not the backend's.
@@ -45,13 +45,13 @@ class Connector:
         backend: Backend,
         action: ProxyAction,
         tls: ssl.SSLContext | None,
-        around: Surroundings,
+        context: UpstreamContext,
     ) -> None:
         self._backend = backend
         self._action = action
         self._tls = tls
-        self._around = around
-        self._addresses = Addresses(backend, around)
+        self._context = context
+        self._addresses = Addresses(backend, context)
         self._shunned: dict[Address, float] = {}
 
     async def connect(self) -> SocketStream:
@@ -60,7 +60,7 @@ class Connector:
             async with asyncio.timeout(self._action.connect_timeout):
                 sock = await self._connect()
                 if self._backend.scheme != "https":
-                    return SocketStream(sock, self._around.loop, self._around.deadlines)
+                    return SocketStream(sock, self._context.loop, self._context.deadlines)
                 return await self._handshake(sock)
         except TimeoutError:
             raise Fault("backend_timeout", "no connection in time") from None
@@ -83,14 +83,14 @@ class Connector:
 
     def _in_order(self, addresses: list[Address]) -> list[Address]:
         """Those that answered last time first; the order of the resolver (RFC 6724) otherwise."""
-        now = self._around.clock.now
+        now = self._context.clock.now
         shunned = self._shunned
         for address in [one for one, since in shunned.items() if now - since > _SHUNNED_FOR]:
             del shunned[address]
         return sorted(addresses, key=lambda one: shunned.get(one, float("-inf")))
 
     def _shun(self, address: Address) -> None:
-        remember(self._shunned, address, self._around.clock.now, _MOST_SHUNNED)
+        remember(self._shunned, address, self._context.clock.now, _MOST_SHUNNED)
 
     async def _race(self, addresses: list[Address]) -> socket.socket:
         """Return the first connection that stands. Raises the last `OSError`."""
@@ -103,7 +103,7 @@ class Connector:
                 error: OSError | None = None
                 if waiting:
                     address = waiting.popleft()
-                    attempts[self._around.loop.create_task(self._attempt(address))] = address
+                    attempts[self._context.loop.create_task(self._attempt(address))] = address
                 done, _ = await asyncio.wait(
                     attempts,
                     timeout=head_start if waiting else None,
@@ -139,7 +139,7 @@ class Connector:
                 await _connect_unix(sock, where)
             else:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._around.loop.sock_connect(sock, where)
+                await self._context.loop.sock_connect(sock, where)
         except OSError as failed:
             sock.close()
             if failed.errno in _OUT_OF_RESOURCES:
@@ -169,8 +169,8 @@ class Connector:
         except OSError as error:  # it has been reset already
             sock.close()
             raise Fault("backend_tls", error.strerror or str(error)) from None
-        stream = TlsStream(tls, self._around.loop, self._around.deadlines)
-        stream.deadline = self._around.clock.now + self._action.connect_timeout
+        stream = TlsStream(tls, self._context.loop, self._context.deadlines)
+        stream.deadline = self._context.clock.now + self._action.connect_timeout
         try:
             await stream.handshake()
         except StreamTimeout:

@@ -10,14 +10,14 @@ from ...transport.clock import Clock
 from ...transport.deadlines import Deadlines
 
 
-class Tally(Protocol):
-    """Where requests to backends are counted."""
+class BackendCounters(Protocol):
+    """Where requests to backends are counted, for the metrics."""
 
     def upstream(self, backend: str, outcome: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class UpstreamContext:
     """``trusted_proxies`` in CIDR notation; ``fast_lane`` as in the configuration."""
 
     loop: asyncio.AbstractEventLoop
@@ -25,4 +25,8 @@ class Surroundings:
     clock: Clock
     trusted_proxies: tuple[str, ...]
     fast_lane: bool
-    figures: Tally | None = None
+    figures: BackendCounters | None = None
+
+    def count(self, backend: str, outcome: str) -> None:
+        if self.figures is not None:
+            self.figures.upstream(backend, outcome)

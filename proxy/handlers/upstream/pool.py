@@ -22,10 +22,10 @@ from collections import deque
 from ...config.model import Backend, ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection
-from ...protocol.h1.response_parser import AnswerLane
+from ...protocol.h1.response_parser import FastResponseParser
 from ...transport.deadlines import NEVER
 from .connector import Connector
-from .context import Surroundings
+from .context import UpstreamContext
 
 # Seconds before an announced end at which a connection is no longer used, at most half of what was
 # announced. It covers the way there, and clocks that are read four times a second on our side.
@@ -40,14 +40,14 @@ class Pool:
         backend: Backend,
         action: ProxyAction,
         tls: ssl.SSLContext | None,
-        around: Surroundings,
-        lane: AnswerLane | None,
+        context: UpstreamContext,
+        lane: FastResponseParser | None,
     ) -> None:
         self.backend = backend
         self._action = action
-        self._around = around
+        self._context = context
         self._lane = lane
-        self._connector = Connector(backend, action, tls, around)
+        self._connector = Connector(backend, action, tls, context)
         self._kept: list[BackendConnection] = []
         self._open = 0
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -57,7 +57,7 @@ class Pool:
         """Return a kept connection that is as good as new, if there is one. ``repeatable``: the
         request may be sent again should the backend close the connection just now."""
         kept = self._kept
-        now = self._around.clock.now
+        now = self._context.clock.now
         while kept:
             connection = kept.pop()
             idle = now - connection.idle_since
@@ -94,7 +94,7 @@ class Pool:
             self._open -= 1
             self._wake()
             raise
-        return BackendConnection(stream, self._around.clock, self._lane)
+        return BackendConnection(stream, self._context.clock, self._lane)
 
     def give_back(self, connection: BackendConnection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""
@@ -103,7 +103,7 @@ class Pool:
             return
         connection.stream.deadline = NEVER
         connection.stream.watch()
-        connection.idle_since = self._around.clock.now
+        connection.idle_since = self._context.clock.now
         self._kept.append(connection)
         if self._queue:
             self._wake()
@@ -144,7 +144,7 @@ class Pool:
         """A connection that was kept, or room for a new one (None)."""
         if len(self._queue) >= self._action.max_queued:
             raise Fault("no_capacity", "the queue is full")
-        waiter: asyncio.Future[None] = self._around.loop.create_future()
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(self._action.connect_timeout):
@@ -154,7 +154,7 @@ class Pool:
                     if kept is not None or self._open < self._action.max_connections:
                         return kept
                     # A request that came just now has taken it. The place in the queue stays.
-                    waiter = self._around.loop.create_future()
+                    waiter = self._context.loop.create_future()
                     self._queue.appendleft(waiter)
         except BaseException as error:
             if waiter in self._queue:

@@ -18,6 +18,7 @@ import secrets
 from typing import Any
 
 from ...bounded_cache import remember
+from ...config.model import Backend
 from ...errors import Fault
 from ...protocol.claims import CLIENT_CERTIFICATE, is_claim
 from ...protocol.client_address import TrustedProxies
@@ -236,6 +237,16 @@ def _extended(connection: Connection, client: str, authority: bytes, before: Fie
             *(field for field in vouched if field[0] in CLIENT_CERTIFICATE),
         ]
     )
+
+
+def authority(backend: Backend) -> str:
+    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
+    usual one."""
+    if backend.scheme == "unix":
+        return "localhost"
+    host = f"[{backend.host}]" if ":" in backend.host else backend.host
+    usual = {"http": 80, "https": 443}[backend.scheme]
+    return host if backend.port == usual else f"{host}:{backend.port}"
 
 
 def _welcomes_trailers(te: bytes) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...config.model import Backend
 from ...errors import Fault
-from .context import Surroundings
+from .context import UpstreamContext
 
 log = logging.getLogger("treehouse.upstream")
 
@@ -31,9 +31,9 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 class Addresses:
-    def __init__(self, backend: Backend, around: Surroundings) -> None:
+    def __init__(self, backend: Backend, context: UpstreamContext) -> None:
         self._backend = backend
-        self._around = around
+        self._context = context
         self._known: list[Address] = []
         self._looked_up = float("-inf")
         self._lookup: asyncio.Task[None] | None = None
@@ -45,11 +45,11 @@ class Addresses:
 
     async def find(self) -> list[Address]:
         """At least one. Raises `Fault`."""
-        now = self._around.clock.now
+        now = self._context.clock.now
         good_for = _GOOD_FOR if self._known else _NOTHING_GOOD_FOR
         if self._lookup is None and now - self._looked_up > good_for:
             self._begun = now
-            self._lookup = self._around.loop.create_task(self._look_up())
+            self._lookup = self._context.loop.create_task(self._look_up())
         lookup = self._lookup
         if lookup is not None and not self._known:
             await asyncio.shield(lookup)
@@ -66,7 +66,7 @@ class Addresses:
     async def _look_up(self) -> None:
         backend = self._backend
         try:
-            found = await self._around.loop.getaddrinfo(
+            found = await self._context.loop.getaddrinfo(
                 backend.host, backend.port, type=socket.SOCK_STREAM
             )
         except (OSError, UnicodeError) as error:
@@ -74,7 +74,7 @@ class Addresses:
         else:
             self._found([(one[0], one[4]) for one in found])
         finally:
-            self._looked_up = self._around.clock.now
+            self._looked_up = self._context.clock.now
             self._lookup = None
 
     def _failed(self, why: str) -> None:

@@ -1,6 +1,6 @@
 """HTTP/1.1 towards a backend, one exchange at a time on one connection.
 
-It sends what it is given (a serialised head, body pieces) and reads the answer's head and body.
+It sends what it is given (a serialised head, body pieces) and reads the response's head and body.
 Whether the connection can be used again is one decision, `BackendConnection.reusable`, made of what
 happened: only when both messages have ended where their framing says, nothing came behind, and the
 backend does not want to close. Whatever goes wrong leaves a message without its end, so that no
@@ -10,7 +10,7 @@ failure has to be remembered.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from ...errors import Fault
 from ...transport.clock import Clock
@@ -19,17 +19,17 @@ from ...transport.tcp import SocketStream
 from ..message import Fields
 from . import response_parser
 from .body import BodyReader
-from .response_parser import HEAD_END, Answer, AnswerLane
+from .response_parser import HEAD_END, FastResponseParser, ResponseHead
 
-# A backend that never comes to its final answer (RFC 9110 §15.2 sets no bound). A page's early
+# A backend that never comes to its final response (RFC 9110 §15.2 sets no bound). A page's early
 # hints and the progress of a long task are some; thirty are more than either needs.
 _MOST_INTERIM = 30
 # Chunks so small that this many times their content arrived have cost much more than others' bytes.
 _MOSTLY_FRAMING = 3
 
 
-class NothingCame(Exception):
-    """The connection ended before a byte of an answer: the request may not have been seen.
+class NoResponse(Exception):
+    """The connection ended before a byte of a response: the request may not have been seen.
     ``unseen``: it surely was not."""
 
     def __init__(self, why: str, unseen: bool = False) -> None:
@@ -49,15 +49,15 @@ class BackendConnection:
         "_held",
         "_interim",
         "_lane",
-        "answered",
         "fresh",
         "idle_since",
         "keep_alive",
         "request_sent",
+        "response_read",
         "stream",
     )
 
-    def __init__(self, stream: SocketStream, clock: Clock, lane: AnswerLane | None) -> None:
+    def __init__(self, stream: SocketStream, clock: Clock, lane: FastResponseParser | None) -> None:
         self.stream = stream
         self._clock = clock
         self._lane = lane
@@ -67,7 +67,7 @@ class BackendConnection:
         self._closes = False  # the backend has said so
         self.fresh = True
         self.request_sent = True
-        self.answered = True  # all of the answer has been read
+        self.response_read = True  # all of the response has been read
         self.keep_alive = math.inf
         self.idle_since = 0.0
 
@@ -75,11 +75,11 @@ class BackendConnection:
     def reusable(self) -> bool:
         """Whether the next request can be sent here (RFC 9112 §9.3): both messages have ended, the
         backend goes on, and nothing has come that was not asked for."""
-        return self.request_sent and self.answered and not self._closes and not self._held
+        return self.request_sent and self.response_read and not self._closes and not self._held
 
     def send_now(self, data: bytes, patience: float) -> bytes | memoryview:
         """Begin an exchange. Returns what could not be sent at once. Raises `StreamBroken`."""
-        self.request_sent = self.answered = False
+        self.request_sent = self.response_read = False
         self.stream.deadline = self._clock.now + patience
         return self.stream.write_now(data)
 
@@ -88,10 +88,12 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         return self.stream.write(data)
 
-    async def head(self, method: bytes, patience: float, upgrade: bytes | None = None) -> Answer:
-        """Return the next answer's head, interim ones among them.
+    async def head(
+        self, method: bytes, patience: float, upgrade: bytes | None = None
+    ) -> ResponseHead:
+        """Return the next response's head, interim ones among them.
 
-        Raises `NothingCame` when there was none at all, `Fault` for anything else that is wrong.
+        Raises `NoResponse` when there was none at all, `Fault` for anything else that is wrong.
         """
         stream = self.stream
         stream.deadline = self._clock.now + patience
@@ -117,11 +119,11 @@ class BackendConnection:
         except StreamBroken as error:
             if data or self._interim:
                 raise Fault("backend_broke_off", f"within a head: {error}") from None
-            raise NothingCame(str(error)) from None
+            raise NoResponse(str(error)) from None
         if not data:
             if self._interim:
                 raise Fault("backend_broke_off", "between an interim and the final answer")
-            raise NothingCame("the connection was closed")
+            raise NoResponse("the connection was closed")
         end += len(HEAD_END)
         head, self._held = data[:end], data[end:]
         found = self._lane.parse(head, method) if self._lane is not None else None
@@ -138,13 +140,13 @@ class BackendConnection:
             self._closes = found.close
         return found
 
-    def whole(self, found: Answer) -> bytes | None:
+    def whole(self, found: ResponseHead) -> bytes | None:
         """The body, if all of it has come with the head; the exchange is then over."""
         if found.length < 0 or len(self._held) < found.length:
             return None
         body = self._held[: found.length]
         self._held = self._held[found.length :]
-        self.answered = True
+        self.response_read = True
         return body
 
     def leftover(self) -> bytes:
@@ -200,50 +202,66 @@ class BackendConnection:
         return self._clock.now
 
 
-class AnswerBody:
+class BackendBody:
     """The body that follows a head on a backend's connection; see `message.StreamBody`.
 
-    ``length`` is the Content-Length or None. ``ended`` once all of it has been read.
+    ``length`` is the Content-Length or None. ``translate`` may replace a fault by the one that
+    caused it; ``on_close`` is told whether all of the body was read and sent.
     """
 
-    __slots__ = ("_connection", "_patience", "_reader")
+    __slots__ = ("_connection", "_on_close", "_patience", "_reader", "_translate", "length")
 
-    def __init__(self, connection: BackendConnection, found: Answer, patience: float) -> None:
+    def __init__(
+        self,
+        connection: BackendConnection,
+        head: ResponseHead,
+        patience: float,
+        translate: Callable[[Fault], Fault] = lambda fault: fault,
+        on_close: Callable[[bool], None] = lambda whole: None,
+    ) -> None:
         self._connection = connection
         self._patience = patience
-        self._reader = BodyReader(found.length, connection.now, found.judge, of_backend=True)
-        connection.answered = self._reader.ended
-
-    @property
-    def length(self) -> int | None:
-        return self._reader.length
+        self._translate = translate
+        self._on_close = on_close
+        self._reader = BodyReader(head.length, connection.now, head.h11_connection, of_backend=True)
+        self.length = self._reader.length
+        connection.response_read = self._reader.ended
 
     @property
     def trailers(self) -> Fields:
         return self._reader.trailers
 
     @property
-    def ended(self) -> bool:
+    def at_end(self) -> bool:
         return self._reader.ended
 
     async def read(self, most: int = READ_SIZE) -> bytes:
         """The next piece, b"" at the end. Raises `Fault`."""
-        while not self._reader.ended:
-            piece = self._piece(await self._connection.more(self._patience, most))
-            if piece:
-                return piece
+        try:
+            while not self._reader.ended:
+                piece = self._piece(await self._connection.more(self._patience, most))
+                if piece:
+                    return piece
+        except Fault as fault:
+            raise self._translate(fault) from None
         return b""
 
     def read_now(self, most: int = READ_SIZE) -> bytes | None:
         """The same without waiting; None where that cannot be."""
-        while not self._reader.ended:
-            data = self._connection.more_now(most)
-            if data is None:
-                return None
-            piece = self._piece(data)
-            if piece:
-                return piece
+        try:
+            while not self._reader.ended:
+                data = self._connection.more_now(most)
+                if data is None:
+                    return None
+                piece = self._piece(data)
+                if piece:
+                    return piece
+        except Fault as fault:
+            raise self._translate(fault) from None
         return b""
+
+    def close(self, complete: bool) -> None:
+        self._on_close(complete and self._reader.ended)
 
     def _piece(self, data: bytes) -> bytes:
         connection, reader = self._connection, self._reader
@@ -260,7 +278,7 @@ class AnswerBody:
         if len(piece) * _MOSTLY_FRAMING < len(data):
             connection.others_first()
         if reader.ended:
-            connection.answered = True
+            connection.response_read = True
             if reader.rest:
                 connection.put_back(reader.rest)
         return piece

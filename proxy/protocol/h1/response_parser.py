@@ -1,14 +1,14 @@
-"""Heads of backends' answers: the strict layer, the fast lane, and h11, in the other direction.
+"""Parses the heads of backends' responses: a strict parser with h11, and a fast one. Pure.
 
 A backend is trusted more than a client, as long as what the client gets is canonical. What could
-make two answers of one, or have ours end elsewhere than the client's reading of it, is refused,
+make two responses of one, or have ours end elsewhere than the client's reading of it, is refused,
 for an application may build a header from its input (RFC 9112 §11.1, §6.3): bare LF, control bytes,
 differing lengths, a length beside a coding. What is merely untidy passes: Content-Length twice with
 one value, framing fields where no body can be (204, 304), parameters in Connection, a status beyond
 599. A `Fault` of this module names the rule that was broken.
 
-The lane follows the same rule as the one for requests: it declines, or says what the strict layer
-and h11 would.
+The fast parser follows the same rule as the one for requests: it declines, or says what the strict
+parser and h11 would.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .grammar import (
     VALUE_MARKS,
     connection_options,
 )
+from .serializer import SerialisedHead
 
 # What a backend may send us as a head: more than we take from a client, for cookies and policies
 # add up. nginx gives up at 4 to 8 KiB by default, which is a well-known nuisance.
@@ -41,7 +42,7 @@ LARGEST_HEAD = 64 * 1024
 _MOST_FIELDS = 200
 HEAD_END = b"\r\n\r\n"
 
-# What the lane has to look at, in the heads of which it otherwise knows all lines.
+# What the fast parser has to look at, in heads of which it otherwise knows all lines.
 _MATTERS = frozenset({b"content-length", b"connection", b"keep-alive", b"transfer-encoding"})
 _KEEP_ALIVE = re.compile(rb"(?:^|[,; \t])timeout *= *([0-9]{1,6})\b", re.IGNORECASE)
 
@@ -87,32 +88,34 @@ _REMEMBERED = frozenset(
 
 
 @dataclass(slots=True)
-class Answer:
-    """``length`` is that of the body that follows on the connection: 0 for none, `CHUNKED`, or
-    `UNTIL_CLOSE`. ``close``: the connection is of no use afterwards. ``judge`` is the h11
-    connection that goes on to judge the body, None from the lane. ``keep_alive`` is for how many
-    seconds the backend keeps an idle connection, as it says itself; infinity where it does not.
+class ResponseHead:
+    """One parsed head.
 
-    ``fields`` are those of the whole message. From the lane only: ``onward``, the ones that concern
-    the client, Content-Length left out, ``lines``, the same as they are sent, and ``dated``,
-    whether Date is among them. ``passed_on`` is what the proxy makes of them for the client, fields
-    and head, once it has. Nobody changes any of it: an answer that comes again is the same one."""
+    ``fields`` are those of the whole message. ``length`` is that of the body that follows on the
+    connection: 0 for none, `CHUNKED`, or `UNTIL_CLOSE`. ``close``: the connection is of no use
+    afterwards. ``h11_connection`` goes on to read the body, None from the fast parser.
+    ``keep_alive`` is for how many seconds the backend says that it keeps an idle connection;
+    infinity where it does not.
+
+    From the fast parser only: ``onward``, the fields that concern the client, without
+    Content-Length; ``lines``, the same as they are sent; ``dated``, whether Date is among them.
+    ``passed_on`` is what the proxy makes of them for the client, fields and head, once it has.
+    Nobody changes any of it: a head that comes again is the same object."""
 
     status: int
     fields: Fields
     length: int
     close: bool
-    judge: h11.Connection | None = None
+    h11_connection: h11.Connection | None = None
     keep_alive: float = math.inf
     onward: Fields | None = None
     lines: bytes = b""
     dated: bool = False
-    passed_on: tuple[Fields, bytes] | None = None
+    passed_on: tuple[Fields, SerialisedHead] | None = None
 
 
-def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
-    """The answer that a complete head begins; ``method`` and ``upgrade`` are the request's.
-    Raises `Fault`."""
+def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> ResponseHead:
+    """Parse a complete head; ``method`` and ``upgrade`` are the request's. Raises `Fault`."""
     lines = head[: -len(HEAD_END)].split(b"\r\n")
     match = STATUS_LINE.fullmatch(lines[0])
     if match is None:
@@ -130,10 +133,10 @@ def parse(head: bytes, method: bytes, upgrade: bytes | None = None) -> Answer:
     close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
     length, framed = _framing(fields, status, version, method)
     head, odd = _canonical(lines, fields, framed)
-    judge = _judge(method, upgrade)
-    judged = _judged(judge, head)
+    h11_connection = _h11_connection(method, upgrade)
+    judged = _read_by_h11(h11_connection, head)
     close = close or odd or not sound or length == UNTIL_CLOSE
-    return Answer(status, judged, length, close, judge, keep_alive(fields))
+    return ResponseHead(status, judged, length, close, h11_connection, keep_alive(fields))
 
 
 def _canonical(lines: list[bytes], fields: Fields, framed: bool) -> tuple[bytes, bool]:
@@ -161,25 +164,25 @@ def keep_alive(fields: Fields) -> float:
     return math.inf
 
 
-def _judge(method: bytes, upgrade: bytes | None) -> h11.Connection:
-    """A connection on which the request has been sent."""
-    judge = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD + 1)
+def _h11_connection(method: bytes, upgrade: bytes | None) -> h11.Connection:
+    """An h11 connection on which the request has been sent."""
+    h11_connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD + 1)
     headers = [(b"host", b"backend")]
     if upgrade is not None:
         headers += [(b"connection", b"upgrade"), (b"upgrade", upgrade)]
-    judge.send(h11.Request(method=method, target=b"/", headers=headers))
-    judge.send(h11.EndOfMessage())
-    return judge
+    h11_connection.send(h11.Request(method=method, target=b"/", headers=headers))
+    h11_connection.send(h11.EndOfMessage())
+    return h11_connection
 
 
-def _judged(judge: h11.Connection, head: bytes) -> Fields:
+def _read_by_h11(h11_connection: h11.Connection, head: bytes) -> Fields:
     try:
-        judge.receive_data(head)
-        event = judge.next_event()
+        h11_connection.receive_data(head)
+        event = h11_connection.next_event()
     except h11.RemoteProtocolError as error:
         raise _broken(f"what h11 refuses: {error}") from None
     if not isinstance(event, h11.Response | h11.InformationalResponse):
-        raise _broken("what h11 does not take for an answer")
+        raise _broken("what h11 does not take for a response")
     return list(event.headers)
 
 
@@ -240,16 +243,18 @@ _Entry = tuple[tuple[bytes, bytes], bytes, bool, bool]
 _DECLINED: tuple[None, bool] = (None, False)
 
 
-class AnswerLane:
-    """The table of one worker's backends; bounded, without cookies and other secrets."""
+class FastResponseParser:
+    """Parses plain heads without h11, with the help of lines and heads that came before.
+
+    One for a route and worker; its tables are bounded and hold no cookies and other secrets."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, _Entry] = {}
         self._statuses: dict[bytes, int] = {}
-        self._heads: dict[bytes, Answer] = {}
+        self._heads: dict[bytes, ResponseHead] = {}
 
-    def parse(self, head: bytes, method: bytes) -> Answer | None:
-        """The answer, or None to decline."""
+    def parse(self, head: bytes, method: bytes) -> ResponseHead | None:
+        """The head, or None to decline."""
         if method == b"HEAD":
             return self._parse(head, method)[0]
         found = self._heads.get(head)
@@ -260,11 +265,11 @@ class AnswerLane:
         return found
 
     def remembered(self) -> list[bytes]:
-        """The lines and the heads kept from earlier answers."""
+        """The lines and the heads kept from earlier responses."""
         return [*self._statuses, *self._known, *self._heads]
 
-    def _parse(self, head: bytes, method: bytes) -> tuple[Answer | None, bool]:
-        """The answer and whether it may be remembered as a whole."""
+    def _parse(self, head: bytes, method: bytes) -> tuple[ResponseHead | None, bool]:
+        """The head, or None to decline, and whether it may be remembered as a whole."""
         if len(head) > LARGEST_HEAD:
             return _DECLINED
         lines = head[:-4].split(b"\r\n")
@@ -315,7 +320,7 @@ class AnswerLane:
         onward = [entry[0] for entry in entries if entry[1]]
         lines_onward = b"".join([entry[1] for entry in entries])
         dated = any(name == b"date" for name, _ in onward)
-        return Answer(
+        return ResponseHead(
             status, fields, length, close, None, kept_for, onward, lines_onward, dated
         ), again
 

@@ -33,6 +33,24 @@ def field_lines(fields: Fields) -> bytes:
     return lines
 
 
+class SerialisedHead:
+    """A response's head in HTTP/1.1, ready but for Date, Connection and framing: what
+    `message.Response.cached` is to this protocol.
+
+    ``wire`` are the status line and the field lines, as `serialise` makes them. Where the body is
+    bytes, Content-Length must be among them. ``dated``: Date is, too.
+    """
+
+    __slots__ = ("dated", "wire")
+
+    def __init__(self, wire: bytes, dated: bool = False) -> None:
+        self.wire = wire
+        self.dated = dated
+
+    def plus(self, name: bytes, value: bytes) -> SerialisedHead:
+        return SerialisedHead(self.wire + field_lines([(name, value)]), self.dated)
+
+
 def serialise(status: int, fields: Fields) -> bytes:
     """Status line and field lines, each with its CRLF, without the empty line that ends a head.
 

@@ -41,10 +41,12 @@ class Engine(Protocol):
     `release` is still to be called. ``highest``: the highest stream of which a `Head` was told.
     ``block_since``: since when a header block has been incomplete, in monotonic seconds."""
 
-    unsent: int
     active: int
     highest: int
     block_since: float | None
+
+    @property
+    def unsent(self) -> int: ...
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
         """What ``data`` says, event by event; the caller may answer each before it asks for the

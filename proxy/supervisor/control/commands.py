@@ -8,20 +8,20 @@ asked of the certifier, and its answer is handed on as it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
-from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
 from ...exit_status import CANNOT_BIND, USAGE
 from ...system.certificate_files import CertificateUnusable
 from ...system.listeners import CannotBind
-from ..process_table import Processes
-from ..registry import Announcements
+from ..answers import Answer, Reply
+from ..certifier_requests import CertifierRequests
+from ..operations import Operations
+from ..registry import Registry
 from ..reload import plan
+from ..reload.generations import Generations
+from ..reload.reload import Reloader
 from .overview import Overview
-from .probe_tokens import Knocking
-from .server import Reply
+from .probe_tokens import ProbeTokens
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -31,63 +31,48 @@ _CERTIFIERS = frozenset({"renew", "revoke", "roll_account_key", "refusal", "look
 
 
 class Commands:
-    """``serving`` gives the configuration in force, ``read`` the one on disk (or raises
-    `ConfigurationFaults`). ``reload`` and ``upgrade`` reply themselves, when they are through."""
-
     def __init__(
         self,
-        processes: Processes,
-        announcements: Announcements,
+        requests: CertifierRequests,
+        registry: Registry,
         overview: Overview,
-        knocking: Knocking,
-        *,
-        serving: Callable[[], Config],
-        read: Callable[[], Config],
-        reload: Callable[[str, Reply], None],
-        upgrade: Callable[[str, Reply], None],
-        stop: Callable[[str], None],
+        generations: Generations,
+        probe_tokens: ProbeTokens,
+        reloader: Reloader,
+        operations: Operations,
     ) -> None:
-        self._processes = processes
-        self._announcements = announcements
+        self._requests = requests
+        self._registry = registry
         self._overview = overview
-        self._knocking = knocking
-        self._serving = serving
-        self._read = read
-        self._reload = reload
-        self._upgrade = upgrade
-        self._stop = stop
+        self._generations = generations
+        self._probe_tokens = probe_tokens
+        self._reloader = reloader
+        self._operations = operations
 
-    def hear(self, request: dict[str, Any], reply: Reply) -> None:
+    def hear(self, request: Answer, reply: Reply) -> None:
         match request.get("command"):
             case "status":
                 self._overview.ask(lambda status: reply({**status}))
             case "reload":
-                self._reload(_WHY, reply)
+                self._operations.reload(_WHY, reply)
             case "upgrade":
-                self._upgrade(_WHY, reply)
+                self._operations.upgrade(_WHY, reply)
             case "plan":
                 self._plan(reply)
-            case "knock":
-                self._knocking.begin(request, self._serving(), reply)
+            case "probe" | "knock":  # the second is its name of earlier versions
+                self._probe_tokens.begin(request, self._generations.serving.config, reply)
             case "stop":
-                self._stop(_WHY)
+                self._operations.stop(_WHY)
                 reply({"ok": True})
             case str() as verb if verb in _CERTIFIERS:
-                self._ask_certifier(verb, request, reply)
+                self._requests.ask(verb, request.get("value"), reply)
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
-
-    def _ask_certifier(self, verb: str, request: dict[str, Any], reply: Reply) -> None:
-        certifier = self._processes.certifier()
-        if certifier is None:
-            reply({"ok": False, "error": "the certifier is being restarted; ask again"})
-        else:
-            self._announcements.ask(certifier, verb, request, reply)
 
     def _plan(self, reply: Reply) -> None:
         """What a reload would change; nothing is changed by asking."""
         try:
-            config = self._read()
+            config = self._reloader.rehearse()
         except (ConfigurationFaults, CertificateUnusable) as error:
             reply({"ok": False, "error": str(error), "status": USAGE})
             return
@@ -100,20 +85,20 @@ class Commands:
             return
         certified = frozenset(
             (frozenset(one["names"]), one["directory"], one["key_type"])
-            for one in self._announcements.statuses()
+            for one in self._registry.statuses()
             if one["served"]
         )
-        certified = plan.kept(self._serving(), config, certified)
-        found = plan.changes(self._serving(), config, certified)
+        serving = self._generations.serving.config
+        certified = plan.kept(serving, config, certified)
+        found = plan.changes(serving, config, certified)
         orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
-        certifier = self._processes.certifier()
-        if not orders or certifier is None:
+        if not orders:
             reply({"ok": True, "changes": found})
             return
         value = {config.acme.directory: [list(one.names) for one in orders]}
-        self._announcements.ask(
-            certifier,
+        # Without a certifier to ask, the plan is without costs.
+        self._requests.ask(
             "costs",
-            {"value": value},
+            value,
             lambda told: reply({"ok": True, "changes": [*found, *told.get("costs", ())]}),
         )

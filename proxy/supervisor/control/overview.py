@@ -1,7 +1,7 @@
 """What the supervisor knows of the whole server: for ``status``, and for ``/metrics``.
 
 Figures of workers are as old as their last report. A status asks all of them first and waits for
-the answers, though not for long: a worker that hangs is no reason to say nothing of the others.
+the answers, though not for long: a worker that is_hung is no reason to say nothing of the others.
 Figures of workers that have ended are kept, so that no counter ever runs backwards.
 """
 
@@ -15,10 +15,12 @@ from ...ipc.documents import Overview as OverviewDocument
 from ...ipc.documents import ProcessFigures, Status, WorkerStats
 from ...ipc.messages import AskStats, OverviewAnswer
 from ...metrics import counters, process_stats
+from ..on_demand import OnDemand
 from ..process_table import Child, Processes
-from ..registry import Announcements
+from ..registry import Registry
 from ..reload.generations import Generations
-from ..timers import Schedule
+from ..roles import MESSENGER, WORKER
+from ..timers import Timers
 from . import status
 
 # How long a status waits for workers that do not answer.
@@ -29,21 +31,22 @@ class Overview:
     def __init__(
         self,
         processes: Processes,
-        announcements: Announcements,
+        registry: Registry,
         generations: Generations,
-        schedule: Schedule,
+        on_demand: OnDemand,
+        timers: Timers,
     ) -> None:
         self._processes = processes
-        self._announcements = announcements
+        self._registry = registry
         self._generations = generations
-        self._schedule = schedule
+        self._on_demand = on_demand
+        self._timers = timers
         self._started_at = time.time()
         self._retired = counters.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self._certifier_heard = 0.0  # Unix seconds
         self._certifier_alive = time.monotonic()
         self._questions: list[status.Question] = []
-        self.on_demand: dict[str, int] = {}  # of names that somebody waited for, by outcome
 
     # What happens
 
@@ -92,7 +95,7 @@ class Overview:
         for child in workers:
             self._processes.tell_worker(child, AskStats(thorough=True))
         question.settle(0)
-        self._schedule.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
+        self._timers.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
     def send(self, child: Child, number: int) -> None:
         """What a worker shows on the admin listener, on behalf of all."""
@@ -107,11 +110,11 @@ class Overview:
             "status": document,
             "figures": counted,
             "reloads": self._reloads,
-            "renewals": self._announcements.renewals.counts(),
+            "renewals": self._registry.renewals.counts(),
             "connections": self._connections(),
             "processes": self._kernel_figures(),
             "certifier_heard": self._certifier_heard,
-            "on_demand": self.on_demand,
+            "on_demand": self._on_demand.outcomes,
         }
         self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
@@ -131,10 +134,10 @@ class Overview:
             found.append(own)
         for child in self._processes:
             title = child.title
-            if child.role == "worker":
+            if child.role is WORKER:
                 title += f" of generation {child.generation}"
             one = process_stats.of(child.pid, title)
-            if one is not None and child.role != "messenger":
+            if one is not None and child.role is not MESSENGER:
                 one["open_fds"] = child.stats["open_fds"] if child.stats else None
                 found.append(one)
         return found
@@ -146,5 +149,5 @@ class Overview:
             generation=serving.number,
             workers=self._processes.workers(),
             listeners=serving.listeners,
-            certificates=self._announcements.statuses(),
+            certificates=self._registry.statuses(),
         )

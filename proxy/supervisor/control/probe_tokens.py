@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
 
 from acme_client.names import hostname, wildcard_of
 
 from ...config.model import Config
 from ...ipc.messages import ChallengeFacts
-from ..registry import Announcements
-from ..timers import Schedule
-from .server import Reply
+from ..answers import Answer, Reply
+from ..registry import Registry
+from ..timers import Timers
 
 # Visits have bounds of their own, well below this.
 _FOR = 120.0
@@ -26,17 +25,17 @@ _MOST = 16
 _HOSTS = 200
 
 
-class Knocking:
-    def __init__(self, announcements: Announcements, schedule: Schedule) -> None:
-        self._announcements = announcements
-        self._schedule = schedule
+class ProbeTokens:
+    def __init__(self, registry: Registry, timers: Timers) -> None:
+        self._registry = registry
+        self._timers = timers
         self._under_way = 0
 
-    def begin(self, request: dict[str, Any], config: Config, reply: Reply) -> None:
+    def begin(self, request: Answer, config: Config, reply: Reply) -> None:
         """Reply with token and text once every worker answers them."""
         hosts = request.get("hosts")
         known = {name for site in config.sites for name in site.names}
-        known |= {name for one in self._announcements.statuses() for name in one["names"]}
+        known |= {name for one in self._registry.statuses() for name in one["names"]}
         if (
             not isinstance(hosts, list)
             or not 0 < len(hosts) <= _HOSTS
@@ -61,13 +60,13 @@ class Knocking:
 
         for host in list(waiting):
             about = ChallengeFacts("http-01", host, token, text)
-            self._announcements.challenge(about, None, lambda host=host: answered(host))  # type: ignore[misc]
-        self._schedule.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
+            self._registry.challenge(about, None, lambda host=host: answered(host))  # type: ignore[misc]
+        self._timers.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
 
     def _end(self, hosts: list[str], token: str) -> None:
         self._under_way -= 1
         for host in hosts:
-            self._announcements.answer_no_more(host, token)
+            self._registry.answer_no_more(host, token)
 
 
 def _covered(host: str, known: set[str]) -> bool:

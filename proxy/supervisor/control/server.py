@@ -19,17 +19,15 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from ..timers import Schedule
+from ..answers import Answer, Reply
+from ..timers import Timers
 
 log = logging.getLogger("treehouse.control")
 
-Reply = Callable[[dict[str, Any]], None]
-Handle = Callable[[dict[str, Any], Reply], None]
 
 _LINE = 64 * 1024  # bytes of a request; the longest command is a name and a reason
 _CALLERS = 16
@@ -46,21 +44,31 @@ class _Caller:
     said: bytearray = field(default_factory=bytearray)
 
 
-class ControlSocket:
-    """Listens at ``path``; ``handle(request, reply)`` may call ``reply`` at once or later."""
+class Handler(Protocol):
+    def hear(self, request: Answer, reply: Reply) -> None:
+        """Answer a request, at once or later, by calling ``reply`` once."""
+        ...
 
-    def __init__(
-        self, path: Path, selector: selectors.BaseSelector, schedule: Schedule, handle: Handle
-    ) -> None:
+
+class ControlSocket:
+    """Listens at ``path`` once it is opened. ``handler`` is set before that."""
+
+    handler: Handler
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector, timers: Timers) -> None:
         self.path = path
         self._selector = selector
-        self._schedule = schedule
-        self._handle = handle
+        self._timers = timers
         self._callers: dict[socket.socket, _Caller] = {}
-        self._sock = self._bind(path)
-        self._inode = os.stat(path).st_ino
-        self._directory = _identity(os.stat(path.parent))
-        selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
+        self._sock: socket.socket | None = None
+
+    def open(self) -> None:
+        """Listen, if it does not yet. Raises `OSError`."""
+        if self._sock is None:
+            self._sock = self._bind(self.path)
+            self._inode = os.stat(self.path).st_ino
+            self._directory = _identity(os.stat(self.path.parent))
+            self._selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
 
     @staticmethod
     def _bind(path: Path) -> socket.socket:
@@ -87,9 +95,12 @@ class ControlSocket:
         """In a forked child: let go without touching the file."""
         for caller in self._callers:
             caller.close()
-        self._sock.close()
+        if self._sock is not None:
+            self._sock.close()
 
     def close(self) -> None:
+        if self._sock is None:
+            return
         self.close_in_child()
         with contextlib.suppress(OSError):
             # An upgraded server may have put its own socket there.
@@ -97,6 +108,8 @@ class ControlSocket:
                 os.unlink(self.path)
 
     def _on_caller(self, _events: int) -> None:
+        if self._sock is None:
+            return
         try:
             caller, _address = self._sock.accept()
         except OSError:
@@ -111,7 +124,7 @@ class ControlSocket:
         caller.setblocking(False)
         self._callers[caller] = _Caller(uid == 0)
         self._selector.register(caller, selectors.EVENT_READ, lambda _events: self._hear(caller))
-        self._schedule.at(time.monotonic() + _ASK_WITHIN, lambda: self._expire(caller))
+        self._timers.at(time.monotonic() + _ASK_WITHIN, lambda: self._expire(caller))
 
     def _hear(self, caller: socket.socket) -> None:
         known = self._callers[caller]
@@ -146,14 +159,14 @@ class ControlSocket:
         except (ValueError, TypeError, RecursionError):
             self._reply(caller, {"ok": False, "error": "the request is not one line of JSON"})
             return
-        self._handle(request, lambda answer: self._reply(caller, answer))
+        self.handler.hear(request, lambda answer: self._reply(caller, answer))
 
     def _is_our_directory(self, fd: int) -> bool:
         """Opened for reading: a path alone (O_PATH) takes no right."""
         opened = not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH
         return opened and _identity(os.fstat(fd)) == self._directory
 
-    def _reply(self, caller: socket.socket, answer: dict[str, Any]) -> None:
+    def _reply(self, caller: socket.socket, answer: Answer) -> None:
         if caller not in self._callers:
             return
         with contextlib.suppress(OSError):

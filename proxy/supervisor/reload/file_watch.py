@@ -27,15 +27,15 @@ from ...config.sources.sites_dir import Signature, signature
 _View = tuple[Signature | None, dict[Path, tuple[int, int] | None]]
 
 
-class DiskWatch:
-    """`changed` is asked every second or so; `rereading` tells which configuration is in force."""
+class FileWatch:
+    """`changed` is asked every second or so; `reread` tells which configuration is in force."""
 
     def __init__(self, config: Config) -> None:
         self._adopt(config)
         self._seen = self._look()
         self._files = self._files_before = _files(config)
 
-    def rereading(self, read: Callable[[], Config]) -> Config:
+    def reread(self, read: Callable[[], Config]) -> Config:
         """What ``read`` gives. What changes while it reads is still found afterwards."""
         before = self._config.sites_dir
         known = _files(self._config)

@@ -5,8 +5,8 @@ A reload makes the next one beside the present one. *starting*: its workers are 
 new comes. There is always one at least: a generation that cannot start leaves the one before it as
 it was.
 
-Only the table is here. Who is started, told or ended by what happens to a generation is the
-business of `turnover`.
+Only the table is here. Which workers are started, told or ended by what happens to a generation
+is the business of `reload`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import itertools
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +23,7 @@ from ...config.model import Config
 from ...ipc.connection_counters import Census
 from ...system.listeners import Listener
 from ...tls.contexts import server_context
-from ..process_table import Role
+from ..roles import AnyRole
 
 # Draining generations beyond this are ended, oldest first: each holds processes and memory.
 DRAINING_MOST = 16
@@ -36,19 +36,17 @@ class Generation:
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
     census: Census
+    census_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
 
 
 class Generations:
-    """All that live, oldest first. ``before``: the last number that a predecessor has used.
-    ``on_census`` is told of each that is added, with the descriptor of its counts, before it has a
-    worker: those that live already see them too."""
+    """All that there are, oldest first. ``before``: the last number that a predecessor used."""
 
     def __init__(self, config: Config, listeners: tuple[Listener, ...], before: int = 0) -> None:
         self._numbers = itertools.count(before + 1)
         self._all: list[Generation] = []
-        self.on_census: Callable[[Census, int], None] = lambda _census, _fd: None
         self.add(config, listeners)
 
     def __iter__(self) -> Iterator[Generation]:
@@ -83,40 +81,40 @@ class Generations:
         return [one for one in self if one.number < generation.number and one.state == "serving"]
 
     def add(self, config: Config, listeners: tuple[Listener, ...]) -> Generation:
-        """Its ticket keys are made here, before its workers are forked, and so shared by them; and
-        the memory that they count in."""
+        """Add the next one. Its ticket keys, and the memory in which its workers count connections,
+        are made here, before its workers are forked, and so shared by them."""
         census, fd = Census.made(config.workers, config.limits.connections)
         made = Generation(
-            next(self._numbers), config, server_context(config.tls), listeners, census
+            next(self._numbers), config, server_context(config.tls), listeners, census, fd
         )
         self._all.append(made)
-        self.on_census(census, fd)
-        os.close(fd)
         return made
 
     def remove(self, generation: Generation) -> None:
         self._all.remove(generation)
         generation.census.close()
+        os.close(generation.census_fd)
 
     def close_sockets_of(self, generation: Generation, kept_by: Generation) -> list[Listener]:
-        """Close the listeners that ``kept_by`` does not have as well; gives those."""
+        """Close the listeners that ``kept_by`` does not have as well, and return them."""
         kept = {one.sock for one in kept_by.listeners}
         closed = [one for one in generation.listeners if one.sock not in kept]
         for listener in closed:
             listener.sock.close()
         return closed
 
-    def close_in_child(self, role: Role, number: int) -> None:
-        """In a forked child: only a worker has listeners, and only those of its generation."""
-        own = self.find(number) if role == "worker" else None
+    def close_in_child(self, role: AnyRole, generation: int) -> None:
+        """Leave a child the listeners of its own generation, if it has any at all."""
+        own = self.find(generation) if "listeners" in role.inherits else None
         kept = {one.sock for one in own.listeners} if own is not None else set()
-        for generation in self._all:
-            for listener in generation.listeners:
+        for one in self._all:
+            os.close(one.census_fd)  # its workers have inherited the memory itself
+            for listener in one.listeners:
                 if listener.sock not in kept:
                     listener.sock.close()
 
     def close_sockets(self) -> None:
-        """Nobody new comes to any of them from here."""
+        """Close all listeners: no generation accepts from here any more."""
         for generation in self._all:
             for listener in generation.listeners:
                 listener.sock.close()

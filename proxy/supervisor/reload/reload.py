@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
 
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
@@ -25,12 +23,19 @@ from ...exit_status import CANNOT_BIND, USAGE
 from ...ipc.messages import Drain, Stop
 from ...log import Composed
 from ...system.certificate_files import CertificateUnusable, LoadedCertificate, OwnCertificates
-from ...system.listeners import CannotBind, Listener, open_listeners
+from ...system.listeners import CannotBind, Listener, open_listeners, try_listeners
 from ...system.systemd import Notifier
-from ..control.server import Reply
+from ..answers import Answer, Reply, unheard
+from ..control.overview import Overview
+from ..lifecycle import Lifecycle
 from ..process_table import Child, Processes, describe_exit
-from ..registry import Announcements
-from ..timers import Schedule
+from ..readiness import Readiness
+from ..registry import Registry
+from ..shutdown import Shutdown
+from ..spawner import Spawner
+from ..timers import Timers
+from . import immutable
+from .config_source import ConfigSource
 from .generations import DRAINING_MOST, Generation, Generations
 
 log = logging.getLogger("treehouse.supervisor")
@@ -42,40 +47,38 @@ _READY_WITHIN = 30.0
 _TICKET_KEYS_FOR = 20 * 3600.0
 
 
-class Turnover:
-    """``reread`` gives the configuration on disk or raises `ConfigurationFaults`. ``start`` forks a
-    generation's workers; ``in_force`` is called when all of them serve, before anybody is answered;
-    ``hopeless`` when the first generation cannot be started, and there is none to go back to;
-    ``outcome`` with how each reload went."""
+class Reloader:
+    """``asked_again``: a reload was asked for by signal while none could be begun."""
 
     def __init__(
         self,
+        lifecycle: Lifecycle,
         processes: Processes,
-        announcements: Announcements,
+        registry: Registry,
         generations: Generations,
-        schedule: Schedule,
+        timers: Timers,
         notifier: Notifier,
         own: OwnCertificates,
-        *,
-        reread: Callable[[], Config],
-        start: Callable[[Generation], None],
-        in_force: Callable[[Generation], None],
-        hopeless: Callable[[], None],
-        outcome: Callable[[bool], None],
+        source: ConfigSource,
+        spawner: Spawner,
+        overview: Overview,
+        shutdown: Shutdown,
+        readiness: Readiness,
     ) -> None:
+        self._lifecycle = lifecycle
         self._processes = processes
-        self._announcements = announcements
+        self._registry = registry
         self._generations = generations
-        self._schedule = schedule
+        self._timers = timers
         self._notifier = notifier
         self._own = own
-        self._reread = reread
-        self._start = start
-        self._in_force = in_force
-        self._hopeless = hopeless
-        self._outcome = outcome
+        self._source = source
+        self._spawner = spawner
+        self._overview = overview
+        self._shutdown = shutdown
+        self._readiness = readiness
+        self.asked_again = False
         self._reply: Reply | None = None  # while there is one under way
-        self._retired = False
         self._warned_of_hsts: float | None = None
 
     @property
@@ -107,12 +110,12 @@ class Turnover:
         for notice in config.notices:
             log.warning("%s", Composed(notice))
         for certificate in certificates:
-            self._announcements.from_files(certificate)
+            self._registry.from_files(certificate)
         self._follow(config, listeners)
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
         """All that can be wrong before a worker is forked; then nothing is left open either."""
-        config = self._reread()
+        config = self._wanted()
         present = self._generations.serving.listeners
         listeners = open_listeners(config.listen, present, config.admin)
         try:
@@ -124,28 +127,58 @@ class Turnover:
                     listener.sock.close()
             raise
 
+    def _wanted(self) -> Config:
+        """The configuration on disk, but for what takes a restart."""
+        present, wanted = self._generations.serving.config, self._source.reread()
+        for difference in immutable.differences(present, wanted):
+            log.warning("%s; until then it stays as it is", difference)
+        return immutable.kept(present, wanted)
+
+    def rehearse(self) -> Config:
+        """What a reload would put in force; nothing is changed. Raises what a reload would be
+        refused for: `ConfigurationFaults`, `CannotBind`, `CertificateUnusable`."""
+        wanted = self._source.read()
+        try_listeners(wanted.listen, self._generations.serving.listeners, wanted.admin)
+        self._own.examine(wanted)
+        return wanted
+
+    def follow_disk(self) -> bool:
+        """Begin a reload if the configuration's files have changed, or if somebody has asked for
+        one meanwhile. Whether one has been begun."""
+        again, self.asked_again = self.asked_again, False
+        why = "SIGHUP" if again else self._source.changed()
+        if why is not None:
+            self.reload(why, unheard)
+        return why is not None
+
+    def remember(self) -> None:
+        """Begin a reload as soon as what is under way is over: it has read the file as it was."""
+        if not self.asked_again:
+            self.asked_again = True
+            log.info("SIGHUP: the configuration is read once more when what is under way is over")
+
     def renew_ticket_keys(self, now: float) -> None:
         """By a generation that is the same in all else, once their time is over."""
         serving = self._generations.serving
         if now - serving.born > _TICKET_KEYS_FOR:
             log.info("new ticket keys: the next generation has the same configuration")
-            self._reply = lambda _answer: None
+            self._reply = unheard
             self._follow(serving.config, serving.listeners)
 
     def _follow(self, config: Config, listeners: tuple[Listener, ...]) -> None:
         generation = self._generations.add(config, listeners)
-        self._start(generation)
-        self._schedule.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(generation))
+        self._spawner.start_workers(generation)
+        self._timers.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(generation))
 
     def _too_late(self, generation: Generation) -> None:
         if generation.state == "starting" and generation in self._generations:
             log.error("generation %d was not ready in time", generation.number)
             self._give_up(generation)
 
-    def _answer(self, answer: dict[str, Any]) -> None:
+    def _answer(self, answer: Answer) -> None:
         reply, self._reply = self._reply, None
         if reply is not None:
-            self._outcome(answer["ok"])
+            self._overview.reloaded(answer["ok"])
             self._notifier.ready()  # the reload is over, either way
             reply(answer)
 
@@ -167,11 +200,14 @@ class Turnover:
         for older in self._generations.before(generation):
             self._drain(older)
         sites = {site.names[0] for site in generation.config.sites}
-        self._announcements.keep_files(self._own.names | sites)
+        self._registry.retain_file_certificates(self._own.names | sites)
         self._warn_of_hsts(generation.config)
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
-        self._in_force(generation)
+        self._spawner.renew_certifier_for(generation)
+        # Where no client waits for a certificate at the start, the certifier comes second.
+        self._spawner.start_certifier()
+        self._readiness.reached()
         self._notifier.ready()  # also where nobody has asked
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         self._answer({"ok": True, "generation": generation.number})
@@ -199,7 +235,7 @@ class Turnover:
 
     def _give_up(self, generation: Generation) -> None:
         if len(self._generations) == 1:
-            self._hopeless()
+            self._shutdown.give_up()
             return
         self._generations.remove(generation)
         for child in self._processes.workers(generation.number):
@@ -230,14 +266,13 @@ class Turnover:
 
     def _remove_if_empty(self, generation: Generation | None) -> None:
         # The last one stays: until its end, the program is asked what it is configured to do.
-        if generation is None or generation.state != "draining" or self._retired:
+        if generation is None or generation.state != "draining" or self._lifecycle.retired:
             return
         if not self._processes.workers(generation.number):
             self._generations.remove(generation)
 
     def retire(self) -> None:
         """A successor accepts from the same sockets: nobody new comes to any generation."""
-        self._retired = True
         for generation in self._generations:
             self._have_drained(generation)
         self._generations.close_sockets()

@@ -1,8 +1,8 @@
-"""From the program that runs to the program now on disk, without a moment in which nobody listens.
+"""What one supervisor hands to the next: from the program that runs to the program now on disk.
 
-The old supervisor starts the new program as any program is started, and leaves it the estate over a
-socket pair: the listening sockets as they are, the certificates that only root could read, the
-connection to the service manager. The new one reads the configuration, starts its workers on the
+The old supervisor starts the new program as any program is started, and sends it over a socket pair
+the listening sockets as they are, the certificates that only root could read, and the connection to
+the service manager. The new one reads the configuration, starts its workers on the
 same sockets and says that it is ready; only then does the old one let go. Whatever happens before
 that, a program that does not start, a faulty configuration, a time-out, leaves the old one serving
 as if nothing had been.
@@ -13,7 +13,7 @@ may stand under sixteen Landlock rulesets at most, so that a successor whose sup
 confined in the same words does not add another.
 
 What never travels: a session, a key that the new program can read for itself, anything that was
-parsed. The estate is plain facts and descriptors, so that versions may differ.
+parsed. The handoff is plain facts and descriptors, so that versions may differ.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from ...ipc.messages import (
     TO_SUCCESSOR,
     HandedCertificate,
     HandedFacts,
-    HandedKeeper,
+    HandedForegroundParent,
     HandedListener,
+    HandedLock,
     HandedManager,
     ToSuccessor,
 )
@@ -81,13 +82,15 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class Handoff:
     """What one supervisor leaves to the next.
 
     ``started_as``: the uid of the first of them, which decides on defaults. ``sandbox``: what the
-    supervisor is confined to, in words. ``manager``: the service manager's socket. ``keeper``: the
-    process that was started first, where it has to stay because somebody waits for it.
-    ``predecessor`` is where readiness is announced; only an estate that was received has it.
+    supervisor is confined to, in words. ``manager``: the service manager's socket.
+    ``foreground_parent``: the channel to the process that was started first, where that process has
+    to stay because a shell or a container waits for it. ``lock``: that on the state directory; an
+    earlier version has none. ``predecessor`` is where readiness is
+    announced; only a handoff that was received has it.
     """
 
     generation: int
@@ -96,11 +99,12 @@ class Estate:
     listeners: tuple[Listener, ...]
     certificates: Mapping[OwnCertificate, int] = field(default_factory=dict)
     manager: socket.socket | None = None
-    keeper: Channel | None = None
+    foreground_parent: Channel | None = None
+    lock: int | None = None
     predecessor: Channel | None = None
 
 
-def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Channel]:
+def start(program: Program, handoff: Handoff, *, own_group: bool) -> tuple[int, Channel]:
     """Start the program with what it inherits; its pid, and where it will say that it is ready.
     ``own_group``: in a process group of its own.
 
@@ -108,7 +112,7 @@ def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Ch
     """
     ours, theirs = Channel.pair()
     try:
-        for message, fds in _spelt(estate):
+        for message, fds in _spelt(handoff):
             ours.send(encode(message), fds)
         os.set_inheritable(theirs.fileno(), True)
         environment = {**program.environment, _VARIABLE: str(theirs.fileno())}
@@ -128,26 +132,28 @@ def start(program: Program, estate: Estate, *, own_group: bool) -> tuple[int, Ch
     return pid, ours
 
 
-def _spelt(estate: Estate) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
+def _spelt(handoff: Handoff) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
     """One message for each descriptor, and the facts last."""
     messages: list[tuple[ToSuccessor, tuple[int, ...]]] = []
-    for one in estate.listeners:
+    for one in handoff.listeners:
         at = one.endpoint
         endpoint = (int(at.family), at.host, at.port, at.optional) if at else None
         listener = HandedListener(one.kind, one.address, endpoint)
         messages.append((listener, (one.sock.fileno(),)))
-    for files, bundle in estate.certificates.items():
+    for files, bundle in handoff.certificates.items():
         messages.append((HandedCertificate(str(files.chain), str(files.key)), (bundle,)))
-    if estate.manager is not None:
-        messages.append((HandedManager(), (estate.manager.fileno(),)))
-    if estate.keeper is not None:
-        messages.append((HandedKeeper(), (estate.keeper.fileno(),)))
-    facts = HandedFacts(estate.generation, estate.started_as, estate.sandbox)
+    if handoff.manager is not None:
+        messages.append((HandedManager(), (handoff.manager.fileno(),)))
+    if handoff.foreground_parent is not None:
+        messages.append((HandedForegroundParent(), (handoff.foreground_parent.fileno(),)))
+    if handoff.lock is not None:
+        messages.append((HandedLock(), (handoff.lock,)))
+    facts = HandedFacts(handoff.generation, handoff.started_as, handoff.sandbox)
     messages.append((facts, ()))
     return messages
 
 
-def inherited() -> Estate | None:
+def inherited() -> Handoff | None:
     """What was left to this very process; None is the usual case. Raises `CannotUpgrade`."""
     number = os.environ.pop(_VARIABLE, "")
     if not number.isdecimal():
@@ -185,11 +191,12 @@ def _receive(channel: Channel) -> tuple[_Received, HandedFacts]:
             received.append((message, fds))
 
 
-def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Estate:
+def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Handoff:
     listeners: list[Listener] = []
     certificates: dict[OwnCertificate, int] = {}
     manager: socket.socket | None = None
-    keeper: Channel | None = None
+    foreground_parent: Channel | None = None
+    lock: int | None = None
     for message, fds in received:
         match message:
             case HandedListener():
@@ -198,20 +205,23 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Es
                 certificates[OwnCertificate(Path(chain), Path(key))] = fds[0]
             case HandedManager():
                 manager = socket.socket(fileno=fds[0])
-            case HandedKeeper():
-                keeper = Channel(socket.socket(fileno=fds[0]))
+            case HandedForegroundParent():
+                foreground_parent = Channel(socket.socket(fileno=fds[0]))
+            case HandedLock():
+                lock = fds[0]
             case HandedFacts():
                 pass  # the last one: `_receive` has taken it
             case _:
                 assert_never(message)
-    return Estate(
+    return Handoff(
         generation=facts.generation,
         started_as=facts.started_as,
         sandbox=facts.sandbox,
         listeners=tuple(listeners),
         certificates=certificates,
         manager=manager,
-        keeper=keeper,
+        foreground_parent=foreground_parent,
+        lock=lock,
         predecessor=channel,
     )
 

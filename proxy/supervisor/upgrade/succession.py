@@ -6,9 +6,10 @@ ready takes us back to being alone.
 
 Who started us waits for our end. Where that is a service manager that can be told of another main
 process, it is told. Anywhere else, a shell, a container, a supervisor of the plain kind, the
-process that was started first stays as the *keeper*: it passes signals on to whoever serves now,
-and ends when that one ends, with its status. There is never more than one keeper, however many
-upgrades: each successor inherits the channel to it, and says on it who comes next.
+process that was started first stays as the *foreground parent*: it passes signals on to the program
+that serves now, and ends when that program ends, with its status. There is never more than one
+foreground parent, however many upgrades: each successor inherits the channel to it, and names its
+own successor on it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from ...ipc.channel import Channel, ChannelClosed
 from ...ipc.codec import JsonObject, Malformed, encode
 from ...ipc.messages import FROM_SUCCESSOR, Ready, Successor
 from ...system.privileges import adopt_orphans
-from ..timers import Schedule
-from .handoff import Estate, Program, start
+from ..lifecycle import Lifecycle
+from ..timers import Timers
+from .handoff import Handoff, Program, start
 
 log = logging.getLogger("treehouse.supervisor")
 
@@ -35,48 +36,66 @@ log = logging.getLogger("treehouse.supervisor")
 _READY_WITHIN = 60.0
 
 
+class Owner(Protocol):
+    """What is told how an upgrade goes on (`upgrade`)."""
+
+    def succeeded(self) -> None:
+        """The successor is ready; called once for each upgrade, or `failed` is."""
+        ...
+
+    def failed(self, error: str) -> None: ...
+
+    def successor_ended(self, status: int) -> None:
+        """The successor, which served, has ended with this exit status."""
+        ...
+
+    def superseded(self, why: str) -> None:
+        """Somebody else serves in the successor's place, or nobody waits for us any more."""
+        ...
+
+
 class Succession:
-    """``settled(error)`` is called once for each upgrade that was begun: with None when the
-    successor is ready, or with why it is not. ``ended(status)``: a successor that serves has ended.
-    ``superseded(why)``: what we still have is to be brought to its end, within the usual bound.
-    """
+    """``owner`` is set before the loop begins. ``managed``: a service manager waits for our end,
+    and can be told of another main process."""
+
+    owner: Owner
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        schedule: Schedule,
+        timers: Timers,
+        lifecycle: Lifecycle,
         program: Program,
-        estate: Estate | None,
+        handoff: Handoff | None,
         *,
         managed: bool,
-        settled: Callable[[str | None], None],
-        ended: Callable[[int], None],
-        superseded: Callable[[str], None],
     ) -> None:
         self._selector = selector
-        self._schedule = schedule
+        self._timers = timers
+        self._lifecycle = lifecycle
         self._program = program
-        self._settled = settled
-        self._ended = ended
-        self._superseded = superseded
         self._managed = managed
-        self._predecessor = estate.predecessor if estate else None
-        # Our predecessor is the keeper if it was the first and nobody else is.
-        self.keeper = (estate.keeper or estate.predecessor) if estate and not managed else None
-        if self.keeper is not None:
-            selector.register(self.keeper, selectors.EVENT_READ, lambda _events: self._orphaned())
+        self._predecessor = handoff.predecessor if handoff else None
+        # Our predecessor is the foreground parent if it was the first program of all.
+        self.foreground_parent = (
+            (handoff.foreground_parent or handoff.predecessor) if handoff and not managed else None
+        )
+        if self.foreground_parent is not None:
+            selector.register(
+                self.foreground_parent, selectors.EVENT_READ, lambda _events: self._orphaned()
+            )
         self._channel: Channel | None = None
         self.pid: int | None = None  # of the successor
-        self.retired = False
-
-    @property
-    def upgrading(self) -> bool:
-        return self.pid is not None and not self.retired
 
     @property
     def keeping(self) -> bool:
         """Whether we have to stay until the successor ends."""
-        return self.retired and self.pid is not None and not self._managed and self.keeper is None
+        return (
+            self._lifecycle.retired
+            and self.pid is not None
+            and not self._managed
+            and self.foreground_parent is None
+        )
 
     # Towards the predecessor
 
@@ -87,28 +106,29 @@ class Succession:
                 self._predecessor.send(encode(Ready()))
 
     def _orphaned(self) -> None:
-        """Whoever started the keeper sees us as ended, and may start another."""
-        assert self.keeper is not None  # noqa: S101 - it is what was registered
+        """Whoever started the foreground_parent sees us as ended, and may start another."""
+        assert self.foreground_parent is not None  # noqa: S101 - it is what was registered
         with contextlib.suppress(ChannelClosed):
-            self.keeper.receive()
+            self.foreground_parent.receive()
             return
-        self._selector.unregister(self.keeper)
-        self._superseded("the process that was started first has ended")
+        self._selector.unregister(self.foreground_parent)
+        self.owner.superseded("the process that was started first has ended")
 
     # Towards the successor
 
-    def begin(self, estate: Estate) -> None:
+    def begin(self, handoff: Handoff) -> None:
         """Start the program on disk. Raises `CannotUpgrade`, and then nothing has changed."""
-        if not self._managed and self.keeper is None:
+        if not self._managed and self.foreground_parent is None:
             adopt_orphans()
-        # A terminal's Ctrl-C is for the keeper, which passes it on once.
-        self.pid, self._channel = start(self._program, estate, own_group=not self._managed)
+        # A terminal's Ctrl-C is for the foreground_parent, which passes it on once.
+        self.pid, self._channel = start(self._program, handoff, own_group=not self._managed)
+        self._lifecycle.upgrading = True
         self._selector.register(self._channel, selectors.EVENT_READ, lambda _events: self._hear())
         pid = self.pid
-        self._schedule.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(pid))
+        self._timers.at(time.monotonic() + _READY_WITHIN, lambda: self._too_late(pid))
 
     def _too_late(self, pid: int) -> None:
-        if self.upgrading and self.pid == pid:
+        if self._lifecycle.upgrading and self.pid == pid:
             self._fail("the new program was not ready in time")
 
     def _hear(self) -> None:
@@ -119,7 +139,7 @@ class Succession:
                     os.close(fd)
                 self._take(said)
         except ChannelClosed:
-            if self.upgrading:
+            if self._lifecycle.upgrading:
                 self._fail("the new program ended before it was ready; its log lines say why")
             else:
                 self._let_go()
@@ -132,29 +152,30 @@ class Succession:
             return
         match message:
             case Ready():
-                if self.upgrading:
+                if self._lifecycle.upgrading:
                     self._on_ready()
             case Successor(pid):
                 self.pid = pid
-                self._superseded("the successor has been upgraded as well")
+                self.owner.superseded("the successor has been upgraded as well")
             case _:
                 assert_never(message)
 
     def _on_ready(self) -> None:
-        self.retired = True
-        for before in {self._predecessor, self.keeper}:
+        self._lifecycle.upgrading, self._lifecycle.retired = False, True
+        for before in {self._predecessor, self.foreground_parent}:
             with contextlib.suppress(ChannelClosed):
                 if before is not None:
                     before.send(encode(Successor(self.pid)))
-        self._settled(None)
+        self.owner.succeeded()
 
     def _fail(self, why: str) -> None:
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         self.pid = None
+        self._lifecycle.upgrading = False
         self._let_go()
-        self._settled(why)
+        self.owner.failed(why)
 
     def _let_go(self) -> None:
         if self._channel is not None:
@@ -164,9 +185,9 @@ class Succession:
 
     def exited(self, pid: int, status: int) -> None:
         """A child that is none of our workers has ended, with this wait status."""
-        if pid == self.pid and self.retired:
+        if pid == self.pid and self._lifecycle.retired:
             self.pid = None
-            self._ended(os.waitstatus_to_exitcode(status))
+            self.owner.successor_ended(os.waitstatus_to_exitcode(status))
 
     def pass_on(self, number: int) -> bool:
         """Give a signal to the process that serves now; False where that is not our part."""
@@ -178,6 +199,6 @@ class Succession:
 
     def close_in_child(self, *_: object) -> None:
         """In a forked child: upgrades are not its business."""
-        for channel in (self._predecessor, self.keeper, self._channel):
+        for channel in (self._predecessor, self.foreground_parent, self._channel):
             if channel is not None:
                 channel.close()

@@ -7,12 +7,13 @@ import inspect
 import json
 
 import pytest
+import requests
 from acme import client
 
 from acme_client.certificates import keys
 from acme_client.errors import Problem
 from acme_client.issuers.order_flow import _Ready
-from acme_client.issuers.transport import Transport, trust
+from acme_client.issuers.transport import Transport, alternates, trust
 from support.acme.chains import chain
 
 NOW = 1_795_521_600.0
@@ -48,6 +49,31 @@ def test_what_is_signed(key_type: str, account: str | None) -> None:
 
 def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.mark.parametrize(
+    ("link", "urls"),
+    [
+        ('<https://ca.example/cert/1/1>;rel="alternate"', ["https://ca.example/cert/1/1"]),
+        ("</cert/1/1>; rel=alternate", ["https://ca.example/cert/1/1"]),
+        ('<1/1>; rel="alternate"', ["https://ca.example/cert/1/1"]),
+        ('<?2>; rel="Alternate"', ["https://ca.example/cert/1?2"]),
+        ('</a>; rel="up alternate"', ["https://ca.example/a"]),
+        (
+            '</dir>; rel="index", </a>; rel="alternate", </b>; rel="alternate"',
+            ["https://ca.example/a", "https://ca.example/b"],
+        ),
+        ('</dir>; rel="index"', []),
+        ('<ftp://ca.example/a>; rel="alternate"', []),
+        ("</a>", []),
+        ("nonsense", []),
+        ("", []),
+    ],
+)
+def test_alternate_chains(link: str, urls: list[str]) -> None:
+    answer = requests.Response()
+    answer.url, answer.headers["Link"] = "https://ca.example/cert/1", link
+    assert alternates(answer) == urls
 
 
 @pytest.mark.parametrize(

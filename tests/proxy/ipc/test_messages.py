@@ -46,12 +46,14 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.TO_WORKER, messages.AskStats(thorough=True)),
     (messages.TO_WORKER, messages.Probe(1, "a.test", "rsa")),
     (messages.TO_WORKER, messages.OverviewAnswer(1, typing.cast(Any, {"status": {}}))),
-    (messages.TO_WORKER, messages.ReplaceAccessLog()),
-    (messages.TO_WORKER, messages.AddGeneration(2, 64)),
+    (messages.TO_WORKER, messages.ReplaceAccessLog(1)),
+    (messages.TO_WORKER, messages.AddGeneration(2, 64, 1)),
     (messages.TO_WORKER, messages.Drain()),
     (messages.TO_WORKER, messages.Stop()),
+    (messages.TO_WORKER, messages.Truncated(3)),
     (messages.FROM_WORKER, messages.Ready()),
     (messages.FROM_WORKER, messages.Acknowledged(1)),
+    (messages.FROM_WORKER, messages.NotTaken(1)),
     (messages.FROM_WORKER, messages.ProbeResult(1, None)),
     (messages.FROM_WORKER, messages.WantCertificate("a.test")),
     (messages.FROM_WORKER, messages.CertificateUsed("a.test")),
@@ -59,6 +61,8 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_WORKER, messages.Stats(STATS)),
     (messages.TO_CERTIFIER, messages.Done(1)),
     (messages.TO_CERTIFIER, messages.CertifierCommand("renew", {"name": "a.test"}, 4)),
+    (messages.TO_CERTIFIER, messages.NotTaken(1)),
+    (messages.FROM_CERTIFIER, messages.Truncated(None)),
     (messages.FROM_CERTIFIER, messages.Alive()),
     (messages.FROM_CERTIFIER, messages.Loaded()),
     (messages.FROM_CERTIFIER, messages.CertifierAnswer(1, {"ok": True, "costs": ["one"]})),
@@ -72,7 +76,8 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.TO_SUCCESSOR, messages.HandedListener("http", "unix:/s", None)),
     (messages.TO_SUCCESSOR, messages.HandedCertificate("/c.pem", "/k.pem")),
     (messages.TO_SUCCESSOR, messages.HandedManager()),
-    (messages.TO_SUCCESSOR, messages.HandedKeeper()),
+    (messages.TO_SUCCESSOR, messages.HandedForegroundParent()),
+    (messages.TO_SUCCESSOR, messages.HandedLock()),
     (messages.TO_SUCCESSOR, messages.HandedFacts(3, 0, "auto")),
     (messages.FROM_SUCCESSOR, messages.Ready()),
     (messages.FROM_SUCCESSOR, messages.Successor(12)),
@@ -158,7 +163,7 @@ def test_the_spelling_between_versions_stays() -> None:
     assert {kind: set(vocabulary._kinds) for kind, vocabulary in (
         ("to", messages.TO_SUCCESSOR), ("from", messages.FROM_SUCCESSOR),
     )} == {
-        "to": {"listener", "certificate", "manager", "keeper", "estate"},
+        "to": {"listener", "certificate", "manager", "keeper", "lock", "estate"},
         "from": {"ready", "successor"},
     }  # fmt: skip
 
@@ -201,7 +206,7 @@ def test_no_channel_is_spoken_to_in_loose_dictionaries() -> None:
         for key in node.keys
         if isinstance(key, ast.Constant) and key.value == "type"
     ]
-    assert set(found) <= {"codec.py"}
+    assert set(found) <= {"codec.py", "channel.py"}
 
 
 def test_unions_are_what_vocabularies_read() -> None:

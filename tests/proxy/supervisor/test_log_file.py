@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.model import Config, Log
-from proxy.supervisor.log_file import AccessLog
+from proxy.supervisor.log_file import AccessLogFile, open_access_log
 
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
@@ -36,9 +36,9 @@ def is_open(fd: int) -> bool:
     return True
 
 
-def begun(place: object) -> AccessLog:
+def begun(place: object) -> AccessLogFile:
     config = at(place)
-    return AccessLog(config, opened(config), opened)
+    return AccessLogFile(config, opened(config), opened)
 
 
 def test_a_reload_takes_it_elsewhere_and_lets_go_of_the_first(tmp_path: Path) -> None:
@@ -94,3 +94,28 @@ def test_rotation_opens_what_has_the_name_now(tmp_path: Path) -> None:
     assert log.fd is not None
     assert os.fstat(log.fd).st_ino == (tmp_path / "log").stat().st_ino
     log.close()
+
+
+@pytest.mark.parametrize("read_by_somebody", [False, True])
+def test_a_pipe_is_refused_and_nobody_waits_for_its_reader(
+    tmp_path: Path, read_by_somebody: bool
+) -> None:
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK) if read_by_somebody else None
+    with pytest.raises(OSError, match=r"pipe|No such device"):
+        open_access_log(at(tmp_path / "log"))
+    if reader is not None:
+        os.close(reader)
+
+
+def test_a_file_is_made_for_the_server_and_its_group_and_written_to_at_its_end(
+    tmp_path: Path,
+) -> None:
+    fd = open_access_log(replace(at(tmp_path / "log"), uid=os.getuid(), gid=os.getgid()))
+    assert fd is not None
+    assert os.fstat(fd).st_mode & 0o777 == 0o640
+    assert os.get_blocking(fd)
+    (tmp_path / "log").write_text("before\n")
+    os.write(fd, b"after\n")
+    assert (tmp_path / "log").read_text() == "before\nafter\n"
+    os.close(fd)

@@ -17,9 +17,9 @@ from proxy.ipc.messages import (
     WantCertificate,
 )
 from proxy.supervisor import on_demand
+from proxy.supervisor.certifier_requests import ENDED, CertifierRequests
 from proxy.supervisor.on_demand import OnDemand
 from proxy.supervisor.process_table import Child, Processes
-from proxy.supervisor.registry import Announcements
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Someone:
 
 
 class World:
-    """Processes and announcements, as far as they are needed. ``sent``: to whom, what."""
+    """Processes and requests, as far as they are needed. ``sent``: to whom, what."""
 
     def __init__(self) -> None:
         self.workers_now = [Someone(1), Someone(2), Someone(3)]
         self.certifier_now: Someone | None = Someone(9)
         self.sent: list[tuple[int, ToWorker | ToCertifier]] = []
         self.questions: list[tuple[str, Callable[[dict[str, Any]], None]]] = []
-        self.on_demand = OnDemand(cast(Processes, self), cast(Announcements, self))
+        self.on_demand = OnDemand(cast(Processes, self), cast(CertifierRequests, self))
 
     def workers(self) -> list[Someone]:
         return self.workers_now
@@ -49,9 +49,9 @@ class World:
     def tell_certifier(self, child: Someone, message: ToCertifier) -> None:
         self.sent.append((child.pid, message))
 
-    def ask(self, _certifier: object, verb: str, request: dict[str, Any], reply: Any) -> None:
+    def ask(self, verb: str, value: str, reply: Any) -> None:
         assert verb == "want"
-        self.questions.append((request["value"], reply))
+        self.questions.append((value, reply))
 
     def want(self, pid: int, name: str) -> None:
         self.on_demand.wanted(cast(Child, Someone(pid)), WantCertificate(name))
@@ -60,7 +60,7 @@ class World:
         self.certifier_now = None
         questions, self.questions = self.questions, []
         for _name, reply in questions:
-            reply({"ok": False, "error": "the certifier ended before it answered; ask again"})
+            reply(ENDED)
 
     def certifier_comes(self) -> None:
         self.certifier_now = Someone(10)
@@ -88,7 +88,7 @@ def test_a_worker_that_has_ended_is_not_told() -> None:
     world = World()
     world.want(1, "a.example")
     world.want(2, "a.example")
-    world.on_demand.ended(1)
+    world.on_demand.ended(cast(Child, Someone(1)))
     world.questions[0][1]({"ok": True})
     assert [pid for pid, _ in world.sent] == [2]
 

@@ -6,13 +6,39 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 
 from proxy.ipc.channel import Channel
 from proxy.ipc.codec import JsonObject
 from proxy.supervisor.process_table import Child, Processes, describe_exit
+from proxy.supervisor.roles import CERTIFIER, WORKER, AnyRole, Role
+
+Hear = Callable[[Child, JsonObject, list[int]], None]
+
+
+@dataclass
+class Ears:
+    """What a supervisor is to its process table."""
+
+    hear: Hear = lambda _child, _said, _fds: None
+
+    def exited_elsewhere(self, pid: int, status: int) -> None:
+        raise AssertionError(f"{pid} is no child of the test")
+
+
+def table(selector: selectors.BaseSelector, hear: Hear | None = None) -> Processes:
+    processes = Processes(selector)
+    processes.listener = Ears(hear) if hear else Ears()
+    return processes
+
+
+def doing(run: Callable[[Channel], int], role: AnyRole = WORKER) -> Role[None]:
+    """The same role with other work."""
+    return replace(role, entry=lambda _init, channel: run(channel))
+
 
 NONSENSE = [
     b"not json",
@@ -40,8 +66,8 @@ def test_a_child_that_says_nonsense_is_ended(said: bytes, caplog: pytest.LogCapt
         return 0
 
     with selectors.DefaultSelector() as selector:
-        processes = Processes(selector, hear)
-        child = processes.fork("worker", 1, 1, run)
+        processes = table(selector, hear)
+        child = processes.fork(doing(run), None, 1, 1)
         ended: list[tuple[Child, int]] = []
         deadline = time.monotonic() + 20
         while not ended and time.monotonic() < deadline:
@@ -83,9 +109,9 @@ def test_descriptors_that_nobody_asked_for_are_closed(selector: selectors.BaseSe
         channel.send({"type": "wanted"}, (0, 0))
         return 0
 
-    processes = Processes(selector, hear)
+    processes = table(selector, hear)
     before = len(os.listdir("/proc/self/fd"))
-    processes.fork("worker", 1, 1, run)
+    processes.fork(doing(run), None, 1, 1)
     assert until_it_ends(processes, selector) == 0
     assert len(os.listdir("/proc/self/fd")) == before + 1
     os.close(kept[0])
@@ -94,17 +120,18 @@ def test_descriptors_that_nobody_asked_for_are_closed(selector: selectors.BaseSe
 def test_a_child_closes_what_is_not_for_its_kind(selector: selectors.BaseSelector) -> None:
     left, right = os.pipe()
 
-    def close(role: str, generation: int) -> None:
-        if (role, generation) == ("certifier", 3):
-            os.close(left)
+    class Owner:
+        def close_in_child(self, role: AnyRole, generation: int) -> None:
+            if (role.name, generation) == ("certifier", 3):
+                os.close(left)
 
     def run(_channel: Channel) -> int:
         return int(os.path.exists(f"/proc/self/fd/{left}"))
 
-    processes = Processes(selector, lambda *_: None)
-    processes.closing.append(close)
-    for role, generation, has in (("certifier", 3, 0), ("certifier", 4, 1), ("worker", 3, 1)):
-        processes.fork(role, generation, 1, run)  # type: ignore[arg-type] # a Role each
+    processes = table(selector)
+    processes.owners.append(Owner())
+    for role, generation, has in ((CERTIFIER, 3, 0), (CERTIFIER, 4, 1), (WORKER, 3, 1)):
+        processes.fork(doing(run, role), None, generation, 1)
         assert os.waitstatus_to_exitcode(until_it_ends(processes, selector)) == has
     os.close(left)
     os.close(right)
@@ -116,11 +143,11 @@ def test_where_no_process_can_be_made_nothing_is_left_behind(
     def full() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    processes = Processes(selector, lambda *_: None)
+    processes = table(selector)
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(os, "fork", full)
     with pytest.raises(BlockingIOError):
-        processes.fork("worker", 1, 1, lambda _channel: 0)
+        processes.fork(doing(lambda _channel: 0), None, 1, 1)
     assert len(os.listdir("/proc/self/fd")) == before
     assert not len(processes)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

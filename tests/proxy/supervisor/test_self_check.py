@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateFacts
-from proxy.supervisor.self_check import sights
+from proxy.supervisor.self_check import expected_certificates
 from proxy.worker.startup import Announced
 
 
@@ -28,7 +28,7 @@ def certificate(name: str, family: str, *names: str, not_after: float = 2e9) -> 
 
 
 def seen(certificates: list[Announced], *sites: Site, tls: Tls | None = None) -> dict[str, str]:
-    found = sights(certificates, Config(sites, Path("/state"), tls=tls or Tls()))
+    found = expected_certificates(certificates, Config(sites, Path("/state"), tls=tls or Tls()))
     return {f"{name} {family}".strip(): one.facts.serial for (name, family), one in found.items()}
 
 

@@ -15,6 +15,7 @@ from proxy.config.model import Route as Configured
 from proxy.errors import Fault
 from proxy.handlers.files.handler import Static
 from proxy.protocol.exchange import Exchange
+from proxy.protocol.h1.serializer import SerialisedHead
 from proxy.protocol.message import Connection, Handler, Request, Response
 from proxy.sites.filters import Chain, Fixed
 from proxy.sites.response_fields import StrictTransportSecurity
@@ -68,8 +69,8 @@ async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: boo
         assert (given.status, given.body) == (200, b"apple")
         said = [value for name, value in given.fields if name == b"strict-transport-security"]
         assert said == ([b"max-age=60"] if hsts else [])
-        assert given.wire is not None
-        assert given.wire.count(b"strict-transport-security: max-age=60\r\n") == hsts
+        assert isinstance(given.cached, SerialisedHead)
+        assert given.cached.wire.count(b"strict-transport-security: max-age=60\r\n") == hsts
     assert secure.room.in_flight == 2
 
 

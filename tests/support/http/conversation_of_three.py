@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from proxy.config.model import Backend, Limits, ProxyAction
-from proxy.handlers.upstream.context import Surroundings
+from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.transport.clock import Clock
@@ -36,8 +36,8 @@ async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), **options)  # type: ignore[arg-type]
         deadlines = Deadlines()
-        around = Surroundings(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
-        upstream = Upstream(action, around)
+        context = UpstreamContext(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
+        upstream = Upstream(action, context)
         service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
         try:
             async with conversation(service) as client:

@@ -224,6 +224,8 @@ def test_a_directory_or_a_name_that_is_none_is_no_file(here):
 
 def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
     (here / "sites" / "a_b").mkdir(parents=True)
+    (here / "sites" / "c.test").mkdir()
+    (here / "sites" / "c.test.").mkdir()
     lines = faults_of(
         here,
         "wokers: 4\nlimits: {header_timeout: 10 parsecs}\nuser: root\nsites_dir: sites\n"
@@ -234,7 +236,7 @@ def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
     starts = [
         "--bind: ",
         "--log-level: ",
-        f"{here}/sites/a_b: ",
+        f"{here}/sites/c.test.: ",
         "c.yaml:1:1: wokers: ",
         "c.yaml:2:26: limits.header_timeout: ",
         "c.yaml:3:7: user: ",
@@ -244,6 +246,23 @@ def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
     assert len(lines) == len(starts), lines
     for start in starts:
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_an_entry_that_is_no_site_is_left_out_and_told(here):
+    for name in ("b.test", "not_a_domain", "c.test"):
+        (here / "sites" / name).mkdir(parents=True)
+    (here / "sites" / "lost.test").symlink_to("nowhere.test")
+    (here / "sites" / "odd.test").symlink_to("http://127.0.0.1:port")
+    config = load(Options(sites=Path("sites")), now_uid=SOMEBODY)
+    assert [site.names[0] for site in config.sites] == ["b.test", "c.test"]
+    notices = "\n".join(config.notices)
+    for name, words in (
+        ("not_a_domain", "is one word and not a domain"),
+        ("lost.test", "there is no"),
+        ("odd.test", "is not a URL"),
+    ):
+        assert f"sites/{name}: left out: " in notices
+        assert words in notices
 
 
 def test_names_without_an_answer_are_known_and_have_nothing(here):

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.config.model import Backend, HashKey, ProxyAction
-from proxy.handlers.upstream.balancing import Policy, hashed_by, mark, policy
+from proxy.handlers.upstream.balancing import Policy, hashed_by, policy
+from proxy.handlers.upstream.sticky import sticky_id
 from proxy.protocol.message import Connection, Fields, Request
 
 
 @dataclass
 class One:
-    backend: Backend
+    config: Backend
     in_flight: int = 0
     credit: float = 0.0
 
     @property
     def weight(self) -> float:
-        return self.backend.weight
+        return self.config.weight
 
 
 def ones(*weights: int) -> list[One]:
@@ -40,7 +41,7 @@ def chosen(balance: str, key: HashKey | None = None) -> Policy[One]:
 def test_round_robin_gives_each_its_weight_and_spreads_the_turns() -> None:
     members = ones(3, 1)
     choose = chosen("round_robin")
-    turns = [choose(members, request()).backend.host for _ in range(8)]
+    turns = [choose(members, request()).config.host for _ in range(8)]
     assert turns == ["b0", "b0", "b1", "b0"] * 2
 
 
@@ -65,7 +66,7 @@ def test_hash_is_even_and_loses_only_the_share_of_one_that_goes() -> None:
     peers = [f"10.0.{n // 250}.{n % 250}" for n in range(2000)]
     before = {peer: choose(members, request(peer=peer)) for peer in peers}
     assert all(
-        380 < count < 620 for count in Counter(one.backend.host for one in before.values()).values()
+        380 < count < 620 for count in Counter(one.config.host for one in before.values()).values()
     )
     after = {peer: choose(members[1:], request(peer=peer)) for peer in peers}
     assert all(after[peer] is before[peer] for peer in peers if before[peer] is not members[0])
@@ -74,7 +75,7 @@ def test_hash_is_even_and_loses_only_the_share_of_one_that_goes() -> None:
 def test_hash_respects_weights() -> None:
     members = ones(3, 1)
     choose = chosen("hash", HashKey("path"))
-    counts = Counter(choose(members, request(b"/%d" % n)).backend.host for n in range(2000))
+    counts = Counter(choose(members, request(b"/%d" % n)).config.host for n in range(2000))
     assert 2.3 < counts["b0"] / counts["b1"] < 4.0
 
 
@@ -91,7 +92,7 @@ def test_what_is_hashed(key: HashKey, wanted: bytes) -> None:
     assert hashed_by(key, request(b"/p", fields=fields)) == wanted
 
 
-def test_marks_differ_and_tell_nothing() -> None:
+def test_sticky_ids_differ_and_tell_nothing() -> None:
     one, other = ones(1, 1)
-    assert mark(one.backend) != mark(other.backend)
-    assert b"b0" not in mark(one.backend)
+    assert sticky_id(one.config) != sticky_id(other.config)
+    assert b"b0" not in sticky_id(one.config)

@@ -12,9 +12,9 @@ import pytest
 
 from proxy.config.model import Backend, Health, ProxyAction
 from proxy.errors import Fault
-from proxy.handlers.upstream.backend import Member
-from proxy.handlers.upstream.context import Surroundings
+from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
+from proxy.handlers.upstream.health_check import Unasked, check
 from proxy.handlers.upstream.pool import Pool
 from proxy.metrics.counters import Figures
 from proxy.protocol.exchange import Exchange
@@ -448,8 +448,8 @@ async def test_no_more_connections_than_allowed_and_the_rest_waits(lanes: bool) 
 
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), max_connections=2)
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
-        upstream = Upstream(action, around)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
+        upstream = Upstream(action, context)
         service = Told(None, upstream.handle)
         async with contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(conversation(service)) for _ in range(6)]
@@ -473,8 +473,8 @@ async def test_a_backend_that_is_down_is_passed_over(lanes: bool) -> None:
     async with raw_backend(script) as backend:
         gone = http_backend(1)
         action = ProxyAction((gone, http_backend(backend.port)))
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
-        upstream = Upstream(action, around)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
+        upstream = Upstream(action, context)
         service = Told(None, upstream.handle)
         async with conversation(service) as client:
             for _ in range(6):
@@ -523,7 +523,7 @@ async def test_an_address_is_not_looked_up(
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(loop, "sock_connect", sock_connect)
     action = ProxyAction((Backend(f"http://{host}", "http", host, 8081),))
-    upstream = Upstream(action, Surroundings(loop, Deadlines(), Clock(), (), lanes))
+    upstream = Upstream(action, UpstreamContext(loop, Deadlines(), Clock(), (), lanes))
     async with conversation(Told(None, upstream.handle)) as client:
         await client.says(GET)
         await client.hears(b"backend_refused")
@@ -556,8 +556,8 @@ async def test_a_name_is_looked_up_again_and_requests_go_where_it_leads(
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
         action = ProxyAction((Backend("http://app.test", "http", "app.test", 80),))
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
-        service = Told(None, Upstream(action, around).handle)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
+        service = Told(None, Upstream(action, context).handle)
         async with conversation(service) as client:
             for place, word in ((old.port, b"old"), (new.port, b"old"), (0, b"old")):
                 where = place
@@ -589,10 +589,10 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
         figures = Figures()
-        around = Surroundings(
+        context = UpstreamContext(
             asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
         )
-        upstream = Upstream(action, around)
+        upstream = Upstream(action, context)
         service = Told(None, upstream.handle)
         async with contextlib.AsyncExitStack() as stack:
             first, second, third = [
@@ -637,8 +637,8 @@ async def test_who_has_waited_in_vain_has_no_place_in_the_queue(lanes: bool) -> 
         action = ProxyAction(
             (http_backend(backend.port),), max_connections=1, max_queued=1, connect_timeout=0.3
         )
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
-        upstream = Upstream(action, around)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes)
+        upstream = Upstream(action, context)
         service = Told(None, upstream.handle)
         async with contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(conversation(service)) for _ in range(3)]
@@ -679,8 +679,8 @@ async def test_a_name_server_that_is_down_takes_no_backend_down(
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
         action = ProxyAction((Backend("http://app.test", "http", "app.test", 80),))
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
-        upstream = Upstream(action, around)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), clock, (), lanes)
+        upstream = Upstream(action, context)
         async with conversation(Told(None, upstream.handle)) as client:
             await client.says(GET)
             await client.hears(b"well")
@@ -715,8 +715,8 @@ async def test_a_newcomer_who_takes_what_was_freed_makes_nobody_open_one_too_man
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
         action = ProxyAction((one,), max_connections=1, max_queued=2)
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-        pool = Pool(one, action, None, around, None)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+        pool = Pool(one, action, None, context, None)
         first = await pool.open()
         waiting = asyncio.create_task(pool.open())
         await asyncio.sleep(0)
@@ -740,16 +740,16 @@ async def test_a_check_waits_behind_no_request_and_blames_nobody_for_our_own_wan
     async with raw_backend(script) as backend:
         one = http_backend(backend.port)
         action = ProxyAction((one,), max_connections=1, max_queued=0)
-        around = Surroundings(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
-        pool = Pool(one, action, None, around, None)
-        member = Member(one, pool, action)
+        context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+        pool = Pool(one, action, None, context, None)
         busy = await pool.open()
-        assert await member._check(Health("/", timeout=5.0)) is None
+        assert await check(pool, Health("/", timeout=5.0)) is None
         assert backend.connections == 2
 
         async def none_left() -> BackendConnection:
             raise Fault("no_capacity", "out of descriptors")
 
         pool.open_another = none_left  # type: ignore[method-assign]
-        assert await member._check(Health("/", timeout=5.0)) is None
+        with pytest.raises(Unasked, match="out of descriptors"):
+            await check(pool, Health("/", timeout=5.0))
         pool.end(busy)

@@ -658,12 +658,3 @@ async def test_empty_lines_behind_a_body_end_nothing(
                 await asyncio.sleep(0)
         await client.says(GET)
         await client.hears(b"GET /a|x.test|")
-
-
-async def test_the_rule_is_in_the_log(service: Told, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG", "treehouse.worker")
-    async with conversation(service) as client:
-        await client.says(b"GET /\xc3\xbc HTTP/1.1\r\nHost: x.test\r\n\r\n")
-        await client.hears_the_end()
-    assert "bytes that a URL encodes with %" in caplog.text
-    assert "192.0.2.1" in caplog.text

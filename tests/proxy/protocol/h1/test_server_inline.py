@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.protocol.h1.fast_parser import FastParser
-from proxy.protocol.h1.serializer import serialise
+from proxy.protocol.h1.serializer import SerialisedHead, serialise
 from proxy.protocol.message import Response
 from support.http.conversation import Told, conversation
 
@@ -15,7 +15,7 @@ GET = b"GET /%b HTTP/1.1\r\nHost: x.test\r\nCookie: a=%b\r\n\r\n"
 
 def answer(body: bytes) -> Response:
     fields = [(b"content-length", b"%d" % len(body))]
-    return Response(200, fields, body, wire=serialise(200, fields))
+    return Response(200, fields, body, cached=SerialisedHead(serialise(200, fields)))
 
 
 def shelf(limits: Limits | None = None, **there: bytes) -> Told:
@@ -131,7 +131,7 @@ async def test_patience_begins_anew_with_each() -> None:
 
 async def test_a_mistake_in_the_server_ends_the_connection() -> None:
     service = shelf(a=b"apple")
-    service.ready[b"/a"].wire = 1  # type: ignore[assignment] # what could not be sent
+    service.ready[b"/a"].cached = SerialisedHead(1)  # type: ignore[assignment] # what could not be sent
     client_of = conversation(service)
     client = await client_of.__aenter__()
     await client.says(GET % (b"a", b"1"))

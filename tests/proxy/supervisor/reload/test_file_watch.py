@@ -10,7 +10,7 @@ import pytest
 
 from proxy.config.model import Acme, BackendTls, Config, ExternalAccount, OwnCertificate, Site
 from proxy.config.referenced_files import mark, referred
-from proxy.supervisor.reload.file_watch import DiskWatch
+from proxy.supervisor.reload.file_watch import FileWatch
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def replaced(path: Path, text: str) -> None:
 
 
 def test_nothing_is_told_of_what_stays(config: Config) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     assert [watch.changed() for _ in range(3)] == [None] * 3
 
 
 def test_a_change_is_told_once_it_has_stood_for_a_look(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     replaced(source, "two")
     assert watch.changed() is None
     assert watch.changed() == f"{source}: changed"
@@ -50,7 +50,7 @@ def test_a_change_is_told_once_it_has_stood_for_a_look(config: Config, source: P
 
 
 def test_a_file_that_is_still_being_written_is_waited_for(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     with source.open("w") as file:
         for piece in ("a", "b", "c"):
             file.write(piece)
@@ -60,7 +60,7 @@ def test_a_file_that_is_still_being_written_is_waited_for(config: Config, source
 
 
 def test_files_that_change_together_are_told_together(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     ca = config.acme.ca_file
     assert ca is not None
     replaced(source, "two")
@@ -69,7 +69,7 @@ def test_files_that_change_together_are_told_together(config: Config, source: Pa
 
 
 def test_a_file_that_is_gone_and_comes_back(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     source.unlink()
     assert [watch.changed(), watch.changed()] == [None, f"{source}: changed"]
     source.write_text("back")
@@ -81,7 +81,7 @@ def test_a_link_that_is_turned_is_a_change(config: Config, tmp_path: Path) -> No
         (tmp_path / name).write_text("same")
     link = tmp_path / "link.yaml"
     link.symlink_to("one")
-    watch = DiskWatch(replace(config, source=link))
+    watch = FileWatch(replace(config, source=link))
     (tmp_path / "next").symlink_to("two")
     (tmp_path / "next").rename(link)
     assert [watch.changed(), watch.changed()] == [None, f"{link}: changed"]
@@ -94,7 +94,7 @@ def test_only_certificates_are_watched_unless_the_configuration_says_so(
     chain.write_text("chain")
     key.write_text("key")
     own = Site(("a.test",), (), certificates=(OwnCertificate(chain, key),))
-    watch = DiskWatch(replace(config, watch=False, sites=(own,)))
+    watch = FileWatch(replace(config, watch=False, sites=(own,)))
     replaced(source, "two")
     assert [watch.changed(), watch.changed()] == [None, None]
     replaced(chain, "two")
@@ -102,27 +102,27 @@ def test_only_certificates_are_watched_unless_the_configuration_says_so(
 
 
 def test_a_reload_by_hand_is_not_followed_by_another(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
     replaced(source, "two")
-    watch.rereading(lambda: config)
+    watch.reread(lambda: config)
     assert [watch.changed() for _ in range(3)] == [None] * 3
 
 
 def test_what_changes_while_it_is_read_is_found_afterwards(config: Config, source: Path) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
 
     def read() -> Config:
         replaced(source, "too late for this reading")
         return config
 
-    watch.rereading(read)
+    watch.reread(read)
     assert [watch.changed(), watch.changed()] == [None, f"{source}: changed"]
 
 
 def test_a_faulty_file_is_told_once_and_again_when_it_has_changed(
     config: Config, source: Path
 ) -> None:
-    watch = DiskWatch(config)
+    watch = FileWatch(config)
 
     def read() -> Config:
         raise ValueError("faulty")
@@ -131,16 +131,16 @@ def test_a_faulty_file_is_told_once_and_again_when_it_has_changed(
         replaced(source, text)
         assert [watch.changed(), watch.changed()] == [None, f"{source}: changed"]
         with pytest.raises(ValueError, match="faulty"):
-            watch.rereading(read)
+            watch.reread(read)
         assert [watch.changed() for _ in range(3)] == [None] * 3
 
 
 def test_a_reload_that_turns_it_on_or_off(config: Config, source: Path) -> None:
-    watch = DiskWatch(replace(config, watch=False))
-    watch.rereading(lambda: config)
+    watch = FileWatch(replace(config, watch=False))
+    watch.reread(lambda: config)
     replaced(source, "two")
     assert [watch.changed(), watch.changed()] == [None, f"{source}: changed"]
-    watch.rereading(lambda: replace(config, watch=False))
+    watch.reread(lambda: replace(config, watch=False))
     replaced(source, "three")
     assert [watch.changed(), watch.changed()] == [None, None]
 

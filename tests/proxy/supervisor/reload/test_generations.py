@@ -8,8 +8,8 @@ import pytest
 
 from proxy.config.model import Config
 from proxy.config.sources.flags import Options, load
-from proxy.supervisor.process_table import Role
 from proxy.supervisor.reload.generations import DRAINING_MOST, Generations
+from proxy.supervisor.roles import ROLES, WORKER, AnyRole
 from proxy.system.listeners import Listener
 
 
@@ -61,16 +61,16 @@ def test_a_socket_that_both_have_stays_open(config: Config) -> None:
     shared.sock.close()
 
 
-@pytest.mark.parametrize("role", ["worker", "certifier", "messenger"])
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_a_child_has_the_listeners_of_its_generation_if_it_is_a_worker(
-    config: Config, role: Role
+    config: Config, role: AnyRole
 ) -> None:
     shared, left, fresh = listener(), listener(), listener()
     generations = Generations(config, (shared, left))
     second = generations.add(config, (shared, fresh))
     generations.close_in_child(role, second.number)
     still_open = [one for one in (shared, left, fresh) if one.sock.fileno() != -1]
-    assert still_open == ([shared, fresh] if role == "worker" else [])
+    assert still_open == ([shared, fresh] if role is WORKER else [])
     generations.close_sockets()
 
 

@@ -13,9 +13,10 @@ import pytest
 from proxy.config.model import Address, Config, Listen
 from proxy.config.sources.flags import Options, load
 from proxy.config.syntax.faults import ConfigurationFaults, Fault, Origin
-from proxy.supervisor.reload.generations import Generations
-from proxy.supervisor.reload.reload import Turnover
-from proxy.supervisor.timers import Schedule
+from proxy.supervisor.lifecycle import Lifecycle
+from proxy.supervisor.reload.generations import Generation, Generations
+from proxy.supervisor.reload.reload import Reloader
+from proxy.supervisor.timers import Timers
 from proxy.system.certificate_files import CertificateUnusable, LoadedCertificate
 
 
@@ -33,19 +34,26 @@ class World:
         self.started: list[int] = []
         self.generations = Generations(config, ())
         self.generations.serving.state = "serving"
-        self.turnover = Turnover(
-            self,  # type: ignore[arg-type] # no processes
-            self,  # type: ignore[arg-type] # no announcements
+        self.reloader = Reloader(
+            Lifecycle(),
+            *[self] * 2,  # type: ignore[arg-type] # no processes and no registry
             self.generations,
-            Schedule(),
-            self,  # type: ignore[arg-type] # the service manager's end
-            self,  # type: ignore[arg-type] # certificates in files
-            reread=lambda: self.wanted(),
-            start=lambda generation: self.started.append(generation.number),
-            in_force=lambda _generation: None,
-            hopeless=lambda: None,
-            outcome=self.outcomes.append,
+            Timers(),
+            *[self] * 7,  # type: ignore[arg-type] # everything else, as far as it is needed
         )
+
+    # The source of the configuration, the spawner, the overview
+
+    def reread(self) -> Config:
+        return self.wanted()
+
+    def start_workers(self, generation: Generation) -> None:
+        self.started.append(generation.number)
+
+    def reloaded(self, ok: bool) -> None:
+        self.outcomes.append(ok)
+
+    # The service manager's end, and certificates in files
 
     def reloading(self) -> None:
         self.told.append("reloading")
@@ -59,7 +67,7 @@ class World:
         return []
 
     def reload(self) -> dict[str, Any]:
-        self.turnover.reload("the test asks", self.answers.append)
+        self.reloader.reload("the test asks", self.answers.append)
         return self.answers.pop() if self.answers else {}
 
 
@@ -97,7 +105,7 @@ def test_what_cannot_be_read_changes_nothing(world: World, fault: Exception, sai
     assert world.told == ["reloading", "ready"], "the service manager waits for no end any more"
     assert world.outcomes == [False]
     assert not world.started
-    assert not world.turnover.under_way
+    assert not world.reloader.under_way
 
 
 @pytest.mark.parametrize("fault", [CertificateUnusable("no key"), OSError(24, "too many")])
@@ -108,7 +116,7 @@ def test_sockets_that_were_opened_for_nothing_are_closed(world: World, fault: Ex
     assert sockets() == before
     world.fault = None
     assert world.reload() == {}, "its workers are on their way"
-    assert world.turnover.under_way
+    assert world.reloader.under_way
     assert world.started == [2]
     assert sockets() == before + 1
     world.generations.close_sockets()

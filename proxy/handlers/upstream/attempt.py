@@ -1,0 +1,169 @@
+"""One try at a request: on one connection of one backend, until the response's head is there.
+
+An attempt owns its connection. When it is over (`_settle`, exactly once) the connection goes back
+to its pool or ends; that is when the body has been read, the tunnel has closed, or something went
+wrong before a response existed.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...config import model
+from ...config.model import ProxyAction
+from ...errors import Fault
+from ...protocol.h1.client import BackendBody, BackendConnection, NoResponse
+from ...protocol.h1.response_parser import ResponseHead
+from ...protocol.message import Request, Response, ResponseBody, Tunnel
+from ...transport.stream import StreamBroken
+from .backend import Backend
+from .request_body import Payload, Upload
+from .request_head import end_to_end
+from .response import announced_length, passed_on
+
+
+class Route(Protocol):
+    """Whose backends are asked. ``patience``: seconds for each write and for the head."""
+
+    action: ProxyAction
+    patience: float
+
+    def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
+        """The request's head for a backend. Raises `Fault` ("loop")."""
+        ...
+
+    def tell(self, request: Request, backend: Backend, fault: Fault) -> None:
+        """Write a fault into the log that ends a response in its body."""
+        ...
+
+
+class Attempt:
+    __slots__ = ("_backend", "_connection", "_payload", "_request", "_route", "_upload")
+
+    def __init__(
+        self,
+        route: Route,
+        backend: Backend,
+        connection: BackendConnection,
+        request: Request,
+        payload: Payload,
+    ) -> None:
+        self._route = route
+        self._backend = backend
+        self._connection = connection
+        self._request = request
+        self._payload = payload
+        self._upload: Upload | None = None
+
+    async def run(self) -> Response:
+        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before a
+        byte of one."""
+        connection, payload, patience = self._connection, self._payload, self._route.patience
+        try:
+            data = self._route.head(self._request, self._backend.config, payload.framing)
+        except Fault:  # a loop; nothing has been sent
+            self._settle(True)
+            raise
+        data += payload.whole
+        sent = len(data)
+        try:
+            rest = connection.send_now(data, patience)
+            data = b""  # else it would be held while the response is waited for
+            if rest:
+                await connection.send(rest, patience)
+            if payload.follows is not None:
+                self._upload = Upload(self._request, payload.follows, connection, patience)
+            else:
+                connection.request_sent = True
+            head = await self._final_head()
+        except BaseException as error:
+            unseen = payload.follows is None and (bool(data) or connection.stream.never_read(sent))
+            if self._upload is not None:
+                await self._upload.stop()
+            self._settle(False)
+            if self._upload is not None and self._upload.fault is not None:
+                raise self._upload.fault from None  # the client's doing, whatever came of it
+            if isinstance(error, NoResponse | StreamBroken):
+                raise NoResponse(str(error), unseen) from None
+            raise
+        self._backend.succeeded()
+        return self._response(head)
+
+    async def _final_head(self) -> ResponseHead:
+        request = self._request
+        while True:
+            head = await self._connection.head(
+                request.method, self._route.patience, request.upgrade
+            )
+            if head.status >= 200:
+                return head
+            if head.status == 101:
+                _check_upgrade(request, head)
+                return head
+            if head.status == 100:
+                if self._upload is not None:
+                    self._upload.invited.set()
+            elif request.inform is not None:
+                await request.inform(head.status, end_to_end(head.fields))
+
+    def _response(self, head: ResponseHead) -> Response:
+        connection, upload = self._connection, self._upload
+        if head.status == 101:
+            return self._tunnel(head)
+        method = self._request.method
+        whole = connection.whole(head)
+        if whole and (head.h11_connection is not None or upload is not None):
+            # h11 has to see it, or the request is still on its way: piece by piece then.
+            connection.put_back(whole + connection.leftover())
+            whole = None
+        if method == b"HEAD" and not announced_length(head):
+            whole = None  # a length that nobody knows, which no bytes would say
+        fields, cached = passed_on(head, method)
+        body: ResponseBody
+        if whole is None or upload is not None:
+            patience = self._route.action.idle_timeout
+            body = BackendBody(connection, head, patience, self._translate, self._settle)
+        else:
+            self._settle(True)
+            body = whole
+        return Response(head.status, fields, body, handler="upstream", cached=cached)
+
+    def _tunnel(self, head: ResponseHead) -> Response:
+        fields = end_to_end(head.fields)
+        fields += [one for one in head.fields if one[0] == b"upgrade"]
+        tunnel = Tunnel(
+            self._connection.stream,
+            self._connection.leftover(),
+            lambda _complete: self._settle(False),
+            self._route.action.idle_timeout,
+        )
+        return Response(101, fields, tunnel, handler="tunnel")
+
+    def _settle(self, whole: bool) -> None:
+        """The attempt is over: the connection goes back, or ends if its response was not read."""
+        if self._upload is not None and not self._upload.complete:
+            self._upload.abandon()
+        self._backend.in_flight -= 1
+        if whole:
+            self._backend.pool.give_back(self._connection)
+        else:
+            self._backend.pool.end(self._connection)
+
+    def _translate(self, fault: Fault) -> Fault:
+        """What ends a body: the client's fault if its own body was the cause, else the backend's,
+        which nobody else tells the log, for its response is under way."""
+        if self._upload is not None and self._upload.fault is not None:
+            return self._upload.fault
+        self._route.tell(self._request, self._backend, fault)
+        return fault
+
+
+def _check_upgrade(request: Request, head: ResponseHead) -> None:
+    """A 101 that nobody asked for, or to another protocol, is no tunnel."""
+    asked = request.upgrade
+    if asked is None:
+        raise Fault("backend_protocol", "a 101 that nobody asked for (RFC 9110 §15.2.2)")
+    given = [value.lower() for name, value in head.fields if name == b"upgrade"]
+    if len(given) != 1 or given[0] not in [one.strip().lower() for one in asked.split(b",")]:
+        detail = "a 101 to another protocol than was asked for (RFC 9110 §7.8)"
+        raise Fault("backend_protocol", detail)

@@ -1,0 +1,22 @@
+"""Where the supervisor stands between its start and its end: one value that its parts share.
+
+It serves; it is *upgrading* while a successor has been started and is not ready; it has *retired*
+when the successor serves and the workers here finish what they have; it is *stopping* when all of
+it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    stopping: bool = False
+    upgrading: bool = False
+    retired: bool = False
+
+    @property
+    def certifies(self) -> bool:
+        """Whether certificates are this program's business, and not its successor's."""
+        return not (self.upgrading or self.retired)

@@ -1,0 +1,91 @@
+"""The process table as data: the kinds of children that the supervisor has.
+
+A role says what a child does, what the sandbox calls it, how long it may be silent before it is
+taken for hung, who starts it again, and what it keeps of the supervisor's descriptors. Everything
+that depends on the kind of a child reads this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, Never, TypeVar
+
+from ..alerts.policy import Delivery
+from ..certifier import process as certifier
+from ..config.model import Config
+from ..ipc.channel import Channel
+from ..worker import worker
+from ..worker.startup import WorkerInit
+
+RoleName = Literal["worker", "certifier", "messenger"]
+# What a child may keep. Everything else that the supervisor has open is closed in it first.
+Inherited = Literal["listeners", "certificates", "access_log"]
+Restart = Literal["with its generation", "always", "never"]
+Init = TypeVar("Init", contravariant=True)
+
+# Seconds of silence. A worker's loop turns within milliseconds; a large file on a slow disk may
+# hold one turn up for a second or two.
+WORKER_SILENT_FOR = 10.0
+# Before a worker serves, it reads all certificates in one go: some thousands on a slow machine.
+WORKER_STARTING_FOR = 30.0
+# The certifier's main loop writes to the disk: an fsync on a worn SD card takes ten seconds. Nobody
+# waits for the certifier within a minute.
+CERTIFIER_SILENT_FOR = 60.0
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Role(Generic[Init]):
+    """``entry`` is all that the child does, and returns its exit status. ``policy``: the name in
+    `sandbox.policies`. ``silent_for`` and ``starting_for``: seconds without a sign of life until
+    the child counts as hung, while it serves and before. ``restart``: when another one follows a
+    child that has ended."""
+
+    name: RoleName
+    entry: Callable[[Init, Channel], int]
+    policy: str
+    silent_for: float
+    starting_for: float
+    restart: Restart
+    inherits: frozenset[Inherited] = frozenset()
+
+    def patience(self, *, starting: bool) -> float:
+        """Seconds of silence that are not taken for a hang."""
+        return self.starting_for if starting else self.silent_for
+
+
+def _deliver(delivery: Delivery, channel: Channel) -> int:
+    from ..alerts import messenger  # mail and HTTP: no other process needs them
+
+    return messenger.run(delivery, channel)
+
+
+WORKER: Role[WorkerInit] = Role(
+    "worker",
+    worker.run,
+    policy="worker",
+    silent_for=WORKER_SILENT_FOR,
+    starting_for=WORKER_STARTING_FOR,
+    restart="with its generation",
+    inherits=frozenset({"listeners", "certificates", "access_log"}),
+)
+CERTIFIER: Role[Config] = Role(
+    "certifier",
+    certifier.run,
+    policy="certifier",
+    silent_for=CERTIFIER_SILENT_FOR,
+    starting_for=CERTIFIER_SILENT_FOR,
+    restart="always",
+)
+MESSENGER: Role[Delivery] = Role(
+    "messenger",
+    _deliver,
+    policy="messenger",
+    # Nobody listens to it: its whole life has a bound (`alerts`).
+    silent_for=_NEVER,
+    starting_for=_NEVER,
+    restart="never",
+)
+AnyRole = Role[Never]
+ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER)

@@ -1,0 +1,89 @@
+"""How the supervisor's parts are put together: each is made once, and given what it needs.
+
+Three parts are told of others that are made later, because two things that speak with each other
+cannot both come first: `Processes.listener`, `Succession.owner` and `ControlSocket.handler`. They
+are set here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import selectors
+
+from .alerts import Alerting
+from .certifier_requests import CertifierRequests
+from .control.commands import Commands
+from .control.overview import Overview
+from .control.probe_tokens import ProbeTokens
+from .control.server import ControlSocket
+from .deliveries import Deliveries
+from .lifecycle import Lifecycle
+from .on_demand import OnDemand
+from .operations import Operations
+from .process_table import Processes
+from .readiness import Readiness
+from .registry import Registry
+from .reload.generations import Generations
+from .reload.reload import Reloader
+from .self_check import SelfCheck
+from .shutdown import Shutdown
+from .signals import Signals
+from .spawner import Spawner
+from .startup import Startup
+from .supervisor import Parts, Supervisor
+from .timers import Timers
+from .upgrade.succession import Succession
+from .upgrade.upgrade import Upgrade
+
+
+def supervisor(startup: Startup) -> Supervisor:
+    """The supervisor of what boot has prepared."""
+    config, handoff, notifier = startup.config, startup.handoff, startup.notifier
+    selector, timers, lifecycle = selectors.DefaultSelector(), Timers(), Lifecycle()
+    processes = Processes(selector)
+    deliveries = Deliveries(processes, timers)
+    registry = Registry(processes, deliveries)
+    requests = CertifierRequests(processes)
+    generations = Generations(config, startup.listeners, handoff.generation if handoff else 0)
+    on_demand = OnDemand(processes, requests)
+    self_check = SelfCheck(processes, registry, generations)
+    overview = Overview(processes, registry, generations, on_demand, timers)
+    alerting = Alerting(processes, timers, registry, overview)
+    succession = Succession(
+        selector, timers, lifecycle, startup.program, handoff, managed=notifier.sock is not None
+    )
+    control = ControlSocket(config.state / "control.sock", selector, timers)
+    spawner = Spawner(
+        lifecycle, processes, deliveries, registry, generations, timers, startup.access_log
+    )
+    shutdown = Shutdown(
+        lifecycle, processes, generations, timers, alerting, succession, notifier, startup.lock
+    )
+    reloader = Reloader(
+        lifecycle, processes, registry, generations, timers, notifier, startup.own,
+        startup.source, spawner, overview, shutdown, Readiness(control, succession, startup.lock),
+    )  # fmt: skip
+    upgrade = Upgrade(
+        succession, generations, spawner, reloader, shutdown, notifier, startup.own,
+        startup.lock, started_as=startup.started_as, sandbox=startup.sandbox,
+    )  # fmt: skip
+    operations = Operations(lifecycle, reloader, upgrade, shutdown)
+    control.handler = Commands(
+        requests, registry, overview, generations, ProbeTokens(registry, timers),
+        reloader, operations,
+    )  # fmt: skip
+    made = Supervisor(
+        Parts(
+            selector, timers, lifecycle, processes, deliveries, registry, requests, generations,
+            overview, on_demand, self_check, alerting, spawner, reloader, succession, shutdown,
+            operations, control, notifier,
+        ),
+        successor=handoff is not None,
+    )  # fmt: skip
+    processes.listener = made
+    processes.owners += [
+        Signals(selector, made.on_signal), succession, generations, registry, startup.access_log,
+        startup.own, startup.lock, notifier, control,
+    ]  # fmt: skip
+    for certificate in startup.certificates:
+        registry.from_files(certificate)
+    return made
