@@ -304,7 +304,7 @@ def test_an_empty_directory_of_sites_waits_for_the_first(here):
         ("file.test", "../c.yaml", "is not a directory"),
     ],
 )
-def test_an_entry_that_is_no_site_is_left_out_and_told(here, entry, target, told):
+def test_each_entry_that_is_no_site_is_left_out_and_told(here, entry, target, told):
     (here / "sites" / "b.test").mkdir(parents=True)
     (here / "sites" / "app.test").symlink_to("http://127.0.0.1:3000")
     if target is None:
