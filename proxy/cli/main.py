@@ -80,6 +80,18 @@ def program() -> None:
 
 
 # What may be read is found out, and told, by whoever reads it.
+class _Name(click.ParamType[str]):
+    """A name as people type it: in any script and case, or as a URL."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from acme_client.names import typed
+
+        return typed(value)
+
+
+_NAME = _Name()
 _PATH = click.Path(path_type=Path, readable=False)
 
 # Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
@@ -236,7 +248,7 @@ def plan(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
@@ -270,7 +282,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
 
 
 @program.command()
-@click.argument("name", required=False)
+@click.argument("name", type=_NAME, required=False)
 @_site_options
 @click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -398,7 +410,7 @@ def list_(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
 @_server_options
 def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
@@ -413,7 +425,7 @@ def renew(name: str, force: bool, config: Path | None, state: Path | None) -> No
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option(
     "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
 )
@@ -429,7 +441,7 @@ def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> N
 
 
 @certs.command(name="dns-persist")
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
     """Print the records that let the CA certify NAME over dns-persist-01, and which stand.
@@ -452,7 +464,7 @@ def roll_account_key(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
 @click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
 @click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
