@@ -80,6 +80,18 @@ def program() -> None:
 
 
 # What may be read is found out, and told, by whoever reads it.
+class _Name(click.ParamType[str]):
+    """A name as people type it: in any script and case, or as a URL."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from acme_client.names import typed
+
+        return typed(value)
+
+
+_NAME = _Name()
 _PATH = click.Path(path_type=Path, readable=False)
 
 # Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
@@ -236,7 +248,7 @@ def plan(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
@@ -270,7 +282,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
 
 
 @program.command()
-@click.argument("name", required=False)
+@click.argument("name", type=_NAME, required=False)
 @_site_options
 @click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -304,6 +316,48 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
         click.echo(as_typed(line, given["config"], given["state"]))
     click.echo(f"\n{findings.summary(found)}")
     sys.exit(status)
+
+
+@program.command()
+@click.argument("request", nargs=-1, required=True, metavar="[METHOD] URL")
+@click.option(
+    "-H", "--header", "fields", multiple=True, metavar="FIELD", help="Like 'Name: value'."
+)
+@click.option("--from", "client", default="192.0.2.1", metavar="ADDRESS", help="Of the client.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_site_options
+def explain(
+    request: tuple[str, ...], fields: tuple[str, ...], client: str, as_json: bool, **given: Any
+) -> None:
+    """Tell what a request would meet, and which line of the configuration says so.
+
+    Certificate, site, route, filters, backend, and what is sent on. No server has to run, and no
+    backend is asked.
+
+    \b
+    treehouse-proxy explain https://example.org/app/
+    treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
+    """
+    import os
+
+    from . import explain as explaining
+
+    if len(request) > 2:
+        raise click.UsageError("one request at a time: [METHOD] URL")
+    method = request[0] if len(request) == 2 else "GET"
+    question = explaining.Question(method, request[-1], fields, client)
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+        rows = list(explaining.explain(config, question))
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except explaining.CannotExplain as error:
+        _complain(str(error), USAGE)
+    if as_json:
+        click.echo(json.dumps(explaining.document(rows), indent=2))
+        return
+    for line in explaining.lines(rows):
+        click.echo(printable(line))
 
 
 @program.command()
@@ -356,7 +410,7 @@ def list_(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
 @_server_options
 def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
@@ -371,7 +425,7 @@ def renew(name: str, force: bool, config: Path | None, state: Path | None) -> No
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option(
     "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
 )
@@ -387,7 +441,7 @@ def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> N
 
 
 @certs.command(name="dns-persist")
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
     """Print the records that let the CA certify NAME over dns-persist-01, and which stand.
@@ -410,7 +464,7 @@ def roll_account_key(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
 @click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
 @click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
