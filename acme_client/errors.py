@@ -1,8 +1,8 @@
 """Why an attempt for a certificate failed: one table of kinds, each with its blame.
 
-Exceptions of libraries (acme, requests, ssl, OSError) become a `Problem` where they arise. Its text
-is for people: it stands in the log, in ``status`` and in the certificate's record, so it carries
-the CA's own words where there are any.
+Exceptions of libraries (acme, requests, ssl, OSError) become an `IssuanceError` where they arise.
+Its text is for people: it stands in the log, in ``status`` and in the certificate's record, so it
+carries the CA's own words where there are any.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ KINDS: dict[str, Kind] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ProblemDocument:
     """A problem document of a CA (RFC 8555 §6.7). ``typ`` without the prefix that all of ACME's
     types have; ``name`` what it is about, if it says; ``parts`` its subproblems (§6.7.1)."""
 
     typ: str
     detail: str
     name: str | None = None
-    parts: tuple[Said, ...] = ()
+    parts: tuple[ProblemDocument, ...] = ()
 
 
-class Problem(Exception):
+class IssuanceError(Exception):
     """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
     attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
     ``challenge``: the kind that was in use; ``names``: those that the CA was not content with;
@@ -76,7 +76,7 @@ class Problem(Exception):
         typ: str | None = None,
         challenge: str | None = None,
         names: tuple[str, ...] = (),
-        said: Said | None = None,
+        said: ProblemDocument | None = None,
         status: int | None = None,
     ) -> None:
         super().__init__(text)
@@ -91,5 +91,5 @@ class Problem(Exception):
         self.what = KINDS[kind]
 
 
-class NotSet(Problem):
+class NotSet(IssuanceError):
     """A record that certainly was not set, so that there is nothing to take back."""

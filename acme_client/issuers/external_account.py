@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import Problem
+from ..errors import IssuanceError
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 # Of four characters one alone holds no byte: some are missing.
@@ -17,23 +17,24 @@ _GROUP = 4
 
 
 def mac_key(text: str) -> str:
-    """The key in a file's text; raises `Problem` ("settings") that says what is wrong with it."""
+    """The key in a file's text; raises `IssuanceError` ("settings") that says what is wrong with
+    it."""
     found = text.strip()
     if not found:
-        raise Problem("settings", "it is empty, or cannot be read")
+        raise IssuanceError("settings", "it is empty, or cannot be read")
     if len(found.split()) > 1:
-        raise Problem("settings", "it holds more than the key (one word in base64url)")
+        raise IssuanceError("settings", "it holds more than the key (one word in base64url)")
     if re.search(r"[+/]", found):
-        raise Problem(
+        raise IssuanceError(
             "settings", "its key is in base64 and not in base64url (which has - for + and _ for /)"
         )
     if not _BASE64URL.fullmatch(found):
         strange = sorted({one for one in found if not re.match(r"[A-Za-z0-9_=-]", one)})
         said = f", which has no {' '.join(map(ascii, strange))}" if strange else ""
-        raise Problem("settings", f"its key is not in base64url{said}")
+        raise IssuanceError("settings", f"its key is not in base64url{said}")
     bare = found.rstrip("=")
     if len(bare) % _GROUP == 1:
-        raise Problem(
+        raise IssuanceError(
             "settings", "its key is cut off: a character is missing, or there is one too many"
         )
     return bare
