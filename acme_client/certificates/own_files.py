@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from ..names import covers
 from ..text import timestamp
 from . import pem
 from .chain_order import ordered
@@ -25,7 +26,6 @@ from .verify import (
     UNREADABLE,
     CertificateAndKey,
     CertificateInfo,
-    covers,
     facts_of,
     gap_in,
     leaf_for,

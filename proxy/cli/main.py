@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -27,6 +27,8 @@ from ..ipc.control_client import NotRunning, ask
 from ..ipc.documents import Status
 from ..log import displayable
 from ..version import VERSION
+from .next_steps import as_typed, not_running
+from .words import explained
 
 # Reloading waits for new workers, stopping for connections under way; the server bounds both.
 _PATIENCE = 300.0
@@ -43,6 +45,19 @@ class _RunByDefault(click.Group):
         if not completing and (not args or (args[0].startswith("-") and not asked)):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """As click has it; what is misused is told in the words of this program."""
+        try:
+            return super().main(*args, **{**extra, "standalone_mode": False})
+        except click.UsageError as error:
+            explained(error).show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(FAILED)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer commands; where an option begins, the options of ``run`` as well."""
@@ -65,6 +80,18 @@ def program() -> None:
 
 
 # What may be read is found out, and told, by whoever reads it.
+class _Name(click.ParamType[str]):
+    """A name as people type it: in any script and case, or as a URL."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from acme_client.names import typed
+
+        return typed(value)
+
+
+_NAME = _Name()
 _PATH = click.Path(path_type=Path, readable=False)
 
 # Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
@@ -114,7 +141,12 @@ def _server_options(command: F) -> F:
 @program.command()
 @_site_options
 def run(**given: Any) -> None:
-    """Bind, drop privileges, serve in the foreground."""
+    """Bind, drop privileges, serve in the foreground.
+
+    \b
+    treehouse-proxy run --domain example.org --root /srv/www
+    treehouse-proxy run --config /etc/treehouse-proxy/config.yaml
+    """
     gc.disable()  # the supervisor enables it, when all is there that stays
     from .. import boot  # the server's parts are loaded by the command that serves
 
@@ -129,6 +161,9 @@ def check(**given: Any) -> None:
     The configuration, the files, sockets and folders that it names, as the user that the server
     becomes; own certificates; ports. Ends as a start would: 0, 2 for the configuration, 3 for
     ports.
+
+    \b
+    sudo treehouse-proxy check --config /etc/treehouse-proxy/config.yaml
     """
     import os
 
@@ -138,9 +173,9 @@ def check(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
+        _warn(map(str, faults.notices))
         _complain(str(faults), USAGE)
-    for notice in config.notices:
-        click.echo(displayable(f"warning: {notice}"), err=True)
+    _warn(config.notices)
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:
@@ -153,7 +188,11 @@ def check(**given: Any) -> None:
 @program.command()
 @_site_options
 def sandbox(**given: Any) -> None:
-    """Print what each process may read, write and connect to."""
+    """Print what each process may read, write and connect to.
+
+    \b
+    treehouse-proxy sandbox --config /etc/treehouse-proxy/config.yaml
+    """
     import os
 
     from ..alerts.policy import messengers
@@ -172,7 +211,11 @@ def sandbox(**given: Any) -> None:
 @program.command()
 @_server_options
 def reload(config: Path | None, state: Path | None) -> None:
-    """Put the configuration on disk in force; the same as SIGHUP."""
+    """Put the configuration on disk in force; the same as SIGHUP.
+
+    \b
+    sudo treehouse-proxy reload
+    """
     answer = _ask(config, state, {"command": "reload"})
     click.echo(f"reloaded: generation {answer['generation']}")
 
@@ -180,7 +223,11 @@ def reload(config: Path | None, state: Path | None) -> None:
 @program.command()
 @_server_options
 def upgrade(config: Path | None, state: Path | None) -> None:
-    """Hand over to the program now on disk; the same as SIGUSR2."""
+    """Hand over to the program now on disk; the same as SIGUSR2.
+
+    \b
+    sudo treehouse-proxy upgrade
+    """
     answer = _ask(config, state, {"command": "upgrade"})
     click.echo(f"upgraded: process {answer['pid']} serves")
 
@@ -188,7 +235,11 @@ def upgrade(config: Path | None, state: Path | None) -> None:
 @program.command()
 @_server_options
 def plan(config: Path | None, state: Path | None) -> None:
-    """Show what a reload would change, and change nothing."""
+    """Show what a reload would change, and change nothing.
+
+    \b
+    sudo treehouse-proxy plan && sudo treehouse-proxy reload
+    """
     changes = _ask(config, state, {"command": "plan"})["changes"]
     for line in changes or ["a reload would change nothing"]:
         click.echo(line)
@@ -197,11 +248,15 @@ def plan(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
-    """One page on the certificate of NAME: where it stands, and why."""
+    """One page on the certificate of NAME: where it stands, and why.
+
+    \b
+    sudo treehouse-proxy why example.org
+    """
     from . import why as whys
 
     document = _status(config, state)
@@ -212,7 +267,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
             return
         for number, certificate in enumerate(found):
             for line in ("",) * bool(number) + tuple(whys.page(certificate, time.time())):
-                click.echo(line)
+                click.echo(as_typed(line, config, state))
         return
     refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
@@ -227,12 +282,16 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
 
 
 @program.command()
-@click.argument("name", required=False)
+@click.argument("name", type=_NAME, required=False)
 @_site_options
 @click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) -> None:
-    """Look for what keeps certificates from being had; tells what to do, and changes nothing."""
+    """Look for what keeps certificates from being had; tells what to do, and changes nothing.
+
+    \b
+    sudo treehouse-proxy doctor example.org
+    """
     import os
 
     from ..config.syntax.addresses import parse_resolver
@@ -254,15 +313,61 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
         click.echo(json.dumps(findings.document(found), indent=2))
         sys.exit(status)
     for line in findings.lines(found):
-        click.echo(line)
+        click.echo(as_typed(line, given["config"], given["state"]))
     click.echo(f"\n{findings.summary(found)}")
     sys.exit(status)
 
 
 @program.command()
+@click.argument("request", nargs=-1, required=True, metavar="[METHOD] URL")
+@click.option(
+    "-H", "--header", "fields", multiple=True, metavar="FIELD", help="Like 'Name: value'."
+)
+@click.option("--from", "client", default="192.0.2.1", metavar="ADDRESS", help="Of the client.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_site_options
+def explain(
+    request: tuple[str, ...], fields: tuple[str, ...], client: str, as_json: bool, **given: Any
+) -> None:
+    """Tell what a request would meet, and which line of the configuration says so.
+
+    Certificate, site, route, filters, backend, and what is sent on. No server has to run, and no
+    backend is asked.
+
+    \b
+    treehouse-proxy explain https://example.org/app/
+    treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
+    """
+    import os
+
+    from . import explain as explaining
+
+    if len(request) > 2:
+        raise click.UsageError("one request at a time: [METHOD] URL")
+    method = request[0] if len(request) == 2 else "GET"
+    question = explaining.Question(method, request[-1], fields, client)
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+        rows = list(explaining.explain(config, question))
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except explaining.CannotExplain as error:
+        _complain(str(error), USAGE)
+    if as_json:
+        click.echo(json.dumps(explaining.document(rows), indent=2))
+        return
+    for line in explaining.lines(rows):
+        click.echo(printable(line))
+
+
+@program.command()
 @_server_options
 def stop(config: Path | None, state: Path | None) -> None:
-    """Stop gracefully; the same as SIGTERM."""
+    """Stop gracefully; the same as SIGTERM.
+
+    \b
+    sudo treehouse-proxy stop
+    """
     _ask(config, state, {"command": "stop"})
     click.echo("stopped")
 
@@ -271,7 +376,12 @@ def stop(config: Path | None, state: Path | None) -> None:
 @_server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(config: Path | None, state: Path | None, as_json: bool) -> None:
-    """Show processes, listeners, certificates and backends."""
+    """Show processes, listeners, certificates and backends.
+
+    \b
+    sudo treehouse-proxy status
+    sudo treehouse-proxy status --json | jq .upstreams
+    """
     document = _status(config, state)
     if as_json:
         click.echo(json.dumps(document, indent=2))
@@ -289,52 +399,72 @@ def certs() -> None:
 @certs.command(name="list")
 @_server_options
 def list_(config: Path | None, state: Path | None) -> None:
-    """List certificates with their state and days left."""
+    """List certificates with their state and days left.
+
+    \b
+    sudo treehouse-proxy certs list
+    """
     from .status_table import show_certificates
 
     show_certificates(_status(config, state))
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
 @_server_options
 def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
-    """Renew the certificate of NAME now."""
+    """Renew the certificate of NAME now.
+
+    \b
+    sudo treehouse-proxy certs renew example.org
+    """
     value = {"name": name, "force": force}
     answer = _ask(config, state, {"command": "renew", "value": value})
     click.echo(answer.get("message", "renewed"))
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option(
     "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
 )
 @_server_options
 def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> None:
-    """Have the certificate of NAME revoked by its CA, and another one ordered."""
+    """Have the certificate of NAME revoked by its CA, and another one ordered.
+
+    \b
+    sudo treehouse-proxy certs revoke example.org --reason keyCompromise
+    """
     value = {"name": name, "reason": reason}
     click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
 
 
 @certs.command(name="dns-persist")
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
-    """Print the records that let the CA certify NAME over dns-persist-01, and which stand."""
+    """Print the records that let the CA certify NAME over dns-persist-01, and which stand.
+
+    \b
+    sudo treehouse-proxy certs dns-persist example.org
+    """
     click.echo(_ask(config, state, {"command": "dns_persist", "value": {"name": name}})["message"])
 
 
 @certs.command(name="roll-account-key")
 @_server_options
 def roll_account_key(config: Path | None, state: Path | None) -> None:
-    """Give the accounts with all configured CAs new keys."""
+    """Give the accounts with all configured CAs new keys.
+
+    \b
+    sudo treehouse-proxy certs roll-account-key
+    """
     click.echo(_ask(config, state, {"command": "roll_account_key"})["message"])
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
 @click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
 @click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
@@ -347,7 +477,11 @@ def export(
     config: Path | None,
     state: Path | None,
 ) -> None:
-    """Write the certificate of NAME, its chain and its private key; no server is needed."""
+    """Write the certificate of NAME, its chain and its private key; no server is needed.
+
+    \b
+    sudo treehouse-proxy certs export example.org --out example.org.pem
+    """
     from .export import CannotExport, exported, write_secret
 
     try:
@@ -388,6 +522,9 @@ def import_(
 
     PATH is where it keeps them; each has its usual place. No server is needed; one that runs uses
     them at once.
+
+    \b
+    sudo treehouse-proxy certs import certbot --dry-run
     """
     from .import_certificates import CannotImport, Request, move_in
 
@@ -416,10 +553,15 @@ def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> di
     except ConfigurationFaults as faults:
         _complain(str(faults), USAGE)
     except NotRunning as error:
-        _complain(str(error), FAILED)
+        _complain(not_running(str(error), config, state), FAILED)
     if answer.get("ok") is False:
-        _complain(answer["error"], answer.get("status", FAILED))
+        _complain(as_typed(answer["error"], config, state), answer.get("status", FAILED))
     return answer
+
+
+def _warn(notices: Iterable[str]) -> None:
+    for notice in notices:
+        click.echo(displayable(f"warning: {notice}"), err=True)
 
 
 def _complain(text: str, status: int) -> NoReturn:

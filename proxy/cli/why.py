@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from acme_client.explain import explained
+from acme_client.names import wildcard_of
 from acme_client.status import AttemptStatus, CertificateStatus, validity
 from acme_client.text import moment
 
@@ -33,7 +34,7 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
     two; "example.org/rsa" is one of them."""
     listed = list(certificates)
     plain, mark, family = name.partition("/")
-    for candidate in (plain, "*." + plain.partition(".")[2]):
+    for candidate in (plain, wildcard_of(plain)):
         found = [
             one
             for one in listed

@@ -22,7 +22,8 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Literal
 
-from acme_client.on_demand.policy import Refusals, hostname, takes
+from acme_client.names import hostname
+from acme_client.on_demand.policy import Refusals, takes
 
 from ..config.model import Config
 from ..config.syntax.names import publicly_certifiable

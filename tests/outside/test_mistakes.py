@@ -85,7 +85,10 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (SITE + "}]\nhsts: on", ("it belongs under tls",)),
     (SITE + "}]\nworker_processes: 4", ("here that is workers: auto",)),
     (SITE + "}]\naccess_log: /var/log/x", ("here that is log:",)),
-    ("sites: [{names: a.test, backends: 'http://127.0.0.1:1'}]", ("did you mean backend?",)),
+    (
+        "sites: [{names: a.test, backends: 'http://127.0.0.1:1'}]",
+        ("here that is backend: http://127.0.0.1:3000",),
+    ),
     # Backends
     (
         "sites: [{names: a.test, backend: 3000}]",

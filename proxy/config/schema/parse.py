@@ -169,17 +169,18 @@ def _subsection(annotation: Any) -> type[Section] | None:
 
 
 def _remedy(word: str, section: type[Section]) -> str:
-    """What to write instead of a key that is not known: the key that was misspelt, the key that
-    another program calls so, the section that has this very key, or what is known here."""
+    """What to write instead of a key that is not known: the key that another program calls so, the
+    key that was misspelt, the section that has this very key, or what is known here."""
     known = sorted(section.fields(), key=lambda key: key in Rules.fields())  # its own first
-    if (found := slip_of(word, known)) is not None:
-        return f"did you mean {found}?"
-    said = synonyms.meaning(word, section is Document, _is_key)
     if section is not Document and word in Document.fields():
         return f"{word} stands at the top of the file, beside sites"
+    said = synonyms.meaning(word, section is Document, _is_key)
+    slip = slip_of(word, known)
+    meant = said or (slip and f"did you mean {slip}?")
+    elsewhere = _of_a_section(word, section)
     if section in (Site, Route):
-        return said or _of_a_section(word, section) or _of_sites(word) or nearest(word, known)
-    return _of_a_section(word, section) or said or _of_sites(word) or nearest(word, known)
+        return meant or elsewhere or _of_sites(word) or nearest(word, known)
+    return elsewhere or meant or _of_sites(word) or nearest(word, known)
 
 
 def _is_key(path: str) -> bool:

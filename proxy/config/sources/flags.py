@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+import resource
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checks import consistency
+from ..checks import consistency, descriptors
 from ..checks import files as places
 from ..checks.accounts import NOBODY, find_group, find_user
 from ..checks.reader import Reader
@@ -29,7 +30,7 @@ from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
 from . import include
-from .sites_dir import scan
+from .sites_dir import left_out, scan
 
 __all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
 
@@ -75,16 +76,22 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     ``now_uid`` is who the program was started as, at a reload too: it decides the default state
     directory, and whether there is a user to become. ``argv0`` is for the messages.
     """
-    draft = _Draft.of_file(options, argv0)
-    if draft.faults and not draft.tree:
-        raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
-    draft.lay_over(options)
-    draft.add_included()
-    draft.add_sites_dir()
-    parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
-    faults += draft.faults
-    faults += consistency.check(parsed)
-    notices = list(parsed.notices)
+    slips: dict[Origin, Fault] = {}
+    while True:
+        draft = _Draft.of_file(options, argv0)
+        if draft.faults and not draft.tree:
+            raise ConfigurationFaults(draft.faults)  # all others would only say that this is so
+        draft.lay_over(options)
+        draft.add_included()
+        draft.add_sites_dir(slips)
+        parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
+        faults += draft.faults
+        faults += consistency.check(parsed)
+        found = {one.origin: left_out(one) for one in faults if one.origin in draft.entries}
+        if not found:
+            break
+        slips |= found  # and once more without them
+    notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -92,8 +99,16 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
         faults += places.check(parsed, state, reader, opener, notices)
     if faults or identity is None or state is None:
-        raise ConfigurationFaults(faults)
+        raise ConfigurationFaults(faults, notices)
     return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+
+
+def _descriptors(parsed: Parsed) -> Iterator[Fault]:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = None if hard == resource.RLIM_INFINITY else hard
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    if trouble is not None:
+        yield parsed.origins.fault(("limits", "connections"), *trouble)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
@@ -156,7 +171,9 @@ class _Draft:
     faults: list[Fault]
     base: Path
     source: Path | None
+    notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
+    entries: set[Origin] = field(default_factory=set)  # of the sites directory
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> _Draft:
@@ -288,7 +305,9 @@ class _Draft:
                 place = self._append_site(site, document.origins.at(("sites", index)))
                 self.origins.adopt(document.origins, ("sites", index), place)
 
-    def add_sites_dir(self) -> None:
+    def add_sites_dir(self, slips: Collection[Origin]) -> None:
+        """Add the sites of treehouse mode, but for the entries in ``slips``. An entry that is no
+        site keeps nobody else from being served: it is told, and the rest goes on."""
         word = self.tree.get("sites_dir")
         if not isinstance(word, str) or not word.strip() or "\0" in word:
             return  # not given, or a fault of its own
@@ -298,9 +317,11 @@ class _Draft:
         except Wrong as wrong:
             self.faults.append(self.origins.fault(("sites_dir",), wrong.what, wrong.remedy))
             return
-        self.faults += faults
+        self.notices += faults
         for entry in entries:
-            self._append_site(entry.site, entry.origin)
+            if entry.origin not in slips:
+                self._append_site(entry.site, entry.origin)
+                self.entries.add(entry.origin)
 
 
 _NO_NAME = (
@@ -327,6 +348,11 @@ def _read(path: Path) -> str:
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise Wrong(f"{path} does not exist", "create it, or name another file") from None
+    except IsADirectoryError:
+        raise Wrong(
+            f"{path} cannot be read: Is a directory",
+            "name a file in it; a directory of sites is --sites DIR",
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Wrong(

@@ -61,7 +61,8 @@ def parse_host(text: str) -> str:
     try:
         return str(ip_address(bare))
     except ValueError:
-        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else _LISTEN
+        ports = _LISTEN if ":" in text else "write it like 192.0.2.1, ::1, or * for every address"
+        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else ports
         raise Wrong(f"{shown(text)} is not an IP address to listen on", remedy) from None
 
 

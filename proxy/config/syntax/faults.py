@@ -42,9 +42,11 @@ class Fault:
 
 
 class ConfigurationFaults(Exception):
-    """All that is wrong, in the order of the file; ``str()`` is one line for each."""
+    """All that is wrong, in the order of the file; ``str()`` is one line for each. ``notices``
+    are what else should be known."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[Fault], notices: Iterable[Fault] = ()) -> None:
+        self.notices = tuple(sorted(set(notices), key=_position))
         self.faults = tuple(sorted(set(faults), key=_position))
         super().__init__("\n".join(map(str, self.faults)))
 
