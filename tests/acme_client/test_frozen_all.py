@@ -65,7 +65,7 @@ def tidy_up(state: Path) -> None:
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
     told = alerting.Alerting(
-        Processes(selectors.DefaultSelector(), lambda *_: None), Timers(), list, lambda: 0.0
+        Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0
     )
     told._recall(state)
     told._keep()
