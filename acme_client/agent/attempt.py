@@ -19,15 +19,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ..certificates import ca_choice, loadable, transitions
+from ..certificates import ca_choice, loadable, retry, transitions
 from ..certificates.managed import Holding
 from ..certificates.recovery import Found
 from ..certificates.repository import Shelf
 from ..certificates.transitions import Turn
-from ..certificates.verify import Facts, canonical, covers, proven
+from ..certificates.verify import Facts, proven
 from ..errors import Blame, Problem
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
+from ..names import canonical, covers
 from ..rate_limits.ledger import Ledgers
 from ..text import spell, timestamp
 from .keeper import CertificateKeeper, source_of, words
@@ -133,6 +134,10 @@ class Obtainer:
         try:
             issued = self._issuer(authority).issue(order)
         except Problem as problem:
+            if problem.not_before is not None and problem.kind != "limits":
+                now = self._now()
+                runway = holding.facts.not_after - now if holding.facts else 0.0
+                problem.not_before = retry.bounded(problem.not_before, now, runway)
             toll.settle(problem)
             raise
         toll.settle(None)

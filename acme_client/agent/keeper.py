@@ -17,9 +17,10 @@ from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import TELL_AGAIN, Holding
 from ..certificates.recovery import Found
 from ..certificates.repository import Shelf
-from ..certificates.verify import Pair, covers, in_its_dates
+from ..certificates.verify import Pair, in_its_dates
 from ..errors import Problem
 from ..link import INTERNAL, Dns, Link
+from ..names import covers
 from ..text import spell, timestamp
 
 log = logging.getLogger("treehouse.certifier")

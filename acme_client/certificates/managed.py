@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from ..link import INTERNAL, Served, Wanted
+from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..text import timestamp
 from . import keys
@@ -78,7 +79,7 @@ class Holding:
         """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""
         if not isinstance(name, str):
             return False
-        plain, mark, family = name.partition("/")
+        plain, mark, family = typed(name).partition("/")
         return plain in self.wanted.names and (
             not mark or family == keys.family(self.wanted.key_type)
         )

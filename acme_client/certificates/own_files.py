@@ -18,10 +18,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from ..names import covers
 from ..text import timestamp
 from . import pem
 from .chain_order import ordered
-from .verify import UNREADABLE, Facts, Pair, covers, facts_of, gap_in, leaf_for, to_pem
+from .verify import UNREADABLE, Facts, Pair, facts_of, gap_in, leaf_for, to_pem
 
 
 @dataclass(frozen=True, slots=True)

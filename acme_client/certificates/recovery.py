@@ -15,9 +15,10 @@ import logging
 from dataclasses import dataclass
 
 from ..errors import Problem
+from ..names import covers
 from . import loadable
 from .repository import Shelf
-from .verify import Facts, Pair, covers, in_its_dates, read
+from .verify import Facts, Pair, in_its_dates, read
 
 log = logging.getLogger("treehouse.certifier")
 

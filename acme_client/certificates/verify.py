@@ -10,8 +10,6 @@ Pure: PEM and the time go in, `Facts` or a `Problem` come out.
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -21,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from ..errors import Problem
+from ..names import canonical, covers
 from . import keys, pem
 from .chain_order import issued_by, ordered
 
@@ -137,26 +136,6 @@ def leaf_for(certificates: list[x509.Certificate], key: PublicKeyTypes) -> x509.
     if suited and suited[0] is certificates[0]:
         return suited[0]
     return max(suited, key=lambda one: one.not_valid_after_utc, default=None)
-
-
-def covers(certified: tuple[str, ...], name: str) -> bool:
-    """Whether a certificate with these names is one for ``name``. A wildcard stands for exactly one
-    label, the leftmost (RFC 9525 §6.3), and never for an address."""
-    wanted = canonical(name)
-    if wanted in certified:
-        return True
-    _label, dot, parent = wanted.partition(".")
-    return bool(dot) and f"*.{parent}" in certified and not keys.is_address(name)
-
-
-# The same few names, each time a certificate is looked at.
-@functools.lru_cache(maxsize=4096)
-def canonical(name: str) -> str:
-    """The one spelling of a name or address."""
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        return name.lower()
 
 
 def facts_of(leaf: x509.Certificate, *, named: bool = True) -> Facts:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..certificates.verify import Facts, Pair, canonical, covers, prove
+from ..certificates.verify import Facts, Pair, prove
 from ..errors import Problem
+from ..names import canonical, covers, wildcard_of
 from .findings import Account, Certificate, Skipped
 
 
@@ -93,7 +94,7 @@ class _Index:
         self._by_name: dict[str, list[tuple[str, ...]]] = {}
         for names in dict.fromkeys(wanted):
             for name in names:
-                for way in {canonical(name), f"*.{name.partition('.')[2]}"}:
+                for way in {canonical(name), wildcard_of(canonical(name))}:
                     self._by_name.setdefault(way, []).append(names)
 
     def touched(self, certified: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -24,6 +24,7 @@ from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
 from ..errors import Problem
 from ..link import Authority
+from ..names import is_address
 from ..rate_limits.ledger import Ledgers
 from ..storage.store import Store
 from . import ari, messages, negotiation
@@ -174,7 +175,7 @@ class AcmeIssuer:
         standing = [
             name
             for name in order.names
-            if not keys.is_address(name)
+            if not is_address(name)
             and negotiation.first(order.challenges, wildcard=name.startswith("*."))
             == dns_persist.KIND
         ]

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
-from ..certificates.verify import canonical
 from ..errors import Problem, Said
+from ..names import canonical
 from .problem_documents import ACME, said, words
 
 RATE_LIMITED = ACME + "rateLimited"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..certificates import ca_choice, keys
+from ..certificates import ca_choice
 from ..challenges import dns_persist
 from ..errors import Problem, Said
+from ..names import is_address
 from .interface import Order
 from .messages import Authorization, Directory, OfferedChallenge
 
@@ -36,7 +37,7 @@ def profile(wanted: str | None, names: tuple[str, ...], directory: Directory) ->
     """None: whatever is the CA's own default."""
     listed = directory.profiles
     if wanted in (None, "auto"):
-        addresses = any(keys.is_address(name) for name in names)
+        addresses = any(is_address(name) for name in names)
         return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
     if wanted not in listed:
         raise Problem(
@@ -64,7 +65,7 @@ def choose(
             else one.token
         )
     }
-    address = keys.is_address(authorization.name)
+    address = is_address(authorization.name)
     for kind in preferred:
         suited = ca_choice.suits(kind, wildcard=authorization.wildcard, address=address)
         if suited and kind in offered:

@@ -18,7 +18,6 @@ from cryptography import x509
 from josepy.json_util import JSONObjectWithFields, field
 from requests import Response
 
-from ..certificates import keys
 from ..challenges import dns_persist, tls_alpn
 from ..challenges.dns01_solver import DnsRecords, Proof
 from ..challenges.dns_names import digest
@@ -26,6 +25,7 @@ from ..challenges.dns_persist import Subject
 from ..challenges.worker_solver import Challenges
 from ..errors import Problem, Said
 from ..link import Challenge
+from ..names import is_address
 from . import ari, messages, negotiation
 from .accounts import thumbprint
 from .interface import Order
@@ -313,5 +313,5 @@ class OrderFlow:
 
 
 def _identifier(name: str) -> library.Identifier:
-    typ = library.IDENTIFIER_IP if keys.is_address(name) else library.IDENTIFIER_FQDN
+    typ = library.IDENTIFIER_IP if is_address(name) else library.IDENTIFIER_FQDN
     return library.Identifier(typ=typ, value=name)

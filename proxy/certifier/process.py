@@ -82,7 +82,7 @@ def run(config: Config, channel: Channel) -> int:
     confine_process()
     # Nobody else needs it, and workers do not wait for it where no certificate is to be read.
     from acme_client.agent import agent
-    from acme_client.storage.store import open_store
+    from acme_client.storage.directory import open_store
 
     wanted = settings(config)
     confine_hook = _hook_confinement(config)

@@ -3,6 +3,7 @@
     main                  every command and option; an exit status out
     status_table          ``status``
     why                   ``why``: one page on one certificate
+    explain               ``explain``: what a request would meet
     export                ``certs export``
     import_certificates   ``certs import``
 

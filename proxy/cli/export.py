@@ -15,7 +15,7 @@ from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, read
 from acme_client.errors import Problem
-from acme_client.storage.store import open_store
+from acme_client.storage.directory import open_store
 
 
 class CannotExport(Exception):

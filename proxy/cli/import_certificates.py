@@ -25,7 +25,7 @@ from acme_client.importers.sources import SOURCES, Source
 from acme_client.importers.writer import Outcome, Writer
 from acme_client.link import INTERNAL
 from acme_client.on_demand.policy import takes
-from acme_client.storage.store import open_store
+from acme_client.storage.directory import open_store
 
 from ..config.checks.accounts import NOBODY
 from ..config.model import Config

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -23,6 +23,7 @@ from acme_client.text import printable, timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
+from ..ipc import control_client
 from ..ipc.control_client import NotRunning, ask
 from ..ipc.documents import Status
 from ..log import displayable
@@ -80,6 +81,18 @@ def program() -> None:
 
 
 # What may be read is found out, and told, by whoever reads it.
+class _Name(click.ParamType[str]):
+    """A name as people type it: in any script and case, or as a URL."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from acme_client.names import typed
+
+        return typed(value)
+
+
+_NAME = _Name()
 _PATH = click.Path(path_type=Path, readable=False)
 
 # Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
@@ -236,7 +249,7 @@ def plan(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
@@ -248,16 +261,20 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     from . import why as whys
 
     document = _status(config, state)
+    running = document["pid"] is not None
     found = whys.find(document["certificates"], name)
     if found:
         if as_json:  # of two certificates a list
             click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
         for number, certificate in enumerate(found):
-            for line in ("",) * bool(number) + tuple(whys.page(certificate, time.time())):
+            page = whys.page(certificate, time.time(), running=running)
+            for line in ("",) * bool(number) + tuple(page):
                 click.echo(as_typed(line, config, state))
         return
-    refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
+    refusal = None
+    if running:
+        refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
         until = timestamp(refusal["until"])
         click.echo(
@@ -265,12 +282,14 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
         )
         return
     known = ", ".join(one["name"] for one in document["certificates"])
-    click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
-    sys.exit(FAILED)
+    text = f"no certificate for {name} is wanted here; there are: {known or 'none'}"
+    if name in document["unwanted"]:
+        text += f"\none is kept from before: treehouse-proxy certs forget {name} removes it"
+    _complain(text, FAILED)
 
 
 @program.command()
-@click.argument("name", required=False)
+@click.argument("name", type=_NAME, required=False)
 @_site_options
 @click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -304,6 +323,48 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
         click.echo(as_typed(line, given["config"], given["state"]))
     click.echo(f"\n{findings.summary(found)}")
     sys.exit(status)
+
+
+@program.command()
+@click.argument("request", nargs=-1, required=True, metavar="[METHOD] URL")
+@click.option(
+    "-H", "--header", "fields", multiple=True, metavar="FIELD", help="Like 'Name: value'."
+)
+@click.option("--from", "client", default="192.0.2.1", metavar="ADDRESS", help="Of the client.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_site_options
+def explain(
+    request: tuple[str, ...], fields: tuple[str, ...], client: str, as_json: bool, **given: Any
+) -> None:
+    """Tell what a request would meet, and which line of the configuration says so.
+
+    Certificate, site, route, filters, backend, and what is sent on. No server has to run, and no
+    backend is asked.
+
+    \b
+    treehouse-proxy explain https://example.org/app/
+    treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
+    """
+    import os
+
+    from . import explain as explaining
+
+    if len(request) > 2:
+        raise click.UsageError("one request at a time: [METHOD] URL")
+    method = request[0] if len(request) == 2 else "GET"
+    question = explaining.Question(method, request[-1], fields, client)
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+        rows = list(explaining.explain(config, question))
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except explaining.CannotExplain as error:
+        _complain(str(error), USAGE)
+    if as_json:
+        click.echo(json.dumps(explaining.document(rows), indent=2))
+        return
+    for line in explaining.lines(rows):
+        click.echo(printable(line))
 
 
 @program.command()
@@ -356,7 +417,7 @@ def list_(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
 @_server_options
 def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
@@ -371,7 +432,7 @@ def renew(name: str, force: bool, config: Path | None, state: Path | None) -> No
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option(
     "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
 )
@@ -386,8 +447,35 @@ def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> N
     click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
 
 
+@certs.command()
+@click.argument("name", type=_NAME)
+@_server_options
+def forget(name: str, config: Path | None, state: Path | None) -> None:
+    """Remove the certificate of NAME, and its key, that no site wants any more.
+
+    \b
+    sudo treehouse-proxy certs forget old.example.org
+    """
+    from ..system.state_directory import StateUnusable
+    from . import offline
+
+    try:
+        where = state_directory(config, state)
+        answer = ask(where, {"command": "forget", "value": name}, _PATIENCE)
+        if answer.get("ok") is False:
+            _complain(answer["error"], FAILED)
+        click.echo(answer["message"])
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except NotRunning:
+        try:
+            click.echo(offline.forget(where, name, Options(config=config)))
+        except (offline.CannotForget, offline.CannotRead, StateUnusable) as error:
+            _complain(str(error), FAILED)
+
+
 @certs.command(name="dns-persist")
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @_server_options
 def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
     """Print the records that let the CA certify NAME over dns-persist-01, and which stand.
@@ -410,7 +498,7 @@ def roll_account_key(config: Path | None, state: Path | None) -> None:
 
 
 @certs.command()
-@click.argument("name")
+@click.argument("name", type=_NAME)
 @click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
 @click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
 @click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
@@ -488,7 +576,22 @@ def import_(
 
 
 def _status(config: Path | None, state: Path | None) -> Status:
-    return cast(Status, _ask(config, state, {"command": "status"}))
+    """How the server is; where none runs, what its state directory says, and a line about that on
+    standard error."""
+    try:
+        where = state_directory(config, state)
+        return control_client.status(where, _PATIENCE)
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except NotRunning as reason:
+        from . import offline
+
+        try:
+            document = offline.status(where, Options(config=config))
+        except offline.CannotRead as error:
+            _complain(f"{reason}\n{error}", FAILED)
+        click.echo(f"{reason}; this is what the state directory says", err=True)
+        return document
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:

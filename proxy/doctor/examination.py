@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from acme_client.certificates import ca_choice
+from acme_client.names import covers
 from acme_client.on_demand.ask_url import CannotTell
 from acme_client.on_demand.dns_check import interface_addresses
 from acme_client.on_demand.policy import takes
@@ -126,7 +127,7 @@ def _sites(config: Config, name: str | None) -> list[Site]:
 
 
 def _serves(site: Site, name: str) -> bool:
-    if name in site.names or "*." + name.partition(".")[2] in site.names:
+    if covers(site.names, name):
         return True
     return site.on_demand is not None and takes(site.on_demand.patterns, name)
 

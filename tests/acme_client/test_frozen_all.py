@@ -23,7 +23,8 @@ from acme_client.link import Dns
 from acme_client.on_demand.known_names import NamesFile, encode
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage import documents
-from acme_client.storage.store import FOLDERS, DirectoryStore
+from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.store import FOLDERS
 from proxy.alerts.incidents import Incidents, waiting_from_json
 from proxy.supervisor import alerts as alerting
 from proxy.supervisor.process_table import Processes

@@ -20,7 +20,7 @@ from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 
 FROZEN_AT = 1795553512.0

@@ -33,7 +33,8 @@ from acme_client.certificates.verify import Pair
 from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore, Store
+from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.store import Store
 from support.acme.memory_store import Crash, MemoryStore
 from support.simulation import found_schedules as found
 from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites

@@ -24,7 +24,7 @@ from acme_client.certificates.verify import Pair, read
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.ca_faults import (
     Edit,
     Fault,

@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 from acme_client.certificates import loadable, pem
 from acme_client.certificates.own_files import Examined, examine_files
 from acme_client.certificates.trust_bundle import authorities
-from acme_client.certificates.verify import Pair, covers, read
+from acme_client.certificates.verify import Pair, read
 from acme_client.errors import Problem
+from acme_client.names import covers
 from support.acme.chains import chain, joined, split
 
 NOW = datetime.now(UTC).timestamp()

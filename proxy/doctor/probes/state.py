@@ -16,7 +16,8 @@ from acme_client.certificates.verify import prove
 from acme_client.errors import Problem
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
-from acme_client.storage.store import Store, open_store
+from acme_client.storage.directory import open_store
+from acme_client.storage.store import Store
 
 from ...certifier import process as certifier
 from ...config.model import Config, Site

@@ -12,7 +12,7 @@ import pytest
 
 from acme_client.certificates.repository import Shelf
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 from support.acme.chains import chain
 

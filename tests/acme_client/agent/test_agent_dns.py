@@ -16,7 +16,7 @@ from acme_client.challenges import dns_propagation
 from acme_client.challenges.dns01_solver import DnsRecords, Proof
 from acme_client.errors import NotSet, Problem
 from acme_client.link import Dns, DnsHook, DnsUpdates, DnsZone, Settings, TsigKey
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.knot import ALGORITHM, Knot
 from support.acme.pebble import Pebble

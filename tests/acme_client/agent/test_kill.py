@@ -27,7 +27,7 @@ from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import prove
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import settings
 from support.acme.pebble import Pebble
 

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_client.certificates.keys import generate, to_pem
-from acme_client.certificates.verify import CLOCK_BEHIND, Pair, canonical, covers, prove, read
+from acme_client.certificates.verify import CLOCK_BEHIND, Pair, prove, read
 from acme_client.errors import Problem
+from acme_client.names import canonical, covers
 from support.acme.chains import DAY, chain, joined, split
 
 NOW = 1_795_521_600.0

@@ -18,7 +18,7 @@ from acme_client.importers.findings import Account
 from acme_client.importers.selection import Place
 from acme_client.importers.writer import Outcome, Writer
 from acme_client.issuers.account_files import LEASE
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0

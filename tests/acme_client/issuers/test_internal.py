@@ -22,7 +22,7 @@ from acme_client.issuers.internal import (
     how_to_trust,
 )
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 
 NOW = 1_795_521_600.0
 DAY = 86400.0

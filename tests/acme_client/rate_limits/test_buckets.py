@@ -22,7 +22,7 @@ from acme_client.rate_limits.published import (
     failures,
 )
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 
 LE = "https://acme-v02.api.letsencrypt.org/directory"
 OTHER = "https://ca.example/directory"

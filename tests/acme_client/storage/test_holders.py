@@ -14,7 +14,8 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import Problem
 from acme_client.link import Challenge, Dns, DnsHook, DnsZone
 from acme_client.rate_limits.ledger import Ledgers
-from acme_client.storage.store import DirectoryStore, Store
+from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.store import Store
 from support.acme.certifier import FakeServer
 from support.acme.memory_store import MemoryStore
 

@@ -16,7 +16,7 @@ from acme_client.certificates.record import Record
 from acme_client.certificates.repository import Shelf
 from acme_client.certificates.verify import Pair, prove
 from acme_client.issuers.internal import InternalCa
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from proxy.cli.export import CannotExport, write_secret
 from proxy.cli.main import program
 

@@ -22,7 +22,8 @@ from typing import Any
 
 from acme_client.agent.agent import Agent
 from acme_client.link import Authority, Challenge, Command, LinkBroken, Served, Settings, Wanted
-from acme_client.storage.store import DirectoryStore, Store
+from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.store import Store
 
 from .pebble import Pebble
 
