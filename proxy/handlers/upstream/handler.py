@@ -168,9 +168,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self._context.clock.now, response.status >= 500)
-                if self._context.figures is not None:
+                if self._context.counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
-                    self._context.figures.upstream(backend.config.url, outcome)
+                    self._context.counters.upstream(backend.config.url, outcome)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
