@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 from ..config.model import Limits
 from ..errors import Fault
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..protocol.h1 import server as h1
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
@@ -35,8 +35,8 @@ from ..transport.stream import HandshakeRefused, StreamBroken, StreamTimeout
 from ..transport.tcp import SocketStream
 from ..transport.tls_stream import TlsStream
 from .handshake_log import HandshakeLog
-from .limits import Bounds
-from .on_demand import WaitingRoom
+from .limits import LimitReporter
+from .on_demand import OnDemandCertificates
 
 log = logging.getLogger("treehouse.worker")
 
@@ -67,10 +67,10 @@ class TlsAcceptor:
         limits: Limits,
         alpn: AlpnChallenges,
         certificates: Certificates,
-        bounds: Bounds,
+        limit_reporter: LimitReporter,
         protocols: Mapping[str, Serve],
-        figures: Figures | None = None,
-        waiting: WaitingRoom | None = None,
+        counters: Counters | None = None,
+        on_demand: OnDemandCertificates | None = None,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -79,11 +79,11 @@ class TlsAcceptor:
         self._limits = limits
         self._alpn = alpn
         self._certificates = certificates
-        self._bounds = bounds
+        self._reporter = limit_reporter
         self._protocols = protocols
         self._offered = {name.encode("ascii") for name in protocols}
-        self._figures = figures
-        self._waiting = waiting
+        self._counters = counters
+        self._on_demand = on_demand
         self._numbers = itertools.count()
         self._log = HandshakeLog()
 
@@ -98,7 +98,7 @@ class TlsAcceptor:
         stream = TlsStream(tls, self._loop, self._deadlines, client=True)
         stream.deadline = self._clock.look() + self._limits.handshake_timeout
         number = next(self._numbers)
-        under_way = self._bounds.handshakes
+        under_way = self._reporter.handshakes
         under_way.begin(number, stream, connection.peer)
         try:
             first = await stream.peek(_FIRST_LOOK)
@@ -106,7 +106,7 @@ class TlsAcceptor:
                 under_way.end(number)
                 await self._answer_plain(stream, connection, service, first)
                 return
-            looks = self._alpn or self._certificates.asks_clients or self._waiting
+            looks = self._alpn or self._certificates.asks_clients or self._on_demand
             if looks or _USUAL_OFFER not in first:
                 hello = await _hello(stream)
                 context = self._alpn.find(hello) if hello is not None else None
@@ -116,9 +116,9 @@ class TlsAcceptor:
                 if hello is not None and self._speaks_none_of(hello, connection.local):
                     await self._refuse_protocols(stream, connection)
                     return
-                if self._waiting:
+                if self._on_demand:
                     under_way.end(number)  # the waiting room has bounds of its own
-                    await self._waiting.hold(hello, stream, connection.peer)
+                    await self._on_demand.wait_for_certificate(hello, stream, connection.peer)
                     under_way.begin(number, stream, connection.peer)
                     stream.deadline = self._clock.look() + self._limits.handshake_timeout
                 served = self._asking(hello, connection.local)
@@ -127,8 +127,8 @@ class TlsAcceptor:
                     under_way.begin(number, stream, connection.peer)
             await self._handshake(stream, connection, tls)
             under_way.end(number)
-            if self._waiting:
-                self._waiting.came(tls.served)
+            if self._on_demand:
+                self._on_demand.handshake_done(tls.served)
             serve = self._protocols[tls.selected_alpn_protocol() or USUAL_PROTOCOL]
             await serve(stream, connection, service, self._deadlines)
         except StreamBroken as error:
@@ -180,8 +180,8 @@ class TlsAcceptor:
     async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
         """RFC 7301 §3.2: who offers protocols and none of ours is refused, so that nobody takes
         what we say for another's. The `ssl` module would go on without any."""
-        if self._figures is not None:
-            self._figures.handshake(connection, False, "failed")
+        if self._counters is not None:
+            self._counters.handshake(connection, False, "failed")
         self._log.failed("no application protocol", connection.peer, self._clock.now)
         plain = SocketStream(stream.take_socket(), self._loop, self._deadlines)
         plain.deadline = self._clock.look() + self._limits.handshake_timeout
@@ -207,18 +207,18 @@ class TlsAcceptor:
         self, stream: TlsStream, connection: Connection, tls: ServerSocket
     ) -> None:
         ourselves = connection.peer == OURSELVES
-        figures = None if ourselves else self._figures
+        counters = None if ourselves else self._counters
         try:
             await stream.handshake()
         except StreamBroken as error:
-            if figures is not None:
-                figures.handshake(connection, False, "failed")
+            if counters is not None:
+                counters.handshake(connection, False, "failed")
             if not ourselves:
                 self._report(error, connection, tls)
             raise
         _note(connection, tls)
-        if figures is not None:
-            figures.handshake(connection, bool(tls.session_reused), "ok")
+        if counters is not None:
+            counters.handshake(connection, bool(tls.session_reused), "ok")
 
     def _report(self, error: StreamBroken, connection: Connection, tls: ServerSocket) -> None:
         now = self._clock.now
@@ -271,7 +271,7 @@ def _note(connection: Connection, tls: ServerSocket) -> None:
     if tls.served is not None:
         connection.certificate_names = tls.served.names
         if tls.served.asks_clients:
-            connection.client_site = tls.served.name
+            connection.mtls_site = tls.served.name
             certificate = tls.getpeercert(binary_form=True)
             if certificate:
                 # RFC 9440 §2.2, a byte sequence of RFC 8941
