@@ -70,6 +70,7 @@ def status(state: Path, options: Options) -> Status:
         "gid": None,
         "started_at": None,
         "generation": None,
+        "config": None if config is None else str(config.source),
         "workers": [],
         "listeners": [],
         "certificates": [shown[name] for name in sorted(shown)],

@@ -295,6 +295,25 @@ async def test_a_missing_socket_is_waited_for(tmp_path: Path) -> None:
     upstream.close()
 
 
+async def test_a_socket_that_we_may_not_use_is_not_waited_for() -> None:
+    """What the server's user sees is told in words (not root's case: root may connect)."""
+    name = "/var/tmp/treehouse-forbidden.sock"
+    one = Backend(f"unix:{name}", "unix", path=name)
+    context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+    upstream = Upstream(ProxyAction((one,), wait_for_backend=60.0), context)
+
+    async def denied(*_: object) -> socket.socket:
+        raise PermissionError(13, "Permission denied")
+
+    upstream._backends[0].pool._connector._attempt = denied  # type: ignore[method-assign]
+    told = Told(None, upstream.handle)
+    async with conversation(told) as client:
+        await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert b" 502 " in await client.hears(b"backend_refused")
+    assert "must be allowed to write to the socket" in told.details[0]
+    upstream.close()
+
+
 async def test_nobody_waits_for_longer_than_was_said_nor_more_than_the_queue_holds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
