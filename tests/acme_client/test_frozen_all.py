@@ -64,9 +64,7 @@ def tidy_up(state: Path) -> None:
     names.write(encode(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
-    told = alerting.Alerting(
-        Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0
-    )
+    told = alerting.Alerting(Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0)
     told._recall(state)
     told._keep()
 
