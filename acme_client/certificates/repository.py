@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..storage import documents
 from ..storage.store import Lock, Store
@@ -110,6 +110,16 @@ class Shelf:
         self._histories.pop(name, None)
         self._store.delete(_folder(name))
 
+    def forget(self, name: str, wanted: Collection[str]) -> list[str]:
+        """Discard the certificates that are kept for a name, by which they are called or which they
+        were for, unless they are ``wanted``; returns their names. Raises OSError."""
+        gone = []
+        for one in self.names():
+            if one not in wanted and (one == name or name in self.load(one)[0].names):
+                self.discard(one)
+                gone.append(one)
+        return gone
+
     def lock(self, name: str, lease: float) -> Lock | None:
         return self._store.lock(_folder(name), lease)
 
@@ -126,6 +136,13 @@ class Shelf:
             )
 
         return names
+
+
+def forgotten(name: str, gone: list[str]) -> dict[str, object]:
+    """The answer to a command that was to forget a name."""
+    if not gone:
+        return {"ok": False, "error": f"nothing is kept for {name} that no site wants"}
+    return {"ok": True, "message": f"removed, with its key: {', '.join(gone)}"}
 
 
 def _folder(name: str) -> str:

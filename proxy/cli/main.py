@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -23,6 +23,7 @@ from acme_client.text import printable, timestamp
 
 from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
+from ..ipc import control_client
 from ..ipc.control_client import NotRunning, ask
 from ..ipc.documents import Status
 from ..log import displayable
@@ -260,16 +261,20 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     from . import why as whys
 
     document = _status(config, state)
+    running = document["pid"] is not None
     found = whys.find(document["certificates"], name)
     if found:
         if as_json:  # of two certificates a list
             click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
         for number, certificate in enumerate(found):
-            for line in ("",) * bool(number) + tuple(whys.page(certificate, time.time())):
+            page = whys.page(certificate, time.time(), running=running)
+            for line in ("",) * bool(number) + tuple(page):
                 click.echo(as_typed(line, config, state))
         return
-    refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
+    refusal = None
+    if running:
+        refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
         until = timestamp(refusal["until"])
         click.echo(
@@ -277,8 +282,10 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
         )
         return
     known = ", ".join(one["name"] for one in document["certificates"])
-    click.echo(f"no certificate for {name} is wanted here; there are: {known}", err=True)
-    sys.exit(FAILED)
+    text = f"no certificate for {name} is wanted here; there are: {known or 'none'}"
+    if name in document["unwanted"]:
+        text += f"\none is kept from before: treehouse-proxy certs forget {name} removes it"
+    _complain(text, FAILED)
 
 
 @program.command()
@@ -440,6 +447,33 @@ def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> N
     click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
 
 
+@certs.command()
+@click.argument("name", type=_NAME)
+@_server_options
+def forget(name: str, config: Path | None, state: Path | None) -> None:
+    """Remove the certificate of NAME, and its key, that no site wants any more.
+
+    \b
+    sudo treehouse-proxy certs forget old.example.org
+    """
+    from ..system.state_directory import StateUnusable
+    from . import offline
+
+    try:
+        where = state_directory(config, state)
+        answer = ask(where, {"command": "forget", "value": name}, _PATIENCE)
+        if answer.get("ok") is False:
+            _complain(answer["error"], FAILED)
+        click.echo(answer["message"])
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except NotRunning:
+        try:
+            click.echo(offline.forget(where, name, Options(config=config)))
+        except (offline.CannotForget, offline.CannotRead, StateUnusable) as error:
+            _complain(str(error), FAILED)
+
+
 @certs.command(name="dns-persist")
 @click.argument("name", type=_NAME)
 @_server_options
@@ -542,7 +576,22 @@ def import_(
 
 
 def _status(config: Path | None, state: Path | None) -> Status:
-    return cast(Status, _ask(config, state, {"command": "status"}))
+    """How the server is; where none runs, what its state directory says, and a line about that on
+    standard error."""
+    try:
+        where = state_directory(config, state)
+        return control_client.status(where, _PATIENCE)
+    except ConfigurationFaults as faults:
+        _complain(str(faults), USAGE)
+    except NotRunning as reason:
+        from . import offline
+
+        try:
+            document = offline.status(where, Options(config=config))
+        except offline.CannotRead as error:
+            _complain(f"{reason}\n{error}", FAILED)
+        click.echo(f"{reason}; this is what the state directory says", err=True)
+        return document
 
 
 def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 
+from acme_client.certificates.repository import Shelf
 from acme_client.status import CertificateStatus
+from acme_client.storage.directory import open_store
 
 from ..ipc.messages import (
     CertificateFacts,
@@ -54,6 +57,7 @@ class Registry:
         self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
         self._statuses: dict[str, CertificateStatus] = {}
         self._reported: set[str] = set()  # by the certifier that runs
+        self._complete = False  # whether it has reported all
         self.renewals = Renewals()
 
     def certificates(self) -> tuple[Announced, ...]:
@@ -68,6 +72,17 @@ class Registry:
             {**status, "served": name in self._certificates}
             for name, status in sorted(self._statuses.items())
         ]
+
+    def unwanted(self, state: Path) -> list[str]:
+        """The certificates that the state directory keeps and that are not in `statuses`; none
+        while the certifier has not reported all that it has."""
+        if not self._complete:
+            return []
+        try:
+            kept = Shelf(open_store(state)).names()
+        except OSError:
+            return []
+        return [name for name in kept if name not in self._statuses]
 
     def take_changes(self, before: float) -> set[str]:
         """The certificates that were put in force up to a moment and not taken yet, by name."""
@@ -114,6 +129,7 @@ class Registry:
 
     def loaded(self) -> None:
         """The certifier has reported all that it has. Forget what only an earlier one had."""
+        self._complete = True
         for name, status in list(self._statuses.items()):
             if status["source"] != "file" and name not in self._reported:
                 self.forget(name)
@@ -121,6 +137,7 @@ class Registry:
     def certifier_ended(self) -> None:
         """Its challenges ended with it."""
         self._reported.clear()
+        self._complete = False
         for key in list(self._challenges):
             self._drop_challenge(key)
 

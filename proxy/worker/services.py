@@ -118,7 +118,7 @@ class Door:
         if kind.blame is not Blame.CLIENT and fault.detail:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
-            self.room.seldom.warning(self.clock.now, "%s: %s", fault.kind, fault.detail)
+            self.room.seldom.warning(self.clock.now, f"{fault.kind}: %s", fault.detail)
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()

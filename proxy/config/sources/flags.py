@@ -13,7 +13,7 @@ import contextlib
 import os
 import pwd
 import resource
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -30,7 +30,7 @@ from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
 from . import include
-from .sites_dir import scan
+from .sites_dir import left_out, scan
 
 __all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
 
@@ -76,16 +76,22 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     ``now_uid`` is who the program was started as, at a reload too: it decides the default state
     directory, and whether there is a user to become. ``argv0`` is for the messages.
     """
-    draft = _Draft.of_file(options, argv0)
-    if draft.faults and not draft.tree:
-        raise ConfigurationFaults(draft.faults)  # all further ones would only say that this is so
-    draft.lay_over(options)
-    draft.add_included()
-    draft.add_sites_dir()
-    parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
-    faults += draft.faults
-    faults += consistency.check(parsed)
-    notices = [*draft.notices, *parsed.notices, *_descriptors(parsed)]
+    slips: dict[Origin, Fault] = {}
+    while True:
+        draft = _Draft.of_file(options, argv0)
+        if draft.faults and not draft.tree:
+            raise ConfigurationFaults(draft.faults)  # all others would only say that this is so
+        draft.lay_over(options)
+        draft.add_included()
+        draft.add_sites_dir(slips)
+        parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
+        faults += draft.faults
+        faults += consistency.check(parsed)
+        found = {one.origin: left_out(one) for one in faults if one.origin in draft.entries}
+        if not found:
+            break
+        slips |= found  # and once more without them
+    notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
     identity, reader = _identity(parsed, now_uid, faults, notices)
     state = _state(parsed, now_uid, draft.base, faults)
     if state is not None:
@@ -167,6 +173,7 @@ class _Draft:
     source: Path | None
     notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
+    entries: set[Origin] = field(default_factory=set)  # of the sites directory
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> _Draft:
@@ -298,7 +305,9 @@ class _Draft:
                 place = self._append_site(site, document.origins.at(("sites", index)))
                 self.origins.adopt(document.origins, ("sites", index), place)
 
-    def add_sites_dir(self) -> None:
+    def add_sites_dir(self, slips: Collection[Origin]) -> None:
+        """Add the sites of treehouse mode, but for the entries in ``slips``. An entry that is no
+        site keeps nobody else from being served: it is told, and the rest goes on."""
         word = self.tree.get("sites_dir")
         if not isinstance(word, str) or not word.strip() or "\0" in word:
             return  # not given, or a fault of its own
@@ -310,7 +319,9 @@ class _Draft:
             return
         self.notices += faults
         for entry in entries:
-            self._append_site(entry.site, entry.origin)
+            if entry.origin not in slips:
+                self._append_site(entry.site, entry.origin)
+                self.entries.add(entry.origin)
 
 
 _NO_NAME = (

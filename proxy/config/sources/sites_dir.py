@@ -63,14 +63,35 @@ def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Faul
         try:
             site = _site(directory, name, https_port)
         except Wrong as wrong:
-            faults.append(Fault(origin, "", f"left out: {wrong.what}", wrong.remedy))
+            faults.append(left_out(Fault(origin, "", wrong.what, wrong.remedy)))
         except OSError as error:
-            what, remedy = _unreadable(directory / name, error)
-            faults.append(Fault(origin, "", f"left out: {what}", remedy))
+            faults.append(left_out(Fault(origin, "", *_unreadable(directory / name, error))))
         else:
             if site is not None:
                 entries.append(Entry(site, origin))
-    return entries, faults
+    return _once_each(entries, faults), faults
+
+
+def left_out(fault: Fault) -> Fault:
+    """What is told of an entry with that fault."""
+    return Fault(fault.origin, "", f"left out: {fault.what}", fault.remedy)
+
+
+def _once_each(entries: list[Entry], faults: list[Fault]) -> list[Entry]:
+    """One entry for each domain, the one that is spelt like it before any other; the rest become
+    ``faults``."""
+    chosen: dict[str, Entry] = {}
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        present = chosen.get(domain)
+        if present is None or os.path.basename(entry.origin.where) == domain:
+            chosen[domain] = entry
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        if chosen[domain] is not entry:
+            what = f"{domain} has the entry {shown(os.path.basename(chosen[domain].origin.where))}"
+            faults.append(left_out(Fault(entry.origin, "", what, "keep one of the two")))
+    return [entry for entry in entries if chosen[entry.site["names"][0]] is entry]
 
 
 def signature(directory: Path) -> Signature:

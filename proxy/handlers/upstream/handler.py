@@ -115,15 +115,16 @@ class Upstream:
                 return await self._ask(request, payload)
             except Fault as fault:
                 # An app that ends takes the connections that it had not accepted yet with it.
-                lost = payload.unanswered and payload.repeatable and payload.repeats < 2
+                lost = payload.lost and payload.repeats < 2
                 if fault.kind != "backend_refused" and not lost:
                     raise
                 payload.repeats += lost
+                payload.lost = False
                 await held.wait(until, fault)
 
     async def _ask(self, request: Request, payload: Payload) -> Response:
         tried: list[Backend] = []
-        fresh = payload.unanswered = False
+        fresh = False
         backend: Backend | None = None
         try:
             while True:
@@ -145,18 +146,19 @@ class Upstream:
                     response = await attempt.run()
                 except NoResponse as nothing:
                     broken = Fault("backend_broke_off", str(nothing))
+                    again = payload.repeatable or nothing.unseen
                     if kept:  # its age, and not the backend's fault
-                        if (payload.repeatable or nothing.unseen) and not fresh:
+                        if again and not fresh:
                             tried.pop()
                             fresh = True
                             continue
                         self._name(request, backend, broken)
                         self._context.count(backend.config.url, "broke_off")
                         raise broken from None
-                    payload.unanswered = True
+                    payload.lost = again
                     self._count(request, backend, broken)
                     backend.failed(self._context.clock.now, str(nothing))
-                    if payload.repeatable and len(tried) < len(self._backends):
+                    if again and len(tried) < len(self._backends):
                         continue
                     raise broken from None
                 except Fault as fault:
@@ -165,8 +167,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self._context.clock.now, response.status >= 500)
-                outcome = "error" if response.status >= 500 else "ok"
-                self._context.count(backend.config.url, outcome)
+                if self._context.figures is not None:
+                    outcome = "error" if response.status >= 500 else "ok"
+                    self._context.figures.upstream(backend.config.url, outcome)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response

@@ -38,9 +38,13 @@ class NoResponse(Exception):
 
 
 class BackendConnection:
-    """``fresh`` until the first request has been answered on it. ``keep_alive`` is for how many
-    seconds the backend keeps it while it is idle, as far as it says so; ``idle_since`` the
-    monotonic time at which it became idle. ``request_sent``: all of the request has left."""
+    """One connection to a backend, on which requests follow each other.
+
+    ``fresh`` until the first request has been answered on it. ``request_sent``: all of the request
+    has left; ``response_read``: all of the response has been read. ``keep_alive`` is for how many
+    seconds the backend says that it keeps the connection idle, infinity where it does not.
+    ``idle_since`` is the monotonic time at which it became idle, ``good_until`` that from which on
+    it is not used."""
 
     __slots__ = (
         "_clock",
@@ -50,6 +54,7 @@ class BackendConnection:
         "_interim",
         "_lane",
         "fresh",
+        "good_until",
         "idle_since",
         "keep_alive",
         "request_sent",
@@ -69,7 +74,7 @@ class BackendConnection:
         self.request_sent = True
         self.response_read = True  # all of the response has been read
         self.keep_alive = math.inf
-        self.idle_since = 0.0
+        self.idle_since = self.good_until = 0.0
 
     @property
     def reusable(self) -> bool:

@@ -150,4 +150,5 @@ class Overview:
             workers=self._processes.workers(),
             listeners=serving.listeners,
             certificates=self._registry.statuses(),
+            unwanted=self._registry.unwanted(serving.config.state),
         )

@@ -40,6 +40,7 @@ def document(
     workers: list[Child],
     listeners: tuple[Listener, ...],
     certificates: list[CertificateStatus],
+    unwanted: list[str],
 ) -> Status:
     return {
         "version": VERSION,
@@ -51,6 +52,7 @@ def document(
         "workers": [_worker(one) for one in workers],
         "listeners": [{"address": one.address, "kind": one.kind} for one in listeners],
         "certificates": certificates,
+        "unwanted": unwanted,
         "upstreams": _upstreams(
             [one.stats["upstreams"] for one in workers if one.stats is not None]
         ),
