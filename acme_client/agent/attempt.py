@@ -218,8 +218,8 @@ class Obtainer:
         facts: CertificateInfo,
         begun: float,
     ) -> None:
-        """Keep the certificate and have it served. Raises `Problem` when workers cannot serve it;
-        then everything is as it was before, on the disk too."""
+        """Keep the certificate and have it served. Raises `IssuanceError` when workers cannot serve
+        it; then everything is as it was before, on the disk too."""
         now, started = self._now(), holding.record
         before = (
             Found(holding.pair, holding.facts, holding.stands_in)
@@ -242,7 +242,7 @@ class Obtainer:
         self._keeper.keep_record(holding)
         try:
             self._keeper.serve(holding)
-        except Problem:
+        except IssuanceError:
             self._keeper.put_back(holding, before)
             holding.record = started
             raise

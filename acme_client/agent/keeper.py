@@ -174,7 +174,7 @@ class CertificateKeeper:
         """The same for a certificate from the store, where nobody waits for the outcome."""
         try:
             self.serve(holding)
-        except Problem as problem:
+        except IssuanceError as problem:
             holding.tell_at = self._now() + TELL_AGAIN
             if self._unservable.get(holding.name) != problem.text:
                 self._unservable[holding.name] = problem.text
@@ -183,7 +183,8 @@ class CertificateKeeper:
             self._unservable.pop(holding.name, None)
 
     def serve(self, holding: Holding) -> None:
-        """Have the certificate at hand served by all workers. Raises `Problem` when one cannot."""
+        """Have the certificate at hand served by all workers. Raises `IssuanceError` when one
+        cannot."""
         holding.served = self._link.publish(holding.as_served())
         if not holding.served:
             holding.tell_at = self._now() + TELL_AGAIN

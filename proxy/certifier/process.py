@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from acme_client.certificates import ca_choice, keys
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.link import (
     INTERNAL,
     Authority,
@@ -378,7 +378,7 @@ class ChannelLink:
 
     def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
         """Send the message with a ticket, and wait until every worker has acknowledged; False after
-        the bound. Raises `Problem` when a worker cannot do it."""
+        the bound. Raises `IssuanceError` when a worker cannot do it."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
         self._refused[ticket] = lambda: self._send(message(ticket), fds)
@@ -395,5 +395,5 @@ class ChannelLink:
         self._refused.pop(ticket, None)
         refusal = self._refusals.pop(ticket, None)
         if refusal is not None:
-            raise Problem("unproven", f"the certificate cannot be served: {refusal}")
+            raise IssuanceError("unproven", f"the certificate cannot be served: {refusal}")
         return acknowledged

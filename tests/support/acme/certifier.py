@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_client.agent.agent import Agent
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.link import Authority, Challenge, Command, LinkBroken, Served, Settings, Wanted
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
@@ -132,7 +132,7 @@ class FakeServer:
     def publish(self, served: Served) -> bool:
         with self._news:
             if self.refusal is not None:
-                raise Problem("unproven", self.refusal)
+                raise IssuanceError("unproven", self.refusal)
             if self.accepts:
                 self.served[served.name] = served
             self.published.append(served)
