@@ -17,8 +17,8 @@ from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import TELL_AGAIN, Holding
 from ..certificates.recovery import Found
 from ..certificates.repository import Shelf
-from ..certificates.verify import Pair, in_its_dates
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, in_its_dates
+from ..errors import IssuanceError
 from ..link import INTERNAL, Dns, Link
 from ..names import covers
 from ..text import spell, timestamp
@@ -139,13 +139,13 @@ class CertificateKeeper:
             holding.served = False
         holding.pair, holding.facts, holding.stands_in = found.pair, found.facts, found.stands_in
 
-    def usable(self, holding: Holding, pair: Pair | None) -> Found | None:
+    def usable(self, holding: Holding, pair: CertificateAndKey | None) -> Found | None:
         """What may be served of a pair that was just read; None if nothing."""
         if pair is None:
             return None
         try:
             found = recovery.examined(pair, holding.wanted.names)
-        except Problem:
+        except IssuanceError:
             return None
         return found if in_its_dates(found.facts, self._now()) else None
 

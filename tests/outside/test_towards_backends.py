@@ -158,7 +158,7 @@ async def test_what_surely_reached_nobody_is_sent_again_whatever_it_is() -> None
         closed.set()
         while kept.stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x08":
             await asyncio.sleep(0)  # CLOSE_WAIT
-        kept.stream.stirred = False
+        kept.stream.became_readable = False
         await all_.client.says(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + HOST + b"\r\nhi")
         await all_.client.hears(b"one")
         assert all_.backend.connections == 2
@@ -214,7 +214,7 @@ async def test_the_end_of_an_idle_connection_is_seen_at_once() -> None:
         pool = all_.upstream._backends[0].pool
         (kept,) = pool._kept
         closing.set()
-        while not kept.stream.stirred:
+        while not kept.stream.became_readable:
             await asyncio.sleep(0)
         all_.upstream.tick(all_.upstream._context.clock.now)
         assert pool._kept == []

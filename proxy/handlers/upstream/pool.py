@@ -61,7 +61,7 @@ class Pool:
         now = self._context.clock.now
         while kept:
             connection = kept.pop()
-            if connection.stream.stirred or now > connection.good_until:
+            if connection.stream.became_readable or now > connection.good_until:
                 self.end(connection)
             elif (
                 repeatable
@@ -114,7 +114,7 @@ class Pool:
             self.end(connection)
             return
         connection.stream.deadline = NEVER
-        connection.stream.watch()
+        connection.stream.watch_idle()
         self._kept.append(connection)
         if self._queue:
             self._wake()
@@ -126,7 +126,7 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """End what was kept too long, and what its backend has ended."""
-        over = [one for one in self._kept if one.stream.stirred or now > one.good_until]
+        over = [one for one in self._kept if one.stream.became_readable or now > one.good_until]
         if over:
             self._kept = [one for one in self._kept if one not in over]
             for one in over:
