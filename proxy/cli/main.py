@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from acme_client.link import REASONS
 from acme_client.text import printable, timestamp
 
-from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
+from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..ipc import control_client
 from ..ipc.control_client import NotRunning, ask

@@ -24,8 +24,9 @@ from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 
+from ..config.load import Options, load
 from ..config.model import Config
-from ..config.sources.flags import DEFAULT_CONFIG, Options, load
+from ..config.sources.flags import DEFAULT_CONFIG
 from ..config.syntax.faults import ConfigurationFaults
 from ..doctor.probes import state as records
 from ..doctor.probes.server import Server
