@@ -206,7 +206,7 @@ class Obtainer:
             now,
             self._dice,
         )
-        self._keeper.serve(holding)
+        self._keeper.serve_or_log(holding)
         self._keeper.report(holding)
         return True
 
@@ -218,7 +218,14 @@ class Obtainer:
         facts: CertificateInfo,
         begun: float,
     ) -> None:
-        now = self._now()
+        """Keep the certificate and have it served. Raises `IssuanceError` when workers cannot serve
+        it; then everything is as it was before, on the disk too."""
+        now, started = self._now(), holding.record
+        before = (
+            Found(holding.pair, holding.facts, holding.stands_in)
+            if holding.pair is not None and holding.facts is not None
+            else None
+        )
         self._keeper.hold(holding, Found(issued.pair, facts))
         holding.record = transitions.obtained(
             holding.record,
@@ -233,7 +240,12 @@ class Obtainer:
         )
         self._keeper.keep_pair(holding)
         self._keeper.keep_record(holding)
-        self._keeper.serve(holding)
+        try:
+            self._keeper.serve(holding)
+        except IssuanceError:
+            self._keeper.put_back(holding, before)
+            holding.record = started
+            raise
         self._keeper.report(holding)
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",

@@ -99,6 +99,11 @@ class Shelf:
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
 
+    def discard_pair(self, name: str) -> None:
+        """Delete certificate and key, and keep the record."""
+        for file in (CHAIN, KEY):
+            self._store.delete(_folder(name), file)
+
     def discard(self, name: str) -> None:
         """Certificate, key and record, for good."""
         self._ours.discard(name)
