@@ -12,6 +12,7 @@ from acme_client.text import printable
 
 from ..config.load import ConfigurationFaults, Options, state_directory
 from ..exit_status import FAILED, OK, USAGE
+from ..ipc import control_client
 from ..ipc.control_client import NotRunning
 from .asking import PATIENCE, ask, complain, status_of
 from .options import NAME, PATH, server_options
