@@ -70,6 +70,7 @@ class ListenerStatus(TypedDict):
 class Status(TypedDict):
     """The document of ``status --json``. Where no server runs, the state directory alone speaks:
     ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
+    ``config``: the file that it was started with, None where it was started by flags.
     ``unwanted``: certificates that are kept and that no site wants, by name."""
 
     version: str
@@ -78,6 +79,7 @@ class Status(TypedDict):
     gid: int | None
     started_at: str | None
     generation: int | None
+    config: str | None
     workers: list[WorkerStatus]
     listeners: list[ListenerStatus]
     certificates: list[CertificateStatus]

@@ -112,8 +112,8 @@ class Acceptor:
             self._on_empty()
 
     def end_idle(self) -> None:
-        """End the connections that wait for a request: nothing of theirs is under way, not even in
-        the kernel's buffers."""
+        """End the connections that wait for a request, and of whose next one nothing has come, not
+        even into the kernel's buffers."""
         self.deadlines.expire_silent(self.deadlines.idle())
 
     def _accept(self, listener: Listener) -> None:
@@ -151,7 +151,8 @@ class Acceptor:
     def _admitted(
         self, sock: socket.socket, connection: Connection, listener: Listener
     ) -> Coroutine[Any, Any, None] | None:
-        """The life of a connection whose client is known, unless he has too many already."""
+        """Return what serves a connection whose client is known; None where the client has too
+        many connections, and this one was ended."""
         service = self._services[listener.kind]
         if listener.kind == "admin":
             return self._serve_http(sock, connection, service)
@@ -266,7 +267,7 @@ class Acceptor:
 
 
 def _peer(address: Any) -> tuple[str, int]:
-    """Address and port of a socket name; a unix socket has neither."""
+    """Return address and port of a socket name; a unix socket has neither."""
     if isinstance(address, tuple):
         host: str = address[0]
         if host.startswith("::ffff:") and "." in host:
@@ -277,7 +278,8 @@ def _peer(address: Any) -> tuple[str, int]:
 
 
 def fairness_key(peer: str) -> str:
-    """Whom a connection counts for: an IPv4 address, or the /64 that one IPv6 subscriber has."""
+    """Return what a connection counts for: its IPv4 address, or the /64 that one IPv6 subscriber
+    has."""
     if ":" not in peer:
         return peer
     return str(ipaddress.ip_network((peer.partition("%")[0], 64), strict=False))

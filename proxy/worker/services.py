@@ -88,7 +88,15 @@ class BaseService:
         if kind.blame is not Blame.CLIENT and fault.detail:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
-            self.context.seldom.warning(self.clock.now, f"{fault.kind}: %s", fault.detail)
+            extra = {"peer": exchange.client}
+            if exchange.request is not None:
+                extra["site"] = exchange.request.host.decode("latin-1")
+            if fault.backend is not None:
+                extra["backend"] = fault.backend
+            text = f"{fault.kind}: %s"
+            self.context.seldom.warning(
+                self.clock.now, text, fault.detail, about=fault.backend, extra=extra
+            )
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()

@@ -88,7 +88,7 @@ class TlsAcceptor:
         self._log = HandshakeLog()
 
     async def serve(self, sock: socket.socket, connection: Connection, service: Service) -> None:
-        """The whole life of a connection, which ends with it."""
+        """Speak with a client over TLS until the connection ends; it is closed then."""
         try:
             tls = self._base.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError:  # the peer has gone already
@@ -101,47 +101,67 @@ class TlsAcceptor:
         under_way = self._reporter.handshakes
         under_way.begin(number, stream, connection.peer)
         try:
-            first = await stream.peek(_FIRST_LOOK)
-            if first and first[0] != _TLS_HANDSHAKE:
-                under_way.end(number)
-                await self._answer_plain(stream, connection, service, first)
+            prepared = await self._before_tls(stream, tls, connection, service, number)
+            if prepared is None:
                 return
-            looks = self._alpn or self._certificates.asks_clients or self._on_demand
-            if looks or _USUAL_OFFER not in first:
-                hello = await _hello(stream)
-                context = self._alpn.find(hello) if hello is not None else None
-                if context is not None:
-                    await self._answer_challenge(stream, context)
-                    return
-                if hello is not None and self._speaks_none_of(hello, connection.local):
-                    await self._refuse_protocols(stream, connection)
-                    return
-                if self._on_demand:
-                    under_way.end(number)  # the waiting room has bounds of its own
-                    await self._on_demand.wait_for_certificate(hello, stream, connection.peer)
-                    under_way.begin(number, stream, connection.peer)
-                    stream.deadline = self._clock.look() + self._limits.handshake_timeout
-                served = self._asking(hello, connection.local)
-                if served is not None:
-                    stream, tls = self._held_to(served, hello, stream)
-                    under_way.begin(number, stream, connection.peer)
-            await self._handshake(stream, connection, tls)
+            stream, tls = prepared
+            try:
+                await self._handshake(stream, connection, tls)
+            except HandshakeRefused as error:
+                log.debug("%s: handshake refused: %s", connection.peer, error)
+                await self._let_alert_arrive(stream, connection, number)
+                return
             under_way.end(number)
             if self._on_demand:
                 self._on_demand.handshake_done(tls.served)
             serve = self._protocols[tls.selected_alpn_protocol() or USUAL_PROTOCOL]
             await serve(stream, connection, service, self._deadlines)
         except StreamBroken as error:
-            log.debug("%s: connection ended: %s", connection.peer, error)
             if isinstance(error, StreamTimeout):
                 under_way.late(number, connection.peer)
-            elif isinstance(error, HandshakeRefused):
-                plain = SocketStream(stream.take_socket(), self._loop, self._deadlines, client=True)
-                under_way.begin(number, plain, connection.peer)
-                await self._let_alert_arrive(plain)
+            log.debug("%s: connection ended: %s", connection.peer, error)
         finally:
             under_way.end(number)
             stream.close()
+
+    async def _before_tls(
+        self,
+        stream: TlsStream,
+        tls: ServerSocket,
+        connection: Connection,
+        service: Service,
+        number: int,
+    ) -> tuple[TlsStream, ServerSocket] | None:
+        """Look at what the client begins with, where there is a reason to. Returns the stream for
+        the handshake, or None where the connection has been dealt with."""
+        under_way = self._reporter.handshakes
+        first = await stream.peek(_FIRST_LOOK)
+        if first and first[0] != _TLS_HANDSHAKE:
+            under_way.end(number)
+            await self._answer_plain(stream, connection, service, first)
+            return None
+        looks = self._alpn or self._certificates.asks_clients or self._on_demand
+        if not looks and _USUAL_OFFER in first:
+            return stream, tls
+        hello = await _hello(stream)
+        context = self._alpn.find(hello) if hello is not None else None
+        if context is not None:
+            await self._answer_challenge(stream, context)
+            return None
+        if hello is not None and self._speaks_none_of(hello, connection.local):
+            await self._refuse_protocols(stream, connection)
+            return None
+        if self._on_demand:
+            under_way.end(number)  # who waits for a certificate has bounds of their own
+            await self._on_demand.wait_for_certificate(hello, stream, connection.peer)
+            under_way.begin(number, stream, connection.peer)
+            stream.deadline = self._clock.look() + self._limits.handshake_timeout
+        served = self._asking(hello, connection.local)
+        if served is None:
+            return stream, tls
+        held = self._held_to(served, hello, stream)
+        under_way.begin(number, held[0], connection.peer)
+        return held
 
     def _speaks_none_of(self, hello: client_hello.Hello, local: str) -> bool:
         """Whether a client asks for protocols, and for none that the site speaks."""
@@ -152,19 +172,19 @@ class TlsAcceptor:
         return bool(hello.protocols) and offered.isdisjoint(hello.protocols)
 
     def _chosen(self, hello: client_hello.Hello, local: str) -> Served | None:
-        """The certificate that the client will be shown."""
+        """Return the certificate that the client will be shown, None if there is none."""
         name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
         return self._certificates.choose(name, local)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
-        """The certificate of a site that asks its clients for theirs; None with any other."""
+        """Return the certificate of a site that asks for client certificates; None for others."""
         served = self._chosen(hello, local) if hello is not None else None
         return served if served is not None and served.asks_clients else None
 
     def _held_to(
         self, served: Served, hello: client_hello.Hello | None, stream: TlsStream
     ) -> tuple[TlsStream, ServerSocket]:
-        """The connection begun anew with the site's own rules, before a byte of it was read."""
+        """Begin the connection anew with the context of its site, before a byte of it was read."""
         deadline = stream.deadline
         tls = served.context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
@@ -178,8 +198,8 @@ class TlsAcceptor:
         return stream, tls
 
     async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
-        """RFC 7301 §3.2: who offers protocols and none of ours is refused, so that nobody takes
-        what we say for another's. The `ssl` module would go on without any."""
+        """Refuse a client that offers protocols and none of ours (RFC 7301 §3.2), so that it does
+        not take HTTP for another protocol. The `ssl` module would go on without any."""
         if self._counters is not None:
             self._counters.handshake(connection, False, "failed")
         self._log.failed("no application protocol", connection.peer, self._clock.now)
@@ -192,7 +212,8 @@ class TlsAcceptor:
             plain.close()
 
     async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
-        """RFC 8737 §3: the handshake is the answer; nothing follows."""
+        """Answer a TLS-ALPN-01 challenge: the handshake is the answer, nothing follows (RFC 8737
+        §3)."""
         tls = context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
         )
@@ -227,7 +248,12 @@ class TlsAcceptor:
         elif isinstance(error, HandshakeRefused) or "alert" in str(error):
             self._log.failed(str(error), connection.peer, now)
 
-    async def _let_alert_arrive(self, plain: SocketStream) -> None:
+    async def _let_alert_arrive(
+        self, stream: TlsStream, connection: Connection, number: int
+    ) -> None:
+        """End our side, and listen for a moment; the stream's socket is used up."""
+        plain = SocketStream(stream.take_socket(), self._loop, self._deadlines, client=True)
+        self._reporter.handshakes.begin(number, plain, connection.peer)
         plain.deadline = self._clock.look() + _LISTEN
         try:
             await plain.send_eof()
@@ -251,7 +277,7 @@ class TlsAcceptor:
 
 
 async def _hello(stream: TlsStream) -> client_hello.Hello | None:
-    """What the connection's ClientHello asks for; None for what is none that we can read."""
+    """Read what the ClientHello asks for; None for a ClientHello that we cannot read."""
     least = 1
     while True:
         data = await stream.peek(client_hello.LARGEST, least)
@@ -264,7 +290,7 @@ async def _hello(stream: TlsStream) -> client_hello.Hello | None:
 
 
 def _note(connection: Connection, tls: ServerSocket) -> None:
-    """What the handshake has settled."""
+    """Write down what the handshake has settled."""
     connection.scheme = b"https"
     connection.tls_version = tls.version()
     connection.server_name = tls.requested_name

@@ -14,6 +14,7 @@ connections end at once and the rest has a bound.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import logging
@@ -78,7 +79,8 @@ from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
 from .admin import AdminService
 from .context import WorkerContext
-from .inbox import Inbox
+from .handshake_log import forget_strange_names
+from .inbox import Inbox, Unusable
 from .limits import LimitReporter
 from .memory_trim import Peaks
 from .on_demand import OnDemandCertificates
@@ -104,6 +106,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(init, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
     # What is here now stays; looking at it again and again would only copy pages that are shared.
@@ -146,7 +149,8 @@ class Worker:
             self._inbox.say, loop, self._clock,
         )  # fmt: skip
         for announced in init.certificates:
-            self._put(announced.facts, announced.bundle)
+            with contextlib.suppress(Unusable):  # said; the other certificates are served
+                self._put(announced.facts, announced.bundle)
             os.close(announced.bundle)
         self._alpn = AlpnChallenges()
         for challenge, bundle in init.challenges:
@@ -337,7 +341,7 @@ class Worker:
             self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
-            return
+            raise Unusable(f"OpenSSL does not take it: {error.reason or error}") from None
         if on_demand_for:
             self._on_demand.certificate_ready(name, on_demand_for)
 

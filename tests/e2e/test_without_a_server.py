@@ -138,3 +138,27 @@ def test_who_may_not_read_it_is_told_so(folder: Path) -> None:
     )  # fmt: skip
     assert closed.returncode == 1
     assert "ask as root or as the server's user" in closed.stderr
+
+
+def test_the_doctor_takes_a_server_that_was_started_by_flags_for_what_it_is(
+    folder: Path, root: Path
+) -> None:
+    state = folder / "state"
+    plain, secure = free_ports(2)
+    flags = ["--domain", "localhost", "--root", str(root), "--bind", "127.0.0.1", "--state", str(state),
+             "--http-port", str(plain), "--https-port", str(secure)]  # fmt: skip
+    with Server(flags, folder) as server:
+        server.await_log("localhost: certificate obtained")
+        assert ask(state, "status")["config"] is None
+        done = treehouse("doctor", "--state", str(state))
+        assert done.returncode == 0, done.stdout
+        assert "started by flags, without a file" in done.stdout
+        assert "the certificate is valid for another" in done.stdout
+        assert "WRONG" not in done.stdout
+        assert "earlier configuration" not in done.stdout
+        named = treehouse("doctor", "stranger.example", "--state", str(state))
+        assert named.returncode == 2
+        assert "there are: localhost" in named.stderr
+    path = config(folder, root, "a.test")
+    with Server(["--config", str(path)], folder):
+        assert ask(state, "status")["config"] == str(path)

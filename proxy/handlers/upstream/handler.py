@@ -36,7 +36,7 @@ from ...protocol.message import Request, Response
 from .attempt import Attempt
 from .backend import Backend
 from .balancing import Policy, policy
-from .connector import tls_context
+from .connector import NotAllowed, tls_context
 from .context import UpstreamContext
 from .held_requests import HeldRequests
 from .pool import Pool
@@ -116,7 +116,8 @@ class Upstream:
             except Fault as fault:
                 # An app that ends takes the connections that it had not accepted yet with it.
                 lost = payload.lost and payload.repeats < 2
-                if fault.kind != "backend_refused" and not lost:
+                refused = fault.kind == "backend_refused" and not isinstance(fault, NotAllowed)
+                if not refused and not lost:
                     raise
                 payload.repeats += lost
                 payload.lost = False
@@ -241,7 +242,10 @@ class Upstream:
         """Write a fault into the log that ends a response in its body."""
         self._name(request, backend, fault)
         now = self._context.clock.now
-        self._seldom.warning(now, "%s, within a response: %s", fault.kind, fault.detail)
+        text = f"{fault.kind}, within a response: %s"
+        url = backend.config.url
+        extra = {"backend": url, "peer": request.client, "site": request.host.decode("latin-1")}
+        self._seldom.warning(now, text, fault.detail, about=url, extra=extra)
 
     def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
         host = None if self.action.preserve_host else authority(backend).encode("ascii")

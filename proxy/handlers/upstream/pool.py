@@ -41,12 +41,12 @@ class Pool:
         action: ProxyAction,
         tls: ssl.SSLContext | None,
         context: UpstreamContext,
-        lane: FastResponseParser | None,
+        parser: FastResponseParser | None,
     ) -> None:
         self.backend = backend
         self._action = action
         self._context = context
-        self._lane = lane
+        self._parser = parser
         self._idle_for = action.idle_connection_timeout
         self._connector = Connector(backend, action, tls, context)
         self._kept: list[BackendConnection] = []
@@ -61,7 +61,7 @@ class Pool:
         now = self._context.clock.now
         while kept:
             connection = kept.pop()
-            if connection.stream.stirred or now > connection.good_until:
+            if connection.stream.became_readable or now > connection.good_until:
                 self.end(connection)
             elif (
                 repeatable
@@ -98,7 +98,7 @@ class Pool:
             self._open -= 1
             self._wake()
             raise
-        return BackendConnection(stream, self._context.clock, self._lane)
+        return BackendConnection(stream, self._context.clock, self._parser)
 
     def give_back(self, connection: BackendConnection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""
@@ -114,7 +114,7 @@ class Pool:
             self.end(connection)
             return
         connection.stream.deadline = NEVER
-        connection.stream.watch()
+        connection.stream.watch_idle()
         self._kept.append(connection)
         if self._queue:
             self._wake()
@@ -126,7 +126,7 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """End what was kept too long, and what its backend has ended."""
-        over = [one for one in self._kept if one.stream.stirred or now > one.good_until]
+        over = [one for one in self._kept if one.stream.became_readable or now > one.good_until]
         if over:
             self._kept = [one for one in self._kept if one not in over]
             for one in over:

@@ -147,6 +147,7 @@ class Overview:
         return status.document(
             started_at=self._started_at,
             generation=serving.number,
+            config=serving.config.source,
             workers=self._processes.workers(),
             listeners=serving.listeners,
             certificates=self._registry.statuses(),

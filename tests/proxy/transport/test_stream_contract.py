@@ -359,10 +359,10 @@ def test_a_kept_connection_that_stirs_is_noticed(run: Run) -> None:
     async def talk(ends: Ends) -> None:
         await ends.says(b"x")
         assert await ends.stream.read() == b"x"
-        ends.stream.watch()
-        assert not ends.stream.stirred
+        ends.stream.watch_idle()
+        assert not ends.stream.became_readable
         await ends.says(b"unasked")
-        while not ends.stream.stirred:
+        while not ends.stream.became_readable:
             await asyncio.sleep(0.001)
 
     run(talk)
