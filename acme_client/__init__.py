@@ -16,6 +16,7 @@ server by ``link.Link`` only, and never imports ``proxy``.
     explain        a failure in plain words, with the next step        (pure)
     errors         kinds of failure, each with its blame
     text           moments, lengths of time, text of others            (pure)
+    names          names of hosts: one spelling, wildcards             (pure)
     gcra           counting events against a rate                      (pure)
 
 ``acme``, ``josepy`` and ``requests`` are imported in ``issuers`` only, and by the agent only once

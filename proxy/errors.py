@@ -52,6 +52,9 @@ FAULTS: dict[str, Kind] = {
     "misdirected": Kind(421, _CLIENT, "This connection's certificate does not cover that host."),
     "unknown_host": Kind(404, _CLIENT, "No site of that name is served here."),
     "not_found": Kind(404, _CLIENT, "There is nothing here."),
+    # Answered like not_found, so that nobody outside learns what there is; told in the log.
+    "unreadable": Kind(404, _OURS, "There is nothing here."),
+    "no_index": Kind(404, _OURS, "There is nothing here."),
     "bad_path": Kind(400, _CLIENT, "The request's path is not valid."),
     "method_not_allowed": Kind(405, _CLIENT, "This resource does not take that method."),
     "expectation_failed": Kind(417, _CLIENT, "Only Expect: 100-continue is understood."),

@@ -81,14 +81,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def signing_request(key: PrivateKey, names: tuple[str, ...]) -> bytes:
     """A CSR in PEM with subjectAltName and nothing else: CAs ignore or refuse the rest."""
     request = (

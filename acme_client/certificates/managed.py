@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from ..link import INTERNAL, Served, Wanted
+from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..text import timestamp
 from . import keys
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
-from .verify import Facts, Pair
+from .verify import CertificateAndKey, CertificateInfo
 
 # Of one that is being attempted: the attempt has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}
@@ -46,8 +47,8 @@ TELL_AGAIN = 60.0
 class Holding:
     wanted: Wanted
     record: Record
-    pair: Pair | None = None  # proven; served, or to be served
-    facts: Facts | None = None  # of ``pair``
+    pair: CertificateAndKey | None = None  # proven; served, or to be served
+    facts: CertificateInfo | None = None  # of ``pair``
     served: bool = False
     stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
     saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
@@ -78,7 +79,7 @@ class Holding:
         """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""
         if not isinstance(name, str):
             return False
-        plain, mark, family = name.partition("/")
+        plain, mark, family = typed(name).partition("/")
         return plain in self.wanted.names and (
             not mark or family == keys.family(self.wanted.key_type)
         )

@@ -37,6 +37,10 @@ SHORTEST_BY_LIFETIME = 1 / 100
 # window is seven days.
 RETRY_AFTER_LEAST = 1.0
 RETRY_AFTER_MOST = 8 * 86400.0
+# A CA is taken at its word for a day; for an hour where clients get nothing meanwhile. Then it is
+# asked again: its limit may have been raised, or its word a mistake.
+TAKEN_AT_ITS_WORD = 86400.0
+TAKEN_AT_ITS_WORD_WITHOUT = 3600.0
 
 
 def pause(
@@ -57,6 +61,13 @@ def pause(
         return min(max(not_before - now, RETRY_AFTER_LEAST), RETRY_AFTER_MOST)
     usual = PAUSES[min(failures, len(PAUSES)) - 1]
     return min(usual, longest(runway, lifetime))
+
+
+def bounded(moment: float, now: float, runway: float) -> float:
+    """The moment that a CA has named for the next attempt, as far as it is obeyed. ``runway``: for
+    how many seconds the certificate in use will still be valid; 0 or less: there is none."""
+    most = min(max(runway, TAKEN_AT_ITS_WORD_WITHOUT), TAKEN_AT_ITS_WORD)
+    return min(max(moment, now + RETRY_AFTER_LEAST), now + most)
 
 
 def longest(runway: float, lifetime: float) -> float:

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..names import hostname
 from ..storage import documents
 from ..storage.store import Store
-from .policy import Allowance, hostname
+from .policy import Allowance
 
 log = logging.getLogger("treehouse.certifier")
 

@@ -30,9 +30,10 @@ from ..certificates import transitions
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import Holding
 from ..link import ATTEMPTS_AT_ONCE, FORGET, Command, OnDemandRule, Settings, Wanted
+from ..names import hostname, typed, wildcard_of
 from .checks import MOST, Finding
 from .known_names import SAVE_EVERY, Name, Remembered, encode
-from .policy import Allowance, Refusals, Voice, hostname, takes
+from .policy import Allowance, Refusals, Voice, takes
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -112,7 +113,7 @@ class OnDemand:
 
     def takes(self, name: object) -> bool:
         """Whether it may be a name to be had."""
-        found = hostname(str(name))
+        found = hostname(typed(str(name)))
         return found is not None and any(takes(rule.patterns, found) for rule in self._rules)
 
     @property
@@ -145,7 +146,7 @@ class OnDemand:
     def obey(self, command: Command) -> None:
         self.stir()
         value = command.value
-        name = hostname(str(value.get("name") if isinstance(value, dict) else value))
+        name = hostname(typed(str(value.get("name") if isinstance(value, dict) else value)))
         match command.verb:
             case "used" if name in self._names:
                 self._came_for(name)
@@ -422,7 +423,7 @@ class OnDemand:
         return rule.forget if rule is not None else FORGET
 
     def _is_taken(self, name: str) -> bool:
-        return name in self._taken or f"*.{name.partition('.')[2]}" in self._taken
+        return name in self._taken or wildcard_of(name) in self._taken
 
 
 def _wanted(rule: OnDemandRule, name: str) -> Wanted:

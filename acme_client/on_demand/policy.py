@@ -11,49 +11,22 @@ and the oldest entry makes room.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import idna
-
 from ..gcra import gcra
+from ..names import wildcard_of
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_LENGTH = 253  # of a name in text form, RFC 1035 §2.3.4
 _HOUR = 3600.0
 
 # Names whose refusal is remembered. An entry is some 300 bytes.
 REFUSALS_MOST = 4096
 
 
-def hostname(text: str) -> str | None:
-    """The name in the one spelling that everything compares; None for what no CA certifies: an
-    address, a single label, an underscore, something that only looks like an A-label (RFC 5890
-    §2.3.1: two hyphens in third and fourth place are reserved)."""
-    if not text.isascii():
-        return None
-    name = text.lower().removesuffix(".")
-    labels = name.split(".")
-    if len(name) > _LENGTH or len(labels) < 2 or not labels[-1][:1].isalpha():
-        return None
-    for label in labels:
-        if not _LABEL.fullmatch(label) or (label[2:4] == "--" and not _is_a_label(label)):
-            return None
-    return name
-
-
-def _is_a_label(label: str) -> bool:
-    try:
-        return idna.alabel(idna.ulabel(label)).decode("ascii") == label
-    except UnicodeError:  # what idna raises is one
-        return False
-
-
 def takes(patterns: tuple[str, ...], name: str) -> bool:
     """Whether a name is one of these; an asterisk stands for one label, as in certificates. No
     patterns: every name, for something else decides then."""
-    return not patterns or name in patterns or f"*.{name.partition('.')[2]}" in patterns
+    return not patterns or name in patterns or wildcard_of(name) in patterns
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,10 @@
 """Files that survive a crash.
 
-store      files that change together or not at all; locks; changes made by others
+store      the contract: files that change together or not at all; locks; notes
+directory  a store on a local disk
+lease      the lock of a folder on a local disk
+sessions   which processes with a store live
+byte_lock  locks that the kernel lets go of when their holder ends
 atomic     the one way that a file is written
 documents  JSON documents with a version                      (pure)
 """

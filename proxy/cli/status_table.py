@@ -2,95 +2,114 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from acme_client.status import CertificateStatus
+from acme_client.text import printable
 
 from ..ipc.documents import Status, UpstreamStatus, WorkerStatus
-
-_BAD, _WATCH, _GOOD = "red", "yellow", "green"
-# Where there is no terminal (a pipe, a mail from cron) nothing is cut to fit one.
-_WIDE = 1000
+from .table import GREEN, RED, YELLOW, Cell, table
 
 
 def show(document: Status) -> None:
-    console = _console()
-    console.print(
-        f"treehouse-proxy {document['version']}, pid {document['pid']} as uid {document['uid']}, "
-        f"generation {document['generation']}, since {document['started_at']}",
-        highlight=False,
-    )
-    console.print(
-        "listening on "
-        + ", ".join(f"{one['address']} ({one['kind']})" for one in document["listeners"]),
-        highlight=False,
-    )
-    console.print(_workers(document["workers"]))
-    if document["certificates"]:
-        console.print(_certificates(document["certificates"]))
-    if document["upstreams"]:
-        console.print(_upstreams(document["upstreams"]))
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
+    if document["pid"] is None:
+        click.echo(f"treehouse-proxy {document['version']}: no server runs")
+    else:
+        click.echo(
+            f"treehouse-proxy {document['version']}, pid {document['pid']} as uid "
+            f"{document['uid']}, generation {document['generation']}, since "
+            f"{document['started_at']}"
+        )
+        ways = ", ".join(f"{one['address']} ({one['kind']})" for one in document["listeners"])
+        click.echo(f"listening on {ways}")
+    tables = [
+        _workers(document["workers"]),
+        _certificates(document["certificates"]),
+        _upstreams(document["upstreams"]),
+        _unwanted(document["unwanted"]),
+    ]
+    for text in filter(None, tables):
+        click.echo(f"\n{text}")
 
 
 def show_certificates(document: Status) -> None:
-    _console().print(_certificates(document["certificates"]))
+    click.echo(_certificates(document["certificates"]) or "there are no certificates")
+    if document["unwanted"]:
+        click.echo(f"\n{_unwanted(document['unwanted'])}")
 
 
-def _workers(workers: list[WorkerStatus]) -> Table:
-    table = Table("worker", "generation", "state", "connections", "streams", "requests")
-    for one in workers:
-        figures = (one["connections"], one["streams"], one["requests"])
-        table.add_row(str(one["pid"]), str(one["generation"]), one["state"], *map(str, figures))
-    return table
+def _unwanted(names: list[str]) -> str:
+    if not names:
+        return ""
+    kept = ", ".join(map(printable, names))
+    return (
+        f"kept, though no site wants them any more: {kept}\n"
+        "to remove one: treehouse-proxy certs forget NAME"
+    )
 
 
-def _certificates(certificates: list[CertificateStatus]) -> Table:
-    table = Table("names", "source", "key", "state", "left", "served", "renews", "last error")
-    for one in sorted(certificates, key=lambda one: one["not_after"] or ""):
-        table.add_row(
-            escape("\n".join(one["names"])),
+def _workers(workers: list[WorkerStatus]) -> str:
+    header = ("worker", "generation", "state", "connections", "streams", "requests")
+    rows = [
+        (
+            str(one["pid"]),
+            str(one["generation"]),
+            one["state"],
+            str(one["connections"]),
+            str(one["streams"]),
+            str(one["requests"]),
+        )
+        for one in workers
+    ]
+    return table(header, rows) if rows else ""
+
+
+def _certificates(certificates: list[CertificateStatus]) -> str:
+    header = ("names", "source", "key", "state", "left", "served", "renews", "last error")
+    rows = [
+        (
+            "\n".join(map(printable, one["names"])),
             one["source"],
-            one["key_type"],
+            one["key_type"] or "",
             one["state"],
             _left(one["not_after"]),
-            "yes" if one["served"] else f"[{_BAD}]no",
+            Cell("yes") if one["served"] else Cell("no", RED),
             one["renew_at"] or "",
-            escape(one["last_error"] or ""),
+            printable(one["last_error"] or ""),
         )
-    return table
+        for one in sorted(certificates, key=lambda one: one["not_after"] or "")
+    ]
+    return table(header, rows) if rows else ""
 
 
-def _left(not_after: str | None) -> str:
+def _left(not_after: str | None) -> Cell:
     """Days and hours until the certificate ends, coloured by urgency."""
     if not_after is None:
-        return f"[{_BAD}]none"
+        return Cell("none", RED)
     seconds = (datetime.fromisoformat(not_after) - datetime.now(UTC)).total_seconds()
     if seconds < 0:
-        return f"[{_BAD}]expired"
+        return Cell("expired", RED)
     days, hours = divmod(int(seconds // 3600), 24)
-    colour = _GOOD if days >= 7 else _WATCH if days >= 2 else _BAD
-    return f"[{colour}]{days} d {hours} h"
+    colour = GREEN if days >= 7 else YELLOW if days >= 2 else RED
+    return Cell(f"{days} d {hours} h", colour)
 
 
-def _upstreams(upstreams: list[UpstreamStatus]) -> Table:
-    table = Table("backend", "healthy", "in flight", "failures", "last error")
-    colours = {"yes": _GOOD, "no": _BAD, "untried": _WATCH}
-    for one in upstreams:
-        table.add_row(
-            escape(one["url"]),
-            f"[{colours[one['healthy']]}]{one['healthy']}",
+_HEALTH = {"yes": "yes", "no": "no", "untried": "not tried yet"}
+
+
+def _upstreams(upstreams: list[UpstreamStatus]) -> str:
+    header = ("backend", "healthy", "in flight", "failures", "last error")
+    colours = {"yes": GREEN, "no": RED, "untried": YELLOW}
+    rows = [
+        (
+            printable(one["url"]),
+            Cell(_HEALTH[one["healthy"]], colours[one["healthy"]]),
             str(one["in_flight"]),
             str(one["failures"]),
-            escape(one["last_error"] or ""),
+            printable(one["last_error"] or ""),
         )
-    return table
+        for one in upstreams
+    ]
+    return table(header, rows) if rows else ""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from acme_client.explain import explained
+from acme_client.names import wildcard_of
 from acme_client.status import AttemptStatus, CertificateStatus, validity
 from acme_client.text import moment
 
@@ -33,7 +34,7 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
     two; "example.org/rsa" is one of them."""
     listed = list(certificates)
     plain, mark, family = name.partition("/")
-    for candidate in (plain, "*." + plain.partition(".")[2]):
+    for candidate in (plain, wildcard_of(plain)):
         found = [
             one
             for one in listed
@@ -44,13 +45,13 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
     return []
 
 
-def page(one: CertificateStatus, now: float) -> Iterator[str]:
-    """``one`` as in ``status --json``."""
+def page(one: CertificateStatus, now: float, *, running: bool = True) -> Iterator[str]:
+    """``one`` as in ``status --json``. ``running``: whether a server runs."""
     window = one["ari_window"]
     rows = [
         ("names", ", ".join(one["names"])),
         ("state", f"{one['state']}: {_state(one)}"),
-        ("served", _served(one, now)),
+        ("served", _served(one, now) if running else "no: no server runs"),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
         ("on demand", f"for {one['on_demand_for']}" if one["on_demand_for"] else None),

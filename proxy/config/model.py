@@ -135,6 +135,8 @@ class Site:
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
+    # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def paired(self) -> bool:
@@ -166,5 +168,7 @@ class Config:
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
     include: tuple[Path, ...] = ()  # patterns of files with further sites
+    # Where each key beside the sites' stands, like "tls.hsts".
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     # What is no fault and should be known: one line each, for whoever checks or starts.
     notices: tuple[str, ...] = field(default=(), compare=False)

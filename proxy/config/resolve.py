@@ -21,6 +21,7 @@ from .schema.rules import BackendRules
 from .schema.site import ACTIONS, Route, Serving
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
+from .syntax.kinds import Section
 
 _BACKEND_RULES = tuple(BackendRules.fields())
 
@@ -61,8 +62,22 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         sites_dir=document.sites_dir,
         source=around.source,
         include=document.include,
+        origins=_places(document, (), parsed.origins),
         notices=around.notices,
     )
+
+
+def _places(section: Section, at: KeyPath, origins: Origins) -> Mapping[str, str]:
+    """Where each key stands that was given in a section, and in the sections below it."""
+    found = {}
+    for key in section.given:
+        path = (*at, key)
+        found[key] = str(origins.of_key(path))
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            below = _places(value, path, origins)
+            found |= {f"{key}.{name}": place for name, place in below.items()}
+    return found
 
 
 def _acme(acme: acme_keys.Acme) -> model.Acme:
@@ -126,6 +141,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         ),
         on_demand=site.on_demand,
         rules=rules.rules,
+        origins={key: str(parsed.origins.of_key((*at, key))) for key in site.given},
     )
 
 
@@ -144,7 +160,8 @@ def _route(
 def _origins(
     serving: Serving, at: KeyPath, inherited: Inherited, origins: Origins
 ) -> Mapping[str, str]:
-    paths = {key: (*at, key) for key in ACTIONS if key in serving.given} | dict(inherited.paths)
+    own = ("path", *ACTIONS)
+    paths = {key: (*at, key) for key in own if key in serving.given} | dict(inherited.paths)
     return {key: str(origins.of_key(path)) for key, path in paths.items()}
 
 

@@ -1,25 +1,26 @@
-"""Redirects: a target with places to fill in (see `config.patterns`), and a status.
+"""Redirects: a target with places to fill in (see `config.syntax.patterns`), and a status.
 
 ``{path}`` is the request's path with its leading slash, ``{rest}`` what the route's asterisk took
 of it, ``{host}`` the host without its port, ``{query}`` the query without its question mark. The
 query is kept: where ``{query}`` stands, else at the end of a target that has none of its own.
 
-What comes from the request is decoded, understood as the router understands it, and encoded anew,
-so that no spelling of it (``//evil``, ``/\\evil``) can lead the Location to another host.
+Path and query go into the Location as they came, with every ``%2F``, ``//`` and lone ``?``: what
+they mean is for whoever answers there. Only what no URL may hold is percent-encoded, a backslash
+among it, and a Location that begins with a slash begins with one alone: no spelling of a path
+(``//evil``, ``/\\evil``) leads to another host.
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import quote_from_bytes
 
 from ..config.model import RedirectAction
 from ..errors import Fault
 from ..protocol.message import Request, Response
-from ..protocol.paths import understood
+from ..protocol.paths import one_slash, sendable, understood
 
-_PATH_SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 §3.3: pchar and the slash
-# §3.4: pchar, slash and question mark. Percent signs stay, for a query is passed on undecoded.
+# RFC 3986 §3.4: pchar, slash and question mark. Percent signs stay, for a query is passed on as it
+# came.
 _QUERY_UNSAFE = re.compile(rb"[^A-Za-z0-9/?!$&'()*+,;=:@\-._~%]")
 _PLACE = re.compile(r"\{(rest|path|query|host)\}")
 
@@ -32,31 +33,44 @@ class Redirect:
         self._keeps_query = "?" not in self._target and "{query}" not in action.target
 
     def handle(self, request: Request) -> Response:
-        """The answer; `Fault` "bad_path" for a path that can be understood in two ways."""
-        location = self.location(request.path, request.query, request.host, request.matched)
+        """The response; `Fault` "bad_path" for a request that has no path (OPTIONS *)."""
+        query = request.query if b"?" in request.target else None
+        location = self.location(request.path, query, request.host, request.matched)
         return Response(self._status, [(b"location", location)], handler="redirect")
 
-    def location(self, path: bytes, query: bytes, host: bytes, matched: bytes) -> bytes:
-        """``matched`` is the prefix whose asterisk took the rest of the path."""
-        clear = understood(path)
-        if not clear.startswith(b"/"):
+    def location(self, path: bytes, query: bytes | None, host: bytes, matched: bytes) -> bytes:
+        """The value of Location. ``query`` is None where the target has no question mark;
+        ``matched`` is the prefix (decoded) whose asterisk took the rest of the path."""
+        if not path.startswith(b"/"):
             raise Fault("bad_path", "a redirect needs a path, and not *")
-        given_query = _QUERY_UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], query).decode()
+        given_query = _QUERY_UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], query or b"")
         values = {
-            "rest": quote_from_bytes(clear.removeprefix(matched), _PATH_SAFE),
-            "path": quote_from_bytes(clear, _PATH_SAFE),
+            "rest": sendable(_rest(path, matched)).decode("ascii"),
+            "path": sendable(path).decode("ascii"),
             "host": (b"[%b]" % host if b":" in host else host).decode("ascii"),
-            "query": given_query,
+            "query": given_query.decode("ascii"),
         }
 
         def fill(text: str) -> str:
             return _PLACE.sub(lambda place: values[place[1]], text)
 
         location = fill(self._target)
-        if not query:
+        if query is None:
             location = location.removesuffix("?")
         elif self._keeps_query:
-            location += f"?{given_query}"
-        if location.startswith("//"):  # "/{path}": two slashes would name another host
-            location = "/" + location.lstrip("/")
-        return (location + fill(self._fragment)).encode("ascii")
+            location += f"?{values['query']}"
+        return one_slash((location + fill(self._fragment)).encode("ascii"))
+
+
+def _rest(path: bytes, matched: bytes) -> bytes:
+    """What follows ``matched`` in a path as it came, however its beginning is spelt."""
+    at = path.find(b"/") + 1
+    while at > 0:
+        try:
+            if understood(path[:at]) == matched:
+                return path[at:]
+        except Fault:
+            break
+        at = path.find(b"/", at) + 1
+    # The prefix ends within something that is ambiguous: %2F, say.
+    return path[1:]

@@ -83,6 +83,11 @@ def sendable(path: bytes) -> bytes:
     return _NOT_IN_A_PATH.sub(lambda found: b"%%%02X" % found[0][0], path)
 
 
+def one_slash(location: bytes) -> bytes:
+    """A Location whose path begins with one slash: two would name another host (RFC 3986 §4.2)."""
+    return b"/" + location.lstrip(b"/") if location.startswith(b"//") else location
+
+
 def _resolved(path: bytes) -> bytes:
     """Without dot segments, as RFC 3986 §5.2.4 takes them out."""
     kept: list[bytes] = []

@@ -14,6 +14,7 @@ from proxy.cli.main import program
 from proxy.config.checks import consistency
 from proxy.config.schema.parse import validate
 from proxy.config.syntax.yaml_reader import parse
+from proxy.errors import FAULTS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -107,3 +108,10 @@ def test_every_yaml_of_config_is_yaml() -> None:
     assert found
     for path in found:
         yaml.safe_load(path.read_text())
+
+
+def test_the_cookbook_tells_what_each_error_means() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", COOKBOOK, re.MULTILINE)
+    assert {name: int(status) for status, name in rows} == {
+        name: kind.status for name, kind in FAULTS.items()
+    }

@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from proxy.protocol.message import Connection
 
 PREFIXES = (b"", b"GET / HTTP/1.1\r\nHost: x.test\r\n", b"POST /a HTTP/1.1\r\nHost: x.test\r\n")
-BETWEEN = b"\xff\xff"  # heads of one connection, which gets its habits by them
+BETWEEN = b"\xff\xff"  # heads of one connection, which gets its templates by them
 lane = FastParser(LIMITS)
 
 

@@ -106,7 +106,7 @@ def kindred(draw: st.DrawFn) -> list[bytes]:
 
 
 def cut(data: bytes) -> bytes | None:
-    """The first complete head of ``data``, as the inlet would cut it off."""
+    """The first complete head of ``data``, as the reader would cut it off."""
     end = data.find(strict_parser.HEAD_END)
     return None if end < 0 else data[: end + 4]
 

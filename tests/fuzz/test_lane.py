@@ -46,11 +46,11 @@ def test_a_habit_is_what_a_client_says_each_time() -> None:
         parsed = lane.parse(head % (number, number, number), client)
         assert parsed is not None
     request = parsed[0]
-    habit = client.protocol_state[0]
-    assert request.cached_fields is habit.block
-    assert habit.before == b"Host: x.test\r\nAccept: */*\r\n"
-    assert habit.after == b"TE: trailers\r\n\r\n"
-    assert habit.between == b"DNT: 1\r\n"
+    template = client.protocol_state[0]
+    assert request.cached_fields is template.block
+    assert template.before == b"Host: x.test\r\nAccept: */*\r\n"
+    assert template.after == b"TE: trailers\r\n\r\n"
+    assert template.between == b"DNT: 1\r\n"
     assert request.uncached_fields == [(b"cookie", b"n=3"), (b"if-none-match", b"3")]
     assert request.fields == [
         (b"host", b"x.test"), (b"accept", b"*/*"), (b"cookie", b"n=3"), (b"dnt", b"1"),
@@ -72,9 +72,9 @@ def test_a_connection_has_a_few_habits_and_none_is_long() -> None:
             values = (number,) * lines.count(b"%")
             lane.parse(b"GET / HTTP/1.1\r\nHost: x.test\r\n%b\r\n" % (lines % values), client)
     assert client.protocol_state is not None
-    assert len(client.protocol_state) == head_cache.MOST_OF_ONE
+    assert len(client.protocol_state) == head_cache.MAX_PER_CONNECTION
     assert all(
-        len(one.before + one.between + one.after) <= head_cache.LONGEST
+        len(one.before + one.between + one.after) <= head_cache.MAX_SIZE
         for one in client.protocol_state
     )
 

@@ -15,7 +15,7 @@ from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange, PartialHead
 from proxy.protocol.h1 import strict_parser
 from proxy.protocol.message import Connection, Response
-from proxy.worker.access_log import _json_line, _text_line
+from proxy.worker.access_lines import json_line, text_line
 
 END = b"\r\nHost: app.example\r\n\r\n"
 
@@ -162,10 +162,10 @@ def test_what_could_be_read_is_in_the_access_line(
     refused.response = Response(400, [], b"", handler="error", error="malformed_request")
     refused.partial = strict_parser.what_could_be_read(data)
     assert refused.partial == PartialHead(*read)
-    line = json.loads(_json_line("now", refused))
+    line = json.loads(json_line("now", refused))
     told = [None if one is None else one.decode("latin-1") for one in read]
     assert [line["method"], line["target"], line["host"]] == told
-    text = _text_line("now", refused)
+    text = text_line("now", refused)
     assert text.isascii()
     assert text.count("\n") == 1
-    assert text.split(" ")[2] == (told[2] or "-")
+    assert text.split(" ")[3] == (told[2] or "-")

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from acme_client.certificates import loadable
 from acme_client.certificates.keys import family
 from acme_client.certificates.own_files import Examined, examine_files
-from acme_client.certificates.verify import covers
+from acme_client.names import covers
 
 from ..schema.document import OwnCertificate, Site
 from ..schema.parse import Parsed

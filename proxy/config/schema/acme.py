@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,20 @@ DIRECTORIES = {
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "internal": "internal",
 }
+# Names that people have for CAs, and what to write.
+_OTHER_NAMES = {
+    **dict.fromkeys(("staging", "le-staging", "test", "fake"), "write letsencrypt-staging"),
+    **dict.fromkeys(
+        ("le", "lets-encrypt", "let's encrypt", "production", "prod", "acme", "auto", "certbot"),
+        "write letsencrypt, or leave it out",
+    ),
+    **dict.fromkeys(("self-signed", "selfsigned", "local", "dev", "self_signed"), "write internal"),
+    "zerossl": "write https://acme.zerossl.com/v2/DV90, with eab as ZeroSSL gives it",
+    "google": "write https://dv.acme-v02.api.pki.goog/directory, with eab as Google gives it",
+    "sslcom": "write https://acme.ssl.com/sslcom-dv-ecc, with eab as SSL.com gives it",
+    "ssl.com": "write https://acme.ssl.com/sslcom-dv-ecc, with eab as SSL.com gives it",
+    "buypass": "Buypass has given up its ACME service: choose another CA",
+}
 _CHALLENGES = ("http-01", "tls-alpn-01", "dns-01", "dns-persist-01")
 # RFC 8945 §6, those that are still to be used.
 _TSIG_ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
@@ -32,6 +46,8 @@ def _parse_directory(text: str) -> str:
     if text in DIRECTORIES:
         return text
     if "/" not in text and ":" not in text:
+        if text.lower() in _OTHER_NAMES:
+            raise Wrong(f"{shown(text)} is not a known name of a CA", _OTHER_NAMES[text.lower()])
         raise Wrong(f"{shown(text)} is not a known CA", nearest(text, list(DIRECTORIES)))
     return parse_directory_url(text)
 
@@ -84,6 +100,11 @@ class Tsig(Section):
 
 @section
 class Dns(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("provider", "token", "api_token", "api_key", "credentials", "name", "plugin"),
+        "no provider is built in: write hook: /PROGRAM, or server: for DNS updates (RFC 2136)",
+    )
+
     zone: Annotated[str, word(_parse_zone)] | None = Field(
         default=None, description="The zone that records go to; else it is found by asking the DNS."
     )
@@ -122,6 +143,19 @@ class Fallback(Section):
 
 @section
 class Acme(Section):
+    other_words: ClassVar = {
+        "staging": "write directory: letsencrypt-staging",
+        **dict.fromkeys(
+            ("ca", "server", "url", "provider", "ca_server", "caServer", "issuer"),
+            "here that is directory: letsencrypt, or a URL",
+        ),
+        **dict.fromkeys(("contact", "mail"), "here that is email: ops@example.org"),
+        **dict.fromkeys(
+            ("agree_tos", "accept_tos", "terms_of_service_agreed", "agree", "enabled"),
+            "leave it out: the terms are agreed to by asking for a certificate",
+        ),
+    }
+
     directory: Directory = Field(
         default="letsencrypt", description="The CA: a name or an https URL."
     )

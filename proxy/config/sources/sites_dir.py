@@ -7,8 +7,9 @@
 
 `scan` turns this into the same words that ``sites:`` would hold, so that names, backends and
 document roots pass the same checks as everything else, and faults point at the entry. Entries that
-begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain
-is taken for a slip and refused.
+begin with a dot and plain files are nobody's site; a directory or link whose name is not a domain,
+or a link that leads nowhere, is taken for a slip: it is left out and told, and the others are
+served.
 
 `signature` is for whoever asks every second or so whether there is anything new.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origin, Wrong, shown
 from ..syntax.names import parse_name
 
@@ -42,7 +44,7 @@ class Entry:
 
 
 def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Fault]]:
-    """Every site below ``directory``, in the order of their names, and what is wrong with others.
+    """Every site below ``directory``, in the order of their names, and why others are left out.
 
     ``https_port`` is where the sites will be found; it goes into redirects unless it is 443.
     Raises `Wrong` when the directory itself cannot be used.
@@ -61,13 +63,35 @@ def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Faul
         try:
             site = _site(directory, name, https_port)
         except Wrong as wrong:
-            faults.append(Fault(origin, "", wrong.what, wrong.remedy))
+            faults.append(left_out(Fault(origin, "", wrong.what, wrong.remedy)))
         except OSError as error:
-            faults.append(Fault(origin, "", *_unreadable(directory / name, error)))
+            faults.append(left_out(Fault(origin, "", *_unreadable(directory / name, error))))
         else:
             if site is not None:
                 entries.append(Entry(site, origin))
-    return entries, faults
+    return _once_each(entries, faults), faults
+
+
+def left_out(fault: Fault) -> Fault:
+    """What is told of an entry with that fault."""
+    return Fault(fault.origin, "", f"left out: {fault.what}", fault.remedy)
+
+
+def _once_each(entries: list[Entry], faults: list[Fault]) -> list[Entry]:
+    """One entry for each domain, the one that is spelt like it before any other; the rest become
+    ``faults``."""
+    chosen: dict[str, Entry] = {}
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        present = chosen.get(domain)
+        if present is None or os.path.basename(entry.origin.where) == domain:
+            chosen[domain] = entry
+    for entry in entries:
+        (domain,) = entry.site["names"]
+        if chosen[domain] is not entry:
+            what = f"{domain} has the entry {shown(os.path.basename(chosen[domain].origin.where))}"
+            faults.append(left_out(Fault(entry.origin, "", what, "keep one of the two")))
+    return [entry for entry in entries if chosen[entry.site["names"][0]] is entry]
 
 
 def signature(directory: Path) -> Signature:
@@ -106,6 +130,7 @@ def _site(directory: Path, name: str, https_port: int) -> dict[str, Any] | None:
     domain = _domain(name)
     target = os.readlink(path)
     if target.startswith(_BACKEND_SCHEMES):
+        parse_backend(target)
         return {"names": [domain], "backend": [target]}
     neighbour = _neighbour(directory, target)
     if neighbour is not None:

@@ -61,7 +61,8 @@ def parse_host(text: str) -> str:
     try:
         return str(ip_address(bare))
     except ValueError:
-        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else _LISTEN
+        ports = _LISTEN if ":" in text else "write it like 192.0.2.1, ::1, or * for every address"
+        remedy = "write 127.0.0.1 or ::1" if bare == "localhost" else ports
         raise Wrong(f"{shown(text)} is not an IP address to listen on", remedy) from None
 
 
@@ -132,6 +133,11 @@ def _is_ipv6(text: str) -> bool:
 def parse_backend(url: str) -> Backend:
     """Raises `Wrong`."""
     url = url.strip()
+    several = re.split(r"[\s,;]+(?=[a-z]+:|\d)", url)
+    if len(several) > 1 and url.isascii() and url.isprintable():
+        raise Wrong(
+            f"{shown(url)} is several backends in one word", f"write a list: [{', '.join(several)}]"
+        )
     if not url.isascii() or not url.isprintable() or " " in url:
         raise Wrong(f"{shown(url)} has characters that a URL cannot have", _BACKEND)
     scheme, separator, rest = url.partition(":")

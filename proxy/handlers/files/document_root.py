@@ -6,7 +6,9 @@ refuses absolute links that lead back into the root, which are allowed here; tho
 name and opened beneath the root once more, so that a race gains nothing.
 
 What may be opened is a regular file that is not hidden. A FIFO never blocks (O_NONBLOCK), a device
-is never read. Everything else, and everything the process may not read, is as if it were not there.
+is never read. For clients, everything else is as if it were not there. The operator is told of what
+is there and cannot be sent (`Unreadable`), with the command that mends it: a file that the server's
+user may not read is the trap of the first day.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import ctypes
 import errno
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +79,16 @@ class Elsewhere:
     target: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """There is something at the path, and it cannot be sent. ``why`` is for the operator."""
+
+    why: str
+
+
+Outcome = Found | Directory | Elsewhere | Unreadable | None
+
+
 def hidden(path: bytes) -> bool:
     """Whether a segment begins with a dot; ``.well-known`` (RFC 8615) is meant to be seen."""
     return b"/." in b"/" + path and any(
@@ -90,7 +103,7 @@ class DocumentRoot:
         self._path = os.path.realpath(os.fsencode(root))
         self._fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def find(self, path: bytes) -> Found | Directory | Elsewhere | None:
+    def find(self, path: bytes) -> Outcome:
         """What is at ``path``, relative to the root, decoded, without dot segments.
 
         None where there is nothing to be sent. Raises OSError when out of resources.
@@ -102,7 +115,7 @@ class DocumentRoot:
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 raise
-            return self._link(path) if error.errno == errno.ENOENT else None
+            return self._not_opened(path, error)
         try:
             status = os.fstat(fd)
             if self._is_hidden(fd):
@@ -112,9 +125,15 @@ class DocumentRoot:
                     return Found(os.dup(fd), status)
             elif stat.S_ISDIR(status.st_mode):
                 return Directory()
+            else:
+                return Unreadable(f"{self.name(path)} is neither a file nor a folder")
             return None
         finally:
             os.close(fd)
+
+    def name(self, path: bytes) -> str:
+        """The full name of what is at ``path``, for messages."""
+        return os.fsdecode(os.path.join(self._path, path))
 
     def _open(self, path: bytes) -> int:
         try:
@@ -124,9 +143,54 @@ class DocumentRoot:
                 raise
         real = os.path.realpath(os.path.join(self._path, path))
         inside = os.path.relpath(real, self._path)
-        if inside.startswith(b"../") or inside == b".." or hidden(inside):
-            raise FileNotFoundError(errno.ENOENT, "outside the document root")
+        if inside.startswith(b"../") or inside == b"..":
+            raise OSError(errno.EXDEV, "outside the document root")
+        if hidden(inside):
+            raise FileNotFoundError(errno.ENOENT, "hidden")
         return _openat2(self._fd, inside, _FLAGS)
+
+    def _not_opened(self, path: bytes, error: OSError) -> Outcome:
+        """What there is to say of a path that could not be opened."""
+        if error.errno == errno.ENOENT:
+            return self._link(path)
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO):
+            return None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return Directory() if self._is_directory(path) else Unreadable(self._denied(path))
+        if error.errno == errno.EXDEV:
+            return Unreadable(
+                f"{self.name(path)} leads out of the document root by a link: put what it leads to"
+                f" below {os.fsdecode(self._path)}"
+            )
+        return Unreadable(f"{self.name(path)} cannot be read: {error.strerror}")
+
+    def _is_directory(self, path: bytes) -> bool:
+        """Whether there is a directory, which may be one that can be entered and not read."""
+        try:
+            fd = _openat2(self._fd, path or b".", os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return stat.S_ISDIR(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+
+    def _denied(self, path: bytes) -> str:
+        """Whose right is missing, and the command that gives it."""
+        target = os.path.realpath(os.path.join(self._path, path))
+        user = f"the server's user (uid {os.geteuid()})"
+        folders = [target]
+        while folders[-1] not in (b"/", b""):
+            folders.append(os.path.dirname(folders[-1]))
+        for folder in reversed(folders[1:]):
+            if not os.access(folder, os.X_OK, effective_ids=True):
+                return f"{user} may not enter {os.fsdecode(folder)}: chmod a+x {_quoted(folder)}"
+        if not os.access(target, os.R_OK, effective_ids=True):
+            return f"{user} may not read {os.fsdecode(target)}: chmod a+r {_quoted(target)}"
+        return (
+            f"the sandbox of this process does not reach {os.fsdecode(target)}: if the folder was"
+            " replaced meanwhile, reload the server"
+        )
 
     def _is_hidden(self, fd: int) -> bool:
         """Whether what was opened is hidden under its own name, whatever link has led to it."""
@@ -135,7 +199,7 @@ class DocumentRoot:
         root = os.readlink(b"/proc/self/fd/%d" % self._fd)
         return real != root and hidden(real.removeprefix(root.rstrip(b"/") + b"/"))
 
-    def _link(self, path: bytes) -> Elsewhere | None:
+    def _link(self, path: bytes) -> Elsewhere | Unreadable | None:
         """A link that leads nowhere on this machine may lead to the web."""
         try:
             fd = _openat2(self._fd, path.rstrip(b"/") or b".", _LINK)
@@ -149,4 +213,13 @@ class DocumentRoot:
             return None
         finally:
             os.close(fd)
-        return Elsewhere(target) if _ADDRESS.fullmatch(target) else None
+        if _ADDRESS.fullmatch(target):
+            return Elsewhere(target)
+        if os.path.exists(os.path.join(self._path, path)):
+            return None  # hidden
+        to = os.fsdecode(target)
+        return Unreadable(f"{self.name(path)} is a link to {to}, where there is nothing")
+
+
+def _quoted(path: bytes) -> str:
+    return shlex.quote(os.fsdecode(path))

@@ -17,7 +17,7 @@ from email.utils import formatdate
 
 from ...protocol.h1.serializer import SerialisedHead, serialise
 from ...protocol.message import CachedHead, Fields, Response
-from .document_root import Directory, DocumentRoot, Elsewhere, Found
+from .document_root import Directory, DocumentRoot, Elsewhere, Found, Unreadable
 from .media_types import content_type
 from .precompressed import NEIGHBOURS, acceptable
 
@@ -77,7 +77,7 @@ class Representation:
 
 
 Key = tuple[bytes, bytes | None]
-Outcome = Representation | Directory | Elsewhere | None
+Outcome = Representation | Directory | Elsewhere | Unreadable | None
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Representations:
         codings: tuple[bytes, ...],
         present: Representation | None,
         now: float,
-    ) -> Representation | None:
+    ) -> Representation | Unreadable:
         """The plain file, or a neighbour that holds it encoded and is not older than it."""
         best, coding, varies = plain, b"", False
         for name, suffix in NEIGHBOURS:
@@ -154,7 +154,7 @@ class Representations:
                 return present
             self._forget(key)
             if _holds_private_key(plain):
-                return None
+                return Unreadable(f"{self.root.name(path)} holds a private key, and is never sent")
             made = _make(path, best, coding, varies, now)
             self._keep(key, made)
             return made

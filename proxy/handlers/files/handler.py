@@ -12,17 +12,16 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote_from_bytes
 
 from ...bounded_cache import remember
 from ...errors import Fault
 from ...protocol.message import Fields, FileBody, Request, Response
-from ...protocol.paths import understood
+from ...protocol.paths import one_slash, sendable, understood
 from ...transport.clock import Clock
 from . import ranges
 from .conditional import FIELDS as CONDITIONS
 from .conditional import evaluate, range_applies
-from .document_root import Directory, DocumentRoot, Elsewhere
+from .document_root import Directory, DocumentRoot, Elsewhere, Unreadable
 from .file_cache import Representation, Representations
 
 _INDEX = b"index.html"
@@ -30,7 +29,6 @@ _ALLOW = [(b"allow", b"GET, HEAD")]
 # The fields that make a difference to which bytes are sent.
 _MATTER = CONDITIONS | {b"range"}
 _PIECE = 64 * 1024
-_SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 §3.3
 _MOST_PATHS = 8192
 
 
@@ -85,19 +83,28 @@ class Static:
         return path
 
     def _not_a_file(
-        self, request: Request, found: Directory | Elsewhere | None, named: bytes
+        self,
+        request: Request,
+        found: Directory | Elsewhere | Unreadable | None,
+        named: bytes,
     ) -> Response:
-        if found is None and request.path.endswith(b"/"):
+        slash = understood(request.path).endswith(b"/")
+        if found is None and slash:
             # No index; and what would be its directory may be a link to the web.
-            link = self._representations.get(named.removesuffix(_INDEX), None, self._clock.now)
-            found = link if isinstance(link, Elsewhere) else None
+            folder = named.removesuffix(_INDEX)
+            there = self._representations.get(folder, None, self._clock.now)
+            if isinstance(there, Directory):
+                name = self._representations.root.name(folder)
+                raise Fault("no_index", f"{name} has no {_INDEX.decode()}")
+            found = None if isinstance(there, Representation) else there
+        if isinstance(found, Unreadable):
+            raise Fault("unreadable", found.why)
         if isinstance(found, Elsewhere):
             # 302: the link may lead elsewhere tomorrow, and nobody should remember this one.
             return _redirect(302, found.target)
-        if isinstance(found, Directory) and not request.path.endswith(b"/"):
-            path = quote_from_bytes(understood(request.path), _SAFE).encode("ascii") + b"/"
-            query = b"?" + request.query if request.query else b""
-            return _redirect(308, path + query)
+        if isinstance(found, Directory) and not slash:
+            query = b"?" + request.query if b"?" in request.target else b""
+            return _redirect(308, one_slash(sendable(request.path) + b"/" + query))
         raise Fault("not_found")
 
     def _conditional(

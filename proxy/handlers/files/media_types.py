@@ -1,102 +1,31 @@
-"""Content-Type by file name. A table of our own, so that the answer does not depend on what the
-machine has in /etc/mime.types. Text is UTF-8, as everything written this century is."""
+"""Content-Type by file name. Pure.
+
+A table of our own (`media_type_table`), so that the answer does not depend on what the machine has
+in /etc/mime.types. Text is UTF-8, as everything written this century is.
+"""
 
 from __future__ import annotations
 
-_TEXT = {
-    b"css": b"text/css",
-    b"csv": b"text/csv",
-    b"htm": b"text/html",
-    b"html": b"text/html",
-    b"ics": b"text/calendar",
-    b"js": b"text/javascript",  # RFC 9239
-    b"markdown": b"text/markdown",
-    b"md": b"text/markdown",
-    b"mjs": b"text/javascript",
-    b"txt": b"text/plain",
-    b"text": b"text/plain",
-    b"log": b"text/plain",
-    b"vcf": b"text/vcard",
-    b"vtt": b"text/vtt",
-    b"xml": b"text/xml",
-    b"xsl": b"text/xsl",
-}
-_OTHER = {
-    b"7z": b"application/x-7z-compressed",
-    b"aac": b"audio/aac",
-    b"apng": b"image/apng",
-    b"atom": b"application/atom+xml",
-    b"avif": b"image/avif",
-    b"bmp": b"image/bmp",
-    b"br": b"application/octet-stream",
-    b"bz2": b"application/x-bzip2",
-    b"deb": b"application/vnd.debian.binary-package",
-    b"doc": b"application/msword",
-    b"docx": b"application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    b"epub": b"application/epub+zip",
-    b"flac": b"audio/flac",
-    b"geojson": b"application/geo+json",
-    b"gif": b"image/gif",
-    b"gz": b"application/gzip",
-    b"ico": b"image/vnd.microsoft.icon",
-    b"jpeg": b"image/jpeg",
-    b"jpg": b"image/jpeg",
-    b"json": b"application/json",
-    b"jsonld": b"application/ld+json",
-    b"jxl": b"image/jxl",
-    b"m4a": b"audio/mp4",
-    b"m4v": b"video/mp4",
-    b"map": b"application/json",
-    b"mkv": b"video/matroska",
-    b"mov": b"video/quicktime",
-    b"mp3": b"audio/mpeg",
-    b"mp4": b"video/mp4",
-    b"odp": b"application/vnd.oasis.opendocument.presentation",
-    b"ods": b"application/vnd.oasis.opendocument.spreadsheet",
-    b"odt": b"application/vnd.oasis.opendocument.text",
-    b"oga": b"audio/ogg",
-    b"ogg": b"audio/ogg",
-    b"ogv": b"video/ogg",
-    b"opus": b"audio/ogg",
-    b"otf": b"font/otf",
-    b"pdf": b"application/pdf",
-    b"png": b"image/png",
-    b"ppt": b"application/vnd.ms-powerpoint",
-    b"pptx": b"application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    b"rss": b"application/rss+xml",
-    b"rtf": b"application/rtf",
-    b"svg": b"image/svg+xml",
-    b"svgz": b"image/svg+xml",
-    b"tar": b"application/x-tar",
-    b"tif": b"image/tiff",
-    b"tiff": b"image/tiff",
-    b"toml": b"application/toml",
-    b"ttf": b"font/ttf",
-    b"wasm": b"application/wasm",
-    b"wav": b"audio/wav",
-    b"weba": b"audio/webm",
-    b"webm": b"video/webm",
-    b"webmanifest": b"application/manifest+json",
-    b"webp": b"image/webp",
-    b"woff": b"font/woff",
-    b"woff2": b"font/woff2",
-    b"xhtml": b"application/xhtml+xml",
-    b"xls": b"application/vnd.ms-excel",
-    b"xlsx": b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    b"xz": b"application/x-xz",
-    b"yaml": b"application/yaml",
-    b"yml": b"application/yaml",
-    b"zip": b"application/zip",
-    b"zst": b"application/zstd",
-}
-_TABLE = {
-    **_OTHER,
-    **{extension: kind + b"; charset=utf-8" for extension, kind in _TEXT.items()},
-}
+from .media_type_table import TABLE
+
 UNKNOWN = b"application/octet-stream"
+
+
+def _table() -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for top, subtypes in TABLE.items():
+        parameter = b"; charset=utf-8" if top == "text" else b""
+        for entry in subtypes.split():
+            subtype, _, extensions = entry.rpartition("=")
+            kind = f"{top}/{subtype}".encode("ascii") + parameter
+            found.update((one.encode("ascii"), kind) for one in extensions.split(","))
+    return found
+
+
+_TABLE = _table()
 
 
 def content_type(name: bytes) -> bytes:
     """The value of Content-Type for a file of that name."""
-    extension = name.rpartition(b"/")[2].rpartition(b".")[2].lower()
-    return _TABLE.get(extension, UNKNOWN)
+    _stem, dot, extension = name.rpartition(b"/")[2].rpartition(b".")
+    return _TABLE.get(extension.lower(), UNKNOWN) if dot else UNKNOWN

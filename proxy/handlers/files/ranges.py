@@ -25,8 +25,13 @@ class Unsatisfiable(Exception):
 def parse(field: bytes, size: int) -> list[Range] | None:
     """The ranges of a representation of ``size`` bytes, in the order asked; None to ignore them.
 
+    Of an empty one there is nothing to be sent in parts, and any range is ignored: players ask for
+    ``bytes=0-`` of what they do not know yet, and a suffix is satisfiable even here (§14.1.2).
+
     Raises `Unsatisfiable`.
     """
+    if not size:
+        return None
     unit, equals, spelt = field.partition(b"=")
     if unit.strip().lower() != b"bytes" or not equals:
         return None

@@ -90,7 +90,7 @@ class BodyReader:
                 self._checked(b"", self._h11)
         return self.ended
 
-    def _checked(self, data: bytes, judge: h11.Connection) -> bytes:
+    def _checked(self, data: bytes, h11_connection: h11.Connection) -> bytes:
         """``data``, if h11 agrees about it."""
         framed = data
         if self._decoder is not None:
@@ -100,8 +100,8 @@ class BodyReader:
         event: object = h11.NEED_DATA
         try:
             if framed or self.ended:
-                judge.receive_data(framed)  # b"" tells it of the connection's end
-            while isinstance(event := judge.next_event(), h11.Data):
+                h11_connection.receive_data(framed)  # b"" tells it of the connection's end
+            while isinstance(event := h11_connection.next_event(), h11.Data):
                 content += bytes(event.data)
         except h11.RemoteProtocolError as error:
             raise Fault("bad_chunk", f"h11: {error}") from None

@@ -1,17 +1,16 @@
-"""The fast lane: request heads of the plain kind, without asking h11.
+"""Parses plain request heads without asking h11.
 
-The rule that makes it safe: *for every head it either declines, or yields exactly what the strict
-layer and h11 would* (`strict.parse`). A lane may therefore be as dull as it likes: it declines
-whatever is rare, and never repairs, refuses or guesses. Hypothesis and a coverage-guided fuzzer
-compare the two (tests/fuzz).
+The rule that makes it safe: *for every head it either declines, or yields exactly what
+`strict_parser.parse` would*. So it may be simple: it declines whatever is rare, and never repairs,
+refuses or guesses. Hypothesis and a coverage-guided fuzzer compare the two (tests/fuzz).
 
-What it takes: HTTP/1.1, a common method, origin-form, one Host, no body or Content-Length, and no
-field that changes what the message or the connection is.
+It takes HTTP/1.1, a common method, origin-form, one Host, no body or Content-Length, and no field
+that changes what the message or the connection is.
 
-What makes it quick: browsers send the same field lines again and again, so a line that has passed
+What makes it fast: browsers send the same field lines again and again, so a line that has passed
 the grammar once is remembered with its name and value. The table is bounded and holds neither long
 lines nor any that could carry a secret. And from one request of a connection to the next nearly all
-lines are the same: see `habit`.
+lines are the same: see `head_cache`.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from .grammar import (
     VALUE_MARKS,
     normalise_host,
 )
-from .head_cache import LONGEST, MOST_OF_ONE, Habit
+from .head_cache import MAX_PER_CONNECTION, MAX_SIZE, HeadTemplate
 from .strict_parser import Parsed
 
 # A few thousand lines are those of all browsers in use at once; a thousand bytes each at most.
 _MOST_LINES = 4096
 _LONGEST_LINE = 256
 _MOST_HOSTS = 1024
-_MOST_HABITS = 512
+_MOST_TEMPLATES = 512
 _VERSION = b" HTTP/1.1\r\n"
 
 # Only lines of these names are remembered: they come again, and hold no secret. What an application
@@ -98,7 +97,7 @@ _NAMES = {
 }
 
 
-# Of these, the ones that mean nothing to the lane.
+# Of these, the ones that mean nothing to this parser.
 _OF_NO_CONCERN = {
     spelt: name for spelt, name in _NAMES.items() if name not in (b"content-length", b"host")
 }
@@ -118,7 +117,7 @@ class FastParser:
         self._limits = limits
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         self._hosts: dict[bytes, _Host] = {}
-        self._habits: dict[tuple[bytes, bytes, bytes], Habit] = {}
+        self._templates: dict[tuple[bytes, bytes, bytes], HeadTemplate] = {}
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
         limits = self._limits
@@ -133,34 +132,39 @@ class FastParser:
             or len(head) > limits.header_size
         ):
             return None
-        for habit in connection.protocol_state or ():
-            size = habit.before_size
+        for template in connection.protocol_state or ():
+            size = template.before_size
             if (
-                rest[:size] == habit.before
-                and rest[-habit.after_size :] == habit.after
-                and len(rest) >= size + habit.after_size
+                rest[:size] == template.before
+                and rest[-template.after_size :] == template.after
+                and len(rest) >= size + template.after_size
             ):
-                varying = rest[size : -habit.after_size]
-                parsed = self._as_usual(method, target, varying, habit, connection)
+                varying = rest[size : -template.after_size]
+                parsed = self._as_usual(method, target, varying, template, connection)
                 if parsed is not None:
                     return parsed
         return self._line_by_line(method, target, rest, connection)
 
     def _as_usual(
-        self, method: bytes, target: bytes, varying: bytes, habit: Habit, connection: Connection
+        self,
+        method: bytes,
+        target: bytes,
+        varying: bytes,
+        template: HeadTemplate,
+        connection: Connection,
     ) -> Parsed | None:
-        """The request of a head that has the lines of a habit, and ``varying`` among them; None if
-        it has others than it seemed."""
-        if not habit.between:
-            found = self._look_at_varying(varying, habit)
+        """The request of a head that has the lines of a template with ``varying`` among them; None
+        to decline, or to parse it line by line."""
+        if not template.between:
+            found = self._look_at_varying(varying, template)
             if found is None:
                 return None
             varied, length = found
-            fields = [*habit.before_fields, *varied, *habit.after_fields]
+            fields = [*template.before_fields, *varied, *template.after_fields]
         else:
-            first, between, second = varying.partition(habit.between)
-            found = self._look_at_varying(first, habit)
-            then = self._look_at_varying(second, habit)
+            first, between, second = varying.partition(template.between)
+            found = self._look_at_varying(first, template)
+            then = self._look_at_varying(second, template)
             if not between or found is None or then is None:
                 return None
             if found[1] is not None and then[1] is not None:
@@ -168,23 +172,23 @@ class FastParser:
             varied = [*found[0], *then[0]]
             length = found[1] if then[1] is None else then[1]
             fields = [
-                *habit.before_fields, *found[0], *habit.between_fields, *then[0],
-                *habit.after_fields,
+                *template.before_fields, *found[0], *template.between_fields, *then[0],
+                *template.after_fields,
             ]  # fmt: skip
         if len(fields) > self._limits.header_count:
             return None
-        host = habit.host
+        host = template.host
         request = Request(method, target, b"1.1", host[1], host[2], fields, connection)
         request.uncached_fields = varied
-        request.cached_fields = habit.block
+        request.cached_fields = template.block
         return request, length or 0, False, None
 
     def _look_at_varying(
-        self, varying: bytes, habit: Habit
+        self, varying: bytes, template: HeadTemplate
     ) -> tuple[list[tuple[bytes, bytes]], int | None] | None:
-        """The fields of whole lines, and the body's length if it is among them; None for what is
-        not whole lines, is to be declined, or has a name that the habit has, too: then the order
-        of the two would matter."""
+        """The fields of whole lines, and the body's length if it is among them. None for what is
+        not whole lines, is to be declined, or has a name of the template's: the order of those two
+        would matter."""
         if not varying:
             return [], None
         if varying[-2:] != b"\r\n":
@@ -194,14 +198,14 @@ class FastParser:
         value = value[:-2]
         # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
         if name is not None and BAD not in value.translate(VALUE_MARKS):
-            return None if name in habit.names else ([(name, value.strip(OWS))], None)
+            return None if name in template.names else ([(name, value.strip(OWS))], None)
         if spelt == b"Content-Length" and CONTENT_LENGTH.fullmatch(value):
             return [(b"content-length", value)], int(value)
         lines = varying[:-2].split(b"\r\n")
         known = self._known
         varied: list[Any] = [known.get(line) for line in lines]
-        found = self._look_at_new(lines, varied, habit.host)
-        if found is None or not habit.names.isdisjoint([name for name, _ in varied]):
+        found = self._look_at_new(lines, varied, template.host)
+        if found is None or not template.names.isdisjoint([name for name, _ in varied]):
             return None
         lengths = [value for name, value in varied if name == b"content-length"]
         return varied, found[0] if lengths else None
@@ -229,14 +233,14 @@ class FastParser:
         if connection.protocol_state is None:
             connection.protocol_state = []  # many ask once and go
         else:
-            self._learn_habit(connection.protocol_state, lines, fields, host)
+            self._learn_template(connection.protocol_state, lines, fields, host)
         return request, length, False, None
 
-    def _learn_habit(
-        self, habits: list[Habit], lines: list[bytes], fields: list[Any], host: _Host
+    def _learn_template(
+        self, templates: list[HeadTemplate], lines: list[bytes], fields: list[Any], host: _Host
     ) -> None:
-        """The lines that are remembered: up to the first that is not, after the last, and of those
-        between them the longest run."""
+        """Make a template of the lines that are remembered: those before the first that is not,
+        those after the last, and the longest run in between."""
         known, hosts = self._known, self._hosts
         varying = [
             place for place, line in enumerate(lines) if line not in known and line not in hosts
@@ -251,21 +255,21 @@ class FastParser:
             return b"".join([line + b"\r\n" for line in some])
 
         texts = joined(lines[:first]), joined(lines[begin:end]), joined(lines[last:]) + b"\r\n"
-        if sum(map(len, texts)) > LONGEST:
+        if sum(map(len, texts)) > MAX_SIZE:
             return
-        habit = self._habits.get(texts)
-        if habit is None:
-            habit = Habit(texts, (fields[:first], fields[begin:end], fields[last:]), host)
-            if host[0] not in habit.block.fields:
+        template = self._templates.get(texts)
+        if template is None:
+            template = HeadTemplate(texts, (fields[:first], fields[begin:end], fields[last:]), host)
+            if host[0] not in template.block.fields:
                 return
-            remember(self._habits, texts, habit, _MOST_HABITS)
-        habits.insert(0, habit)
-        del habits[MOST_OF_ONE:]
+            remember(self._templates, texts, template, _MOST_TEMPLATES)
+        templates.insert(0, template)
+        del templates[MAX_PER_CONNECTION:]
 
     def remembered(self) -> list[bytes]:
-        """The lines kept from earlier heads."""
-        habits = [text for texts in self._habits for text in texts]
-        return [*self._known, *self._hosts, *habits]
+        """Return all lines kept from earlier heads; for tests."""
+        templates = [text for texts in self._templates for text in texts]
+        return [*self._known, *self._hosts, *templates]
 
     def _look_at_new(
         self, lines: list[bytes], fields: list[Any], host: _Host | None

@@ -1,18 +1,18 @@
-"""What a client says with each request: the lines that do not change from one to the next.
+"""Templates of request heads: the field lines that do not change from one request to the next.
 
 A browser sends a dozen field lines, and from one request of a connection to the next all but two or
-three are the same bytes: those that vary (Cookie, Referer, Content-Length, conditions) stand in one
-or two places. A *habit* is what stands before them, between the two, and behind. A head that begins
-and ends like a habit of its connection needs two comparisons instead of a look at every line, and
-what somebody has made of those lines once (the encodings that a file may be sent in, the lines that
-a backend gets) can be kept by the habit.
+three are the same bytes. Those that vary (Cookie, Referer, Content-Length, conditions) stand in one
+or two places. A template is what stands before them, between the two, and behind. A head that
+begins and ends like a template of its connection needs two comparisons instead of a look at every
+line. What others make of those lines once (the encodings that a file may be sent in, the lines that
+a backend gets) can be kept by the template's `FieldBlock`.
 
-Why that is safe: a habit is made only of lines that the lane has accepted and may remember, whole
-ones, in their order; all else is looked at line by line as ever. So a head that matches is the same
-list of lines as without, and no secret is part of a habit. A head that matches none, or has a name
-in both parts (for then their order matters), is read line by line from its beginning.
+Why that is safe: a template is made only of whole lines that the fast parser has accepted and may
+remember, in their order; all other lines are parsed one by one. So a head that matches yields the
+same list of fields as it would without, and no secret is part of a template. A head that matches no
+template, or has a name in both parts (then their order matters), is parsed line by line.
 
-A few per connection, and they are shared: two clients of the same kind have the same.
+A connection has a few templates. They are shared: two clients of the same kind have the same.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ..message import FieldBlock
 
 Field = tuple[bytes, bytes]
 
-# A connection's: browsers ask for pages, styles, scripts and pictures in different words.
-MOST_OF_ONE = 4
-# Bytes of all its lines: what a connection may add to the memory of a worker is bounded by it.
-LONGEST = 2048
+# Browsers ask for pages, styles, scripts and pictures in different words.
+MAX_PER_CONNECTION = 4
+# Bytes of all lines of a template; it bounds what a connection may add to a worker's memory.
+MAX_SIZE = 2048
 
 
-class Habit:
+class HeadTemplate:
     """``before``, ``between`` and ``after`` are whole lines with their CRLF; ``after`` ends with
     the empty one, and ``between`` is empty where the lines that vary stand together. ``host`` is
-    what the lane knows of the Host line, which is among them."""
+    what the fast parser knows of the Host line, which is among them."""
 
     __slots__ = (
         "after",

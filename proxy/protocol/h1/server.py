@@ -26,25 +26,23 @@ from collections.abc import Awaitable
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
-from ...transport.stream import Stream, StreamBroken
+from ...transport.stream import Stream
 from ..exchange import Exchange
-from ..message import Body, Connection, Fields, Request, Response, Tunnel
+from ..message import Connection, Request, Response, Tunnel
 from ..service import Service
 from . import strict_parser
 from .fast_parser import FastParser
-from .reader import WORTH_READING, Inlet, RequestBody, send_interim
+from .interim import Informer, send_interim
+from .lingering import ends_soon, linger, read_over
+from .reader import RequestReader
+from .request_body import RequestBody
 from .serializer import serialise
 from .strict_parser import HEAD_END
 from .tunnel import relay
-from .writer import Outlet, client_left, ends_with_connection
+from .writer import ResponseWriter, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
-# How long we listen to a client that has been answered before it had said everything, so that the
-# answer reaches it before a reset would take it away (RFC 9112 §9.6): many read it only when their
-# upload is over. nginx: lingering_time 30s, lingering_timeout 5s.
-_LINGER = 30.0
-_LINGER_SILENT = 5.0
 
 
 async def serve(
@@ -102,13 +100,13 @@ class _Server:
         "_exchange",
         "_fast_parser",
         "_informer",
-        "_inlet",
         "_most",
-        "_outlet",
         "_patience",
+        "_reader",
         "_service",
         "_stream",
         "_timeouts",
+        "_writer",
         "begun",
     )
 
@@ -125,9 +123,9 @@ class _Server:
         self._timeouts = timeouts
         self._connection = connection
         self._service = service
-        self._inlet = Inlet(stream, service, timeouts)
-        self._outlet = Outlet(stream, service, timeouts)
-        self._informer = Informer(self._inlet)
+        self._reader = RequestReader(stream, service, timeouts)
+        self._writer = ResponseWriter(stream, service, timeouts)
+        self._informer = Informer(self._reader)
         self._most = service.limits.requests_per_connection - 1
         self._patience = service.limits.keepalive_timeout
         self._answered = 0
@@ -143,7 +141,7 @@ class _Server:
         response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
         end = data.find(HEAD_END) + 4
         if end != len(data) or end < 4 or data[0] == 0x0D:
-            return False  # a piece of a head, or more than one: `Inlet.head` takes it apart
+            return False  # a piece of a head, or more than one: `RequestReader.head` takes it apart
         if not self._begin(data):
             return False
         self._stream.deadline = self._service.clock.now + self._patience
@@ -159,11 +157,11 @@ class _Server:
             try:
                 parsed = strict_parser.parse(head, connection, service.limits)
             except Fault:
-                self._inlet.partial = head
+                self._reader.partial = head
                 raise
-        request, length, self._close, judge = parsed
+        request, length, self._close, h11_connection = parsed
         if length:
-            request.body = RequestBody(self._inlet, request, length, judge)
+            request.body = RequestBody(self._reader, request, length, h11_connection)
         exchange = self._exchange = Exchange(connection, request, time.monotonic())
         self.begun = True
         answer = self._answer = service.handle(exchange)
@@ -187,15 +185,15 @@ class _Server:
             or response.close
             or self._service.draining
             or self._answered >= self._most
-            or (body is not None and not _ends(body, request))
+            or (body is not None and not ends_soon(body, request))
             or (request.version == b"1.0" and ends_with_connection(response))
         )
         if self._answered == self._most:
             self._service.limited("requests_per_connection", self._connection)
         if self._close:
             return None
-        sent = self._outlet.send_plain(request, response)
-        if sent is not None or self._outlet.unsent:
+        sent = self._writer.send_plain(request, response)
+        if sent is not None or self._writer.unsent:
             self._answer = None
         return sent
 
@@ -204,7 +202,7 @@ class _Server:
     async def one(self) -> bool:
         """Read a request and answer it; whether the connection goes on."""
         try:
-            head = await self._inlet.head(self)
+            head = await self._reader.head(self)
             if not head:
                 return False
             if not self.begun and self._begin(head):
@@ -223,9 +221,9 @@ class _Server:
             return False
         if self._close:
             if body is not None and not body.at_end:
-                await _linger(self._inlet)
+                await linger(self._reader)
             return False
-        if body is not None and not body.at_end and not await _read_over(body):
+        if body is not None and not body.at_end and not await read_over(body):
             return False
         self._answered += 1
         await self._give_turn()
@@ -233,7 +231,7 @@ class _Server:
 
     async def _give_turn(self) -> None:
         """Let others run, now and then, before the next of many requests that are here already."""
-        if self._answered % _TURN == 0 and self._inlet.at_hand:
+        if self._answered % _TURN == 0 and self._reader.buffered:
             await asyncio.sleep(0)
 
     async def _respond(self, exchange: Exchange, request: Request) -> bool:
@@ -247,12 +245,12 @@ class _Server:
         if sent is not None:
             return sent
         if self._answer is None:  # `_send_now` has begun
-            return await self._outlet.send_rest()
+            return await self._writer.send_rest()
         self._answer = None
         if isinstance(response.body, Tunnel):
             await self._tunnel(exchange, response, response.body)
             return False
-        return await self._outlet.send(request, response, self._close)
+        return await self._writer.send(request, response, self._close)
 
     async def _awaited(self, exchange: Exchange, request: Request) -> Response | None:
         """The response; None when the client has left before there was one."""
@@ -270,7 +268,7 @@ class _Server:
                 raise
             fault = Fault("client_gone", "the answer was still awaited")
             fault.backend = request.backend
-            self._outlet.error = fault.kind
+            self._writer.error = fault.kind
             exchange.response = self._service.refuse(exchange, fault)
             self._stream.abort()
             return None
@@ -281,33 +279,33 @@ class _Server:
     async def refuse(self, fault: Fault, seen: bytes = b"") -> None:
         """Answer what never became a request, and listen until the client has heard it."""
         exchange = self._exchange = Exchange(self._connection)
-        seen = seen or self._inlet.partial
+        seen = seen or self._reader.partial
         if seen:
             exchange.partial = strict_parser.what_could_be_read(seen)
         response = exchange.response = self._service.refuse(exchange, fault)
         if fault.kind == "client_gone":
-            self._outlet.error = fault.kind
+            self._writer.error = fault.kind
             return
-        whole = await self._outlet.send(None, response, True)
+        whole = await self._writer.send(None, response, True)
         self.finish()
         if whole:
-            await _linger(self._inlet)
+            await linger(self._reader)
 
     async def _tunnel(self, exchange: Exchange, response: Response, tunnel: Tunnel) -> None:
-        inlet, service = self._inlet, self._service
+        reader, service = self._reader, self._service
         try:
             upgrade = [(b"connection", b"Upgrade")]
-            await send_interim(inlet, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
+            await send_interim(reader, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
         except Fault as fault:
-            self._outlet.error = fault.kind
+            self._writer.error = fault.kind
             tunnel.close(False)
         else:
-            held = inlet.take(inlet.at_hand)
-            self._outlet.sent = await relay(self._stream, held, tunnel, service.clock)
+            held = reader.take(reader.buffered)
+            self._writer.sent = await relay(self._stream, held, tunnel, service.clock)
 
     def failed(self) -> None:
         """Blame this program for what is open."""
-        self._outlet.error = "internal"
+        self._writer.error = "internal"
 
     def finish(self) -> None:
         """Close the exchange, if one is open, however far it came."""
@@ -316,24 +314,24 @@ class _Server:
             return
         self._exchange = None
         self.begun = False
-        outlet = self._outlet
+        writer = self._writer
         if self._answer is not None or exchange.response is None:
             self._break_off(exchange)
-        exchange.sent = outlet.sent
-        exchange.error = outlet.error
+        exchange.sent = writer.sent
+        exchange.error = writer.error
         self._service.finished(exchange)
-        if outlet.sent or outlet.error is not None:
-            outlet.sent, outlet.error = 0, None
+        if writer.sent or writer.error is not None:
+            writer.sent, writer.error = 0, None
         request = exchange.request
         if request is not None and (request.body is not None or request.inform is not None):
-            # Both know the request, and through the inlet its connection: until the garbage
+            # Both know the request, and through the reader its connection: until the garbage
             # collector came to it, an ended connection would keep its TLS object, some 30 KiB.
             request.inform = request.body = None
 
     def _break_off(self, exchange: Exchange) -> None:
         """Give an exchange its end that has none: the connection ended first."""
         answer, self._answer = self._answer, None
-        error = self._outlet.error = self._outlet.error or "client_gone"
+        error = self._writer.error = self._writer.error or "client_gone"
         if isinstance(answer, Response):
             answer.discard()
         elif answer is not None:
@@ -353,61 +351,3 @@ _abandoned: set[asyncio.Task[None]] = set()
 async def _discarded(answer: Awaitable[Response]) -> None:
     with contextlib.suppress(Exception):  # a service's awaitable raises nothing but cancellation
         (await answer).discard()
-
-
-class Informer:
-    """Sends interim answers (RFC 9110 §15.2); what `Request.inform` is."""
-
-    __slots__ = ("_inlet", "_request")
-
-    def __init__(self, inlet: Inlet) -> None:
-        self._inlet = inlet
-        self._request: Request | None = None
-
-    def of(self, request: Request) -> Informer:
-        """The same one for each request of the connection."""
-        self._request = request
-        return self
-
-    async def __call__(self, status: int, fields: Fields) -> None:
-        if status == 100:
-            request = self._request
-            if request is None or not request.expects_continue:
-                return  # not asked for, or sent already
-            request.expects_continue = False
-        await send_interim(self._inlet, serialise(status, fields) + b"\r\n")
-
-
-def _ends(body: Body, request: Request) -> bool:
-    """Whether the request's end is, or can cheaply be, reached."""
-    if body.at_end:
-        return True
-    remaining = body.remaining
-    return not request.expects_continue and remaining is not None and remaining <= WORTH_READING
-
-
-async def _read_over(body: Body) -> bool:
-    try:
-        while await body.read():
-            pass
-    except Fault:
-        return False
-    return True
-
-
-async def _linger(inlet: Inlet) -> None:
-    """End our side, and listen until the client has ended its own, within bounds of time. Its bytes
-    cost no more than any upload; if it sends none, it may be ended for others."""
-    stream, clock = inlet.stream, inlet.service.clock
-    end = clock.now + _LINGER
-    inlet.timeouts.idle = True
-    try:
-        await stream.send_eof()
-        while True:
-            stream.deadline = min(end, clock.now + _LINGER_SILENT)
-            if clock.now >= end or not await stream.read():
-                return
-    except StreamBroken:
-        return
-    finally:
-        inlet.timeouts.idle = False

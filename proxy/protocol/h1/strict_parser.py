@@ -1,14 +1,14 @@
-"""The strict layer in front of h11: which request heads are let in at all.
+"""Parses request heads strictly, in front of h11: which heads are let in at all.
 
 h11 parses leniently by design, and a proxy must not: whatever two readers can understand in two
 ways is how a request is smuggled past one of them (RFC 9112 §11.2). So everything that h11 would
-repair, merge or guess is refused here, before h11 is asked; then h11 is the authority on what the
-head says, and its answer, not the bytes received, is what the rest of the program sees.
+repair, merge or guess is refused here, before h11 is asked. Then h11 is the authority on what the
+head says, and its events, not the bytes received, are what the rest of the program sees.
 
-This is the slow and complete way. `lane` is the quick one, and must agree with this one about every
-head that it does not decline.
+This is the slow and complete parser. `fast_parser` must agree with it about every head that it does
+not decline. A refusal names the rule that was broken, for the log.
 
-Pure: it takes a complete head and gives a value or raises `Fault`.
+Pure: it takes a complete head and returns a value or raises `Fault`.
 """
 
 from __future__ import annotations
@@ -72,21 +72,21 @@ def parse(head: bytes, connection: Connection, limits: Limits) -> Parsed:
     if not target.startswith(b"/"):
         target = _other_form(method, target, authority, connection)
 
-    judge = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_size + 1)
-    fields = _judge(judge, head)
+    h11_connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_size + 1)
+    fields = _h11_fields(h11_connection, head)
     request = Request(method, target, version, authority, host, fields, connection)
     request.expects_continue = expects_continue
     if version == b"1.1" and length == 0 and b"upgrade" in options:
         request.upgrade = _upgrade(fields)
     close = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)
-    return request, length, close, judge
+    return request, length, close, h11_connection
 
 
-def _judge(judge: h11.Connection, head: bytes) -> Fields:
+def _h11_fields(h11_connection: h11.Connection, head: bytes) -> Fields:
     """What h11 makes of the head; its refusal is final."""
     try:
-        judge.receive_data(head)
-        event = judge.next_event()
+        h11_connection.receive_data(head)
+        event = h11_connection.next_event()
     except h11.RemoteProtocolError as error:
         raise Fault("malformed_request", f"h11: {error}") from None
     if not isinstance(event, h11.Request):

@@ -1,4 +1,4 @@
-"""Bytes both ways between a client and a backend after a 101, until both have ended.
+"""Carries bytes both ways between a client and a backend after a 101, until both have ended.
 
 Each direction is a loop of its own: read from the one, write to the other, and pass the end on as
 an end, so that a protocol with half-closed connections keeps working (RFC 9110 §7.8). Nothing is

@@ -1,11 +1,12 @@
-"""An answer on its way to the client: framing, head, body, and what the connection is worth then.
+"""Writes responses to a client: framing, head and body.
 
 Framing is decided here and nowhere else (RFC 9112 §6.1, §6.3): a length where it is known, chunks
-where the client knows them, else the connection's end. A body that breaks off half-way ends in a
-reset, never in a clean close, so that no client can take a part for the whole.
+where the client understands them, else the connection's end. A body that breaks off half-way ends
+in a reset, never in a clean close, so that no client can take a part for the whole.
 
-Small answers leave in one write, head and body together. Files go in pieces read into one buffer,
-with a turn for everybody else in between, so that a large download never delays a small request.
+Small responses leave in one write, head and body together. All other bodies go through one pump, in
+pieces, with a turn for other connections in between, so that a large download never delays a small
+request.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ _BARE = frozenset({204, 304})
 
 
 def ends_with_connection(response: Response) -> bool:
-    """Whether only the end of the connection can tell a client without chunks where this ends."""
+    """Whether a client that does not know chunks finds the end of this response only by the end
+    of the connection."""
     body = response.body
     return not isinstance(body, bytes | FileBody | Tunnel) and body.length is None
 
 
 def client_left(timeouts: Timeouts) -> bool:
-    """Whether a cancellation is that of an exchange whose client has left; then it ends here."""
+    """Whether the task was cancelled because the client of the exchange has left. The cancellation
+    ends here then."""
     if timeouts.disconnected:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -43,7 +46,7 @@ def client_left(timeouts: Timeouts) -> bool:
 
 
 class _FileSource:
-    """A `FileBody` as a `StreamBody`: it is always there, and read where it is."""
+    """A `FileBody` as a `StreamBody`: nobody waits for it."""
 
     __slots__ = ("_body", "_left", "_offset", "length", "trailers")
 
@@ -78,8 +81,9 @@ class _FileSource:
         self._body.release()
 
 
-class Outlet:
-    """Sends one answer. ``sent`` counts its body bytes; ``error`` says what ended it early."""
+class ResponseWriter:
+    """Sends one response at a time. ``sent`` counts its body bytes; ``error`` (a key of FAULTS)
+    says what ended it early."""
 
     __slots__ = ("_rest", "_service", "_stream", "_timeouts", "error", "sent")
 
@@ -182,7 +186,7 @@ class Outlet:
         return b"%b%b\r\n" % (wire, framing)
 
     def _length(self, response: Response, length: int) -> bytes:
-        """The Content-Length line, unless the handler has given it."""
+        """Return the Content-Length line, or b"" where the handler has given it."""
         if isinstance(response.cached, SerialisedHead):
             given = b"\r\ncontent-length: " in response.cached.wire
         else:
@@ -272,8 +276,8 @@ class Outlet:
         stream.cork(False)
 
     def _room(self) -> Awaitable[int]:
-        """How much of a body to ask for. The client first: what it does not take stays where it
-        comes from, and costs no memory here."""
+        """Wait until the client can take more; returns how many bytes to fetch. What it does not
+        take stays where it comes from, and costs no memory here."""
         self._timeouts.waiting_since = self._service.clock.now
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
         return self._stream.room()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from acme_client.on_demand.policy import hostname
+from acme_client.names import hostname, wildcard_of
 
 from ...config.model import Config
 from ...ipc.messages import ChallengeFacts
@@ -60,7 +60,7 @@ class ProbeTokens:
 
         for host in list(waiting):
             about = ChallengeFacts("http-01", host, token, text)
-            self._registry.challenge(about, None, lambda host=host: answered(host))  # type: ignore[misc]
+            self._registry.challenge(about, None, lambda _refusal, host=host: answered(host))  # type: ignore[misc]
         self._timers.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
 
     def _end(self, hosts: list[str], token: str) -> None:
@@ -71,4 +71,4 @@ class ProbeTokens:
 
 def _covered(host: str, known: set[str]) -> bool:
     """By a wildcard; then nobody has looked at the name yet."""
-    return hostname(host) == host and "*." + host.partition(".")[2] in known
+    return hostname(host) == host and wildcard_of(host) in known

@@ -20,7 +20,7 @@ from acme_client.issuers.account_files import NEXT_KEY
 from acme_client.issuers.acme import AcmeIssuer
 from acme_client.link import Authority, Dns, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledgers
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import chain
 from support.acme.pebble import Pebble

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from acme_client.certificates import keys
+from acme_client.names import is_address
 
 
 @pytest.mark.parametrize(
@@ -99,4 +100,4 @@ def test_a_request_says_the_names_and_nothing_else(key_type: str) -> None:
     ],
 )
 def test_addresses_are_told_from_names(name: str, address: bool) -> None:
-    assert keys.is_address(name) is address
+    assert is_address(name) is address

@@ -11,12 +11,13 @@ from acme_client.certificates.retry import (
     RETRY_AFTER_LEAST,
     RETRY_AFTER_MOST,
     RUNWAY_PART,
+    bounded,
     pause,
     retry_after,
 )
 
 NOW = 1_800_000_000.0
-DAY = 86400.0
+HOUR, DAY = 3600.0, 86400.0
 NOON = 1_795_521_600.0  # 2026-11-24 12:00:00 UTC
 
 
@@ -117,3 +118,22 @@ def test_a_date_means_the_same_whatever_zone_this_machine_is_in(
 def test_no_text_is_a_crash(field: str) -> None:
     moment = retry_after(field, NOW)
     assert moment is None or isinstance(moment, float)
+
+
+@pytest.mark.parametrize(
+    ("named", "runway", "taken"),
+    [
+        (0.0, 0.0, 1.0),  # a CA may not make us ask without end
+        (-5.0, 30 * DAY, 1.0),
+        (600.0, 0.0, 600.0),
+        (HOUR, 0.0, HOUR),
+        (7 * DAY, 0.0, HOUR),  # nothing is served
+        (7 * DAY, -DAY, HOUR),
+        (7 * DAY, 30 * DAY, DAY),
+        (2 * HOUR, 30 * DAY, 2 * HOUR),
+        (DAY, 5 * HOUR, 5 * HOUR),  # not beyond the end of what is served
+        (DAY, 60.0, HOUR),
+    ],
+)
+def test_how_long_a_ca_is_taken_at_its_word(named: float, runway: float, taken: float) -> None:
+    assert bounded(NOW + named, NOW, runway) == NOW + taken

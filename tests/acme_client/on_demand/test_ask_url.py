@@ -71,13 +71,23 @@ class Peer:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", None),
         (b"HTTP/1.0 200 \r\n\r\n", None),
         (b"HTTP/1.1 200\r\n\r\n", None),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "the ask URL says 204"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", None),
+        (b"HTTP/1.1 202 Accepted\r\n\r\n", None),
+        (b"HTTP/1.1 299 \r\n\r\n", None),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", None),
+        (
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" * 30
+            + b"HTTP/1.1 404 No\r\n\r\n",
+            "the ask URL says 404",
+        ),
+        (b"HTTP/1.1 103 Early Hints\n\nHTTP/1.1 204 \n\n", None),
+        (b"HTTP/1.1 600 Odd\r\n\r\n", "the ask URL says 600"),
         (b"HTTP/1.1 302 Found\r\nLocation: /yes\r\n\r\n", "the ask URL says 302"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "the ask URL says 404"),
         (b"HTTP/1.1 500 Oops\r\n\r\n", "the ask URL says 500"),
     ],
 )
-def test_only_200_is_yes(answer: bytes, why: str | None) -> None:
+def test_any_2xx_is_yes(answer: bytes, why: str | None) -> None:
     with Peer(answer) as peer:
         assert ask(peer.url(), "a.example") == why
         assert len(peer.heard) == 1
@@ -90,6 +100,9 @@ def test_only_200_is_yes(answer: bytes, why: str | None) -> None:
         b"HTTP/1.1 2000 OK\r\n\r\n",
         b"200 OK\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 31 + b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nX: " + b"x" * 100_000 + b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 Odd\r\n\r\n",
         b"x" * 5000,
         b"HTTP/1.1 200",
     ],
@@ -108,6 +121,12 @@ def test_the_question() -> None:
     assert f"Host: 127.0.0.1:{peer.port}" in head
     assert peer.heard[0].endswith(b"\r\n\r\n")
     assert peer.heard[1].startswith(b"GET /?domain=a.example HTTP/1.1\r\n")
+
+
+def test_an_interim_response_may_come_in_pieces() -> None:
+    whole = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Made\r\n\r\n"
+    with Peer(*(whole[at : at + 7] for at in range(0, len(whole), 7))) as peer:
+        assert ask(peer.url(), "a.example") is None
 
 
 def test_an_answer_that_trickles_is_given_up_in_time() -> None:

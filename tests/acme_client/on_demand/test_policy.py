@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_client.on_demand.policy import REFUSALS_MOST, Allowance, Refusals, Voice, hostname, takes
+from acme_client.names import hostname
+from acme_client.on_demand.policy import REFUSALS_MOST, Allowance, Refusals, Voice, takes
 
 
 @pytest.mark.parametrize(

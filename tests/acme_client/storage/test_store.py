@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore, Store, is_anothers, open_store
+from acme_client.storage.directory import DirectoryStore, open_store
+from acme_client.storage.store import Store, is_anothers
 from support.acme.memory_store import MemoryStore
 
 FOLDER = "certificates/example.org"
@@ -452,7 +453,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from acme_client.storage.atomic import Disk
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 
 left = int(sys.argv[2])
 
@@ -487,7 +488,7 @@ def test_kill_9_at_each_step_leaves_the_old_or_the_new(tmp_path: Path) -> None:
 HOLDS = """
 import sys
 from pathlib import Path
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 
 lock = DirectoryStore(Path(sys.argv[1])).lock(sys.argv[2], 1800)
 print("held" if lock else "not held", flush=True)
@@ -515,7 +516,7 @@ def test_a_holder_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
 MARKS = """
 import sys
 from pathlib import Path
-from acme_client.storage.store import DirectoryStore
+from acme_client.storage.directory import DirectoryStore
 
 store = DirectoryStore(Path(sys.argv[1]))
 print(store.session(), flush=True)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.config.load import ConfigurationFaults, Options, load, state_directory
 from proxy.config.model import (
     Address,
     Config,
@@ -20,7 +21,6 @@ from proxy.config.model import (
     RefuseAction,
 )
 from proxy.config.sources import flags
-from proxy.config.sources.flags import ConfigurationFaults, Options, load, state_directory
 
 ROOT, SOMEBODY = 0, 12345
 SITE = "sites: [{names: a.test, root: www}]\n"
@@ -223,7 +223,7 @@ def test_a_directory_or_a_name_that_is_none_is_no_file(here):
 
 
 def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
-    (here / "sites" / "a_b").mkdir(parents=True)
+    (here / "sites").mkdir()
     lines = faults_of(
         here,
         "wokers: 4\nlimits: {header_timeout: 10 parsecs}\nuser: root\nsites_dir: sites\n"
@@ -234,7 +234,6 @@ def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
     starts = [
         "--bind: ",
         "--log-level: ",
-        f"{here}/sites/a_b: ",
         "c.yaml:1:1: wokers: ",
         "c.yaml:2:26: limits.header_timeout: ",
         "c.yaml:3:7: user: ",
@@ -244,6 +243,23 @@ def test_every_fault_of_file_flags_directory_and_disk_is_told_at_once(here):
     assert len(lines) == len(starts), lines
     for start in starts:
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_an_entry_that_is_no_site_is_left_out_and_told(here):
+    for name in ("b.test", "not_a_domain", "c.test"):
+        (here / "sites" / name).mkdir(parents=True)
+    (here / "sites" / "lost.test").symlink_to("nowhere.test")
+    (here / "sites" / "odd.test").symlink_to("http://127.0.0.1:port")
+    config = load(Options(sites=Path("sites")), now_uid=SOMEBODY)
+    assert [site.names[0] for site in config.sites] == ["b.test", "c.test"]
+    notices = "\n".join(config.notices)
+    for name, words in (
+        ("not_a_domain", "is one word and not a domain"),
+        ("lost.test", "there is no"),
+        ("odd.test", "is not a URL"),
+    ):
+        assert f"sites/{name}: left out: " in notices
+        assert words in notices
 
 
 def test_names_without_an_answer_are_known_and_have_nothing(here):
@@ -272,11 +288,34 @@ def test_an_empty_directory_of_sites_waits_for_the_first(here):
     assert load(Options(sites=Path("sites")), now_uid=SOMEBODY).sites == ()
 
 
-def test_a_name_twice_is_told_at_the_entry(here):
-    (here / "sites" / "a.test").mkdir(parents=True)
-    (line,) = faults_of(here, "sites_dir: sites\n" + SITE)
-    assert line.startswith(f"{here}/sites/a.test: ")
-    assert "first at c.yaml:2:" in line
+@pytest.mark.parametrize(
+    ("entry", "target", "told"),
+    [
+        ("not_a_domain", None, "rename it to the domain"),
+        ("backup", None, "is one word and not a domain"),
+        ("with blank.test", None, "rename it to the domain"),
+        ("a.test", None, "first at c.yaml:2:"),  # a name of the file's
+        ("B.test", None, 'b.test has the entry "b.test"'),  # the same domain as b.test
+        ("lost.test", "nobody.test", 'there is no "nobody.test" here'),
+        ("loop.test", "loop.test", "leads back to itself"),
+        ("bad.test", "http://127.0.0.1:99999", "99999"),
+        ("worse.test", "https://", "https://"),
+        ("socket.test", "unix:relative.sock", "relative.sock"),
+        ("file.test", "../c.yaml", "is not a directory"),
+    ],
+)
+def test_each_entry_that_is_no_site_is_left_out_and_told(here, entry, target, told):
+    (here / "sites" / "b.test").mkdir(parents=True)
+    (here / "sites" / "app.test").symlink_to("http://127.0.0.1:3000")
+    if target is None:
+        (here / "sites" / entry).mkdir()
+    else:
+        (here / "sites" / entry).symlink_to(target)
+    config = load_text(here, "sites_dir: sites\n" + SITE)
+    assert {site.names[0] for site in config.sites} == {"a.test", "b.test", "app.test"}
+    (line,) = [line for line in config.notices if "left out" in line]
+    assert line.startswith(f"{here}/sites/")
+    assert told in line
 
 
 def test_a_state_directory_inside_a_site_is_told(here):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.errors import Fault
-from proxy.protocol.h1.reader import Inlet
+from proxy.protocol.h1.reader import RequestReader
 from proxy.transport.stream import StreamTimeout
 
 
@@ -22,15 +22,15 @@ class Waits:
         return self.reads[-1]
 
 
-def inlet() -> tuple[Inlet, Waits]:
+def reader() -> tuple[RequestReader, Waits]:
     stream = Waits()
     service = SimpleNamespace(limits=None, clock=SimpleNamespace(now=0.0))
-    return Inlet(stream, service, SimpleNamespace(idle=False)), stream  # type: ignore[arg-type] # as much as is used
+    return RequestReader(stream, service, SimpleNamespace(idle=False)), stream  # type: ignore[arg-type] # as much as is used
 
 
 async def test_bytes_that_the_cancelled_did_not_take_are_the_next_ones() -> None:
     """An answer that comes early ends the upload in the very turn in which a piece has come."""
-    made, stream = inlet()
+    made, stream = reader()
     upload = asyncio.ensure_future(made.more(10))
     await asyncio.sleep(0)
     stream.reads[0].set_result(b"0123456789")
@@ -42,7 +42,7 @@ async def test_bytes_that_the_cancelled_did_not_take_are_the_next_ones() -> None
 
 
 async def test_who_gives_up_before_anything_came_leaves_nothing_behind() -> None:
-    made, stream = inlet()
+    made, stream = reader()
     upload = asyncio.ensure_future(made.more(10))
     await asyncio.sleep(0)
     upload.cancel()
@@ -53,7 +53,7 @@ async def test_who_gives_up_before_anything_came_leaves_nothing_behind() -> None
 
 
 async def test_each_piece_is_read_for_itself() -> None:
-    made, stream = inlet()
+    made, stream = reader()
     for piece in (b"one", b"two"):
         reading = asyncio.ensure_future(made.more(10))
         await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_each_piece_is_read_for_itself() -> None:
     ("outcome", "kind"), [(StreamTimeout("late"), "body_timeout"), (b"", "client_gone")]
 )
 async def test_a_client_who_does_not_go_on(outcome: Exception | bytes, kind: str) -> None:
-    made, stream = inlet()
+    made, stream = reader()
     reading = asyncio.ensure_future(made.more(10))
     await asyncio.sleep(0)
     if isinstance(outcome, bytes):

@@ -1,0 +1,230 @@
+"""A store (`store.Store`) on a local disk.
+
+How the disk is made to do that, for a folder like ``certificates/example.org``:
+
+    versions/0007/fullchain.pem    files stored together, written and synced before anything
+    versions/0007/privkey.pem      points here
+    current -> versions/0007       the one rename that makes them all current
+    fullchain.pem -> current/fullchain.pem      for people and programs, made once
+    privkey.pem -> current/privkey.pem
+    meta.json                      stored alone: a plain file, replaced by a rename of its own
+
+The version before the current one is kept (`previous`). Real files where links belong, put there by
+hand, are taken over as a version of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from .atomic import Disk
+from .lease import LeaseFile
+from .sessions import Sessions
+from .store import FOLDERS, Files, Lock, Names, Store
+
+
+def open_store(location: Path | str) -> Store:
+    """Open the store at a location, which is the path of a directory. Raises ValueError for a URL
+    whose scheme nobody knows."""
+    scheme, is_url, _rest = str(location).partition("://")
+    if is_url:
+        raise ValueError(f"{location}: no store is known for {scheme}")
+    return DirectoryStore(Path(location))
+
+
+# In a folder that root puts right when the server's user changes.
+_SESSIONS = "ledgers/.sessions"
+
+
+class DirectoryStore:
+    """`Store` on a local disk. ``now`` is for leases and sessions only."""
+
+    def __init__(
+        self, root: Path, disk: Disk | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        self.root = root
+        self._disk = disk or Disk()
+        self._now = now
+        self._sessions = Sessions(root / _SESSIONS, now)
+
+    def tidy(self) -> None:
+        self._disk.sweep(self.root)
+
+    def session(self) -> str:
+        self._disk.make_folder((self.root / _SESSIONS).parent)
+        return self._sessions.mark()
+
+    def is_ours(self, mark: str) -> bool:
+        return self._sessions.is_ours(mark)
+
+    def is_over(self, mark: str) -> bool:
+        return self._sessions.is_over(mark)
+
+    def close(self) -> None:
+        self._sessions.close()
+
+    def list(self, folder: str) -> Names:
+        try:
+            entries = [*os.scandir(self.root / folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        )
+
+    def load(self, folder: str) -> dict[str, bytes]:
+        path = self.root / folder
+        # One look at the link settles which version is read. If another look finds another one, the
+        # first may have been taken away while it was being read: once more.
+        while True:
+            version = _current(path)
+            plain = _read_files(path)
+            if version is None:
+                return plain
+            together = _read_files(path / version)
+            if _current(path) == version:
+                return plain | together
+
+    def previous(self, folder: str) -> dict[str, bytes]:
+        path = self.root / folder
+        current = _current(path)
+        if current is None:
+            return {}
+        earlier = [one for one in _versions(path) if one < _number(current)]
+        return _read_files(path / _version(earlier[-1])) if earlier else {}
+
+    def store(self, folder: str, files: Files) -> None:
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
+        path = self.root / folder
+        self._disk.make_folder(path)
+        current = _current(path)
+        held = _read_files(path / current) if current else {}
+        if len(files) == 1 and not held.keys() & files.keys():
+            for name, data in files.items():
+                self._disk.write(path / name, data)
+            return
+        if current is None:
+            by_hand = {name: data for name, data in _read_files(path).items() if name in files}
+            if by_hand:
+                current = self._add_version(path, by_hand)
+        added = self._add_version(path, {**held, **files})
+        # Links where nothing is may lead nowhere for a moment: so all files appear by the one
+        # rename of `current`. Real files make way for links only after it.
+        self._point_at_current(path, [name for name in files if not (path / name).exists()])
+        self._disk.link(path / "current", added)
+        self._point_at_current(path, files)
+        self._prune(path, keep={added, current})
+
+    def delete(self, folder: str, file: str | None = None) -> None:
+        path = self.root / folder
+        if file is not None:
+            self._leave_out(path, file)
+            path = path / file
+        if path.is_symlink() or path.exists():
+            self._disk.remove(path)
+
+    def _leave_out(self, path: Path, file: str) -> None:
+        """From the files that are stored together: another version, without it."""
+        current = _current(path)
+        held = _read_files(path / current) if current else {}
+        if held.pop(file, None) is not None:
+            added = self._add_version(path, held)
+            self._disk.link(path / "current", added)
+            self._prune(path, keep={added, current})
+
+    def lock(self, folder: str, lease: float) -> Lock | None:
+        path = self.root / folder
+        self._disk.make_folder(path)
+        lock = LeaseFile(path / ".lock", self._now)
+        return lock if lock.take(lease) else None
+
+    def watch(self, folder: str) -> Callable[[], set[str]]:
+        seen = self._marks(folder)
+
+        def changed() -> set[str]:
+            nonlocal seen
+            before, seen = seen, self._marks(folder)
+            return {name for name in before | seen if before.get(name) != seen.get(name)}
+
+        return changed
+
+    def _marks(self, folder: str) -> dict[str, tuple[object, ...]]:
+        """What changes when a folder's files do: which they are, and since when."""
+        marks: dict[str, tuple[object, ...]] = {}
+        for name in self.list(folder):
+            path = self.root / folder / name
+            marks[name] = (_current(path), *sorted(_stamps(path)))
+        return marks
+
+    def _add_version(self, path: Path, files: Files) -> str:
+        numbers = _versions(path)
+        version = _version(numbers[-1] + 1 if numbers else 1)
+        self._disk.make_folder(path / version)
+        for name, data in files.items():
+            self._disk.write(path / version / name, data)
+        return version
+
+    def _point_at_current(self, path: Path, names: Iterable[str]) -> None:
+        for name in names:
+            target = f"current/{name}"
+            if not (path / name).is_symlink() or os.readlink(path / name) != target:
+                self._disk.link(path / name, target)
+
+    def _prune(self, path: Path, keep: set[str | None]) -> None:
+        for number in _versions(path):
+            if _version(number) not in keep:
+                with contextlib.suppress(OSError):  # the next store tries again
+                    self._disk.remove(path / _version(number))
+
+
+def _version(number: int) -> str:
+    return f"versions/{number:04}"
+
+
+def _number(version: str) -> int:
+    return int(version.rpartition("/")[2])
+
+
+def _versions(path: Path) -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir(path / "versions") if name.isdigit())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _current(path: Path) -> str | None:
+    try:
+        target = os.readlink(path / "current")
+    except OSError:
+        return None
+    name = target.removeprefix("versions/")
+    return target if name.isdigit() else None
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    """Plain files only: neither links nor what is being written."""
+    files: dict[str, bytes] = {}
+    try:
+        entries = list(os.scandir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return files
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                files[entry.name] = Path(entry.path).read_bytes()
+    return files
+
+
+def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+                status = entry.stat(follow_symlinks=False)
+                yield entry.name, status.st_ino, status.st_mtime_ns

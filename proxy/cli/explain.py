@@ -1,0 +1,380 @@
+"""``treehouse-proxy explain URL``: what a request would meet, and which line decides it.
+
+The request goes through the parts that a worker would use (strict parser, table of sites, router,
+handlers of files and redirects, forwarder), so the page cannot tell another story than the server.
+It works from the configuration alone: no server has to run, no backend and no name server is asked,
+and nothing is written.
+
+What it cannot know: certificates and names that came on demand, counters of rate limits, and what a
+backend would answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from ..config.checks.reader import Reader, reach
+from ..config.model import (
+    Config,
+    FilesAction,
+    ProxyAction,
+    RedirectAction,
+    RefuseAction,
+    Route,
+    Site,
+)
+from ..config.syntax.addresses import spell_address
+from ..config.syntax.units import spell_duration
+from ..errors import Fault
+from ..handlers.files.handler import Static
+from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
+from ..handlers.redirect import Redirect
+from ..handlers.upstream.request_head import Forwarder
+from ..protocol.client_address import TrustedProxies
+from ..protocol.h1 import strict_parser
+from ..protocol.message import Connection, Request, Response
+from ..protocol.paths import understood
+from ..sites.router import Refusing, Router
+from ..sites.router import Route as Served
+from ..sites.site import Match, SiteTable
+from ..transport.clock import Clock
+
+# Keys that the page tells of in words of their own.
+_TOLD = frozenset({"backend", "root", "redirect", "status"})
+
+
+class CannotExplain(Exception):
+    """The command line names no request; the text says why, and what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the page. ``place``: where the configuration says so; "" for what is a default
+    or follows from the request."""
+
+    title: str
+    text: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``url`` with scheme and host; ``fields`` as given, NAME: VALUE; ``client``: the address that
+    the connection comes from."""
+
+    method: str
+    url: str
+    fields: tuple[str, ...] = ()
+    client: str = "192.0.2.1"
+
+
+def explain(config: Config, question: Question) -> Iterator[Row]:
+    """Yield the page, from the listener to the answer. Raises `CannotExplain`."""
+    url = _split(question.url)
+    secure = url.scheme == "https"
+    connection = Connection(
+        question.client, 40000, "192.0.2.2", url.port or (443 if secure else 80),
+        scheme=url.scheme.encode(),
+        tls_version="TLSv1.3" if secure else None,
+        server_name=url.hostname if secure else None,
+    )  # fmt: skip
+    if config.trusted_proxies:
+        proxies = TrustedProxies(config.trusted_proxies)
+        connection.proxies = proxies if proxies.trusts(question.client) else None
+    yield Row("request", f"{question.method} {question.url}")
+    yield from _listener(config, url, secure)
+    try:
+        request = _request(question, url, connection, config)
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    yield from _client(config, question, request)
+    if secure:
+        yield from _secure(config, request)
+    else:
+        yield from _plain(config, request)
+
+
+def _split(text: str) -> SplitResult:
+    if "://" not in text:
+        text = f"https://{text}"
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise CannotExplain(f"{text} is no address of a page (write it like https://example.org/)")
+    try:
+        _ = url.port
+    except ValueError:
+        raise CannotExplain(f"{text} has no port that is a number from 0 to 65535") from None
+    return url
+
+
+def _request(
+    question: Question, url: SplitResult, connection: Connection, config: Config
+) -> Request:
+    """The request as the strict parser reads it. Raises `Fault`."""
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    given = {line.partition(":")[0].strip().lower() for line in question.fields}
+    lines = [f"{question.method} {target} HTTP/1.1"]
+    if "host" not in given:
+        lines.append(f"Host: {url.netloc.rpartition('@')[2]}")
+    lines += question.fields
+    head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + strict_parser.HEAD_END
+    request, _length, _close, _judge = strict_parser.parse(head, connection, config.limits)
+    return request
+
+
+# Connection
+
+
+def _listener(config: Config, url: SplitResult, secure: bool) -> Iterator[Row]:
+    listen = config.listen.https if secure else config.listen.http
+    port = url.port or (443 if secure else 80)
+    kind = "https" if secure else "http"
+    fitting = [spell_address(one) for one in listen if one.port == port]
+    if fitting:
+        yield Row("listener", ", ".join(fitting), config.origins.get(f"listen.{kind}", ""))
+        return
+    known = ", ".join(spell_address(one) for one in listen) or "none"
+    yield Row(
+        "listener", f"nothing listens on port {port} for {kind}; there is: {known}",
+        config.origins.get(f"listen.{kind}", ""),
+    )  # fmt: skip
+
+
+def _client(config: Config, question: Question, request: Request) -> Iterator[Row]:
+    if request.connection.proxies is None:
+        yield Row("client", question.client)
+    else:
+        yield Row(
+            "client", f"{request.client}, as the trusted proxy {question.client} says",
+            config.origins.get("trusted_proxies", ""),
+        )  # fmt: skip
+
+
+def _certificate(site: Site, named: str, config: Config) -> Row:
+    place = site.origins.get("certificate", "") or site.origins.get("names", "")
+    if site.certificates:
+        files = ", ".join(str(one.chain) for one in site.certificates)
+        return Row("certificate", f"for {named}, from {files}", place)
+    if site.internal:
+        return Row("certificate", f"for {named}, from the built-in CA", place)
+    return Row(
+        "certificate", f"for {named}, from {config.acme.directory} by ACME",
+        config.origins.get("acme.directory", "") or place,
+    )  # fmt: skip
+
+
+# Port 80 and port 443
+
+
+def _plain(config: Config, request: Request) -> Iterator[Row]:
+    if request.path.startswith(CHALLENGE_PREFIX):
+        yield Row("answer", "the challenge's key authorization if the token is known, else 404")
+        return
+    match = SiteTable(config.sites).find(request.host)
+    if match is None or not match.label:
+        yield from _refused(Fault("unknown_host"))
+        return
+    site = match.site.config
+    yield Row("site", site.names[0], site.origins.get("names", ""))
+    port = config.listen.https[0].port if config.listen.https else 443
+    host = request.host.decode() + ("" if port == 443 else f":{port}")
+    yield Row("answer", f"308, Location: https://{host}{request.target.decode('latin-1')}")
+
+
+def _secure(config: Config, request: Request) -> Iterator[Row]:
+    table = SiteTable(config.sites)
+    handlers: dict[Served, Route] = {}
+
+    def router(site: Site) -> Router:
+        routes = []
+        for route in site.routes:
+            passes_on = isinstance(route.action, ProxyAction)
+            # Routes of one action have one handler, by which the router tells them apart.
+            served = Served(route.path, _Place(route.action), passes_on=passes_on)
+            handlers[served] = route
+            routes.append(served)
+        return Router(routes)
+
+    table.bind(router)
+    match = table.find(request.host)
+    if match is None:
+        yield Row(
+            "certificate",
+            "none: no site has this name, and the TLS handshake ends with unrecognized_name",
+        )
+        return
+    site = match.site.config
+    yield _certificate(site, _found_by(match), config)
+    yield Row("site", site.names[0], site.origins.get("names", ""))
+    try:
+        found = match.site.router.find(request)
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    if isinstance(found.handler, Refusing):
+        try:
+            found.handler.handle(request)
+        except Fault as fault:
+            yield Row("route", "none")
+            yield from _filters(config, site, None)
+            yield from _refused(fault)
+        return
+    route = handlers[found]
+    yield Row("route", route.path, route.origins.get("path", "") or _action_place(route))
+    yield from _filters(config, site, route)
+    yield from _action(config, route, request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Stands in the router for the handler of an action."""
+
+    action: object
+
+    def handle(self, _request: Request) -> Response:
+        raise NotImplementedError
+
+
+def _found_by(match: Match) -> str:
+    return match.label.decode() or "the default site"
+
+
+def _action_place(route: Route) -> str:
+    return next((route.origins[key] for key in ("root", "backend", "redirect")
+                 if key in route.origins), "")  # fmt: skip
+
+
+# Filters and rules
+
+
+def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
+    if site.client_auth is not None:
+        mode = site.client_auth.mode
+        yield Row("filter", f"client certificate: {mode}", site.origins.get("tls", ""))
+    for limit in site.rate_limits:
+        yield Row(
+            "filter", f"rate limit: {limit.rate:g} a second, {limit.burst} at once, by {limit.by}",
+            site.origins.get("rate_limit", ""),
+        )  # fmt: skip
+    if config.tls.hsts is not None:
+        age = spell_duration(config.tls.hsts.max_age)
+        yield Row(
+            "filter", f"Strict-Transport-Security for {age}", config.origins.get("tls.hsts", "")
+        )
+    if route is not None:
+        for key, place in route.origins.items():
+            if key not in _TOLD and hasattr(route.rules, key):
+                yield Row("rule", f"{key}: {_shown(getattr(route.rules, key))}", place)
+
+
+def _shown(value: object) -> str:
+    if hasattr(value, "__dataclass_fields__"):
+        parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
+        return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"
+    return str(value)
+
+
+# Answers
+
+
+def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
+    match route.action:
+        case FilesAction(root):
+            yield from _files(config, route, root, request)
+        case RedirectAction() as action:
+            try:
+                response = Redirect(action).handle(request)
+            except Fault as fault:
+                yield from _refused(fault)
+                return
+            location = dict(response.fields)[b"location"].decode("latin-1")
+            place = route.origins.get("redirect", "")
+            yield Row("answer", f"{response.status}, Location: {location}", place)
+        case ProxyAction() as action:
+            yield from _backend(config, route, action, request)
+        case RefuseAction(status):
+            yield Row("answer", f"{status}: the site serves nothing", _action_place(route))
+
+
+def _files(config: Config, route: Route, root: Path, request: Request) -> Iterator[Row]:
+    place = route.origins.get("root", "")
+    yield Row("handler", f"files below {root}", place)
+    handler = Static(root, Clock())
+    try:
+        response = handler.handle(request)
+        path = root / os.fsdecode(understood(request.path).removeprefix(request.matched))
+        if request.path.endswith(b"/"):
+            path /= "index.html"
+        yield Row("file", str(path))
+        reader = Reader(config.uid, config.gid, here=os.geteuid() == config.uid)
+        trouble = reach(path, os.R_OK, reader) if path.exists() else None
+        if trouble is not None:
+            yield Row("answer", f"404: {trouble[0]} ({trouble[1]})")
+            return
+        yield Row("answer", _answer(response))
+        response.discard()
+    except Fault as fault:
+        yield from _refused(fault)
+    finally:
+        handler.close()
+
+
+def _answer(response: Response) -> str:
+    wanted = (b"content-type", b"content-length", b"content-encoding", b"location")
+    said = [f"{name.decode()}: {value.decode('latin-1')}" for name, value in response.fields
+            if name in wanted]  # fmt: skip
+    return ", ".join([str(response.status), *said])
+
+
+def _backend(config: Config, route: Route, action: ProxyAction, request: Request) -> Iterator[Row]:
+    place = route.origins.get("backend", "")
+    urls = [one.url + (" (draining)" if one.drain else "") for one in action.backends]
+    if len(urls) == 1:
+        yield Row("backend", urls[0], place)
+    else:
+        yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
+    backend = action.backends[0]
+    host = None
+    if not action.preserve_host:
+        host = backend.url.partition("://")[2].partition("/")[0].encode()
+        host = b"localhost" if backend.scheme == "unix" else host
+    forwarder = Forwarder(config.trusted_proxies, action.via)
+    try:
+        head = forwarder.head(request, host, b"", backend.prefix.encode())
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    for line in head.decode("latin-1").split("\r\n"):
+        if line:
+            yield Row("sent on", line)
+    yield Row("answer", "the backend's; X-Request-Id as sent on tells it in both logs")
+
+
+def _refused(fault: Fault) -> Iterator[Row]:
+    kind = fault.what
+    why = f": {fault.detail}" if fault.detail else ""
+    yield Row("answer", f"{kind.status} {kind.text} ({fault.kind}{why})")
+
+
+# The page
+
+
+def lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the page for people: a title once for the rows that follow each other under it."""
+    width = max((len(row.title) for row in rows), default=0)
+    last = ""
+    for row in rows:
+        title = row.title if row.title != last else ""
+        last = row.title
+        place = f"  [{row.place}]" if row.place else ""
+        yield f"{title:<{width}}  {row.text}{place}"
+
+
+def document(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Return the page for programs."""
+    return [{"title": row.title, "text": row.text, "place": row.place} for row in rows]

@@ -1,0 +1,82 @@
+"""The words of the command line that other programs have for what is done here.
+
+nginx -t, caddy validate, systemctl restart: whoever types such a word is told ours. A file's name
+where a command or nothing belongs is most often a configuration.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+_COMMANDS = {
+    "run": "start serve server up daemon proxy reverse-proxy file-server launch",
+    "check": "validate test configtest config-test lint verify adapt -t",
+    "reload": "restart refresh hup update-config apply",
+    "stop": "quit shutdown kill down exit",
+    "status": "ps state info health list",
+    "certs list": "certificates certificate cert",
+    "certs renew": "renew renewal issue obtain",
+    "certs revoke": "revoke",
+    "certs import": "import migrate",
+    "certs export": "export",
+    "doctor": "diagnose debug troubleshoot",
+    "why": "explain-certificate",
+    "plan": "diff dry-run",
+    "--help": "help man usage",
+    "--version": "version -v -V",
+}
+_OPTIONS = {
+    "--config": "-c -f --conf --config-file --file --configuration --adapter",
+    "--domain": "-d --domains --host --hostname --name --server-name --names",
+    "--backend": "--to --upstream --proxy --proxy-pass --target --from --forward -b",
+    "--root": "--dir --directory --folder --webroot --path -r --document-root --static",
+    "--https-port": "--port -p --tls-port --ssl-port",
+    "--http-port": "--plain-port",
+    "--bind": "--listen --address --addr --ip --interface",
+    "--email": "-m --mail --contact",
+    "--acme-directory": "--server --ca --staging --acme-server --acme-ca-url",
+    "--log-level": "--verbose -v --debug --level --loglevel",
+    "--state": "--data --storage --data-dir --state-dir",
+    "--user": "-u --uid --run-as",
+    "--workers": "-w --threads --processes --worker-processes",
+    "--log-format": "--json --format",
+}
+_COMMAND_OF = {word: ours for ours, words in _COMMANDS.items() for word in words.split()}
+_OPTION_OF = {word: ours for ours, words in _OPTIONS.items() for word in words.split()}
+
+
+def explained(error: click.UsageError) -> click.UsageError:
+    """The error with what is called so here, where that is known; else as it is."""
+    said = _said(error)
+    return error if said is None else click.UsageError(said, ctx=error.ctx)
+
+
+def _said(error: click.UsageError) -> str | None:
+    if isinstance(error, click.NoSuchOption):
+        option = _OPTION_OF.get(error.option_name)
+        return option and f"No such option '{error.option_name}'; here that is {option}."
+    word = _last_word(error.message)
+    if word is None:
+        return None
+    command = _COMMAND_OF.get(word) if "No such command" in error.message else None
+    if command is not None:
+        return f"No such command '{word}'; here that is: treehouse-proxy {command}"
+    if _is_configuration(word):
+        return f"'{word}' is no command; a configuration is given with --config {word}"
+    return None
+
+
+def _last_word(message: str) -> str | None:
+    """The word that click complains of: ``No such command 'x'.`` or ``… argument (x)``."""
+    for begin, end in (("No such command '", "'"), ("extra argument (", ")")):
+        _, found, rest = message.partition(begin)
+        if found:
+            return rest.partition(end)[0]
+    return None
+
+
+def _is_configuration(word: str) -> bool:
+    known = (".yaml", ".yml", ".json", ".toml", ".conf", "Caddyfile")
+    return word.endswith(known) or os.path.isfile(word)

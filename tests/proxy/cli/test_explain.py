@@ -1,0 +1,158 @@
+"""``explain`` tells of each part of a request's way what it is, and where the configuration says so."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli.main import program
+
+TEXT = """\
+tls: {{hsts: {{max_age: 60d}}}}
+trusted_proxies: [10.0.0.0/8]
+balance: hash
+state: {folder}/state
+sites:
+  - names: [a.test, "*.a.test"]
+    rate_limit: [{{rate: 2/s, burst: 3}}]
+    routes:
+      - {{path: /api/*, backend: [http://127.0.0.1:8000, http://127.0.0.1:8001], balance: least_conn}}
+      - {{path: /one/*, backend: "http://127.0.0.1:9000/app", preserve_host: false}}
+      - {{path: /old/*, redirect: "https://b.test/{{rest}}"}}
+      - path: /*
+        root: {folder}/www
+"""
+
+
+@pytest.fixture
+def config() -> Iterator[Path]:
+    """In a folder that the server's user may enter, which tmp_path is not."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        root = folder / "www"
+        root.mkdir()
+        (root / "index.html").write_text("hello")
+        path = folder / "config.yaml"
+        path.write_text(TEXT.format(folder=folder))
+        yield path
+
+
+def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
+    """Each row: title, text, and the line and column of its place."""
+    done = CliRunner().invoke(program, ["explain", *words, "--json", "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    return [
+        (row["title"], row["text"], row["place"].removeprefix(f"{config}:"))
+        for row in json.loads(done.stdout)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["https://a.test/api/x?y=1"], [
+            ("certificate", "for a.test, from the built-in CA", "6:5"),
+            ("site", "a.test", "6:5"),
+            ("route", "/api/*", "9:10"),
+            ("filter", "rate limit: 2 a second, 3 at once, by address", "7:5"),
+            ("filter", "Strict-Transport-Security for 8w4d", "1:7"),
+            ("rule", "balance: least_conn", "9:81"),
+            ("backend", "one of http://127.0.0.1:8000, http://127.0.0.1:8001 by least_conn", "9:24"),
+            ("sent on", "GET /api/x?y=1 HTTP/1.1", ""),
+            ("sent on", "host: a.test", ""),
+        ]),
+        (["PUT", "https://a.test/one/x"], [
+            ("rule", "balance: hash", "3:1"),
+            ("rule", "preserve_host: False", "10:62"),
+            ("backend", "http://127.0.0.1:9000/app", "10:24"),
+            ("sent on", "PUT /app/one/x HTTP/1.1", ""),
+            ("sent on", "host: 127.0.0.1:9000", ""),
+        ]),
+        (["https://x.a.test/old/a%20b"], [
+            ("certificate", "for *.a.test, from the built-in CA", "6:5"),
+            ("answer", "308, Location: https://b.test/a%20b", "11:24"),
+        ]),
+        (["https://a.test/"], [
+            ("answer", "200, content-type: text/html; charset=utf-8, content-length: 5", ""),
+        ]),
+        (["https://a.test/nothing"], [("answer", "404 There is nothing here. (not_found)", "")]),
+        (["http://a.test/x?y"], [("answer", "308, Location: https://a.test/x?y", "")]),
+        (["http://a.test/.well-known/acme-challenge/x"], [
+            ("answer", "the challenge's key authorization if the token is known, else 404", ""),
+        ]),
+        (["https://c.test/"], [
+            ("certificate", ("none: no site has this name, and the TLS handshake ends with "
+             "unrecognized_name"), ""),
+        ]),
+        (["a.test:8443/"], [
+            ("listener", "nothing listens on port 8443 for https; there is: :443", ""),
+        ]),
+        (["https://a.test/", "--from", "10.1.2.3", "-H", "X-Forwarded-For: 203.0.113.9"], [
+            ("client", "203.0.113.9, as the trusted proxy 10.1.2.3 says", "2:1"),
+        ]),
+        (["https://a.test/", "--from", "203.0.113.1", "-H", "X-Forwarded-For: 203.0.113.9"], [
+            ("client", "203.0.113.1", ""),
+        ]),
+    ],
+    ids=lambda one: one[-1] if isinstance(one, list) and isinstance(one[0], str) else "",
+)  # fmt: skip
+def test_a_request_meets(
+    config: Path, words: list[str], expected: list[tuple[str, str, str]]
+) -> None:
+    found = page(config, *words)
+    for row in expected:
+        assert row in found, found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "https://a.test/"], "400"),
+        (["https://a.test/api/..%2fx"], "bad_path"),
+        (["https://a.test/", "-H", "Transfer-Encoding: gzip, chunked"], "501"),
+        (["https://a.test/", "-H", "Content-Length: 1", "-H", "Content-Length: 2"], "400"),
+    ],
+)
+def test_a_request_that_would_be_refused_says_why(
+    config: Path, words: list[str], said: str
+) -> None:
+    (title, text, _place) = page(config, *words)[-1]
+    assert title == "answer"
+    assert said in text
+
+
+def test_the_page_for_people(config: Path) -> None:
+    done = CliRunner().invoke(program, ["explain", "https://a.test/", "--config", str(config)])
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "request      GET https://a.test/"
+    assert f"site         a.test  [{config}:6:5]" in lines
+    assert f"             Strict-Transport-Security for 8w4d  [{config}:1:7]" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ftp://a.test/"], "write it like https://example.org/"),
+        (["https:///x"], "write it like https://example.org/"),
+        (["https://a.test:99999/"], "a number from 0 to 65535"),
+        (["GET", "https://a.test/", "https://b.test/"], "one request at a time"),
+    ],
+)
+def test_what_is_no_request(config: Path, words: list[str], said: str) -> None:
+    done = CliRunner().invoke(program, ["explain", *words, "--config", str(config)])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_faulty_configuration_is_told_as_check_tells_it(config: Path) -> None:
+    config.write_text(config.read_text() + "nonsense: 1\n")
+    done = CliRunner().invoke(program, ["explain", "https://a.test/", "--config", str(config)])
+    assert done.exit_code == 2
+    assert "nonsense" in done.stderr
