@@ -378,7 +378,7 @@ def perform(
         case Task.KEEP_RECORD:
             keeper.keep_record(holding)
         case Task.SERVE:
-            keeper.serve(holding)
+            keeper.serve_or_log(holding)
             keeper.report(holding)
         case Task.ATTEMPT:
             obtainer.attempt(holding)

@@ -66,10 +66,14 @@ class Commands:
     def answer(self, holding: Holding) -> None:
         """Whoever waits for what has just come to its end."""
         tickets, holding.tickets = holding.tickets, []
-        ok = holding.record.state is State.FRESH
+        fresh = holding.record.state is State.FRESH
+        ok = fresh and holding.served
+        why = holding.record.last_error or "given up"
+        if fresh:
+            why = "obtained, but not all workers serve it yet; they are told again within a minute"
         value = {
             "ok": ok,
-            "error": None if ok else f"{holding.name}: {holding.record.last_error or 'given up'}",
+            "error": None if ok else f"{holding.name}: {why}",
             "message": f"renewed: {holding.name}",
             "certificate": holding.status(),
         }

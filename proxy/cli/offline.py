@@ -18,14 +18,15 @@ from pathlib import Path
 
 from acme_client.certificates.managed import Holding
 from acme_client.certificates.repository import Shelf, forgotten
-from acme_client.certificates.verify import Facts, prove
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateInfo, verify_pair
+from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 
+from ..config.load import Options, load
 from ..config.model import Config
-from ..config.sources.flags import DEFAULT_CONFIG, Options, load
+from ..config.sources.flags import DEFAULT_CONFIG
 from ..config.syntax.faults import ConfigurationFaults
 from ..doctor.probes import state as records
 from ..doctor.probes.server import Server
@@ -133,10 +134,10 @@ def _configuration(options: Options, state: Path) -> Config | None:
 def _kept(shelf: Shelf) -> Iterator[CertificateStatus]:
     for name in shelf.names():
         record, pair = shelf.load(name)
-        facts: Facts | None = None
+        facts: CertificateInfo | None = None
         if pair is not None:
-            with contextlib.suppress(Problem):
-                facts = prove(pair, (), time.time())
+            with contextlib.suppress(IssuanceError):
+                facts = verify_pair(pair, (), time.time())
         plain, _, mark = name.partition("/")
         names = record.names or (facts.names if facts else ())
         wanted = Wanted(

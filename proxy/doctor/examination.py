@@ -22,8 +22,8 @@ from acme_client.on_demand.dns_check import interface_addresses
 from acme_client.on_demand.policy import takes
 from acme_client.status import CertificateStatus
 
+from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, FilesAction, Site
-from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..ipc import control_client
 from ..ipc.control_client import NotRunning
 from ..ipc.documents import Status

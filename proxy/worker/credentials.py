@@ -8,6 +8,7 @@ two generations serve, and both are told everything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
@@ -28,6 +29,7 @@ from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates
 from ..transport.clock import Clock
 from .acceptor import fairness_key
+from .inbox import Unusable
 from .on_demand import OnDemandCertificates
 from .startup import WorkerInit
 
@@ -67,7 +69,8 @@ class Credentials:
             clock,
         )  # fmt: skip
         for announced in init.certificates:
-            self.put(announced.facts, announced.bundle)
+            with contextlib.suppress(Unusable):  # said; the other certificates are served
+                self.put(announced.facts, announced.bundle)
             os.close(announced.bundle)
         for challenge, bundle in init.challenges:
             self.put_challenge(challenge, bundle)
@@ -76,7 +79,7 @@ class Credentials:
 
     def put(self, facts: CertificateFacts, bundle: int) -> None:
         """Serve a certificate, if it is of a site that is served here. The bundle stays the
-        caller's. Raises `OSError` where no descriptor is left to read it with."""
+        caller's. Raises `Unusable`, and `OSError` where no descriptor is left to read it with."""
         site, name = facts.site, facts.name
         on_demand_for = facts.on_demand_for
         if on_demand_for:
@@ -91,7 +94,7 @@ class Credentials:
             self.certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
-            return
+            raise Unusable(f"OpenSSL does not take it: {error.reason or error}") from None
         if on_demand_for:
             self.on_demand.certificate_ready(name, on_demand_for)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.sources.flags import ConfigurationFaults, Options, load
+from proxy.config.load import ConfigurationFaults, Options, load
 
 NEVER = (
     "Traceback",

@@ -41,12 +41,12 @@ class Pool:
         action: ProxyAction,
         tls: ssl.SSLContext | None,
         context: UpstreamContext,
-        lane: FastResponseParser | None,
+        parser: FastResponseParser | None,
     ) -> None:
         self.backend = backend
         self._action = action
         self._context = context
-        self._lane = lane
+        self._parser = parser
         self._idle_for = action.idle_connection_timeout
         self._connector = Connector(backend, action, tls, context)
         self._kept: list[BackendConnection] = []
@@ -98,7 +98,7 @@ class Pool:
             self._open -= 1
             self._wake()
             raise
-        return BackendConnection(stream, self._context.clock, self._lane)
+        return BackendConnection(stream, self._context.clock, self._parser)
 
     def give_back(self, connection: BackendConnection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""

@@ -52,7 +52,7 @@ class BackendConnection:
         "_flows",
         "_held",
         "_interim",
-        "_lane",
+        "_parser",
         "fresh",
         "good_until",
         "idle_since",
@@ -62,10 +62,12 @@ class BackendConnection:
         "stream",
     )
 
-    def __init__(self, stream: SocketStream, clock: Clock, lane: FastResponseParser | None) -> None:
+    def __init__(
+        self, stream: SocketStream, clock: Clock, parser: FastResponseParser | None
+    ) -> None:
         self.stream = stream
         self._clock = clock
-        self._lane = lane
+        self._parser = parser
         self._held = b""
         self._interim = 0
         self._flows = False  # so much came at once that there may be more by now
@@ -131,7 +133,7 @@ class BackendConnection:
             raise NoResponse("the connection was closed")
         end += len(HEAD_END)
         head, self._held = data[:end], data[end:]
-        found = self._lane.parse(head, method) if self._lane is not None else None
+        found = self._parser.parse(head, method) if self._parser is not None else None
         if found is None:
             found = response_parser.parse(head, method, upgrade)
         if found.status < 200 and found.status != 101:

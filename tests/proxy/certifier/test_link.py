@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from acme_client.errors import IssuanceError
 from acme_client.link import Challenge, LinkBroken, Served
 from proxy.certifier import link as module
 from proxy.certifier.link import ChannelLink
@@ -97,6 +98,15 @@ def test_a_certificate_is_published_when_the_supervisor_says_that_it_is_done(end
     link.receive(0.2)
     thread.join(5)
     assert returned == [True]
+
+
+def test_a_certificate_that_a_worker_cannot_serve_is_a_failure_with_its_reason(
+    ends: Ends,
+) -> None:
+    link, supervisor = ends
+    supervisor.says(Done(1, "OpenSSL does not take it: EE_KEY_TOO_SMALL"))  # its first ticket
+    with pytest.raises(IssuanceError, match="EE_KEY_TOO_SMALL"):
+        link.publish(SERVED)
 
 
 @pytest.mark.parametrize("challenge", [TOKEN, ALPN], ids=["http-01", "tls-alpn-01"])
