@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from acme_client.certificates import ca_choice, keys
+from acme_client.certificates import ca_choice
 from acme_client.link import (
     INTERNAL,
     Authority,
@@ -23,6 +23,7 @@ from acme_client.link import (
     TsigKey,
     Wanted,
 )
+from acme_client.x509 import keys
 
 from .. import sandbox
 from ..config import model

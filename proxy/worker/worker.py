@@ -73,6 +73,7 @@ from .access_log import AccessLog
 from .admin import AdminService
 from .context import WorkerContext
 from .credentials import Credentials
+from .handshake_log import forget_strange_names
 from .inbox import Inbox
 from .limits import LimitReporter
 from .memory_trim import MemoryTrim
@@ -98,6 +99,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(init, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
     # What is here now stays; looking at it again and again would only copy pages that are shared.
