@@ -1,8 +1,8 @@
-"""Why an attempt for a certificate failed: one table of kinds, each with its blame.
+"""Says why an attempt for a certificate failed: a table of kinds, each with who is to blame.
 
-Exceptions of libraries (acme, requests, ssl, OSError) become a `Problem` where they arise. Its text
-is for people: it stands in the log, in ``status`` and in the certificate's record, so it carries
-the CA's own words where there are any.
+Exceptions of libraries (acme, requests, ssl, OSError) become an `IssuanceError` where they arise.
+Its text is for people: the log, ``status`` and the certificate's record show it, so it carries the
+CA's own words where there are any.
 """
 
 from __future__ import annotations
@@ -51,21 +51,23 @@ KINDS: dict[str, Kind] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A problem document of a CA (RFC 8555 §6.7). ``typ`` without the prefix that all of ACME's
-    types have; ``name`` what it is about, if it says; ``parts`` its subproblems (§6.7.1)."""
+class ProblemDocument:
+    """A problem document of a CA (RFC 9457, RFC 8555 §6.7). ``typ`` is its type without the prefix
+    of ACME's types; ``name``: the name that it is about, if it says so; ``parts``: its subproblems
+    (§6.7.1)."""
 
     typ: str
     detail: str
     name: str | None = None
-    parts: tuple[Said, ...] = ()
+    parts: tuple[ProblemDocument, ...] = ()
 
 
-class Problem(Exception):
-    """``kind`` is a key of `KINDS`; ``not_before`` (Unix seconds): when the CA allows the next
-    attempt, if it said so; ``typ``: the type of the CA's problem document (RFC 8555 §6.7);
-    ``challenge``: the kind that was in use; ``names``: those that the CA was not content with;
-    ``said``: the CA's problem document; ``status``: of the answer that brought it (HTTP)."""
+class IssuanceError(Exception):
+    """An attempt that ended without a certificate. ``kind`` is a key of `KINDS`; ``not_before``
+    (Unix seconds): when the CA allows the next attempt, if it said so; ``typ``: the type of the
+    CA's problem document (RFC 8555 §6.7); ``challenge``: the kind that was in use; ``names``:
+    those that the CA was not content with; ``said``: the CA's problem document; ``status``: of the
+    answer that brought it (HTTP)."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Problem(Exception):
         typ: str | None = None,
         challenge: str | None = None,
         names: tuple[str, ...] = (),
-        said: Said | None = None,
+        said: ProblemDocument | None = None,
         status: int | None = None,
     ) -> None:
         super().__init__(text)
@@ -91,5 +93,5 @@ class Problem(Exception):
         self.what = KINDS[kind]
 
 
-class NotSet(Problem):
-    """A record that certainly was not set, so that there is nothing to take back."""
+class NotSet(IssuanceError):
+    """A DNS record was certainly not set, so that there is none to remove."""

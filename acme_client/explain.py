@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .errors import Said
+from .errors import ProblemDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +335,7 @@ class Explained:
 
 
 def explained(
-    kind: str, said: Said | None, name: str, challenge: str | None = None
+    kind: str, said: ProblemDocument | None, name: str, challenge: str | None = None
 ) -> Iterator[Explained]:
     """A failure of the certificate ``name``: first the whole, then each part that the CA lists.
     ``challenge``: the kind of challenge that was in use."""
@@ -347,14 +347,14 @@ def explained(
         yield _explained(advice, one.name, one.name or name, one.detail or None)
 
 
-def is_about_contact(said: Said | None) -> bool:
+def is_about_contact(said: ProblemDocument | None) -> bool:
     """Whether a CA that refused an account without a contact says that it misses one."""
     if said is None or said.typ not in _ABOUT_CONTACT:
         return False
     return bool(_CONTACT.search(said.detail) and _MISSING.search(said.detail))
 
 
-def _advice(kind: str, said: Said | None, challenge: str | None) -> Advice:
+def _advice(kind: str, said: ProblemDocument | None, challenge: str | None) -> Advice:
     """The most particular there is. What is wrong with an external account, CAs say by a dozen
     types, and all of them mean the same."""
     general = BY_KIND.get(kind, BY_KIND["refused"])

@@ -206,7 +206,9 @@ class Command:
 
 class Link(Protocol):
     def publish(self, served: Served) -> bool:
-        """Have it served by every worker; False when not all acknowledged in time."""
+        """Have it served by every worker; False when not all acknowledged in time. Raises
+        `IssuanceError` when one cannot serve it; then all serve the certificate before it, if there
+        is one."""
         ...
 
     def present(self, challenge: Challenge) -> bool:

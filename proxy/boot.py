@@ -19,8 +19,8 @@ import shlex
 import sys
 
 from . import log as logs
+from .config.load import ConfigurationFaults, Options, load
 from .config.model import Config
-from .config.sources.flags import ConfigurationFaults, Options, load
 from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine

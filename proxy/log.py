@@ -344,20 +344,31 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object
 
 class Seldom:
     """Warnings that an attack could otherwise make by the thousand: each text at most once in
-    ``every`` seconds, with the number of those left out. ``now`` is monotonic."""
+    ``every`` seconds, for each ``about`` by itself, with the number of those left out. ``now`` is
+    monotonic; ``extra`` are fields of the record. There must be few texts and things that they are
+    about."""
 
     def __init__(self, log: logging.Logger, every: float = 5.0) -> None:
         self._log = log
         self._every = every
-        self._said: dict[str, tuple[float, int]] = {}  # texts are ours, so there are few
+        self._said: dict[tuple[str, str | None], tuple[float, int]] = {}
 
-    def warning(self, now: float, text: str, *details: object) -> None:
-        last, left_out = self._said.get(text, (float("-inf"), 0))
+    def warning(
+        self,
+        now: float,
+        text: str,
+        *details: object,
+        about: str | None = None,
+        extra: dict[str, str] | None = None,
+    ) -> None:
+        key = text, about
+        last, left_out = self._said.get(key, (float("-inf"), 0))
         if now - last < self._every:
-            self._said[text] = last, left_out + 1
+            self._said[key] = last, left_out + 1
             return
-        self._said[text] = now, 0
+        self._said[key] = now, 0
         if left_out:
-            self._log.warning(text + " (and %d times more meanwhile)", *details, left_out)
+            text += " (and %d times more meanwhile)"
+            self._log.warning(text, *details, left_out, extra=extra)
         else:
-            self._log.warning(text, *details)
+            self._log.warning(text, *details, extra=extra)

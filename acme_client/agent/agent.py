@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..certificates.managed import Task
-from ..certificates.repository import Shelf
+from ..certificates.repository import Shelf, forgotten
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
 from ..issuers import account_files
@@ -48,6 +48,7 @@ from .tasks import (
     Discard,
     Event,
     Finished,
+    Forget,
     LookAround,
     NamesNotSaved,
     NamesRemembered,
@@ -231,6 +232,8 @@ class Agent:
                 self._executors.store(lambda: self._save_names(document))
             case Discard(name):
                 self._executors.store(lambda: self._discard(name))
+            case Forget(command, name, wanted):
+                self._executors.store(lambda: self._forget(command, name, wanted))
             case ShowPersistRecords(command, authorities, names):
                 self._executors.ask(
                     authorities[0].directory,
@@ -302,6 +305,15 @@ class Agent:
         if not self._names.write(document):
             self._happened(NamesNotSaved())
 
+    def _forget(self, command: Command, name: str, wanted: frozenset[str]) -> None:
+        try:
+            gone = self._shelf.forget(name, wanted)
+        except OSError as error:
+            error_text = f"{name} cannot be removed: {error.strerror}"
+            self._answer(command.ticket, {"ok": False, "error": error_text})
+        else:
+            self._answer(command.ticket, forgotten(name, gone))
+
     def _discard(self, name: str) -> None:
         try:
             self._shelf.discard(name)
@@ -366,7 +378,7 @@ def perform(
         case Task.KEEP_RECORD:
             keeper.keep_record(holding)
         case Task.SERVE:
-            keeper.serve(holding)
+            keeper.serve_or_log(holding)
             keeper.report(holding)
         case Task.ATTEMPT:
             obtainer.attempt(holding)

@@ -6,7 +6,7 @@ A disk that takes nothing keeps nobody from being served: then the new certifica
 until the disk is well again.
 
 Attempts run in threads of their own. Nothing that happens in one may end the process: every fault
-becomes a `Problem` on the record.
+becomes an `IssuanceError` on the record.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..certificates.managed import Holding
 from ..certificates.recovery import Found
 from ..certificates.repository import Shelf
 from ..certificates.transitions import Turn
-from ..certificates.verify import Facts, proven
-from ..errors import Blame, Problem
+from ..certificates.verify import CertificateInfo, verified
+from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
@@ -85,17 +85,19 @@ class Obtainer:
                 self._keeper.report(holding)
                 issued = self._issued(holding, authority, force)
                 challenge = issued.challenge
-                pair, facts = proven(issued.pair, holding.wanted.names, self._now())
+                pair, facts = verified(issued.pair, holding.wanted.names, self._now())
                 loadable.demand(pair)
                 issued = replace(issued, pair=pair)
                 self._use(holding, authority, issued, facts, begun)
         except LinkBroken:
             raise
-        except Problem as problem:
+        except IssuanceError as problem:
             self._failed(holding, authority, problem, problem.challenge or challenge, begun)
         except Exception as error:
             log.exception("%s: a fault in the certifier itself", holding.name)
-            self._failed(holding, authority, Problem("internal", repr(error)), challenge, begun)
+            self._failed(
+                holding, authority, IssuanceError("internal", repr(error)), challenge, begun
+            )
 
     def _barred(self, holding: Holding) -> set[str]:
         """The CAs that would make us wait; asked for only where there is another."""
@@ -121,7 +123,9 @@ class Obtainer:
         names, record = holding.wanted.names, holding.record
         ours = holding.facts is not None and record.directory == authority.directory
         renewal = self._renews(holding, authority.directory)
-        toll = self._ledgers.toll(authority.directory, names, renewal=renewal, force=force)
+        reservation = self._ledgers.reservation(
+            authority.directory, names, renewal=renewal, force=force
+        )
         order = Order(
             names=names,
             key_type=holding.wanted.key_type,
@@ -129,18 +133,18 @@ class Obtainer:
             # Only the CA that issued it can be told which one is replaced.
             replaces=holding.pair.chain_pem if ours and holding.pair else None,
             account=record.account,
-            toll=toll,
+            reservation=reservation,
         )
         try:
             issued = self._issuer(authority).issue(order)
-        except Problem as problem:
+        except IssuanceError as problem:
             if problem.not_before is not None and problem.kind != "limits":
                 now = self._now()
                 runway = holding.facts.not_after - now if holding.facts else 0.0
                 problem.not_before = retry.bounded(problem.not_before, now, runway)
-            toll.settle(problem)
+            reservation.commit(problem)
             raise
-        toll.settle(None)
+        reservation.commit(None)
         return issued
 
     @contextlib.contextmanager
@@ -152,7 +156,7 @@ class Obtainer:
             yield
             return
         if lock is None:
-            raise Problem(
+            raise IssuanceError(
                 "busy",
                 "another certifier is at work on it",
                 not_before=self._now() + BUSY_PAUSE,
@@ -173,7 +177,7 @@ class Obtainer:
         """Without a disk, only who would otherwise be without a certificate gets one."""
         now = self._now()
         if holding.facts is not None and holding.facts.not_after - now > UNKEPT_BELOW:
-            raise Problem(
+            raise IssuanceError(
                 "disk", f"the state directory cannot be written: {words(error)}"
             ) from None
 
@@ -202,7 +206,7 @@ class Obtainer:
             now,
             self._dice,
         )
-        self._keeper.serve(holding)
+        self._keeper.serve_or_log(holding)
         self._keeper.report(holding)
         return True
 
@@ -211,10 +215,17 @@ class Obtainer:
         holding: Holding,
         authority: Authority,
         issued: Issued,
-        facts: Facts,
+        facts: CertificateInfo,
         begun: float,
     ) -> None:
-        now = self._now()
+        """Keep the certificate and have it served. Raises `IssuanceError` when workers cannot serve
+        it; then everything is as it was before, on the disk too."""
+        now, started = self._now(), holding.record
+        before = (
+            Found(holding.pair, holding.facts, holding.stands_in)
+            if holding.pair is not None and holding.facts is not None
+            else None
+        )
         self._keeper.hold(holding, Found(issued.pair, facts))
         holding.record = transitions.obtained(
             holding.record,
@@ -229,7 +240,12 @@ class Obtainer:
         )
         self._keeper.keep_pair(holding)
         self._keeper.keep_record(holding)
-        self._keeper.serve(holding)
+        try:
+            self._keeper.serve(holding)
+        except IssuanceError:
+            self._keeper.put_back(holding, before)
+            holding.record = started
+            raise
         self._keeper.report(holding)
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",
@@ -243,7 +259,7 @@ class Obtainer:
         self,
         holding: Holding,
         authority: Authority,
-        problem: Problem,
+        problem: IssuanceError,
         challenge: str | None,
         begun: float,
     ) -> None:
@@ -278,7 +294,7 @@ class Obtainer:
         self,
         holding: Holding,
         authority: Authority,
-        problem: Problem,
+        problem: IssuanceError,
         challenge: str | None,
         now: float,
     ) -> Turn:

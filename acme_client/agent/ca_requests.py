@@ -15,7 +15,7 @@ from typing import Any
 from ..certificates import ca_choice, transitions
 from ..certificates.managed import Holding
 from ..certificates.renewal import Suggestion
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..issuers.interface import Issuer
 from ..link import Authority
 from ..rate_limits.ledger import Ledgers
@@ -54,7 +54,7 @@ class CaRequests:
         try:
             if authority is not None and holding.pair is not None:
                 suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
-        except Problem as problem:
+        except IssuanceError as problem:
             holding.record = transitions.uninformed(record, self._now(), problem.not_before)
             log.info("%s: no word on when to renew: %s", holding.name, problem.text)
         except Exception as error:
@@ -143,7 +143,7 @@ class CaRequests:
     def _outcome(self, about: str, what: Callable[[], None]) -> str | None:
         try:
             what()
-        except Problem as problem:
+        except IssuanceError as problem:
             return problem.text
         except Exception as error:
             log.exception("%s: a fault in the certifier itself", about)

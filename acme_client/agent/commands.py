@@ -17,7 +17,7 @@ from ..certificates.managed import Holding, Task
 from ..link import INTERNAL, REASONS, Command
 from ..on_demand.manager import OnDemand
 from .replies import Replies
-from .tasks import Action, CountCosts, Report, RollAccountKeys, ShowPersistRecords
+from .tasks import Action, CountCosts, Forget, Report, RollAccountKeys, ShowPersistRecords
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -49,6 +49,8 @@ class Commands:
                 self._renew(command)
             case "revoke":
                 self._revoke(command)
+            case "forget":
+                self._forget(command)
             case "dns_persist":
                 self._dns_persist(command)
             case "costs":
@@ -64,10 +66,14 @@ class Commands:
     def answer(self, holding: Holding) -> None:
         """Whoever waits for what has just come to its end."""
         tickets, holding.tickets = holding.tickets, []
-        ok = holding.record.state is State.FRESH
+        fresh = holding.record.state is State.FRESH
+        ok = fresh and holding.served
+        why = holding.record.last_error or "given up"
+        if fresh:
+            why = "obtained, but not all workers serve it yet; they are told again within a minute"
         value = {
             "ok": ok,
-            "error": None if ok else f"{holding.name}: {holding.record.last_error or 'given up'}",
+            "error": None if ok else f"{holding.name}: {why}",
             "message": f"renewed: {holding.name}",
             "certificate": holding.status(),
         }
@@ -150,6 +156,16 @@ class Commands:
                 self._run(Task.KEEP_RECORD, holding, "", 0)
         command = self._revocations.pop(holding.name)
         self._reply(command, {"ok": error is None, "error": error, "message": message})
+
+    def _forget(self, command: Command) -> None:
+        """Delete what is kept of a certificate that no site wants any more."""
+        name = command.value
+        wanted = [one for one in self._holdings.values() if one.is_called(name)]
+        if wanted and isinstance(name, str) and name in {one.name for one in wanted}:
+            error = f"{name}: a site wants this certificate; take the site out first"
+            self._reply(command, {"ok": False, "error": error})
+            return
+        self._act(Forget(command, str(name), frozenset(self._holdings)))
 
     def _dns_persist(self, command: Command) -> None:
         """What is to stand in the DNS for a certificate, at each of its CAs."""

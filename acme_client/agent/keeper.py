@@ -17,8 +17,8 @@ from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import TELL_AGAIN, Holding
 from ..certificates.recovery import Found
 from ..certificates.repository import Shelf
-from ..certificates.verify import Pair, in_its_dates
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, in_its_dates
+from ..errors import IssuanceError
 from ..link import INTERNAL, Dns, Link
 from ..names import covers
 from ..text import spell, timestamp
@@ -43,6 +43,7 @@ class CertificateKeeper:
         self._now = now
         self._dice = dice
         self._dns = dns or Dns()
+        self._unservable: dict[str, str] = {}  # what was logged last, by name
 
     # What is in the store
 
@@ -139,13 +140,28 @@ class CertificateKeeper:
             holding.served = False
         holding.pair, holding.facts, holding.stands_in = found.pair, found.facts, found.stands_in
 
-    def usable(self, holding: Holding, pair: Pair | None) -> Found | None:
+    def put_back(self, holding: Holding, before: Found | None) -> None:
+        """Take back a certificate that cannot be served. The workers serve the one before it still,
+        or nothing, if there was none."""
+        holding.pair = holding.facts = None
+        holding.stands_in = False
+        if before is not None:
+            self.hold(holding, before)
+            holding.served = True
+            self.keep_pair(holding)
+            return
+        try:
+            self._shelf.discard_pair(holding.name)
+        except OSError as error:
+            log.warning("%s: its files cannot be taken away: %s", holding.name, words(error))
+
+    def usable(self, holding: Holding, pair: CertificateAndKey | None) -> Found | None:
         """What may be served of a pair that was just read; None if nothing."""
         if pair is None:
             return None
         try:
             found = recovery.examined(pair, holding.wanted.names)
-        except Problem:
+        except IssuanceError:
             return None
         return found if in_its_dates(found.facts, self._now()) else None
 
@@ -154,8 +170,21 @@ class CertificateKeeper:
 
     # What goes out
 
+    def serve_or_log(self, holding: Holding) -> None:
+        """The same for a certificate from the store, where nobody waits for the outcome."""
+        try:
+            self.serve(holding)
+        except IssuanceError as problem:
+            holding.tell_at = self._now() + TELL_AGAIN
+            if self._unservable.get(holding.name) != problem.text:
+                self._unservable[holding.name] = problem.text
+                log.error("%s: %s", holding.name, problem.text)
+        else:
+            self._unservable.pop(holding.name, None)
+
     def serve(self, holding: Holding) -> None:
-        """Have the certificate at hand served by all workers."""
+        """Have the certificate at hand served by all workers. Raises `IssuanceError` when one
+        cannot."""
         holding.served = self._link.publish(holding.as_served())
         if not holding.served:
             holding.tell_at = self._now() + TELL_AGAIN

@@ -82,6 +82,16 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Delete the certificate that is kept for a name, unless it is one of ``wanted``; then
+    answer."""
+
+    command: Command
+    name: str
+    wanted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RollAccountKeys:
     """Give the account with each of these CAs a new key, where there is one; then answer."""
 
@@ -116,6 +126,7 @@ Action = (
     | Check
     | SaveNames
     | Discard
+    | Forget
     | RollAccountKeys
     | ShowPersistRecords
     | CountCosts

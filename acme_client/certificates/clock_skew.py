@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from .retry import retry_after
 from .verify import CLOCK_BEHIND
 
@@ -22,13 +22,13 @@ CLOCK_AHEAD = 3 * 86400.0
 
 def demand_agreement(ours: float, date: str | None) -> None:
     """``date``: the field of the CA's answer; one that is missing or nonsense says nothing. Raises
-    `Problem` ("clock")."""
+    `IssuanceError` ("clock")."""
     theirs = None if date is None or date.strip().isdigit() else retry_after(date, ours)
     if theirs is None or -CLOCK_BEHIND <= ours - theirs <= CLOCK_AHEAD:
         return
     days = abs(ours - theirs) / 86400
     way = "ahead of" if ours > theirs else "behind"
-    raise Problem(
+    raise IssuanceError(
         "clock",
         f"this machine's clock is {days:.0f} days {way} the CA's, where it is "
         f"{datetime.fromtimestamp(theirs, UTC):%Y-%m-%d %H:%M} UTC; nothing is ordered",

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import ssl
 
-from ..errors import Problem
-from .verify import Pair
+from ..errors import IssuanceError
+from .verify import CertificateAndKey
 
 # OpenSSL's reasons that people meet, in words; others are told as they are.
 _REASONS = {
@@ -28,7 +28,7 @@ _REASONS = {
 }
 
 
-def fault(pair: Pair) -> str | None:
+def fault(pair: CertificateAndKey) -> str | None:
     """Why OpenSSL does not take the pair; None if it does. Raises `OSError` where there is no
     memory or no descriptor left."""
     descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
@@ -50,14 +50,16 @@ def fault_of_file(path: str) -> str | None:
     return None
 
 
-def demand(pair: Pair) -> None:
-    """Raises `Problem` for a pair that OpenSSL does not take."""
+def demand(pair: CertificateAndKey) -> None:
+    """Raises `IssuanceError` for a pair that OpenSSL does not take."""
     try:
         why = fault(pair)
     except OSError as error:
-        raise Problem("internal", f"the certificate cannot be tried: {error.strerror}") from None
+        raise IssuanceError(
+            "internal", f"the certificate cannot be tried: {error.strerror}"
+        ) from None
     if why is not None:
-        raise Problem("unproven", f"OpenSSL does not take the certificate: {why}")
+        raise IssuanceError("unproven", f"OpenSSL does not take the certificate: {why}")
 
 
 def _no_passphrase() -> bytes:

@@ -18,7 +18,7 @@ from . import keys
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
-from .verify import Facts, Pair
+from .verify import CertificateAndKey, CertificateInfo
 
 # Of one that is being attempted: the attempt has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}
@@ -47,8 +47,8 @@ TELL_AGAIN = 60.0
 class Holding:
     wanted: Wanted
     record: Record
-    pair: Pair | None = None  # proven; served, or to be served
-    facts: Facts | None = None  # of ``pair``
+    pair: CertificateAndKey | None = None  # proven; served, or to be served
+    facts: CertificateInfo | None = None  # of ``pair``
     served: bool = False
     stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
     saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has

@@ -22,7 +22,15 @@ from ..names import covers
 from ..text import timestamp
 from . import pem
 from .chain_order import ordered
-from .verify import UNREADABLE, Facts, Pair, facts_of, gap_in, leaf_for, to_pem
+from .verify import (
+    UNREADABLE,
+    CertificateAndKey,
+    CertificateInfo,
+    facts_of,
+    gap_in,
+    leaf_for,
+    to_pem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,8 @@ class Examined:
     """``pair`` is what is to be served, written anew; None with a fatal fault. ``facts.names`` is
     empty for a certificate without subjectAltName."""
 
-    pair: Pair | None
-    facts: Facts | None
+    pair: CertificateAndKey | None
+    facts: CertificateInfo | None
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -88,7 +96,7 @@ def examine_files(
         *_about_names(facts, names, chain_path),
         *_about_dates(facts, now, chain_path),
     ]
-    return Examined(Pair(to_pem(path), block.pem), facts, tuple(faults))
+    return Examined(CertificateAndKey(to_pem(path), block.pem), facts, tuple(faults))
 
 
 def _certificates(chain: bytes, path: str) -> list[x509.Certificate] | Fault:
@@ -133,7 +141,7 @@ def _matching(
     return None
 
 
-def _about_names(facts: Facts, names: tuple[str, ...], path: str) -> list[Fault]:
+def _about_names(facts: CertificateInfo, names: tuple[str, ...], path: str) -> list[Fault]:
     if not facts.names:
         words = (
             f"{path}: the certificate has no subjectAltName, without which clients take it for "
@@ -150,7 +158,7 @@ def _about_names(facts: Facts, names: tuple[str, ...], path: str) -> list[Fault]
     return [Fault("names", words, fatal=False)]
 
 
-def _about_dates(facts: Facts, now: float, path: str) -> list[Fault]:
+def _about_dates(facts: CertificateInfo, now: float, path: str) -> list[Fault]:
     if facts.not_after <= now:
         words = f"{path}: the certificate has expired, on {timestamp(facts.not_after)}"
         return [Fault("expired", words, fatal=False)]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..errors import Said
+from ..errors import ProblemDocument
 from ..storage import documents
 from .lifecycle import State
 from .renewal import Window
@@ -30,7 +30,7 @@ class Attempt:
     challenge: str | None = None  # "http-01", …; None where none was needed
     text: str = ""
     seconds: float | None = None  # how long it took
-    said: Said | None = None  # the CA's own problem document
+    said: ProblemDocument | None = None  # the CA's own problem document
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,8 @@ def _attempt(one: Any) -> Attempt:
     )
 
 
-def _said(value: Any) -> Said:
-    return Said(
+def _said(value: Any) -> ProblemDocument:
+    return ProblemDocument(
         typ=_text(value["typ"]),
         detail=_text(value["detail"]),
         name=_optional_text(value["name"]),

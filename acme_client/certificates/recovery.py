@@ -14,19 +14,19 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..names import covers
 from . import loadable
 from .repository import Shelf
-from .verify import Facts, Pair, in_its_dates, read
+from .verify import CertificateAndKey, CertificateInfo, in_its_dates, read
 
 log = logging.getLogger("treehouse.certifier")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    pair: Pair
-    facts: Facts
+    pair: CertificateAndKey
+    facts: CertificateInfo
     # It is the one before, and the one that should be served is only out of its dates by our clock.
     stands_in: bool = False
 
@@ -35,7 +35,7 @@ def find(
     shelf: Shelf,
     name: str,
     names: tuple[str, ...],
-    pair: Pair | None,
+    pair: CertificateAndKey | None,
     now: float,
     serial: str | None = None,
 ) -> Found | None:
@@ -45,7 +45,7 @@ def find(
         return None
     try:
         current = examined(pair, names, serial)
-    except Problem as problem:
+    except IssuanceError as problem:
         log.warning("%s: on disk, but not used: %s", name, problem.text)
         return _restored(shelf, name, names)
     if in_its_dates(current.facts, now):
@@ -61,19 +61,19 @@ def find(
     return current
 
 
-def examined(pair: Pair, names: tuple[str, ...], known: str | None = None) -> Found:
+def examined(pair: CertificateAndKey, names: tuple[str, ...], known: str | None = None) -> Found:
     """Sound, and good for at least one of the names: better than none for all of them. What is
     found is the pair written anew, whatever program or earlier version has written the files.
-    Raises `Problem`, and `OSError` where it could not be tried.
+    Raises `IssuanceError`, and `OSError` where it could not be tried.
 
     ``known`` is the serial of the certificate that was kept here last. It has been loaded before it
     was kept; with thousands of certificates at a start, to do so again takes seconds."""
     sound, facts = read(pair)
     if not any(covers(facts.names, name) for name in names):
-        raise Problem("unproven", "the certificate is for other names")
+        raise IssuanceError("unproven", "the certificate is for other names")
     why = None if facts.serial == known and sound == pair else loadable.fault(sound)
     if why is not None:
-        raise Problem("unproven", f"OpenSSL does not take the certificate: {why}")
+        raise IssuanceError("unproven", f"OpenSSL does not take the certificate: {why}")
     return Found(sound, facts)
 
 
@@ -92,5 +92,5 @@ def _previous(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
         return None
     try:
         return examined(pair, names)
-    except Problem:
+    except IssuanceError:
         return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..storage import documents
 from ..storage.store import Lock, Store
 from . import record as records
 from .record import History, Record
-from .verify import Pair
+from .verify import CertificateAndKey
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 _FOLDER = "certificates"
@@ -73,14 +73,14 @@ class Shelf:
                 continue  # somebody else's folder
         return names
 
-    def load(self, name: str) -> tuple[Record, Pair | None]:
+    def load(self, name: str) -> tuple[Record, CertificateAndKey | None]:
         files = self._store.load(_folder(name))
         return records.from_json(files.get(META, b"")), _pair(files)
 
-    def load_pair(self, name: str) -> Pair | None:
+    def load_pair(self, name: str) -> CertificateAndKey | None:
         return _pair(self._store.load(_folder(name)))
 
-    def previous(self, name: str) -> Pair | None:
+    def previous(self, name: str) -> CertificateAndKey | None:
         return _pair(self._store.previous(_folder(name)))
 
     def keep_record(self, name: str, record: Record) -> None:
@@ -96,14 +96,29 @@ class Shelf:
         self._histories[name] = history
         self._store.store(folder, {META: records.to_json(record, history[1])})
 
-    def keep_pair(self, name: str, pair: Pair) -> None:
+    def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
+
+    def discard_pair(self, name: str) -> None:
+        """Delete certificate and key, and keep the record."""
+        for file in (CHAIN, KEY):
+            self._store.delete(_folder(name), file)
 
     def discard(self, name: str) -> None:
         """Certificate, key and record, for good."""
         self._ours.discard(name)
         self._histories.pop(name, None)
         self._store.delete(_folder(name))
+
+    def forget(self, name: str, wanted: Collection[str]) -> list[str]:
+        """Discard the certificates that are kept for a name, by which they are called or which they
+        were for, unless they are ``wanted``; returns their names. Raises OSError."""
+        gone = []
+        for one in self.names():
+            if one not in wanted and (one == name or name in self.load(one)[0].names):
+                self.discard(one)
+                gone.append(one)
+        return gone
 
     def lock(self, name: str, lease: float) -> Lock | None:
         return self._store.lock(_folder(name), lease)
@@ -123,11 +138,18 @@ class Shelf:
         return names
 
 
+def forgotten(name: str, gone: list[str]) -> dict[str, object]:
+    """The answer to a command that was to forget a name."""
+    if not gone:
+        return {"ok": False, "error": f"nothing is kept for {name} that no site wants"}
+    return {"ok": True, "message": f"removed, with its key: {', '.join(gone)}"}
+
+
 def _folder(name: str) -> str:
     return f"{_FOLDER}/{folder_name(name)}"
 
 
-def _pair(files: dict[str, bytes]) -> Pair | None:
+def _pair(files: dict[str, bytes]) -> CertificateAndKey | None:
     if CHAIN not in files or KEY not in files:
         return None
-    return Pair(files[CHAIN], files[KEY])
+    return CertificateAndKey(files[CHAIN], files[KEY])

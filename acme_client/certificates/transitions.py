@@ -15,13 +15,13 @@ import enum
 import random
 from dataclasses import replace
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import INTERNAL
 from .lifecycle import PAUSED, READY, Event, State, after
 from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
-from .verify import Facts
+from .verify import CertificateInfo
 
 # Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
 # attempt that kills the process.
@@ -29,7 +29,12 @@ INTERRUPTIONS = 2
 
 
 def found(
-    record: Record, facts: Facts, source: str, directory: str, now: float, dice: random.Random
+    record: Record,
+    facts: CertificateInfo,
+    source: str,
+    directory: str,
+    now: float,
+    dice: random.Random,
 ) -> Record:
     """A usable certificate is at hand. What is known of this very one already stays as it is, and
     so does a pause."""
@@ -50,7 +55,7 @@ def found(
 
 
 def brought(
-    record: Record, facts: Facts, directory: str | None, now: float, dice: random.Random
+    record: Record, facts: CertificateInfo, directory: str | None, now: float, dice: random.Random
 ) -> Record:
     """A certificate has come from another program; ``directory``: of its CA, if that is known."""
     record = found(record, facts, "acme", directory or "", now, dice)
@@ -81,7 +86,7 @@ def recovered(record: Record, now: float) -> Record:
         return replace(record, state=after(record.state, Event.INTERRUPTED))
     return failed(
         record,
-        Problem("internal", "the program ended during the attempt, more than once"),
+        IssuanceError("internal", "the program ended during the attempt, more than once"),
         record.directory or "",
         None,
         now,
@@ -124,7 +129,7 @@ def started(
 
 def obtained(
     record: Record,
-    facts: Facts,
+    facts: CertificateInfo,
     source: str,
     directory: str,
     challenge: str | None,
@@ -160,19 +165,19 @@ class Turn(enum.Enum):
     FIRST = "another CA's, who has not failed yet"
 
 
-def _unanswered(problem: Problem) -> bool:
+def _unanswered(problem: IssuanceError) -> bool:
     """The CA has not taken notice of what was asked."""
     return problem.kind in ("unreachable", "unavailable") and problem.not_before is None
 
 
-def counted(record: Record, problem: Problem) -> Record:
+def counted(record: Record, problem: IssuanceError) -> Record:
     """Nothing was tried where our own ledger says to wait."""
     return replace(record, attempts=record.attempts + (problem.kind != "limits"))
 
 
 def failed(
     record: Record,
-    problem: Problem,
+    problem: IssuanceError,
     directory: str,
     challenge: str | None,
     now: float,

@@ -5,7 +5,7 @@ kept on disk, loaded by workers and sent to clients. The bytes of a CA go no fur
 PEM need not agree on them. Trust is no part of the proof (a client's root store decides that); that
 the chain leads from the leaf upwards without a gap is.
 
-Pure: PEM and the time go in, `Facts` or a `Problem` come out.
+Pure: PEM and the time go in, `CertificateInfo` or an `IssuanceError` come out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..names import canonical, covers
 from . import keys, pem
 from .chain_order import issued_by, ordered
@@ -40,7 +40,7 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CertificateAndKey:
     """A certificate and its key: PEM, leaf first; PKCS#8."""
 
     chain_pem: bytes
@@ -48,7 +48,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CertificateInfo:
     """What a leaf says. ``serial`` is lower-case hex, times are Unix seconds."""
 
     names: tuple[str, ...]
@@ -58,68 +58,75 @@ class Facts:
     key_type: str = keys.DEFAULT
 
 
-def prove(pair: Pair, names: tuple[str, ...], now: float) -> Facts:
-    """The facts of a pair that may be served for ``names``; otherwise a `Problem` that says why.
+def verify_pair(pair: CertificateAndKey, names: tuple[str, ...], now: float) -> CertificateInfo:
+    """Return the facts of a pair that may be served for ``names``; raises `IssuanceError`, which
+    says why, for any other.
 
     ``names`` may be empty: then whatever it covers is enough.
     """
-    return proven(pair, names, now)[1]
+    return verified(pair, names, now)[1]
 
 
-def proven(pair: Pair, names: tuple[str, ...], now: float) -> tuple[Pair, Facts]:
+def verified(
+    pair: CertificateAndKey, names: tuple[str, ...], now: float
+) -> tuple[CertificateAndKey, CertificateInfo]:
     """The same with the pair as it is to be kept and served."""
     pair, facts = read(pair)
     missing = [name for name in names if not covers(facts.names, name)]
     if missing:
-        raise Problem("unproven", f"the certificate does not cover {', '.join(missing)}")
+        raise IssuanceError("unproven", f"the certificate does not cover {', '.join(missing)}")
     if facts.not_after <= now:
-        raise Problem("unproven", "the certificate has expired, or this machine's clock is ahead")
+        raise IssuanceError(
+            "unproven", "the certificate has expired, or this machine's clock is ahead"
+        )
     if facts.not_after <= facts.not_before:
-        raise Problem("unproven", "the certificate ends before it begins")
+        raise IssuanceError("unproven", "the certificate ends before it begins")
     if not in_its_dates(facts, now):
-        raise Problem(
+        raise IssuanceError(
             "unproven", "the certificate is not valid yet, or this machine's clock is behind"
         )
     return pair, facts
 
 
-def in_its_dates(facts: Facts, now: float) -> bool:
+def in_its_dates(facts: CertificateInfo, now: float) -> bool:
     return facts.not_before - CLOCK_BEHIND <= now < facts.not_after
 
 
-def examine(pair: Pair) -> Facts:
+def examine(pair: CertificateAndKey) -> CertificateInfo:
     """What holds whatever the time: it can be read, is for this key, and the chain is whole."""
     return read(pair)[1]
 
 
-def read(pair: Pair) -> tuple[Pair, Facts]:
+def read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateInfo]:
     """The pair as it is to be kept and served, written anew and in order, and its facts. Raises
-    `Problem`. Anything but certificates in a chain has it refused (RFC 8555 §11.4): a CA that
+    `IssuanceError`. Anything but certificates in a chain has it refused (RFC 8555 §11.4): a CA that
     sends a private key has made a mistake that nobody should repeat."""
     try:
         blocks = pem.blocks(pair.chain_pem)
         strange = [one.label for one in blocks if not one.is_certificate]
         if strange:
-            raise Problem(
+            raise IssuanceError(
                 "unproven",
                 f"the chain holds something else than certificates: {strange[0]} "
                 "(RFC 8555 §11.4 has such a chain refused)",
             )
         if len(blocks) > MOST_CERTIFICATES:
-            raise Problem("unproven", f"the chain has more than {MOST_CERTIFICATES} certificates")
+            raise IssuanceError(
+                "unproven", f"the chain has more than {MOST_CERTIFICATES} certificates"
+            )
         key = keys.from_pem(pair.key_pem)
         certificates = [x509.load_der_x509_certificate(one.certificate) for one in blocks]
         leaf = leaf_for(certificates, key.public_key())
         if leaf is None:
-            raise Problem("unproven", "the certificate is for another key")
+            raise IssuanceError("unproven", "the certificate is for another key")
         facts = facts_of(leaf)
         chain, left_out = ordered(leaf, certificates)
         gap = gap_in(chain, left_out)
         if gap is not None:
-            raise Problem("unproven", gap)
+            raise IssuanceError("unproven", gap)
     except UNREADABLE as error:
-        raise Problem("unproven", f"the certificate cannot be read: {error}") from None
-    return Pair(to_pem(chain), keys.to_pem(key)), facts
+        raise IssuanceError("unproven", f"the certificate cannot be read: {error}") from None
+    return CertificateAndKey(to_pem(chain), keys.to_pem(key)), facts
 
 
 def to_pem(chain: list[x509.Certificate]) -> bytes:
@@ -138,7 +145,7 @@ def leaf_for(certificates: list[x509.Certificate], key: PublicKeyTypes) -> x509.
     return max(suited, key=lambda one: one.not_valid_after_utc, default=None)
 
 
-def facts_of(leaf: x509.Certificate, *, named: bool = True) -> Facts:
+def facts_of(leaf: x509.Certificate, *, named: bool = True) -> CertificateInfo:
     """Raises ValueError and the others of `UNREADABLE`; also for a certificate without
     subjectAltName, unless it need not be ``named``."""
     found: x509.SubjectAlternativeName | tuple[()] = ()
@@ -147,7 +154,7 @@ def facts_of(leaf: x509.Certificate, *, named: bool = True) -> Facts:
     except x509.ExtensionNotFound:
         if named:
             raise ValueError("it has no subjectAltName") from None
-    return Facts(
+    return CertificateInfo(
         names=tuple(
             canonical(str(one.value))
             for one in found

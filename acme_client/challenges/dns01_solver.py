@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import NotSet, Problem
+from ..errors import IssuanceError, NotSet
 from ..link import Dns, DnsZone, ProviderSettings
 from ..storage import documents
 from ..storage.store import Store, is_anothers
@@ -99,7 +99,7 @@ class DnsRecords:
         try:
             try:
                 self._present(certificate, proofs, standing)
-            except Problem as problem:
+            except IssuanceError as problem:
                 problem.challenge = "dns-01"
                 raise
             yield
@@ -117,7 +117,9 @@ class DnsRecords:
         deadline = time.monotonic() + ALL_WITHIN
         for proof in proofs:
             if time.monotonic() > deadline:
-                raise Problem("zone", f"setting the records takes longer than {ALL_WITHIN:g} s")
+                raise IssuanceError(
+                    "zone", f"setting the records takes longer than {ALL_WITHIN:g} s"
+                )
             record = self._located(proof)
             standing.append(record)
             self._note(record)
@@ -161,7 +163,7 @@ class DnsRecords:
         if entry is None:
             zones = ", ".join(one.zone or "" for one in self._settings.zones) or "none"
             where = record if record == named else f"{record} (where {named} leads)"
-            raise Problem(
+            raise IssuanceError(
                 "settings",
                 f"nobody is configured to set the record {where}; zones in acme.dns: {zones}",
                 challenge="dns-01",
@@ -178,7 +180,7 @@ class DnsRecords:
                 record = replace(record, zone=self.servers.zone(record.name))
             provider.cleanup(record)
         except Exception as error:
-            if not isinstance(error, Problem):
+            if not isinstance(error, IssuanceError):
                 log.exception("%s: a fault in the certifier itself", record.name)
             log.warning(
                 "the record %s TXT %s could not be removed, and is tried again later: %s",

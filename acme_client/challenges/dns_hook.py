@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import NotSet, Problem
+from ..errors import IssuanceError, NotSet
 from ..link import DnsHook
 from ..text import printable, signal_name
 from .dns_provider import ProviderContext, TxtRecord
@@ -61,7 +61,7 @@ class HookProvider:
     def present(self, record: TxtRecord) -> None:
         with _ONE_AT_A_TIME:
             if self._context.stopping.is_set():
-                raise Problem("stopped", "the program is being stopped")
+                raise IssuanceError("stopped", "the program is being stopped")
             self._run("present", record)
 
     def cleanup(self, record: TxtRecord) -> None:
@@ -89,8 +89,8 @@ def run(
     stopping: threading.Event,
     confine: Callable[[], None] | None = None,
 ) -> None:
-    """Returns when it has done so; raises `Problem` otherwise. A ``cleanup`` is not broken off by
-    the program's end, only by its time. ``confine`` is what the child does first."""
+    """Returns when it has done so; raises `IssuanceError` otherwise. A ``cleanup`` is not broken
+    off by the program's end, only by its time. ``confine`` is what the child does first."""
     name = hook.program.name
     arguments = [str(hook.program), action, domain, record, value]
     environment = {
@@ -129,11 +129,11 @@ def run(
     for line in lines:
         log.info("%s %s %s: %s", name, action, domain, line)
     if ending:
-        raise Problem("stopped" if ending == _STOPPED else "hook", f"{hook.program} {ending}")
+        raise IssuanceError("stopped" if ending == _STOPPED else "hook", f"{hook.program} {ending}")
     if status:
         how = f"status {status}" if status > 0 else signal_name(-status)
         last = f", and said: {lines[-1]}" if lines else " without a word"
-        raise Problem(
+        raise IssuanceError(
             "hook",
             f"{hook.program} {action} {domain} ended with {how}{last} (run it by hand as the "
             "server's user; treehouse-proxy sandbox shows what it may do)",

@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import re
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import DnsZone
 
 _CHALLENGE = "_acme-challenge"
@@ -67,7 +67,7 @@ _SECRET = re.compile(r"secret\s+\"?(?P<secret>[A-Za-z0-9+/=]+)\"?\s*;", re.ASCII
 def tsig_secret(text: str, name: str) -> str:
     """The secret of the key ``name`` out of a file's text: base64 alone, or in BIND's notation.
 
-    Raises a `Problem` that says nothing of the secret.
+    Raises an `IssuanceError` that says nothing of the secret.
     """
     secret = "".join(text.split())
     statements = [*_KEY_FILE.finditer(text)]
@@ -75,7 +75,9 @@ def tsig_secret(text: str, name: str) -> str:
         bodies = [one["body"] for one in statements if one["name"].rstrip(".").lower() == name]
         if not bodies:
             there = ", ".join(one["name"] for one in statements)
-            raise Problem("settings", f"no key {name} in it, but {there} (see acme.dns.tsig.name)")
+            raise IssuanceError(
+                "settings", f"no key {name} in it, but {there} (see acme.dns.tsig.name)"
+            )
         found = _SECRET.search(bodies[0])
         secret = found["secret"] if found else ""
     try:
@@ -83,7 +85,7 @@ def tsig_secret(text: str, name: str) -> str:
     except (binascii.Error, ValueError):
         decoded = b""
     if not decoded:
-        raise Problem(
+        raise IssuanceError(
             "settings", "it holds no secret in base64, or cannot be read (tsig-keygen makes one)"
         )
     return secret

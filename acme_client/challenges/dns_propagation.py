@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from .dns_resolver import NameServer, NoAnswer, texts
 
 log = logging.getLogger("treehouse.certifier")
@@ -37,7 +37,7 @@ def await_shown(
     ask: Callable[[str, int, str], frozenset[bytes]] = texts,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Raises `Problem` where it is not shown ``within`` seconds."""
+    """Raises `IssuanceError` where it is not shown ``within`` seconds."""
     waiting: dict[At, str] = {at: one.name for one in servers for at in one.addresses}
     said: dict[At, str] = {}
     silent: dict[At, int] = {}
@@ -60,9 +60,9 @@ def await_shown(
         pause = LOOKS[min(looks, len(LOOKS) - 1)]
         looks += 1
         if now() + pause > deadline:
-            raise Problem("zone", _too_late(record, within, waiting, said))
+            raise IssuanceError("zone", _too_late(record, within, waiting, said))
         if stopping.wait(pause):
-            raise Problem("stopped", "the program is being stopped")
+            raise IssuanceError("stopped", "the program is being stopped")
 
 
 def _too_late(record: str, within: float, waiting: dict[At, str], said: dict[At, str]) -> str:

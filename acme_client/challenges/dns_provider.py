@@ -41,11 +41,12 @@ class DnsProvider(Protocol):
 
     def present(self, record: TxtRecord) -> None:
         """Add the value beside others at the same name. Raises `NotSet` when the record is
-        certainly not there, any other `Problem` when it may be."""
+        certainly not there, any other `IssuanceError` when it may be."""
         ...
 
     def cleanup(self, record: TxtRecord) -> None:
-        """Remove the value and no other; nothing happens if it is not there. Raises `Problem`."""
+        """Remove the value and no other; nothing happens if it is not there. Raises
+        `IssuanceError`."""
         ...
 
     def name_servers(self) -> list[NameServer]:

@@ -28,7 +28,7 @@ import dns.rdata
 import dns.rdatatype
 import dns.resolver
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from .dns_names import enclosing
 
 dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
@@ -60,7 +60,7 @@ class Servers:
         try:
             self._resolver = dns.resolver.Resolver(configure=not resolvers)
         except (dns.exception.DNSException, OSError) as error:
-            raise Problem(
+            raise IssuanceError(
                 "settings",
                 f"there is no resolver to ask ({error}); name one in acme.resolvers",
             ) from None
@@ -79,7 +79,9 @@ class Servers:
             if answer is None or answer.rrset is None:
                 return at
             at = _text(answer.rrset[0].target)
-        raise Problem("zone", f"{name} is an alias of an alias, more than {_MOST_ALIASES} deep")
+        raise IssuanceError(
+            "zone", f"{name} is an alias of an alias, more than {_MOST_ALIASES} deep"
+        )
 
     def zone(self, name: str) -> str:
         """The zone that the name is in, or would be."""
@@ -89,7 +91,7 @@ class Servers:
             found = answer.rrset if answer is not None else None
             if found is not None and _text(found.name) == candidate:
                 return candidate
-        raise Problem(
+        raise IssuanceError(
             "zone",
             f"the resolver knows no zone that {name} is in; register it, or name the zone and a "
             "resolver that knows it (acme.dns.zone, acme.resolvers)",
@@ -99,7 +101,7 @@ class Servers:
         """The zone's name servers, with all their addresses that could be found."""
         answer = self._ask(zone, "NS")
         if answer is None or answer.rrset is None:
-            raise Problem("zone", f"the zone {zone} has no name servers, says the resolver")
+            raise IssuanceError("zone", f"the zone {zone} has no name servers, says the resolver")
         names = sorted(_text(one.target) for one in answer.rrset)
         return tuple(NameServer(name, tuple(self._addresses(name))) for name in names)
 
@@ -117,14 +119,14 @@ class Servers:
                 except NoAnswer as answer:
                     said = f"{server.name} ({address}): {answer}"
         if not shown:
-            raise Problem("zone", f"no name server of {zone} answers: {said}")
+            raise IssuanceError("zone", f"no name server of {zone} answers: {said}")
         return frozenset(one.decode("utf-8", "replace") for one in frozenset.intersection(*shown))
 
     def _addresses(self, name: str) -> Iterator[tuple[str, int]]:
         for kind in ("A", "AAAA"):
             try:
                 answer = self._ask(name, kind)
-            except Problem:
+            except IssuanceError:
                 continue  # of a server in another zone that is broken
             if answer is not None and answer.rrset is not None:
                 for one in answer.rrset:
@@ -140,7 +142,7 @@ class Servers:
             return None
         except (dns.exception.DNSException, OSError) as error:
             said = f"{kind} of {name} cannot be looked up: {error}"
-            raise Problem("zone", f"{said} (see acme.resolvers)") from None
+            raise IssuanceError("zone", f"{said} (see acme.resolvers)") from None
 
 
 def texts(address: str, port: int, name: str) -> frozenset[bytes]:
@@ -175,7 +177,7 @@ def resolved(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Problem(
+        raise IssuanceError(
             "settings", f"the name server {host} has no address: {_said(error)} (acme.dns.server)"
         ) from None
     return list(dict.fromkeys(str(one[4][0]) for one in found))

@@ -22,7 +22,7 @@ import dns.rdtypes.ANY.TXT
 import dns.tsig
 import dns.update
 
-from ..errors import NotSet, Problem
+from ..errors import IssuanceError, NotSet
 from ..link import DnsUpdates, TsigKey
 from .dns_names import strings as cut
 from .dns_names import tsig_secret
@@ -59,7 +59,7 @@ def provider(settings: DnsUpdates, _context: ProviderContext) -> Rfc2136Provider
 
 def _send(server: DnsUpdates, zone: str, record: str, value: str, *, adding: bool) -> None:
     at = f"{server.host} port {server.port}"
-    lost: Problem | None = None
+    lost: IssuanceError | None = None
     for address in resolved(server.host, server.port):
         update = dns.update.UpdateMessage(zone + ".")
         if server.key is not None:
@@ -75,13 +75,13 @@ def _send(server: DnsUpdates, zone: str, record: str, value: str, *, adding: boo
             answer = _exchange(wire, address, server.port)
         except OSError as error:
             said = error.strerror or str(error) or "cut off"
-            lost = Problem(
+            lost = IssuanceError(
                 "zone", f"the name server {at} cannot be reached: {said.lower()}{_REACH}"
             )
             continue
         _judge(answer, update, server, zone, record, at)
         return
-    raise lost or Problem("zone", f"the name server {at} has no address")
+    raise lost or IssuanceError("zone", f"the name server {at} has no address")
 
 
 _REACH = (
@@ -124,20 +124,20 @@ def _judge(
     except dns.tsig.PeerError as error:
         raise NotSet("zone", _distrust(at, server.key, error)) from None
     except dns.tsig.BadTime:
-        raise Problem("zone", f"the name server {at} {_CLOCK}") from None
+        raise IssuanceError("zone", f"the name server {at} {_CLOCK}") from None
     except dns.exception.DNSException:
         if len(answer) < 4:
-            raise Problem("zone", f"the name server {at} gives no DNS answer") from None
+            raise IssuanceError("zone", f"the name server {at} gives no DNS answer") from None
         signed, code = False, dns.rcode.Rcode(answer[3] & 0x0F)
     if code == dns.rcode.NOERROR and not signed:
-        raise Problem(
+        raise IssuanceError(
             "zone",
             f"the answer of the name server {at} is not signed with the key {_name(server.key)}; "
             "is it another server than the one that is meant?",
         )
     if code != dns.rcode.NOERROR:
         uncertain = code == dns.rcode.SERVFAIL
-        raise (Problem if uncertain else NotSet)(
+        raise (IssuanceError if uncertain else NotSet)(
             "zone", _refusal(at, zone, record, server.key, code)
         )
 
@@ -145,7 +145,7 @@ def _judge(
 def _signer(key: TsigKey) -> dns.tsig.Key:
     try:
         secret = tsig_secret(key.secret, key.name)
-    except Problem as problem:
+    except IssuanceError as problem:
         raise NotSet("settings", f"{key.file}: {problem.text}") from None
     return dns.tsig.Key(dns.name.from_text(key.name), secret, key.algorithm + ".")
 

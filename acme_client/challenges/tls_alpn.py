@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..certificates import keys
-from ..certificates.verify import Pair
+from ..certificates.verify import CertificateAndKey
 
 # id-pe-acmeIdentifier (RFC 8737 §6.1)
 _IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -18,7 +18,7 @@ _IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 _LIFETIME = datetime.timedelta(days=1)
 
 
-def certificate(name: str, key_authorization: str, now: float) -> Pair:
+def certificate(name: str, key_authorization: str, now: float) -> CertificateAndKey:
     """Self-signed, for this name only, with the digest of the key authorization."""
     digest = hashlib.sha256(key_authorization.encode()).digest()
     key = keys.generate(keys.DEFAULT)
@@ -37,4 +37,4 @@ def certificate(name: str, key_authorization: str, now: float) -> Pair:
         .add_extension(x509.UnrecognizedExtension(_IDENTIFIER, b"\x04\x20" + digest), critical=True)
         .sign(key, hashes.SHA256())
     )
-    return Pair(certificate.public_bytes(Encoding.PEM), keys.to_pem(key))
+    return CertificateAndKey(certificate.public_bytes(Encoding.PEM), keys.to_pem(key))

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import Challenge, Link
 from ..storage import documents
 from ..storage.store import Store, is_anothers
@@ -38,7 +38,7 @@ class Challenges:
                 shown.append(challenge)
                 self._write(challenge)
                 if not self._link.present(challenge):
-                    raise Problem(
+                    raise IssuanceError(
                         "presentation",
                         f"not all workers have taken the challenge for {challenge.host} in time",
                         challenge=challenge.kind,

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..certificates.verify import UNREADABLE, Pair
+from ..certificates.verify import UNREADABLE, CertificateAndKey
 from .safe_tree import Tree, Unreadable
 
 
@@ -19,7 +19,7 @@ class Certificate:
 
     where: str
     title: str
-    pair: Pair
+    pair: CertificateAndKey
     directory: str | None
 
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from ..certificates import keys, pem
-from ..certificates.verify import Pair, read
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, read
+from ..errors import IssuanceError
 
 # A CA's chains have two to four; cross-signed ones one more.
 LONGEST_CHAIN = 10
@@ -29,7 +29,7 @@ RSA_BITS = range(2048, 8193)
 _CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
 
 
-def pair(chain: bytes, key: bytes) -> Pair:
+def pair(chain: bytes, key: bytes) -> CertificateAndKey:
     """Return the chain in order and the key as PKCS#8, whatever else the files hold."""
     try:
         listed = pem.certificates(chain)
@@ -39,8 +39,8 @@ def pair(chain: bytes, key: bytes) -> Pair:
         raise ValueError(f"more than {LONGEST_CHAIN} certificates in a chain")
     alone = b"".join(pem.written(pem.CERTIFICATE, one) for one in listed)
     try:
-        return read(Pair(alone, key))[0]
-    except Problem as problem:
+        return read(CertificateAndKey(alone, key))[0]
+    except IssuanceError as problem:
         raise ValueError(problem.text) from None
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..certificates.verify import Facts, Pair, prove
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, CertificateInfo, verify_pair
+from ..errors import IssuanceError
 from ..names import canonical, covers, wildcard_of
 from .findings import Account, Certificate, Skipped
 
@@ -35,8 +35,8 @@ class Place:
     """A certificate, and where it goes: certificates/``names[0]``."""
 
     names: tuple[str, ...]
-    pair: Pair
-    facts: Facts
+    pair: CertificateAndKey
+    facts: CertificateInfo
     where: str
     directory: str | None
 
@@ -58,12 +58,12 @@ def places(
 ) -> tuple[list[Place], list[Skipped]]:
     """Return where each certificate goes, and what is skipped. ``on_demand``: whether a name may
     have a certificate on demand; its certificate is kept until a client asks for the name."""
-    proven: list[tuple[Certificate, Facts]] = []
+    proven: list[tuple[Certificate, CertificateInfo]] = []
     left: list[Skipped] = []
     for one in certificates:
         try:
-            proven.append((one, prove(one.pair, (), now)))
-        except Problem as problem:
+            proven.append((one, verify_pair(one.pair, (), now)))
+        except IssuanceError as problem:
             left.append(Skipped(one.where, problem.text))
     if sites is None:
         wanted = _by_themselves(proven)
@@ -107,7 +107,7 @@ def better(one: Place, other: Place) -> bool:
     return (one.covered, one.facts.not_after) > (other.covered, other.facts.not_after)
 
 
-def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, ...]]:
+def _by_themselves(proven: list[tuple[Certificate, CertificateInfo]]) -> list[tuple[str, ...]]:
     """Return each certificate's own names, its title first, if that is one of them."""
     wanted: dict[str, tuple[str, ...]] = {}
     for one, facts in proven:
@@ -118,7 +118,7 @@ def _by_themselves(proven: list[tuple[Certificate, Facts]]) -> list[tuple[str, .
 
 
 def _for_on_demand(
-    proven: list[tuple[Certificate, Facts]],
+    proven: list[tuple[Certificate, CertificateInfo]],
     sites: tuple[Site, ...],
     on_demand: Callable[[str], bool],
 ) -> list[tuple[str, ...]]:
@@ -129,7 +129,7 @@ def _for_on_demand(
 
 
 def _why_not(
-    facts: Facts,
+    facts: CertificateInfo,
     index: _Index,
     refused: _Index,
     refusals: Mapping[tuple[str, ...], str | None],

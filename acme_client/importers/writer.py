@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from ..certificates import loadable, transitions
 from ..certificates.record import Record
 from ..certificates.repository import Shelf
-from ..certificates.verify import Pair, prove
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, verify_pair
+from ..errors import IssuanceError
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
 from ..storage.store import Store
@@ -93,12 +93,14 @@ class Writer:
             said += f"; without {', '.join(lacking)}, so another one will be ordered"
         return Outcome(name, said, taken=True)
 
-    def _present(self, place: Place, pair: Pair | None, record: Record) -> Place | None:
+    def _present(
+        self, place: Place, pair: CertificateAndKey | None, record: Record
+    ) -> Place | None:
         try:
             if pair is None:
                 return None
-            facts = prove(pair, (), self._now)
-        except Problem:
+            facts = verify_pair(pair, (), self._now)
+        except IssuanceError:
             return None
         return Place(place.names, pair, facts, "", record.directory)
 

@@ -28,7 +28,7 @@ from requests import Response
 
 from .. import explain
 from ..certificates import keys
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import Authority
 from ..rate_limits.ledger import Ledgers
 from ..storage.store import Store
@@ -69,12 +69,12 @@ class Accounts:
 
     def use(self, authority: Authority, directory: Directory, transport: Transport) -> None:
         """Have the transport sign for our account at this CA, which is made if there is none yet.
-        Raises `Problem`."""
+        Raises `IssuanceError`."""
         with self._lock:
             try:
                 self._use(authority, directory, transport)
             except OSError as error:
-                raise Problem("disk", f"the account cannot be kept: {error}") from None
+                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
     def is_closed(self, authority: Authority, directory: Directory, transport: Transport) -> bool:
         """Whether the CA has deactivated or revoked our account (RFC 8555 §7.1.6), asked by the
@@ -87,7 +87,7 @@ class Accounts:
         transport.sign_with(_key(files[KEY], where))
         try:
             answer = transport.send(directory.new_account, _EXISTING)
-        except Problem as problem:
+        except IssuanceError as problem:
             return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
         return messages.account_status(answer.content) in _CLOSED
 
@@ -103,7 +103,7 @@ class Accounts:
                     if file in files:
                         self._store.delete(where, file)
             except OSError as error:
-                raise Problem("disk", f"the account cannot be kept: {error}") from None
+                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
     def forget(self, authority: Authority) -> None:
         """Forget an account that the CA does not know any more; its key may serve the next one."""
@@ -111,23 +111,23 @@ class Accounts:
             try:
                 self._store.delete(folder(self._store, authority.directory), ACCOUNT)
             except OSError as error:
-                raise Problem("disk", f"the account cannot be kept: {error}") from None
+                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
     def roll_key(self, authority: Authority, directory: Directory, transport: Transport) -> None:
-        """Give the account a new key (RFC 8555 §7.3.5). Raises `Problem`."""
+        """Give the account a new key (RFC 8555 §7.3.5). Raises `IssuanceError`."""
         self.use(authority, directory, transport)
         with self._lock:
             try:
                 self._roll_key(folder(self._store, authority.directory), directory, transport)
             except OSError as error:
-                raise Problem("disk", f"the new key cannot be kept: {error}") from None
+                raise IssuanceError("disk", f"the new key cannot be kept: {error}") from None
 
     def _roll_key(self, where: str, directory: Directory, transport: Transport) -> None:
         url = directory.key_change
         if url is None:
-            raise Problem("settings", "this CA lets no account change its key")
+            raise IssuanceError("settings", "this CA lets no account change its key")
         if transport.account_url is None:
-            raise Problem("internal", "there is no account to give a key to")
+            raise IssuanceError("internal", "there is no account to give a key to")
         pem = keys.to_pem(keys.generate(keys.DEFAULT))
         self._store.store(where, {NEXT_KEY: pem})
         following = JWKEC(key=ComparableECKey(keys.from_pem(pem)))
@@ -150,7 +150,7 @@ class Accounts:
                 where = folder(self._store, authority.directory)
                 earlier = earlier_keys(self._store, where)
             except OSError as error:
-                raise Problem("disk", f"the account cannot be read: {error}") from None
+                raise IssuanceError("disk", f"the account cannot be read: {error}") from None
         return tuple(dict.fromkeys((thumbprint(transport.account_key), *reversed(earlier))))
 
     def _settle_next_key(
@@ -215,7 +215,9 @@ class Accounts:
     def _alone(self, where: str) -> Iterator[None]:
         lock = self._store.lock(where, LEASE)
         if lock is None:
-            raise Problem("busy", "somebody else is making or bringing the account with this CA")
+            raise IssuanceError(
+                "busy", "somebody else is making or bringing the account with this CA"
+            )
         try:
             yield
         finally:
@@ -233,7 +235,7 @@ def _find(directory: Directory, transport: Transport) -> str | None:
     such account."""
     try:
         answer = transport.send(directory.new_account, _EXISTING)
-    except Problem as problem:
+    except IssuanceError as problem:
         # Some ask for the external account before they look; the RFC knows the first alone.
         if problem.typ in (messages.NO_ACCOUNT, messages.ACCOUNT_FROM_ELSEWHERE):
             return None
@@ -247,7 +249,7 @@ def _tell_contact(transport: Transport, url: str, contact: list[str]) -> bool:
     request."""
     try:
         transport.send(url, library.UpdateRegistration(contact=tuple(contact)))
-    except Problem as problem:
+    except IssuanceError as problem:
         words = ", ".join(contact) or "none"
         log.warning("the CA does not take the contact %s: %s", words, problem.text)
         return False
@@ -265,7 +267,7 @@ def _register(
     )
     try:
         answer = transport.send(directory.new_account, wanted)
-    except Problem as problem:
+    except IssuanceError as problem:
         there = None if transport.last is None else _location(transport.last)
         if problem.status == CONFLICT and there is not None:
             return there
@@ -282,7 +284,7 @@ def _register(
 def _account_url(answer: Response) -> str:
     url = _location(answer)
     if url is None:
-        raise Problem("nonsense", "the CA's answer makes no sense: the account has no URL")
+        raise IssuanceError("nonsense", "the CA's answer makes no sense: the account has no URL")
     return url
 
 
@@ -297,12 +299,14 @@ def _binding(
     none is needed."""
     if authority.eab is None:
         if directory.meta.get("externalAccountRequired") is True:
-            raise Problem("binding", "this CA needs an external account, and acme.eab has none")
+            raise IssuanceError(
+                "binding", "this CA needs an external account, and acme.eab has none"
+            )
         return None
     try:
         key = mac_key(authority.eab.hmac_key)
-    except Problem as problem:
-        raise Problem("binding", f"the file acme.eab.hmac_key_file: {problem.text}") from None
+    except IssuanceError as problem:
+        raise IssuanceError("binding", f"the file acme.eab.hmac_key_file: {problem.text}") from None
     bound: dict[str, Any] = library.ExternalAccountBinding.from_data(
         transport.account_key.public_key(),
         authority.eab.kid,
@@ -312,11 +316,11 @@ def _binding(
     return bound
 
 
-def _without_contact(problem: Problem, contact: list[str]) -> Problem:
+def _without_contact(problem: IssuanceError, contact: list[str]) -> IssuanceError:
     """Say of a refused account that it has no contact, where the CA's words say so."""
     if contact or problem.kind != "refused" or not explain.is_about_contact(problem.said):
         return problem
-    return Problem(
+    return IssuanceError(
         "settings",
         f"this CA wants an address to write to, and acme.email has none: {problem.text}",
         typ=problem.typ,
@@ -329,7 +333,7 @@ def _without_contact(problem: Problem, contact: list[str]) -> Problem:
 _ABOUT_BINDING = ("unauthorized", "malformed", "externalAccountRequired")
 
 
-def _unbound(problem: Problem, authority: Authority) -> Problem:
+def _unbound(problem: IssuanceError, authority: Authority) -> IssuanceError:
     """Say of a refused account that its binding was refused, where the CA's type says so."""
     typ = problem.said.typ if problem.said else ""
     if problem.kind != "refused" or typ not in _ABOUT_BINDING:
@@ -340,7 +344,7 @@ def _unbound(problem: Problem, authority: Authority) -> Problem:
         lead = "this CA needs an external account, and acme.eab has none"
     else:
         return problem
-    return Problem("binding", f"{lead}: {problem.text}", typ=problem.typ, said=problem.said)
+    return IssuanceError("binding", f"{lead}: {problem.text}", typ=problem.typ, said=problem.said)
 
 
 def _key(pem: bytes, where: str) -> keys.PrivateKey:
@@ -349,6 +353,6 @@ def _key(pem: bytes, where: str) -> keys.PrivateKey:
     try:
         return keys.from_pem(pem)
     except ValueError:
-        raise Problem(
+        raise IssuanceError(
             "disk", f"the account key {where}/{KEY} is damaged; restore it or move it away"
         ) from None

@@ -2,7 +2,7 @@
 
 What is done with a CA is here, each verb with a connection of its own: an order (`order_flow`),
 renewal information, revocation, a new account key. Everything that speaks to a CA goes through
-`transport`, and so every failure is a `Problem` with the CA's own words.
+`transport`, and so every failure is an `IssuanceError` with the CA's own words.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from requests import Response
 
 from ..certificates import clock_skew, keys, pem
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import Pair
+from ..certificates.verify import CertificateAndKey
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import Authority
 from ..names import is_address
 from ..rate_limits.ledger import Ledgers
@@ -68,7 +68,7 @@ class AcmeIssuer:
         negotiation.refuse_impossible(order, self._records.possible)
         try:
             return self._issue(order)
-        except Problem as problem:
+        except IssuanceError as problem:
             if not self._account_is_over(problem):
                 raise
             return self._issue(order)
@@ -88,11 +88,13 @@ class AcmeIssuer:
             directory = transport.directory(self._authority.directory)
             url = directory.revoke_certificate
             if url is None:
-                raise Problem("settings", f"{self._host} revokes no certificates through ACME")
+                raise IssuanceError(
+                    "settings", f"{self._host} revokes no certificates through ACME"
+                )
             try:
                 self._accounts.use(self._authority, directory, transport)
                 transport.send(url, request)
-            except Problem as problem:
+            except IssuanceError as problem:
                 if problem.typ == messages.ALREADY_REVOKED:
                     return
                 if problem.typ not in messages.NOT_OURS:
@@ -111,7 +113,7 @@ class AcmeIssuer:
             self._accounts.use(self._authority, directory, transport)
             terms = dns_persist.of_directory(directory.meta)
             if not terms.issuers:
-                raise Problem(
+                raise IssuanceError(
                     "settings",
                     f"{self._host} does not say in its directory under which name it certifies, "
                     "and so offers no dns-persist-01",
@@ -141,14 +143,14 @@ class AcmeIssuer:
             kind = flow.satisfy(flow.place(profile))
             key = keys.generate(order.key_type)
             chain = flow.finish(keys.signing_request(key, order.names))
-            pair = Pair(chain.content, keys.to_pem(key))
+            pair = CertificateAndKey(chain.content, keys.to_pem(key))
             pair = self._preferred(transport, order.names[0], pair, chain)
             return Issued(pair, kind, transport.account_url)
 
     def _transport(self) -> Transport:
         return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)
 
-    def _account_is_over(self, problem: Problem) -> bool:
+    def _account_is_over(self, problem: IssuanceError) -> bool:
         """Whether the CA refused because our account is gone or closed. Then it is forgotten here,
         and another one is made by whoever asks next."""
         if problem.typ == messages.NO_ACCOUNT:
@@ -162,7 +164,7 @@ class AcmeIssuer:
                 directory = transport.directory(self._authority.directory)
                 if not self._accounts.is_closed(self._authority, directory, transport):
                     return False
-        except Problem:
+        except IssuanceError:
             return False
         log.warning("%s has closed our account (%s); making another", self._host, problem.text)
         self._accounts.replace(self._authority)
@@ -182,7 +184,9 @@ class AcmeIssuer:
         if standing and terms.issuers:
             self._persist_records.demand(transport, dns_persist.subjects(standing), terms)
 
-    def _preferred(self, transport: Transport, name: str, pair: Pair, answer: Response) -> Pair:
+    def _preferred(
+        self, transport: Transport, name: str, pair: CertificateAndKey, answer: Response
+    ) -> CertificateAndKey:
         """With the chain that leads to the configured root, if the CA has one."""
         preferred = self._authority.preferred_chain
         if preferred is None:

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from ..certificates import loadable, pem
-from ..certificates.verify import Pair, read
-from ..errors import Problem
+from ..certificates.verify import CertificateAndKey, read
+from ..errors import IssuanceError
 
 # More than any CA offers; each is a request.
 ALTERNATES_MOST = 8
@@ -31,17 +31,17 @@ def root_of(chain_pem: bytes) -> str | None:
 
 
 def choose(
-    preferred: str, first: Pair, others: Iterable[Callable[[], bytes]]
-) -> tuple[Pair, list[str]]:
+    preferred: str, first: CertificateAndKey, others: Iterable[Callable[[], bytes]]
+) -> tuple[CertificateAndKey, list[str]]:
     """The pair whose chain leads to the ``preferred`` root; else the ``first``, the CA's own
     choice, with the roots that there were. ``others`` fetch a chain each. One that cannot be
     fetched, or is none for this key, is passed over: no certificate is lost by a preference."""
     roots = []
     for fetch in (lambda: first.chain_pem, *others):
         try:
-            pair, _facts = read(Pair(fetch(), first.key_pem))
+            pair, _facts = read(CertificateAndKey(fetch(), first.key_pem))
             loadable.demand(pair)
-        except Problem:
+        except IssuanceError:
             continue
         root = root_of(pair.chain_pem)
         if root is None:

@@ -1,4 +1,4 @@
-"""What is asked of an issuer, and what comes of it."""
+"""Defines what every issuer is asked for, and what it gives: `Issuer`, `Order`, `Issued`."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import Pair
+from ..certificates.verify import CertificateAndKey
 from ..challenges.dns_persist import Wanted
 
 
-class Toll(Protocol):
-    """Told by an issuer what it is about to do with an order."""
+class Reservation(Protocol):
+    """Room for one order within the limits of its CA. The issuer says how far the order has
+    come."""
 
-    def admit(self, *, exempt: bool) -> None:
-        """Before the order is placed; ``exempt``: the CA has said that it counts for no limit.
-        Raises `errors.Problem` for one that had better wait."""
+    def reserve(self, *, exempt: bool) -> None:
+        """Call before the order is placed. ``exempt``: the CA has said that it counts for no limit.
+        Raises `errors.IssuanceError` for an order that should wait."""
         ...
 
-    def handed_in(self) -> None:
-        """The CSR is on its way: from now on, the CA may issue."""
+    def finalizing(self) -> None:
+        """Call before the CSR is sent: from then on, the CA may issue."""
         ...
 
 
-class Free:
-    """The `Toll` where nobody counts."""
+class Unlimited:
+    """A `Reservation` where nothing is counted."""
 
-    def admit(self, *, exempt: bool) -> None:
+    def reserve(self, *, exempt: bool) -> None:
         pass
 
-    def handed_in(self) -> None:
+    def finalizing(self) -> None:
         pass
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """A certificate to be ordered."""
+
     names: tuple[str, ...]
     key_type: str
     challenges: tuple[str, ...]  # kinds, the preferred one first
@@ -42,12 +45,14 @@ class Order:
     # that ordered that one: another account may not say that it replaces it.
     replaces: bytes | None = None
     account: str | None = None
-    toll: Toll = field(default=Free(), compare=False)
+    reservation: Reservation = field(default=Unlimited(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    pair: Pair
+    """A certificate that has come."""
+
+    pair: CertificateAndKey
     challenge: str | None  # the kind that satisfied the CA; None where none was needed
     account: str | None = None  # the URL of the account that ordered it
 
@@ -56,22 +61,24 @@ class Issuer(Protocol):
     """A CA at work for us. May be used by several threads."""
 
     def issue(self, order: Order) -> Issued:
-        """Returns when the certificate is here; raises `errors.Problem` when it will not come."""
+        """Returns when the certificate is here; raises `errors.IssuanceError` when it will not
+        come."""
         ...
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         """When the CA would renew this certificate; None where it does not say. Raises
-        `errors.Problem`."""
+        `errors.IssuanceError`."""
         ...
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
-        """Have the certificate revoked; ``reason``: RFC 5280 §5.3.1. Raises `errors.Problem`."""
+        """Have the certificate revoked; ``reason``: RFC 5280 §5.3.1. Raises
+        `errors.IssuanceError`."""
         ...
 
     def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
-        """The records of dns-persist-01 for these names. Raises `errors.Problem`."""
+        """The records of dns-persist-01 for these names. Raises `errors.IssuanceError`."""
         ...
 
     def roll_account_key(self) -> None:
-        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.Problem`."""
+        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.IssuanceError`."""
         ...

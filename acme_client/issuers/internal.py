@@ -24,9 +24,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..certificates import keys
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import Pair
+from ..certificates.verify import CertificateAndKey
 from ..challenges.dns_persist import Wanted
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..storage.store import Store
 from .interface import Issued, Order
 
@@ -55,7 +55,7 @@ class InternalCa:
         self._now = now
         self._lock = threading.Lock()
 
-    def issue(self, names: tuple[str, ...], key_type: str) -> Pair:
+    def issue(self, names: tuple[str, ...], key_type: str) -> CertificateAndKey:
         """A new key and a certificate for it; OSError when the root cannot be kept."""
         now = self._now()
         root, root_key, cross = self._root(now)
@@ -74,7 +74,7 @@ class InternalCa:
         chain = leaf.public_bytes(Encoding.PEM)
         if cross is not None and cross.not_valid_after_utc.timestamp() > until:
             chain += cross.public_bytes(Encoding.PEM)
-        return Pair(chain, keys.to_pem(key))
+        return CertificateAndKey(chain, keys.to_pem(key))
 
     def _root(self, now: float) -> _Root:
         with self._lock:
@@ -123,19 +123,21 @@ class InternalIssuer:
         try:
             return Issued(self._authority.issue(order.names, order.key_type), None)
         except OSError as error:
-            raise Problem("disk", f"the internal CA's root cannot be kept: {error}") from None
+            raise IssuanceError("disk", f"the internal CA's root cannot be kept: {error}") from None
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         return None
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
-        raise Problem("settings", "nobody asks the built-in CA what it has revoked; renew instead")
+        raise IssuanceError(
+            "settings", "nobody asks the built-in CA what it has revoked; renew instead"
+        )
 
     def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
-        raise Problem("settings", "the built-in CA asks for no proof, and so for no record")
+        raise IssuanceError("settings", "the built-in CA asks for no proof, and so for no record")
 
     def roll_account_key(self) -> None:
-        raise Problem("settings", "the built-in CA has no accounts")
+        raise IssuanceError("settings", "the built-in CA has no accounts")
 
 
 def how_to_trust(state: Path) -> str:

@@ -3,7 +3,7 @@
 Strict where something is needed, and blind where it is not. What is missing from an order that has
 no more use for it, a challenge of a kind that nobody here knows, a URL that is written relative to
 the request's: all of that is seen in real CAs and stops nobody. An answer that lacks what the next
-step needs is a `Problem` of kind "nonsense", and nothing of it travels further.
+step needs is an `IssuanceError` of kind "nonsense", and nothing of it travels further.
 
 The `acme` library's own classes are not used for these: they drop fields that are needed here
 (explanationURL, challenges of unknown kinds) and stumble over what servers really send.
@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
-from ..errors import Problem, Said
+from ..errors import IssuanceError, ProblemDocument
 from ..names import canonical
 from .problem_documents import ACME, said, words
 
@@ -74,7 +74,7 @@ class OfferedChallenge:
     url: str
     token: str
     error: str | None
-    said: Said | None = None
+    said: ProblemDocument | None = None
     status: str = "pending"
     whole: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -100,7 +100,7 @@ class OrderObject:
     finalize: str | None
     certificate: str | None
     error: str | None
-    said: Said | None = None
+    said: ProblemDocument | None = None
 
 
 def document(body: bytes, what: str = "answer") -> dict[str, Any]:
@@ -108,9 +108,9 @@ def document(body: bytes, what: str = "answer") -> dict[str, Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):  # the latter by ten thousand brackets
-        raise Problem("nonsense", f"the CA's {what} is not JSON") from None
+        raise IssuanceError("nonsense", f"the CA's {what} is not JSON") from None
     if not isinstance(value, dict):
-        raise Problem("nonsense", f"the CA's {what} is not a JSON object")
+        raise IssuanceError("nonsense", f"the CA's {what} is not a JSON object")
     return value
 
 
@@ -135,7 +135,9 @@ def directory(body: bytes, base: str = "") -> Directory:
             meta=meta if isinstance(meta, dict) else {},
         )
     except (KeyError, TypeError) as error:
-        raise Problem("nonsense", f"the CA's directory makes no sense: {_missing(error)}") from None
+        raise IssuanceError(
+            "nonsense", f"the CA's directory makes no sense: {_missing(error)}"
+        ) from None
 
 
 def account_status(body: bytes) -> str:
@@ -164,7 +166,7 @@ def order(body: bytes, base: str = "") -> OrderObject:
             said=said(value.get("error")),
         )
     except (KeyError, TypeError) as error:
-        raise Problem("nonsense", f"the CA's order is not one: {_missing(error)}") from None
+        raise IssuanceError("nonsense", f"the CA's order is not one: {_missing(error)}") from None
 
 
 def authorization(body: bytes, base: str = "") -> Authorization:
@@ -180,14 +182,16 @@ def authorization(body: bytes, base: str = "") -> Authorization:
             challenges=_challenges(value.get("challenges"), base, needed=pending),
         )
     except (KeyError, TypeError) as error:
-        raise Problem("nonsense", f"the CA's authorization is not one: {_missing(error)}") from None
+        raise IssuanceError(
+            "nonsense", f"the CA's authorization is not one: {_missing(error)}"
+        ) from None
 
 
 def challenge(body: bytes, base: str = "") -> OfferedChallenge | None:
     """A challenge by itself, as the answer to its announcement; None for what is none."""
     try:
         return _challenge(document(body), base)
-    except (Problem, KeyError, TypeError):
+    except (IssuanceError, KeyError, TypeError):
         return None
 
 
@@ -198,11 +202,11 @@ def window(body: bytes) -> Window:
         start, end = _moment(suggested["start"]), _moment(suggested["end"])
         explanation = value.get("explanationURL")
     except (KeyError, TypeError, ValueError) as error:
-        raise Problem(
+        raise IssuanceError(
             "nonsense", f"the CA's renewal information is not one: {_missing(error)}"
         ) from None
     if end < start:
-        raise Problem("nonsense", "the CA's renewal window ends before it starts")
+        raise IssuanceError("nonsense", "the CA's renewal window ends before it starts")
     return Window(start, end, explanation if isinstance(explanation, str) else None)
 
 

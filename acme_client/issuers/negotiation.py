@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..certificates import ca_choice
 from ..challenges import dns_persist
-from ..errors import Problem, Said
+from ..errors import IssuanceError, ProblemDocument
 from ..names import is_address
 from .interface import Order
 from .messages import Authorization, Directory, OfferedChallenge
@@ -24,13 +24,13 @@ def refuse_impossible(order: Order, records: bool) -> None:
     wildcards = [name for name in order.names if name.startswith("*.")]
     kinds = [kind for kind in order.challenges if kind in ca_choice.BY_DNS]
     if wildcards and not kinds:
-        raise Problem(
+        raise IssuanceError(
             "settings",
             f"{', '.join(wildcards)} needs DNS-01, which is not configured (acme.dns); "
             "HTTP-01 and TLS-ALPN-01 cannot prove a wildcard",
         )
     if not records and order.challenges == ("dns-01",):
-        raise Problem("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
+        raise IssuanceError("settings", "nobody is configured to set records for DNS-01 (acme.dns)")
 
 
 def profile(wanted: str | None, names: tuple[str, ...], directory: Directory) -> str | None:
@@ -40,7 +40,7 @@ def profile(wanted: str | None, names: tuple[str, ...], directory: Directory) ->
         addresses = any(is_address(name) for name in names)
         return ADDRESS_PROFILE if addresses and ADDRESS_PROFILE in listed else None
     if wanted not in listed:
-        raise Problem(
+        raise IssuanceError(
             "settings",
             f"the CA has no profile {wanted}; it has: {', '.join(sorted(listed)) or 'none'}",
         )
@@ -70,7 +70,7 @@ def choose(
         suited = ca_choice.suits(kind, wildcard=authorization.wildcard, address=address)
         if suited and kind in offered:
             return offered[kind]
-    raise Problem(
+    raise IssuanceError(
         "settings",
         f"for {authorization.name} the CA offers {', '.join(offered) or 'no challenge'}, "
         f"and configured is {', '.join(preferred)}",
@@ -78,8 +78,10 @@ def choose(
 
 
 def not_validated(
-    authorization: Authorization, kind: str | None, earlier: tuple[str, Said | None] | None = None
-) -> Problem:
+    authorization: Authorization,
+    kind: str | None,
+    earlier: tuple[str, ProblemDocument | None] | None = None,
+) -> IssuanceError:
     """Why a name was not validated, in the CA's words; ``earlier``: what it said of this
     authorization before, for a CA that does not repeat it."""
     reasons = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
@@ -89,7 +91,9 @@ def not_validated(
     reason = "; ".join(reasons) or f"the authorization is {authorization.status}"
     name = authorization.name
     if not name:  # the CA has left it out
-        return Problem("validation", reason, challenge=kind, said=document)
+        return IssuanceError("validation", reason, challenge=kind, said=document)
     if document is not None and document.name is None:
         document = replace(document, name=name)
-    return Problem("validation", f"{name}: {reason}", challenge=kind, names=(name,), said=document)
+    return IssuanceError(
+        "validation", f"{name}: {reason}", challenge=kind, names=(name,), said=document
+    )

@@ -23,7 +23,7 @@ from ..challenges.dns01_solver import DnsRecords, Proof
 from ..challenges.dns_names import digest
 from ..challenges.dns_persist import Subject
 from ..challenges.worker_solver import Challenges
-from ..errors import Problem, Said
+from ..errors import IssuanceError, ProblemDocument
 from ..link import Challenge
 from ..names import is_address
 from . import ari, messages, negotiation
@@ -92,13 +92,13 @@ class OrderFlow:
         self._url = ""
         self._finalize: str | None = None  # as long as the order has said it once
         # The reasons that the CA gave: the last of all, and of each authorization (by its URL).
-        self._last_words: tuple[str, Said | None] | None = None
-        self._words_on: dict[str, tuple[str, Said | None]] = {}
+        self._last_words: tuple[str, ProblemDocument | None] | None = None
+        self._words_on: dict[str, tuple[str, ProblemDocument | None]] = {}
 
     # The order
 
     def place(self, profile: str | None) -> OrderObject:
-        """Order the certificate. Raises `Problem`."""
+        """Order the certificate. Raises `IssuanceError`."""
         order, replaces = self._order, None
         if (
             order.replaces is not None
@@ -112,34 +112,34 @@ class OrderFlow:
             replaces=replaces,
         )
         url = self._directory.new_order
-        order.toll.admit(exempt=replaces is not None)
+        order.reservation.reserve(exempt=replaces is not None)
         try:
             response = self._transport.send(url, request)
-        except Problem as problem:
+        except IssuanceError as problem:
             # The CA may hold that one for replaced already, or not know it any more; that is its
             # own bookkeeping and no reason to go without a certificate.
             if replaces is None or not self._transport.refused_what_it_replaces(problem):
                 raise
             log.debug("%s: ordered without naming the one it replaces", self._name)
-            order.toll.admit(exempt=False)
+            order.reservation.reserve(exempt=False)
             response = self._transport.send(url, request.update(replaces=None))
         placed = self._read(response)
         location = messages.location(response.headers.get("Location"), response.url)
         if location is None:
-            raise Problem("nonsense", "the CA's order has no URL")
+            raise IssuanceError("nonsense", "the CA's order has no URL")
         self._url = location
         log.debug("%s: order placed with %s", self._name, self._host)
         return placed
 
     def _read(self, response: Response) -> OrderObject:
-        """An order as it is now. Raises `Problem`, also for one that the CA has given up."""
+        """An order as it is now. Raises `IssuanceError`, also for one that the CA has given up."""
         placed = messages.order(response.content, response.url)
         self._finalize = placed.finalize or self._finalize
         if placed.error:
             self._last_words = placed.error, placed.said
         if placed.status == "invalid":
             words, said = self._last_words or ("no reason", None)
-            raise Problem("refused", f"the CA gave the order up: {words}", said=said)
+            raise IssuanceError("refused", f"the CA gave the order up: {words}", said=said)
         return placed
 
     # What has to be proven
@@ -170,7 +170,7 @@ class OrderFlow:
             for url, (_authorization, offered) in pending.items():
                 try:
                     self._await_valid(url, offered)
-                except Problem as problem:
+                except IssuanceError as problem:
                     if problem.kind == "validation":
                         problem.names = self._not_valid(pending)
                     raise
@@ -178,7 +178,7 @@ class OrderFlow:
 
     def _answers(self, pending: Pending) -> tuple[list[Challenge], list[Proof]]:
         """Return the challenges that workers answer, and the records to be set in the DNS. Raises
-        `Problem` where a record for dns-persist-01 is missing."""
+        `IssuanceError` where a record for dns-persist-01 is missing."""
         shown: list[Challenge] = []
         proofs: list[Proof] = []
         for authorization, offered in pending.values():
@@ -226,7 +226,7 @@ class OrderFlow:
             return
         try:
             self._transport.send(offered.url, _Ready())
-        except Problem as problem:
+        except IssuanceError as problem:
             if problem.kind != "refused":
                 raise
             again = self._look_at(url)
@@ -264,7 +264,7 @@ class OrderFlow:
         for url, (authorization, _offered) in pending.items():
             try:
                 status = self._look_at(url).status
-            except Problem:
+            except IssuanceError:
                 status = "unknown"
             if status != "valid":
                 names.append(authorization.name)
@@ -274,7 +274,7 @@ class OrderFlow:
 
     def finish(self, csr_pem: bytes) -> Response:
         """Send the CSR as often as the order is ready for it, until there is a certificate; return
-        the answer that brings it. Raises `Problem`."""
+        the answer that brings it. Raises `IssuanceError`."""
         request = library.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
 
         def look() -> str | None:
@@ -295,18 +295,20 @@ class OrderFlow:
     def _hand_in(self, request: library.CertificateRequest) -> OrderObject | None:
         """The order after that; None where the answer does not show it, and the next poll will."""
         if self._finalize is None:
-            raise Problem("nonsense", "the CA's order is not one: it is ready and has no finalize")
+            raise IssuanceError(
+                "nonsense", "the CA's order is not one: it is ready and has no finalize"
+            )
         log.debug("%s: %s has validated; sending the request", self._name, self._host)
-        self._order.toll.handed_in()
+        self._order.reservation.finalizing()
         try:
             response = self._transport.send(self._finalize, request)
-        except Problem as problem:
+        except IssuanceError as problem:
             if problem.said is not None:
                 self._last_words = problem.text.removeprefix("the CA says: "), problem.said
             raise
         try:
             return self._read(response)
-        except Problem as problem:
+        except IssuanceError as problem:
             if problem.kind != "nonsense":
                 raise
             return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.dns_persist import Customer, Subject, Terms, Wanted
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..link import Authority
 from .accounts import Accounts
 from .transport import Transport
@@ -37,7 +37,7 @@ class PersistRecords:
     ) -> tuple[Wanted, ...]:
         """Return the records that the transport's account needs, and whether each stands."""
         if transport.account_url is None:
-            raise Problem("internal", "no account has been chosen")
+            raise IssuanceError("internal", "no account has been chosen")
         thumbprints = self._accounts.thumbprints(self._authority, transport)
         customer = Customer(transport.account_url, thumbprints)
         found = []
@@ -50,10 +50,10 @@ class PersistRecords:
         return tuple(found)
 
     def demand(self, transport: Transport, subjects: Iterable[Subject], terms: Terms) -> None:
-        """All of them. Raises `Problem` that tells those to set."""
+        """All of them. Raises `IssuanceError` that tells those to set."""
         missing = [str(one) for one in self.wanted(transport, subjects, terms) if not one.stands]
         if missing:
-            raise Problem(
+            raise IssuanceError(
                 "zone",
                 f"for dns-persist-01, set in the DNS: {' and '.join(missing)} "
                 "(treehouse-proxy certs dns-persist shows what stands, certs renew tries again)",

@@ -1,7 +1,7 @@
 """Waits for a CA to come to an end with something, by asking again and again (RFC 8555 §7.5.1).
 
-A wait keeps to the CA's Retry-After, bears a few answers that are lost or come too early, and ends:
-what does not get anywhere is a `Problem` like any other. It ends at once when the program stops.
+A wait keeps to the CA's Retry-After and bears a few answers that are lost or come too early. It
+ends with an `IssuanceError` when the CA does not get anywhere, and at once when the program stops.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..errors import Problem
+from ..errors import IssuanceError
 from . import messages
 from .transport import Transport
 
@@ -50,13 +50,13 @@ class Poller:
         deadline = time.monotonic() + within
         polls = lost = 0
         while True:
-            failure: Problem | None = None
+            failure: IssuanceError | None = None
             try:
                 found = look()
                 if found is not None:
                     return found
                 lost = 0
-            except Problem as problem:
+            except IssuanceError as problem:
                 if not self._may_pass(problem):
                     raise
                 failure = problem
@@ -67,11 +67,11 @@ class Poller:
             if until is not None:
                 pause = max(until - self._now(), POLLS[0])
             if lost > lost_polls or pause > LONGEST_POLL or time.monotonic() + pause > deadline:
-                raise failure or Problem("stuck", otherwise, not_before=until)
+                raise failure or IssuanceError("stuck", otherwise, not_before=until)
             if self._stopping.wait(pause):
-                raise Problem("stopped", "the program is being stopped")
+                raise IssuanceError("stopped", "the program is being stopped")
 
-    def _may_pass(self, problem: Problem) -> bool:
+    def _may_pass(self, problem: IssuanceError) -> bool:
         """Whether asking once more may help: nobody answered, the CA is not ready, it does not know
         yet what it has just named, or wants to be asked more slowly."""
         if problem.kind == "rate_limited":

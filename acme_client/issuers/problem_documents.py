@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..errors import Said
+from ..errors import ProblemDocument
 from ..text import printable
 
 ACME = "urn:ietf:params:acme:error:"
@@ -58,12 +58,12 @@ def type_of(problem: object) -> str | None:
     return typ
 
 
-def said(problem: object, *, whole: bool = True) -> Said | None:
+def said(problem: object, *, whole: bool = True) -> ProblemDocument | None:
     """A problem document in its parts; None for what is none. ``whole``: with its subproblems."""
     if not isinstance(problem, dict):
         return None
     parts = list(_subproblems(problem.get("subproblems"))) if whole else []
-    return Said(
+    return ProblemDocument(
         typ=_cut((type_of(problem) or "").removeprefix(ACME)),
         detail=_cut(_words(problem)),
         name=_name(problem.get("identifier")),
@@ -78,7 +78,7 @@ def words(problem: object) -> str:
     return in_words(document) if document is not None else "no reason given"
 
 
-def in_words(document: Said) -> str:
+def in_words(document: ProblemDocument) -> str:
     text = document.detail or "no reason given"
     if document.typ and document.typ != "about:blank":
         text = f"{text} ({document.typ})"
@@ -88,7 +88,7 @@ def in_words(document: Said) -> str:
     return _cut("; ".join((text, *parts)))
 
 
-def _subproblems(listed: object) -> list[Said]:
+def _subproblems(listed: object) -> list[ProblemDocument]:
     """Of a list as the RFC has it, or of a single one; what is no document is left out."""
     if isinstance(listed, dict):
         listed = [listed]

@@ -8,7 +8,7 @@
 - URLs that a CA gives are resolved against the URL of the request (RFC 9110 §10.2.2).
 - Trust is one `ssl.SSLContext`, made from the CA's own bundle or the system's; the file that
   requests would read by default may be unreadable by the time it is needed.
-- Every failure leaves as a `Problem`.
+- Every failure leaves as an `IssuanceError`.
 
 One `Transport` belongs to one thread.
 """
@@ -40,7 +40,7 @@ from ..certificates import keys
 from ..certificates.pem import PemError
 from ..certificates.retry import retry_after, retry_after_in
 from ..certificates.trust_bundle import authorities
-from ..errors import Problem
+from ..errors import IssuanceError
 from . import messages as acme_messages
 from . import problem_documents
 from .chains import ALTERNATES_MOST
@@ -65,7 +65,7 @@ def trust(ca_pem: bytes | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cadata=authorities(ca_pem, "servers"))
         except (PemError, ssl.SSLError) as error:
-            raise Problem(
+            raise IssuanceError(
                 "settings",
                 "the file of the CA's own TLS (acme.ca_file) holds no certificate, or cannot be "
                 f"read: {error}",
@@ -168,11 +168,11 @@ class Transport(client.ClientNetwork):
             for _ in range(NONCE_TRIES):
                 try:
                     return self._checked(self._sent(url, content))
-                except Problem as problem:
+                except IssuanceError as problem:
                     if problem.typ != acme_messages.BAD_NONCE:
                         raise
                     log.debug("the CA has refused a nonce; trying again with the one it sent")
-        raise Problem("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
+        raise IssuanceError("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
 
     def retry_after(self) -> float | None:
         """When the last answer wants to be asked again."""
@@ -184,7 +184,7 @@ class Transport(client.ClientNetwork):
         """What the CA's clock showed with its last answer."""
         return None if self.last is None else self.last.headers.get("Date")
 
-    def refused_what_it_replaces(self, problem: Problem) -> bool:
+    def refused_what_it_replaces(self, problem: IssuanceError) -> bool:
         """Whether this answer of the CA may be about ``replaces`` (RFC 9773 §5), and an order
         without it may fare better."""
         conflict = problem.status == CONFLICT
@@ -213,7 +213,7 @@ class Transport(client.ClientNetwork):
             nonce = _nonce_of(self._checked(answer))
             if nonce is not None:
                 return nonce
-        raise Problem("nonsense", "the CA gives no nonce")
+        raise IssuanceError("nonsense", "the CA gives no nonce")
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         self.last = None
@@ -222,7 +222,8 @@ class Transport(client.ClientNetwork):
         return self.last
 
     def _checked(self, answer: requests.Response) -> requests.Response:
-        """Raises `Problem` for a refusal; also for one that comes with a status of success."""
+        """Return the answer; raises `IssuanceError` for a refusal, also with a status of
+        success."""
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if 200 <= answer.status_code < 300 and media_type != self.JSON_ERROR_CONTENT_TYPE:
             return answer
@@ -235,16 +236,18 @@ class Transport(client.ClientNetwork):
         try:
             yield
         except (InvalidURL, InvalidSchema, MissingSchema) as error:
-            raise Problem("nonsense", f"the CA gives a URL that is none: {error}") from None
+            raise IssuanceError("nonsense", f"the CA gives a URL that is none: {error}") from None
         except requests.RequestException as error:
             cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _OF_TIME:
-                raise Problem("clock", _untimely(cause, self._now())) from None
-            raise Problem("unreachable", f"the CA cannot be reached: {_words(cause)}") from None
+                raise IssuanceError("clock", _untimely(cause, self._now())) from None
+            raise IssuanceError(
+                "unreachable", f"the CA cannot be reached: {_words(cause)}"
+            ) from None
         except (acme_errors.Error, JoseError, ValueError, KeyError) as error:
-            raise Problem("nonsense", f"the CA's answer makes no sense: {error}") from None
+            raise IssuanceError("nonsense", f"the CA's answer makes no sense: {error}") from None
 
-    def _refusal(self, answer: requests.Response) -> Problem:
+    def _refusal(self, answer: requests.Response) -> IssuanceError:
         """The type and the status decide what it is, wherever they come from."""
         problem = problem_documents.read(answer.content)
         typ = problem_documents.type_of(problem)
@@ -262,7 +265,7 @@ class Transport(client.ClientNetwork):
             words = problem_documents.in_words(document)
         elif "Location" in answer.headers and 300 <= status < 400:
             words += f", and sends elsewhere: {answer.headers['Location'][:200]}"
-        return Problem(
+        return IssuanceError(
             kind,
             f"the CA says: {words}",
             not_before=self.retry_after() or retry_after_in(words),

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from ..certificates.repository import folder_name
-from ..errors import Problem
+from ..errors import IssuanceError
 from ..storage import documents
 from ..storage.store import Store
 from .buckets import VERSION, Ledger, Refusal, moment
@@ -59,14 +59,14 @@ class Ledgers:
         self._seen: dict[str, bytes] = {}  # on disk, when it was last looked at or written
         self._lock = threading.Lock()
 
-    def toll(
+    def reservation(
         self, directory: str, names: tuple[str, ...], *, renewal: bool = False, force: bool = False
-    ) -> LedgerToll:
+    ) -> LedgerReservation:
         """For one order at one CA. ``renewal``: it has issued for exactly these names before."""
-        return LedgerToll(self, directory, names, renewal, force)
+        return LedgerReservation(self, directory, names, renewal, force)
 
     def admit_account(self, directory: str) -> None:
-        """Before a new account. Raises `Problem` ("limits") for one that had better wait."""
+        """Before a new account. Raises `IssuanceError` ("limits") for one that had better wait."""
         with self._changing(directory) as (now, limits, ledger):
             refusal = ledger.account_refusal(limits, now)
             if refusal is not None:
@@ -97,7 +97,7 @@ class Ledgers:
             now, limits, ledger = self._open(directory)
             return any(ledger.foresee([names], limits, now, standing))
 
-    # For `LedgerToll`
+    # For `LedgerReservation`
 
     def admit(
         self,
@@ -124,7 +124,7 @@ class Ledgers:
         directory: str,
         names: tuple[str, ...],
         give_back: tuple[Cost, ...],
-        problem: Problem | None,
+        problem: IssuanceError | None,
     ) -> None:
         """An order has come to its end."""
         with self._changing(directory) as (now, limits, ledger):
@@ -203,8 +203,8 @@ class Ledgers:
             log.warning("the ledger for %s cannot be written: %s", directory, error)
 
 
-class LedgerToll:
-    """`order.Toll` for one order; used by the one thread that has it made."""
+class LedgerReservation:
+    """`order.Reservation` for one order; used by the one thread that has it made."""
 
     def __init__(
         self, ledgers: Ledgers, directory: str, names: tuple[str, ...], renewal: bool, force: bool
@@ -217,8 +217,8 @@ class LedgerToll:
         self._taken: tuple[Cost, ...] = ()
         self._may_be_issued = False
 
-    def admit(self, *, exempt: bool) -> None:
-        """Before an order is placed, each time. Raises `Problem` ("limits")."""
+    def reserve(self, *, exempt: bool) -> None:
+        """Before an order is placed, each time. Raises `IssuanceError` ("limits")."""
         standing = Standing.EXEMPT if exempt else self._standing
         before = _of_certificates(self._taken)
         self._taken = ()
@@ -226,17 +226,17 @@ class LedgerToll:
             self._directory, self._names, standing, before, self._force
         )
 
-    def handed_in(self) -> None:
+    def finalizing(self) -> None:
         """The CSR is on its way: from now on, the CA may issue."""
         self._may_be_issued = True
 
-    def settle(self, problem: Problem | None) -> None:
+    def commit(self, problem: IssuanceError | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
         give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
         if give_back or problem is None or problem.kind != "limits":
             self._ledgers.settle(self._directory, self._names, give_back, problem)
 
-    def _is_spent(self, cost: Cost, problem: Problem | None) -> bool:
+    def _is_spent(self, cost: Cost, problem: IssuanceError | None) -> bool:
         if cost.key == "orders":
             return True
         if not cost.key.startswith(failures_key("")):
@@ -253,8 +253,8 @@ def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:
     return tuple(cost for cost in taken if cost.key != "orders")
 
 
-def _waits(refusal: Refusal) -> Problem:
-    return Problem(
+def _waits(refusal: Refusal) -> IssuanceError:
+    return IssuanceError(
         "limits",
         f"it waits until {moment(refusal.until)} rather than spend what the CA allows to the last "
         f"({refusal.why}); renew --force orders all the same",

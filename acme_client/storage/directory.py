@@ -37,7 +37,7 @@ def open_store(location: Path | str) -> Store:
 
 
 # In a folder that root puts right when the server's user changes.
-_SESSIONS = "certificates/.sessions"
+_SESSIONS = "ledgers/.sessions"
 
 
 class DirectoryStore:

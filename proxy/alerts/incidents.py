@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from acme_client.errors import Said
+from acme_client.errors import ProblemDocument
 from acme_client.explain import explained
 from acme_client.status import CertificateStatus, validity
 from acme_client.text import moment
@@ -166,10 +166,10 @@ def _advice(one: CertificateStatus) -> str:
     return advice.step
 
 
-def said(value: Mapping[str, Any]) -> Said:
+def said(value: Mapping[str, Any]) -> ProblemDocument:
     """A CA's problem document, from a status."""
     parts = tuple(map(said, value.get("parts") or ()))
-    return Said(value["typ"], value["detail"], value.get("name"), parts)
+    return ProblemDocument(value["typ"], value["detail"], value.get("name"), parts)
 
 
 def _facts(one: CertificateStatus) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from acme_client.certificates import ca_choice, keys
+from acme_client.errors import IssuanceError
 from acme_client.link import (
     INTERNAL,
     Authority,
@@ -243,6 +244,7 @@ class ChannelLink:
         self._tickets = itertools.count(1)
         self._done: dict[int, threading.Event] = {}
         self._refused: dict[int, Callable[[], None]] = {}  # how to send once more
+        self._refusals: dict[int, str] = {}  # why a worker cannot serve a certificate
         self._commands: list[Command] = []
         self._awoken = False
         self._beaten = float("-inf")
@@ -350,7 +352,9 @@ class ChannelLink:
             log.error("what the supervisor says is not understood: %s", why)
             return
         match message:
-            case Done(ticket):
+            case Done(ticket, refusal):
+                if refusal is not None and ticket in self._done:
+                    self._refusals[ticket] = refusal
                 waiting = self._done.pop(ticket, None)
                 if waiting is not None:
                     waiting.set()
@@ -374,7 +378,7 @@ class ChannelLink:
 
     def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
         """Send the message with a ticket, and wait until every worker has acknowledged; False after
-        the bound."""
+        the bound. Raises `IssuanceError` when a worker cannot do it."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
         self._refused[ticket] = lambda: self._send(message(ticket), fds)
@@ -389,4 +393,7 @@ class ChannelLink:
             acknowledged = done.is_set()
         self._done.pop(ticket, None)
         self._refused.pop(ticket, None)
+        refusal = self._refusals.pop(ticket, None)
+        if refusal is not None:
+            raise IssuanceError("unproven", f"the certificate cannot be served: {refusal}")
         return acknowledged

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair, read
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, read
+from acme_client.errors import IssuanceError
 from acme_client.storage.directory import open_store
 
 
@@ -34,11 +34,11 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
         return _pkcs12(pair, name, _password(password_file))
     except OSError as error:
         raise CannotExport(f"{error.filename or state}: {error.strerror}") from None
-    except Problem as problem:
+    except IssuanceError as problem:
         raise CannotExport(f"what is kept for {name} is damaged: {problem.text}") from None
 
 
-def _kept(shelf: Shelf, name: str) -> Pair:
+def _kept(shelf: Shelf, name: str) -> CertificateAndKey:
     known = shelf.names()
     for one in sorted(known, key=lambda kept: kept != name):
         record, pair = shelf.load(one)
@@ -57,7 +57,7 @@ def _password(file: Path | None) -> bytes:
     return password
 
 
-def _pkcs12(pair: Pair, name: str, password: bytes) -> bytes:
+def _pkcs12(pair: CertificateAndKey, name: str, password: bytes) -> bytes:
     leaf, *issuers = x509.load_pem_x509_certificates(pair.chain_pem)
     return pkcs12.serialize_key_and_certificates(
         name.encode(),

@@ -28,8 +28,9 @@ from acme_client.on_demand.policy import takes
 from acme_client.storage.directory import open_store
 
 from ..config.checks.accounts import NOBODY
+from ..config.load import Options, load, state_directory
 from ..config.model import Config
-from ..config.sources.flags import DEFAULT_CONFIG, Options, load, state_directory
+from ..config.sources.flags import DEFAULT_CONFIG
 from ..ipc.control_client import NotRunning, ask
 from ..system import preload, privileges
 from ..system.state_directory import StateUnusable, prepare

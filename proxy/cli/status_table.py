@@ -14,16 +14,21 @@ from .table import GREEN, RED, YELLOW, Cell, table
 
 
 def show(document: Status) -> None:
-    click.echo(
-        f"treehouse-proxy {document['version']}, pid {document['pid']} as uid {document['uid']}, "
-        f"generation {document['generation']}, since {document['started_at']}"
-    )
-    ways = ", ".join(f"{one['address']} ({one['kind']})" for one in document["listeners"])
-    click.echo(f"listening on {ways}")
+    if document["pid"] is None:
+        click.echo(f"treehouse-proxy {document['version']}: no server runs")
+    else:
+        click.echo(
+            f"treehouse-proxy {document['version']}, pid {document['pid']} as uid "
+            f"{document['uid']}, generation {document['generation']}, since "
+            f"{document['started_at']}"
+        )
+        ways = ", ".join(f"{one['address']} ({one['kind']})" for one in document["listeners"])
+        click.echo(f"listening on {ways}")
     tables = [
         _workers(document["workers"]),
         _certificates(document["certificates"]),
         _upstreams(document["upstreams"]),
+        _unwanted(document["unwanted"]),
     ]
     for text in filter(None, tables):
         click.echo(f"\n{text}")
@@ -31,6 +36,18 @@ def show(document: Status) -> None:
 
 def show_certificates(document: Status) -> None:
     click.echo(_certificates(document["certificates"]) or "there are no certificates")
+    if document["unwanted"]:
+        click.echo(f"\n{_unwanted(document['unwanted'])}")
+
+
+def _unwanted(names: list[str]) -> str:
+    if not names:
+        return ""
+    kept = ", ".join(map(printable, names))
+    return (
+        f"kept, though no site wants them any more: {kept}\n"
+        "to remove one: treehouse-proxy certs forget NAME"
+    )
 
 
 def _workers(workers: list[WorkerStatus]) -> str:
@@ -46,7 +63,7 @@ def _workers(workers: list[WorkerStatus]) -> str:
         )
         for one in workers
     ]
-    return table(header, rows)
+    return table(header, rows) if rows else ""
 
 
 def _certificates(certificates: list[CertificateStatus]) -> str:
@@ -79,13 +96,16 @@ def _left(not_after: str | None) -> Cell:
     return Cell(f"{days} d {hours} h", colour)
 
 
+_HEALTH = {"yes": "yes", "no": "no", "untried": "not tried yet"}
+
+
 def _upstreams(upstreams: list[UpstreamStatus]) -> str:
     header = ("backend", "healthy", "in flight", "failures", "last error")
     colours = {"yes": GREEN, "no": RED, "untried": YELLOW}
     rows = [
         (
             printable(one["url"]),
-            Cell(one["healthy"], colours[one["healthy"]]),
+            Cell(_HEALTH[one["healthy"]], colours[one["healthy"]]),
             str(one["in_flight"]),
             str(one["failures"]),
             printable(one["last_error"] or ""),

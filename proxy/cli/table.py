@@ -62,7 +62,12 @@ def _one_below_the_other(
         for word, cell in zip(header, row, strict=True):
             room = max(width - labels - len(_GAP), 10)
             wrapped = [
-                piece for line in cell.text.split("\n") for piece in textwrap.wrap(line, room)
+                piece
+                for line in cell.text.split("\n")
+                # A name or an address that is longer than the line stays in one piece.
+                for piece in textwrap.wrap(
+                    line, room, break_long_words=False, break_on_hyphens=False
+                )
             ]
             for number, piece in enumerate(wrapped):
                 label = "" if number else word

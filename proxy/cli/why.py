@@ -45,13 +45,13 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
     return []
 
 
-def page(one: CertificateStatus, now: float) -> Iterator[str]:
-    """``one`` as in ``status --json``."""
+def page(one: CertificateStatus, now: float, *, running: bool = True) -> Iterator[str]:
+    """``one`` as in ``status --json``. ``running``: whether a server runs."""
     window = one["ari_window"]
     rows = [
         ("names", ", ".join(one["names"])),
         ("state", f"{one['state']}: {_state(one)}"),
-        ("served", _served(one, now)),
+        ("served", _served(one, now) if running else "no: no server runs"),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
         ("on demand", f"for {one['on_demand_for']}" if one["on_demand_for"] else None),

@@ -1,6 +1,7 @@
 """Configuration: from YAML, flags and the file system to one validated, frozen value.
 
 model             the value that the program uses
+load              all of it, or everything that is wrong with it
 sources/          where keys come from: the command line, treehouse mode
 resolve           from parsed keys to the model: defaults, inheritance, paths
 checks/           faults of configurations whose values are each well formed

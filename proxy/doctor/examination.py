@@ -22,10 +22,11 @@ from acme_client.on_demand.dns_check import interface_addresses
 from acme_client.on_demand.policy import takes
 from acme_client.status import CertificateStatus
 
+from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..config.model import Config, FilesAction, Site
-from ..config.sources.flags import ConfigurationFaults, Options, load, state_directory
 from ..ipc import control_client
 from ..ipc.control_client import NotRunning
+from ..ipc.documents import Status
 from ..system import preload
 from ..version import VERSION
 from .findings import Finding
@@ -76,9 +77,19 @@ def examine(
     try:
         config = load(options, now_uid=uid)
     except ConfigurationFaults as faults:
+        status = _status_of_server(options)
+        if status is not None and status["config"] is None and _names_no_configuration(options):
+            yield from _started_by_flags(status, name)
+            return
         for line in str(faults).splitlines():
             yield Finding("wrong", "configuration", line)
-        yield from _running_without_configuration(options)
+        if status is not None:
+            yield Finding(
+                "attention", "server",
+                f"runs, pid {status['pid']}, with an earlier configuration",
+                "mend the file; until then a reload changes nothing",
+            )  # fmt: skip
+            yield from _certificates(status, name)
         return
     sites = _sites(config, name)
     where = f" ({config.source})" if config.source else ""
@@ -147,16 +158,43 @@ def _is_public(site: Site, config: Config) -> bool:
     return _asks_a_ca(site) and not config.acme.directory_given
 
 
-def _running_without_configuration(options: Options) -> Iterator[Finding]:
+def _status_of_server(options: Options) -> Status | None:
+    """What a server says of itself whose configuration we do not have."""
     try:
-        status = control_client.status(state_directory(options.config, options.state), 5.0)
+        return control_client.status(state_directory(options.config, options.state), 5.0)
     except (NotRunning, ConfigurationFaults):
-        return
+        return None
+
+
+def _names_no_configuration(options: Options) -> bool:
+    return options.config is None and not options.give_a_site
+
+
+def _started_by_flags(status: Status, name: str | None) -> Iterator[Finding]:
+    """A server without a file is nothing wrong: what it says of itself is looked at."""
     yield Finding(
-        "attention", "server", f"runs, pid {status['pid']}, with an earlier configuration",
-        "mend the file; until then a reload changes nothing",
+        "ok", "server",
+        f"runs: pid {status['pid']} as uid {status['uid']}, started by flags, without a file",
     )  # fmt: skip
-    for one in status["certificates"]:
+    yield from _certificates(status, name)
+    for one in status["upstreams"]:
+        if one["healthy"] == "no":
+            yield Finding(
+                "wrong", one["url"], one["last_error"] or "requests to this backend fail",
+                "start the backend, or see the server's log",
+            )  # fmt: skip
+    yield Finding(
+        "unknown", "configuration", "names, ports and backends were not looked at from here",
+        "give doctor the flags that the server was started with",
+    )  # fmt: skip
+
+
+def _certificates(status: Status, name: str | None) -> Iterator[Finding]:
+    found = [one for one in status["certificates"] if name is None or name in one["names"]]
+    if name is not None and not found:
+        known = ", ".join(one["names"][0] for one in status["certificates"])
+        raise NoSuchName(f"{name} is no name of the server that runs; there are: {known}")
+    for one in found:
         yield from judge_authorities.certificate(one, (), time.time())
 
 

@@ -68,17 +68,22 @@ class ListenerStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """The document of ``status --json``."""
+    """The document of ``status --json``. Where no server runs, the state directory alone speaks:
+    ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
+    ``config``: the file that it was started with, None where it was started by flags.
+    ``unwanted``: certificates that are kept and that no site wants, by name."""
 
     version: str
-    pid: int
-    uid: int
-    gid: int
-    started_at: str
-    generation: int
+    pid: int | None
+    uid: int | None
+    gid: int | None
+    started_at: str | None
+    generation: int | None
+    config: str | None
     workers: list[WorkerStatus]
     listeners: list[ListenerStatus]
     certificates: list[CertificateStatus]
+    unwanted: list[str]
     upstreams: list[UpstreamStatus]
 
 

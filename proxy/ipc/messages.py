@@ -194,6 +194,14 @@ class NotTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class CannotServe:
+    """The certificate that came with this ticket cannot be served; the one before it still is."""
+
+    ticket: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The answer to `Probe`: the serial number in hex, None where the handshake failed."""
 
@@ -231,6 +239,7 @@ FromWorker = (
     Ready
     | Acknowledged
     | NotTaken
+    | CannotServe
     | ProbeResult
     | WantCertificate
     | CertificateUsed
@@ -244,9 +253,11 @@ FromWorker = (
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every worker has acknowledged what the certifier sent with this ticket, or has ended."""
+    """Every worker has acknowledged what the certifier sent with this ticket, or has ended.
+    ``refusal``: why a worker cannot serve the certificate; then the one before it is in force."""
 
     ticket: int
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"O
 _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
 
 
-class Figures:
-    """The figures of one worker, since it began."""
+class Counters:
+    """What one worker has counted since it began."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[bytes, bytes, int, str], int] = {}
@@ -102,7 +102,7 @@ def labels(key: str) -> list[str]:
 
 
 def empty() -> documents.Figures:
-    return Figures().message()
+    return Counters().message()
 
 
 def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:

@@ -42,11 +42,11 @@ _PROCESS: dict[_ProcessFigure, str] = {
 class _Overview(Collector):
     def __init__(self, overview: Overview) -> None:
         self._status = overview["status"]
-        self._figures = overview["figures"]
+        self._counters = overview["figures"]
         self._overview = overview
 
     def collect(self) -> Iterator[Metric]:
-        figures = self._figures
+        figures = self._counters
         yield _counter(
             "treehouse_requests", "Requests answered.", figures["requests"],
             "site", "method", "status", "handler",
@@ -82,9 +82,9 @@ class _Overview(Collector):
             "treehouse_request_seconds", "From head to last byte.", labels=["site"]
         )
         bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-        for site, counts in self._figures["seconds"].items():
+        for site, counts in self._counters["seconds"].items():
             buckets = list(zip(bounds, accumulate(counts), strict=True))
-            family.add_metric([site], buckets, self._figures["seconds_sum"][site])
+            family.add_metric([site], buckets, self._counters["seconds_sum"][site])
         return family
 
     def _gauges(self) -> Iterator[Metric]:

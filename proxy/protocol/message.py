@@ -51,7 +51,7 @@ class Connection:
     tls_version: str | None = None  # "TLSv1.3", as the ssl module spells it
     server_name: str | None = None  # SNI, lower-case
     certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
-    client_site: str | None = None  # the site whose rules on client certificates were applied
+    mtls_site: str | None = None  # the site whose rules on client certificates were applied
     client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
     proxies: TrustedProxies | None = (
         None  # where the peer is one of them, what they say is believed

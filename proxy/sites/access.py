@@ -24,7 +24,7 @@ class ClientCertificate:
 
     def request(self, exchange: Exchange) -> None:
         """Raise `Fault` (misdirected) for a connection that was opened for another site."""
-        if exchange.connection.client_site != self._site:
+        if exchange.connection.mtls_site != self._site:
             raise Fault("misdirected", "the site asks for a client certificate")
 
 

@@ -23,7 +23,7 @@ from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
 from ..ipc.documents import UpstreamStatus
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
@@ -38,7 +38,7 @@ class Handlers:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         deadlines: Deadlines,
-        figures: Figures | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._clock = clock
         self._upstream_context = UpstreamContext(
@@ -47,7 +47,7 @@ class Handlers:
             clock=clock,
             trusted_proxies=config.trusted_proxies,
             fast_lane=config.fast_lane,
-            figures=figures,
+            counters=counters,
         )
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []

@@ -1,9 +1,10 @@
 """Messages that every worker must take in: sent, acknowledged, and sent again where they were not.
 
-A delivery is done when every worker that it went to has acknowledged it or has ended. A worker that
-could not take a message in (it had no descriptor left to receive one) says so and is sent the
-message again, at once the first time and after a pause each further time. What is sent is composed
-anew each time, so that it is never older than what the supervisor knows.
+A delivery is done when every worker that it went to has acknowledged it or has ended; a worker may
+acknowledge that it cannot do what it is told, and say why (a certificate that it cannot serve). A
+worker that could not take a message in (it had no descriptor left to receive one) says so and is
+sent the message again, at once the first time and after a pause each further time. What is sent is
+composed anew each time, so that it is never older than what the supervisor knows.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _PAUSES = (0.0, 0.25, 1.0, 5.0)
 @dataclass(slots=True, eq=False)
 class _Delivery:
     compose: Compose
-    done: Callable[[], None]
+    done: Callable[[str | None], None]
     waiting: set[int]  # pids
+    refusal: str | None = None  # why a worker cannot do it
     refused: dict[int, int] = field(default_factory=dict)  # how often, by pid
 
 
@@ -41,14 +43,19 @@ class Deliveries:
         self._tickets = itertools.count(1)
         self._open: dict[int, _Delivery] = {}
 
-    def to_all(self, compose: Compose, done: Callable[[], None] = lambda: None) -> None:
-        """Send every worker a message; ``done`` is called when all have acknowledged it."""
+    def to_all(
+        self, compose: Compose, done: Callable[[str | None], None] = lambda _refusal: None
+    ) -> None:
+        """Send every worker a message; ``done`` is called when all have acknowledged it, with what
+        one of them had against it."""
         self._send(self._processes.workers(), compose, done)
 
     def to_one(self, child: Child, compose: Compose) -> None:
-        self._send([child], compose, lambda: None)
+        self._send([child], compose, lambda _refusal: None)
 
-    def _send(self, workers: list[Child], compose: Compose, done: Callable[[], None]) -> None:
+    def _send(
+        self, workers: list[Child], compose: Compose, done: Callable[[str | None], None]
+    ) -> None:
         ticket = next(self._tickets)
         delivery = _Delivery(compose, done, {one.pid for one in workers})
         self._open[ticket] = delivery
@@ -63,9 +70,10 @@ class Deliveries:
         else:
             self._processes.tell_worker(child, *composed)
 
-    def acknowledged(self, child: Child, ticket: int) -> None:
+    def acknowledged(self, child: Child, ticket: int, refusal: str | None = None) -> None:
         delivery = self._open.get(ticket)
         if delivery is not None:
+            delivery.refusal = delivery.refusal or refusal
             delivery.waiting.discard(child.pid)
             self._settle(ticket, delivery)
 
@@ -95,4 +103,4 @@ class Deliveries:
 
     def _settle(self, ticket: int, delivery: _Delivery) -> None:
         if not delivery.waiting and self._open.pop(ticket, None) is not None:
-            delivery.done()
+            delivery.done(delivery.refusal)

@@ -3,17 +3,22 @@
 The certifier finds them out, files of the operator's bring more. The registry keeps the present
 set, so that a worker can be given it at its start, and has each change delivered to the workers
 that run (`deliveries`). Only when all of them have acknowledged it is the certifier told, and only
-then does it let the CA validate. Certificates stay in their sealed memfds: this process hands
-descriptors on and never looks into one.
+then does it let the CA validate. A certificate that a worker cannot serve takes no other one's
+place: the one before it is put in force again everywhere, and the certifier is told. Certificates
+stay in their sealed memfds: this process hands descriptors on and never looks into one.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 
+from acme_client.certificates.repository import Shelf
 from acme_client.status import CertificateStatus
+from acme_client.storage.directory import open_store
 
 from ..ipc.messages import (
     CertificateFacts,
@@ -36,6 +41,8 @@ from .deliveries import Deliveries
 from .process_table import Child, Processes
 from .roles import AnyRole
 
+log = logging.getLogger("treehouse.supervisor")
+
 _Key = tuple[ChallengeKind, str, str]  # and the host and the token
 _Composed = tuple[ToWorker, tuple[int, ...]]
 
@@ -46,9 +53,11 @@ class Registry:
         self._deliveries = deliveries
         self._changed: dict[str, float] = {}  # when a certificate was put in force, monotonic
         self._certificates: dict[str, Announced] = {}
+        self._replaced: set[int] = set()  # bundles that may be put in force again
         self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
         self._statuses: dict[str, CertificateStatus] = {}
         self._reported: set[str] = set()  # by the certifier that runs
+        self._complete = False  # whether it has reported all
         self.renewals = Renewals()
 
     def certificates(self) -> tuple[Announced, ...]:
@@ -64,6 +73,17 @@ class Registry:
             for name, status in sorted(self._statuses.items())
         ]
 
+    def unwanted(self, state: Path) -> list[str]:
+        """The certificates that the state directory keeps and that are not in `statuses`; none
+        while the certifier has not reported all that it has."""
+        if not self._complete:
+            return []
+        try:
+            kept = Shelf(open_store(state)).names()
+        except OSError:
+            return []
+        return [name for name in kept if name not in self._statuses]
+
     def take_changes(self, before: float) -> set[str]:
         """The certificates that were put in force up to a moment and not taken yet, by name."""
         taken = {name for name, moment in self._changed.items() if moment <= before}
@@ -75,6 +95,8 @@ class Registry:
         if "certificates" not in role.inherits:
             for announced in self._certificates.values():
                 os.close(announced.bundle)
+            for replaced in self._replaced:
+                os.close(replaced)
             for _challenge, bundle in self._challenges.values():
                 if bundle is not None:
                     os.close(bundle)
@@ -89,8 +111,8 @@ class Registry:
         """Have a challenge answered; ``bundle`` is this object's from now on."""
         self.challenge(message.challenge, bundle, self._done(certifier, message.ticket))
 
-    def _done(self, certifier: Child, ticket: int) -> Callable[[], None]:
-        return lambda: self._processes.tell_certifier(certifier, Done(ticket))
+    def _done(self, certifier: Child, ticket: int) -> Callable[[str | None], None]:
+        return lambda refusal: self._processes.tell_certifier(certifier, Done(ticket, refusal))
 
     def retract(self, message: Retract) -> None:
         self._drop_challenge((message.kind, message.host, message.token))
@@ -107,6 +129,7 @@ class Registry:
 
     def loaded(self) -> None:
         """The certifier has reported all that it has. Forget what only an earlier one had."""
+        self._complete = True
         for name, status in list(self._statuses.items()):
             if status["source"] != "file" and name not in self._reported:
                 self.forget(name)
@@ -114,13 +137,14 @@ class Registry:
     def certifier_ended(self) -> None:
         """Its challenges ended with it."""
         self._reported.clear()
+        self._complete = False
         for key in list(self._challenges):
             self._drop_challenge(key)
 
     # Challenges
 
     def challenge(
-        self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[], None]
+        self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[str | None], None]
     ) -> None:
         """Have it answered by every worker; ``bundle`` is this object's from now on."""
         key = challenge.kind, challenge.host, challenge.token
@@ -166,14 +190,44 @@ class Registry:
                 self.forget(name)
 
     def _put(
-        self, facts: CertificateFacts, bundle: int, done: Callable[[], None] = lambda: None
+        self,
+        facts: CertificateFacts,
+        bundle: int,
+        done: Callable[[str | None], None] = lambda _refusal: None,
     ) -> None:
-        previous = self._certificates.get(facts.name)
-        self._certificates[facts.name] = Announced(facts, bundle)
-        self._deliveries.to_all(lambda ticket: self._composed(facts.name, ticket), done)
-        self._changed[facts.name] = time.monotonic()
+        name = facts.name
+        previous = self._certificates.get(name)
+        announced = self._certificates[name] = Announced(facts, bundle)
         if previous is not None:
-            os.close(previous.bundle)
+            self._replaced.add(previous.bundle)
+
+        def delivered(refusal: str | None) -> None:
+            is_in_force = self._certificates.get(name) is announced
+            if refusal is not None and is_in_force:
+                self._put_back(name, previous, refusal)
+            elif previous is not None:
+                self._replaced.discard(previous.bundle)
+                os.close(previous.bundle)
+            done(refusal)
+
+        self._changed[name] = time.monotonic()
+        self._deliveries.to_all(lambda ticket: self._composed(name, ticket), delivered)
+
+    def _put_back(self, name: str, previous: Announced | None, refusal: str) -> None:
+        """Have the certificate before served again: a worker cannot serve the present one."""
+        log.error(
+            "%s: a worker cannot serve the certificate (%s); %s",
+            name,
+            refusal,
+            "the one before it stays in force" if previous else "nothing is served",
+        )
+        os.close(self._certificates.pop(name).bundle)
+        self._changed.pop(name, None)
+        if previous is not None:
+            self._replaced.discard(previous.bundle)
+            self._certificates[name] = previous
+            self._changed[name] = time.monotonic()
+            self._deliveries.to_all(lambda ticket: self._composed(name, ticket))
 
     def _composed(self, name: str, ticket: int) -> _Composed | None:
         present = self._certificates.get(name)

@@ -32,6 +32,7 @@ from ..ipc.messages import (
     Alive,
     AskOverview,
     AskStats,
+    CannotServe,
     CertificateUsed,
     CertifierAnswer,
     FromCertifier,
@@ -254,6 +255,8 @@ class Supervisor:
                     parts.reloader.ready(child)
             case Acknowledged(ticket):
                 parts.deliveries.acknowledged(child, ticket)
+            case CannotServe(ticket, why):
+                parts.deliveries.acknowledged(child, ticket, why)
             case NotTaken(ticket):
                 parts.deliveries.not_taken(child, ticket)
             case ProbeResult():

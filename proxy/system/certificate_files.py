@@ -19,7 +19,7 @@ from typing import NamedTuple
 from acme_client.certificates import loadable
 from acme_client.certificates.keys import family
 from acme_client.certificates.own_files import Examined, Fault, examine_files
-from acme_client.certificates.verify import Facts, Pair
+from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
 from acme_client.status import CertificateStatus, certificate_status
 
 from ..config.model import Config, OwnCertificate, Site
@@ -112,7 +112,9 @@ class OwnCertificates:
             os.close(bundle)
             raise
 
-    def _examined(self, site: Site, certificate: OwnCertificate) -> tuple[Pair, Examined]:
+    def _examined(
+        self, site: Site, certificate: OwnCertificate
+    ) -> tuple[CertificateAndKey, Examined]:
         """The pair as it is served, and what is to be said about it. Raises
         `CertificateUnusable`."""
         chain, key = self._contents(certificate)
@@ -164,7 +166,7 @@ def _require_another_kind(
 
 
 def _facts(
-    site: Site, about: Facts, faults: tuple[Fault, ...], *, second: bool
+    site: Site, about: CertificateInfo, faults: tuple[Fault, ...], *, second: bool
 ) -> tuple[CertificateFacts, CertificateStatus]:
     """``faults`` are such that the certificate is served all the same."""
     # Without names of its own it is served for the site's: some clients look at nothing else.

@@ -1,4 +1,5 @@
-"""What the `ssl` module has no name for: its inner object, its errors, and one record per turn.
+"""What the `ssl` module has no name for: its inner object, its errors, one record per turn, and a
+close_notify that waits for nothing.
 
 OpenSSL is to handle one record of a connection, and then it is another connection's turn. But a
 read goes on by itself (SSL_MODE_AUTO_RETRY) as long as what comes is no data but a message of TLS's
@@ -19,9 +20,11 @@ nothing is done, and `AVAILABLE` says so.
 from __future__ import annotations
 
 import _ssl
+import contextlib
 import ctypes
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 # openssl/ssl.h
@@ -39,8 +42,17 @@ def _pointer(owner: object, at: int) -> int:
     return ctypes.c_void_p.from_address(id(owner) + at).value or 0
 
 
-def _control() -> Callable[[int, int, int, None], int] | None:
-    """OpenSSL's SSL_ctrl, if it and our picture of the objects are as they should be."""
+@dataclass(frozen=True, slots=True)
+class _Functions:
+    """OpenSSL's functions of these names, which take an SSL * as a number."""
+
+    ctrl: Callable[[int, int, int, None], int]
+    shutdown: Callable[[int], int]
+    clear_error: Callable[[], None]
+
+
+def _found() -> _Functions | None:
+    """The functions, if they and our picture of the objects are as they should be."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     inner: Any = tls._sslobj  # type: ignore[attr-defined] # what this is about
@@ -52,6 +64,7 @@ def _control() -> Callable[[int, int, int, None], int] | None:
     try:
         library = ctypes.PyDLL(_ssl.__file__)  # looks in what the module is linked to as well
         control, context_of = library.SSL_ctrl, library.SSL_get_SSL_CTX
+        shutdown, clear_error = library.SSL_shutdown, library.ERR_clear_error
     except (AttributeError, OSError):
         return None
     context_of.argtypes, context_of.restype = [ctypes.c_void_p], ctypes.c_void_p
@@ -59,14 +72,15 @@ def _control() -> Callable[[int, int, int, None], int] | None:
         return None
     control.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
     control.restype = ctypes.c_long
-    made: Callable[[int, int, int, None], int] = control
-    if not made(_pointer(inner, _AT_SSL), _CTRL_MODE, 0, None) & _MODE_AUTO_RETRY:
+    if not control(_pointer(inner, _AT_SSL), _CTRL_MODE, 0, None) & _MODE_AUTO_RETRY:
         return None  # the mode that CPython has just set
-    return made
+    shutdown.argtypes, shutdown.restype = [ctypes.c_void_p], ctypes.c_int
+    clear_error.argtypes, clear_error.restype = [], None
+    return _Functions(control, shutdown, clear_error)
 
 
-_ctrl = _control()
-AVAILABLE = _ctrl is not None
+_openssl = _found()
+AVAILABLE = _openssl is not None
 
 
 def inner(sock: ssl.SSLSocket) -> Any:
@@ -83,12 +97,29 @@ def is_refusal(error: ssl.SSLError) -> bool:
     """Whether OpenSSL has refused a handshake with an alert, and not been refused or left."""
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
         return False
-    return (
-        "ALERT" not in (error.reason or "ALERT") and error.reason != "UNEXPECTED_EOF_WHILE_READING"
-    )
+    reason = error.reason or ""
+    return bool(reason) and "ALERT" not in reason and reason != "UNEXPECTED_EOF_WHILE_READING"
 
 
 def disable_auto_retry(inner: Any) -> None:
     """Let each read handle one record of the connection; ``inner`` is what `inner` gives."""
-    if _ctrl is not None:
-        _ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)
+    if _openssl is not None:
+        _openssl.ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)
+
+
+def send_close_notify(sock: ssl.SSLSocket) -> None:
+    """Say that nothing more will be sent (RFC 8446 §6.1), and wait for nothing. One attempt: what
+    finds no room is not said.
+
+    `ssl.SSLSocket.unwrap` asks OpenSSL twice, and the second time for the peer's notice as well:
+    where data has come instead, a record of that data is lost, and reading goes on behind it.
+    """
+    inner = sock._sslobj  # type: ignore[attr-defined] # what this module is about
+    if inner is None:
+        return
+    if _openssl is not None:
+        _openssl.shutdown(_pointer(inner, _AT_SSL))
+        _openssl.clear_error()  # or the next operation would take its error for its own
+        return
+    with contextlib.suppress(OSError, ssl.SSLError, ValueError):
+        sock.unwrap()

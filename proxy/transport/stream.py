@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 READ_SIZE = 64 * 1024  # four TLS records; larger reads do not pay (measured on loopback)
-# What is read at once for somebody who takes it more slowly than it comes.
+# Bytes to read at once where the receiver is slower than the sender.
 SMALL_READ = 16 * 1024
 
 
@@ -28,7 +28,8 @@ class HandshakeRefused(StreamBroken):
     """We refused a TLS handshake, and the peer was told why by an alert (RFC 8446 §6.2)."""
 
 
-# Is shown what has come, never b"", and says whether it has dealt with it.
+# Is called with what has come (never b""), in the readiness callback; returns whether it has dealt
+# with it.
 OnData = Callable[[bytes], bool]
 
 
@@ -49,26 +50,26 @@ class Stream(Protocol):
     def fail(self) -> None: ...
 
     def read(self, limit: int = READ_SIZE, on_data: OnData | None = None) -> Awaitable[bytes]:
-        """At least one byte, or b"" when the peer has ended its side properly. What comes is shown
-        to ``on_data`` first, where it arrives; only what that does not take is read."""
+        """Read at least one byte, or b"" when the peer has ended its side properly. ``on_data`` is
+        called first with what comes; only what it does not deal with is returned."""
         ...
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Return when the kernel has taken all of it (back-pressure)."""
+        """Send all of it; returns when the kernel has taken it (back-pressure)."""
         ...
 
     def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Send without waiting; what is left goes to `write`."""
+        """Send without waiting; returns what is left for `write`."""
         ...
 
     async def room(self) -> int:
-        """Return when the kernel would take more, with how many bytes are worth fetching for it: so
-        that nothing is held in memory for a peer that has stopped reading."""
+        """Wait until the kernel would take more; returns how many bytes are worth fetching. So
+        nothing is held in memory for a peer that has stopped reading."""
         ...
 
     def cork(self, on: bool) -> None:
-        """While more is sure to follow at once: only full segments leave. Taken out, the rest does;
-        what waits for somebody must not be held back by it."""
+        """Let only full segments leave, while more is sure to follow at once (TCP_CORK); when taken
+        out, the rest leaves. Take it out before waiting for anybody."""
         ...
 
     async def send_eof(self) -> None:

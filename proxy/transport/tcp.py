@@ -47,8 +47,8 @@ class SocketStream:
         "_sock",
         "_watching",
         "_writing",
+        "became_readable",
         "deadline",
-        "stirred",
     )
 
     def __init__(
@@ -58,7 +58,7 @@ class SocketStream:
         deadlines: Deadlines,
         client: bool = False,
     ) -> None:
-        """``client``: the peer is one, and its leaving is to be heard of."""
+        """``client``: the peer is a client, and `Deadlines` is to tell when it leaves."""
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
@@ -76,13 +76,14 @@ class SocketStream:
         self._watching = False
         self._corked = False
         self.deadline = NEVER
-        self.stirred = False
+        self.became_readable = False
         deadlines.add(self, self._fd, loop, client)
 
     # Reading
 
     def read(self, limit: int = READ_SIZE, on_data: OnData | None = None) -> Awaitable[bytes]:
-        # No coroutine: one would be made and entered for each request, only to wait for the future.
+        # Not a coroutine: making and entering one for each request, only to wait for the future,
+        # would cost more than the rest.
         waiter = self._loop.create_future()
         if self._closed:
             waiter.set_exception(StreamBroken("closed"))
@@ -102,7 +103,7 @@ class SocketStream:
         return waiter
 
     def read_now(self, limit: int) -> bytes | None:
-        """What has come already; None when that is nothing, b"" at the end."""
+        """Return what has come already; None when nothing has, b"" at the end."""
         if self._closed:
             raise StreamBroken("closed")
         self._limit = limit
@@ -143,7 +144,7 @@ class SocketStream:
             waiter.set_result(data)
 
     def _receive(self) -> bytes | None:
-        """What is there now; None when it turned out that nothing was."""
+        """Return what is there now; None when it turns out that nothing is."""
         try:
             return self._sock.recv(self._limit)
         except (BlockingIOError, InterruptedError):
@@ -156,37 +157,38 @@ class SocketStream:
             raise StreamBroken(reason(error)) from None
 
     def fail(self) -> None:
-        """The descriptor is in error, or both sides have ended: nobody needs to wait for it."""
+        """Wake whoever waits: the descriptor is in error, or both sides have ended."""
         self._failed = True
         if self._watching:
-            self.stirred = True
+            self.became_readable = True
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
                 self._on_readable()
         self._on_writable()
 
-    def watch(self) -> None:
-        """Set ``stirred`` when anything comes, or the end, while nobody reads: for connections that
-        are kept for later and must be silent meanwhile. The next `read` ends it."""
+    def watch_idle(self) -> None:
+        """Set ``became_readable`` when anything comes, or the end, while nobody reads. For
+        connections that are kept for later and must be silent meanwhile. The next `read` ends it.
+        """
         self._watching = True
-        self.stirred = self._failed
+        self.became_readable = self._failed
         if not self._reader_armed:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
 
     def _nothing_came(self) -> bool:
-        """TLS has messages of its own (a session ticket), which are no stir."""
+        """Whether the descriptor was readable for nothing: TLS has messages of its own."""
         try:
-            self.stirred = self._receive() is not None
+            self.became_readable = self._receive() is not None
         except (OSError, ssl.SSLError):
-            self.stirred = True
-        return not self.stirred
+            self.became_readable = True
+        return not self.became_readable
 
     # Before the first read
 
     async def peek(self, count: int, least: int = 1) -> bytes:
-        """The connection's first bytes, which stay where they are: ``least`` of them at least, or
-        all there will be."""
+        """Return the connection's first bytes, which stay where they are: ``least`` of them at
+        least, or all there will be."""
         if least > 1:
             # Else what is there already would make the descriptor readable again and again.
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
@@ -209,7 +211,8 @@ class SocketStream:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     def take_socket(self) -> socket.socket:
-        """Give the plain socket up, which the caller now owns; before TLS, or anything, began."""
+        """Give up the plain socket, which the caller now owns: before TLS began, or when it is
+        over."""
         self._closed = True
         self._deadlines.remove(self, self._fd)
         if self._reader_armed:
@@ -234,7 +237,7 @@ class SocketStream:
     # Writing
 
     def write_now(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What the kernel does not take at once; `write` sends it in its own time."""
+        """Send without waiting; returns what the kernel does not take, for `write`."""
         if self._closed:
             raise StreamBroken("closed")
         try:
@@ -327,7 +330,7 @@ class SocketStream:
 
     @property
     def awaits(self) -> int:
-        """What the waiters wait for, as `select.poll` spells it."""
+        """See `deadlines.Watched`."""
         events = 0
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
@@ -367,7 +370,7 @@ class SocketStream:
         self._wake(StreamBroken("closed"))
 
     def _farewell(self) -> None:
-        """What is said before the descriptor closes."""
+        """Say the last word of the protocol, before the descriptor closes."""
 
     def abort(self) -> None:
         if self._closed:

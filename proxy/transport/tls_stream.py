@@ -6,7 +6,6 @@ ClientHello be looked at before anything is decided.
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -97,7 +96,4 @@ class TlsStream(SocketStream):
         await super().send_eof()
 
     def _farewell(self) -> None:
-        # One attempt at close_notify: unwrap() sends ours and then wants the peer's, which is not
-        # waited for (RFC 8446 §6.1 lets us close at once).
-        with contextlib.suppress(OSError, ssl.SSLError, ValueError):
-            self._sock.unwrap()
+        openssl.send_close_notify(self._sock)

@@ -7,6 +7,7 @@
     handshake_log   failed handshakes, told without a flood
     proxy_protocol  the client's address from a load balancer's PROXY header         (pure)
     on_demand       handshakes that wait for a certificate on demand
+    context         what the services of a worker share
     services        the rules of port 80, port 443 and the admin listener, request by request
     admin           the admin listener's pages
     access_log      a line for each request

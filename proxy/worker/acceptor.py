@@ -22,7 +22,7 @@ from typing import Any
 from ..config.model import Limits
 from ..ipc.connection_counters import CONNECTIONS, Counts
 from ..log import Seldom
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..protocol.client_address import UNIX, TrustedProxies
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
@@ -32,7 +32,7 @@ from ..transport.deadlines import Deadlines
 from ..transport.stream import StreamBroken
 from ..transport.tcp import SocketStream
 from . import proxy_protocol
-from .limits import Bounds
+from .limits import LimitReporter
 from .tls_accept import OURSELVES, TlsAcceptor
 
 log = logging.getLogger("treehouse.worker")
@@ -62,9 +62,9 @@ class Acceptor:
         secure: TlsAcceptor,
         limits: Limits,
         counts: Counts,
-        bounds: Bounds,
+        limit_reporter: LimitReporter,
         on_empty: Callable[[], None],
-        figures: Figures | None = None,
+        counters: Counters | None = None,
         proxies: tuple[str, ...] = (),
         trusted: tuple[str, ...] = (),
     ) -> None:
@@ -76,9 +76,9 @@ class Acceptor:
         self._secure = secure
         self._limits = limits
         self._counts = counts
-        self._bounds = bounds
+        self._reporter = limit_reporter
         self._on_empty = on_empty
-        self._figures = figures
+        self._counters = counters
         self._proxies = TrustedProxies(proxies)
         self._trusted = TrustedProxies(trusted)
         self._listeners: list[Listener] = []
@@ -112,8 +112,8 @@ class Acceptor:
             self._on_empty()
 
     def end_idle(self) -> None:
-        """End the connections that wait for a request: nothing of theirs is under way, not even in
-        the kernel's buffers."""
+        """End the connections that wait for a request, and of whose next one nothing has come, not
+        even into the kernel's buffers."""
         self.deadlines.expire_silent(self.deadlines.idle())
 
     def _accept(self, listener: Listener) -> None:
@@ -151,7 +151,8 @@ class Acceptor:
     def _admitted(
         self, sock: socket.socket, connection: Connection, listener: Listener
     ) -> Coroutine[Any, Any, None] | None:
-        """The life of a connection whose client is known, unless he has too many already."""
+        """Return what serves a connection whose client is known; None where the client has too
+        many connections, and this one was ended."""
         service = self._services[listener.kind]
         if listener.kind == "admin":
             return self._serve_http(sock, connection, service)
@@ -220,14 +221,14 @@ class Acceptor:
         self._seldom.warning(
             self._clock.now, "out of resources (%s): idle connections are ended", error.strerror
         )
-        if self._figures is not None:
-            self._figures.limited("descriptors")
+        if self._counters is not None:
+            self._counters.limited("descriptors")
         self.deadlines.expire_silent(self.deadlines.idle()[:_SHED])
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)
 
     def _turn_away(self, sock: socket.socket, limit: str, peer: str) -> None:
-        self._bounds.reached(limit, peer)
+        self._reporter.limit_reached(limit, peer)
         sock.close()
 
     def _start(
@@ -266,7 +267,7 @@ class Acceptor:
 
 
 def _peer(address: Any) -> tuple[str, int]:
-    """Address and port of a socket name; a unix socket has neither."""
+    """Return address and port of a socket name; a unix socket has neither."""
     if isinstance(address, tuple):
         host: str = address[0]
         if host.startswith("::ffff:") and "." in host:
@@ -277,7 +278,8 @@ def _peer(address: Any) -> tuple[str, int]:
 
 
 def fairness_key(peer: str) -> str:
-    """Whom a connection counts for: an IPv4 address, or the /64 that one IPv6 subscriber has."""
+    """Return what a connection counts for: its IPv4 address, or the /64 that one IPv6 subscriber
+    has."""
     if ":" not in peer:
         return peer
     return str(ipaddress.ip_network((peer.partition("%")[0], 64), strict=False))

@@ -15,7 +15,8 @@ from ..errors import Fault
 from ..ipc.documents import Overview
 from ..protocol.exchange import Exchange
 from ..protocol.message import Request, Response
-from .services import Door, Room
+from .context import WorkerContext
+from .services import BaseService
 
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>treehouse-proxy</title>
 <style>:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{margin:2rem}
@@ -45,11 +46,11 @@ refresh(); setInterval(refresh, 2000);</script></html>
 """
 
 
-class AdminDoor(Door):
+class AdminService(BaseService):
     """``ask`` gets the supervisor's overview."""
 
-    def __init__(self, room: Room, ask: Callable[[], Awaitable[Overview]]) -> None:
-        super().__init__(room)
+    def __init__(self, context: WorkerContext, ask: Callable[[], Awaitable[Overview]]) -> None:
+        super().__init__(context)
         self._overview = ask
 
     def logs(self, exchange: Exchange) -> bool:

@@ -17,6 +17,7 @@ from ..ipc.codec import Malformed, encode
 from ..ipc.messages import (
     TO_WORKER,
     Acknowledged,
+    CannotServe,
     FromWorker,
     NotTaken,
     ToWorker,
@@ -27,9 +28,14 @@ from ..ipc.reserve import Reserve
 log = logging.getLogger("treehouse.worker")
 
 
+class Unusable(Exception):
+    """A certificate cannot be served; the text says why."""
+
+
 class Taker(Protocol):
     def take(self, message: ToWorker, fds: list[int]) -> None:
-        """Act on a message. The descriptors stay the caller's, who closes them afterwards."""
+        """Act on a message. The descriptors stay the caller's, who closes them afterwards. Raises
+        `Unusable`."""
         ...
 
 
@@ -92,6 +98,8 @@ class Inbox:
         else:
             try:
                 self._taker.take(message, fds)
+            except Unusable as why:
+                answer = None if ticket is None else CannotServe(ticket, str(why))
             except Exception:
                 log.exception("what the supervisor sends cannot be taken in; asked for again")
                 answer = None if ticket is None else NotTaken(ticket)

@@ -1,9 +1,9 @@
-"""Limits that were reached: a figure for each, and a line in the log that cannot become a flood.
-Also what is counted here: handshakes, of this worker, and tunnels, of all (`census`).
+"""Reports limits that were reached: a count for each, and a line in the log that cannot become a
+flood. Handshakes under way (of this worker) and tunnels (of all workers) are counted here too.
 
-Every limit has a name, the key of the configuration where there is one. Whoever enforces it says
-`reached`; a fault that a limit causes says so by its kind. What a limit does to the client is
-decided where it is enforced, never here.
+Every limit has a name, the key of the configuration where there is one. Whoever enforces a limit
+calls `LimitReporter.limit_reached`; a fault that a limit causes names it by its kind. What a limit
+does to the client is decided where it is enforced, never here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..config.model import Limits
 from ..errors import Fault
 from ..ipc.connection_counters import TUNNELS, Counts
 from ..log import Seldom
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..transport.clock import Clock
 
 log = logging.getLogger("treehouse.worker")
 
-# Faults that a limit causes, and which.
+# The limit that causes a fault, by the fault's kind.
 _BY_FAULT = {
     "header_timeout": "header_timeout",
     "body_timeout": "body_timeout",
@@ -33,7 +33,7 @@ _BY_FAULT = {
     "no_capacity": "backend_capacity",
     "too_many_tunnels": "tunnels",
 }
-# In the ordinary run of things these are reached all day: a figure, and no line.
+# These are reached all day in the ordinary run of things: they are counted, and not logged.
 _ORDINARY = frozenset({"requests_per_connection"})
 
 
@@ -43,34 +43,35 @@ class Expiring(Protocol):
     def expire(self) -> None: ...
 
 
-class Bounds:
-    """Of one worker. ``counts`` are everybody's; of the handshakes it has ``1/share``, because only
-    its own can be ended for a new one."""
+class LimitReporter:
+    """The limits of one worker. ``counts`` are those of all workers. A worker may have ``1/share``
+    of all handshakes, because it can end only its own to make room for a new one."""
 
     def __init__(
-        self, limits: Limits, share: int, clock: Clock, figures: Figures | None, counts: Counts
+        self, limits: Limits, share: int, clock: Clock, counters: Counters | None, counts: Counts
     ) -> None:
         self._clock = clock
-        self._figures = figures
+        self._counters = counters
         self._seldom = Seldom(log)
         self._most_tunnels = limits.tunnels
         self._counts = counts
         self.handshakes = Handshakes(-(-limits.handshakes // share), self)
 
-    def reached(self, limit: str, peer: str) -> None:
-        if self._figures is not None:
-            self._figures.limited(limit)
+    def limit_reached(self, limit: str, peer: str) -> None:
+        if self._counters is not None:
+            self._counters.limited(limit)
         if limit not in _ORDINARY:
             self._seldom.warning(self._clock.now, f"the limit {limit} was reached by %s", peer)
 
     def fault(self, kind: str, peer: str) -> None:
-        """A request ended in that fault."""
+        """Report the limit that caused a fault of this kind, if one did."""
         limit = _BY_FAULT.get(kind)
         if limit is not None:
-            self.reached(limit, peer)
+            self.limit_reached(limit, peer)
 
     def begin_tunnel(self) -> None:
-        """For a request that asks for one. Raises `Fault`; else `end_tunnel` must follow."""
+        """Count a request that asks for a tunnel. `end_tunnel` must follow. Raises `Fault` where
+        there are too many already."""
         if not self._counts.come(TUNNELS, self._most_tunnels):
             raise Fault("too_many_tunnels")
 
@@ -79,26 +80,27 @@ class Bounds:
 
 
 class Handshakes:
-    """Those under way, in the order in which they began. One too many ends the oldest: it has had
-    its time, and in a flood of handshakes that never end it is one of the flood."""
+    """The handshakes under way, in the order in which they began. One too many ends the oldest: it
+    has had its time, and in a flood of handshakes that never end it is one of the flood."""
 
-    def __init__(self, most: int, bounds: Bounds) -> None:
+    def __init__(self, most: int, limit_reporter: LimitReporter) -> None:
         self._most = most
-        self._bounds = bounds
+        self._reporter = limit_reporter
         self._under_way: dict[int, Expiring] = {}
 
     def begin(self, key: int, stream: Expiring, peer: str) -> None:
-        """``key`` tells it from all others. A second time: the stream has become another."""
+        """Add a handshake, known by ``key``; a second time with the same key replaces its
+        stream."""
         self._under_way[key] = stream
         if len(self._under_way) > self._most:
             oldest = next(iter(self._under_way))
             self._under_way.pop(oldest).expire()
-            self._bounds.reached("handshakes", peer)
+            self._reporter.limit_reached("handshakes", peer)
 
     def end(self, key: int) -> None:
         self._under_way.pop(key, None)
 
     def late(self, key: int, peer: str) -> None:
-        """It ran out of time; if it was not to make room, its own."""
+        """Report a handshake that ran out of time, unless it was ended to make room."""
         if self._under_way.pop(key, None) is not None:
-            self._bounds.reached("handshake_timeout", peer)
+            self._reporter.limit_reached("handshake_timeout", peer)

@@ -1,16 +1,17 @@
-"""Where handshakes wait for a certificate that is being obtained on demand, in a worker.
+"""Handshakes that wait for a certificate that is being obtained on demand, in one worker.
 
 The `ssl` module's callback for SNI cannot wait. So, only where a site has names on demand, the
-ClientHello is looked at before OpenSSL sees it; if it asks for a name that is not configured and
-not there, the supervisor is asked, once for all who wait, and the handshake goes on when there is
-an answer: with the certificate, or to be refused as any unknown name is. Port 80 asks in the same
-way before it redirects.
+ClientHello is looked at before OpenSSL sees it. If it asks for a name that is not configured and
+has no certificate yet, the supervisor is asked, once for all handshakes that wait for that name.
+When the answer is there, the handshake goes on: with the certificate, or to be refused as any
+unknown name is. Port 80 asks in the same way before it redirects.
 
-Whoever waits is a stranger, and waiting costs him nothing. So there are bounds: on all who wait, on
-those of one address, on the names that are asked for, and on the names that one address asks for;
-beyond them the answer is no, at once. What was refused is remembered here too, so that a flood of
-one name stays in this process. And somebody who leaves is let go: more bytes or an end make the
-descriptor readable again, because the ones that have been looked at do not count (SO_RCVLOWAT).
+Whoever waits is unknown, and waiting costs him nothing. So there are limits: on all that wait, on
+those of one address, on the names that are asked for, and on the names that one address asks for.
+Beyond them the answer is no, at once. A refusal is remembered here too, so that a flood of requests
+for one name stays in this process. And a client that leaves is let go: more bytes or an end make
+the descriptor readable again, because the bytes that have been looked at do not count
+(SO_RCVLOWAT).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _REFUSED_LEAST = 5.0
 _USED_EVERY = 6 * 3600.0
 
 Answer = Literal["obtained", "refused", "late"]
-Guests = MutableMapping[str, str]
+Hosts = MutableMapping[str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,15 +66,15 @@ class _Asked:
     waiting: int = 0
 
 
-class WaitingRoom:
-    """``guests`` maps each name that came on demand to its site's first name; what routes by it is
+class OnDemandCertificates:
+    """``hosts`` maps each name that came on demand to its site's first name; what routes by it is
     given the same table. ``knows``: whether a host is configured. ``account``: whom a peer counts
     for. ``say`` sends to the supervisor."""
 
     def __init__(
         self,
         config: Config,
-        guests: Guests,
+        hosts: Hosts,
         certificates: Certificates,
         knows: Callable[[str], bool],
         account: Callable[[str], str],
@@ -83,7 +84,7 @@ class WaitingRoom:
     ) -> None:
         self._sites = {site.names[0]: site for site in config.sites if site.on_demand}
         self._public = not config.acme.directory_given  # then the CA is for public names only
-        self._guests = guests
+        self._hosts = hosts
         self._certificates = certificates
         self._knows = knows
         self._account = account
@@ -107,17 +108,17 @@ class WaitingRoom:
     def has_site(self, site: str) -> bool:
         return site in self._sites
 
-    def arrived(self, name: str, site: str) -> None:
+    def certificate_ready(self, name: str, site: str) -> None:
         """A certificate for the name is in use."""
-        self._guests[name] = site
+        self._hosts[name] = site
         self._refusals.forget(name)
         self._answer(name, True)
 
     def gone(self, name: str) -> None:
-        self._guests.pop(name, None)
+        self._hosts.pop(name, None)
         self._told.pop(name, None)
 
-    def settled(self, result: OnDemandResult) -> None:
+    def answered(self, result: OnDemandResult) -> None:
         """Take the supervisor's answer."""
         if not result.ok:
             seconds = _REFUSED_LEAST if result.seconds is None else result.seconds
@@ -131,9 +132,9 @@ class WaitingRoom:
             if not asked.answer.done():
                 asked.answer.set_result(ok)
 
-    def came(self, served: Served | None) -> None:
+    def handshake_done(self, served: Served | None) -> None:
         """A handshake has been done with this certificate."""
-        if served is None or served.name not in self._guests:
+        if served is None or served.name not in self._hosts:
             return
         now = self._clock.now
         if now - self._told.get(served.name, float("-inf")) >= _USED_EVERY:
@@ -142,7 +143,9 @@ class WaitingRoom:
 
     # Waiting
 
-    async def hold(self, hello: client_hello.Hello | None, stream: SocketStream, peer: str) -> None:
+    async def wait_for_certificate(
+        self, hello: client_hello.Hello | None, stream: SocketStream, peer: str
+    ) -> None:
         """Before a handshake: return at once if nothing is to be waited for, else when there is an
         answer, or time is up. Raises `StreamBroken` when the client leaves."""
         wanted = self._candidate(hello)

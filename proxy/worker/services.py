@@ -1,9 +1,9 @@
-"""What port 80 and port 443 say: the rules of the front door, request by request.
+"""What port 80 and port 443 answer: the rules before any handler is asked, request by request.
 
-A *door* decides before any handler is asked: whether the host is ours, whether this connection may
-be used for it, whether it must come back over HTTPS. It implements the protocol's `Service` for one
-kind of listener and shares everything else with the other kind. Every fault becomes an answer here,
-and every request's end a log line and a figure.
+A service decides whether a host is one of ours, whether this connection may be used for it, and
+whether it must come back over HTTPS. It implements the protocol's `Service` for one kind of
+listener; what the services of a worker share is in `context`. Every fault becomes a response here,
+and the end of every request a line in the access log.
 """
 
 from __future__ import annotations
@@ -11,66 +11,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 
-from ..config.model import Limits
 from ..errors import Blame, Fault
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
-from ..handlers.http01 import Challenges
-from ..log import Seldom
-from ..metrics.counters import Figures
 from ..name_table import covers
 from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Handler, Request, Response
-from ..sites.site import Match, SiteTable
+from ..sites.site import Match
 from ..tls.contexts import Certificates
-from ..transport.clock import Clock
-from .access_log import AccessLog
-from .limits import Bounds
-from .on_demand import WaitingRoom
+from .context import WorkerContext
 
 log = logging.getLogger("treehouse.worker")
 
 
-@dataclass(slots=True, eq=False)
-class Room:
-    """What both doors of a worker share."""
-
-    sites: SiteTable
-    challenges: Challenges
-    certificates: Certificates
-    limits: Limits
-    clock: Clock
-    access_log: AccessLog | None
-    https_port: int
-    bounds: Bounds
-    waiting: WaitingRoom | None = None
-    figures: Figures | None = None  # counted only where somebody can ask
-    seldom: Seldom = field(default_factory=lambda: Seldom(log))
-    doors: list[Door] = field(default_factory=list)
-    requests: int = 0
-    in_flight: int = 0
-
-    def drain(self) -> None:
-        """Every answer from now on is the last of its connection."""
-        for door in self.doors:
-            door.draining = True
-
-
-class Door:
+class BaseService:
     """The parts of `Service` that do not depend on the port."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
-        self.limits = room.limits
-        self.clock = room.clock
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.limits = context.limits
+        self.clock = context.clock
         self.draining = False
-        room.doors.append(self)
+        context.services.append(self)
 
     def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
+        """The response, or an awaitable of it; never raises. See `protocol.service.Service`."""
         request = exchange.request
         assert request is not None  # noqa: S101 - the contract of `Service`
-        self.room.in_flight += 1
+        self.context.in_flight += 1
         try:
             answer = self._handle(exchange, request)
         except Exception as error:
@@ -100,12 +68,13 @@ class Door:
         if request.body is not None:
             self._check_length(request.body.length)
         if request.upgrade is not None and not exchange.tunnel:
-            self.room.bounds.begin_tunnel()
+            self.context.limit_reporter.begin_tunnel()
             exchange.tunnel = True
         return handler.handle(request)
 
     def limited(self, limit: str, connection: Connection) -> None:
-        self.room.bounds.reached(limit, connection.peer)
+        """Report that a connection has reached a limit of its own."""
+        self.context.limit_reporter.limit_reached(limit, connection.peer)
 
     def _check_length(self, length: int | None) -> None:
         """A body known to be too large is refused before a byte of it is read."""
@@ -114,11 +83,20 @@ class Door:
             raise Fault("body_too_large", f"{length} bytes")
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:
+        """Make the response to a fault, and log what the operator should know of it."""
         kind = fault.what
         if kind.blame is not Blame.CLIENT and fault.detail:
             # A backend that is down is a line every few seconds here; each request has its own in
             # the access log.
-            self.room.seldom.warning(self.clock.now, f"{fault.kind}: %s", fault.detail)
+            extra = {"peer": exchange.client}
+            if exchange.request is not None:
+                extra["site"] = exchange.request.host.decode("latin-1")
+            if fault.backend is not None:
+                extra["backend"] = fault.backend
+            text = f"{fault.kind}: %s"
+            self.context.seldom.warning(
+                self.clock.now, text, fault.detail, about=fault.backend, extra=extra
+            )
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
         body = f"{kind.status} {kind.text}\n".encode()
@@ -130,49 +108,51 @@ class Door:
         return response
 
     def finished(self, exchange: Exchange) -> None:
-        room = self.room
+        """Count an exchange that is over, and write its line in the access log."""
+        context = self.context
         request, response = exchange.request, exchange.response
         assert response is not None  # noqa: S101 - the contract of `Service`
-        room.requests += 1
+        context.requests += 1
         if request is not None:
-            room.in_flight -= 1
+            context.in_flight -= 1
             if exchange.tunnel:
-                room.bounds.end_tunnel()
+                context.limit_reporter.end_tunnel()
             exchange.duration = time.monotonic() - exchange.started
-        if room.figures is not None:
-            room.figures.request(exchange)
+        if context.counters is not None:
+            context.counters.request(exchange)
         ended_by = exchange.error or response.error
         if ended_by is not None:
-            room.bounds.fault(ended_by, exchange.client)
-        if room.access_log is not None and self.logs(exchange):
-            room.access_log.add(exchange)
+            context.limit_reporter.fault(ended_by, exchange.client)
+        if context.access_log is not None and self.logs(exchange):
+            context.access_log.add(exchange)
 
     def logs(self, exchange: Exchange) -> bool:
         """Whether an exchange gets its line in the access log."""
         return True
 
 
-class PlainDoor(Door):
+class HttpService(BaseService):
     """Port 80: answers challenges, and sends everybody else to HTTPS."""
 
-    def __init__(self, room: Room) -> None:
-        super().__init__(room)
-        self._redirect = ToHttps(room.certificates, room.https_port)
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
+        self._redirect = ToHttps(context.certificates, context.https_port)
 
     def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
-        room = self.room
+        context = self.context
         if request.path.startswith(CHALLENGE_PREFIX):
-            return self._ask(exchange, room.challenges)
-        match = exchange.match = room.sites.find(request.host)
+            return self._ask(exchange, context.challenges)
+        match = exchange.match = context.sites.find(request.host)
         if match is None or not match.label:  # the default site is for 443
             return self._after_waiting(exchange, request)
         return self._ask(exchange, self._redirect)
 
     async def _after_waiting(self, exchange: Exchange, request: Request) -> Response:
-        """People type a name without https first, and that may be the first time it is heard."""
-        waiting = self.room.waiting
-        outcome = await waiting.obtain(request.host, request.client) if waiting else "refused"
-        exchange.match = self.room.sites.find(request.host)
+        """The response for a host that no site names: obtain its certificate on demand first, for
+        people type a name without https, and that may be the first time anybody asks for it."""
+        on_demand = self.context.on_demand
+        outcome = await on_demand.obtain(request.host, request.client) if on_demand else "refused"
+        exchange.match = self.context.sites.find(request.host)
         if outcome == "late":
             raise Fault("no_certificate")
         if outcome == "refused":
@@ -201,15 +181,15 @@ class ToHttps:
         return Response(301 if old else 308, [(b"location", location)], handler="redirect")
 
 
-class SecureDoor(Door):
+class HttpsService(BaseService):
     """Port 443: the host must belong to the certificate that the connection was opened with
     (RFC 9110 §7.4), then its site chooses the route, with its filters."""
 
     def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
-        # `Door.handle` and `_handle` in one: each frame costs as much as a look-up.
+        # `BaseService.handle` and `_handle` in one: each frame costs as much as a look-up.
         request, connection = exchange.request, exchange.connection
         assert request is not None  # noqa: S101 - the contract of `Service`
-        self.room.in_flight += 1
+        self.context.in_flight += 1
         try:
             match = connection.match
             if request.host != connection.authorized_host or not isinstance(match, Match):
@@ -230,7 +210,7 @@ class SecureDoor(Door):
     def _authorize(self, exchange: Exchange, host: bytes) -> Match:
         """The site of a host that this connection may be used for. Raises `Fault`."""
         connection = exchange.connection
-        match = exchange.match = self.room.sites.find(host)
+        match = exchange.match = self.context.sites.find(host)
         named = match is not None and bool(match.label)
         if covers(connection.certificate_names, host.decode("ascii")):
             if match is None or not named:

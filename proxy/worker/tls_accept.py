@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 from ..config.model import Limits
 from ..errors import Fault
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..protocol.h1 import server as h1
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
@@ -35,8 +35,8 @@ from ..transport.stream import HandshakeRefused, StreamBroken, StreamTimeout
 from ..transport.tcp import SocketStream
 from ..transport.tls_stream import TlsStream
 from .handshake_log import HandshakeLog
-from .limits import Bounds
-from .on_demand import WaitingRoom
+from .limits import LimitReporter
+from .on_demand import OnDemandCertificates
 
 log = logging.getLogger("treehouse.worker")
 
@@ -67,10 +67,10 @@ class TlsAcceptor:
         limits: Limits,
         alpn: AlpnChallenges,
         certificates: Certificates,
-        bounds: Bounds,
+        limit_reporter: LimitReporter,
         protocols: Mapping[str, Serve],
-        figures: Figures | None = None,
-        waiting: WaitingRoom | None = None,
+        counters: Counters | None = None,
+        on_demand: OnDemandCertificates | None = None,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -79,16 +79,16 @@ class TlsAcceptor:
         self._limits = limits
         self._alpn = alpn
         self._certificates = certificates
-        self._bounds = bounds
+        self._reporter = limit_reporter
         self._protocols = protocols
         self._offered = {name.encode("ascii") for name in protocols}
-        self._figures = figures
-        self._waiting = waiting
+        self._counters = counters
+        self._on_demand = on_demand
         self._numbers = itertools.count()
         self._log = HandshakeLog()
 
     async def serve(self, sock: socket.socket, connection: Connection, service: Service) -> None:
-        """The whole life of a connection, which ends with it."""
+        """Speak with a client over TLS until the connection ends; it is closed then."""
         try:
             tls = self._base.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError:  # the peer has gone already
@@ -98,50 +98,70 @@ class TlsAcceptor:
         stream = TlsStream(tls, self._loop, self._deadlines, client=True)
         stream.deadline = self._clock.look() + self._limits.handshake_timeout
         number = next(self._numbers)
-        under_way = self._bounds.handshakes
+        under_way = self._reporter.handshakes
         under_way.begin(number, stream, connection.peer)
         try:
-            first = await stream.peek(_FIRST_LOOK)
-            if first and first[0] != _TLS_HANDSHAKE:
-                under_way.end(number)
-                await self._answer_plain(stream, connection, service, first)
+            prepared = await self._before_tls(stream, tls, connection, service, number)
+            if prepared is None:
                 return
-            looks = self._alpn or self._certificates.asks_clients or self._waiting
-            if looks or _USUAL_OFFER not in first:
-                hello = await _hello(stream)
-                context = self._alpn.find(hello) if hello is not None else None
-                if context is not None:
-                    await self._answer_challenge(stream, context)
-                    return
-                if hello is not None and self._speaks_none_of(hello, connection.local):
-                    await self._refuse_protocols(stream, connection)
-                    return
-                if self._waiting:
-                    under_way.end(number)  # the waiting room has bounds of its own
-                    await self._waiting.hold(hello, stream, connection.peer)
-                    under_way.begin(number, stream, connection.peer)
-                    stream.deadline = self._clock.look() + self._limits.handshake_timeout
-                served = self._asking(hello, connection.local)
-                if served is not None:
-                    stream, tls = self._held_to(served, hello, stream)
-                    under_way.begin(number, stream, connection.peer)
-            await self._handshake(stream, connection, tls)
+            stream, tls = prepared
+            try:
+                await self._handshake(stream, connection, tls)
+            except HandshakeRefused as error:
+                log.debug("%s: handshake refused: %s", connection.peer, error)
+                await self._let_alert_arrive(stream, connection, number)
+                return
             under_way.end(number)
-            if self._waiting:
-                self._waiting.came(tls.served)
+            if self._on_demand:
+                self._on_demand.handshake_done(tls.served)
             serve = self._protocols[tls.selected_alpn_protocol() or USUAL_PROTOCOL]
             await serve(stream, connection, service, self._deadlines)
         except StreamBroken as error:
-            log.debug("%s: connection ended: %s", connection.peer, error)
             if isinstance(error, StreamTimeout):
                 under_way.late(number, connection.peer)
-            elif isinstance(error, HandshakeRefused):
-                plain = SocketStream(stream.take_socket(), self._loop, self._deadlines, client=True)
-                under_way.begin(number, plain, connection.peer)
-                await self._let_alert_arrive(plain)
+            log.debug("%s: connection ended: %s", connection.peer, error)
         finally:
             under_way.end(number)
             stream.close()
+
+    async def _before_tls(
+        self,
+        stream: TlsStream,
+        tls: ServerSocket,
+        connection: Connection,
+        service: Service,
+        number: int,
+    ) -> tuple[TlsStream, ServerSocket] | None:
+        """Look at what the client begins with, where there is a reason to. Returns the stream for
+        the handshake, or None where the connection has been dealt with."""
+        under_way = self._reporter.handshakes
+        first = await stream.peek(_FIRST_LOOK)
+        if first and first[0] != _TLS_HANDSHAKE:
+            under_way.end(number)
+            await self._answer_plain(stream, connection, service, first)
+            return None
+        looks = self._alpn or self._certificates.asks_clients or self._on_demand
+        if not looks and _USUAL_OFFER in first:
+            return stream, tls
+        hello = await _hello(stream)
+        context = self._alpn.find(hello) if hello is not None else None
+        if context is not None:
+            await self._answer_challenge(stream, context)
+            return None
+        if hello is not None and self._speaks_none_of(hello, connection.local):
+            await self._refuse_protocols(stream, connection)
+            return None
+        if self._on_demand:
+            under_way.end(number)  # who waits for a certificate has bounds of their own
+            await self._on_demand.wait_for_certificate(hello, stream, connection.peer)
+            under_way.begin(number, stream, connection.peer)
+            stream.deadline = self._clock.look() + self._limits.handshake_timeout
+        served = self._asking(hello, connection.local)
+        if served is None:
+            return stream, tls
+        held = self._held_to(served, hello, stream)
+        under_way.begin(number, held[0], connection.peer)
+        return held
 
     def _speaks_none_of(self, hello: client_hello.Hello, local: str) -> bool:
         """Whether a client asks for protocols, and for none that the site speaks."""
@@ -152,19 +172,19 @@ class TlsAcceptor:
         return bool(hello.protocols) and offered.isdisjoint(hello.protocols)
 
     def _chosen(self, hello: client_hello.Hello, local: str) -> Served | None:
-        """The certificate that the client will be shown."""
+        """Return the certificate that the client will be shown, None if there is none."""
         name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
         return self._certificates.choose(name, local)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
-        """The certificate of a site that asks its clients for theirs; None with any other."""
+        """Return the certificate of a site that asks for client certificates; None for others."""
         served = self._chosen(hello, local) if hello is not None else None
         return served if served is not None and served.asks_clients else None
 
     def _held_to(
         self, served: Served, hello: client_hello.Hello | None, stream: TlsStream
     ) -> tuple[TlsStream, ServerSocket]:
-        """The connection begun anew with the site's own rules, before a byte of it was read."""
+        """Begin the connection anew with the context of its site, before a byte of it was read."""
         deadline = stream.deadline
         tls = served.context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
@@ -178,10 +198,10 @@ class TlsAcceptor:
         return stream, tls
 
     async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
-        """RFC 7301 §3.2: who offers protocols and none of ours is refused, so that nobody takes
-        what we say for another's. The `ssl` module would go on without any."""
-        if self._figures is not None:
-            self._figures.handshake(connection, False, "failed")
+        """Refuse a client that offers protocols and none of ours (RFC 7301 §3.2), so that it does
+        not take HTTP for another protocol. The `ssl` module would go on without any."""
+        if self._counters is not None:
+            self._counters.handshake(connection, False, "failed")
         self._log.failed("no application protocol", connection.peer, self._clock.now)
         plain = SocketStream(stream.take_socket(), self._loop, self._deadlines)
         plain.deadline = self._clock.look() + self._limits.handshake_timeout
@@ -192,7 +212,8 @@ class TlsAcceptor:
             plain.close()
 
     async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
-        """RFC 8737 §3: the handshake is the answer; nothing follows."""
+        """Answer a TLS-ALPN-01 challenge: the handshake is the answer, nothing follows (RFC 8737
+        §3)."""
         tls = context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
         )
@@ -207,18 +228,18 @@ class TlsAcceptor:
         self, stream: TlsStream, connection: Connection, tls: ServerSocket
     ) -> None:
         ourselves = connection.peer == OURSELVES
-        figures = None if ourselves else self._figures
+        counters = None if ourselves else self._counters
         try:
             await stream.handshake()
         except StreamBroken as error:
-            if figures is not None:
-                figures.handshake(connection, False, "failed")
+            if counters is not None:
+                counters.handshake(connection, False, "failed")
             if not ourselves:
                 self._report(error, connection, tls)
             raise
         _note(connection, tls)
-        if figures is not None:
-            figures.handshake(connection, bool(tls.session_reused), "ok")
+        if counters is not None:
+            counters.handshake(connection, bool(tls.session_reused), "ok")
 
     def _report(self, error: StreamBroken, connection: Connection, tls: ServerSocket) -> None:
         now = self._clock.now
@@ -227,7 +248,12 @@ class TlsAcceptor:
         elif isinstance(error, HandshakeRefused) or "alert" in str(error):
             self._log.failed(str(error), connection.peer, now)
 
-    async def _let_alert_arrive(self, plain: SocketStream) -> None:
+    async def _let_alert_arrive(
+        self, stream: TlsStream, connection: Connection, number: int
+    ) -> None:
+        """End our side, and listen for a moment; the stream's socket is used up."""
+        plain = SocketStream(stream.take_socket(), self._loop, self._deadlines, client=True)
+        self._reporter.handshakes.begin(number, plain, connection.peer)
         plain.deadline = self._clock.look() + _LISTEN
         try:
             await plain.send_eof()
@@ -251,7 +277,7 @@ class TlsAcceptor:
 
 
 async def _hello(stream: TlsStream) -> client_hello.Hello | None:
-    """What the connection's ClientHello asks for; None for what is none that we can read."""
+    """Read what the ClientHello asks for; None for a ClientHello that we cannot read."""
     least = 1
     while True:
         data = await stream.peek(client_hello.LARGEST, least)
@@ -264,14 +290,14 @@ async def _hello(stream: TlsStream) -> client_hello.Hello | None:
 
 
 def _note(connection: Connection, tls: ServerSocket) -> None:
-    """What the handshake has settled."""
+    """Write down what the handshake has settled."""
     connection.scheme = b"https"
     connection.tls_version = tls.version()
     connection.server_name = tls.requested_name
     if tls.served is not None:
         connection.certificate_names = tls.served.names
         if tls.served.asks_clients:
-            connection.client_site = tls.served.name
+            connection.mtls_site = tls.served.name
             certificate = tls.getpeercert(binary_form=True)
             if certificate:
                 # RFC 9440 §2.2, a byte sequence of RFC 8941

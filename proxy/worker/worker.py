@@ -14,6 +14,7 @@ connections end at once and the rest has a bound.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import logging
@@ -58,7 +59,7 @@ from ..ipc.messages import (
 from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, access_format
 from ..metrics import process_stats
-from ..metrics.counters import Figures
+from ..metrics.counters import Counters
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
 from ..protocol.h2 import server as h2
@@ -76,13 +77,14 @@ from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
-from .admin import AdminDoor
-from .inbox import Inbox
-from .limits import Bounds
+from .admin import AdminService
+from .context import WorkerContext
+from .inbox import Inbox, Unusable
+from .limits import LimitReporter
 from .memory_trim import Peaks
-from .on_demand import WaitingRoom
+from .on_demand import OnDemandCertificates
 from .self_probe import Mirror
-from .services import PlainDoor, Room, SecureDoor
+from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
 
@@ -140,22 +142,25 @@ class Worker:
         self._challenges = Challenges()
         on_demand: dict[str, str] = {}
         sites = SiteTable(config.sites, on_demand)
-        self._waiting = WaitingRoom(
+        self._on_demand = OnDemandCertificates(
             config, on_demand, self._certificates, sites.configured, fairness_key,
             self._inbox.say, loop, self._clock,
         )  # fmt: skip
         for announced in init.certificates:
-            self._put(announced.facts, announced.bundle)
+            with contextlib.suppress(Unusable):  # said; the other certificates are served
+                self._put(announced.facts, announced.bundle)
             os.close(announced.bundle)
         self._alpn = AlpnChallenges()
         for challenge, bundle in init.challenges:
             self._take_challenge(challenge, bundle)
             if bundle is not None:
                 os.close(bundle)
-        figures = Figures() if config.admin is not None else None
+        counters = Counters() if config.admin is not None else None
         self._counts = Counts(init.census, init.number, init.beside, init.secret)
-        bounds = Bounds(config.limits, config.workers, self._clock, figures, self._counts)
-        self._room = Room(
+        limit_reporter = LimitReporter(
+            config.limits, config.workers, self._clock, counters, self._counts
+        )
+        self._context = WorkerContext(
             sites=sites,
             challenges=self._challenges,
             certificates=self._certificates,
@@ -163,21 +168,21 @@ class Worker:
             clock=self._clock,
             access_log=self._access_log(init),
             https_port=_https_port(init.listeners),
-            figures=figures,
-            bounds=bounds,
-            waiting=self._waiting,
+            counters=counters,
+            limit_reporter=limit_reporter,
+            on_demand=self._on_demand,
         )
         share = -(-config.limits.streams_per_address // config.workers)
-        self._http2 = Shared(share, fairness_key, figures, own_engine=config.fast_lane)
+        self._http2 = Shared(share, fairness_key, counters, own_engine=config.fast_lane)
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         self._connections = Acceptor(
             loop,
             self._clock,
             deadlines,
             {
-                "http": PlainDoor(self._room),
-                "https": SecureDoor(self._room),
-                "admin": AdminDoor(self._room, self._overview),
+                "http": HttpService(self._context),
+                "https": HttpsService(self._context),
+                "admin": AdminService(self._context, self._overview),
             },
             protocols[USUAL_PROTOCOL],
             TlsAcceptor(
@@ -188,16 +193,16 @@ class Worker:
                 config.limits,
                 self._alpn,
                 self._certificates,
-                bounds,
+                limit_reporter,
                 protocols,
-                figures,
-                self._waiting,
+                counters,
+                self._on_demand,
             ),
             config.limits,
             self._counts,
-            bounds,
+            limit_reporter,
             self._on_empty,
-            figures,
+            counters,
             config.proxy_protocol,
             config.trusted_proxies,
         )
@@ -205,7 +210,7 @@ class Worker:
         self._one_look = asyncio.Lock()
         self._looks: set[asyncio.Task[None]] = set()
         self._handlers = Handlers(
-            config, loop, self._clock, self._connections.deadlines, self._room.figures
+            config, loop, self._clock, self._connections.deadlines, self._context.counters
         )
 
         def rates(site: Site) -> RateLimits:
@@ -231,8 +236,8 @@ class Worker:
         self._inbox.say(Ready())
         await self._ended
         self._handlers.close()
-        if self._room.access_log is not None:
-            self._room.access_log.flush()
+        if self._context.access_log is not None:
+            self._context.access_log.flush()
 
     def _tick(self) -> None:
         self._clock.tick()
@@ -242,8 +247,8 @@ class Worker:
         deadlines.sweep(now)
         self._handlers.tick(self._clock.now)
         self._peaks.look(len(self._connections), now)
-        if self._room.access_log is not None:
-            self._room.access_log.tell_losses(self._clock.now)
+        if self._context.access_log is not None:
+            self._context.access_log.tell_losses(self._clock.now)
         self._loop.call_later(TICK, self._tick)
 
     def _on_empty(self) -> None:
@@ -260,9 +265,9 @@ class Worker:
                 self._put(facts, fds[0])
             case DropCertificate(site, name):
                 self._certificates.remove(site, name)
-                self._waiting.gone(name)
+                self._on_demand.gone(name)
             case OnDemandResult():
-                self._waiting.settled(message)
+                self._on_demand.answered(message)
             case PutChallenge(challenge):
                 self._take_challenge(challenge, fds[0] if fds else None)
             case DropChallenge("http-01", host, token):
@@ -296,8 +301,8 @@ class Worker:
         """Write to this descriptor from now on; it stays the caller's."""
         if self._log_file is None:
             return
-        if self._room.access_log is not None:
-            self._room.access_log.flush()  # what was answered before belongs to the old one
+        if self._context.access_log is not None:
+            self._context.access_log.flush()  # what was answered before belongs to the old one
         previous = self._log_file.fd
         self._log_file.replace(os.dup(fd))
         if previous > 2:  # the operational log's place is not ours to close
@@ -323,7 +328,7 @@ class Worker:
         site, name = facts.site, facts.name
         on_demand_for = facts.on_demand_for
         if on_demand_for:
-            known = self._waiting.has_site(on_demand_for)
+            known = self._on_demand.has_site(on_demand_for)
         else:
             known = site in self._known_sites and (name == site or site in self._paired)
         if not known:
@@ -334,9 +339,9 @@ class Worker:
             self._certificates.put(site, name, facts.names, facts.not_after, bundle)
         except ssl.SSLError as error:
             log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
-            return
+            raise Unusable(f"OpenSSL does not take it: {error.reason or error}") from None
         if on_demand_for:
-            self._waiting.arrived(name, on_demand_for)
+            self._on_demand.certificate_ready(name, on_demand_for)
 
     async def _overview(self) -> Overview:
         """What the supervisor knows of all of us; it gives up on a worker that hangs."""
@@ -348,14 +353,14 @@ class Worker:
 
     def _stats(self, thorough: bool) -> WorkerStats:
         """``thorough``: also what takes a while to count."""
-        room = self._room
+        context = self._context
         return {
-            "figures": room.figures.message() if room.figures is not None else None,
+            "figures": context.counters.message() if context.counters is not None else None,
             "connections": len(self._connections),
             "listeners": dict(self._connections.by_listener),
             "open_fds": process_stats.open_descriptors() if thorough else None,
-            "streams": room.in_flight,
-            "requests": room.requests,
+            "streams": context.in_flight,
+            "requests": context.requests,
             "upstreams": self._handlers.upstreams(),
         }
 
@@ -364,7 +369,7 @@ class Worker:
     def _drain(self, spread: float = DRAIN_SPREAD) -> None:
         """``spread``: within so many seconds the clients of HTTP/2 are told to come back on a new
         connection."""
-        self._room.drain()
+        self._context.drain()
         self._http2.drain(self._loop, spread)
         self._handlers.drain()
         self._connections.stop_accepting()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acme_client.certificates.ca_choice import BY_DNS
-from acme_client.errors import KINDS, Said
+from acme_client.errors import KINDS, ProblemDocument
 from acme_client.explain import BY_CHALLENGE, BY_KIND, BY_TYPE, Advice, explained, is_about_contact
 from proxy.config.schema.acme import _CHALLENGES
 
@@ -93,7 +93,7 @@ def test_a_validation_is_explained_by_how_it_was_done(
     challenge: str | None, typ: str, means: str, step: str
 ) -> None:
     name = "a.test" if challenge in ("http-01", "tls-alpn-01") else "*.a.test"
-    (one,) = explained("validation", Said(typ, "no", name), name, challenge)
+    (one,) = explained("validation", ProblemDocument(typ, "no", name), name, challenge)
     assert means in one.means
     assert step in one.step
     visited = challenge in ("http-01", "tls-alpn-01")
@@ -101,13 +101,13 @@ def test_a_validation_is_explained_by_how_it_was_done(
 
 
 def test_of_an_account_unauthorized_says_nothing_about_addresses() -> None:
-    (one,) = explained("refused", Said("unauthorized", "no"), "a.test", "http-01")
+    (one,) = explained("refused", ProblemDocument("unauthorized", "no"), "a.test", "http-01")
     assert "account" in one.means
 
 
 @pytest.mark.parametrize("typ", ["unauthorized", "malformed", "externalAccountRequired"])
 def test_an_external_account_is_explained_as_that_whatever_the_ca_calls_it(typ: str) -> None:
-    (one,) = explained("binding", Said(typ, "unknown kid"), "a.test")
+    (one,) = explained("binding", ProblemDocument(typ, "unknown kid"), "a.test")
     assert "external account" in one.means
     assert "acme.eab.kid" in one.step
 
@@ -138,9 +138,9 @@ def test_what_the_ca_did_not_say_is_explained_by_what_we_know() -> None:
 
 
 def test_each_part_is_explained_with_the_name_it_is_about() -> None:
-    said = Said(
+    said = ProblemDocument(
         "compound", "two are wrong", None,
-        (Said("caa", "CAA forbids it", "a.test"), Said("dns", "NXDOMAIN", "b.test")),
+        (ProblemDocument("caa", "CAA forbids it", "a.test"), ProblemDocument("dns", "NXDOMAIN", "b.test")),
     )  # fmt: skip
     whole, caa, dns = explained("refused", said, "a.test")
     assert whole.quoted == "two are wrong"
@@ -150,7 +150,7 @@ def test_each_part_is_explained_with_the_name_it_is_about() -> None:
 
 
 def test_an_unknown_type_falls_back_on_the_kind() -> None:
-    (one,) = explained("validation", Said("ofTheFuture", "no"), "a.test")
+    (one,) = explained("validation", ProblemDocument("ofTheFuture", "no"), "a.test")
     assert one.means == BY_KIND["validation"].means
     assert one.quoted == "no"
 
@@ -167,7 +167,7 @@ def test_an_unknown_type_falls_back_on_the_kind() -> None:
     ],
 )
 def test_a_ca_that_misses_a_contact_leads_to_the_key(typ: str, detail: str, means: bool) -> None:
-    said = Said(typ, detail)
+    said = ProblemDocument(typ, detail)
     assert is_about_contact(said) is means
     (one,) = explained("settings", said, "a.test")
     assert ("acme.email" in one.step) is means

@@ -17,7 +17,7 @@ from acme_client.certificates.record import Record
 from acme_client.certificates.repository import Shelf
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
 from acme_client.link import Dns
 from acme_client.on_demand.known_names import NamesFile, encode
@@ -28,7 +28,7 @@ from acme_client.storage.store import FOLDERS
 from proxy.alerts.incidents import Incidents, waiting_from_json
 from proxy.supervisor import alerts as alerting
 from proxy.supervisor.process_table import Processes
-from proxy.supervisor.timers import Schedule
+from proxy.supervisor.timers import Timers
 from proxy.system import state_directory
 from support.acme.certifier import FakeServer
 
@@ -58,22 +58,20 @@ def tidy_up(state: Path) -> None:
     for name in shelf.names():
         shelf.keep_record(name, Record())
     book = Ledgers(store, lambda: FROZEN_AT)
-    book.toll(LETSENCRYPT, ("other.example.org",)).admit(exempt=False)
+    book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
     remembered = names.read()
     names.write(encode(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
-    told = alerting.Alerting(
-        Processes(selectors.DefaultSelector(), lambda *_: None), Schedule(), list, lambda: 0.0
-    )
+    told = alerting.Alerting(Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0)
     told._recall(state)
     told._keep()
 
 
 def test_there_is_one_of_every_kind() -> None:
     there = {path.name for version in FROZEN.iterdir() for path in version.glob("*")}
-    files = {"control.sock", alerting.FILE, "alerts.version-"}
+    files = {"control.sock", "server.lock", alerting.FILE, "alerts.version-"}
     assert set(state_directory._OURS) == {*FOLDERS, *files}, "another one? freeze it, and read it"
     assert there == {*FOLDERS, alerting.FILE}
 
@@ -124,8 +122,8 @@ def test_names_on_demand(state: Path) -> None:
 
 def test_a_ca_that_has_said_to_wait(state: Path) -> None:
     book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
-    with pytest.raises(Problem, match=r"too many certificates \(5\) already issued"):
-        book.toll(LETSENCRYPT, ("held.example.net",)).admit(exempt=False)
+    with pytest.raises(IssuanceError, match=r"too many certificates \(5\) already issued"):
+        book.reservation(LETSENCRYPT, ("held.example.net",)).reserve(exempt=False)
 
 
 def test_who_has_been_told_of_what(state: Path) -> None:

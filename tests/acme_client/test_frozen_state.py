@@ -14,7 +14,7 @@ from acme_client.certificates.record import Attempt
 from acme_client.certificates.renewal import Window
 from acme_client.certificates.repository import Shelf
 from acme_client.challenges.worker_solver import Challenges
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Transport, trust
@@ -119,9 +119,9 @@ def test_the_account_and_its_key(state: Path) -> None:
 
 def test_the_ledger(state: Path) -> None:
     book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
-    with pytest.raises(Problem, match="certificates for exactly these names"):
-        book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
-    book.toll(LETSENCRYPT, ("other.example.org",)).admit(exempt=False)
+    with pytest.raises(IssuanceError, match="certificates for exactly these names"):
+        book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
+    book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
 
 
 def test_a_challenge_that_was_left_is_taken_back(state: Path) -> None:

@@ -29,7 +29,7 @@ from acme_client.agent.pace import BATCH
 from acme_client.certificates import loadable, recovery, verify
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair
+from acme_client.certificates.verify import CertificateAndKey
 from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
@@ -363,7 +363,7 @@ def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() ->
     for begun in (START - 70 * DAY, START - 10 * DAY):
         said = {"names": ["a.org"], "serial": f"{int(begun):x}"}
         said |= {"not_before": begun, "not_after": begun + 90 * DAY}
-        Shelf(store).keep_pair("a.org", Pair(json.dumps(said).encode(), b"key"))
+        Shelf(store).keep_pair("a.org", CertificateAndKey(json.dumps(said).encode(), b"key"))
     link = Leaping(ca, START + HOUR + 120)
     lead_an_agent(link, [("a.org",)], store)
     assert link.served == [START + 20 * DAY, START + 80 * DAY]

@@ -59,6 +59,7 @@ class Applications:
     port: int
     tls_port: int
     path: Path
+    abstract: str
     ca: Path
 
 
@@ -71,6 +72,7 @@ def applications(folder: Path) -> Iterator[Applications]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("app.internal").configure_cert(context)
     path = folder / "app.sock"
+    abstract = f"treehouse-test-{os.getpid()}-{folder.name}"
     ports: list[int] = []
     ready = threading.Event()
     loop = asyncio.new_event_loop()
@@ -89,6 +91,7 @@ def applications(folder: Path) -> Iterator[Applications]:
             assert site._server is not None
             ports.append(site._server.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
         await web.UnixSite(runner, str(path)).start()
+        await web.UnixSite(runner, "\0" + abstract).start()
         os.chmod(path, 0o666)
         ready.set()
         await over.wait()
@@ -97,7 +100,7 @@ def applications(folder: Path) -> Iterator[Applications]:
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
     thread.start()
     assert ready.wait(10)
-    yield Applications(ports[0], ports[1], path, ca)
+    yield Applications(ports[0], ports[1], path, abstract, ca)
     loop.call_soon_threadsafe(over.set)
     thread.join()
     loop.close()
@@ -120,6 +123,7 @@ sites:
       - {{path: /untrusted/*, backend: "{tls}", backend_tls: {{server_name: app.internal}}}}
       - {{path: /misnamed/*, backend: "{tls}", backend_tls: {{ca_file: {applications.ca}}}}}
       - {{path: /unix/*, backend: "unix:{applications.path}"}}
+      - {{path: /abstract/*, backend: "unix:@{applications.abstract}"}}
       - {{path: /*, backend: "http://127.0.0.1:{applications.port}"}}
 """
     )
@@ -134,7 +138,7 @@ def test_an_application_sees_the_request_and_who_it_came_from(
     ca = folder / "state/internal-ca/root.pem"
     with https(ports[1], "a.test", ca) as talk:
         spoof = "X-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nConnection: X-Hop\r\nX-Hop: 1\r\nProxy: x\r\n"
-        for path in ("/", "/tls/", "/insecure/", "/unix/"):
+        for path in ("/", "/tls/", "/insecure/", "/unix/", "/abstract/"):
             answer = talk.asks(f"{path}a%20b?c=d", "a.test", "POST", spoof, b"hello")
             assert answer.status == 200, path
             seen = json.loads(answer.body)

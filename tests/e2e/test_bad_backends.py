@@ -131,6 +131,10 @@ def test_a_bad_backend_costs_only_its_own_requests(running: Running) -> None:
                     talk.hears()
             elif manner == "head-without-end":
                 assert talk.hears().status == 502
+                running.server.await_log(
+                    r"backend_protocol: http://127\.0\.0\.1:\d+: a head of more than 65536 bytes "
+                    r"\(GET a\.test/bad/@1@/head-without-end\)"
+                )
 
 
 def test_one_that_ends_without_a_word_has_its_requests_repeated_elsewhere(running: Running) -> None:

@@ -20,7 +20,7 @@ from acme import messages as library
 from acme_client.certificates import keys, loadable
 from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair, read
+from acme_client.certificates.verify import CertificateAndKey, read
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
@@ -131,7 +131,7 @@ OBTAINED: dict[str, Case] = {
         ("certificate", Edit(lambda body: b"<html><pre>" + body.rstrip() + b"</pre>"), 1),
     ),
     "a chain upside down": (("certificate", Edit(upside_down), 1),),
-    # Problem documents
+    # IssuanceError documents
     "subproblems null": bad_nonce(problem(subproblems=None)),
     "subproblems of texts": bad_nonce(problem(subproblems=["a", "b"])),
     "subproblems that are an object": bad_nonce(problem(subproblems={"type": "x"})),
@@ -245,9 +245,9 @@ def test_there_is_a_certificate(
     assert len(front.of("newOrder")) == (2 if case in BAD_NONCES else 1)
     assert record(tmp_path).attempts == 0
     served = server.served[NAME]
-    assert loadable.fault(Pair(served.chain_pem, served.key_pem)) is None
+    assert loadable.fault(CertificateAndKey(served.chain_pem, served.key_pem)) is None
     kept = Shelf(DirectoryStore(tmp_path)).load_pair(NAME)
-    assert kept == Pair(served.chain_pem, served.key_pem)
+    assert kept == CertificateAndKey(served.chain_pem, served.key_pem)
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
@@ -378,7 +378,7 @@ def test_the_reason_is_told_and_the_old_certificate_stays(
     assert last.outcome == outcome
     assert words in last.text
     kept = Shelf(DirectoryStore(tmp_path)).load_pair(NAME)
-    assert kept == Pair(good.chain_pem, good.key_pem)
+    assert kept == CertificateAndKey(good.chain_pem, good.key_pem)
     assert not [one for one in caplog.records if one.exc_info]
 
 
@@ -496,4 +496,4 @@ def test_a_chain_on_disk_that_an_earlier_version_kept_as_it_came(
         server.until(lambda: NAME in server.served)
         served = server.served[NAME]
     assert (served.chain_pem, served.serial) == (good.chain_pem, good.serial)
-    assert read(Pair(served.chain_pem, served.key_pem))[1].serial == good.serial
+    assert read(CertificateAndKey(served.chain_pem, served.key_pem))[1].serial == good.serial

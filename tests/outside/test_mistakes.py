@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.sources.flags import ConfigurationFaults, Options, load
+from proxy.config.load import ConfigurationFaults, Options, load
 
 NEVER = (
     "Traceback",
@@ -145,6 +145,87 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         ("did you mean letsencrypt-staging?",),
     ),
     ("trusted_proxies: [10.0.0.1/8]\n" + SITE + "}]", ("write 10.0.0.0/8 for the network",)),
+    # What else people write
+    ("sites: [a.test]", ("write {names: a.test}",)),
+    ("a.test:\n  root: www\n", ("a site stands under sites: - names: [a.test]",)),
+    ("sites: [{name: a.test, root: www}]", ("here that is names",)),
+    (
+        "sites:\n  - names: [a.test]\n  root: www",
+        ("3:3", "all keys of an entry as the one behind its dash"),
+    ),
+    ("sites:\n  - names: a.test\n    root:www\n", ("3:5", "a blank behind the colon")),
+    ('sites:\n  - names: a.test\n    root: "www\n', ("3:11", "close the quotation mark")),
+    (
+        "sites: [{names: a.test, routes: {/api: 'http://127.0.0.1:1'}}]",
+        ("begin with a dash and path: - {path: /api",),
+    ),
+    (
+        "sites: [{names: a.test, routes: [{match: /api/*, root: www}]}]",
+        ("here that is path: /api/*",),
+    ),
+    (
+        "sites: [{names: a.test, routes: [{path: api, root: www}]}]",
+        ("does not start with a slash", "write it like /api/*"),
+    ),
+    (
+        "sites: [{names: a.test, backend: 'http://127.0.0.1:1 http://127.0.0.1:2'}]",
+        ("write a list: [http://127.0.0.1:1, http://127.0.0.1:2]",),
+    ),
+    ("sites: [{names: a.test, backend: {host: 127.0.0.1}}]", ("write url: http://127.0.0.1:3000",)),
+    (
+        "sites: [{names: a.test, backend: 'https://h:1', backend_tls: insecure}]",
+        ("write {insecure: true}",),
+    ),
+    (
+        "sites: [{names: a.test, backend: $BACKEND}]",
+        ("variables of the environment are written ${BACKEND}",),
+    ),
+    (
+        "sites: [{names: $DOMAIN, root: www}]",
+        ("variables of the environment are written ${DOMAIN}",),
+    ),
+    ("sites: [{names: '{{ domain }}', root: www}]", ("placeholder of a template",)),
+    ("sites: [{names: a.test, redirect: www.a.test}]", ("write https://www.a.test{path}",)),
+    (
+        "sites: [{names: a.test, redirect: 'https://b.test$request_uri'}]",
+        ("a variable of nginx", "{path}"),
+    ),
+    ("sites: [{names: a.test, redirect: 'https://b.test{uri}'}]", ("write {path}",)),
+    ("listen: 443\n" + SITE + "}]", ("write {http: 443} or {https: 443}",)),
+    ("listen: {https: 0.0.0.0}\n" + SITE + "}]", ("has no port", ":443")),
+    ("acme: {challenges: dns}\n" + SITE + "}]", ("did you mean dns-01 or dns-persist-01?",)),
+    (
+        "acme: {dns: {provider: cloudflare}}\n" + SITE + "}]",
+        ("no provider is built in: write hook:",),
+    ),
+    ("acme: {key_type: rsa}\n" + SITE + "}]", ("did you mean rsa-2048 or rsa-4096?",)),
+    ("acme: {staging: true}\n" + SITE + "}]", ("write directory: letsencrypt-staging",)),
+    ("acme: {directory: staging}\n" + SITE + "}]", ("write letsencrypt-staging",)),
+    ("acme: {directory: zerossl}\n" + SITE + "}]", ("https://acme.zerossl.com",)),
+    ("tls: {min_version: TLSv1.2}\n" + SITE + "}]", ("did you mean 1.2?",)),
+    ("tls: {hsts: true}\n" + SITE + "}]", ("{max_age: ...}",)),
+    ("log: {access: true}\n" + SITE + "}]", ("log.access", "write stdout, stderr or a file")),
+    ("limits: {body_size: none}\n" + SITE + "}]", ("write unlimited",)),
+    ("user: www-data:www-data\n" + SITE + "}]", ("write user: www-data and group: www-data",)),
+    ("admin: true\n" + SITE + "}]", ("{listen: ...}",)),
+    ("admin: {listen: 2020}\n" + SITE + "}]", ("write 127.0.0.1:2020",)),
+    ("sites: [{names: '*', root: www}]", ("default: true",)),
+    ("sites: [{names: _, root: www}]", ("default: true",)),
+    ("sites: [{names: .a.test, root: www}]", ('[a.test, "*.a.test"]',)),
+    ("sites: [{names: '~^www', root: www}]", ("a pattern",)),
+    (
+        "sites: [{names: a.test, root: www, certificate: /etc/ssl/a.pem}]",
+        ("write {chain: ..., key: ...}",),
+    ),
+    (
+        "sites: [{names: a.test, root: www, certificate: {cert: a, key: b}}]",
+        ("here that is chain",),
+    ),
+    ("sites: [{names: a.test, root: www, certificate: auto}]", ("leave it out",)),
+    ("sites: [{names: [a.test, A.TEST], root: www}]", ("a name twice",)),
+    ("", ("there is no site", "add one: sites:")),
+    ("hello", ("not a mapping of keys",)),
+    ("user: root\n" + SITE + "}]", ("name another user",)),
     # Files of other programs
     (
         "server {\n    listen 80;\n    server_name a.test;\n}\n",

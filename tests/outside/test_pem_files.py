@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from acme_client.certificates import loadable, pem
 from acme_client.certificates.own_files import Examined, examine_files
 from acme_client.certificates.trust_bundle import authorities
-from acme_client.certificates.verify import Pair, read
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, read
+from acme_client.errors import IssuanceError
 from acme_client.names import covers
 from support.acme.chains import chain, joined, split
 
@@ -189,7 +189,7 @@ def examined(chain_text: bytes, key_text: bytes, *names: str) -> Examined:
 
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_chain_from_a_ca(case: str) -> None:
-    served, facts = read(Pair(TEXTS[case], PAIR.key_pem))
+    served, facts = read(CertificateAndKey(TEXTS[case], PAIR.key_pem))
     assert served.chain_pem == WHOLE
     assert facts.names == ("shop.test",)
     assert loadable.fault(served) is None
@@ -224,13 +224,13 @@ def test_a_file_with_key_and_chain(case: str) -> None:
 
 @pytest.mark.parametrize("case", COMBINED)
 def test_a_ca_that_sends_more_than_certificates_is_refused(case: str) -> None:
-    with pytest.raises(Problem, match="something else than certificates") as refusal:
-        read(Pair(COMBINED[case], PAIR.key_pem))
+    with pytest.raises(IssuanceError, match="something else than certificates") as refusal:
+        read(CertificateAndKey(COMBINED[case], PAIR.key_pem))
     assert refusal.value.kind == "unproven"
 
 
 def test_the_root_stays_where_it_was_sent() -> None:
-    served, _facts = read(Pair(ROOT + ISSUER + LEAF, PAIR.key_pem))
+    served, _facts = read(CertificateAndKey(ROOT + ISSUER + LEAF, PAIR.key_pem))
     assert served.chain_pem == joined([LEAF, ISSUER, ROOT])
 
 
@@ -312,8 +312,8 @@ def test_what_is_no_chain_is_named_for_what_it_is(case: str) -> None:
     found = examined(text, PAIR.key_pem)
     assert found.fatal is not None
     assert re.match(f"/etc/c.pem: .*{words}", str(found.fatal)), str(found.fatal)
-    with pytest.raises(Problem):
-        read(Pair(text, PAIR.key_pem))
+    with pytest.raises(IssuanceError):
+        read(CertificateAndKey(text, PAIR.key_pem))
 
 
 NOT_A_KEY: dict[str, tuple[bytes, str]] = {
@@ -378,11 +378,16 @@ def test_the_commands_make_what_is_served(tmp_path: Path) -> None:
         (PAIR, ("*.shop.test",), "names", r"does not cover: \*.shop.test; it is for shop.test"),
         (chain("a.test", now=NOW, ends=-3600), ("a.test",), "expired", "has expired, on 20"),
         (chain("a.test", now=NOW, begins=3600), ("a.test",), "early", "not valid before 20"),
-        (Pair(LEAF + ROOT, PAIR.key_pem), ("shop.test",), "gap", "the chain has a gap"),
+        (
+            CertificateAndKey(LEAF + ROOT, PAIR.key_pem),
+            ("shop.test",),
+            "gap",
+            "the chain has a gap",
+        ),
     ],
 )
 def test_what_is_served_all_the_same_is_told(
-    pair: Pair, names: tuple[str, ...], kind: str, words: str
+    pair: CertificateAndKey, names: tuple[str, ...], kind: str, words: str
 ) -> None:
     found = examined(pair.chain_pem, pair.key_pem, *names)
     assert found.pair is not None
@@ -410,9 +415,11 @@ def test_a_key_that_openssl_finds_too_short() -> None:
     at = datetime.fromtimestamp(NOW, UTC)
     built = x509.CertificateBuilder(name, name, key.public_key(), 7, at, at.replace(year=2099))
     leaf = built.add_extension(names, critical=True).sign(key, hashes.SHA256())
-    pair, _facts = read(Pair(leaf.public_bytes(serialization.Encoding.PEM), pkcs8(key)))
+    pair, _facts = read(
+        CertificateAndKey(leaf.public_bytes(serialization.Encoding.PEM), pkcs8(key))
+    )
     assert loadable.fault(pair) == "the key is too short"
-    with pytest.raises(Problem, match="OpenSSL does not take the certificate"):
+    with pytest.raises(IssuanceError, match="OpenSSL does not take the certificate"):
         loadable.demand(pair)
 
 
@@ -481,8 +488,8 @@ def test_what_is_accepted_loads_and_what_openssl_and_the_proof_accept_is_accepte
     elif by_openssl(tmp_path, text):
         raise AssertionError("OpenSSL takes it, and we do not")
     try:
-        served, facts = read(Pair(text, PAIR.key_pem))
-    except Problem:
+        served, facts = read(CertificateAndKey(text, PAIR.key_pem))
+    except IssuanceError:
         return
     assert own.pair is not None
     assert served.chain_pem == own.pair.chain_pem

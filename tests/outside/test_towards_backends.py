@@ -158,7 +158,7 @@ async def test_what_surely_reached_nobody_is_sent_again_whatever_it_is() -> None
         closed.set()
         while kept.stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x08":
             await asyncio.sleep(0)  # CLOSE_WAIT
-        kept.stream.stirred = False
+        kept.stream.became_readable = False
         await all_.client.says(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + HOST + b"\r\nhi")
         await all_.client.hears(b"one")
         assert all_.backend.connections == 2
@@ -214,7 +214,7 @@ async def test_the_end_of_an_idle_connection_is_seen_at_once() -> None:
         pool = all_.upstream._backends[0].pool
         (kept,) = pool._kept
         closing.set()
-        while not kept.stream.stirred:
+        while not kept.stream.became_readable:
             await asyncio.sleep(0)
         all_.upstream.tick(all_.upstream._context.clock.now)
         assert pool._kept == []
@@ -292,6 +292,25 @@ async def test_a_missing_socket_is_waited_for(tmp_path: Path) -> None:
         server = await asyncio.start_unix_server(serve, path)
         assert b" 200 " in await client.hears(b"back")
         server.close()
+    upstream.close()
+
+
+async def test_a_socket_that_we_may_not_use_is_not_waited_for() -> None:
+    """What the server's user sees is told in words (not root's case: root may connect)."""
+    name = "/var/tmp/treehouse-forbidden.sock"
+    one = Backend(f"unix:{name}", "unix", path=name)
+    context = UpstreamContext(asyncio.get_running_loop(), Deadlines(), Clock(), (), True)
+    upstream = Upstream(ProxyAction((one,), wait_for_backend=60.0), context)
+
+    async def denied(*_: object) -> socket.socket:
+        raise PermissionError(13, "Permission denied")
+
+    upstream._backends[0].pool._connector._attempt = denied  # type: ignore[method-assign]
+    told = Told(None, upstream.handle)
+    async with conversation(told) as client:
+        await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert b" 502 " in await client.hears(b"backend_refused")
+    assert "must be allowed to write to the socket" in told.details[0]
     upstream.close()
 
 

@@ -239,6 +239,14 @@ def test_a_warning_by_the_thousand_is_one_line_and_a_number(caplog):
     ]
 
 
+def test_what_is_about_different_things_is_no_repetition(caplog):
+    seldom = logs.Seldom(logging.getLogger("treehouse.x"), every=5.0)
+    for backend in ("a", "b", "a"):
+        seldom.warning(0.0, "it fails: %s", backend, about=backend, extra={"backend": backend})
+    assert [record.getMessage() for record in caplog.records] == ["it fails: a", "it fails: b"]
+    assert [record.backend for record in caplog.records] == ["a", "b"]
+
+
 def test_the_journal_gets_text_with_the_priority_of_each_line(monkeypatch):
     with stderr_as_pipe() as stderr_pipe:
         found = os.fstat(2)

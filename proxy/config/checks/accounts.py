@@ -24,6 +24,11 @@ def find_user(word: str) -> tuple[int, int | None]:
         except KeyError:
             return uid, None
         return uid, gid
+    if ":" in word:
+        user, _, group = word.partition(":")
+        raise Wrong(
+            f"{shown(word)} is a user and a group", f"write user: {user} and group: {group}"
+        )
     try:
         entry = pwd.getpwnam(word)
     except (KeyError, ValueError):

@@ -37,7 +37,9 @@ def check(parsed: Parsed) -> Iterator[Fault]:
     sections = parsed.document.given | parsed.broken
     if not parsed.sites and not sections & {"sites", "sites_dir"}:
         yield parsed.origins.fault(
-            (), "there is no site", "add one under sites: with its names, and root or backend"
+            (),
+            "there is no site",
+            "add one: sites: [{names: [example.org], root: /srv/www}], or with backend: and a URL",
         )
     yield from _limits(parsed)
     yield from _listeners(parsed)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from acme_client.certificates.pem import PemError
 from acme_client.certificates.trust_bundle import authorities
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers.external_account import mac_key
 
 from ..schema.acme import Acme, Fallback
@@ -243,7 +243,7 @@ def _no_mac_key(file: FilePath) -> Trouble | None:
     """A key that was mistyped would be found out by the first order, in the CA's words."""
     try:
         mac_key(file.read_text("utf-8", "replace"))
-    except Problem as problem:
+    except IssuanceError as problem:
         return (
             f"{file}: {problem.text}",
             "put the key there as the CA hands it out, and nothing else",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -100,6 +100,11 @@ class Tsig(Section):
 
 @section
 class Dns(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("provider", "token", "api_token", "api_key", "credentials", "name", "plugin"),
+        "no provider is built in: write hook: /PROGRAM, or server: for DNS updates (RFC 2136)",
+    )
+
     zone: Annotated[str, word(_parse_zone)] | None = Field(
         default=None, description="The zone that records go to; else it is found by asking the DNS."
     )
@@ -138,6 +143,19 @@ class Fallback(Section):
 
 @section
 class Acme(Section):
+    other_words: ClassVar = {
+        "staging": "write directory: letsencrypt-staging",
+        **dict.fromkeys(
+            ("ca", "server", "url", "provider", "ca_server", "caServer", "issuer"),
+            "here that is directory: letsencrypt, or a URL",
+        ),
+        **dict.fromkeys(("contact", "mail"), "here that is email: ops@example.org"),
+        **dict.fromkeys(
+            ("agree_tos", "accept_tos", "terms_of_service_agreed", "agree", "enabled"),
+            "leave it out: the terms are agreed to by asking for a certificate",
+        ),
+    }
+
     directory: Directory = Field(
         default="letsencrypt", description="The CA: a name or an https URL."
     )

@@ -64,6 +64,8 @@ def _parse_log(text: str) -> str | None:
     streams |= {"/proc/self/fd/1": "stdout", "/proc/self/fd/2": "stderr"}
     if text in ("stdout", "stderr", "off"):
         return text
+    if text.lower() in ("true", "on", "yes", "combined", "json"):
+        raise Wrong(f"{shown(text)} is no place for access lines", "write stdout, stderr or a file")
     return "off" if text.lower() in ("none", "false", "no") else streams.get(text)
 
 
@@ -81,6 +83,11 @@ Network = Annotated[str, word(parse_network)]
 
 @section
 class Listen(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("port", "ports", "address", "bind", "host", "ssl", "tls"),
+        'write {http: [":80"], https: [":443"]}',
+    )
+
     http: Many[ListenWord] = Field(
         default=(Address("", 80),),
         description="Where HTTP is answered: challenges, and redirects to https.",
@@ -92,6 +99,11 @@ class Listen(Section):
 
 @section
 class Hsts(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("preload", "include_subdomains", "includeSubDomains", "subdomains"),
+        "leave it out: the field is for these names alone, and for no list of browsers",
+    )
+
     max_age: Annotated[float, duration("1s", "520w")] = Field(
         description="For how long browsers refuse plain HTTP to these names. Hard to take back."
     )
@@ -190,6 +202,16 @@ class Admin(Section):
 
 @section
 class OwnCertificate(Section):
+    other_words: ClassVar = {
+        **dict.fromkeys(
+            ("cert", "certificate", "crt", "fullchain", "file", "cert_file", "certfile", "pem"),
+            "here that is chain: FULLCHAIN.pem",
+        ),
+        **dict.fromkeys(
+            ("private_key", "privkey", "key_file", "keyfile"), "here that is key: KEY.pem"
+        ),
+    }
+
     chain: File = Field(description="PEM: the certificate, then its intermediates.")
     key: File = Field(description="PEM: its private key, without a passphrase.")
 

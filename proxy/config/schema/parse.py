@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown, slip_of
 from ..syntax.kinds import Section
+from ..syntax.names import parse_name
 from . import synonyms
 from .document import Document, Site
 from .rules import Rules
@@ -116,6 +117,8 @@ def present_names(
     return made
 
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _NO_LIST = ("a list belongs here", "begin each entry with a dash")
 _LIST_OF_SITES = "begin each with a dash, like - names: [example.org]"
 
@@ -123,21 +126,33 @@ _LIST_OF_SITES = "begin each with a dash, like - names: [example.org]"
 def _faults(
     error: ValidationError, section: type[Section], prefix: Path, origins: Origins
 ) -> Iterator[Fault]:
-    for each in error.errors(include_url=False):
+    told = error.errors(include_url=False)
+    unknown = [each["loc"] for each in told if each["type"] in _UNKNOWN]
+    for each in told:
         loc = each["loc"]
         path = prefix + loc
         match each["type"]:
-            case "extra_forbidden" | "unexpected_keyword_argument":
+            case kind if kind in _UNKNOWN:
                 yield origins.fault_of_key(
                     path, "this key is not known", _remedy(str(loc[-1]), _section_at(section, loc))
                 )
-            case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            case kind if kind in _MISSING:
+                if any(_stands_for(other, loc, section) for other in unknown):
+                    continue  # the remedy there is the same
                 described = _section_at(section, loc).fields()[str(loc[-1])].description
                 yield origins.fault_of_key(path, "this key is missing", f"add it: {described}")
             case "tuple_type":
                 yield origins.fault(path, *_NO_LIST)
             case _:
                 yield origins.fault(path, *_said(each))
+
+
+def _stands_for(unknown: Path, missing: Path, section: type[Section]) -> bool:
+    """Whether an unknown key beside a missing one is another word for it."""
+    if unknown[:-1] != missing[:-1]:
+        return False
+    remedy = _remedy(str(unknown[-1]), _section_at(section, unknown))
+    return f"{missing[-1]}:" in remedy or f"mean {missing[-1]}?" in remedy
 
 
 def _said(each: ErrorDetails) -> tuple[str, str]:
@@ -171,6 +186,12 @@ def _subsection(annotation: Any) -> type[Section] | None:
 def _remedy(word: str, section: type[Section]) -> str:
     """What to write instead of a key that is not known: the key that another program calls so, the
     key that was misspelt, the section that has this very key, or what is known here."""
+    if word in section.other_words:
+        return section.other_words[word]
+    if word.startswith("/"):
+        return f"begin with a dash and path: - {{path: {word}, backend: http://127.0.0.1:3000}}"
+    if section is Document and _is_name(word):
+        return f"a site stands under sites: - names: [{word}]"
     known = sorted(section.fields(), key=lambda key: key in Rules.fields())  # its own first
     if section is not Document and word in Document.fields():
         return f"{word} stands at the top of the file, beside sites"
@@ -181,6 +202,13 @@ def _remedy(word: str, section: type[Section]) -> str:
     if section in (Site, Route):
         return meant or elsewhere or _of_sites(word) or nearest(word, known)
     return elsewhere or meant or _of_sites(word) or nearest(word, known)
+
+
+def _is_name(word: str) -> bool:
+    try:
+        return "." in parse_name(word)
+    except Wrong:
+        return False
 
 
 def _is_key(path: str) -> bool:

@@ -7,7 +7,7 @@ elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -23,6 +23,11 @@ BackendUrl = Annotated[Backend, word(parse_backend)]
 
 @section
 class WeightedBackend(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("host", "port", "address", "server", "socket", "to", "target", "scheme"),
+        "write url: http://127.0.0.1:3000, or unix:/run/app.sock",
+    )
+
     url: BackendUrl = Field(
         description="http://HOST:PORT, https://HOST:PORT, both with a path that is put before the "
         "request's, unix:/PATH or unix:@NAME."
@@ -59,6 +64,11 @@ class Serving(Rules):
 
 @wide_section
 class Route(Serving):
+    other_words: ClassVar = dict.fromkeys(
+        ("match", "pattern", "prefix", "path_prefix", "PathPrefix", "uri", "url", "location"),
+        "here that is path: /api/*",
+    )
+
     path: Annotated[str, word(parse_route_path)] = Field(
         description="/exact or /below/*; the longest match wins."
     )

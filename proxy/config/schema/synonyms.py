@@ -407,6 +407,8 @@ def meaning(word: str, top: bool, known: Callable[[str], bool]) -> str | None:
     ``top``: whether it stands at the top of the document. ``known`` tells whether the schema has a
     key of this path.
     """
+    if not re.fullmatch(r"[A-Za-z][\w .:-]*", word):
+        return None
     squashed = _squashed(word)
     found = (_TOP.get(squashed) if top else None) or _ALL.get(squashed)
     if found is None:

@@ -1,41 +1,28 @@
-"""The command line, a file and a directory of sites, made into one configuration.
+"""The command line and the files that it names, made into one tree of words.
 
-`load` is what everybody calls: at the start, for ``check``, and at each reload with the same
-`Options`. It reads, and touches nothing. Flags are laid over the file's tree of words, so that both
-pass the same validation, and a fault points at whichever of them it came from.
-
-A site given by ``--domain`` stands beside those of the file; every other flag replaces its key.
+Flags are laid over the file's tree, so that both pass the same validation, and a fault points at
+whichever of them it came from. A site given by ``--domain`` stands beside those of the file; every
+other flag replaces its key.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pwd
-import resource
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..checks import consistency, descriptors
-from ..checks import files as places
-from ..checks.accounts import NOBODY, find_group, find_user
-from ..checks.reader import Reader
-from ..model import Address, Config
-from ..resolve import Surroundings, resolve
-from ..schema.parse import Parsed, validate
 from ..syntax.addresses import parse_host, parse_listen, spell_address
-from ..syntax.faults import ConfigurationFaults, Fault, Origin, Origins, Wrong
+from ..syntax.faults import Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
+from ..values import Address
 from . import include
-from .sites_dir import left_out, scan
-
-__all__ = ["ConfigurationFaults", "Options", "load", "state_directory"]
+from .sites_dir import scan
 
 DEFAULT_CONFIG = Path("/etc/treehouse-proxy/config.yaml")
-DEFAULT_STATE = Path("/var/lib/treehouse-proxy")
 
 T = TypeVar("T")
 
@@ -70,68 +57,6 @@ class Options:
         return bool(self.domain or self.root or self.backend or self.sites)
 
 
-def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> Config:
-    """The whole configuration, or `ConfigurationFaults` with everything that is wrong with it.
-
-    ``now_uid`` is who the program was started as, at a reload too: it decides the default state
-    directory, and whether there is a user to become. ``argv0`` is for the messages.
-    """
-    slips: dict[Origin, Fault] = {}
-    while True:
-        draft = _Draft.of_file(options, argv0)
-        if draft.faults and not draft.tree:
-            raise ConfigurationFaults(draft.faults)  # all others would only say that this is so
-        draft.lay_over(options)
-        draft.add_included()
-        draft.add_sites_dir(slips)
-        parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
-        faults += draft.faults
-        faults += consistency.check(parsed)
-        found = {one.origin: left_out(one) for one in faults if one.origin in draft.entries}
-        if not found:
-            break
-        slips |= found  # and once more without them
-    notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
-    identity, reader = _identity(parsed, now_uid, faults, notices)
-    state = _state(parsed, now_uid, draft.base, faults)
-    if state is not None:
-        running = now_uid == 0 and os.geteuid() != 0  # a server that has dropped its privileges
-        opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
-        faults += places.check(parsed, state, reader, opener, notices)
-    if faults or identity is None or state is None:
-        raise ConfigurationFaults(faults, notices)
-    return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
-
-
-def _descriptors(parsed: Parsed) -> Iterator[Fault]:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = None if hard == resource.RLIM_INFINITY else hard
-    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
-    if trouble is not None:
-        yield parsed.origins.fault(("limits", "connections"), *trouble)
-
-
-def state_directory(config: Path | None, state: Path | None) -> Path:
-    """Where the running server's control socket lies, for commands that talk to it.
-
-    Only that one key is read, so that a file with faults elsewhere keeps nobody from stopping the
-    server. Raises `ConfigurationFaults` when ``config`` cannot be read.
-    """
-    if state is not None:
-        return state.absolute()
-    if config is not None or os.access(DEFAULT_CONFIG, os.R_OK):
-        draft = _Draft.of_file(Options(config=config), "treehouse-proxy")
-        word = draft.tree.get("state")
-        if isinstance(word, str):
-            return draft.base / word
-        if config is not None and draft.faults and not draft.tree:
-            raise ConfigurationFaults(draft.faults)
-    found = _default_state(os.geteuid(), os.environ)
-    if found is None:
-        raise ConfigurationFaults([Fault(Origin("--state"), "", *_NO_STATE)])
-    return found
-
-
 # Flags and the keys they stand for
 
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -163,7 +88,7 @@ def _spell(value: object) -> str:
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """A tree of words that is still being put together."""
 
     tree: dict[str, Any]
@@ -176,7 +101,7 @@ class _Draft:
     entries: set[Origin] = field(default_factory=set)  # of the sites directory
 
     @classmethod
-    def of_file(cls, options: Options, argv0: str) -> _Draft:
+    def of_file(cls, options: Options, argv0: str) -> Draft:
         """From the file, if there is one to read; else empty."""
         path = options.config
         if path is None and options.give_a_site:
@@ -329,7 +254,6 @@ _NO_NAME = (
     "add --domain NAME; localhost is one for trying things out",
 )
 _NOTHING = ("there is nothing to serve under this name", "add --root DIR or --backend URL")
-_NO_STATE = ("no directory for keys and certificates can be chosen", "give one: --state DIR")
 
 
 def _parsed(path: Path) -> Document:
@@ -364,73 +288,3 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Wrong(f"{path} is not UTF-8 in line {line}", "save the file as UTF-8") from None
-
-
-# Who the program becomes, and where its state lies
-
-
-def _identity(
-    parsed: Parsed, now_uid: int, faults: list[Fault], notices: list[Fault]
-) -> tuple[tuple[int, int] | None, Reader | None]:
-    """uid and gid to become, and who will read files; None where that cannot be told.
-
-    Without root nobody can become anybody else: the program stays who it is. A flag that asks for
-    it is a fault, and a file, which may be meant for a start as root, is told so.
-    """
-    document = parsed.document
-    uid, gid = (NOBODY, NOBODY) if now_uid == 0 else (now_uid, os.getgid())
-    found = True
-    try:
-        if document.user:
-            uid, primary = find_user(document.user)
-            gid = NOBODY if primary is None else primary
-    except Wrong as wrong:
-        faults.append(parsed.origins.fault(("user",), wrong.what, wrong.remedy))
-        found = False
-    try:
-        if document.group:
-            gid = find_group(document.group)
-    except Wrong as wrong:
-        faults.append(parsed.origins.fault(("group",), wrong.what, wrong.remedy))
-        found = False
-    if not found or parsed.broken & {"user", "group"}:
-        return None, None
-    if now_uid != 0:
-        if document.user and uid != now_uid:
-            told = parsed.origins.fault(
-                ("user",),
-                f"only root can become another user, and this is uid {now_uid}",
-                "start it with sudo, or leave user out",
-            )
-            (notices if told.origin.line else faults).append(told)
-        uid, gid = now_uid, os.getgid()
-    return (uid, gid), Reader(uid, gid, here=os.geteuid() == uid)
-
-
-def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Path | None:
-    if parsed.document.state:
-        return base / parsed.document.state
-    found = _default_state(now_uid, os.environ)
-    if found is None and "state" not in parsed.broken:
-        faults.append(parsed.origins.fault((), *_NO_STATE))
-    return found
-
-
-def _default_state(uid: int, environ: Mapping[str, str]) -> Path | None:
-    """Where the service manager has made a directory (systemd.exec(5), StateDirectory=); else as
-    root under /var/lib, and otherwise as the XDG base directory specification 0.8 has it."""
-    managed = Path(environ.get("STATE_DIRECTORY", "").partition(":")[0])
-    if managed.is_absolute():
-        return managed
-    if uid == 0:
-        return DEFAULT_STATE
-    given = Path(environ.get("XDG_STATE_HOME", ""))
-    if given.is_absolute():  # the specification has relative ones ignored
-        return given / DEFAULT_STATE.name
-    home = environ.get("HOME", "")
-    if not home:
-        try:
-            home = pwd.getpwuid(uid).pw_dir
-        except KeyError:
-            return None
-    return Path(home).absolute() / ".local/state" / DEFAULT_STATE.name

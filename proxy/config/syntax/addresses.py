@@ -133,6 +133,11 @@ def _is_ipv6(text: str) -> bool:
 def parse_backend(url: str) -> Backend:
     """Raises `Wrong`."""
     url = url.strip()
+    several = re.split(r"[\s,;]+(?=[a-z]+:|\d)", url)
+    if len(several) > 1 and url.isascii() and url.isprintable():
+        raise Wrong(
+            f"{shown(url)} is several backends in one word", f"write a list: [{', '.join(several)}]"
+        )
     if not url.isascii() or not url.isprintable() or " " in url:
         raise Wrong(f"{shown(url)} has characters that a URL cannot have", _BACKEND)
     scheme, separator, rest = url.partition(":")

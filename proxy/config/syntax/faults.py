@@ -150,8 +150,13 @@ _ALIKE, _SLIP = 0.72, 0.87
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """What to do about a word that is not one of ``known``."""
-    close = get_close_matches(word.lower(), known, n=1, cutoff=_ALIKE)
-    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    small = word.lower()
+    close = get_close_matches(small, known, n=1, cutoff=_ALIKE)
+    if not close and len(small) > 1:
+        close = [one for one in known if one.startswith(small) or (len(one) > 2 and one in small)]
+    if 0 < len(close) <= 3:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known here: {', '.join(known)}"
 
 
 def slip_of(word: str, known: Sequence[str]) -> str | None:

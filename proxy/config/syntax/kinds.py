@@ -38,6 +38,8 @@ SIZE = r"^[0-9.]+ *([KMG]iB|[kMG]?B)?$"
 _EMAIL = re.compile(r"[^\s@:,]{1,64}@[^\s@:,]{1,255}")
 _PATH = 4096  # bytes; PATH_MAX of Linux
 _TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2039\u203a]")
+_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_OF_NGINX = ("request_uri", "uri", "host", "http_host", "server_name", "args", "scheme")
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
@@ -61,9 +63,12 @@ class Section:
     """A mapping of known keys. Null is the same as leaving the key out.
 
     ``renamed`` are old spellings of keys, which are still taken, each with the present one.
+    ``other_words`` are words of other programs that mean something else elsewhere, each with what
+    to write here.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
+    other_words: ClassVar[Mapping[str, str]] = {}
 
     @property
     def given(self) -> frozenset[str]:
@@ -99,16 +104,30 @@ class Section:
         >>> # health: /healthz leads to "write {path: /healthz}"
         """
         known = ", ".join(cls.fields())
+        required = [name for name, field in cls.fields().items() if field.is_required()]
+        mapping = "{" + ", ".join(f"{name}: ..." for name in required) + "}"
         if isinstance(given, list):
             return f"write KEY: VALUE lines without dashes; known here: {known}"
         text = str(given)
-        if text.lower() in _SWITCH:
-            return f"say more, or leave it out; known here: {known}"
+        if text in cls.fields():
+            return (
+                f"write {{{text}: ...}}"
+                if text not in _switches(cls)
+                else f"write {{{text}: true}}"
+            )
+        if text.lower() in _SWITCH or text.lower() in ("auto", "default", "none"):
+            more = f"say more, as in {mapping}" if required else "say more"
+            return f"{more}, or leave it out; known here: {known}"
         takers = [name for name, taken in cls.fields().items() if _takes(taken, text)]
-        if len(takers) == 1:
+        takers = [name for name in takers if name in required] or takers
+        if 0 < len(takers) <= 2:
             spelt = text if re.fullmatch(r"[A-Za-z0-9/._-]+", text) else f'"{text}"'
-            return f"write {{{takers[0]}: {spelt}}}"
-        return f"known here: {known}"
+            return "write " + " or ".join(f"{{{name}: {spelt}}}" for name in takers)
+        return f"write {mapping}" if required else f"known here: {known}"
+
+
+def _switches(section: type[Section]) -> list[str]:
+    return [name for name, field in section.fields().items() if field.annotation is bool]
 
 
 def _takes(field: FieldInfo, text: str) -> bool:
@@ -161,9 +180,12 @@ class _Word:
                 f"{shown(text)} has typographic quotation marks",
                 "write straight ones, \" or ', or none",
             )
-        if self._place is not None and info.context is not None:
-            return self._place(text, info.context.get("base", Path()))
-        return self._parse(text)
+        try:
+            if self._place is not None and info.context is not None:
+                return self._place(text, info.context.get("base", Path()))
+            return self._parse(text)
+        except Wrong as wrong:
+            raise Wrong(wrong.what, _unfilled(text) or wrong.remedy) from None
 
     def __get_pydantic_core_schema__(
         self, _source: Any, _handler: GetCoreSchemaHandler
@@ -174,6 +196,16 @@ class _Word:
         self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return dict(self._schema)
+
+
+def _unfilled(text: str) -> str | None:
+    """What to do where a word cannot be read because something in it was to be filled in."""
+    if "{{" in text or "<%" in text:
+        return "the placeholder of a template is not filled in; variables are written ${NAME}"
+    variable = _VARIABLE.search(text)
+    if variable is None or variable[1] in _OF_NGINX:
+        return None
+    return f"variables of the environment are written ${{{variable[1]}}}"
 
 
 def word(parse: Callable[[str], object], **schema: Any) -> _Word:
@@ -283,6 +315,8 @@ def size(low: str, high: str, unlimited: bool = False) -> _Word:
     def parse(text: str) -> int | None:
         if unlimited and text.strip() == "unlimited":
             return None
+        if unlimited and text.strip().lower() in ("none", "off", "infinite", "inf", "-1", "no"):
+            raise Wrong(f"{shown(text)} is not a size", "write unlimited")
         octets = parse_size(text)
         if not least <= octets <= most:
             raise Wrong(

@@ -37,6 +37,14 @@ def parse_name(text: str) -> str:
     address = _address(text)
     if address is not None:
         return str(address)
+    if text in ("_", "*", "default", "_default_"):
+        kind = "an asterisk" if text == "*" else "a word for every name"
+        raise Wrong(
+            f"{shown(text)} is {kind} and no name",
+            "a site with default: true, beside names of its own, takes what no other has",
+        )
+    if text.startswith(("~", "^")):
+        raise Wrong(f"{shown(text)} is not a domain name but a pattern", _NAME)
     if "," in text or ";" in text or re.search(r"\S[ \t]+\S", text):
         several = ", ".join(re.split(r"[\s,;]+", text.strip(" ,;")))
         raise Wrong(
@@ -86,6 +94,12 @@ def _to_ascii(bare: str, text: str) -> str:
             reason = str(error).rstrip(".")
             raise Wrong(f"{shown(text)} is not a domain name: {reason}", _NAME) from None
     for label in name.split("."):
+        if not label and text.startswith(".") and len(name) > 1:
+            bare = name[1:]
+            raise Wrong(
+                f"{shown(text)} is not a domain name: {_label_fault(label)}",
+                f'for a domain and all below it, list both: [{bare}, "*.{bare}"]',
+            )
         if not _LABEL.fullmatch(label):
             raise Wrong(f"{shown(text)} is not a domain name: {_label_fault(label)}", _NAME)
     return name

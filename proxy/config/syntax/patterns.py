@@ -15,6 +15,19 @@ from .faults import Wrong, nearest, shown
 
 PLACEHOLDERS = ("rest", "path", "query", "host")
 
+# Placeholders of other programs, and ours; the query goes along unless the target has one.
+_OF_NGINX = {
+    "host": "{host}",
+    "http_host": "{host}",
+    "args": "{query}",
+    "scheme": "https",
+}
+_OF_CADDY = {
+    "uri": "{path}",
+    "request_uri": "{path}",
+    "http.request.uri": "{path}",
+    "hostport": "{host}",
+}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ROUTE_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _AMBIGUOUS = re.compile("%(?:2[fF]|5[cC]|00)")
@@ -73,7 +86,13 @@ def parse_redirect(text: str) -> str:
         raise Wrong(
             f"{shown(text)} has a line break or control character", "a target is one line of text"
         )
+    variable = re.search(r"\$(request_uri|uri|host|http_host|args|is_args|scheme)\b", text)
+    if variable is not None:
+        ours = _OF_NGINX.get(variable[1], "{path}")
+        raise Wrong(f"{variable[0]} is a variable of nginx", f"here that is {ours}")
     for name in _PLACEHOLDER.findall(text):
+        if name in _OF_CADDY:
+            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", f"write {_OF_CADDY[name]}")
         if name not in PLACEHOLDERS:
             raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", nearest(name, PLACEHOLDERS))
     literal = _PLACEHOLDER.sub("", text)
@@ -83,6 +102,8 @@ def parse_redirect(text: str) -> str:
         raise Wrong(
             f"{shown(text)} has characters that a URL cannot have", "percent-encode them (%20)"
         )
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?(/.*)?", text):
+        raise Wrong(f"{shown(text)} does not say how to get there", f"write https://{text}{{path}}")
     if text.startswith("//"):
         raise Wrong(
             f"{shown(text)} leads to another host by way of two slashes",

@@ -79,6 +79,10 @@ def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> D
         reader.blame(yaml.Mark("", 0, line, column, "", 0), (), *_plainly(error, ""))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        if "simple key" in str(getattr(error, "context", "")) or "quoted scalar" in str(
+            getattr(error, "context", "")
+        ):
+            mark = getattr(error, "context_mark", None) or mark  # where it begins
         reader.blame(mark, (), *_plainly(error, reader.line(mark)))
     except UnicodeEncodeError:  # half of a surrogate pair, which libyaml cannot be handed
         reader.blame(None, (), "the text holds what UTF-8 cannot carry", "save the file as UTF-8")
@@ -330,12 +334,18 @@ _REMEDIES = (
         "mapping values are not allowed",
         "indent this line as its neighbours are; and quote a value that holds a colon and a blank",
     ),
-    ("could not find expected ':'", "every line of a mapping is KEY: VALUE"),
+    (
+        "could not find expected ':'",
+        "every line of a mapping is KEY: VALUE, with a blank behind the colon",
+    ),
     (
         "did not find expected key",
         "indent the keys of a mapping alike, and quote values with * or &",
     ),
-    ("did not find expected '-'", "indent the entries of a list alike"),
+    (
+        "did not find expected '-'",
+        "indent the entries of a list alike, and all keys of an entry as the one behind its dash",
+    ),
     ("expected ',' or", "close the bracket or brace, and separate its entries by commas"),
     ("quoted scalar", "close the quotation mark"),
     ("control characters", "take the control character out; save the file as UTF-8"),

@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers import messages as answers
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority
@@ -28,7 +28,7 @@ def directory(authority: Authority, user_agent: str) -> tuple[Directory, float |
             answered = time.time()
             document = answers.document(response.content)
             date = response.headers.get("Date")
-    except Problem as problem:
+    except IssuanceError as problem:
         return Directory(url, problem.text, untimely=problem.kind == "clock"), None
     if not isinstance(document.get("newOrder"), str):
         return Directory(url, "what answers there is no ACME directory: it has no newOrder"), None

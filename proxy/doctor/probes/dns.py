@@ -17,7 +17,7 @@ import dns.resolver
 
 from acme_client.challenges.dns_names import enclosing
 from acme_client.challenges.dns_resolver import NameServer, Servers
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 
 from ..rules.dns import CaaFacts, CaaRecord, NameFacts
 
@@ -73,7 +73,7 @@ class Names:
         try:
             asking = Servers((self._given,) if self._given else ())
             listed = asking.serving(asking.zone(name))[:_SERVERS_MOST]
-        except Problem:
+        except IssuanceError:
             return [], 0
         with ThreadPoolExecutor(_SERVERS_MOST) as pool:
             answers = list(pool.map(lambda server: _ask(server, name), listed))

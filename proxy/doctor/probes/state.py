@@ -12,8 +12,8 @@ from pathlib import Path
 
 from acme_client.certificates.managed import Holding
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import prove
-from acme_client.errors import Problem
+from acme_client.certificates.verify import verify_pair
+from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
@@ -82,8 +82,8 @@ def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[CertificateStat
             continue
         holding = Holding(wanted, record)
         if pair is not None:
-            with contextlib.suppress(Problem):
-                holding.facts = prove(pair, (), time.time())
+            with contextlib.suppress(IssuanceError):
+                holding.facts = verify_pair(pair, (), time.time())
         yield holding.status()
 
 

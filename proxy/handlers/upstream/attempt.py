@@ -75,7 +75,9 @@ class Attempt:
                 self._upload = Upload(self._request, payload.follows, connection, patience)
             else:
                 connection.request_sent = True
-            head = await self._final_head()
+            head = await connection.head(self._request.method, patience, self._request.upgrade)
+            if head.status < 200:
+                head = await self._final_head(head)
         except BaseException as error:
             unseen = payload.follows is None and (bool(data) or connection.stream.never_read(sent))
             if self._upload is not None:
@@ -89,14 +91,10 @@ class Attempt:
         self._backend.succeeded()
         return self._response(head)
 
-    async def _final_head(self) -> ResponseHead:
+    async def _final_head(self, head: ResponseHead) -> ResponseHead:
+        """Pass ``head`` and other interim ones on, and return the final one."""
         request = self._request
-        while True:
-            head = await self._connection.head(
-                request.method, self._route.patience, request.upgrade
-            )
-            if head.status >= 200:
-                return head
+        while head.status < 200:
             if head.status == 101:
                 _check_upgrade(request, head)
                 return head
@@ -105,6 +103,10 @@ class Attempt:
                     self._upload.invited.set()
             elif request.inform is not None:
                 await request.inform(head.status, end_to_end(head.fields))
+            head = await self._connection.head(
+                request.method, self._route.patience, request.upgrade
+            )
+        return head
 
     def _response(self, head: ResponseHead) -> Response:
         connection, upload = self._connection, self._upload
@@ -118,7 +120,7 @@ class Attempt:
             whole = None
         if method == b"HEAD" and not announced_length(head):
             whole = None  # a length that nobody knows, which no bytes would say
-        fields, cached = passed_on(head, method)
+        fields, cached = head.passed_on or passed_on(head, method)
         body: ResponseBody
         if whole is None or upload is not None:
             patience = self._route.action.idle_timeout

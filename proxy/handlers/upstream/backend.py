@@ -35,6 +35,7 @@ class Backend:
         "_counted_since",
         "_failed",
         "_failures_in_a_row",
+        "_fields",
         "_out_until",
         "_passing",
         "_slow_start",
@@ -52,6 +53,7 @@ class Backend:
 
     def __init__(self, config: model.Backend, pool: Pool, action: model.ProxyAction) -> None:
         self.config = config
+        self._fields = {"backend": config.url}  # of its log records
         self.pool = pool
         self.weight = float(config.weight)
         self._slow_start = action.slow_start
@@ -104,6 +106,7 @@ class Backend:
                 breaker.pause,
                 self._failed,
                 self._answered,
+                extra=self._fields,
             )
         self.open_until = now + breaker.pause
         self._counted_since = float("-inf")
@@ -116,7 +119,8 @@ class Backend:
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
         if now >= self._out_until:
-            log.warning("%s is left out for %g s: %s", self.config.url, pause, why)
+            text = "%s is left out for %g s: %s"
+            log.warning(text, self.config.url, pause, why, extra=self._fields)
         self._out_until = now + pause
 
     def succeeded(self) -> None:
@@ -125,7 +129,7 @@ class Backend:
         if self._passing:
             self.last_error = None
         if self._failures_in_a_row:
-            log.info("%s answers again", self.config.url)
+            log.info("%s answers again", self.config.url, extra=self._fields)
             self._failures_in_a_row = 0
             self._out_until = 0.0
 
@@ -176,6 +180,6 @@ class Backend:
             return
         self._passing = why is None
         if why is None:
-            log.info("%s passes its check again", self.config.url)
+            log.info("%s passes its check again", self.config.url, extra=self._fields)
         else:
-            log.warning("%s fails its check: %s", self.config.url, why)
+            log.warning("%s fails its check: %s", self.config.url, why, extra=self._fields)

@@ -26,10 +26,11 @@ from ...transport.stream import StreamBroken, StreamTimeout
 from ...transport.tcp import SocketStream
 from ...transport.tls_stream import TlsStream
 from .context import UpstreamContext
-from .resolver import Address, Addresses
+from .resolver import Address, Resolver
 
 # connect(2) and socket(2): the errors that are ours and not the backend's.
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM}
 # RFC 8305 §8: Connection Attempt Delay, 250 ms.
 _HEAD_START = 0.25
 # Seconds for which an address that did not answer comes last.
@@ -37,6 +38,10 @@ _SHUNNED_FOR = 60.0
 _MOST_SHUNNED = 64
 # A unix socket whose queue is full refuses at once instead of letting us wait (connect(2), EAGAIN).
 _FULL_QUEUE_PAUSE = 0.01
+
+
+class NotAllowed(Fault):
+    """The system does not let us connect. Waiting does not help."""
 
 
 class Connector:
@@ -51,7 +56,7 @@ class Connector:
         self._action = action
         self._tls = tls
         self._context = context
-        self._addresses = Addresses(backend, context)
+        self._resolver = Resolver(backend, context)
         self._shunned: dict[Address, float] = {}
 
     async def connect(self) -> SocketStream:
@@ -66,12 +71,12 @@ class Connector:
             raise Fault("backend_timeout", "no connection in time") from None
 
     def close(self) -> None:
-        self._addresses.close()
+        self._resolver.close()
 
-    # Addresses
+    # Resolver
 
     async def _connect(self) -> socket.socket:
-        addresses = await self._addresses.find()
+        addresses = await self._resolver.find()
         try:
             if len(addresses) == 1:
                 return await self._attempt(addresses[0])
@@ -79,7 +84,14 @@ class Connector:
         except OSError as error:
             # asyncio's own text of the error is about its call.
             why = os.strerror(error.errno) if error.errno else str(error)
+            if error.errno in _NOT_ALLOWED:
+                raise NotAllowed("backend_refused", self._explained_denial(why)) from None
             raise Fault("backend_refused", why) from None
+
+    def _explained_denial(self, why: str) -> str:
+        if self._backend.scheme != "unix":
+            return why
+        return f"{why}: uid {os.getuid()} must be allowed to write to the socket"
 
     def _in_order(self, addresses: list[Address]) -> list[Address]:
         """Those that answered last time first; the order of the resolver (RFC 6724) otherwise."""

@@ -25,8 +25,8 @@ class UpstreamContext:
     clock: Clock
     trusted_proxies: tuple[str, ...]
     fast_lane: bool
-    figures: BackendCounters | None = None
+    counters: BackendCounters | None = None
 
     def count(self, backend: str, outcome: str) -> None:
-        if self.figures is not None:
-            self.figures.upstream(backend, outcome)
+        if self.counters is not None:
+            self.counters.upstream(backend, outcome)

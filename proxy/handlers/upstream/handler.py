@@ -36,7 +36,7 @@ from ...protocol.message import Request, Response
 from .attempt import Attempt
 from .backend import Backend
 from .balancing import Policy, policy
-from .connector import tls_context
+from .connector import NotAllowed, tls_context
 from .context import UpstreamContext
 from .held_requests import HeldRequests
 from .pool import Pool
@@ -115,15 +115,17 @@ class Upstream:
                 return await self._ask(request, payload)
             except Fault as fault:
                 # An app that ends takes the connections that it had not accepted yet with it.
-                lost = payload.unanswered and payload.repeatable and payload.repeats < 2
-                if fault.kind != "backend_refused" and not lost:
+                lost = payload.lost and payload.repeats < 2
+                refused = fault.kind == "backend_refused" and not isinstance(fault, NotAllowed)
+                if not refused and not lost:
                     raise
                 payload.repeats += lost
+                payload.lost = False
                 await held.wait(until, fault)
 
     async def _ask(self, request: Request, payload: Payload) -> Response:
         tried: list[Backend] = []
-        fresh = payload.unanswered = False
+        fresh = False
         backend: Backend | None = None
         try:
             while True:
@@ -145,18 +147,19 @@ class Upstream:
                     response = await attempt.run()
                 except NoResponse as nothing:
                     broken = Fault("backend_broke_off", str(nothing))
+                    again = payload.repeatable or nothing.unseen
                     if kept:  # its age, and not the backend's fault
-                        if (payload.repeatable or nothing.unseen) and not fresh:
+                        if again and not fresh:
                             tried.pop()
                             fresh = True
                             continue
                         self._name(request, backend, broken)
                         self._context.count(backend.config.url, "broke_off")
                         raise broken from None
-                    payload.unanswered = True
+                    payload.lost = again
                     self._count(request, backend, broken)
                     backend.failed(self._context.clock.now, str(nothing))
-                    if payload.repeatable and len(tried) < len(self._backends):
+                    if again and len(tried) < len(self._backends):
                         continue
                     raise broken from None
                 except Fault as fault:
@@ -165,8 +168,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self._context.clock.now, response.status >= 500)
-                outcome = "error" if response.status >= 500 else "ok"
-                self._context.count(backend.config.url, outcome)
+                if self._context.counters is not None:
+                    outcome = "error" if response.status >= 500 else "ok"
+                    self._context.counters.upstream(backend.config.url, outcome)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
@@ -238,7 +242,10 @@ class Upstream:
         """Write a fault into the log that ends a response in its body."""
         self._name(request, backend, fault)
         now = self._context.clock.now
-        self._seldom.warning(now, "%s, within a response: %s", fault.kind, fault.detail)
+        text = f"{fault.kind}, within a response: %s"
+        url = backend.config.url
+        extra = {"backend": url, "peer": request.client, "site": request.host.decode("latin-1")}
+        self._seldom.warning(now, text, fault.detail, about=url, extra=extra)
 
     def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
         host = None if self.action.preserve_host else authority(backend).encode("ascii")

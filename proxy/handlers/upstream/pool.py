@@ -41,12 +41,13 @@ class Pool:
         action: ProxyAction,
         tls: ssl.SSLContext | None,
         context: UpstreamContext,
-        lane: FastResponseParser | None,
+        parser: FastResponseParser | None,
     ) -> None:
         self.backend = backend
         self._action = action
         self._context = context
-        self._lane = lane
+        self._parser = parser
+        self._idle_for = action.idle_connection_timeout
         self._connector = Connector(backend, action, tls, context)
         self._kept: list[BackendConnection] = []
         self._open = 0
@@ -60,10 +61,13 @@ class Pool:
         now = self._context.clock.now
         while kept:
             connection = kept.pop()
-            idle = now - connection.idle_since
-            if connection.stream.stirred or idle > self._good_for(connection):
+            if connection.stream.became_readable or now > connection.good_until:
                 self.end(connection)
-            elif repeatable or idle <= _SURE_FOR or connection.keep_alive < math.inf:
+            elif (
+                repeatable
+                or now - connection.idle_since <= _SURE_FOR
+                or connection.keep_alive != math.inf
+            ):
                 return connection
             else:
                 kept.append(connection)  # and those below have been idle for longer
@@ -94,16 +98,23 @@ class Pool:
             self._open -= 1
             self._wake()
             raise
-        return BackendConnection(stream, self._context.clock, self._lane)
+        return BackendConnection(stream, self._context.clock, self._parser)
 
     def give_back(self, connection: BackendConnection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""
-        if self._closed or not connection.reusable or self._good_for(connection) <= 0:
+        now = self._context.clock.now
+        connection.idle_since = now
+        if connection.keep_alive == math.inf:
+            connection.good_until = now + self._idle_for
+        else:
+            announced = connection.keep_alive
+            margin = min(_MARGIN, announced / 2)
+            connection.good_until = now + min(self._idle_for, announced - margin)
+        if self._closed or connection.good_until <= now or not connection.reusable:
             self.end(connection)
             return
         connection.stream.deadline = NEVER
-        connection.stream.watch()
-        connection.idle_since = self._context.clock.now
+        connection.stream.watch_idle()
         self._kept.append(connection)
         if self._queue:
             self._wake()
@@ -115,11 +126,7 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """End what was kept too long, and what its backend has ended."""
-        over = [
-            one
-            for one in self._kept
-            if one.stream.stirred or now - one.idle_since > self._good_for(one)
-        ]
+        over = [one for one in self._kept if one.stream.became_readable or now > one.good_until]
         if over:
             self._kept = [one for one in self._kept if one not in over]
             for one in over:
@@ -130,13 +137,6 @@ class Pool:
         self._connector.close()
         while self._kept:
             self.end(self._kept.pop())
-
-    def _good_for(self, connection: BackendConnection) -> float:
-        """For how many seconds of idleness the connection can be used."""
-        announced = connection.keep_alive
-        if announced == math.inf:
-            return self._action.idle_connection_timeout
-        return min(self._action.idle_connection_timeout, announced - min(_MARGIN, announced / 2))
 
     # Room
 

@@ -48,20 +48,23 @@ class Payload:
 
     ``framing`` are the lines of the head that announce it, ``whole`` is a body that is all here,
     ``follows`` one that is not. ``repeatable``: no harm is done by sending the request again.
-    ``repeats`` counts how often it was; ``unanswered``: the last time, not a byte came back.
+    ``repeats`` counts how often it was held and sent again; ``lost``: the last time not a byte came
+    back, and it may be sent again.
     """
 
-    __slots__ = ("follows", "framing", "repeatable", "repeats", "unanswered", "whole")
+    # Most requests have none of it: what differs is set, and no slot is filled for the rest.
+    follows: Body | None = None
+    framing = whole = b""
+    repeatable = True
+    lost = False
+    repeats = 0
 
     def __init__(self, request: Request) -> None:
         body = request.body
-        self.follows: Body | None = None
-        self.whole = b""
-        self.repeats = 0
-        self.unanswered = False
         if body is None:
-            self.framing = _lines_without_body(request)
-            self.repeatable = request.method in _IDEMPOTENT
+            if request.method not in _WITHOUT_CONTENT or request.upgrade is not None:
+                self.framing = _lines_without_body(request)
+                self.repeatable = request.method in _IDEMPOTENT
             return
         whole = body.buffered() if not request.expects_continue else None
         self.repeatable = whole is not None and request.method in _IDEMPOTENT

@@ -23,6 +23,8 @@ from ...config.schema.rules import RequestFieldRules
 from ...config.syntax.field_rules import PLACE
 from ...errors import Fault
 from ...protocol.claims import CLIENT_CERTIFICATE, is_claim
+from ...protocol.claims import NAMES as CLAIMS
+from ...protocol.claims import PREFIXES as CLAIM_PREFIXES
 from ...protocol.client_address import TrustedProxies
 from ...protocol.h1.fast_parser import REMEMBERED
 from ...protocol.h1.grammar import HOP_BY_HOP, OWS, connection_options
@@ -43,7 +45,7 @@ OURS = frozenset(
 )
 # Written by the serialiser, from what was parsed.
 _FRAMING = frozenset({b"content-length", b"expect", b"host"})
-_NOT_COPIED = HOP_BY_HOP | OURS | _FRAMING | {b"cdn-loop", b"x-request-id"}
+_NOT_COPIED = HOP_BY_HOP | OURS | CLAIMS | _FRAMING | {b"cdn-loop", b"x-request-id"}
 
 # Of an answer: the framing is the protocol's to write.
 NOT_ONWARD = HOP_BY_HOP | {b"content-length"}
@@ -52,6 +54,7 @@ NOT_ONWARD = HOP_BY_HOP | {b"content-length"}
 # this installation from another of its kind in a chain, which is allowed; meeting ourselves is a
 # loop. Made before workers are forked.
 PSEUDONYM = b"treehouse-" + secrets.token_hex(4).encode("ascii")
+_LOOP_LINE = b"cdn-loop: " + PSEUDONYM + b"\r\n"
 VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
@@ -157,13 +160,18 @@ class Forwarder:
                 before.append(field)
         if request.cached_fields is not None:
             lines.append(self._lines(request.cached_fields))  # of other names
-        if PSEUDONYM in loop or PSEUDONYM in via:
-            raise Fault("loop", "CDN-Loop or Via holds our own name")
         if self._own_fields is not None:
             lines.append(self._own_fields.lines(request))
+        if not loop:
+            lines.append(_LOOP_LINE)
+        elif PSEUDONYM in loop:
+            raise Fault("loop", "CDN-Loop holds our own name")
+        else:
+            lines.append(b"cdn-loop: %b%b\r\n" % (loop, PSEUDONYM))
         if self._via:
-            via = b"via: %b%b %b\r\n" % (via, request.version, PSEUDONYM)
-        lines.append(b"%bcdn-loop: %b%b\r\n" % (via, loop, PSEUDONYM))
+            if PSEUDONYM in via:
+                raise Fault("loop", "Via holds our own name")
+            lines.append(b"via: %b%b %b\r\n" % (via, request.version, PSEUDONYM))
         return self._finish(request, host, framing, lines, given_id, before, prefix)
 
     def _lines(self, block: FieldBlock) -> bytes:
@@ -180,7 +188,7 @@ class Forwarder:
         line = b""
         if name not in self._not_copied:
             spelt = name.replace(b"_", b"-") if _UNDERLINE in name else name
-            if spelt not in self._not_copied and not is_claim(spelt):
+            if spelt not in self._not_copied and not spelt.startswith(CLAIM_PREFIXES):
                 line = b"%b: %b\r\n" % field
         elif name == b"te" and _welcomes_trailers(value):
             line = _TRAILERS_WELCOME

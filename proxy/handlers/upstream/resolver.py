@@ -30,9 +30,10 @@ _PATIENCE = 0.5
 Address = tuple[socket.AddressFamily, Any]
 
 
-class Addresses:
+class Resolver:
     def __init__(self, backend: Backend, context: UpstreamContext) -> None:
         self._backend = backend
+        self._fields = {"backend": backend.url}  # of its log records
         self._context = context
         self._known: list[Address] = []
         self._looked_up = float("-inf")
@@ -80,14 +81,15 @@ class Addresses:
     def _failed(self, why: str) -> None:
         if self._known and not self._why:
             log.warning("%s: the name cannot be resolved (%s); its last addresses are used",
-                        self._backend.url, why)  # fmt: skip
+                        self._backend.url, why, extra=self._fields)  # fmt: skip
         self._why = why
 
     def _found(self, addresses: list[Address]) -> None:
         if self._why and self._known:
-            log.info("%s: the name can be resolved again", self._backend.url)
+            text = "%s: the name can be resolved again"
+            log.info(text, self._backend.url, extra=self._fields)
         if self._known and set(self._known).isdisjoint(addresses):
-            log.info("%s leads elsewhere now", self._backend.url)
+            log.info("%s leads elsewhere now", self._backend.url, extra=self._fields)
         self._known, self._why = addresses, ""
 
 

@@ -18,8 +18,6 @@ _VIA = (b"via", b"1.1 " + PSEUDONYM)
 def passed_on(head: ResponseHead, method: bytes) -> tuple[Fields, SerialisedHead | None]:
     """The fields for the client, and the head in bytes; None where the protocol has to make them.
     Nobody may change either."""
-    if head.passed_on is not None:
-        return head.passed_on
     bodiless = has_no_body(head.status, method)
     fields = end_to_end(head.fields) if head.onward is None else [*head.onward]
     fields.append(_VIA)

@@ -38,9 +38,13 @@ class NoResponse(Exception):
 
 
 class BackendConnection:
-    """``fresh`` until the first request has been answered on it. ``keep_alive`` is for how many
-    seconds the backend keeps it while it is idle, as far as it says so; ``idle_since`` the
-    monotonic time at which it became idle. ``request_sent``: all of the request has left."""
+    """One connection to a backend, on which requests follow each other.
+
+    ``fresh`` until the first request has been answered on it. ``request_sent``: all of the request
+    has left; ``response_read``: all of the response has been read. ``keep_alive`` is for how many
+    seconds the backend says that it keeps the connection idle, infinity where it does not.
+    ``idle_since`` is the monotonic time at which it became idle, ``good_until`` that from which on
+    it is not used."""
 
     __slots__ = (
         "_clock",
@@ -48,8 +52,9 @@ class BackendConnection:
         "_flows",
         "_held",
         "_interim",
-        "_lane",
+        "_parser",
         "fresh",
+        "good_until",
         "idle_since",
         "keep_alive",
         "request_sent",
@@ -57,10 +62,12 @@ class BackendConnection:
         "stream",
     )
 
-    def __init__(self, stream: SocketStream, clock: Clock, lane: FastResponseParser | None) -> None:
+    def __init__(
+        self, stream: SocketStream, clock: Clock, parser: FastResponseParser | None
+    ) -> None:
         self.stream = stream
         self._clock = clock
-        self._lane = lane
+        self._parser = parser
         self._held = b""
         self._interim = 0
         self._flows = False  # so much came at once that there may be more by now
@@ -69,7 +76,7 @@ class BackendConnection:
         self.request_sent = True
         self.response_read = True  # all of the response has been read
         self.keep_alive = math.inf
-        self.idle_since = 0.0
+        self.idle_since = self.good_until = 0.0
 
     @property
     def reusable(self) -> bool:
@@ -126,7 +133,7 @@ class BackendConnection:
             raise NoResponse("the connection was closed")
         end += len(HEAD_END)
         head, self._held = data[:end], data[end:]
-        found = self._lane.parse(head, method) if self._lane is not None else None
+        found = self._parser.parse(head, method) if self._parser is not None else None
         if found is None:
             found = response_parser.parse(head, method, upgrade)
         if found.status < 200 and found.status != 101:

@@ -21,7 +21,7 @@ class Draining(Protocol):
 
 
 class Tally(Protocol):
-    """Where the events of HTTP/2 are counted: `metrics.counters.Figures`."""
+    """Where the events of HTTP/2 are counted: `metrics.counters.Counters`."""
 
     def http2(self, event: str) -> None: ...
 

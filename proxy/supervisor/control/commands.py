@@ -27,7 +27,9 @@ log = logging.getLogger("treehouse.supervisor")
 
 _WHY = "asked on the control socket"
 # The certifier's, by the names under which it knows them.
-_CERTIFIERS = frozenset({"renew", "revoke", "roll_account_key", "refusal", "look", "dns_persist"})
+_CERTIFIERS = frozenset(
+    {"renew", "revoke", "forget", "roll_account_key", "refusal", "look", "dns_persist"}
+)
 
 
 class Commands:

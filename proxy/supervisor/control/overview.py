@@ -147,7 +147,9 @@ class Overview:
         return status.document(
             started_at=self._started_at,
             generation=serving.number,
+            config=serving.config.source,
             workers=self._processes.workers(),
             listeners=serving.listeners,
             certificates=self._registry.statuses(),
+            unwanted=self._registry.unwanted(serving.config.state),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
@@ -37,9 +38,11 @@ def document(
     *,
     started_at: float,
     generation: int,
+    config: Path | None,
     workers: list[Child],
     listeners: tuple[Listener, ...],
     certificates: list[CertificateStatus],
+    unwanted: list[str],
 ) -> Status:
     return {
         "version": VERSION,
@@ -48,9 +51,11 @@ def document(
         "gid": os.getgid(),
         "started_at": timestamp(started_at),
         "generation": generation,
+        "config": None if config is None else str(config),
         "workers": [_worker(one) for one in workers],
         "listeners": [{"address": one.address, "kind": one.kind} for one in listeners],
         "certificates": certificates,
+        "unwanted": unwanted,
         "upstreams": _upstreams(
             [one.stats["upstreams"] for one in workers if one.stats is not None]
         ),

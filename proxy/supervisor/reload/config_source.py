@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...config.load import Options, load
 from ...config.model import Config
-from ...config.sources.flags import Options, load
 from .file_watch import FileWatch
 
 

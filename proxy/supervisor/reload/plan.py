@@ -75,6 +75,8 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: client certificates: {_asks(old)} → {_asks(new)}"
     if old.rate_limits != new.rate_limits:
         yield f"site {name}: " + ("other rate limits" if new.rate_limits else "no rate limit")
+    if old.http2 != new.http2:
+        yield f"site {name}: HTTP/2 is " + ("offered" if new.http2 else "not offered")
     if old.default != new.default:
         yield f"site {name}: " + ("the default site" if new.default else "not the default site")
     if old.internal != new.internal and not new.certificates:
@@ -188,6 +190,7 @@ def _listeners(old: Config, new: Config) -> Iterator[str]:
 
 
 _PLAIN = (
+    "http2",
     "workers",
     "trusted_proxies",
     "proxy_protocol",

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from acme_client.certificates.record import from_json
-from acme_client.certificates.verify import Pair, prove
+from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.link import Authority, ExternalAccount, Settings
 from proxy.cli.why import page
 from proxy.doctor.rules.cas import certificate
@@ -61,7 +61,7 @@ def test_several_certificates_of_several_names(
     (root,) = x509.load_pem_x509_certificates(ca.root())
     for names in sites:
         served = server.served[names[0]]
-        facts = prove(Pair(served.chain_pem, served.key_pem), names, time.time())
+        facts = verify_pair(CertificateAndKey(served.chain_pem, served.key_pem), names, time.time())
         assert set(facts.names) == set(names)
         assert served.source == "acme"
         x509.load_pem_x509_certificates(served.chain_pem)[-1].verify_directly_issued_by(root)

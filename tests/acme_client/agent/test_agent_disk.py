@@ -77,3 +77,65 @@ def test_one_that_cannot_be_read_at_the_start_is_found_when_it_can(wanted: Setti
         assert server.ask("look")["ok"]
         assert server.served[NAME].chain_pem == pair.chain_pem
         assert server.state(NAME) == "fresh"
+
+
+# What workers cannot serve
+
+
+def test_what_workers_cannot_serve_never_takes_the_place_of_a_good_one(wanted: Settings) -> None:
+    """Neither in what is served, nor on the disk, nor in what is said of it."""
+    with FakeServer() as server:
+        with Certifier(wanted, server):
+            server.until(lambda: server.state(NAME) == "fresh")
+            good = server.served[NAME]
+            server.refusal = "OpenSSL does not take it: EE_KEY_TOO_SMALL"
+            answer = server.ask("renew", NAME)
+            assert not answer["ok"]
+            assert "EE_KEY_TOO_SMALL" in answer["error"]
+            report = server.reports[NAME]
+            assert (report["state"], report["served"]) == ("failed", True)
+            assert report["serial"] == good.serial
+            assert server.served[NAME] == good
+        assert (
+            wanted.state / "certificates" / NAME / "fullchain.pem"
+        ).read_bytes() == good.chain_pem
+        server.forget()
+        with Certifier(wanted, server):
+            server.until(lambda: NAME in server.served)
+            assert server.served[NAME].serial == good.serial
+
+
+def test_where_there_is_none_before_it_nothing_is_kept(wanted: Settings) -> None:
+    with FakeServer() as server:
+        server.refusal = "no"
+        with Certifier(wanted, server):
+            server.until(lambda: server.state(NAME) == "failed")
+            report = server.reports[NAME]
+            assert (report["served"], report["serial"]) == (False, None)
+            assert "no" in report["last_error"]
+            assert not (wanted.state / "certificates" / NAME / "privkey.pem").exists()
+            server.refusal = None
+            assert server.ask("renew", NAME)["ok"]
+            assert NAME in server.served
+
+
+def test_who_asks_is_told_when_not_all_workers_serve_it_yet(wanted: Settings) -> None:
+    with FakeServer() as server, Certifier(wanted, server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        server.accepts = False
+        answer = server.ask("renew", NAME)
+        assert not answer["ok"]
+        assert "not all workers serve it yet" in answer["error"]
+        assert not server.reports[NAME]["served"]
+
+
+def test_a_file_that_workers_cannot_serve_is_told_once(
+    wanted: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, chain(NAME, now=time.time()))
+    with FakeServer() as server:
+        server.refusal = "no"
+        with Certifier(wanted, server):
+            server.until(lambda: server.is_loaded)
+            assert not server.reports[NAME]["served"]
+    assert len([one for one in caplog.messages if one == f"{NAME}: no"]) == 1

@@ -14,7 +14,7 @@ import pytest
 from acme_client.certificates.record import from_json
 from acme_client.challenges import dns_propagation
 from acme_client.challenges.dns01_solver import DnsRecords, Proof
-from acme_client.errors import NotSet, Problem
+from acme_client.errors import IssuanceError, NotSet
 from acme_client.link import Dns, DnsHook, DnsUpdates, DnsZone, Settings, TsigKey
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer, settings
@@ -124,7 +124,7 @@ def test_an_alias_into_another_zone_is_set_there(knot: Knot, tmp_path: Path) -> 
 def test_an_alias_that_leads_in_a_circle(knot: Knot, tmp_path: Path) -> None:
     records = DnsRecords(by(knot), DirectoryStore(tmp_path), threading.Event())
     with (
-        pytest.raises(Problem, match="alias of an alias"),
+        pytest.raises(IssuanceError, match="alias of an alias"),
         records.presented("x", [Proof("token", "loop.example.test", "nowhere")]),
     ):
         raise AssertionError("it was presented")
@@ -222,7 +222,7 @@ def test_a_name_server_that_never_hears_of_it_is_named(tmp_path: Path) -> None:
         dns = by(primary, propagation=2.0)
         records = DnsRecords(dns, DirectoryStore(tmp_path), threading.Event())
         with (
-            pytest.raises(Problem, match=rf"ns2.two.test \({second}\): does not show it"),
+            pytest.raises(IssuanceError, match=rf"ns2.two.test \({second}\): does not show it"),
             records.presented("two.test", [Proof("token", "two.test", "unseen")]),
         ):
             raise AssertionError("it was presented")
@@ -259,7 +259,7 @@ def test_what_is_wrong_is_said_with_what_to_do(
 ) -> None:
     records = DnsRecords(dns(knot), DirectoryStore(tmp_path), threading.Event())
     with (
-        pytest.raises(Problem, match=said) as told,
+        pytest.raises(IssuanceError, match=said) as told,
         records.presented("a.example.test", [Proof("token", "a.example.test", "value")]),
     ):
         raise AssertionError("it was presented")
@@ -273,8 +273,8 @@ def test_what_is_wrong_is_said_with_what_to_do(
 def test_what_fails_later_is_not_the_records_fault(knot: Knot, tmp_path: Path) -> None:
     records = DnsRecords(by(knot), DirectoryStore(tmp_path), threading.Event())
     for proofs in ([], [Proof("token", "a.example.test", "value")]):
-        with pytest.raises(Problem) as told, records.presented("a.example.test", proofs):
-            raise Problem("unreachable", "the CA is away")
+        with pytest.raises(IssuanceError) as told, records.presented("a.example.test", proofs):
+            raise IssuanceError("unreachable", "the CA is away")
         assert told.value.challenge is None
     assert knot.texts("_acme-challenge.a.example.test") == []
 
@@ -285,7 +285,7 @@ def test_a_clock_that_differs(knot: Knot, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("dns.message.time.time", lambda now=time.time: now() + 4000)
     records = DnsRecords(by(knot), DirectoryStore(tmp_path), threading.Event())
     with (
-        pytest.raises(Problem, match="another time than this machine"),
+        pytest.raises(IssuanceError, match="another time than this machine"),
         records.presented("a.example.test", [Proof("token", "a.example.test", "value")]),
     ):
         raise AssertionError("it was presented")
@@ -294,7 +294,7 @@ def test_a_clock_that_differs(knot: Knot, tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_end_of_the_program_ends_the_waiting(knot: Knot, tmp_path: Path) -> None:
     stopping = threading.Event()
     stopping.set()
-    with pytest.raises(Problem, match="being stopped"):
+    with pytest.raises(IssuanceError, match="being stopped"):
         dns_propagation.await_shown("a.test", "v", [], 60.0, stopping, ask=lambda *_: frozenset())
 
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from acme_client.certificates.record import from_json
-from acme_client.certificates.verify import Pair, prove
+from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.link import Authority, Settings, Wanted
 from support.acme.caddy_ca import CaddyCa
 from support.acme.certifier import Certifier, FakeServer
@@ -56,7 +56,9 @@ def test_obtained_proven_and_renewed(
         second = server.served[server.host]
     assert second.serial != first.serial
     assert second.key_pem != first.key_pem
-    facts = prove(Pair(second.chain_pem, second.key_pem), (server.host,), time.time())
+    facts = verify_pair(
+        CertificateAndKey(second.chain_pem, second.key_pem), (server.host,), time.time()
+    )
     assert facts.names == (server.host,)
     (root,) = x509.load_pem_x509_certificates(ca.root())
     x509.load_pem_x509_certificates(second.chain_pem)[-1].verify_directly_issued_by(root)

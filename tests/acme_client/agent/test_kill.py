@@ -24,7 +24,7 @@ from acme_client.agent.agent import Agent
 from acme_client.certificates import keys
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import prove
+from acme_client.certificates.verify import verify_pair
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
@@ -124,7 +124,7 @@ def look(state: Path) -> tuple[Record, str | None, bytes | None]:
     """What is there, and all of it whole: the record, the certificate's serial, the account key."""
     store = DirectoryStore(state)
     record, pair = Shelf(store).load(NAME)
-    serial = None if pair is None else prove(pair, (NAME,), time.time()).serial
+    serial = None if pair is None else verify_pair(pair, (NAME,), time.time()).serial
     (folder,) = [*(state / "accounts").glob("*")] or [state / "none"]
     files = store.load(f"accounts/{folder.name}") if folder.exists() else {}
     if "key.pem" in files:

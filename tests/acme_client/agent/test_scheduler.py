@@ -28,8 +28,8 @@ from acme_client.agent.tasks import (
 from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import TELL_AGAIN, Holding, Task
-from acme_client.certificates.verify import Facts, Pair
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
+from acme_client.errors import IssuanceError
 from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Command, Settings, Wanted
 
 DAY = 86400.0
@@ -103,7 +103,7 @@ class World:
         holding = self.holding(name)
         started = transitions.started(holding.record, holding.wanted.names)
         directory = holding.wanted.authority.directory
-        problem = Problem("refused", "no")
+        problem = IssuanceError("refused", "no")
         holding.record = transitions.failed(started, problem, directory, None, self.now)
         self.end(Task.ATTEMPT, name)
 
@@ -117,14 +117,14 @@ class World:
 
 def has(holding: Holding, not_before: float, lifetime: float, dice: random.Random) -> None:
     directory = holding.wanted.authority.directory
-    facts = Facts(
+    facts = CertificateInfo(
         names=holding.wanted.names,
         serial=f"{int(not_before):x}",
         not_before=not_before,
         not_after=not_before + lifetime,
         key_type="ecdsa-p256",
     )
-    holding.pair, holding.facts = Pair(b"chain", b"key"), facts
+    holding.pair, holding.facts = CertificateAndKey(b"chain", b"key"), facts
     record, source = holding.record, source_of(directory)
     if record.state is State.ISSUING:
         holding.record = transitions.obtained(

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from acme_client.certificates.clock_skew import demand_agreement
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -28,7 +28,7 @@ def test_a_little_off_is_good_enough(days: float) -> None:
     ],
 )
 def test_what_would_be_of_no_use_is_not_ordered(days: float, said: str) -> None:
-    with pytest.raises(Problem, match=said) as caught:
+    with pytest.raises(IssuanceError, match=said) as caught:
         demand_agreement(NOW + days * DAY, formatdate(NOW, usegmt=True))
     assert caught.value.kind == "clock"
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import HISTORY, VERSION, Attempt, Record, from_json, to_json
 from acme_client.certificates.renewal import Window
-from acme_client.errors import Said
+from acme_client.errors import ProblemDocument
 
 moments = st.floats(-1e10, 1e10)
 texts = st.text(max_size=20)
-leaves = st.builds(Said, texts, texts, st.none() | texts)
-sayings = st.builds(Said, texts, texts, st.none() | texts, st.lists(leaves, max_size=3).map(tuple))
+leaves = st.builds(ProblemDocument, texts, texts, st.none() | texts)
+sayings = st.builds(
+    ProblemDocument, texts, texts, st.none() | texts, st.lists(leaves, max_size=3).map(tuple)
+)
 attempts = st.builds(
     Attempt, at=moments, outcome=texts, directory=texts, challenge=st.none() | texts, text=texts,
     seconds=st.none() | moments, said=st.none() | sayings,

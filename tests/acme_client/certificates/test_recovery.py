@@ -8,7 +8,7 @@ import pytest
 
 from acme_client.certificates.recovery import find
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair, examine
+from acme_client.certificates.verify import CertificateAndKey, examine
 from acme_client.storage.directory import DirectoryStore
 from support.acme.chains import DAY, chain, split
 
@@ -16,20 +16,20 @@ NOW = 1_800_000_000.0
 NAMES = ("a.example", "www.a.example")
 
 
-def pair(begins: float = -1, ends: float = 80, name: str = "a.example") -> Pair:
+def pair(begins: float = -1, ends: float = 80, name: str = "a.example") -> CertificateAndKey:
     return chain(name, now=NOW, begins=begins * DAY, ends=ends * DAY)
 
 
-def damaged(one: Pair) -> Pair:
-    return Pair(one.chain_pem[:200], one.key_pem)
+def damaged(one: CertificateAndKey) -> CertificateAndKey:
+    return CertificateAndKey(one.chain_pem[:200], one.key_pem)
 
 
 GOOD, BETTER = pair(), pair(ends=89)
 EXPIRED, OLDER = pair(-100, -10), pair(-190, -100)
 EARLY = pair(30, 120)
 FOREIGN = pair(name="b.example")
-PARTED = Pair(GOOD.chain_pem, BETTER.key_pem)
-ALONE = Pair(split(GOOD.chain_pem)[0], GOOD.key_pem)
+PARTED = CertificateAndKey(GOOD.chain_pem, BETTER.key_pem)
+ALONE = CertificateAndKey(split(GOOD.chain_pem)[0], GOOD.key_pem)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ ALONE = Pair(split(GOOD.chain_pem)[0], GOOD.key_pem)
 )
 def test_which_is_served_and_what_stays_on_disk(
     tmp_path: Path,
-    current: Pair | None,
-    before: Pair | None,
-    served: Pair | None,
-    on_disk: Pair | None,
+    current: CertificateAndKey | None,
+    before: CertificateAndKey | None,
+    served: CertificateAndKey | None,
+    on_disk: CertificateAndKey | None,
 ) -> None:
     shelf = Shelf(DirectoryStore(tmp_path))
     for one in (before, current):

@@ -15,26 +15,26 @@ from acme_client.certificates.lifecycle import PAUSED, READY, State
 from acme_client.certificates.record import HISTORY, Record, from_json, to_json
 from acme_client.certificates.renewal import ASK_MOST, Suggestion, Window
 from acme_client.certificates.retry import RETRY_AFTER_MOST
-from acme_client.certificates.verify import Facts
-from acme_client.errors import KINDS, Problem
+from acme_client.certificates.verify import CertificateInfo
+from acme_client.errors import KINDS, IssuanceError
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
 CA = "https://ca.example/dir"
 NAMES = ("example.org",)
 DICE = random.Random(7)
-REFUSED = Problem("refused", "the CA says: no")
+REFUSED = IssuanceError("refused", "the CA says: no")
 
 
-def facts(serial: str, now: float, days: float = 90) -> Facts:
-    return Facts(NAMES, serial, now, now + days * DAY)
+def facts(serial: str, now: float, days: float = 90) -> CertificateInfo:
+    return CertificateInfo(NAMES, serial, now, now + days * DAY)
 
 
 def fresh(now: float = NOW, days: float = 90) -> Record:
     return transitions.found(Record(names=NAMES), facts("1", now, days), "acme", CA, now, DICE)
 
 
-def failed(times: int, record: Record | None = None, problem: Problem = REFUSED) -> Record:
+def failed(times: int, record: Record | None = None, problem: IssuanceError = REFUSED) -> Record:
     """After as many failures in a row, each as soon as its pause was over; the last one at NOW."""
     record = record or Record()
     for _ in range(times):
@@ -79,9 +79,9 @@ def test_pauses_grow_with_failures_in_a_row(failures: int, pause: float) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_set_the_pause_is_in_the_state(kind: str) -> None:
-    told = failed(1, problem=Problem(kind, "…", not_before=NOW + 500))
+    told = failed(1, problem=IssuanceError(kind, "…", not_before=NOW + 500))
     assert (told.state, told.next_attempt) == (State.WAITING, NOW + 500)
-    own = failed(1, problem=Problem(kind, "…"))
+    own = failed(1, problem=IssuanceError(kind, "…"))
     assert own.state is (State.WAITING if KINDS[kind].wait else State.FAILED)
 
 
@@ -202,7 +202,11 @@ def taken_for_expired() -> Record:
     record = transitions.at(fresh(), NOW + YEAR)
     assert record.state is State.MISSING
     record = transitions.failed(
-        transitions.started(record, NAMES), Problem("clock", "far apart"), CA, None, NOW + YEAR
+        transitions.started(record, NAMES),
+        IssuanceError("clock", "far apart"),
+        CA,
+        None,
+        NOW + YEAR,
     )
     assert record.state is State.FAILED
     return record
@@ -228,7 +232,7 @@ def test_a_pause_is_no_longer_than_the_runway_allows_by_the_right_clock() -> Non
     for _ in range(4):
         record = transitions.started(replace(record, state=State.MISSING), NAMES)
         record = transitions.failed(
-            record, Problem("clock", "far apart"), CA, None, NOW + 10 * YEAR
+            record, IssuanceError("clock", "far apart"), CA, None, NOW + 10 * YEAR
         )
     assert record.next_attempt == NOW + 10 * YEAR + DAY
     end = record.not_after
@@ -318,7 +322,7 @@ class Life(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(sorted(KINDS)), wait=st.none() | st.floats(-DAY, 1000 * DAY))
     @precondition(lambda self: self.record.state is State.ISSUING)
     def it_fails(self, kind: str, wait: float | None) -> None:
-        problem = Problem(kind, "no", not_before=None if wait is None else self.now + wait)
+        problem = IssuanceError(kind, "no", not_before=None if wait is None else self.now + wait)
         self.record = transitions.failed(self.record, problem, CA, None, self.now)
         assert self.record.state in PAUSED
 
@@ -357,7 +361,7 @@ TestLife = Life.TestCase
 
 def test_whoever_corrects_the_configuration_need_not_sit_out_the_pause() -> None:
     tried = transitions.started(Record(), ("a.example",), None, "before")
-    record = transitions.failed(tried, Problem("binding", "no such kid"), CA, None, NOW)
+    record = transitions.failed(tried, IssuanceError("binding", "no such kid"), CA, None, NOW)
     assert transitions.configured_anew(record, "before") == record
     again = transitions.configured_anew(record, "after")
     assert (again.state, again.attempts, again.next_attempt) == (State.DUE, 0, None)
@@ -377,7 +381,7 @@ def test_whoever_corrects_the_configuration_need_not_sit_out_the_pause() -> None
 )
 def test_a_pause_is_for_the_ca_that_comes_next(turn: transitions.Turn, seconds: float) -> None:
     tried = transitions.started(replace(Record(), attempts=2), ("a.example",))
-    problem = Problem("rate_limited", "too many", not_before=NOW + 3600)
+    problem = IssuanceError("rate_limited", "too many", not_before=NOW + 3600)
     record = transitions.failed(tried, problem, CA, None, NOW, turn=turn)
     assert record.next_attempt == NOW + seconds
 
@@ -395,7 +399,7 @@ def test_a_pause_is_for_the_ca_that_comes_next(turn: transitions.Turn, seconds: 
 def test_with_nothing_to_serve_a_ca_that_does_not_answer_is_asked_by_the_hour(
     kind: str, not_before: float | None, seconds: float
 ) -> None:
-    problem = Problem(kind, "no", not_before=not_before)
+    problem = IssuanceError(kind, "no", not_before=not_before)
     tried = transitions.started(Record(attempts=5), ("a.example",))
     record = transitions.failed(tried, problem, CA, None, NOW)
     assert record.next_attempt == NOW + seconds

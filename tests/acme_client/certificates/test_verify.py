@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_client.certificates.keys import generate, to_pem
-from acme_client.certificates.verify import CLOCK_BEHIND, Pair, prove, read
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CLOCK_BEHIND, CertificateAndKey, read, verify_pair
+from acme_client.errors import IssuanceError
 from acme_client.names import canonical, covers
 from support.acme.chains import DAY, chain, joined, split
 
@@ -28,7 +28,7 @@ BOTTOM = MIDDLE.create_child_ca()
 
 
 def test_a_good_one_tells_its_facts() -> None:
-    facts = prove(GOOD, ("example.org", "www.example.org", "192.0.2.7"), NOW)
+    facts = verify_pair(GOOD, ("example.org", "www.example.org", "192.0.2.7"), NOW)
     assert set(facts.names) == {"example.org", "*.example.org", "192.0.2.7", "2001:db8::1"}
     assert (facts.not_before, facts.not_after) == (NOW - DAY, NOW + 89 * DAY)
     assert int(facts.serial, 16) > 0
@@ -36,7 +36,7 @@ def test_a_good_one_tells_its_facts() -> None:
 
 
 def test_a_chain_of_three_is_whole() -> None:
-    prove(chain("example.org", now=NOW, ca=BOTTOM), (), NOW)
+    verify_pair(chain("example.org", now=NOW, ca=BOTTOM), (), NOW)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -45,7 +45,7 @@ def test_the_order_is_put_right(order: tuple[int, ...]) -> None:
     parts = split(pair.chain_pem)
     root = ROOT_CA.cert_pem.bytes()
     given = joined([*(parts[number] for number in order), root, parts[0]])
-    served, facts = read(Pair(given, pair.key_pem))
+    served, facts = read(CertificateAndKey(given, pair.key_pem))
     assert served.chain_pem == joined([*parts, root])
     assert facts.names == ("example.org",)
 
@@ -53,7 +53,7 @@ def test_the_order_is_put_right(order: tuple[int, ...]) -> None:
 def test_what_does_not_belong_to_the_chain_is_left_out() -> None:
     parts = split(GOOD.chain_pem)
     stranger = trustme.CA().cert_pem.bytes()
-    served, _facts = read(Pair(joined([stranger, *parts]), GOOD.key_pem))
+    served, _facts = read(CertificateAndKey(joined([stranger, *parts]), GOOD.key_pem))
     assert served.chain_pem == GOOD.chain_pem
 
 
@@ -65,11 +65,19 @@ DEEP_LEAF, LOWER, UPPER = split(DEEP.chain_pem)
 @pytest.mark.parametrize(
     ("pair", "names", "complaint"),
     [
-        (Pair(GOOD.chain_pem, to_pem(generate("ecdsa-p256"))), (), "for another key"),
-        (Pair(GOOD.chain_pem, to_pem(generate("rsa-2048"))), (), "for another key"),
-        (Pair(joined([DEEP_LEAF, UPPER]), DEEP.key_pem), (), "has a gap"),
-        (Pair(GOOD.chain_pem + GOOD.key_pem, GOOD.key_pem), (), "something else than certif"),
-        (Pair(joined([LEAF, trustme.CA().cert_pem.bytes()]), GOOD.key_pem), (), "has a gap"),
+        (CertificateAndKey(GOOD.chain_pem, to_pem(generate("ecdsa-p256"))), (), "for another key"),
+        (CertificateAndKey(GOOD.chain_pem, to_pem(generate("rsa-2048"))), (), "for another key"),
+        (CertificateAndKey(joined([DEEP_LEAF, UPPER]), DEEP.key_pem), (), "has a gap"),
+        (
+            CertificateAndKey(GOOD.chain_pem + GOOD.key_pem, GOOD.key_pem),
+            (),
+            "something else than certif",
+        ),
+        (
+            CertificateAndKey(joined([LEAF, trustme.CA().cert_pem.bytes()]), GOOD.key_pem),
+            (),
+            "has a gap",
+        ),
         (GOOD, ("example.org", "example.net", "example.com"), "not cover example.net, example.com"),
         (GOOD, ("a.b.example.org",), "not cover a.b.example.org"),
         (GOOD, ("192.0.2.8",), "not cover 192.0.2.8"),
@@ -79,17 +87,17 @@ DEEP_LEAF, LOWER, UPPER = split(DEEP.chain_pem)
             (),
             "not valid yet, or this machine's clock is behind",
         ),
-        (Pair(b"", GOOD.key_pem), (), "cannot be read"),
-        (Pair(GOOD.chain_pem[:300], GOOD.key_pem), (), "cannot be read"),
-        (Pair(GOOD.chain_pem, GOOD.key_pem[:60]), (), "cannot be read"),
-        (Pair(b"\xff\xfe", b"\0"), (), "cannot be read"),
+        (CertificateAndKey(b"", GOOD.key_pem), (), "cannot be read"),
+        (CertificateAndKey(GOOD.chain_pem[:300], GOOD.key_pem), (), "cannot be read"),
+        (CertificateAndKey(GOOD.chain_pem, GOOD.key_pem[:60]), (), "cannot be read"),
+        (CertificateAndKey(b"\xff\xfe", b"\0"), (), "cannot be read"),
     ],
 )
 def test_a_bad_one_is_refused_with_the_reason(
-    pair: Pair, names: tuple[str, ...], complaint: str
+    pair: CertificateAndKey, names: tuple[str, ...], complaint: str
 ) -> None:
-    with pytest.raises(Problem, match=complaint) as refusal:
-        prove(pair, names, NOW)
+    with pytest.raises(IssuanceError, match=complaint) as refusal:
+        verify_pair(pair, names, NOW)
     assert refusal.value.kind == "unproven"
 
 
@@ -115,17 +123,17 @@ def test_one_that_comes_alone_and_says_where_its_issuer_is_to_be_fetched() -> No
     )
     for built, whole in ((builder, True), (told, False)):
         leaf = built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-        pair = Pair(leaf, to_pem(key))
+        pair = CertificateAndKey(leaf, to_pem(key))
         if whole:
-            prove(pair, ("example.org",), NOW)
+            verify_pair(pair, ("example.org",), NOW)
             continue
-        with pytest.raises(Problem, match="the certificate's issuer is missing"):
-            prove(pair, ("example.org",), NOW)
+        with pytest.raises(IssuanceError, match="the certificate's issuer is missing"):
+            verify_pair(pair, ("example.org",), NOW)
 
 
 def test_one_that_begins_within_the_day_may_be_served() -> None:
     """The CA's clock is the better one."""
-    prove(chain("example.org", now=NOW, begins=CLOCK_BEHIND - 60), (), NOW)
+    verify_pair(chain("example.org", now=NOW, begins=CLOCK_BEHIND - 60), (), NOW)
 
 
 @pytest.mark.parametrize(
@@ -180,5 +188,5 @@ def test_a_certificate_of_an_unknown_kind_is_a_problem_and_no_surprise(curve: by
     assert known in der
     odd = base64.encodebytes(der.replace(known, curve))
     pem = b"-----BEGIN CERTIFICATE-----\n" + odd + b"-----END CERTIFICATE-----\n"
-    with pytest.raises(Problem, match="cannot be read"):
-        prove(Pair(pem + ISSUER, GOOD.key_pem), (), NOW)
+    with pytest.raises(IssuanceError, match="cannot be read"):
+        verify_pair(CertificateAndKey(pem + ISSUER, GOOD.key_pem), (), NOW)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acme_client.challenges import dns_hook
-from acme_client.errors import NotSet, Problem
+from acme_client.errors import IssuanceError, NotSet
 from acme_client.link import DnsHook
 
 Make = Callable[..., DnsHook]
@@ -95,7 +95,7 @@ def test_what_it_says_is_in_the_log_in_one_piece_and_bounded(
     ],
 )
 def test_its_status_is_judged(body: str, said: str, make: Make) -> None:
-    with pytest.raises(Problem, match=said) as told:
+    with pytest.raises(IssuanceError, match=said) as told:
         run(make(f"#!/bin/sh\n{body}\n"))
     assert told.value.kind == "hook"
     assert "run it by hand" in told.value.text
@@ -122,7 +122,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_has_started(make: Make, tmp_pa
     hook = make(
         f"#!/bin/sh\nsleep 1000 & echo $! $$ >{pids}.new; mv {pids}.new {pids}; wait\n", 0.5
     )
-    with pytest.raises(Problem, match=r"took longer than 0.5 s \(acme.dns.hook_timeout\)"):
+    with pytest.raises(IssuanceError, match=r"took longer than 0.5 s \(acme.dns.hook_timeout\)"):
         run(hook)
     await_end(pids)
 
@@ -158,7 +158,7 @@ def test_the_end_of_the_program_ends_it_unless_it_cleans_up(make: Make, tmp_path
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Problem) as told:
+    with pytest.raises(IssuanceError) as told:
         run(hook, stopping=stopping)
     thread.join()
     assert told.value.kind == "stopped"

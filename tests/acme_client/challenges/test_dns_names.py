@@ -19,7 +19,7 @@ from acme_client.challenges.dns_names import (
     within,
     zone_for,
 )
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.link import DnsHook, DnsZone
 
 VIA = DnsHook(Path("/hook"), 1.0, Path("/scratch"))
@@ -114,6 +114,6 @@ def test_a_secret_is_read_as_people_keep_it(text: str) -> None:
     ],
 )
 def test_a_file_without_the_secret(text: str, said: str) -> None:
-    with pytest.raises(Problem, match=said) as told:
+    with pytest.raises(IssuanceError, match=said) as told:
         tsig_secret(text, "acme.example")
     assert "s!cret" not in told.value.text

@@ -8,7 +8,7 @@ import pytest
 
 from acme_client.challenges.dns_propagation import DEAD_AFTER, await_shown
 from acme_client.challenges.dns_resolver import NameServer, NoAnswer
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 
 ONE = NameServer("ns1.test", (("192.0.2.1", 53),))
 TWO = NameServer("ns2.test", (("192.0.2.2", 53), ("2001:db8::2", 53)))
@@ -84,11 +84,11 @@ def test_a_lost_answer_is_no_death() -> None:
 )
 def test_patience_ends(answer: object, said: str) -> None:
     zone = Zone(a192021=[answer])
-    with pytest.raises(Problem, match=rf"ns1.test \(192.0.2.1\): {said}"):
+    with pytest.raises(IssuanceError, match=rf"ns1.test \(192.0.2.1\): {said}"):
         wait(zone, ONE)
     assert DEAD_AFTER < len(zone.asked) < 60
 
 
 def test_nobody_to_ask() -> None:
-    with pytest.raises(Problem, match="has an address"):
+    with pytest.raises(IssuanceError, match="has an address"):
         wait(Zone(), NameServer("ns1.test", ()))

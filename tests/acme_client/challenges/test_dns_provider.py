@@ -9,7 +9,7 @@ import pytest
 
 from acme_client.challenges import dns_provider
 from acme_client.challenges.dns_provider import DnsProvider, ProviderContext, TxtRecord
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.link import DnsHook, DnsUpdates, ProviderSettings
 
 EXAMPLES: dict[type[ProviderSettings], ProviderSettings] = {
@@ -41,6 +41,6 @@ def test_the_server_that_takes_updates_is_asked_as_well() -> None:
 def test_a_hook_is_not_begun_when_the_program_ends() -> None:
     stopping = threading.Event()
     stopping.set()
-    with pytest.raises(Problem) as told:
+    with pytest.raises(IssuanceError) as told:
         make(DnsHook, stopping).present(RECORD)
     assert told.value.kind == "stopped"

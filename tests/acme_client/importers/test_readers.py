@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from acme_client.certificates import keys
-from acme_client.certificates.verify import prove
+from acme_client.certificates.verify import verify_pair
 from acme_client.importers import traefik
 from acme_client.importers.directories import Directories
 from acme_client.importers.findings import Findings
@@ -88,7 +88,7 @@ def test_a_real_tree(source: str, tmp_path: Path) -> None:
         assert one.directory == CA
         assert one.pair.key_pem.startswith(b"-----BEGIN PRIVATE KEY")
         assert one.pair.chain_pem.count(b"BEGIN CERTIFICATE") == 2
-        names |= set(prove(one.pair, (one.title,), MADE_AT).names)
+        names |= set(verify_pair(one.pair, (one.title,), MADE_AT).names)
     assert names == {"a.example"} | ({"www.a.example"} if source != "traefik" else set())
     (account,) = findings.accounts
     assert account.directory == CA

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.certificates.keys import generate, to_pem
-from acme_client.certificates.verify import Pair
+from acme_client.certificates.verify import CertificateAndKey
 from acme_client.importers.findings import Account, Certificate
 from acme_client.importers.selection import Site, accounts, places
 from acme_client.names import covers
 from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0
-PAIRS: dict[tuple[tuple[str, ...], int], Pair] = {}
+PAIRS: dict[tuple[tuple[str, ...], int], CertificateAndKey] = {}
 
 
 def certificate(where: str, *names: str, days: int = 60, title: str = "") -> Certificate:
@@ -68,8 +68,8 @@ def test_where_certificates_go(
         (certificate("x", "c.example"), (A,), "no site is called c.example"),
         (certificate("x", "a.example"), (Site(("a.example",), "it has its own"),), "a.example: it has its own"),
         (certificate("x", "a.example", days=0), (A,), "has expired"),
-        (Certificate("x", "", Pair(b"", b""), None), (A,), "cannot be read"),
-        (Certificate("x", "", Pair(PAIRS[("a.example",), 60].chain_pem, to_pem(generate("ecdsa-p256"))), None), (A,), "for another key"),
+        (Certificate("x", "", CertificateAndKey(b"", b""), None), (A,), "cannot be read"),
+        (Certificate("x", "", CertificateAndKey(PAIRS[("a.example",), 60].chain_pem, to_pem(generate("ecdsa-p256"))), None), (A,), "for another key"),
     ],
 )  # fmt: skip
 def test_what_goes_nowhere_and_why(one: Certificate, sites: tuple[Site, ...], why: str) -> None:

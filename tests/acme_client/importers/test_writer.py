@@ -13,7 +13,7 @@ from acme_client.certificates import keys
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair, prove
+from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.importers.findings import Account
 from acme_client.importers.selection import Place
 from acme_client.importers.writer import Outcome, Writer
@@ -29,7 +29,7 @@ ACCOUNT = Account("there", CA, f"{CA}/1", ("mailto:a@example.org",), KEY)
 
 def place(*names: str, days: float = 60, of: tuple[str, ...] | None = None) -> Place:
     pair = chain(*names, now=NOW, ends=days * DAY)
-    return Place(of or names, pair, prove(pair, (), NOW), "there", CA)
+    return Place(of or names, pair, verify_pair(pair, (), NOW), "there", CA)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def arrive(store: DirectoryStore, one: Place, *, rehearsal: bool = False) -> Out
     return Writer(store, NOW, random.Random(1), rehearsal=rehearsal).certificate(one)
 
 
-def kept(store: DirectoryStore) -> tuple[Record, Pair | None]:
+def kept(store: DirectoryStore) -> tuple[Record, CertificateAndKey | None]:
     return Shelf(store).load("a.example")
 
 
@@ -91,7 +91,7 @@ def test_nothing_better_is_replaced(
 
 def test_a_damaged_one_makes_way(store: DirectoryStore) -> None:
     one = place("a.example")
-    Shelf(store).keep_pair("a.example", Pair(b"nonsense", b"nonsense"))
+    Shelf(store).keep_pair("a.example", CertificateAndKey(b"nonsense", b"nonsense"))
     assert arrive(store, one).taken
     assert kept(store)[1] == one.pair
 

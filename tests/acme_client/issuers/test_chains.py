@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 
 from acme_client.certificates import keys
 from acme_client.certificates.keys import PrivateKey as Key
-from acme_client.certificates.verify import Pair
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey
+from acme_client.errors import IssuanceError
 from acme_client.issuers.chains import choose, root_of
 
 
@@ -37,11 +37,11 @@ LEAF = certificate("Middle", "a.example", LEAF_KEY, MIDDLE)
 OLD, YOUNG = (LEAF + certificate(root, "Middle", MIDDLE, ROOT_KEY) for root in ("Old", "Young"))
 FOREIGN = certificate("Young", "a.example", OTHER_KEY, ROOT_KEY)
 GAP = LEAF + certificate("Young", "Else", OTHER_KEY, ROOT_KEY)
-FIRST = Pair(OLD, keys.to_pem(LEAF_KEY))
+FIRST = CertificateAndKey(OLD, keys.to_pem(LEAF_KEY))
 
 
 def unreachable() -> bytes:
-    raise Problem("unreachable", "cut off")
+    raise IssuanceError("unreachable", "cut off")
 
 
 def test_roots_have_names() -> None:
@@ -69,4 +69,4 @@ def test_the_preferred_one_or_the_cas_own(
     roots: list[str],
 ) -> None:
     fetching = [one if callable(one) else functools.partial(bytes, one) for one in others]
-    assert choose(preferred, FIRST, fetching) == (Pair(chosen, FIRST.key_pem), roots)
+    assert choose(preferred, FIRST, fetching) == (CertificateAndKey(chosen, FIRST.key_pem), roots)

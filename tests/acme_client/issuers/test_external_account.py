@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers.external_account import mac_key
 
 KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV_-"
@@ -39,7 +39,7 @@ def test_whatever_a_ca_hands_out_is_taken(raw: bytes, end: str) -> None:
     ],
 )
 def test_what_is_wrong_with_it_is_said_without_saying_it(text: str, said: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(IssuanceError) as caught:
         mac_key(text)
     assert caught.value.kind == "settings"
     assert said in caught.value.text

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from acme_client.certificates.verify import Pair, prove
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, verify_pair
+from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Order
 from acme_client.issuers.internal import (
     FOLDER,
@@ -51,7 +51,7 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-def trusts(root: bytes, pair: Pair, now: float, tmp: Path) -> bool:
+def trusts(root: bytes, pair: CertificateAndKey, now: float, tmp: Path) -> bool:
     """OpenSSL's own opinion, for a client that knows this root only."""
     leaf, _, rest = pair.chain_pem.partition(b"-----END CERTIFICATE-----\n")
     for name, data in (
@@ -77,7 +77,7 @@ def test_a_leaf_is_proven_and_trusted_by_its_root(
     office: Office, key_type: str, tmp_path: Path
 ) -> None:
     pair = office.ca.issue(NAMES, key_type)
-    facts = prove(pair, NAMES, NOW)
+    facts = verify_pair(pair, NAMES, NOW)
     assert facts.not_after == NOW + WEEK
     assert trusts(office.root(), pair, NOW, tmp_path)
     assert not trusts(office.root(), pair, NOW + WEEK + 1, tmp_path)
@@ -122,7 +122,7 @@ def test_the_next_root_comes_a_year_early_and_clients_of_the_old_one_stay_conten
     pair = office.ca.issue(NAMES, "ecdsa-p256")
     new = office.root()
     assert new != old
-    assert prove(pair, NAMES, office.now)
+    assert verify_pair(pair, NAMES, office.now)
     assert trusts(old, pair, office.now, tmp_path)
     assert trusts(new, pair, office.now, tmp_path)
     office.reopen()
@@ -168,7 +168,7 @@ def test_a_disk_that_takes_no_root_is_a_problem_with_its_name(tmp_path: Path) ->
         raise OSError(28, "No space left on device")
 
     ca = InternalCa(DirectoryStore(tmp_path, Disk(full)), WEEK, lambda: NOW)
-    with pytest.raises(Problem, match="No space left") as problem:
+    with pytest.raises(IssuanceError, match="No space left") as problem:
         InternalIssuer(ca).issue(Order(NAMES, "ecdsa-p256", ()))
     assert problem.value.kind == "disk"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.certificates.renewal import Window
-from acme_client.errors import Problem, Said
+from acme_client.errors import IssuanceError, ProblemDocument
 from acme_client.issuers import messages as answers
 from acme_client.issuers.messages import OfferedChallenge, words
 
@@ -68,7 +68,7 @@ def test_an_authorization_keeps_challenges_of_unknown_kinds() -> None:
 @pytest.mark.parametrize("token", ["../../etc/passwd", "a/b", ".", "a b", "a\n", "é", "x" * 256])
 def test_a_token_that_could_be_a_path_is_refused(token: str) -> None:
     challenges = [{"type": "http-01", "url": "u", "token": token}]
-    with pytest.raises(Problem, match="token"):
+    with pytest.raises(IssuanceError, match="token"):
         answers.authorization(encoded({**AUTHORIZATION, "challenges": challenges}))
 
 
@@ -115,7 +115,7 @@ def test_a_window_without_zone_is_utc() -> None:
     ],
 )
 def test_what_is_not_acme_is_nonsense(parse: Callable[[bytes], Any], body: bytes) -> None:
-    with pytest.raises(Problem) as refusal:
+    with pytest.raises(IssuanceError) as refusal:
         parse(body)
     assert refusal.value.kind == "nonsense"
 
@@ -137,7 +137,7 @@ def test_no_answer_is_a_crash(data: st.DataObject) -> None:
         (answers.window, WINDOW),
     ):
         changed = {**good, data.draw(st.sampled_from(list(good))): data.draw(json_values)}
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(IssuanceError):
             parse(encoded(changed))
 
 
@@ -195,11 +195,14 @@ def test_the_parts_of_a_problem_survive_for_the_record() -> None:
             {"type": "about:blank", "title": "no detail"},
         ],
     }
-    assert answers.said(problem) == Said(
+    assert answers.said(problem) == ProblemDocument(
         "compound",
         "some are wrong",
         None,
-        (Said("caa", "CAA forbids it", "a.test"), Said("about:blank", "no detail")),
+        (
+            ProblemDocument("caa", "CAA forbids it", "a.test"),
+            ProblemDocument("about:blank", "no detail"),
+        ),
     )
 
 

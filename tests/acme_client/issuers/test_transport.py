@@ -11,7 +11,7 @@ import requests
 from acme import client
 
 from acme_client.certificates import keys
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.issuers.order_flow import _Ready
 from acme_client.issuers.transport import Transport, alternates, trust
 from support.acme.chains import chain
@@ -92,5 +92,5 @@ def test_a_bundle_as_people_have_it(text: bytes) -> None:
 
 @pytest.mark.parametrize("bundle", [b"", b"no certificate", b"\x30\x03\x02\x01\x05"])
 def test_a_bundle_without_a_certificate(bundle: bytes) -> None:
-    with pytest.raises(Problem, match=r"acme\.ca_file"):
+    with pytest.raises(IssuanceError, match=r"acme\.ca_file"):
         trust(bundle)

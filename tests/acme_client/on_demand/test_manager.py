@@ -16,8 +16,8 @@ from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import Holding, Task
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Facts, Pair
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
+from acme_client.errors import IssuanceError
 from acme_client.link import Authority, Command, OnDemandRule, Settings, Wanted
 from acme_client.on_demand import checks
 from acme_client.on_demand import manager as policy
@@ -137,7 +137,7 @@ class World:
         facts = holding.facts = replace(
             _facts(holding, 0.0), not_before=self.now, not_after=self.now + lifetime
         )
-        holding.pair = Pair(b"chain", b"key")
+        holding.pair = CertificateAndKey(b"chain", b"key")
         holding.record = transitions.obtained(
             holding.record,
             facts,
@@ -154,7 +154,11 @@ class World:
         holding = self.holdings[name]
         holding.record = transitions.started(holding.record, (name,))
         holding.record = transitions.failed(
-            holding.record, Problem("unreachable", "the CA cannot be reached"), "d", None, self.now
+            holding.record,
+            IssuanceError("unreachable", "the CA cannot be reached"),
+            "d",
+            None,
+            self.now,
         )
         self._keep(holding)
         self._answer(holding)
@@ -171,8 +175,8 @@ class World:
         self.turn()
 
 
-def _facts(holding: Holding, not_after: float) -> Facts:
-    return Facts(names=(holding.name,), serial="1", not_before=0.0, not_after=not_after)
+def _facts(holding: Holding, not_after: float) -> CertificateInfo:
+    return CertificateInfo(names=(holding.name,), serial="1", not_before=0.0, not_after=not_after)
 
 
 def had(name: str = "a.example", **rule: Any) -> World:

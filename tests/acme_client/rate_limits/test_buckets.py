@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.rate_limits.buckets import Hold, Ledger
-from acme_client.rate_limits.ledger import Ledgers, LedgerToll
+from acme_client.rate_limits.ledger import LedgerReservation, Ledgers
 from acme_client.rate_limits.published import (
     LETSENCRYPT,
     Cost,
@@ -279,33 +279,35 @@ def clock() -> Clock:
     return Clock()
 
 
-def issue(book: Ledgers, names: tuple[str, ...] = A, directory: str = LE) -> LedgerToll:
-    toll = book.toll(directory, names)
-    toll.admit(exempt=False)
-    toll.handed_in()
-    toll.settle(None)
-    return toll
+def issue(book: Ledgers, names: tuple[str, ...] = A, directory: str = LE) -> LedgerReservation:
+    reservation = book.reservation(directory, names)
+    reservation.reserve(exempt=False)
+    reservation.finalizing()
+    reservation.commit(None)
+    return reservation
 
 
 def test_over_restarts_with_force_and_without(tmp_path: Path, clock: Clock) -> None:
     for _ in range(4):
         issue(Ledgers(DirectoryStore(tmp_path), clock))
     book = Ledgers(DirectoryStore(tmp_path), clock)
-    with pytest.raises(Problem, match=r"until 2001-09-10 11:22 UTC .*renew --force") as caught:
+    with pytest.raises(
+        IssuanceError, match=r"until 2001-09-10 11:22 UTC .*renew --force"
+    ) as caught:
         issue(book)
     assert caught.value.kind == "limits"
     assert caught.value.not_before == pytest.approx(1e9 + 7 * DAY / 5)
-    book.toll(LE, A, force=True).admit(exempt=False)
-    book.toll(LE, A).admit(exempt=True)
+    book.reservation(LE, A, force=True).reserve(exempt=False)
+    book.reservation(LE, A).reserve(exempt=True)
     issue(book, A, OTHER)
 
 
 def test_an_order_that_led_to_nothing_costs_no_certificate(tmp_path: Path, clock: Clock) -> None:
     book = Ledgers(DirectoryStore(tmp_path), clock)
     for _ in range(20):
-        toll = book.toll(LE, A)
-        toll.admit(exempt=False)
-        toll.settle(Problem("refused", "no"))
+        reservation = book.reservation(LE, A)
+        reservation.reserve(exempt=False)
+        reservation.commit(IssuanceError("refused", "no"))
     kept = Ledger.from_json(next(tmp_path.rglob("ledger.json")).read_bytes())
     kept.settle(LETSENCRYPT, 1e9 + 1)
     assert set(kept.due) == {"orders"}, "the order itself has counted"
@@ -317,25 +319,25 @@ def test_one_that_may_have_led_to_a_certificate_does(
 ) -> None:
     book = Ledgers(DirectoryStore(tmp_path), clock)
     for _ in range(4):
-        toll = book.toll(LE, A)
-        toll.admit(exempt=False)
-        toll.handed_in()
-        toll.settle(Problem(kind, "who knows"))
-    with pytest.raises(Problem, match="exactly these names"):
-        book.toll(LE, A).admit(exempt=False)
+        reservation = book.reservation(LE, A)
+        reservation.reserve(exempt=False)
+        reservation.finalizing()
+        reservation.commit(IssuanceError(kind, "who knows"))
+    with pytest.raises(IssuanceError, match="exactly these names"):
+        book.reservation(LE, A).reserve(exempt=False)
 
 
 def test_one_that_died_does(tmp_path: Path, clock: Clock) -> None:
     for _ in range(4):
-        Ledgers(DirectoryStore(tmp_path), clock).toll(LE, A).admit(exempt=False)
-    with pytest.raises(Problem, match="exactly these names"):
-        Ledgers(DirectoryStore(tmp_path), clock).toll(LE, A).admit(exempt=False)
+        Ledgers(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
+    with pytest.raises(IssuanceError, match="exactly these names"):
+        Ledgers(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
 
 
 def may_fail_again(store: DirectoryStore, clock: Clock, names: tuple[str, ...]) -> bool:
     try:
-        Ledgers(store, clock).toll(LE, names).admit(exempt=False)
-    except Problem as problem:
+        Ledgers(store, clock).reservation(LE, names).reserve(exempt=False)
+    except IssuanceError as problem:
         return "failed validations" not in problem.text
     return True
 
@@ -343,26 +345,26 @@ def may_fail_again(store: DirectoryStore, clock: Clock, names: tuple[str, ...]) 
 @pytest.mark.parametrize(
     ("problem", "counts"),
     [
-        (Problem("validation", "404", names=("a.example.org",)), True),
-        (Problem("validation", "404", names=("b.example.org",)), False),
-        (Problem("rate_limited", "no"), False),
-        (Problem("refused", "no"), False),
+        (IssuanceError("validation", "404", names=("a.example.org",)), True),
+        (IssuanceError("validation", "404", names=("b.example.org",)), False),
+        (IssuanceError("rate_limited", "no"), False),
+        (IssuanceError("refused", "no"), False),
         # The CA may still be looking, and find nobody.
-        (Problem("unreachable", "cut off"), True),
-        (Problem("stopped", "it ends"), True),
-        (Problem("stuck", "slow"), True),
+        (IssuanceError("unreachable", "cut off"), True),
+        (IssuanceError("stopped", "it ends"), True),
+        (IssuanceError("stuck", "slow"), True),
         (None, True),  # killed
     ],
 )
 def test_failed_validations_are_counted_where_they_may_have_been(
-    tmp_path: Path, clock: Clock, problem: Problem | None, counts: bool
+    tmp_path: Path, clock: Clock, problem: IssuanceError | None, counts: bool
 ) -> None:
     store, both = DirectoryStore(tmp_path), ("a.example.org", "b.example.org")
     for _ in range(4):
-        toll = Ledgers(store, clock).toll(LE, both)
-        toll.admit(exempt=False)
+        reservation = Ledgers(store, clock).reservation(LE, both)
+        reservation.reserve(exempt=False)
         if problem is not None:
-            toll.settle(problem)
+            reservation.commit(problem)
     assert may_fail_again(store, clock, ("a.example.org", "c.example.org")) is not counts
 
 
@@ -370,18 +372,18 @@ def test_what_has_been_validated_has_not_failed(tmp_path: Path, clock: Clock) ->
     book = Ledgers(DirectoryStore(tmp_path), clock)
     for number in range(20):
         issue(book, ("a.example.org", f"{number}.example.net"))
-    toll = book.toll(LE, ("a.example.org", "last.example.net"))
-    toll.admit(exempt=False)
-    toll.handed_in()
-    toll.settle(Problem("stuck", "no certificate comes"))
+    reservation = book.reservation(LE, ("a.example.org", "last.example.net"))
+    reservation.reserve(exempt=False)
+    reservation.finalizing()
+    reservation.commit(IssuanceError("stuck", "no certificate comes"))
     assert may_fail_again(DirectoryStore(tmp_path), clock, ("a.example.org", "d.example.net"))
 
 
 def test_a_second_try_of_one_order_takes_one_certificate(tmp_path: Path, clock: Clock) -> None:
     book = Ledgers(DirectoryStore(tmp_path), clock)
-    toll = book.toll(LE, A)
+    reservation = book.reservation(LE, A)
     for _ in range(10):
-        toll.admit(exempt=False)
+        reservation.reserve(exempt=False)
     assert book.costs(LE, [A])[1] == (
         "certificates for exactly these names: 1 of 4 left (5 in all)"
     )
@@ -389,13 +391,13 @@ def test_a_second_try_of_one_order_takes_one_certificate(tmp_path: Path, clock: 
 
 def test_what_the_ca_says_is_kept_for_every_ca(tmp_path: Path, clock: Clock) -> None:
     book = Ledgers(DirectoryStore(tmp_path), clock)
-    toll = book.toll(OTHER, A)
-    toll.admit(exempt=False)
-    toll.settle(Problem("rate_limited", "slow down", not_before=LATER))
+    reservation = book.reservation(OTHER, A)
+    reservation.reserve(exempt=False)
+    reservation.commit(IssuanceError("rate_limited", "slow down", not_before=LATER))
     book = Ledgers(DirectoryStore(tmp_path), clock)
-    with pytest.raises(Problem, match="slow down"):
-        book.toll(OTHER, A).admit(exempt=False)
-    book.toll(OTHER, ("b.example.net",)).admit(exempt=False)
+    with pytest.raises(IssuanceError, match="slow down"):
+        book.reservation(OTHER, A).reserve(exempt=False)
+    book.reservation(OTHER, ("b.example.net",)).reserve(exempt=False)
     clock.now = LATER
     issue(book, A, OTHER)
     assert book.costs(OTHER, [A]) == []
@@ -411,8 +413,8 @@ def test_of_many_at_once_only_as_many_as_the_ca_allows(tmp_path: Path, clock: Cl
         barrier.wait()
         for turn in range(4):
             try:
-                book.toll(LE, (f"{number}-{turn}.example.org",)).admit(exempt=False)
-            except Problem:
+                book.reservation(LE, (f"{number}-{turn}.example.org",)).reserve(exempt=False)
+            except IssuanceError:
                 continue
             admitted.append(number)
 
@@ -450,7 +452,7 @@ def test_a_disk_that_takes_nothing_keeps_nobody_from_ordering(
     book = Ledgers(DirectoryStore(tmp_path, Disk(full)), clock)
     for _ in range(4):
         issue(book)
-    with pytest.raises(Problem, match="exactly these names"):
+    with pytest.raises(IssuanceError, match="exactly these names"):
         issue(book)
     assert "cannot be written" in caplog.text
 

@@ -11,7 +11,7 @@ import pytest
 
 from acme_client.challenges.dns01_solver import DnsRecords, Proof
 from acme_client.challenges.worker_solver import Challenges
-from acme_client.errors import Problem
+from acme_client.errors import IssuanceError
 from acme_client.link import Challenge, Dns, DnsHook, DnsZone
 from acme_client.rate_limits.ledger import Ledgers
 from acme_client.storage.directory import DirectoryStore
@@ -79,13 +79,13 @@ def test_two_count_in_one_ledger(two: tuple[Store, Store]) -> None:
     """Of five certificates for the same names, the last is kept: four, whoever orders."""
     books = [Ledgers(store, lambda: 1e9) for store in two]
     for turn in range(4):
-        toll = books[turn % 2].toll(LETSENCRYPT, ("a.example.org",))
-        toll.admit(exempt=False)
-        toll.handed_in()
-        toll.settle(None)
+        reservation = books[turn % 2].reservation(LETSENCRYPT, ("a.example.org",))
+        reservation.reserve(exempt=False)
+        reservation.finalizing()
+        reservation.commit(None)
     for book in books:
-        with pytest.raises(Problem, match="5 in 7 days are allowed"):
-            book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
+        with pytest.raises(IssuanceError, match="5 in 7 days are allowed"):
+            book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
 
 
 def test_many_threads_of_two_processes_lose_no_count(tmp_path: Path) -> None:
@@ -95,13 +95,13 @@ def test_many_threads_of_two_processes_lose_no_count(tmp_path: Path) -> None:
     def order(number: int) -> None:
         book = books[number % 2]
         for turn in range(5):
-            toll = book.toll(LETSENCRYPT, (f"{number}-{turn}.example.org",))
+            reservation = book.reservation(LETSENCRYPT, (f"{number}-{turn}.example.org",))
             try:
-                toll.admit(exempt=False)
-            except Problem:
+                reservation.reserve(exempt=False)
+            except IssuanceError:
                 continue
-            toll.handed_in()
-            toll.settle(None)
+            reservation.finalizing()
+            reservation.commit(None)
             admitted.append(number)
 
     threads = [threading.Thread(target=order, args=(number,)) for number in range(12)]
@@ -117,9 +117,9 @@ def test_a_lock_that_hangs_does_not_keep_anybody_from_ordering(
 ) -> None:
     monkeypatch.setattr("acme_client.rate_limits.ledger._LOCKED_WITHIN", 0.1)
     book = Ledgers(DirectoryStore(tmp_path), lambda: 1e9)
-    book.toll(LETSENCRYPT, ("a.example.org",)).admit(exempt=False)
+    book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
     (folder,) = DirectoryStore(tmp_path).list("ledgers")
     held = DirectoryStore(tmp_path).lock(f"ledgers/{folder}", 3600.0)
     assert held is not None
-    book.toll(LETSENCRYPT, ("b.example.org",)).admit(exempt=False)
+    book.reservation(LETSENCRYPT, ("b.example.org",)).reserve(exempt=False)
     assert "locked by another process" in caplog.text

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import Shelf
-from acme_client.certificates.verify import Pair, prove
+from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.issuers.internal import InternalCa
 from acme_client.storage.directory import DirectoryStore
 from proxy.cli.export import CannotExport, write_secret
@@ -38,7 +38,7 @@ def run(*words: str | Path) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def kept(state: Path) -> Pair:
+def kept(state: Path) -> CertificateAndKey:
     _record, pair = Shelf(DirectoryStore(state)).load("a.test")
     assert pair is not None
     return pair
@@ -52,7 +52,7 @@ def test_pem_for_its_owners_eyes(state: Path, tmp_path: Path, name: str) -> None
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     content = out.read_bytes()
     key = content.index(b"-----BEGIN PRIVATE KEY")
-    prove(Pair(content[:key], content[key:]), ("a.test", "b.test"), time.time())
+    verify_pair(CertificateAndKey(content[:key], content[key:]), ("a.test", "b.test"), time.time())
     assert run(name, "--state", state)[1] == content.decode()
 
 

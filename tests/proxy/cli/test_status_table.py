@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.cli.status_table import show_certificates
+from proxy.cli.status_table import show, show_certificates
 
 LONG = "a-rather-long-name-of-a-site.example.org"
 DOCUMENT = {
@@ -19,7 +19,8 @@ DOCUMENT = {
             "renew_at": None,
             "last_error": "[url] the CA could not reach port 80 of 192.0.2.1: connection refused",
         }
-    ]
+    ],
+    "unwanted": [],
 }
 
 
@@ -41,3 +42,49 @@ def test_a_width_that_was_asked_for_is_kept(
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize("columns", ["5", "30", "60", "80", "120"])
+def test_a_name_is_in_one_piece_on_every_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    show_certificates(DOCUMENT)
+    said = capsys.readouterr().out
+    for name in DOCUMENT["certificates"][0]["names"]:
+        assert name in said
+
+
+def test_what_no_site_wants_is_named_with_the_command_that_removes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_certificates({**DOCUMENT, "unwanted": ["gone.example.org", "old.example.org/rsa"]})
+    said = capsys.readouterr().out
+    assert "no site wants them any more: gone.example.org, old.example.org/rsa\n" in said
+    assert "certs forget NAME" in said
+
+
+def test_without_a_server_the_page_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = dict.fromkeys(("pid", "uid", "gid", "started_at", "generation"))
+    lists: dict[str, list[object]] = {"workers": [], "listeners": [], "upstreams": []}
+    show({**DOCUMENT, **nothing, **lists, "version": "1"})
+    said = capsys.readouterr().out
+    assert said.startswith("treehouse-proxy 1: no server runs\n")
+    assert "worker" not in said
+    assert LONG in said
+
+
+def test_a_backend_that_nobody_has_tried_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    one = {
+        "url": "http://a:1",
+        "draining": False,
+        "last_error": None,
+        "in_flight": 0,
+        "failures": 0,
+    }
+    both = [{**one, "healthy": "untried"}, {**one, "url": "http://b:1", "healthy": "no"}]
+    show({**DOCUMENT, "version": "1", "pid": 1, "uid": 2, "generation": 1, "started_at": "now",
+          "workers": [], "listeners": [], "upstreams": both})  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert any("http://a:1" in line and "not tried yet" in line for line in lines)
+    assert any("http://b:1" in line and " no " in line for line in lines)

@@ -54,6 +54,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_WORKER, messages.Ready()),
     (messages.FROM_WORKER, messages.Acknowledged(1)),
     (messages.FROM_WORKER, messages.NotTaken(1)),
+    (messages.FROM_WORKER, messages.CannotServe(1, "its key is too short")),
     (messages.FROM_WORKER, messages.ProbeResult(1, None)),
     (messages.FROM_WORKER, messages.WantCertificate("a.test")),
     (messages.FROM_WORKER, messages.CertificateUsed("a.test")),

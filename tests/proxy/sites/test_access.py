@@ -114,7 +114,7 @@ def test_whoever_is_unknown_meets_the_default_sites_rate() -> None:
 def test_a_client_certificate_is_asked_for_by_the_site_of_the_handshake() -> None:
     made = table(site("a.example", asks=True))
     assert passed(made, "a.example") == "misdirected"
-    shown = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https", client_site="a.example")
+    shown = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https", mtls_site="a.example")
     assert passed(made, "a.example", shown) == "yes"
 
 

@@ -44,7 +44,7 @@ class World:
         return DropCertificate(self.current, self.current, ticket), ()
 
     def send(self) -> int:
-        self.deliveries.to_all(self.compose, lambda: self.done.append("done"))
+        self.deliveries.to_all(self.compose, lambda refusal: self.done.append(refusal or "done"))
         return self.sent[-1][1] if self.sent else 0
 
     def child(self, pid: int) -> Child:

@@ -72,10 +72,10 @@ def test_a_kept_connection_that_is_reset_has_stirred(loop: str) -> None:
     async def test(stream: SocketStream, far: socket.socket) -> None:
         far.sendall(b"x")
         assert await stream.read() == b"x"
-        stream.watch()
+        stream.watch_idle()
         reset(far)
         async with asyncio.timeout(20):
-            while not stream.stirred:
+            while not stream.became_readable:
                 await asyncio.sleep(0)
 
     converse(loop, test)

@@ -325,6 +325,23 @@ def test_ending_our_side_leaves_the_other(run: Run) -> None:
     run(talk)
 
 
+def test_what_was_on_its_way_when_we_ended_our_side_is_not_lost(run: Run) -> None:
+    """A client that is still sending its upload, or one half of a tunnel."""
+
+    async def talk(ends: Ends) -> None:
+        await ends.says(b"a" * 20_000)
+        await ends.says(b"b" * 20_000)
+        await ends.stream.send_eof()
+        heard = b""
+        while len(heard) < 40_000:
+            heard += await ends.stream.read()
+        assert heard == b"a" * 20_000 + b"b" * 20_000
+        await ends.says(b"and more")
+        assert await ends.stream.read() == b"and more"
+
+    run(talk)
+
+
 def test_a_reset_is_broken_and_not_an_end(run: Run) -> None:
     async def talk(ends: Ends) -> None:
         reading = asyncio.ensure_future(ends.stream.read())
@@ -342,10 +359,10 @@ def test_a_kept_connection_that_stirs_is_noticed(run: Run) -> None:
     async def talk(ends: Ends) -> None:
         await ends.says(b"x")
         assert await ends.stream.read() == b"x"
-        ends.stream.watch()
-        assert not ends.stream.stirred
+        ends.stream.watch_idle()
+        assert not ends.stream.became_readable
         await ends.says(b"unasked")
-        while not ends.stream.stirred:
+        while not ends.stream.became_readable:
             await asyncio.sleep(0.001)
 
     run(talk)

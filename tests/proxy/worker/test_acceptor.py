@@ -21,8 +21,8 @@ from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from proxy.worker import acceptor, tls_accept
 from proxy.worker.acceptor import Acceptor, fairness_key
-from proxy.worker.limits import Bounds
-from proxy.worker.on_demand import WaitingRoom
+from proxy.worker.limits import LimitReporter
+from proxy.worker.on_demand import OnDemandCertificates
 from proxy.worker.tls_accept import TlsAcceptor
 
 CA = trustme.CA()
@@ -40,19 +40,19 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     certificates.listen_with(base)
     site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)
     config = Config((site,), Path("/"))
-    waiting = WaitingRoom(
+    waiting = OnDemandCertificates(
         config, {}, certificates, lambda host: host == b"a.example.org", fairness_key,
         lambda _: None, loop, clock,
     )  # fmt: skip
     counts = Counts.alone(Limits().connections)
-    deadlines, bounds = Deadlines(), Bounds(Limits(), 1, clock, None, counts)
+    deadlines, limit_reporter = Deadlines(), LimitReporter(Limits(), 1, clock, None, counts)
     secure = TlsAcceptor(
-        loop, clock, deadlines, base, Limits(), AlpnChallenges(), certificates, bounds, protocols,
-        waiting=waiting,
+        loop, clock, deadlines, base, Limits(), AlpnChallenges(), certificates, limit_reporter, protocols,
+        on_demand=waiting,
     )  # fmt: skip
     return Acceptor(
         loop, clock, deadlines, {"https": None}, protocols["http/1.1"], secure, Limits(), counts,
-        bounds, lambda: None,
+        limit_reporter, lambda: None,
     )  # fmt: skip
 
 

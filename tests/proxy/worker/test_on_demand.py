@@ -20,7 +20,7 @@ from proxy.transport.deadlines import Deadlines
 from proxy.transport.stream import StreamBroken
 from proxy.transport.tcp import SocketStream
 from proxy.worker import on_demand
-from proxy.worker.on_demand import WaitingRoom
+from proxy.worker.on_demand import OnDemandCertificates
 
 HELLO = b"\x16 a ClientHello, for all that matters here"
 
@@ -32,14 +32,14 @@ def site(name: str, rule: OnDemand | None = None) -> Site:
 ASK = OnDemand(ask="http://app/")
 
 
-class Room:
-    """A waiting room in a worker with these sites; ``said`` is what the supervisor was told."""
+class World:
+    """Handshakes that wait, in a worker with these sites; ``said`` is what the supervisor was told."""
 
     def __init__(self, *sites: Site, public: bool = True) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.said: list[WantCertificate | CertificateUsed] = []
-        self.guests: dict[str, str] = {}
+        self.hosts: dict[str, str] = {}
         self.certificates = Certificates(Tls())
         self.deadlines = Deadlines()
         config = Config(
@@ -47,9 +47,9 @@ class Room:
             state=Path("/"),
             acme=Acme(directory_given=not public),
         )
-        self.room = WaitingRoom(
+        self.on_demand = OnDemandCertificates(
             config,
-            self.guests,
+            self.hosts,
             self.certificates,
             SiteTable(config.sites).configured,
             lambda peer: peer,
@@ -63,7 +63,9 @@ class Room:
         return [one.name for one in self.said if isinstance(one, WantCertificate)]
 
     def hold(self, name: str, stream: SocketStream, peer: str = "192.0.2.9") -> asyncio.Task[None]:
-        return self.loop.create_task(self.room.hold(Hello(name.encode(), ()), stream, peer))
+        return self.loop.create_task(
+            self.on_demand.wait_for_certificate(Hello(name.encode(), ()), stream, peer)
+        )
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[SocketStream, socket.socket]]:
@@ -94,44 +96,44 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_all_who_wait_for_a_name_are_one_question_and_one_answer() -> None:
-    room = Room()
-    async with room.connection() as (one, _), room.connection() as (other, _):
-        waiting = [room.hold("a.shop.com", one), room.hold("A.shop.com", other)]
+    world = World()
+    async with world.connection() as (one, _), world.connection() as (other, _):
+        waiting = [world.hold("a.shop.com", one), world.hold("A.shop.com", other)]
         await turns()
-        assert room.asked == ["a.shop.com"]
+        assert world.asked == ["a.shop.com"]
         assert not any(task.done() for task in waiting)
-        room.room.arrived("a.shop.com", "shops.example")
+        world.on_demand.certificate_ready("a.shop.com", "shops.example")
         await asyncio.gather(*waiting)
-        assert room.guests == {"a.shop.com": "shops.example"}
+        assert world.hosts == {"a.shop.com": "shops.example"}
         # The bytes are OpenSSL's to read still.
         with one.take_socket() as plain:
             assert plain.recv(100) == HELLO
 
 
 async def test_a_refusal_is_remembered_here() -> None:
-    room = Room()
-    async with room.connection() as (stream, _):
-        waiting = room.hold("a.shop.com", stream)
+    world = World()
+    async with world.connection() as (stream, _):
+        waiting = world.hold("a.shop.com", stream)
         await turns()
-        room.room.settled(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
+        world.on_demand.answered(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
         await waiting
-        await room.hold("a.shop.com", stream)
-        assert room.asked == ["a.shop.com"]
-        room.clock.now += 31.0
-        waiting = room.hold("a.shop.com", stream)
+        await world.hold("a.shop.com", stream)
+        assert world.asked == ["a.shop.com"]
+        world.clock.now += 31.0
+        waiting = world.hold("a.shop.com", stream)
         await turns()
-        assert len(room.asked) == 2
+        assert len(world.asked) == 2
         # A certificate that comes all the same ends a refusal.
-        room.room.settled(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
-        room.room.arrived("a.shop.com", "shops.example")
+        world.on_demand.answered(OnDemandResult("a.shop.com", ok=False, seconds=30.0))
+        world.on_demand.certificate_ready("a.shop.com", "shops.example")
         await waiting
 
 
 async def test_who_leaves_is_let_go_and_who_says_more_is_not() -> None:
-    room = Room()
-    async with room.connection() as (stream, client), room.connection() as (other, talker):
-        leaving = room.hold("a.shop.com", stream)
-        staying = room.hold("a.shop.com", other)
+    world = World()
+    async with world.connection() as (stream, client), world.connection() as (other, talker):
+        leaving = world.hold("a.shop.com", stream)
+        staying = world.hold("a.shop.com", other)
         await turns()
         client.close()
         with pytest.raises(StreamBroken, match="left"):
@@ -141,14 +143,14 @@ async def test_who_leaves_is_let_go_and_who_says_more_is_not() -> None:
             await turns()
         await turns()
         assert not staying.done()
-        room.room.settled(OnDemandResult("a.shop.com", ok=True))
+        world.on_demand.answered(OnDemandResult("a.shop.com", ok=True))
         await staying
 
 
 async def test_a_reset_is_a_leave() -> None:
-    room = Room()
-    async with room.connection() as (stream, client):
-        leaving = room.hold("a.shop.com", stream)
+    world = World()
+    async with world.connection() as (stream, client):
+        leaving = world.hold("a.shop.com", stream)
         await turns()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
@@ -157,20 +159,20 @@ async def test_a_reset_is_a_leave() -> None:
 
 
 async def test_time_is_up_and_the_next_one_asks_again() -> None:
-    room = Room(site("shops.example", OnDemand(dns=True, wait=7.0)))
-    async with room.connection() as (stream, _):
-        waiting = room.hold("a.shop.com", stream)
+    world = World(site("shops.example", OnDemand(dns=True, wait=7.0)))
+    async with world.connection() as (stream, _):
+        waiting = world.hold("a.shop.com", stream)
         await turns()
-        assert stream.deadline == room.clock.now + 7.0
-        room.deadlines.sweep(room.clock.now + 6.9)
+        assert stream.deadline == world.clock.now + 7.0
+        world.deadlines.sweep(world.clock.now + 6.9)
         await turns()
         assert not waiting.done()
-        room.deadlines.sweep(room.clock.now + 7.1)
+        world.deadlines.sweep(world.clock.now + 7.1)
         await waiting
-        waiting = room.hold("a.shop.com", stream)
+        waiting = world.hold("a.shop.com", stream)
         await turns()
-        assert room.asked == ["a.shop.com"] * 2
-        room.room.arrived("a.shop.com", "shops.example")
+        assert world.asked == ["a.shop.com"] * 2
+        world.on_demand.certificate_ready("a.shop.com", "shops.example")
         await waiting
 
 
@@ -190,120 +192,122 @@ async def test_time_is_up_and_the_next_one_asks_again() -> None:
     ],
 )
 async def test_nobody_waits_for_what_is_known_or_cannot_be(name: bytes) -> None:
-    room = Room()
+    world = World()
     served = Served("have.shop.com", ("have.shop.com",), 2e9, server_context(Tls()))
-    room.certificates._by_site[served.name] = (served,)
-    room.certificates._index()
-    async with room.connection() as (stream, _):
-        await room.room.hold(Hello(name, ()), stream, "192.0.2.9")
-        await room.room.hold(None, stream, "192.0.2.9")
-        await room.room.hold(Hello(None, ()), stream, "192.0.2.9")
+    world.certificates._by_site[served.name] = (served,)
+    world.certificates._index()
+    async with world.connection() as (stream, _):
+        await world.on_demand.wait_for_certificate(Hello(name, ()), stream, "192.0.2.9")
+        await world.on_demand.wait_for_certificate(None, stream, "192.0.2.9")
+        await world.on_demand.wait_for_certificate(Hello(None, ()), stream, "192.0.2.9")
         # A CA that validates is not kept waiting.
-        await room.room.hold(Hello(b"a.shop.com", (b"acme-tls/1",)), stream, "192.0.2.9")
-    assert room.said == []
+        await world.on_demand.wait_for_certificate(
+            Hello(b"a.shop.com", (b"acme-tls/1",)), stream, "192.0.2.9"
+        )
+    assert world.said == []
 
 
 async def test_patterns_are_looked_at_before_anybody_is_asked() -> None:
-    room = Room(site("shops.example", OnDemand(patterns=("*.shop.com",))), public=False)
-    async with room.connection() as (stream, _):
-        await room.hold("a.other.com", stream)
-        waiting = room.hold("a.shop.com", stream)
+    world = World(site("shops.example", OnDemand(patterns=("*.shop.com",))), public=False)
+    async with world.connection() as (stream, _):
+        await world.hold("a.other.com", stream)
+        waiting = world.hold("a.shop.com", stream)
         await turns()
-        assert room.asked == ["a.shop.com"]
-        room.room.settled(OnDemandResult("a.shop.com", ok=True))
+        assert world.asked == ["a.shop.com"]
+        world.on_demand.answered(OnDemandResult("a.shop.com", ok=True))
         await waiting
 
 
 async def test_one_address_asks_for_so_many_names_and_others_are_not_kept_out() -> None:
-    room = Room()
+    world = World()
     async with contextlib.AsyncExitStack() as stack:
-        streams = [(await stack.enter_async_context(room.connection()))[0] for _ in range(12)]
-        flood = [room.hold(f"{n}.shop.com", one) for n, one in enumerate(streams[:-1])]
+        streams = [(await stack.enter_async_context(world.connection()))[0] for _ in range(12)]
+        flood = [world.hold(f"{n}.shop.com", one) for n, one in enumerate(streams[:-1])]
         await turns()
-        assert len(room.asked) == on_demand._NAMES_OF_ONE
+        assert len(world.asked) == on_demand._NAMES_OF_ONE
         assert sum(task.done() for task in flood) == 11 - on_demand._NAMES_OF_ONE
-        other = room.hold("real.shop.com", streams[-1], "192.0.2.10")
+        other = world.hold("real.shop.com", streams[-1], "192.0.2.10")
         await turns()
-        assert room.asked[-1] == "real.shop.com"
-        for name in room.asked:
-            room.room.settled(OnDemandResult(name, ok=True))
+        assert world.asked[-1] == "real.shop.com"
+        for name in world.asked:
+            world.on_demand.answered(OnDemandResult(name, ok=True))
         await asyncio.gather(*flood, other)
         # All places are free again.
-        assert not room.room._asked
-        assert not room.room._waiting_by
-        assert not room.room._names_by
-        assert room.room._waiting == 0
+        assert not world.on_demand._asked
+        assert not world.on_demand._waiting_by
+        assert not world.on_demand._names_by
+        assert world.on_demand._waiting == 0
 
 
 async def test_the_names_that_are_asked_for_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_demand, "_NAMES_MOST", 3)
-    room = Room()
+    world = World()
     async with contextlib.AsyncExitStack() as stack:
         tasks = []
         for number in range(6):
-            stream, _ = await stack.enter_async_context(room.connection())
-            tasks.append(room.hold(f"{number}.shop.com", stream, f"192.0.2.{number}"))
+            stream, _ = await stack.enter_async_context(world.connection())
+            tasks.append(world.hold(f"{number}.shop.com", stream, f"192.0.2.{number}"))
         await turns()
-        assert len(room.asked) == 3
+        assert len(world.asked) == 3
         # A name that nobody waits for any more takes no place.
-        room.deadlines.sweep(room.clock.now + 60)
+        world.deadlines.sweep(world.clock.now + 60)
         await asyncio.gather(*tasks)
-        stream, _ = await stack.enter_async_context(room.connection())
-        last = room.hold("last.shop.com", stream)
+        stream, _ = await stack.enter_async_context(world.connection())
+        last = world.hold("last.shop.com", stream)
         await turns()
-        assert room.asked[-1] == "last.shop.com"
-        room.room.settled(OnDemandResult("last.shop.com", ok=True))
+        assert world.asked[-1] == "last.shop.com"
+        world.on_demand.answered(OnDemandResult("last.shop.com", ok=True))
         await last
 
 
 async def test_the_handshakes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_demand, "_WAITING_OF_ONE", 2)
     monkeypatch.setattr(on_demand, "_WAITING_MOST", 3)
-    room = Room()
+    world = World()
     async with contextlib.AsyncExitStack() as stack:
         peers = ["192.0.2.1"] * 3 + ["192.0.2.2", "192.0.2.3"]
         tasks = []
         for peer in peers:
-            stream, _ = await stack.enter_async_context(room.connection())
-            tasks.append(room.hold("a.shop.com", stream, peer))
+            stream, _ = await stack.enter_async_context(world.connection())
+            tasks.append(world.hold("a.shop.com", stream, peer))
         await turns()
         assert [task.done() for task in tasks] == [False, False, True, False, True]
-        room.room.settled(OnDemandResult("a.shop.com", ok=True))
+        world.on_demand.answered(OnDemandResult("a.shop.com", ok=True))
         await asyncio.gather(*tasks)
 
 
 async def test_requests_in_the_clear_wait_in_the_same_way() -> None:
-    room = Room(site("shops.example", OnDemand(ask="http://app/", wait=0.01)))
-    assert await room.room.obtain(b"a_b.shop.com", "192.0.2.9") == "refused"
-    assert await room.room.obtain(b"a.shop.com", "192.0.2.9") == "late"
-    asking = asyncio.ensure_future(room.room.obtain(b"b.shop.com", "192.0.2.9"))
+    world = World(site("shops.example", OnDemand(ask="http://app/", wait=0.01)))
+    assert await world.on_demand.obtain(b"a_b.shop.com", "192.0.2.9") == "refused"
+    assert await world.on_demand.obtain(b"a.shop.com", "192.0.2.9") == "late"
+    asking = asyncio.ensure_future(world.on_demand.obtain(b"b.shop.com", "192.0.2.9"))
     await turns()
-    room.room.arrived("b.shop.com", "shops.example")
+    world.on_demand.certificate_ready("b.shop.com", "shops.example")
     assert await asking == "obtained"
-    asking = asyncio.ensure_future(room.room.obtain(b"c.shop.com", "192.0.2.9"))
+    asking = asyncio.ensure_future(world.on_demand.obtain(b"c.shop.com", "192.0.2.9"))
     await turns()
-    room.room.settled(OnDemandResult("c.shop.com", ok=False))
+    world.on_demand.answered(OnDemandResult("c.shop.com", ok=False))
     assert await asking == "refused"
-    assert await room.room.obtain(b"c.shop.com", "192.0.2.9") == "refused"
+    assert await world.on_demand.obtain(b"c.shop.com", "192.0.2.9") == "refused"
 
 
 async def test_that_a_name_is_in_use_is_told_now_and_then() -> None:
-    room = Room()
+    world = World()
     served = Served("a.shop.com", ("a.shop.com",), 2e9, server_context(Tls()))
-    room.room.came(served)
-    room.room.came(None)
-    assert room.said == []
-    room.room.arrived("a.shop.com", "shops.example")
+    world.on_demand.handshake_done(served)
+    world.on_demand.handshake_done(None)
+    assert world.said == []
+    world.on_demand.certificate_ready("a.shop.com", "shops.example")
     for _ in range(3):
-        room.room.came(served)
-    assert room.said == [CertificateUsed("a.shop.com")]
-    room.clock.now += on_demand._USED_EVERY + 1  # not a rounding less
-    room.room.came(served)
-    assert len(room.said) == 2
-    room.room.gone("a.shop.com")
-    assert room.guests == {}
+        world.on_demand.handshake_done(served)
+    assert world.said == [CertificateUsed("a.shop.com")]
+    world.clock.now += on_demand._USED_EVERY + 1  # not a rounding less
+    world.on_demand.handshake_done(served)
+    assert len(world.said) == 2
+    world.on_demand.gone("a.shop.com")
+    assert world.hosts == {}
 
 
 async def test_a_server_without_names_on_demand_does_not_look() -> None:
-    assert not Room(site("b.example")).room
-    assert Room().room
+    assert not World(site("b.example")).on_demand
+    assert World().on_demand

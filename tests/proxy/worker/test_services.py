@@ -22,7 +22,8 @@ from proxy.sites.response_fields import StrictTransportSecurity
 from proxy.sites.router import Refusing, Route, Router
 from proxy.sites.site import SiteTable
 from proxy.transport.clock import Clock
-from proxy.worker.services import Room, SecureDoor
+from proxy.worker.context import WorkerContext
+from proxy.worker.services import HttpsService
 
 
 @pytest.fixture
@@ -34,18 +35,18 @@ def files(tmp_path: Path) -> Static:
 HSTS = Fixed([StrictTransportSecurity(Hsts(max_age=60.0))])
 
 
-def door(handler: Handler, chain: Chain | None = None) -> SecureDoor:
+def service_with(handler: Handler, chain: Chain | None = None) -> HttpsService:
     """Serves a.test, with one handler for every path but /nowhere/."""
     parts: Any = SimpleNamespace()
     action = RefuseAction()
     sites = SiteTable([Site(("a.test",), (Configured("/*", action),))])
     nowhere = Route("/nowhere/*", Refusing("not_found"), chain)
     sites.bind(lambda _site: Router([nowhere, Route("/*", handler, chain)], chain))
-    room = Room(
+    context = WorkerContext(
         sites=sites, challenges=parts, certificates=parts, limits=Limits(body_size=10),
-        clock=Clock(), access_log=None, https_port=443, bounds=parts,
+        clock=Clock(), access_log=None, https_port=443, limit_reporter=parts,
     )  # fmt: skip
-    return SecureDoor(room)
+    return HttpsService(context)
 
 
 def request(path: bytes = b"/a.txt", host: bytes = b"a.test") -> Request:
@@ -54,14 +55,14 @@ def request(path: bytes = b"/a.txt", host: bytes = b"a.test") -> Request:
     return Request(b"GET", path, b"1.1", host, host, [(b"host", host)], connection)
 
 
-async def answer(door: SecureDoor, one: Request) -> Response:
-    given = door.handle(Exchange(one.connection, one))
+async def answer(service: HttpsService, one: Request) -> Response:
+    given = service.handle(Exchange(one.connection, one))
     return given if isinstance(given, Response) else await given
 
 
 @pytest.mark.parametrize("hsts", [False, True])
 async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: bool) -> None:
-    secure = door(files, Chain((), [HSTS]) if hsts else None)
+    secure = service_with(files, Chain((), [HSTS]) if hsts else None)
     for _ in range(2):
         one = request()
         given = secure.handle(Exchange(one.connection, one))
@@ -71,11 +72,11 @@ async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: boo
         assert said == ([b"max-age=60"] if hsts else [])
         assert isinstance(given.cached, SerialisedHead)
         assert given.cached.wire.count(b"strict-transport-security: max-age=60\r\n") == hsts
-    assert secure.room.in_flight == 2
+    assert secure.context.in_flight == 2
 
 
 async def test_a_host_is_looked_at_first(files: Static) -> None:
-    secure = door(files)
+    secure = service_with(files)
     one = request()
     assert (await answer(secure, one)).status == 200
     for host, status in ((b"b.test", 404), (b"c.test", 421)):
@@ -89,12 +90,12 @@ async def test_a_request_filter_comes_before_a_file_that_is_known_already(files:
         def request(self, exchange: Exchange) -> None:
             raise Fault("rate_limited")
 
-    assert (await answer(door(files), request())).status == 200
-    assert (await answer(door(files, Chain([Closed()])), request())).status == 429
+    assert (await answer(service_with(files), request())).status == 200
+    assert (await answer(service_with(files, Chain([Closed()])), request())).status == 429
 
 
 async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: Static) -> None:
-    secure = door(files, Chain((), [HSTS]))
+    secure = service_with(files, Chain((), [HSTS]))
     large = request()
     large.body = SimpleNamespace(length=11)  # type: ignore[assignment] # all that is looked at
     for one, status in (
@@ -107,7 +108,7 @@ async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: S
     for host in (b"b.test", b"c.test"):  # of no site, or of none that this connection is for
         given = await answer(secure, request(host=host))
         assert b"strict-transport-security" not in dict(given.fields)
-    assert secure.room.in_flight == 7
+    assert secure.context.in_flight == 7
 
 
 async def test_whatever_fails_is_an_answer() -> None:
@@ -123,7 +124,7 @@ async def test_whatever_fails_is_an_answer() -> None:
                 raise Fault("backend_refused")
             raise RuntimeError("later")
 
-    secure = door(Broken())
+    secure = service_with(Broken())
     found = {path: (await answer(secure, request(path))).status
              for path in (b"/at-once", b"/later", b"/fault")}  # fmt: skip
     assert found == {b"/at-once": 500, b"/later": 500, b"/fault": 502}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_client.agent.agent import Agent
+from acme_client.errors import IssuanceError
 from acme_client.link import Authority, Challenge, Command, LinkBroken, Served, Settings, Wanted
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
@@ -40,7 +41,7 @@ class FakeServer:
 
     Everything that the certifier says is kept: ``served`` by name, ``reports`` by name, the last
     one each; ``shown`` and ``taken_back``, all challenges in order; ``answers`` by ticket.
-    ``accepts``: whether the workers acknowledge. ``mute``: challenges are not answered on the
+    ``accepts``: whether the workers acknowledge; ``refusal``: why they cannot serve what is published. ``mute``: challenges are not answered on the
     network. ``asked`` counts what CAs have asked, by kind.
     """
 
@@ -53,6 +54,7 @@ class FakeServer:
         self.answers: dict[int, dict[str, Any]] = {}
         self.asked = {"http-01": 0, "tls-alpn-01": 0}
         self.accepts = True
+        self.refusal: str | None = None
         self.mute: set[str] = set()
         self.is_loaded = False
         self._in_force: dict[tuple[str, str], Challenge] = {}
@@ -93,7 +95,7 @@ class FakeServer:
                 said.clear()
             self.mute.clear()
             self.asked = {"http-01": 0, "tls-alpn-01": 0}
-            self.accepts, self.is_loaded = True, False
+            self.accepts, self.is_loaded, self.refusal = True, False, None
             self._mail = queue.Queue()
 
     def until(self, happened: Callable[[], Any], within: float = _WITHIN) -> None:
@@ -129,6 +131,8 @@ class FakeServer:
 
     def publish(self, served: Served) -> bool:
         with self._news:
+            if self.refusal is not None:
+                raise IssuanceError("unproven", self.refusal)
             if self.accepts:
                 self.served[served.name] = served
             self.published.append(served)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_client.certificates import keys
-from acme_client.certificates.verify import Pair
+from acme_client.certificates.verify import CertificateAndKey
 
 DAY = 86400.0
 
@@ -25,7 +25,7 @@ def chain(
     begins: float = -DAY,
     ends: float = 89 * DAY,
     ca: trustme.CA | None = None,
-) -> Pair:
+) -> CertificateAndKey:
     """A chain of leaf and intermediate, with its key; ``begins`` and ``ends`` are seconds from
     ``now``."""
     leaf = (ca or trustme.CA().create_child_ca()).issue_cert(
@@ -35,7 +35,7 @@ def chain(
         key_type=trustme.KeyType.ECDSA,
     )
     key = keys.from_pem(leaf.private_key_pem.bytes())
-    return Pair(joined(one.bytes() for one in leaf.cert_chain_pems), keys.to_pem(key))
+    return CertificateAndKey(joined(one.bytes() for one in leaf.cert_chain_pems), keys.to_pem(key))
 
 
 def certified(

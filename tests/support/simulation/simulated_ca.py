@@ -21,8 +21,8 @@ from typing import Any
 
 from acme_client.certificates.clock_skew import demand_agreement
 from acme_client.certificates.renewal import Suggestion, Window
-from acme_client.certificates.verify import Facts, Pair
-from acme_client.errors import Problem
+from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
+from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Issued, Order
 from acme_client.rate_limits.published import registered_domain
 
@@ -47,14 +47,16 @@ WINDOW_PART = 1 / 100
 ASK_AGAIN = 6 * HOUR
 
 
-def cheap_read(pair: Pair) -> tuple[Pair, Facts]:
+def cheap_read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateInfo]:
     return pair, facts_of(pair.chain_pem)
 
 
 @functools.lru_cache(maxsize=8192)
-def facts_of(chain_pem: bytes) -> Facts:
+def facts_of(chain_pem: bytes) -> CertificateInfo:
     said = json.loads(chain_pem)
-    return Facts(tuple(said["names"]), said["serial"], said["not_before"], said["not_after"])
+    return CertificateInfo(
+        tuple(said["names"]), said["serial"], said["not_before"], said["not_after"]
+    )
 
 
 def left_at_renewal(lifetime: float) -> float:
@@ -122,13 +124,13 @@ class SimulatedCa:
             if number % 2:
                 start, end = self.outages[number]
                 again = self.clock() + min(end - self.now, max(HOUR, (end - start) / 20))
-                raise Problem("unavailable", "maintenance", not_before=again)
-            raise Problem("unreachable", "no answer")
+                raise IssuanceError("unavailable", "maintenance", not_before=again)
+            raise IssuanceError("unreachable", "no answer")
         for endpoint in endpoints:
             bucket = self._bucket(endpoint, REQUESTS[endpoint])
             if not bucket.has_one(self.now):
                 self._hit(endpoint)
-                raise Problem("unavailable", "too many requests", not_before=self.clock() + 1)
+                raise IssuanceError("unavailable", "too many requests", not_before=self.clock() + 1)
             bucket.spend(self.now)
 
     def _bucket(self, key: str, limit: tuple[int, float]) -> Bucket:
@@ -145,7 +147,7 @@ class SimulatedCa:
         if not bucket.has_one(self.now):
             self._hit(key)
             again = self.clock() + 1 / bucket.rate
-            raise Problem("rate_limited", f"too many: {key}", not_before=again)
+            raise IssuanceError("rate_limited", f"too many: {key}", not_before=again)
         return bucket
 
     def issue(self, order: Order) -> Issued:
@@ -154,17 +156,17 @@ class SimulatedCa:
         replaces = None
         if order.replaces is not None and self.information and order.account == ACCOUNT:
             replaces = facts_of(order.replaces).serial
-        order.toll.admit(exempt=replaces is not None)
+        order.reservation.reserve(exempt=replaces is not None)
         if replaces in self.replaced:  # 409; the client tries once more, without it
             self.already_replaced += 1
             replaces = None
-            order.toll.admit(exempt=False)
+            order.reservation.reserve(exempt=False)
         self.exempt += replaces is not None
         self.orders_by_hour[int(self.now // HOUR)] += 1
         self.orders_by_minute[int(self.now // 60)] += 1
         spent = [] if replaces is not None else self._admit(order.names)
         self._validate(order.names)
-        order.toll.handed_in()
+        order.reservation.finalizing()
         for bucket in spent:
             bucket.spend(self.now)
         if order.replaces is not None:
@@ -194,7 +196,9 @@ class SimulatedCa:
             if start <= self.now < end:
                 self._bucket(f"failures {name}", FAILURES).spend(self.now)
                 self._bucket(f"in a row {name}", IN_A_ROW).spend(self.now)
-                raise Problem("validation", f"{name}: 404", challenge="http-01", names=(name,))
+                raise IssuanceError(
+                    "validation", f"{name}: 404", challenge="http-01", names=(name,)
+                )
             self.buckets.pop(f"in a row {name}", None)
 
     def _follow(self, serial: str, names: tuple[str, ...]) -> None:
@@ -211,7 +215,7 @@ class SimulatedCa:
         self.issued_at[serial] = self.now
         self.known.add(frozenset(names))
         key = f"key {serial}".encode()
-        return Issued(Pair(json.dumps(said).encode(), key), "http-01", ACCOUNT)
+        return Issued(CertificateAndKey(json.dumps(said).encode(), key), "http-01", ACCOUNT)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         self._answer("directory", "renewal-info")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.checks.descriptors import shortfall
-from proxy.config.sources.flags import Options, load
+from proxy.config.load import Options, load
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.config.load import ConfigurationFaults, Options, load, state_directory
 from proxy.config.model import (
     Address,
     Config,
@@ -20,7 +21,6 @@ from proxy.config.model import (
     RefuseAction,
 )
 from proxy.config.sources import flags
-from proxy.config.sources.flags import ConfigurationFaults, Options, load, state_directory
 
 ROOT, SOMEBODY = 0, 12345
 SITE = "sites: [{names: a.test, root: www}]\n"

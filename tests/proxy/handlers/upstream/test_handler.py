@@ -16,7 +16,7 @@ from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
 from proxy.handlers.upstream.health_check import Unasked, check
 from proxy.handlers.upstream.pool import Pool
-from proxy.metrics.counters import Figures
+from proxy.metrics.counters import Counters
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.client import BackendConnection
 from proxy.protocol.message import Response
@@ -346,11 +346,11 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
         assert await all_.client.hears_the_end() == b""
     (tunnel,) = all_.service.tunnels
     assert tunnel.received == len(b"earlymore")
-    figures = Figures()
+    counters = Counters()
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
     exchange.response = Response(101, [], tunnel)
-    figures.request(exchange)
-    assert figures.message()["bytes_in"] == len(b"earlymore")
+    counters.request(exchange)
+    assert counters.message()["bytes_in"] == len(b"earlymore")
 
 
 async def test_a_200_to_an_upgrade_is_an_answer_and_no_tunnel(lanes: bool) -> None:
@@ -588,9 +588,9 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
 
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), max_connections=1, max_queued=1)
-        figures = Figures()
+        counters = Counters()
         context = UpstreamContext(
-            asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, figures=figures
+            asyncio.get_running_loop(), Deadlines(), Clock(), (), lanes, counters=counters
         )
         upstream = Upstream(action, context)
         service = Told(None, upstream.handle)
@@ -614,7 +614,7 @@ async def test_a_backend_is_let_go_when_its_client_leaves(lanes: bool) -> None:
             await let_go.wait()
         assert service.ends[:2] == [(499, 0, "client_gone")] * 2
         assert [one.backend for one in service.requests] == [f"{backend.url}"] * 2 + [None]
-        assert figures.message()["upstreams"] == {
+        assert counters.message()["upstreams"] == {
             f"{backend.url}\x1fclient_gone": 2, f"{backend.url}\x1fok": 1
         }  # fmt: skip
         assert [one["in_flight"] for one in upstream.status()] == [0]

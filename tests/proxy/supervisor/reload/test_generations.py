@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.load import Options, load
 from proxy.config.model import Config
-from proxy.config.sources.flags import Options, load
 from proxy.supervisor.reload.generations import DRAINING_MOST, Generations
 from proxy.supervisor.roles import ROLES, WORKER, AnyRole
 from proxy.system.listeners import Listener

@@ -115,6 +115,7 @@ SITE = {
     "key_types": ("rsa-2048",),
     "default": True,
     "internal": True,
+    "http2": False,
     "client_auth": ClientAuth(Path("/ca.pem"), "request"),
     "rate_limits": (RateLimit(1.0, 1),),
     "on_demand": OnDemand(),
@@ -137,6 +138,7 @@ CONFIG = {
     "alerts": Alerts(webhook="https://x.example/"),
     "sandbox": "off",
     "fast_lane": False,
+    "http2": False,
     "uvloop": False,
     "watch": True,
     "sites_dir": Path("/srv/sites"),
@@ -144,7 +146,7 @@ CONFIG = {
 }
 
 
-@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(Site)])
+@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(Site) if one.compare])
 def test_whatever_changes_of_a_site_is_told(field: str) -> None:
     changed = config(replace(A, **{field: SITE[field]}))  # type: ignore[arg-type] # one of each
     assert changes(config(A), changed, HAD)

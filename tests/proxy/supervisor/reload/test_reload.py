@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from proxy.config.load import Options, load
 from proxy.config.model import Address, Config, Listen
-from proxy.config.sources.flags import Options, load
 from proxy.config.syntax.faults import ConfigurationFaults, Fault, Origin
 from proxy.supervisor.lifecycle import Lifecycle
 from proxy.supervisor.reload.generations import Generation, Generations
