@@ -37,7 +37,7 @@ def faults(folder: Path, rule: str) -> str:
         ("allow: privat", "private"),
         ("allow: [10.0.0.1/8]", "write 10.0.0.0/8"),
         ("allow: [office]", "no set of addresses"),
-        ("deny: [\"file:\"]", "names no file"),
+        ('deny: ["file:"]', "names no file"),
         ("deny: [file:missing.txt]", "does not exist"),
         ("deny: [file:bad.txt]", "line 2"),
         ("deny: [file:good.txt]", ""),
