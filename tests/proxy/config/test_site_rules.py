@@ -72,7 +72,8 @@ def test_a_rule_is_sound_or_refused_with_the_way_out(folder: Path, rule: str, sa
 
 
 def test_rules_add_up_or_replace_from_the_outside_in(folder: Path) -> None:
-    from proxy.config.sources.flags import Options, load
+    from proxy.config.load import load
+    from proxy.config.sources.flags import Options
 
     path = folder / "config.yaml"
     path.write_text(
