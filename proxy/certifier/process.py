@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from acme_client.certificates import ca_choice, keys
+from acme_client.certificates import ca_choice
 from acme_client.errors import IssuanceError
 from acme_client.link import (
     INTERNAL,
@@ -39,6 +39,7 @@ from acme_client.link import (
     Wanted,
 )
 from acme_client.status import CertificateStatus
+from acme_client.x509 import keys
 
 from .. import log as logs
 from .. import sandbox

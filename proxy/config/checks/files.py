@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Literal
 
-from acme_client.certificates.pem import PemError
-from acme_client.certificates.trust_bundle import authorities
 from acme_client.errors import IssuanceError
 from acme_client.issuers.external_account import mac_key
+from acme_client.x509.pem import PemError
+from acme_client.x509.trust_bundle import authorities
 
 from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
