@@ -193,7 +193,7 @@ class Worker:
             )
 
         chains = Chains(config.tls, rates)
-        sites.bind(lambda site: self._handlers.router(site, chains.of(site)))
+        sites.bind(lambda site: self._handlers.router(site, chains))
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:
