@@ -153,8 +153,9 @@ class Agent:
                 if self._executors.longest() > HANGS_AFTER:
                     raise Hangs(f"an attempt has been under way for {spell(HANGS_AFTER)}")
                 self._perform(self._scheduler.step(self._now(), self._happenings()))
-                if self._scheduler.loaded and not cleaned:
+                if self._scheduler.loaded and not cleaned:  # what is at hand is served
                     cleaned = True
+                    self._executors.store(self._tidy)
                     self._executors.ask("DNS", self._records.clear)  # servers may take their time
                 for command in self._link.receive(self._rest()):
                     self._receive(command)
@@ -189,7 +190,6 @@ class Agent:
             self._look_at = now + LOOK_EVERY
             events.append(LookAround())
             if not now < self._tidy_at <= now + TIDY_EVERY:
-                self._tidy_at = now + TIDY_EVERY
                 self._executors.store(self._tidy)
         return events
 
@@ -296,6 +296,7 @@ class Agent:
         self._happened(Changed(names))
 
     def _tidy(self) -> None:
+        self._tidy_at = self._now() + TIDY_EVERY
         try:
             self._store.tidy()
         except OSError as error:

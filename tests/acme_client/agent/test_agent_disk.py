@@ -79,6 +79,17 @@ def test_one_that_cannot_be_read_at_the_start_is_found_when_it_can(wanted: Setti
         assert server.state(NAME) == "fresh"
 
 
+def test_what_a_killed_writer_left_is_gone_after_the_next_start(wanted: Settings) -> None:
+    with FakeServer() as server:
+        with Certifier(wanted, server):
+            server.until(lambda: server.state(NAME) == "fresh")
+        left = wanted.state / "certificates" / NAME / ".meta.json.0a1b2c3d.new"
+        left.write_bytes(b"{")
+        time.sleep(0.3)  # a file that has just been made may be being written
+        with Certifier(wanted, server):
+            server.until(lambda: not left.exists())
+
+
 # What workers cannot serve
 
 
