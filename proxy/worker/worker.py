@@ -79,6 +79,7 @@ from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
 from .admin import AdminService
 from .context import WorkerContext
+from .handshake_log import forget_strange_names
 from .inbox import Inbox, Unusable
 from .limits import LimitReporter
 from .memory_trim import Peaks
@@ -105,6 +106,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(init, channel, loop)
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
     # What is here now stays; looking at it again and again would only copy pages that are shared.

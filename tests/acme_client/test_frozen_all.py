@@ -71,7 +71,7 @@ def tidy_up(state: Path) -> None:
 
 def test_there_is_one_of_every_kind() -> None:
     there = {path.name for version in FROZEN.iterdir() for path in version.glob("*")}
-    files = {"control.sock", alerting.FILE, "alerts.version-"}
+    files = {"control.sock", "server.lock", alerting.FILE, "alerts.version-"}
     assert set(state_directory._OURS) == {*FOLDERS, *files}, "another one? freeze it, and read it"
     assert there == {*FOLDERS, alerting.FILE}
 
