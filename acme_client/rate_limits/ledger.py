@@ -90,7 +90,7 @@ class Ledgers:
             ]
             return said + list(ledger.foresee(orders, limits, now, standing))
 
-    def bars(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> bool:
+    def must_wait(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> bool:
         """Whether an order for these names would have to wait there."""
         standing = Standing.RENEWAL if renewal else Standing.NEW
         with self._lock:

@@ -14,7 +14,7 @@ import pytest
 
 from acme_client.certificates import keys
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import IssuanceError
@@ -54,9 +54,9 @@ def tidy_up(state: Path) -> None:
     with FakeServer() as server:
         Challenges(store, server).clear()
     DnsRecords(Dns(), store, threading.Event()).clear()
-    shelf = Shelf(store)
-    for name in shelf.names():
-        shelf.keep_record(name, Record())
+    repository = CertificateRepository(store)
+    for name in repository.names():
+        repository.keep_record(name, Record())
     book = Ledgers(store, lambda: FROZEN_AT)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
@@ -77,11 +77,11 @@ def test_there_is_one_of_every_kind() -> None:
 
 
 def test_certificates_by_all_kinds_of_names(state: Path) -> None:
-    shelf = Shelf(DirectoryStore(state))
+    repository = CertificateRepository(DirectoryStore(state))
     names = ["*.w.example", "2001:db8::1", "a.example", "a.example/rsa", "xn--bcher-kva.example"]
-    assert sorted(shelf.names()) == names
+    assert sorted(repository.names()) == names
     for name in names:
-        record, pair = shelf.load(name)
+        record, pair = repository.load(name)
         assert pair is not None
         assert record.tried_with == "0123456789abcdef"
 

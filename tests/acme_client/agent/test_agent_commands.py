@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from acme_client.certificates import keys
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.issuers.account_files import NEXT_KEY
@@ -273,7 +273,7 @@ def test_what_is_put_on_disk_is_served_when_somebody_says_so(
         obtained(server, "a.example")
         now = time.time()
         pair = chain("a.example", now=now)
-        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        CertificateRepository(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
         assert server.ask("look")["ok"]
         assert server.served["a.example"].chain_pem == pair.chain_pem
         assert server.reports["a.example"]["state"] == "fresh"
@@ -288,7 +288,7 @@ def test_what_comes_while_somebody_is_busy_is_seen_afterwards(
     with Certifier(settings(tmp_path, ca, ("a.example",)), server):
         server.until(lambda: server.state("a.example") == "issuing")
         pair = chain("a.example", now=time.time())
-        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        CertificateRepository(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
         assert server.ask("look")["ok"]
         server.until(lambda: "a.example" in server.served)
         assert server.served["a.example"].chain_pem == pair.chain_pem

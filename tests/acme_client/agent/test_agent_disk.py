@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
@@ -57,7 +57,7 @@ def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(
         (said,) = [one for one in caplog.messages if "cannot be read" in one]
         assert "Permission denied" in said
         pair = chain(NAME, now=time.time())
-        Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
+        CertificateRepository(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
         store.closed = False
         assert server.ask("look")["ok"]
         assert server.served[NAME].chain_pem == pair.chain_pem
@@ -66,7 +66,7 @@ def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(
 def test_one_that_cannot_be_read_at_the_start_is_found_when_it_can(wanted: Settings) -> None:
     now = time.time()
     pair = chain(NAME, now=now)
-    Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
+    CertificateRepository(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
     store = Closed(wanted.state)
     store.closed = True
     with FakeServer() as server, Certifier(wanted, server, store=store):
@@ -143,7 +143,9 @@ def test_who_asks_is_told_when_not_all_workers_serve_it_yet(wanted: Settings) ->
 def test_a_file_that_workers_cannot_serve_is_told_once(
     wanted: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, chain(NAME, now=time.time()))
+    CertificateRepository(DirectoryStore(wanted.state)).keep_pair(
+        NAME, chain(NAME, now=time.time())
+    )
     with FakeServer() as server:
         server.refusal = "no"
         with Certifier(wanted, server):
