@@ -28,7 +28,7 @@ from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
 from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import NamesFile
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell
 from .attempt import LEASE, Obtainer
@@ -114,7 +114,7 @@ class Agent:
         self._stopping = threading.Event()
         self._repository = CertificateRepository(store)
         self._challenges = Challenges(store, link)
-        self._ledgers = Ledgers(store, now)
+        self._ledgers = Ledger(store, now)
         self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}

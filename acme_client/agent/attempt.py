@@ -29,7 +29,7 @@ from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..text import spell, timestamp
 from .keeper import CertificateKeeper, source_of, words
 
@@ -53,7 +53,7 @@ class Obtainer:
         keeper: CertificateKeeper,
         repository: CertificateRepository,
         issuer: Callable[[Authority], Issuer],
-        ledgers: Ledgers,
+        ledgers: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:

@@ -18,7 +18,7 @@ from ..certificates.renewal import Suggestion
 from ..errors import IssuanceError
 from ..issuers.interface import Issuer
 from ..link import Authority
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..text import timestamp
 from .keeper import CertificateKeeper
 
@@ -34,7 +34,7 @@ class CaRequests:
         keeper: CertificateKeeper,
         issuer: Callable[[Authority], Issuer],
         has_account: Callable[[Authority], bool],
-        ledgers: Ledgers,
+        ledgers: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:

@@ -21,7 +21,7 @@ from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
 from acme_client.link import Dns
 from acme_client.on_demand.known_names import NamesFile, encode
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage import documents
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import FOLDERS
@@ -57,7 +57,7 @@ def tidy_up(state: Path) -> None:
     repository = CertificateRepository(store)
     for name in repository.names():
         repository.keep_record(name, Record())
-    book = Ledgers(store, lambda: FROZEN_AT)
+    book = Ledger(store, lambda: FROZEN_AT)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
     remembered = names.read()
@@ -121,7 +121,7 @@ def test_names_on_demand(state: Path) -> None:
 
 
 def test_a_ca_that_has_said_to_wait(state: Path) -> None:
-    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    book = Ledger(DirectoryStore(state), lambda: FROZEN_AT)
     with pytest.raises(IssuanceError, match=r"too many certificates \(5\) already issued"):
         book.reservation(LETSENCRYPT, ("held.example.net",)).reserve(exempt=False)
 

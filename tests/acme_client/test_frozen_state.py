@@ -19,7 +19,7 @@ from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 
@@ -107,7 +107,7 @@ def test_the_one_before_it_is_there(state: Path) -> None:
 
 def test_the_account_and_its_key(state: Path) -> None:
     """Nothing is asked of the CA: there is none."""
-    accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
+    accounts = Accounts(DirectoryStore(state), Ledger(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
     directory = Directory("", "https://127.0.0.1:36111/sign-me-up", "")
     with Transport("test", trust(None), lambda: FROZEN_AT) as transport:
@@ -118,7 +118,7 @@ def test_the_account_and_its_key(state: Path) -> None:
 
 
 def test_the_ledger(state: Path) -> None:
-    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    book = Ledger(DirectoryStore(state), lambda: FROZEN_AT)
     with pytest.raises(IssuanceError, match="certificates for exactly these names"):
         book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)

@@ -19,7 +19,7 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.issuers.account_files import NEXT_KEY
 from acme_client.issuers.acme import AcmeIssuer
 from acme_client.link import Authority, Dns, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import chain
@@ -227,7 +227,7 @@ def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
         stopping = threading.Event()
         records = DnsRecords(Dns(), store, stopping)
         issuer = AcmeIssuer(
-            by, store, Ledgers(store, time.time), challenges, records, "test", stopping, time.time
+            by, store, Ledger(store, time.time), challenges, records, "test", stopping, time.time
         )
         with pytest.raises(Died):
             issuer.roll_account_key()

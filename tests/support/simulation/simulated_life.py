@@ -22,7 +22,7 @@ from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, Look
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import Authority, Command, Served, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.store import Store
 
 from ..acme.memory_store import Crash
@@ -109,7 +109,7 @@ class Life:
     def start(self) -> None:
         """As `Agent` does."""
         self.fuse = 0
-        repository, ledgers = CertificateRepository(self.store), Ledgers(self.store, self.clock)
+        repository, ledgers = CertificateRepository(self.store), Ledger(self.store, self.clock)
         keeper = CertificateKeeper(
             repository,
             self.visitors,  # type: ignore[arg-type] # as much of it as is used
