@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ..certificates import ca_choice, loadable, retry, transitions
+from ..certificates import ca_choice, retry, transitions
 from ..certificates.managed import ManagedCertificate
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
 from ..certificates.transitions import Turn
-from ..certificates.verify import CertificateInfo, verified
 from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
 from ..rate_limits.ledger import Ledger
 from ..text import spell, timestamp
+from ..x509 import loadable
+from ..x509.verify import CertificateInfo, verified
 from .keeper import CertificateKeeper, source_of, words
 
 log = logging.getLogger("treehouse.certifier")

@@ -17,11 +17,11 @@ from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
-from ..certificates.verify import CertificateAndKey, in_its_dates
 from ..errors import IssuanceError
 from ..link import INTERNAL, Dns, Link
 from ..names import covers
 from ..text import spell, timestamp
+from ..x509.verify import CertificateAndKey, in_its_dates
 
 log = logging.getLogger("treehouse.certifier")
 

@@ -14,11 +14,11 @@ from ..link import INTERNAL, Served, Wanted
 from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..text import timestamp
-from . import keys
+from ..x509 import keys
+from ..x509.verify import CertificateAndKey, CertificateInfo
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
-from .verify import CertificateAndKey, CertificateInfo
 
 # Of one that is being attempted: the attempt has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ..errors import IssuanceError
 from ..names import covers
-from . import loadable
+from ..x509 import loadable
+from ..x509.verify import CertificateAndKey, CertificateInfo, in_its_dates, read
 from .repository import CertificateRepository
-from .verify import CertificateAndKey, CertificateInfo, in_its_dates, read
 
 log = logging.getLogger("treehouse.certifier")
 

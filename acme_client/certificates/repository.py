@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 
 from ..storage import documents
 from ..storage.store import Lock, Store
+from ..x509.verify import CertificateAndKey
 from . import record as records
 from .record import History, Record
-from .verify import CertificateAndKey
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 _FOLDER = "certificates"

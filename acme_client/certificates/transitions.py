@@ -17,11 +17,11 @@ from dataclasses import replace
 
 from ..errors import IssuanceError
 from ..link import INTERNAL
+from ..x509.verify import CertificateInfo
 from .lifecycle import PAUSED, READY, Event, State, after
 from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
-from .verify import CertificateInfo
 
 # Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
 # attempt that kills the process.

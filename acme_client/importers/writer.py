@@ -13,15 +13,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from ..certificates import loadable, transitions
+from ..certificates import transitions
 from ..certificates.record import Record
 from ..certificates.repository import CertificateRepository
-from ..certificates.verify import CertificateAndKey, verify_pair
 from ..errors import IssuanceError
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
 from ..storage.store import Store
 from ..text import timestamp
+from ..x509 import loadable
+from ..x509.verify import CertificateAndKey, verify_pair
 from .findings import Account
 from .selection import Place, better
 

@@ -27,11 +27,11 @@ from josepy.util import ComparableECKey
 from requests import Response
 
 from .. import explain
-from ..certificates import keys
 from ..errors import IssuanceError
 from ..link import Authority
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
+from ..x509 import keys
 from . import messages
 from .account_files import (
     ACCOUNT,

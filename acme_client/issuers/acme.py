@@ -16,9 +16,8 @@ from acme import messages as library
 from cryptography import x509
 from requests import Response
 
-from ..certificates import clock_skew, keys, pem
+from ..certificates import clock_skew
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import CertificateAndKey
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
@@ -27,6 +26,8 @@ from ..link import Authority
 from ..names import is_address
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
+from ..x509 import keys, pem
+from ..x509.verify import CertificateAndKey
 from . import ari, messages, negotiation
 from .accounts import Accounts
 from .chains import choose

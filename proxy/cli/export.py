@@ -11,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from acme_client.certificates.keys import from_pem
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, read
 from acme_client.errors import IssuanceError
 from acme_client.storage.directory import open_store
+from acme_client.x509.keys import from_pem
+from acme_client.x509.verify import CertificateAndKey, read
 
 
 class CannotExport(Exception):

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.repository import CertificateRepository, forgotten
-from acme_client.certificates.verify import CertificateInfo, verify_pair
 from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
+from acme_client.x509.verify import CertificateInfo, verify_pair
 
 from ..config.load import Options, load
 from ..config.model import Config

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from acme_client.certificates import keys
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
@@ -25,6 +24,7 @@ from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage import documents
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import FOLDERS
+from acme_client.x509 import keys
 from proxy.alerts.incidents import Incidents, waiting_from_json
 from proxy.supervisor import alerts as alerting
 from proxy.supervisor.process_table import Processes

@@ -26,15 +26,16 @@ from hypothesis import settings as hypothesis_settings
 from acme_client.agent.agent import Agent
 from acme_client.agent.executors import Executors
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import loadable, recovery, verify
+from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey
 from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
+from acme_client.x509 import loadable, verify
+from acme_client.x509.verify import CertificateAndKey
 from support.acme.memory_store import Crash, MemoryStore
 from support.simulation import found_schedules as found
 from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites

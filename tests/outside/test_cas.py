@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from acme import messages as library
 
-from acme_client.certificates import keys, loadable
 from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, read
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509 import keys, loadable
+from acme_client.x509.verify import CertificateAndKey, read
 from support.acme.ca_faults import (
     Edit,
     Fault,

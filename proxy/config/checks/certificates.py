@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 
-from acme_client.certificates import loadable
-from acme_client.certificates.keys import family
-from acme_client.certificates.own_files import Examined, examine_files
 from acme_client.names import covers
+from acme_client.x509 import loadable
+from acme_client.x509.keys import family
+from acme_client.x509.own_files import Examined, examine_files
 
 from ..schema.document import OwnCertificate, Site
 from ..schema.parse import Parsed

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import verify_pair
 from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 from acme_client.storage.store import Store
+from acme_client.x509.verify import verify_pair
 
-from ...certifier import process as certifier
+from ...certifier import settings as certifier
 from ...config.model import Config, Site
 from ...system.certificate_files import CertificateUnusable, OwnCertificates
 from . import cas

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography import x509
 
-from acme_client.certificates import keys
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
@@ -21,6 +20,7 @@ from acme_client.issuers.acme import AcmeIssuer
 from acme_client.link import Authority, Dns, Settings, Wanted
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509 import keys
 from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import chain
 from support.acme.pebble import Pebble

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from acme_client.agent.agent import Agent
-from acme_client.certificates import keys
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import verify_pair
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509 import keys
+from acme_client.x509.verify import verify_pair
 from support.acme.certifier import settings
 from support.acme.pebble import Pebble
 

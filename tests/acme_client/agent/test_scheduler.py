@@ -28,9 +28,9 @@ from acme_client.agent.tasks import (
 from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import TELL_AGAIN, ManagedCertificate, Task
-from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
 from acme_client.errors import IssuanceError
 from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Command, Settings, Wanted
+from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 DAY = 86400.0
 NOW = 1_800_000_000.0

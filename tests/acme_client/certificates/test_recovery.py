@@ -8,8 +8,8 @@ import pytest
 
 from acme_client.certificates.recovery import find
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, examine
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509.verify import CertificateAndKey, examine
 from support.acme.chains import DAY, chain, split
 
 NOW = 1_800_000_000.0

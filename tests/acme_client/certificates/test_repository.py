@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository, folder_name, name_of
-from acme_client.certificates.verify import CertificateAndKey
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509.verify import CertificateAndKey
 
 ONE, TWO = CertificateAndKey(b"chain 1", b"key 1"), CertificateAndKey(b"chain 2", b"key 2")
 

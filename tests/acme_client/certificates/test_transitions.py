@@ -15,8 +15,8 @@ from acme_client.certificates.lifecycle import PAUSED, READY, State
 from acme_client.certificates.record import HISTORY, Record, from_json, to_json
 from acme_client.certificates.renewal import ASK_MOST, Suggestion, Window
 from acme_client.certificates.retry import RETRY_AFTER_MOST
-from acme_client.certificates.verify import CertificateInfo
 from acme_client.errors import KINDS, IssuanceError
+from acme_client.x509.verify import CertificateInfo
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from acme_client.certificates import keys
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.importers.findings import Account
 from acme_client.importers.selection import Place
 from acme_client.importers.writer import Outcome, Writer
 from acme_client.issuers.account_files import LEASE
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509 import keys
+from acme_client.x509.verify import CertificateAndKey, verify_pair
 from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0

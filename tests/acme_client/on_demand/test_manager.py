@@ -16,7 +16,6 @@ from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
 from acme_client.errors import IssuanceError
 from acme_client.link import Authority, Command, OnDemandRule, Settings, Wanted
 from acme_client.on_demand import checks
@@ -25,6 +24,7 @@ from acme_client.on_demand.ask_url import CannotTell
 from acme_client.on_demand.checks import CheckThreads, Finding
 from acme_client.on_demand.known_names import NamesFile
 from acme_client.on_demand.manager import OnDemand
+from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 from support.acme.memory_store import MemoryStore
 
 DAY = 86400.0

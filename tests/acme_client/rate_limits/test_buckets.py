@@ -309,7 +309,7 @@ def test_an_order_that_led_to_nothing_costs_no_certificate(tmp_path: Path, clock
         reservation.reserve(exempt=False)
         reservation.commit(IssuanceError("refused", "no"))
     kept = Buckets.from_json(next(tmp_path.rglob("ledger.json")).read_bytes())
-    kept.settle(LETSENCRYPT, 1e9 + 1)
+    kept.advance(LETSENCRYPT, 1e9 + 1)
     assert set(kept.due) == {"orders"}, "the order itself has counted"
 
 

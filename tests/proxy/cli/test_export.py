@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.issuers.internal import InternalCa
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509.verify import CertificateAndKey, verify_pair
 from proxy.cli.export import CannotExport, write_secret
 from proxy.cli.main import program
 
