@@ -136,6 +136,10 @@ class RequestFieldRules(Section):
 
 @section
 class Health(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("url", "uri", "endpoint", "target", "check", "http"), "here that is path: /healthz"
+    )
+
     path: Annotated[str, word(_parse_http_path)] = Field(
         description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
     )

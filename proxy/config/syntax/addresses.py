@@ -133,6 +133,18 @@ def _is_ipv6(text: str) -> bool:
 def parse_backend(url: str) -> Backend:
     """Raises `Wrong`."""
     url = url.strip()
+    weighted = re.fullmatch(r"(\S+)\s+weight\s*=?\s*(\d+)", url)
+    if weighted:
+        raise Wrong(
+            f"{shown(url)} is a backend and its weight",
+            f"write {{url: {weighted[1]}, weight: {weighted[2]}}}",
+        )
+    slipped = re.fullmatch(r"(https?)(?::/?|/+)(?!/)(.*[^0-9/].*)", url, re.IGNORECASE)
+    if slipped and url.isascii() and url.isprintable():
+        raise Wrong(
+            f"{shown(url)} has another form than a URL",
+            f"write {slipped[1].lower()}://{slipped[2]}",
+        )
     several = re.split(r"[\s,;]+(?=[a-z]+:|\d)", url)
     if len(several) > 1 and url.isascii() and url.isprintable():
         raise Wrong(
