@@ -10,6 +10,7 @@ server by ``link.Link`` only, and never imports ``proxy``.
     on_demand/     certificates for names that no configuration lists
     rate_limits/   what CAs allow, counted ahead of them
     certificates/  one certificate's life, from due to served
+    x509/          certificates and keys as bytes: read, proven, tried
     storage/       files that survive a crash
 
     link           the server as the certifier knows it, and what the certifier is to do

@@ -13,8 +13,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ..errors import IssuanceError
+from ..x509.verify import CLOCK_BEHIND
 from .retry import retry_after
-from .verify import CLOCK_BEHIND
 
 # Half of the shortest lifetime that public CAs give (six days): what comes is still of use then.
 CLOCK_AHEAD = 3 * 86400.0

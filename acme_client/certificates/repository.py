@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 
 from ..storage import documents
 from ..storage.store import Lock, Store
+from ..x509.verify import CertificateAndKey
 from . import record as records
 from .record import History, Record
-from .verify import CertificateAndKey
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 _FOLDER = "certificates"
@@ -57,7 +57,7 @@ def _escape(character: str) -> str:
     return "".join(f"_{byte:02x}" for byte in character.encode())
 
 
-class Shelf:
+class CertificateRepository:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ours: set[str] = set()  # whose record has been looked at before it was replaced

@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..certificates import keys
-from ..certificates.verify import CertificateAndKey
+from ..x509 import keys
+from ..x509.verify import CertificateAndKey
 
 # id-pe-acmeIdentifier (RFC 8737 §6.1)
 _IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..certificates.verify import UNREADABLE, CertificateAndKey
+from ..x509.verify import UNREADABLE, CertificateAndKey
 from .safe_tree import Tree, Unreadable
 
 

@@ -18,9 +18,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from ..certificates import keys, pem
-from ..certificates.verify import CertificateAndKey, read
 from ..errors import IssuanceError
+from ..x509 import keys, pem
+from ..x509.verify import CertificateAndKey, read
 
 # A CA's chains have two to four; cross-signed ones one more.
 LONGEST_CHAIN = 10

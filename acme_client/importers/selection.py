@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..certificates.verify import CertificateAndKey, CertificateInfo, verify_pair
 from ..errors import IssuanceError
 from ..names import canonical, covers, wildcard_of
+from ..x509.verify import CertificateAndKey, CertificateInfo, verify_pair
 from .findings import Account, Certificate, Skipped
 
 

@@ -16,17 +16,18 @@ from acme import messages as library
 from cryptography import x509
 from requests import Response
 
-from ..certificates import clock_skew, keys, pem
+from ..certificates import clock_skew
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import CertificateAndKey
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
 from ..errors import IssuanceError
 from ..link import Authority
 from ..names import is_address
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
+from ..x509 import keys, pem
+from ..x509.verify import CertificateAndKey
 from . import ari, messages, negotiation
 from .accounts import Accounts
 from .chains import choose
@@ -47,7 +48,7 @@ class AcmeIssuer:
         self,
         authority: Authority,
         store: Store,
-        ledgers: Ledgers,
+        ledgers: Ledger,
         challenges: Challenges,
         records: DnsRecords,
         user_agent: str,

@@ -6,8 +6,8 @@ import base64
 
 from cryptography import x509
 
-from ..certificates import pem
 from ..certificates.renewal import Suggestion
+from ..x509 import pem
 from . import messages
 from .transport import Transport
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ..certificates import loadable, pem
-from ..certificates.verify import CertificateAndKey, read
 from ..errors import IssuanceError
+from ..x509 import loadable, pem
+from ..x509.verify import CertificateAndKey, read
 
 # More than any CA offers; each is a request.
 ALTERNATES_MOST = 8

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import CertificateAndKey
 from ..challenges.dns_persist import Wanted
+from ..x509.verify import CertificateAndKey
 
 
 class Reservation(Protocol):

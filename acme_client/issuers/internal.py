@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ..certificates import keys
 from ..certificates.renewal import Suggestion
-from ..certificates.verify import CertificateAndKey
 from ..challenges.dns_persist import Wanted
 from ..errors import IssuanceError
 from ..storage.store import Store
+from ..x509 import keys
+from ..x509.verify import CertificateAndKey
 from .interface import Issued, Order
 
 log = logging.getLogger("treehouse.certifier")

@@ -36,11 +36,11 @@ from josepy.util import ComparableECKey, ComparableRSAKey
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
-from ..certificates import keys
-from ..certificates.pem import PemError
 from ..certificates.retry import retry_after, retry_after_in
-from ..certificates.trust_bundle import authorities
 from ..errors import IssuanceError
+from ..x509 import keys
+from ..x509.pem import PemError
+from ..x509.trust_bundle import authorities
 from . import messages as acme_messages
 from . import problem_documents
 from .chains import ALTERNATES_MOST

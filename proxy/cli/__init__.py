@@ -1,6 +1,10 @@
 """The command line: commands that people type, and their output.
 
-    main                  every command and option; an exit status out
+    main                  the commands, and what is done without one; an exit status out
+    certs                 the commands below ``certs``
+    options, asking       what several commands share: options, asking the running server
+    words, next_steps     other programs' words for ours; advice as it has to be typed
+    table                 tables that cut nothing
     status_table          ``status``
     why                   ``why``: one page on one certificate
     explain               ``explain``: what a request would meet

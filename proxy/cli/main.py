@@ -11,28 +11,24 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from acme_client.link import REASONS
 from acme_client.text import printable, timestamp
 
-from ..config.load import ConfigurationFaults, Options, load, state_directory
+from ..config.load import ConfigurationFaults, Options, load
 from ..exit_status import FAILED, OK, USAGE
-from ..ipc import control_client
-from ..ipc.control_client import NotRunning, ask
-from ..ipc.documents import Status
 from ..log import displayable
 from ..version import VERSION
-from .next_steps import as_typed, not_running
+from .asking import ask, complain, status_of, warn
+from .certs import certs
+from .next_steps import as_typed
+from .options import NAME, server_options, site_options
 from .words import explained
-
-# Reloading waits for new workers, stopping for connections under way; the server bounds both.
-_PATIENCE = 300.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,66 +77,8 @@ def program() -> None:
 
 
 # What may be read is found out, and told, by whoever reads it.
-class _Name(click.ParamType[str]):
-    """A name as people type it: in any script and case, or as a URL."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from acme_client.names import typed
-
-        return typed(value)
-
-
-_NAME = _Name()
-_PATH = click.Path(path_type=Path, readable=False)
-
-# Option, kind, metavar, help: one line each, because this is the table that ``--help`` prints.
-_VALUES: tuple[tuple[str, Any, str, str], ...] = (
-    ("--config", _PATH, "FILE", "YAML; default /etc/treehouse-proxy/config.yaml."),
-    ("--root", _PATH, "DIR", "Serve the files in it."),
-    ("--sites", _PATH, "DIR", "Treehouse mode: each directory in it is a domain."),
-    ("--email", str, "ADDRESS", "Where the CA may write to."),
-    ("--acme-directory", str, "URL", "Or letsencrypt (default), letsencrypt-staging, internal."),
-    ("--acme-ca", _PATH, "FILE", "PEM bundle to trust for the directory's own TLS."),
-    ("--state", _PATH, "DIR", "Keys and certificates; as root /var/lib/treehouse-proxy."),
-    ("--user", str, "NAME|UID", "What to become; default nobody (65534)."),
-    ("--group", str, "NAME|GID", "Default 65534."),
-    ("--http-port", click.IntRange(0, 65535), "PORT", "Default 80."),
-    ("--https-port", click.IntRange(0, 65535), "PORT", "Default 443."),
-    ("--workers", str, "N", "Default one per CPU."),
-    ("--log-format", click.Choice(["text", "json"]), "text|json", "Text on a terminal."),
-    ("--log-level", click.Choice(["debug", "info", "warning", "error"]), "LEVEL", "Or info."),
-    ("--sandbox", click.Choice(["require", "auto", "off"]), "MODE", "require, auto or off."),
-)
-_SITE_OPTIONS: tuple[Callable[[F], F], ...] = (
-    click.option("--domain", multiple=True, metavar="NAME", help="Names of a site; repeatable."),
-    click.option("--backend", multiple=True, metavar="URL", help="http://, https://, unix:/path."),
-    click.option("--bind", multiple=True, metavar="ADDRESS", help="Default all; repeatable."),
-    *(click.option(name, type=kind, metavar=as_, help=said) for name, kind, as_, said in _VALUES),
-    click.option("--fast-lane/--no-fast-lane", default=None, help="Heads past h11, or all of it."),
-    click.option("--uvloop/--no-uvloop", default=None, help="Which event loop workers run."),
-)
-
-
-def _site_options(command: F) -> F:
-    for option in reversed(_SITE_OPTIONS):
-        command = option(command)
-    return command
-
-
-def _server_options(command: F) -> F:
-    """How a command finds the running server."""
-    for option in (
-        click.option("--config", type=click.Path(path_type=Path, readable=False), metavar="FILE"),
-        click.option("--state", type=click.Path(path_type=Path, readable=False), metavar="DIR"),
-    ):
-        command = option(command)
-    return command
-
-
 @program.command()
-@_site_options
+@site_options
 def run(**given: Any) -> None:
     """Bind, drop privileges, serve in the foreground.
 
@@ -155,7 +93,7 @@ def run(**given: Any) -> None:
 
 
 @program.command()
-@_site_options
+@site_options
 def check(**given: Any) -> None:
     """Say what a start or a reload would find wrong; touch nothing.
 
@@ -174,9 +112,9 @@ def check(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        _warn(map(str, faults.notices))
-        _complain(str(faults), USAGE)
-    _warn(config.notices)
+        warn(map(str, faults.notices))
+        complain(str(faults), USAGE)
+    warn(config.notices)
     names = sum(len(site.names) for site in config.sites)
     found = list(obstacles(config, systemd.inherited_listeners()))
     for _status, text in found:
@@ -187,7 +125,7 @@ def check(**given: Any) -> None:
 
 
 @program.command()
-@_site_options
+@site_options
 def sandbox(**given: Any) -> None:
     """Print what each process may read, write and connect to.
 
@@ -202,7 +140,7 @@ def sandbox(**given: Any) -> None:
     try:
         config = load(Options(**given), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
+        complain(str(faults), USAGE)
     click.echo(describe(policies(config)))
     coming = messengers(config)
     if coming:
@@ -210,38 +148,41 @@ def sandbox(**given: Any) -> None:
 
 
 @program.command()
-@_server_options
+@server_options
 def reload(config: Path | None, state: Path | None) -> None:
     """Put the configuration on disk in force; the same as SIGHUP.
 
     \b
     sudo treehouse-proxy reload
     """
-    answer = _ask(config, state, {"command": "reload"})
+    answer = ask(config, state, {"command": "reload"})
+    warn(answer.get("notices", ()))
     click.echo(f"reloaded: generation {answer['generation']}")
 
 
 @program.command()
-@_server_options
+@server_options
 def upgrade(config: Path | None, state: Path | None) -> None:
     """Hand over to the program now on disk; the same as SIGUSR2.
 
     \b
     sudo treehouse-proxy upgrade
     """
-    answer = _ask(config, state, {"command": "upgrade"})
+    answer = ask(config, state, {"command": "upgrade"})
     click.echo(f"upgraded: process {answer['pid']} serves")
 
 
 @program.command()
-@_server_options
+@server_options
 def plan(config: Path | None, state: Path | None) -> None:
     """Show what a reload would change, and change nothing.
 
     \b
     sudo treehouse-proxy plan && sudo treehouse-proxy reload
     """
-    changes = _ask(config, state, {"command": "plan"})["changes"]
+    answer = ask(config, state, {"command": "plan"})
+    warn(answer.get("notices", ()))
+    changes = answer["changes"]
     for line in changes or ["a reload would change nothing"]:
         click.echo(line)
     if changes:
@@ -249,8 +190,8 @@ def plan(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
-@click.argument("name", type=_NAME)
-@_server_options
+@click.argument("name", type=NAME)
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> None:
     """One page on the certificate of NAME: where it stands, and why.
@@ -260,7 +201,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     """
     from . import why as whys
 
-    document = _status(config, state)
+    document = status_of(config, state)
     running = document["pid"] is not None
     found = whys.find(document["certificates"], name)
     if found:
@@ -274,7 +215,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
         return
     refusal = None
     if running:
-        refusal = _ask(config, state, {"command": "refusal", "value": name})["refusal"]
+        refusal = ask(config, state, {"command": "refusal", "value": name})["refusal"]
     if refusal is not None:
         until = timestamp(refusal["until"])
         click.echo(
@@ -285,12 +226,12 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     text = f"no certificate for {name} is wanted here; there are: {known or 'none'}"
     if name in document["unwanted"]:
         text += f"\none is kept from before: treehouse-proxy certs forget {name} removes it"
-    _complain(text, FAILED)
+    complain(text, FAILED)
 
 
 @program.command()
-@click.argument("name", type=_NAME, required=False)
-@_site_options
+@click.argument("name", type=NAME, required=False)
+@site_options
 @click.option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this one instead of the system's.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) -> None:
@@ -332,7 +273,7 @@ def doctor(name: str | None, resolver: str | None, as_json: bool, **given: Any) 
 )
 @click.option("--from", "client", default="192.0.2.1", metavar="ADDRESS", help="Of the client.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@_site_options
+@site_options
 def explain(
     request: tuple[str, ...], fields: tuple[str, ...], client: str, as_json: bool, **given: Any
 ) -> None:
@@ -357,9 +298,9 @@ def explain(
         config = load(Options(**given), now_uid=os.geteuid())
         rows = list(explaining.explain(config, question))
     except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
+        complain(str(faults), USAGE)
     except explaining.CannotExplain as error:
-        _complain(str(error), USAGE)
+        complain(str(error), USAGE)
     if as_json:
         click.echo(json.dumps(explaining.document(rows), indent=2))
         return
@@ -368,19 +309,19 @@ def explain(
 
 
 @program.command()
-@_server_options
+@server_options
 def stop(config: Path | None, state: Path | None) -> None:
     """Stop gracefully; the same as SIGTERM.
 
     \b
     sudo treehouse-proxy stop
     """
-    _ask(config, state, {"command": "stop"})
+    ask(config, state, {"command": "stop"})
     click.echo("stopped")
 
 
 @program.command()
-@_server_options
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     """Show processes, listeners, certificates and backends.
@@ -389,7 +330,7 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     sudo treehouse-proxy status
     sudo treehouse-proxy status --json | jq .upstreams
     """
-    document = _status(config, state)
+    document = status_of(config, state)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -398,222 +339,4 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     show(document)
 
 
-@program.group()
-def certs() -> None:
-    """Certificate operations."""
-
-
-@certs.command(name="list")
-@_server_options
-def list_(config: Path | None, state: Path | None) -> None:
-    """List certificates with their state and days left.
-
-    \b
-    sudo treehouse-proxy certs list
-    """
-    from .status_table import show_certificates
-
-    show_certificates(_status(config, state))
-
-
-@certs.command()
-@click.argument("name", type=_NAME)
-@click.option("--force", is_flag=True, help="Even if it takes the last order the CA allows.")
-@_server_options
-def renew(name: str, force: bool, config: Path | None, state: Path | None) -> None:
-    """Renew the certificate of NAME now.
-
-    \b
-    sudo treehouse-proxy certs renew example.org
-    """
-    value = {"name": name, "force": force}
-    answer = _ask(config, state, {"command": "renew", "value": value})
-    click.echo(answer.get("message", "renewed"))
-
-
-@certs.command()
-@click.argument("name", type=_NAME)
-@click.option(
-    "--reason", type=click.Choice(tuple(REASONS)), default="unspecified", show_default=True
-)
-@_server_options
-def revoke(name: str, reason: str, config: Path | None, state: Path | None) -> None:
-    """Have the certificate of NAME revoked by its CA, and another one ordered.
-
-    \b
-    sudo treehouse-proxy certs revoke example.org --reason keyCompromise
-    """
-    value = {"name": name, "reason": reason}
-    click.echo(_ask(config, state, {"command": "revoke", "value": value})["message"])
-
-
-@certs.command()
-@click.argument("name", type=_NAME)
-@_server_options
-def forget(name: str, config: Path | None, state: Path | None) -> None:
-    """Remove the certificate of NAME, and its key, that no site wants any more.
-
-    \b
-    sudo treehouse-proxy certs forget old.example.org
-    """
-    from ..system.state_directory import StateUnusable
-    from . import offline
-
-    try:
-        where = state_directory(config, state)
-        answer = ask(where, {"command": "forget", "value": name}, _PATIENCE)
-        if answer.get("ok") is False:
-            _complain(answer["error"], FAILED)
-        click.echo(answer["message"])
-    except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
-    except NotRunning:
-        try:
-            click.echo(offline.forget(where, name, Options(config=config)))
-        except (offline.CannotForget, offline.CannotRead, StateUnusable) as error:
-            _complain(str(error), FAILED)
-
-
-@certs.command(name="dns-persist")
-@click.argument("name", type=_NAME)
-@_server_options
-def dns_persist(name: str, config: Path | None, state: Path | None) -> None:
-    """Print the records that let the CA certify NAME over dns-persist-01, and which stand.
-
-    \b
-    sudo treehouse-proxy certs dns-persist example.org
-    """
-    click.echo(_ask(config, state, {"command": "dns_persist", "value": {"name": name}})["message"])
-
-
-@certs.command(name="roll-account-key")
-@_server_options
-def roll_account_key(config: Path | None, state: Path | None) -> None:
-    """Give the accounts with all configured CAs new keys.
-
-    \b
-    sudo treehouse-proxy certs roll-account-key
-    """
-    click.echo(_ask(config, state, {"command": "roll_account_key"})["message"])
-
-
-@certs.command()
-@click.argument("name", type=_NAME)
-@click.option("--format", "form", type=click.Choice(["pem", "pkcs12"]), default="pem")
-@click.option("--out", type=_PATH, metavar="FILE", help="Else standard output.")
-@click.option("--password-file", type=_PATH, metavar="FILE", help="For pkcs12.")
-@_server_options
-def export(
-    name: str,
-    form: str,
-    out: Path | None,
-    password_file: Path | None,
-    config: Path | None,
-    state: Path | None,
-) -> None:
-    """Write the certificate of NAME, its chain and its private key; no server is needed.
-
-    \b
-    sudo treehouse-proxy certs export example.org --out example.org.pem
-    """
-    from .export import CannotExport, exported, write_secret
-
-    try:
-        content = exported(state_directory(config, state), name, form, password_file)
-        if out is not None:
-            write_secret(out, content)
-            click.echo(f"written to {out}, with the private key: for its owner's eyes only")
-        elif sys.stdout.isatty():
-            raise CannotExport("a private key is not shown on a terminal; give --out FILE")
-        else:
-            sys.stdout.buffer.write(content)
-    except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
-    except CannotExport as error:
-        _complain(str(error), FAILED)
-
-
-_SOURCES = ("certbot", "caddy", "traefik", "acme.sh", "lego")
-
-
-@certs.command(name="import")
-@click.argument("source", type=click.Choice(_SOURCES))
-@click.argument("path", type=click.Path(path_type=Path, readable=False), required=False)
-@click.option("--dry-run", is_flag=True, help="Show what would come, and write nothing.")
-@click.option("--directory", multiple=True, metavar="URL", help="Of a CA that the files leave out.")
-@click.option("--replace-account", is_flag=True, help="Even if there is one with that CA.")
-@_server_options
-def import_(
-    source: str,
-    path: Path | None,
-    dry_run: bool,
-    directory: tuple[str, ...],
-    replace_account: bool,
-    config: Path | None,
-    state: Path | None,
-) -> None:
-    """Bring along certificates, keys and the account of another program.
-
-    PATH is where it keeps them; each has its usual place. No server is needed; one that runs uses
-    them at once.
-
-    \b
-    sudo treehouse-proxy certs import certbot --dry-run
-    """
-    from .import_certificates import CannotImport, Request, move_in
-
-    request = Request(source, path, config, state, directory, dry_run, replace_account)
-    try:
-        report = move_in(request)
-    except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
-    except CannotImport as error:
-        click.echo(printable(str(error)), err=True)
-        sys.exit(FAILED)
-    for line in report.lines:
-        click.echo(printable(line))
-    sys.exit(OK if report.ok else FAILED)
-
-
-def _status(config: Path | None, state: Path | None) -> Status:
-    """How the server is; where none runs, what its state directory says, and a line about that on
-    standard error."""
-    try:
-        where = state_directory(config, state)
-        return control_client.status(where, _PATIENCE)
-    except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
-    except NotRunning as reason:
-        from . import offline
-
-        try:
-            document = offline.status(where, Options(config=config))
-        except offline.CannotRead as error:
-            _complain(f"{reason}\n{error}", FAILED)
-        click.echo(f"{reason}; this is what the state directory says", err=True)
-        return document
-
-
-def _ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the running server. A refusal ends the program with the status that the answer gives,
-    nobody there with 1, and a configuration in which the server cannot be found with 2."""
-    try:
-        answer = ask(state_directory(config, state), request, _PATIENCE)
-    except ConfigurationFaults as faults:
-        _complain(str(faults), USAGE)
-    except NotRunning as error:
-        _complain(not_running(str(error), config, state), FAILED)
-    if answer.get("ok") is False:
-        _complain(as_typed(answer["error"], config, state), answer.get("status", FAILED))
-    return answer
-
-
-def _warn(notices: Iterable[str]) -> None:
-    for notice in notices:
-        click.echo(displayable(f"warning: {notice}"), err=True)
-
-
-def _complain(text: str, status: int) -> NoReturn:
-    """Say on standard error what is wrong, in as many lines as it has, and end."""
-    click.echo(displayable(text), err=True)
-    sys.exit(status)
+program.add_command(certs)

@@ -16,11 +16,11 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from acme_client.certificates import loadable
-from acme_client.certificates.keys import family
-from acme_client.certificates.own_files import Examined, Fault, examine_files
-from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
 from acme_client.status import CertificateStatus, certificate_status
+from acme_client.x509 import loadable
+from acme_client.x509.keys import family
+from acme_client.x509.own_files import Examined, Fault, examine_files
+from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 from ..config.model import Config, OwnCertificate, Site
 from ..ipc.channel import content, sealed

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from acme_client.certificates.trust_bundle import authorities
+from acme_client.x509.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls
 from ..name_table import NameTable

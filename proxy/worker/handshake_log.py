@@ -9,6 +9,7 @@ were left out. Clients that just leave (port scans, health checks by TCP) are to
 from __future__ import annotations
 
 import logging
+import sys
 
 from ..bounded_cache import remember
 
@@ -28,7 +29,9 @@ _PLAIN = {
     "http request": "the client speaks HTTP without TLS",
     "no application protocol": "the client offers none of our protocols (ALPN)",
     "no suitable key share": "the client offers no key exchange that is used here",
-    "callback failed": "the site asks for client certificates, and the ClientHello is too large",
+    # What the callback for names gives up on: see `forget_strange_names`, and sites that ask for
+    # client certificates, whose ClientHello has to be read before.
+    "callback failed": "the name that the client asks for is not ASCII, or its hello too large",
     "peer did not return a certificate": "the site asks for a client certificate; none was sent",
 }
 _FROM_CLIENT = ("tlsv1 alert ", "tlsv13 alert ", "sslv3 alert ", "ssl/tls alert ")
@@ -42,6 +45,19 @@ def plainly(reason: str) -> str:
     if reason.startswith("certificate verify failed"):
         return f"the client's certificate is not accepted: {reason.partition(': ')[2]}"
     return _PLAIN.get(reason, reason)
+
+
+def forget_strange_names() -> None:
+    """Keep a name in a ClientHello that is not ASCII from being a traceback on standard error: the
+    `ssl` module can hand the error to nobody. The handshake fails, and that is told."""
+    usual = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        strange = isinstance(unraisable.exc_value, UnicodeDecodeError)
+        if not (strange and isinstance(unraisable.object, bytes)):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
 
 
 class HandshakeLog:

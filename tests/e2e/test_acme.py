@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from acme_client.certificates import keys
+from acme_client.x509 import keys
 from support.acme.ca_faults import Edit, Faults
 from support.acme.pebble import Pebble
 from support.http.client import Talk, context, http, https

@@ -75,7 +75,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (SITE + ", bind: ':443'}]", ("here that is listen:",)),
     (SITE + ", client_max_body_size: 10M}]", ("body_size",)),
     (SITE + ", tls: on}]", ("sites[0].tls", "leave it out")),
-    (SITE + ", proxy_set_header: x}]", ("X-Forwarded-For",)),
+    (SITE + ", proxy_set_header: x}]", ("here that is request_headers:",)),
     # … and at the top
     ("server: {listen: 80}", ("1:1: server", "here that is sites: [{names:")),
     ("frontend: {bind: 80}", ("here that is sites",)),

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from acme_client.certificates import loadable, pem
-from acme_client.certificates.own_files import Examined, examine_files
-from acme_client.certificates.trust_bundle import authorities
-from acme_client.certificates.verify import CertificateAndKey, read
 from acme_client.errors import IssuanceError
 from acme_client.names import covers
+from acme_client.x509 import loadable, pem
+from acme_client.x509.own_files import Examined, examine_files
+from acme_client.x509.trust_bundle import authorities
+from acme_client.x509.verify import CertificateAndKey, read
 from support.acme.chains import chain, joined, split
 
 NOW = datetime.now(UTC).timestamp()

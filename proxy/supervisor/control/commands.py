@@ -94,13 +94,16 @@ class Commands:
         certified = plan.kept(serving, config, certified)
         found = plan.changes(serving, config, certified)
         orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
+        notices = list(config.notices)
         if not orders:
-            reply({"ok": True, "changes": found})
+            reply({"ok": True, "changes": found, "notices": notices})
             return
         value = {config.acme.directory: [list(one.names) for one in orders]}
         # Without a certifier to ask, the plan is without costs.
         self._requests.ask(
             "costs",
             value,
-            lambda told: reply({"ok": True, "changes": [*found, *told.get("costs", ())]}),
+            lambda told: reply(
+                {"ok": True, "changes": [*found, *told.get("costs", ())], "notices": notices}
+            ),
         )

@@ -210,7 +210,8 @@ class Reloader:
         self._readiness.reached()
         self._notifier.ready()  # also where nobody has asked
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
-        self._answer({"ok": True, "generation": generation.number})
+        notices = list(generation.config.notices)
+        self._answer({"ok": True, "generation": generation.number, "notices": notices})
 
     def _warn_of_hsts(self, config: Config) -> None:
         """Once for each length of time: it is the one setting that stays when it is taken out."""

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from acme_client.certificates.record import from_json
-from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.link import Authority, ExternalAccount, Settings
+from acme_client.x509.verify import CertificateAndKey, verify_pair
 from proxy.cli.why import page
 from proxy.doctor.rules.cas import certificate
 from support.acme.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say

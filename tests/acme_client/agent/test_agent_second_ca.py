@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 
 from acme_client.certificates.record import from_json
-from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.link import Authority, Settings, Wanted
+from acme_client.x509.verify import CertificateAndKey, verify_pair
 from support.acme.caddy_ca import CaddyCa
 from support.acme.certifier import Certifier, FakeServer
 from support.program.ports import free_address

@@ -14,13 +14,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from acme_client.certificates import keys
-from acme_client.certificates.verify import verify_pair
 from acme_client.importers import traefik
 from acme_client.importers.directories import Directories
 from acme_client.importers.findings import Findings
 from acme_client.importers.safe_tree import Unreadable
 from acme_client.importers.sources import SOURCES
+from acme_client.x509 import keys
+from acme_client.x509.verify import verify_pair
 
 TREES = Path(__file__).parent / "trees"
 CA = (TREES / "directory").read_text().strip()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_client.certificates.keys import generate, to_pem
-from acme_client.certificates.verify import CertificateAndKey
 from acme_client.importers.findings import Account, Certificate
 from acme_client.importers.selection import Site, accounts, places
 from acme_client.names import covers
+from acme_client.x509.keys import generate, to_pem
+from acme_client.x509.verify import CertificateAndKey
 from support.acme.chains import DAY, chain
 
 NOW = 1_795_554_500.0

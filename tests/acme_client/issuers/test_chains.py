@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from acme_client.certificates import keys
-from acme_client.certificates.keys import PrivateKey as Key
-from acme_client.certificates.verify import CertificateAndKey
 from acme_client.errors import IssuanceError
 from acme_client.issuers.chains import choose, root_of
+from acme_client.x509 import keys
+from acme_client.x509.keys import PrivateKey as Key
+from acme_client.x509.verify import CertificateAndKey
 
 
 def certificate(issuer: str, subject: str, key: Key, signer: Key) -> bytes:

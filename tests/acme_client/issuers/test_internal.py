@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from acme_client.certificates.verify import CertificateAndKey, verify_pair
 from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Order
 from acme_client.issuers.internal import (
@@ -23,6 +22,7 @@ from acme_client.issuers.internal import (
 )
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
+from acme_client.x509.verify import CertificateAndKey, verify_pair
 
 NOW = 1_795_521_600.0
 DAY = 86400.0

@@ -10,10 +10,10 @@ import pytest
 import requests
 from acme import client
 
-from acme_client.certificates import keys
 from acme_client.errors import IssuanceError
 from acme_client.issuers.order_flow import _Ready
 from acme_client.issuers.transport import Transport, alternates, trust
+from acme_client.x509 import keys
 from support.acme.chains import chain
 
 NOW = 1_795_521_600.0

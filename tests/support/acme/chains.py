@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from acme_client.certificates import keys
-from acme_client.certificates.verify import CertificateAndKey
+from acme_client.x509 import keys
+from acme_client.x509.verify import CertificateAndKey
 
 DAY = 86400.0
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from acme_client.certificates.clock_skew import demand_agreement
 from acme_client.certificates.renewal import Suggestion, Window
-from acme_client.certificates.verify import CertificateAndKey, CertificateInfo
 from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Issued, Order
 from acme_client.rate_limits.published import registered_domain
+from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
@@ -92,7 +92,7 @@ class SimulatedCa:
     """
 
     lifetime: float
-    dice: random.Random
+    rng: random.Random
     outages: list[Span] = field(default_factory=list)
     incidents: list[float] = field(default_factory=list)
     broken: dict[str, Span] = field(default_factory=dict)

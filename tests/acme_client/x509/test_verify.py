@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from acme_client.certificates.keys import generate, to_pem
-from acme_client.certificates.verify import CLOCK_BEHIND, CertificateAndKey, read, verify_pair
 from acme_client.errors import IssuanceError
 from acme_client.names import canonical, covers
+from acme_client.x509.keys import generate, to_pem
+from acme_client.x509.verify import CLOCK_BEHIND, CertificateAndKey, read, verify_pair
 from support.acme.chains import DAY, chain, joined, split
 
 NOW = 1_795_521_600.0

@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from acme_client.certificates import keys
 from acme_client.names import is_address
+from acme_client.x509 import keys
 
 
 @pytest.mark.parametrize(
