@@ -15,7 +15,7 @@ from .faults import Wrong, nearest, shown
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
 _BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
-_SCHEMES = ("http", "https", "unix")
+_SCHEMES = ("http", "https", "h2c", "unix")
 _OTHER_PROTOCOLS = {
     "fastcgi": "FastCGI is not spoken with backends",
     "fcgi": "FastCGI is not spoken with backends",
@@ -178,6 +178,8 @@ def parse_backend(url: str) -> Backend:
     match scheme:
         case "http":
             return Backend(url=url, scheme="http", host=host, port=port_given or 80, prefix=prefix)
+        case "h2c":
+            return Backend(url=url, scheme="h2c", host=host, port=port_given or 80, prefix=prefix)
         case "https":
             return Backend(
                 url=url, scheme="https", host=host, port=port_given or 443, prefix=prefix
