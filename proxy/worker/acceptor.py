@@ -187,9 +187,8 @@ class Acceptor:
         try:
             header = await self._proxy_header(stream)
         except (StreamBroken, proxy_protocol.BadHeader) as error:
-            self._seldom.warning(
-                self._clock.now, "a connection of %s was ended: %s", connection.peer, error
-            )
+            text, peer = "a connection of %s was ended: %s", connection.peer
+            self._seldom.warning(self._clock.now, text, peer, error, extra={"peer": peer})
             stream.close()
             return
         sock = stream.take_socket()
