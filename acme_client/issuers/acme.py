@@ -25,7 +25,7 @@ from ..challenges.worker_solver import Challenges
 from ..errors import IssuanceError
 from ..link import Authority
 from ..names import is_address
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..x509 import keys, pem
 from ..x509.verify import CertificateAndKey
@@ -49,7 +49,7 @@ class AcmeIssuer:
         self,
         authority: Authority,
         store: Store,
-        ledgers: Ledgers,
+        ledgers: Ledger,
         challenges: Challenges,
         records: DnsRecords,
         user_agent: str,

@@ -18,7 +18,7 @@ from ..config.model import (
     RefuseAction,
     Site,
 )
-from ..handlers.files.handler import Static
+from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
@@ -27,7 +27,7 @@ from ..metrics.counters import Counters
 from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
-from .filters import Chain
+from .chains import Chains
 from .router import Refusing, Route, Router
 
 
@@ -52,18 +52,18 @@ class Handlers:
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []
 
-    def router(self, site: Site, chain: Chain | None) -> Router:
-        """The routes of a site, with the filters of all of them."""
+    def router(self, site: Site, chains: Chains) -> Router:
+        """The routes of a site, each with its filters."""
         routes = [
             Route(
                 route.path,
                 self.handler(route.action),
-                chain,
+                chains.of(site, route.rules),
                 passes_on=isinstance(route.action, ProxyAction),
             )
             for route in site.routes
         ]
-        return Router(routes, chain)
+        return Router(routes, chains.of(site, site.rules))
 
     def handler(self, action: Action) -> Handler:
         made = self._handlers.get(action)
@@ -74,7 +74,7 @@ class Handlers:
     def _make(self, action: Action) -> Handler:
         match action:
             case FilesAction():
-                return Static(action.root, self._clock)
+                return FileHandler(action.root, self._clock)
             case ProxyAction():
                 upstream = Upstream(action, self._upstream_context)
                 self._proxies.append(upstream)

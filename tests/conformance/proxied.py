@@ -22,7 +22,9 @@ class Proxied:
         self.server = server
         self.backend = backend
         self.expected: dict[int, tuple[list[bytes], bytes]] = {}
-        self._port = port
+        self.port = port
+        self.ca = ca
+        self.own_engine = "--no-fast-lane" not in server.command
         self._using = context(ca)
         self._tags = itertools.count(1)
 
@@ -30,7 +32,7 @@ class Proxied:
         return next(self._tags)
 
     def secure(self) -> Talk:
-        return https(self._port, "a.test", None, using=self._using)
+        return https(self.port, "a.test", None, using=self._using)
 
     def canary(self, talk: Talk) -> None:
         """A request of our own, which must be answered with its own body."""

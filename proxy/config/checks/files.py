@@ -24,10 +24,11 @@ from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
-from ..syntax.faults import Fault, Path
+from ..syntax.address_sets import AddressFile, read_list
+from ..syntax.faults import Fault, Path, Wrong
 from . import certificates
 from .mounts import Mounts
-from .reader import Reader, Trouble, reach
+from .reader import Reader, Trouble, reach, typed
 
 Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
 
@@ -58,6 +59,7 @@ def check(
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, reader)
     yield from certificates.check(parsed, opener, notices)
+    yield from _address_lists(parsed, reader)
     yield from _sockets(parsed, reader)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
@@ -72,7 +74,7 @@ def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
         file = dns.hook
         trouble = _trouble(file, False, reader)
         if trouble is None and reader is not None and not reader.may(str(file), os.X_OK):
-            trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+x {file}"
+            trouble = f"uid {reader.uid} may not execute {file}", f"sudo chmod a+x {typed(file)}"
         if trouble:
             yield parsed.origins.fault(("acme", "dns", index, "hook"), *trouble)
 
@@ -116,6 +118,29 @@ def _read_later(parsed: Parsed) -> Iterator[Place]:
     for path, serving in levels:
         if serving.backend_tls and serving.backend_tls.ca_file:
             yield (*path, "backend_tls", "ca_file"), serving.backend_tls.ca_file
+
+
+def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+    """Files of addresses, which workers read before they are confined."""
+    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
+    for path, rules in levels:
+        for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
+            for number, entry in enumerate(entries):
+                if not isinstance(entry, AddressFile):
+                    continue
+                file = entry.list_file
+                trouble = _trouble(file, False, reader)
+                if trouble is None:
+                    try:
+                        read_list(file.read_text())
+                    except OSError:
+                        continue  # another user's, and fine as far as can be seen
+                    except UnicodeDecodeError:
+                        trouble = f"{file} is not text", "write an address or network a line"
+                    except Wrong as wrong:
+                        trouble = f"{file}: {wrong.what}", wrong.remedy
+                if trouble:
+                    yield parsed.origins.fault((*path, key, number), *trouble)
 
 
 def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
@@ -165,7 +190,10 @@ def _no_log(file: FilePath, reader: Reader | None, opener: Reader | None) -> Tro
             return f"{folder} is not a directory", "name a file in a directory"
     except FileNotFoundError:
         who = f"-o {reader.uid} -g {reader.gid} " if reader is not None else ""
-        return f"the directory {folder} does not exist", f"sudo install -d {who}-m 750 {folder}"
+        return (
+            f"the directory {folder} does not exist",
+            f"sudo install -d {who}-m 750 {typed(folder)}",
+        )
     except OSError as error:
         return f"{folder} cannot be looked at: {error.strerror}", "name another place, or stdout"
     try:
@@ -195,7 +223,7 @@ def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | 
         return None
     return (
         f"uid {opener.uid} may not write to {path}",
-        f"sudo chown {opener.uid} {path}, or write stdout",
+        f"sudo chown {opener.uid} {typed(path)}, or write stdout",
     )
 
 
@@ -236,7 +264,7 @@ def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     file = FilePath(alerts.command[0])
     trouble = _trouble(file, False, None)
     if not trouble and reader is not None and not reader.may(os.path.realpath(file), os.X_OK):
-        trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+rx {file}"
+        trouble = f"uid {reader.uid} may not execute {file}", f"sudo chmod a+rx {typed(file)}"
     if trouble:
         yield parsed.origins.fault(("alerts", "command"), *trouble)
 

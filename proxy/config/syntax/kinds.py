@@ -82,6 +82,11 @@ class Section:
         fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
         return fields
 
+    @classmethod
+    def other_word(cls, word: str) -> str | None:
+        """What to write here instead of a word that is no key, if this section knows."""
+        return cls.other_words.get(word)
+
     @model_validator(mode="wrap")
     @classmethod
     def _leave_out_nulls(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -119,11 +124,14 @@ class Section:
             more = f"say more, as in {mapping}" if required else "say more"
             return f"{more}, or leave it out; known here: {known}"
         takers = [name for name, taken in cls.fields().items() if _takes(taken, text)]
-        takers = [name for name in takers if name in required] or takers
+        if required:
+            takers = [name for name in takers if name in required]
         if 0 < len(takers) <= 2:
             spelt = text if re.fullmatch(r"[A-Za-z0-9/._-]+", text) else f'"{text}"'
             return "write " + " or ".join(f"{{{name}: {spelt}}}" for name in takers)
-        return f"write {mapping}" if required else f"known here: {known}"
+        if not required:
+            return f"known here: {known}"
+        return f"write {mapping}; {required[0]}: {cls.fields()[required[0]].description}"
 
 
 def _switches(section: type[Section]) -> list[str]:
@@ -248,6 +256,48 @@ def place_or(known: Callable[[str], str | None]) -> _Word:
     return _Word(lambda text: known(text) or text, {"type": "string"}, anything=True, place=place)
 
 
+def from_folder(read: Callable[[str, Path], object], **schema: Any) -> _Word:
+    """A word whose meaning depends on the folder of the configuration."""
+    return _Word(
+        lambda text: read(text, Path()), {"type": "string", **schema}, anything=True, place=read
+    )
+
+
+class _Pairs:
+    """A mapping of words, as a tuple of pairs, which can be hashed."""
+
+    def __init__(self, name: Callable[[str], str], value: Callable[[str], str]) -> None:
+        self._name = name
+        self._value = value
+
+    def _read(self, given: object) -> tuple[tuple[str, str], ...]:
+        if isinstance(given, tuple):
+            return given  # made by code
+        if not isinstance(given, dict):
+            raise Wrong("a mapping of NAME: VALUE belongs here", "write NAME: VALUE lines")
+        pairs: dict[str, str] = {}
+        for name, value in given.items():
+            if isinstance(value, (list, dict)) or value is None:
+                raise Wrong(f"{shown(name)} needs a single value", "give it one")
+            pairs[self._name(str(name))] = self._value(str(value))
+        return tuple(pairs.items())
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Pairs:
+    """A mapping in which ``name`` and ``value`` read each word."""
+    return _Pairs(name, value)
+
+
 # Within bounds
 
 
@@ -304,6 +354,11 @@ def one_of(*known: str | int) -> _Word:
 
     def parse(text: str) -> str | int:
         if text not in by_word:
+            meant = _SWITCH.get(text.lower())
+            if meant is not None and {"auto", "off"} <= by_word.keys():
+                raise Wrong(
+                    f"{shown(text)} is not known here", f"write {'auto' if meant else 'off'}"
+                )
             raise Wrong(f"{shown(text)} is not known here", nearest(text, list(by_word)))
         return by_word[text]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_client.certificates.managed import Holding
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.managed import ManagedCertificate
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
@@ -19,7 +19,7 @@ from acme_client.storage.directory import open_store
 from acme_client.storage.store import Store
 from acme_client.x509.verify import verify_pair
 
-from ...certifier import process as certifier
+from ...certifier import settings as certifier
 from ...config.model import Config, Site
 from ...system.certificate_files import CertificateUnusable, OwnCertificates
 from . import cas
@@ -74,13 +74,13 @@ def look_up(config: Config, server: Server) -> Records:
 
 
 def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[CertificateStatus]:
-    shelf = Shelf(store)
+    shelf = CertificateRepository(store)
     for wanted in listed:
         try:
             record, pair = shelf.load(wanted.name)
         except OSError:
             continue
-        holding = Holding(wanted, record)
+        holding = ManagedCertificate(wanted, record)
         if pair is not None:
             with contextlib.suppress(IssuanceError):
                 holding.facts = verify_pair(pair, (), time.time())

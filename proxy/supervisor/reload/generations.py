@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...config.model import Config
-from ...ipc.connection_counters import Census
+from ...ipc.connection_counters import CounterMemory
 from ...system.listeners import Listener
 from ...tls.contexts import server_context
 from ..roles import AnyRole
@@ -35,14 +35,14 @@ class Generation:
     config: Config
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
-    census: Census
-    census_fd: int  # of its memory, for workers of other generations
+    counters: CounterMemory
+    counters_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
 
 
 class Generations:
-    """All that there are, oldest first. ``before``: the last number that a predecessor used."""
+    """All generations, oldest first. ``before``: the last number that a predecessor used."""
 
     def __init__(self, config: Config, listeners: tuple[Listener, ...], before: int = 0) -> None:
         self._numbers = itertools.count(before + 1)
@@ -70,30 +70,30 @@ class Generations:
 
     @property
     def too_many(self) -> list[Generation]:
-        """Those that have drained for longer than there is room for."""
+        """The oldest draining generations beyond `DRAINING_MOST`."""
         return self.draining[:-DRAINING_MOST]
 
     def find(self, number: int) -> Generation | None:
         return next((one for one in self._all if one.number == number), None)
 
     def before(self, generation: Generation) -> list[Generation]:
-        """Those that serve until ``generation`` does."""
+        """The generations that serve until ``generation`` does."""
         return [one for one in self if one.number < generation.number and one.state == "serving"]
 
     def add(self, config: Config, listeners: tuple[Listener, ...]) -> Generation:
         """Add the next one. Its ticket keys, and the memory in which its workers count connections,
         are made here, before its workers are forked, and so shared by them."""
-        census, fd = Census.made(config.workers, config.limits.connections)
+        counters, fd = CounterMemory.create(config.workers, config.limits.connections)
         made = Generation(
-            next(self._numbers), config, server_context(config.tls), listeners, census, fd
+            next(self._numbers), config, server_context(config.tls), listeners, counters, fd
         )
         self._all.append(made)
         return made
 
     def remove(self, generation: Generation) -> None:
         self._all.remove(generation)
-        generation.census.close()
-        os.close(generation.census_fd)
+        generation.counters.close()
+        os.close(generation.counters_fd)
 
     def close_sockets_of(self, generation: Generation, kept_by: Generation) -> list[Listener]:
         """Close the listeners that ``kept_by`` does not have as well, and return them."""
@@ -108,7 +108,7 @@ class Generations:
         own = self.find(generation) if "listeners" in role.inherits else None
         kept = {one.sock for one in own.listeners} if own is not None else set()
         for one in self._all:
-            os.close(one.census_fd)  # its workers have inherited the memory itself
+            os.close(one.counters_fd)  # its workers have inherited the memory itself
             for listener in one.listeners:
                 if listener.sock not in kept:
                     listener.sock.close()
