@@ -139,6 +139,8 @@ def _instance(kind: Any) -> _Read:
     def read(value: object) -> object:
         if not isinstance(value, taken) or (isinstance(value, bool) and kind is not bool):
             raise Malformed(f"{kind.__name__} expected, not {value!r:.100}")
+        if value != value:  # not a number, which Python's JSON has and which spoils every sum
+            raise Malformed(f"{kind.__name__} expected, not {value!r}")
         return value
 
     return read
