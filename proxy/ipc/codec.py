@@ -157,13 +157,14 @@ def _literal(allowed: tuple[object, ...]) -> _Read:
 
 def _union(readers: list[_Read]) -> _Read:
     def read(value: object) -> object:
-        last = Malformed("no type is allowed")
+        first: Malformed | None = None
         for one in readers:
             try:
                 return one(value)
             except Malformed as why:
-                last = why
-        raise last
+                first = first or why
+        # Of "X or None" what is wrong with an X says more than that it is not None.
+        raise first or Malformed("no type is allowed")
 
     return read
 

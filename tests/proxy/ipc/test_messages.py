@@ -124,7 +124,10 @@ def test_what_is_unknown_is_refused_by_name(vocabulary: Vocabulary[Any]) -> None
         (
             {
                 "type": "stats",
-                "stats": {**STATS, "figures": {**counters.empty(), "seconds_sum": float("nan")}},
+                "stats": {
+                    **STATS,
+                    "figures": {**counters.empty(), "seconds_sum": {"a": float("nan")}},
+                },
             },
             "seconds_sum: float expected, not nan",
         ),
