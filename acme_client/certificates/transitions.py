@@ -137,8 +137,9 @@ def on_obtained(
     rng: random.Random,
     seconds: float | None = None,
     account: str | None = None,
+    remark: str = "",
 ) -> Record:
-    """``seconds``: how long the attempt took."""
+    """``seconds``: how long the attempt took. ``remark``: what else `why` is to tell of it."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
@@ -153,7 +154,7 @@ def on_obtained(
         window=None,
         ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
-        history=_remember(record, Attempt(now, "obtained", directory, challenge, "", seconds)),
+        history=_remember(record, Attempt(now, "obtained", directory, challenge, remark, seconds)),
     )
 
 
