@@ -239,6 +239,7 @@ class Obtainer:
             self._dice,
             time.monotonic() - begun,
             account=issued.account,
+            remark=issued.remark,
         )
         self._keeper.keep_pair(managed)
         self._keeper.keep_record(managed)

@@ -140,8 +140,10 @@ def on_obtained(
     rng: random.Random,
     seconds: float | None = None,
     account: str | None = None,
+    remark: str = "",
 ) -> Record:
-    """The attempt has led to a certificate. ``seconds``: how long the attempt took."""
+    """The attempt has led to a certificate. ``seconds``: how long the attempt took. ``remark``: what
+    else `why` is to tell of it."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
@@ -156,7 +158,7 @@ def on_obtained(
         window=None,
         ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
-        history=_remember(record, Attempt(now, "obtained", directory, challenge, "", seconds)),
+        history=_remember(record, Attempt(now, "obtained", directory, challenge, remark, seconds)),
     )
 
 
