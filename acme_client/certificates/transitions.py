@@ -142,8 +142,8 @@ def on_obtained(
     account: str | None = None,
     remark: str = "",
 ) -> Record:
-    """The attempt has led to a certificate. ``seconds``: how long the attempt took. ``remark``: what
-    else `why` is to tell of it."""
+    """The attempt has led to a certificate. ``seconds``: how long the attempt took. ``remark``:
+    what else `why` is to tell of it."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
