@@ -101,7 +101,8 @@ class BaseService:
             )
         elif log.isEnabledFor(logging.DEBUG):
             why = fault.detail or kind.text
-            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why)
+            extra = {"peer": exchange.client}
+            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why, extra=extra)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
