@@ -3,12 +3,13 @@
 To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
 backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
 accepted at the top of the document, at a site and at a route; the innermost that is given wins
-(`resolve.innermost`); it stands in the JSON schema; and the program finds its value at
+(`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
 ``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
 value that joins the outer one instead of replacing it is marked with `AddsUp`.
 
-What a key needs of its neighbours goes into `site.check`, files that it names into
-`checks.files`. `config/reference.yaml` has a line for each key, which a test demands.
+What a key needs of its neighbours goes into `site.check`. A file that is read as the server's user
+is a `File` whose key ends in ``_file``: it is watched, and whether it can be read is checked.
+`config/reference.yaml` has a line for each key, which a test demands.
 """
 
 from __future__ import annotations
@@ -105,8 +106,16 @@ def joined(outer: Any, inner: Any) -> Any:
     )  # fmt: skip
 
 
+class _FieldRules(Section):
+    @classmethod
+    def other_word(cls, word: str) -> str | None:
+        if "-" in word or word[:1].isupper():
+            return f"write set: {{{word}: VALUE}}"
+        return super().other_word(word)
+
+
 @section
-class ResponseFieldRules(Section):
+class ResponseFieldRules(_FieldRules):
     """Fields of responses. Names are in lower case; in values {host}, {path}, {query}, {id},
     {scheme} and {client} are filled in. The order is: remove, default, set, add."""
 
@@ -124,7 +133,7 @@ class ResponseFieldRules(Section):
 
 
 @section
-class RequestFieldRules(Section):
+class RequestFieldRules(_FieldRules):
     """Fields of requests to backends; else as `ResponseFieldRules`."""
 
     set: RequestPairs = Field(default=(), description="In place of what the client says.")
