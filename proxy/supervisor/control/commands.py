@@ -1,4 +1,4 @@
-"""What can be asked on the control socket, and who answers it.
+"""The commands of the control socket, and which part answers each.
 
 A command is one JSON object, ``{"command": VERB, …}``, and so is its answer: ``{"ok": true, …}``,
 or ``{"ok": false, "error": WHY}``; a status is the document itself. What the certifier knows is
@@ -72,7 +72,7 @@ class Commands:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
 
     def _plan(self, reply: Reply) -> None:
-        """What a reload would change; nothing is changed by asking."""
+        """Reply with what a reload would change, and change nothing."""
         try:
             config = self._reloader.rehearse()
         except (ConfigurationFaults, CertificateUnusable) as error:
