@@ -1,11 +1,10 @@
-"""One try for one certificate: lock, look again, write down, issue, prove, keep, serve.
+"""Makes one attempt for one certificate: lock, look again, record, order, verify, keep, serve.
 
-The order is what makes it safe to die anywhere in it. The attempt is on disk before the CA hears of
-it; the certificate is on disk before anybody is served with it; and the one before it stays there.
-A disk that takes nothing keeps nobody from being served: then the new certificate lives in memory
-until the disk is well again.
+The order of these steps makes it safe to die between any two. The attempt is on disk before the CA
+hears of it, the certificate is on disk before a client gets it, and the certificate before it stays
+there. When the disk takes nothing, the new certificate is served from memory until the disk does.
 
-Attempts run in threads of their own. Nothing that happens in one may end the process: every fault
+Attempts run in threads of their own. No fault in an attempt ends the process: every fault
 becomes an `IssuanceError` on the record.
 """
 
@@ -36,13 +35,13 @@ from .keeper import CertificateKeeper, source_of, words
 
 log = logging.getLogger("treehouse.certifier")
 
-# Longer than an attempt can take (the bounds stand in `issuer`), so that nobody else begins
-# meanwhile; short enough that a dead holder is forgotten within the hour.
+# The lock on a certificate lasts longer than an attempt can take (`issuers` has the bounds), so
+# that nobody else begins meanwhile, and not so long that a dead holder is remembered for an hour.
 LEASE = 1800.0
-# Somebody else's attempt is usually over by then.
+# The pause when another certifier is at work on the certificate.
 BUSY_PAUSE = 60.0
-# With more time than this, a certificate that could not be kept is better not ordered: every start
-# would order it anew, against the CA's limits.
+# With more runway than this, no certificate is ordered that could not be kept on disk: every start
+# would order it again, against the CA's limits.
 UNKEPT_BELOW = 2 * 86400.0
 
 
@@ -101,7 +100,8 @@ class Obtainer:
             )
 
     def _rate_limited(self, managed: ManagedCertificate) -> set[str]:
-        """The CAs that would make us wait; asked for only where there is another."""
+        """Return the directories of CAs that would make us wait; empty where there is one CA
+        only."""
         wanted = managed.wanted
         if not wanted.fallback:
             return set()
@@ -175,7 +175,7 @@ class Obtainer:
             self._demand_disk(managed, error)
 
     def _demand_disk(self, managed: ManagedCertificate, error: OSError) -> None:
-        """Without a disk, only who would otherwise be without a certificate gets one."""
+        """Without a disk, go on only if the certificate in use is about to expire."""
         now = self._now()
         if managed.facts is not None and managed.facts.not_after - now > UNKEPT_BELOW:
             raise IssuanceError(
@@ -183,7 +183,8 @@ class Obtainer:
             ) from None
 
     def _made_by_somebody_else(self, managed: ManagedCertificate) -> bool:
-        """After the lock, look again."""
+        """Whether another process has obtained the certificate before we got the lock. Then use
+        it."""
         held = managed.facts.serial if managed.facts else None
         now = self._now()
         try:
@@ -313,7 +314,7 @@ class Obtainer:
 
 
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:
-    """Of an attempt, for its line in the log: with whom, by what, how long."""
+    """Describe an attempt for the log: the CA, the challenge, how long it took."""
     host = urlsplit(authority.directory).netloc or authority.directory
     way = f" by {challenge}" if challenge else ""
     return f"{word} {host}{way} in {seconds:.1f} s"
