@@ -35,6 +35,7 @@ from ..syntax.kinds import (
     one_of,
     pairs,
     section,
+    size,
     word,
 )
 from ..syntax.names import parse_name
@@ -71,6 +72,12 @@ def _parse_share(text: str) -> float:
     if not found or not 1 <= int(found[1]) <= 100:
         raise Wrong(f"{shown(text)} is not a share", "write it like 50%")
     return int(found[1]) / 100
+
+
+def _parse_media_type(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]*", text.lower()):
+        raise Wrong(f"{shown(text)} is no media type", "write it like text/html, or text/ for all")
+    return text.lower()
 
 
 def _parse_cookie_name(text: str) -> str:
@@ -281,6 +288,62 @@ class BackendRules(Section):
     )
 
 
+# What gains by compression, and is not compressed already (as Caddy and nginx have it).
+_COMPRESSIBLE = (
+    "text/",
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/x-javascript",
+    "application/x-ndjson",
+    "application/manifest",
+    "application/rss",
+    "application/atom",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "application/x-font",
+    "font/otf",
+    "font/ttf",
+    "image/svg",
+    "image/bmp",
+    "image/x-icon",
+    "image/vnd.microsoft.icon",
+)
+
+
+@section
+class Compression(Section):
+    """Which responses are compressed, and how."""
+
+    mode: Annotated[Literal["auto", "true", "false"], one_of("auto", "true", "false")] = Field(
+        default="true",
+        description="auto leaves out responses that set a cookie or answer Authorization.",
+    )
+    algorithms: Many[Annotated[str, one_of("zstd", "br", "gzip")]] = Field(
+        default=("zstd", "br", "gzip"), description="Those that may be used; clients choose."
+    )
+    level: Annotated[Literal["fast", "usual", "best"], one_of("fast", "usual", "best")] = Field(
+        default="usual", description="Time against size."
+    )
+    min_size: Annotated[int, size("0B", "1GiB")] = Field(
+        default=1024, description="Smaller responses gain nothing."
+    )
+    types: Many[Annotated[str, word(_parse_media_type)]] = Field(
+        default=_COMPRESSIBLE, description="Beginnings of media types."
+    )
+
+
+def _mode_alone(given: object) -> object:
+    if isinstance(given, bool):
+        return {"mode": str(given).lower()}
+    return {"mode": given.lower()} if isinstance(given, str) else given
+
+
+CompressionEntry = Annotated[
+    Compression, BeforeValidator(_mode_alone, json_schema_input_type=bool | str | Compression)
+]
+
+
 @section
 class Rules(BackendRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
@@ -292,6 +355,10 @@ class Rules(BackendRules):
     )
     deny: Many[AddressWord] = Field(
         default=(), description="Clients from these networks get 403, even if allowed."
+    )
+    compress: CompressionEntry = Field(
+        default=Compression("auto"),
+        description="auto, true or false, or how: {algorithms, level, min_size, types}.",
     )
     headers: Annotated[ResponseFieldRules, AddsUp(joined)] = Field(
         default=ResponseFieldRules(), description="Fields that responses get or lose."
