@@ -371,7 +371,6 @@ class _Server:
             work.priority = head.priority
             work.body = RequestBody(work, request, head.length, service.limits, service.clock)
             request.body = work.body
-        request.inform = _Informer(self, number, request)
         answer = service.handle(exchange)
         if work is None:
             if type(answer) is Response and self._answer_now(number, exchange, answer):
@@ -383,6 +382,7 @@ class _Server:
         if isinstance(answer, Response):
             self._respond(work, answer)
         else:
+            request.inform = _Informer(self, number, request)  # nothing of it has run yet
             self._begin(work, answer)
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
@@ -465,14 +465,17 @@ class _Server:
         if not bare and size > engine.window(number):
             return False
         try:
-            self._send_head(number, response, bare or not size)
+            if response.shared and self._makes_blocks and not bare:
+                engine.whole(number, shared_block(response, self._service.clock), body)
+            else:
+                self._send_head(number, response, bare or not size)
+                if not bare and size:
+                    engine.data(number, body, True)
         except ValueError:
             return False  # told where it is tried again
         exchange.response = response
-        if not bare and size:
-            engine.data(number, body, True)
+        if not bare:
             exchange.sent = size
-        request.inform = None
         engine.release(number)
         self._service.finished(exchange)
         self._after_one()
