@@ -1,4 +1,6 @@
 """The certifier's process: ``acme_client`` at our end of a channel.
 
-process   settings from the configuration; the link to the supervisor; the loop
+process   its life: confined, at work, ended
+settings  what it is to do, from the configuration
+link      what it says to the supervisor, and hears from it
 """

@@ -343,7 +343,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     if not action.preserve_host:
         host = backend.url.partition("://")[2].partition("/")[0].encode()
         host = b"localhost" if backend.scheme == "unix" else host
-    forwarder = Forwarder(config.trusted_proxies, action.via)
+    forwarder = Forwarder(config.trusted_proxies, action.via, action.request_headers)
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())
     except Fault as fault:

@@ -1,4 +1,4 @@
-"""How many connections there are, in all and of each address, in all workers of all generations.
+"""Counts connections, in all and for each address, over all workers of all generations.
 
 Each worker writes into a region of its own and reads everybody's, so there is no lock that a dead
 or stopped worker could keep, and no count that two could write. A worker counts itself first and
@@ -12,8 +12,8 @@ there may be, one is always free.
 
 A generation's regions lie in a memfd that is made before its workers are forked: they inherit its
 mapping, and those of the generations that still drain. The workers that serve until then are sent
-the descriptor, because both accept for a moment. A successor (`upgrade`) counts anew: what its
-predecessor finishes is not in its sums.
+the descriptor, because both accept for a moment. A successor (`supervisor.upgrade`) counts anew:
+what its predecessor finishes is not in its sums.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _LEAST_BUCKETS = 16
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
-class Census:
-    """The regions of one generation: one for each of ``workers``, with so many ``buckets`` (a power
-    of two)."""
+class CounterMemory:
+    """The memory in which the workers of one generation count: a region for each of ``workers``,
+    with so many ``buckets`` (a power of two)."""
 
     def __init__(self, fd: int, workers: int, buckets: int) -> None:
         """``fd`` stays the caller's."""
@@ -50,13 +50,13 @@ class Census:
         self.words = memoryview(self._map).cast("Q")
 
     @classmethod
-    def made(cls, workers: int, connections: int) -> tuple[Census, int]:
-        """An empty one, in which each worker has room for all the connections there may be; and its
-        memfd, which the caller closes."""
+    def create(cls, workers: int, connections: int) -> tuple[CounterMemory, int]:
+        """Make an empty one, in which each worker has room for all the connections there may be.
+        Returns its memfd as well, which the caller closes."""
         buckets = _LEAST_BUCKETS
         while buckets * _WAYS < 2 * connections:
             buckets *= 2
-        fd = os.memfd_create("census", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = os.memfd_create("counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, workers * (_HEAD + buckets * _WAYS) * 8)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -76,7 +76,7 @@ class Census:
         ]
 
     def clear(self, number: int) -> None:
-        """The worker has ended, however it ended."""
+        """Wipe what a worker has counted: it has ended, however it ended."""
         begin = self.at(number) * 8
         self._map[begin : begin + self.size * 8] = bytes(self.size * 8)
 
@@ -86,40 +86,43 @@ class Census:
             self._map.close()
 
 
-class Counts:
+class ConnectionCounters:
     """What worker ``number`` of the generation ``own`` counts and sees. ``others``: the generations
     that live beside it. ``secret`` is the same for all."""
 
-    def __init__(self, own: Census, number: int, others: Iterable[Census], secret: bytes) -> None:
+    def __init__(
+        self, own: CounterMemory, number: int, others: Iterable[CounterMemory], secret: bytes
+    ) -> None:
         self._words = own.words
         self._at = own.at(number)
         self._mask = own.buckets - 1
-        self._regions = [one for census in (own, *others) for one in census.regions()]
+        self._regions = [one for memory in (own, *others) for one in memory.regions()]
         self._secret = secret
         self._places: dict[str, int] = {}  # the word that an address has in our region
 
     @classmethod
-    def alone(cls, connections: int) -> Counts:
-        """Of a worker that has no brothers."""
-        own, fd = Census.made(1, connections)
+    def for_one_worker(cls, connections: int) -> ConnectionCounters:
+        """Counters for a single worker (tests)."""
+        own, fd = CounterMemory.create(1, connections)
         os.close(fd)
         return cls(own, 1, (), b"")
 
-    def also(self, census: Census) -> None:
-        """Another generation's workers accept as well from now on."""
-        self._regions += census.regions()
+    def add_generation(self, memory: CounterMemory) -> None:
+        """See the counts of another generation as well: its workers accept from now on."""
+        self._regions += memory.regions()
 
     # Totals
 
-    def come(self, kind: int, most: int) -> bool:
-        """One more, unless that were more than ``most`` in all; `go` must follow then."""
+    def acquire(self, kind: int, most: int) -> bool:
+        """Count one more, unless there were more than ``most`` in all workers then. Whether it was
+        counted; if so, `release` must follow."""
         self._words[self._at + kind] += 1
         if self.total(kind) <= most:
             return True
-        self.go(kind)
+        self.release(kind)
         return False
 
-    def go(self, kind: int) -> None:
+    def release(self, kind: int) -> None:
         self._words[self._at + kind] -= 1
 
     def total(self, kind: int) -> int:
@@ -130,9 +133,9 @@ class Counts:
 
     # Addresses
 
-    def come_from(self, address: str, most: int) -> bool:
-        """One more of this address, unless that were more than ``most``; `go_from` must follow. The
-        connection has been counted in all (`come`) before."""
+    def acquire_for(self, address: str, most: int) -> bool:
+        """Count one more for this address, unless there were more than ``most`` of it then. Whether
+        it was counted; if so, `release_for` must follow. `acquire` comes first."""
         most = min(most, _COUNT)
         tag, first, second = self._hashed(address)
         place = self._places.get(address)
@@ -145,10 +148,10 @@ class Counts:
         self._words[place] += 1
         if self._of(tag, first, second) <= most:
             return True
-        self.go_from(address)
+        self.release_for(address)
         return False
 
-    def go_from(self, address: str) -> None:
+    def release_for(self, address: str) -> None:
         place = self._places[address]
         word = self._words[place]
         if word & _COUNT == 1:

@@ -1,8 +1,9 @@
 """Which filters act on which route, and in which order: the one place that knows.
 
-On a request: client certificates, rates; then the handler. On a response: field filters. The order
-is that of docs/architecture.md ("The life of a request"). Routes with the same filters share a
-chain, so that what is kept with a shared response is kept once.
+On a request: addresses, client certificates, rates; then the handler. On a response: what the site
+adds of its own accord, then the operator's `headers`. The order is that of docs/architecture.md
+("The life of a request"). Routes with the same filters share a chain, so that what is kept with a
+shared response is kept once.
 """
 
 from __future__ import annotations
@@ -10,32 +11,68 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config import model
+from ..config.schema.rules import Rules
 from ..ipc.rate_buckets import RateLimits
 from .access import ClientCertificate, RateLimit
-from .filters import Chain, Fixed, RequestFilter, ResponseFilter
+from .addresses import AddressRule, networks
+from .field_rules import FixedFields, filter_of
+from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .response_fields import StrictTransportSecurity
+
+# What decides which chain a route has.
+_Key = tuple[object, ...]
 
 
 class Chains:
-    """Makes the chains of a generation. ``rates`` makes the counters of a site's rate limits."""
+    """Makes the chains of a generation. ``rates`` makes the counters of a site's rate limits.
+
+    Files that rules name are read here, before the process is confined.
+    """
 
     def __init__(self, tls: model.Tls, rates: Callable[[model.Site], RateLimits]) -> None:
         self._rates = rates
-        self._fixed: tuple[ResponseFilter, ...] = ()
-        if tls.hsts is not None:
-            self._fixed = (Fixed([StrictTransportSecurity(tls.hsts)]),)
-        self._made: dict[tuple[RequestFilter, ...], Chain] = {}
+        self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
+        self._made: dict[_Key, Chain | None] = {}
+        self._rates_of: dict[str, RateLimit] = {}
 
-    def of(self, site: model.Site) -> Chain | None:
-        """The chain of all routes of ``site``; None where there is nothing to filter."""
-        before: list[RequestFilter] = []
-        if site.client_auth is not None:
-            before.append(ClientCertificate(site.names[0]))
-        if site.rate_limits:
-            before.append(RateLimit(self._rates(site)))
-        if not before and not self._fixed:
-            return None
-        key = tuple(before)
+    def of(self, site: model.Site, rules: Rules) -> Chain | None:
+        """The chain for routes of ``site`` that have these rules; None where there is nothing to
+        filter."""
+        limited = bool(site.rate_limits)
+        key = (
+            site.names[0] if limited or site.client_auth is not None else None,
+            rules.allow,
+            rules.deny,
+            rules.headers,
+        )
         if key not in self._made:
-            self._made[key] = Chain(before, self._fixed)
+            before = tuple(self._before(site, rules))
+            after = tuple(self._after(rules))
+            self._made[key] = Chain(before, after) if before or after else None
         return self._made[key]
+
+    def _before(self, site: model.Site, rules: Rules) -> list[RequestFilter]:
+        found: list[RequestFilter] = []
+        if rules.allow is not None or rules.deny:
+            allow = None if rules.allow is None else networks(rules.allow)
+            found.append(AddressRule(allow, networks(rules.deny)))
+        if site.client_auth is not None:
+            found.append(ClientCertificate(site.names[0]))
+        if site.rate_limits:
+            name = site.names[0]
+            if name not in self._rates_of:  # routes of a site share its counters
+                self._rates_of[name] = RateLimit(self._rates(site))
+            found.append(self._rates_of[name])
+        return found
+
+    def _after(self, rules: Rules) -> list[ResponseFilter]:
+        fixed: list[FieldFilter] = []
+        if self._hsts is not None:
+            fixed.append(self._hsts)
+        fields = filter_of(rules.headers)
+        if isinstance(fields, FixedFields):
+            fixed.append(fields)
+        found: list[ResponseFilter] = [Fixed(fixed)] if fixed else []
+        if fields is not None and not isinstance(fields, FixedFields):
+            found.append(fields)
+        return found

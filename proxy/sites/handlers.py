@@ -27,7 +27,7 @@ from ..metrics.counters import Counters
 from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
-from .filters import Chain
+from .chains import Chains
 from .router import Refusing, Route, Router
 
 
@@ -52,18 +52,18 @@ class Handlers:
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []
 
-    def router(self, site: Site, chain: Chain | None) -> Router:
-        """The routes of a site, with the filters of all of them."""
+    def router(self, site: Site, chains: Chains) -> Router:
+        """The routes of a site, each with its filters."""
         routes = [
             Route(
                 route.path,
                 self.handler(route.action),
-                chain,
+                chains.of(site, route.rules),
                 passes_on=isinstance(route.action, ProxyAction),
             )
             for route in site.routes
         ]
-        return Router(routes, chain)
+        return Router(routes, chains.of(site, site.rules))
 
     def handler(self, action: Action) -> Handler:
         made = self._handlers.get(action)

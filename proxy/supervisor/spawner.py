@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..certifier import process as certifier
+from ..certifier import settings as certifier
 from ..config.model import Config
 from ..ipc.messages import AddGeneration, CertifierCommand, ReplaceAccessLog, ToWorker
 from ..ipc.rate_buckets import Buckets
@@ -75,8 +75,8 @@ class Spawner:
     ) -> tuple[ToWorker, tuple[int, ...]] | None:
         if generation not in self._generations:
             return None
-        census = generation.census
-        return AddGeneration(census.workers, census.buckets, ticket), (generation.census_fd,)
+        counters = generation.counters
+        return AddGeneration(counters.workers, counters.buckets, ticket), (generation.counters_fd,)
 
     def _start_worker(self, generation: Generation, number: int) -> None:
         if generation not in self._generations or generation.state == "draining":
@@ -90,8 +90,8 @@ class Spawner:
             challenges=self._registry.challenges(),
             access_log=self._access_log.fd,
             buckets=self._buckets,
-            census=generation.census,
-            beside=tuple(one.census for one in self._generations if one is not generation),
+            counters=generation.counters,
+            beside=tuple(one.counters for one in self._generations if one is not generation),
             secret=self._secret,
         )
         self._fork(
@@ -102,7 +102,7 @@ class Spawner:
         """Its connections are gone with it, whether or not it could still count them off."""
         generation = self._generations.find(child.generation)
         if child.role is WORKER and generation is not None:
-            generation.census.clear(child.number)
+            generation.counters.clear(child.number)
 
     def reopen_log(self, config: Config) -> None:
         """Have all workers write access lines to what has the file's name now."""

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import assert_never
 
-from ..certifier import process as certifier
+from ..certifier import settings as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,

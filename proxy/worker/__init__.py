@@ -1,7 +1,9 @@
 """A worker: the process that speaks to clients, forked with everything it needs in memory.
 
     startup         what a worker is forked with
-    worker          its life: confined, serving, draining, ended; messages from the supervisor
+    worker          its life: confined, serving, draining, ended
+    inbox           messages from the supervisor: taken in, acknowledged, answered
+    credentials     certificates and challenges that are in force
     acceptor        accepted sockets: limits, PROXY headers, and who speaks on them
     tls_accept      from the first byte to a protocol over TLS
     handshake_log   failed handshakes, told without a flood

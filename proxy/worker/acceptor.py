@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..config.model import Limits
-from ..ipc.connection_counters import CONNECTIONS, Counts
+from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
 from ..log import Seldom
 from ..metrics.counters import Counters
 from ..protocol.client_address import UNIX, TrustedProxies
@@ -61,7 +61,7 @@ class Acceptor:
         plain: Serve,
         secure: TlsAcceptor,
         limits: Limits,
-        counts: Counts,
+        counts: ConnectionCounters,
         limit_reporter: LimitReporter,
         on_empty: Callable[[], None],
         counters: Counters | None = None,
@@ -133,7 +133,7 @@ class Acceptor:
         peer, peer_port = _peer(address)
         # A few more for who wants to see what is going on.
         share = 0 if listener.kind != "admin" else _ADMIN_SHARE
-        if not self._counts.come(CONNECTIONS, self._limits.connections + share):
+        if not self._counts.acquire(CONNECTIONS, self._limits.connections + share):
             self._turn_away(sock, "connections", peer)
             return
         sock.setblocking(False)
@@ -146,7 +146,7 @@ class Acceptor:
         if life is not None:
             self._start(life, listener)
         else:
-            self._counts.go(CONNECTIONS)
+            self._counts.release(CONNECTIONS)
 
     def _admitted(
         self, sock: socket.socket, connection: Connection, listener: Listener
@@ -162,7 +162,7 @@ class Acceptor:
             connection.proxies = self._trusted
             return serve(sock, connection, service)
         key = fairness_key(connection.peer)
-        if not self._counts.come_from(key, self._limits.connections_per_address):
+        if not self._counts.acquire_for(key, self._limits.connections_per_address):
             self._turn_away(sock, "connections_per_address", connection.peer)
             return None
         return self._counted(key, serve(sock, connection, service))
@@ -171,7 +171,7 @@ class Acceptor:
         try:
             await life
         finally:
-            self._counts.go_from(key)
+            self._counts.release_for(key)
 
     def probe(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which `self_probe` has the other."""
@@ -245,7 +245,7 @@ class Acceptor:
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if listener is not None:
-                self._counts.go(CONNECTIONS)
+                self._counts.release(CONNECTIONS)
                 self.by_listener[listener.address] -= 1
             if not task.cancelled() and task.exception() is not None:
                 log.error("a connection failed inside the server", exc_info=task.exception())

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..config.model import Limits
 from ..errors import Fault
-from ..ipc.connection_counters import TUNNELS, Counts
+from ..ipc.connection_counters import TUNNELS, ConnectionCounters
 from ..log import Seldom
 from ..metrics.counters import Counters
 from ..transport.clock import Clock
@@ -48,7 +48,12 @@ class LimitReporter:
     of all handshakes, because it can end only its own to make room for a new one."""
 
     def __init__(
-        self, limits: Limits, share: int, clock: Clock, counters: Counters | None, counts: Counts
+        self,
+        limits: Limits,
+        share: int,
+        clock: Clock,
+        counters: Counters | None,
+        counts: ConnectionCounters,
     ) -> None:
         self._clock = clock
         self._counters = counters
@@ -72,11 +77,11 @@ class LimitReporter:
     def begin_tunnel(self) -> None:
         """Count a request that asks for a tunnel. `end_tunnel` must follow. Raises `Fault` where
         there are too many already."""
-        if not self._counts.come(TUNNELS, self._most_tunnels):
+        if not self._counts.acquire(TUNNELS, self._most_tunnels):
             raise Fault("too_many_tunnels")
 
     def end_tunnel(self) -> None:
-        self._counts.go(TUNNELS)
+        self._counts.release(TUNNELS)
 
 
 class Handshakes:

@@ -26,7 +26,7 @@ def trim() -> None:
         give_back(0)
 
 
-class Peaks:
+class MemoryTrim:
     """Told of the number of connections again and again, it calls ``give_back`` a while after half
     of those at the last peak have gone."""
 
@@ -35,7 +35,7 @@ class Peaks:
         self._highest = 0
         self._over: float | None = None  # since when the last peak is
 
-    def look(self, connections: int, now: float) -> None:
+    def observe(self, connections: int, now: float) -> None:
         self._highest = max(self._highest, connections)
         gone = self._highest - connections
         if gone < max(_WORTH_IT, self._highest // 2):

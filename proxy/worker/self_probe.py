@@ -43,7 +43,7 @@ def _who_knows_rsa_alone() -> ssl.SSLContext:
     return context
 
 
-class Mirror:
+class SelfProbe:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, connections: Acceptor
     ) -> None:
@@ -52,7 +52,7 @@ class Mirror:
         self._connections = connections
         self._contexts = {"": _anybody(), "rsa": _who_knows_rsa_alone()}
 
-    async def shown(self, host: str, family: str) -> str | None:
+    async def served_serial(self, host: str, family: str) -> str | None:
         """The serial number, in hexadecimal, of the certificate that a client of ``host`` sees who
         knows this kind of key only, or any ("" is what it says then); None where the handshake
         fails."""

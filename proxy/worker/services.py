@@ -98,7 +98,8 @@ class BaseService:
                 self.clock.now, text, fault.detail, about=fault.backend, extra=extra
             )
         elif log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, fault.detail)
+            why = fault.detail or kind.text
+            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
@@ -214,9 +215,11 @@ class HttpsService(BaseService):
         named = match is not None and bool(match.label)
         if covers(connection.certificate_names, host.decode("ascii")):
             if match is None or not named:
-                raise Fault("unknown_host")
+                raise Fault("unknown_host", f"no site is called {host.decode('ascii')}")
         elif match is None or named:
-            raise Fault("misdirected")
+            covered = ", ".join(connection.certificate_names[:8])
+            detail = f"{host.decode('ascii')} on a connection whose certificate is for {covered}"
+            raise Fault("misdirected", detail)
         connection.match = match
         connection.authorized_host = host
         return match

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 
 from ..config.model import Config
-from ..ipc.connection_counters import Census
+from ..ipc.connection_counters import CounterMemory
 from ..ipc.messages import CertificateFacts, ChallengeFacts
 from ..ipc.rate_buckets import Buckets
 from ..system.listeners import Listener
@@ -32,6 +32,6 @@ class WorkerInit:
     challenges: tuple[tuple[ChallengeFacts, int | None], ...]  # the descriptor is for tls-alpn-01
     access_log: int | None
     buckets: Buckets
-    census: Census  # of its own generation, in which it is ``number``
-    beside: tuple[Census, ...]  # of the others that live
+    counters: CounterMemory  # of its own generation, in which it is ``number``
+    beside: tuple[CounterMemory, ...]  # of the others that live
     secret: bytes  # the same for all

@@ -14,13 +14,11 @@ connections end at once and the rest has a bound.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import logging
 import os
 import random
-import ssl
 import time
 from functools import partial
 from typing import assert_never
@@ -30,16 +28,13 @@ import uvloop
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config, Site
-from ..handlers.http01 import Challenges
 from ..ipc.channel import Channel
-from ..ipc.connection_counters import Census, Counts
+from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import Overview, WorkerStats
 from ..ipc.messages import (
     AddGeneration,
     AskOverview,
     AskStats,
-    CertificateFacts,
-    ChallengeFacts,
     Drain,
     DropCertificate,
     DropChallenge,
@@ -70,8 +65,6 @@ from ..sites.handlers import Handlers
 from ..sites.site import SiteTable
 from ..system.listeners import Listener
 from ..system.privileges import confine_process
-from ..tls.acme_alpn import AlpnChallenges
-from ..tls.contexts import Certificates
 from ..transport import openssl
 from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
@@ -79,12 +72,12 @@ from .acceptor import Acceptor, fairness_key
 from .access_log import AccessLog
 from .admin import AdminService
 from .context import WorkerContext
+from .credentials import Credentials
 from .handshake_log import forget_strange_names
-from .inbox import Inbox, Unusable
+from .inbox import Inbox
 from .limits import LimitReporter
-from .memory_trim import Peaks
-from .on_demand import OnDemandCertificates
-from .self_probe import Mirror
+from .memory_trim import MemoryTrim
+from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
@@ -126,53 +119,31 @@ class Worker:
         self._ended = loop.create_future()
         self._clock = Clock()
         self._ticked = self._clock.now
-        self._peaks = Peaks()
+        self._memory_trim = MemoryTrim()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Overview]] = {}
         self._log_file = None if init.access_log is None else LogFile(init.access_log)
-        self._known_sites = {site.names[0] for site in config.sites}
-        self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
-        self._without_http2 = frozenset(site.names[0] for site in config.sites if not site.http2)
-        self._certificates = Certificates(
-            config.tls,
-            _default_site(config),
-            {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
-            self._paired,
-            self._without_http2,
-        )
-        self._certificates.listen_with(init.base)
-        self._challenges = Challenges()
         on_demand: dict[str, str] = {}
         sites = SiteTable(config.sites, on_demand)
-        self._on_demand = OnDemandCertificates(
-            config, on_demand, self._certificates, sites.configured, fairness_key,
-            self._inbox.say, loop, self._clock,
-        )  # fmt: skip
-        for announced in init.certificates:
-            with contextlib.suppress(Unusable):  # said; the other certificates are served
-                self._put(announced.facts, announced.bundle)
-            os.close(announced.bundle)
-        self._alpn = AlpnChallenges()
-        for challenge, bundle in init.challenges:
-            self._take_challenge(challenge, bundle)
-            if bundle is not None:
-                os.close(bundle)
+        self._credentials = credentials = Credentials(
+            init, sites, on_demand, self._inbox.say, loop, self._clock
+        )
         counters = Counters() if config.admin is not None else None
-        self._counts = Counts(init.census, init.number, init.beside, init.secret)
+        self._counts = ConnectionCounters(init.counters, init.number, init.beside, init.secret)
         limit_reporter = LimitReporter(
             config.limits, config.workers, self._clock, counters, self._counts
         )
         self._context = WorkerContext(
             sites=sites,
-            challenges=self._challenges,
-            certificates=self._certificates,
+            challenges=credentials.http01,
+            certificates=credentials.certificates,
             limits=config.limits,
             clock=self._clock,
             access_log=self._access_log(init),
             https_port=_https_port(init.listeners),
             counters=counters,
             limit_reporter=limit_reporter,
-            on_demand=self._on_demand,
+            on_demand=credentials.on_demand,
         )
         share = -(-config.limits.streams_per_address // config.workers)
         self._http2 = Shared(share, fairness_key, counters, own_engine=config.fast_lane)
@@ -193,12 +164,12 @@ class Worker:
                 deadlines,
                 init.base,
                 config.limits,
-                self._alpn,
-                self._certificates,
+                credentials.alpn,
+                credentials.certificates,
                 limit_reporter,
                 protocols,
                 counters,
-                self._on_demand,
+                credentials.on_demand,
             ),
             config.limits,
             self._counts,
@@ -208,7 +179,7 @@ class Worker:
             config.proxy_protocol,
             config.trusted_proxies,
         )
-        self._mirror = Mirror(loop, self._clock, self._connections)
+        self._self_probe = SelfProbe(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
         self._looks: set[asyncio.Task[None]] = set()
         self._handlers = Handlers(
@@ -222,7 +193,7 @@ class Worker:
             )
 
         chains = Chains(config.tls, rates)
-        sites.bind(lambda site: self._handlers.router(site, chains.of(site)))
+        sites.bind(lambda site: self._handlers.router(site, chains))
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:
@@ -248,7 +219,7 @@ class Worker:
         self._ticked = now
         deadlines.sweep(now)
         self._handlers.tick(self._clock.now)
-        self._peaks.look(len(self._connections), now)
+        self._memory_trim.observe(len(self._connections), now)
         if self._context.access_log is not None:
             self._context.access_log.tell_losses(self._clock.now)
         self._loop.call_later(TICK, self._tick)
@@ -264,18 +235,15 @@ class Worker:
         """Act on a message, see `inbox`."""
         match message:
             case PutCertificate(facts):
-                self._put(facts, fds[0])
-            case DropCertificate(site, name):
-                self._certificates.remove(site, name)
-                self._on_demand.gone(name)
+                self._credentials.put(facts, fds[0])
+            case DropCertificate():
+                self._credentials.drop(message)
             case OnDemandResult():
-                self._on_demand.answered(message)
+                self._credentials.on_demand.answered(message)
             case PutChallenge(challenge):
-                self._take_challenge(challenge, fds[0] if fds else None)
-            case DropChallenge("http-01", host, token):
-                self._challenges.remove(host, token)
-            case DropChallenge(_, host):
-                self._alpn.remove(host)
+                self._credentials.put_challenge(challenge, fds[0] if fds else None)
+            case DropChallenge():
+                self._credentials.drop_challenge(message)
             case AskStats(thorough):
                 self._inbox.say(Stats(self._stats(thorough)))
             case Probe():
@@ -289,7 +257,7 @@ class Worker:
             case ReplaceAccessLog():
                 self._replace_access_log(fds[0])
             case AddGeneration(workers, buckets):
-                self._counts.also(Census(fds[0], workers, buckets))
+                self._counts.add_generation(CounterMemory(fds[0], workers, buckets))
             case Drain():
                 self._drain()
             case Stop():
@@ -313,37 +281,10 @@ class Worker:
     async def _look(self, probe: Probe) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
             try:
-                serial = await self._mirror.shown(probe.host, probe.family)
+                serial = await self._self_probe.served_serial(probe.host, probe.family)
             except OSError:
                 return  # out of descriptors, which says nothing of the certificate
         self._inbox.say(ProbeResult(probe.number, serial))
-
-    def _take_challenge(self, challenge: ChallengeFacts, bundle: int | None) -> None:
-        if challenge.kind == "tls-alpn-01":
-            if bundle is None:
-                raise ValueError("a tls-alpn-01 challenge without its certificate")
-            self._alpn.put(challenge.host, bundle)
-        else:
-            self._challenges.put(challenge.host, challenge.token, challenge.key_authorization)
-
-    def _put(self, facts: CertificateFacts, bundle: int) -> None:
-        site, name = facts.site, facts.name
-        on_demand_for = facts.on_demand_for
-        if on_demand_for:
-            known = self._on_demand.has_site(on_demand_for)
-        else:
-            known = site in self._known_sites and (name == site or site in self._paired)
-        if not known:
-            return  # of a site of an older or a newer generation
-        if on_demand_for in self._without_http2:
-            self._certificates.do_without_http2(site)
-        try:
-            self._certificates.put(site, name, facts.names, facts.not_after, bundle)
-        except ssl.SSLError as error:
-            log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
-            raise Unusable(f"OpenSSL does not take it: {error.reason or error}") from None
-        if on_demand_for:
-            self._on_demand.certificate_ready(name, on_demand_for)
 
     async def _overview(self) -> Overview:
         """What the supervisor knows of all of us; it gives up on a worker that hangs."""
@@ -394,10 +335,6 @@ def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
         USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
         "h2": partial(h2.serve, shared=http2),
     }
-
-
-def _default_site(config: Config) -> str | None:
-    return next((site.names[0] for site in config.sites if site.default), None)
 
 
 def _https_port(listeners: tuple[Listener, ...]) -> int:

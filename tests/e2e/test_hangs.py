@@ -36,7 +36,7 @@ class Held:
 def test_a_certifier_that_hangs_in_an_order_is_replaced_and_the_order_made_again(
     folder: Path, root: Path, ports: tuple[int, int], program: Path
 ) -> None:
-    shorten(program / "proxy/certifier/process.py", _BEAT_EVERY=0.3)
+    shorten(program / "proxy/certifier/link.py", _BEAT_EVERY=0.3)
     shorten(program / "proxy/supervisor/roles.py", CERTIFIER_SILENT_FOR=3.0)
     held = Held()
     with Pebble(*ports) as ca, Faults(ca) as front:

@@ -67,9 +67,14 @@ HOST = b"\r\nHost: a.test\r\n\r\n"
          ("POST", "/6", "a.test"), "gzip, chunked"),
         (b"POST /7 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1, 1\r\n\r\n", 400,
          ("POST", "/7", "a.test"), "Content-Length"),
-        (b"GET /8 HTTP/1.1\r\nHost: a.test\r\n" + b"X: " + b"x" * 40_000, 431, ("GET", "/8", "a.test"), ""),
-        (b"GET /9 HTTP/1.1\r\nHost: a.test\r\nX: y", 408, ("GET", "/9", "a.test"), ""),
+        (b"GET /8 HTTP/1.1\r\nHost: a.test\r\n" + b"X: " + b"x" * 40_000, 431, ("GET", "/8", "a.test"), "limits.header_size"),
+        (b"GET /9 HTTP/1.1\r\nHost: a.test\r\nX: y", 408, ("GET", "/9", "a.test"), "did not arrive in time"),
         (b"GET /10 HTTP/3.0" + HOST, 505, ("GET", "/10", "a.test"), "HTTP/3.0"),
+        (b"GET /11 HTTP/1.1\r\nHost: b.test\r\n\r\n", 421, ("GET", "/11", "b.test"), "whose certificate is for a.test"),
+        (b"TRACE /12 HTTP/1.1" + HOST, 405, ("TRACE", "/12", "a.test"), "TRACE is never served"),
+        (b"GET /13 HTTP/1.1\r\nHost: a.test\r\nExpect: 200-ok\r\n\r\n", 417, ("GET", "/13", "a.test"), "200-ok"),
+        (b"GET /14%00 HTTP/1.1" + HOST, 400, ("GET", "/14%00", "a.test"), "%00|NUL"),
+        (b"GET /" + b"15" * 5000 + b" HTTP/1.1" + HOST, 414, ("GET", ("/" + "15" * 2048)[:4096], "a.test"), "limits.target_size"),
     ],
 )  # fmt: skip
 def test_a_refused_request_can_be_traced(

@@ -24,7 +24,8 @@ from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
-from ..syntax.faults import Fault, Path
+from ..syntax.address_sets import AddressFile, read_list
+from ..syntax.faults import Fault, Path, Wrong
 from . import certificates
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach
@@ -58,6 +59,7 @@ def check(
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, reader)
     yield from certificates.check(parsed, opener, notices)
+    yield from _address_lists(parsed, reader)
     yield from _sockets(parsed, reader)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
@@ -116,6 +118,29 @@ def _read_later(parsed: Parsed) -> Iterator[Place]:
     for path, serving in levels:
         if serving.backend_tls and serving.backend_tls.ca_file:
             yield (*path, "backend_tls", "ca_file"), serving.backend_tls.ca_file
+
+
+def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+    """Files of addresses, which workers read before they are confined."""
+    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
+    for path, rules in levels:
+        for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
+            for number, entry in enumerate(entries):
+                if not isinstance(entry, AddressFile):
+                    continue
+                file = entry.list_file
+                trouble = _trouble(file, False, reader)
+                if trouble is None:
+                    try:
+                        read_list(file.read_text())
+                    except OSError:
+                        continue  # another user's, and fine as far as can be seen
+                    except UnicodeDecodeError:
+                        trouble = f"{file} is not text", "write an address or network a line"
+                    except Wrong as wrong:
+                        trouble = f"{file}: {wrong.what}", wrong.remedy
+                if trouble:
+                    yield parsed.origins.fault((*path, key, number), *trouble)
 
 
 def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:

@@ -15,13 +15,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ..syntax import field_rules
+from ..syntax.address_sets import AddressEntry, parse_entry
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import File, Section, Switch, count, duration, one_of, section, word
+from ..syntax.kinds import (
+    File,
+    Many,
+    Section,
+    Switch,
+    count,
+    duration,
+    from_folder,
+    one_of,
+    pairs,
+    section,
+    word,
+)
 from ..syntax.names import parse_name
 from ..values import HashKey
 
@@ -65,6 +79,59 @@ def _parse_cookie_name(text: str) -> str:
 
 
 HashBy = Annotated[HashKey, word(_parse_hash_key)]
+AddressWord = Annotated[AddressEntry, from_folder(parse_entry)]
+ResponsePairs = Annotated[
+    tuple[tuple[str, str], ...], pairs(field_rules.response_name, field_rules.value)
+]
+RequestPairs = Annotated[
+    tuple[tuple[str, str], ...], pairs(field_rules.request_name, field_rules.value)
+]
+
+
+def joined(outer: Any, inner: Any) -> Any:
+    """How an inner level's rules on fields add up with the outer one's."""
+    changed = dict(outer.set) | dict(inner.set)
+    names = set(inner.remove)
+    return replace(
+        inner,
+        set=tuple((name, value) for name, value in changed.items() if name not in names),
+        add=outer.add + inner.add,
+        remove=tuple(dict.fromkeys(outer.remove + inner.remove)),
+        **(
+            {"default": tuple((dict(outer.default) | dict(inner.default)).items()),
+             "security": inner.security or outer.security}
+            if isinstance(inner, ResponseFieldRules) else {}
+        ),
+    )  # fmt: skip
+
+
+@section
+class ResponseFieldRules(Section):
+    """Fields of responses. Names are in lower case; in values {host}, {path}, {query}, {id},
+    {scheme} and {client} are filled in. The order is: remove, default, set, add."""
+
+    set: ResponsePairs = Field(default=(), description="In place of what the response says.")
+    add: ResponsePairs = Field(default=(), description="Beside what the response says.")
+    default: ResponsePairs = Field(default=(), description="Only where the response says nothing.")
+    remove: Many[Annotated[str, word(field_rules.response_name)]] = Field(
+        default=(), description="Names of fields that are left out, like Server."
+    )
+    security: Annotated[Literal["strict", "lax"], one_of("strict", "lax")] | None = Field(
+        default=None,
+        description="A preset of defaults: nosniff, a Referrer-Policy, no frames of other sites; "
+        "strict adds a Content-Security-Policy of the site's own content.",
+    )
+
+
+@section
+class RequestFieldRules(Section):
+    """Fields of requests to backends; else as `ResponseFieldRules`."""
+
+    set: RequestPairs = Field(default=(), description="In place of what the client says.")
+    add: RequestPairs = Field(default=(), description="Beside what the client says.")
+    remove: Many[Annotated[str, word(field_rules.removable_request_name)]] = Field(
+        default=(), description="Names of fields that are left out; forwarding fields as well."
+    )
 
 
 @section
@@ -195,8 +262,23 @@ class BackendRules(Section):
         default=False, description="Send Via to backends; some do not compress then."
     )
     preserve_host: Switch = Field(default=True, description="Pass Host on as the client sent it.")
+    request_headers: Annotated[RequestFieldRules, AddsUp(joined)] = Field(
+        default=RequestFieldRules(), description="Fields that requests to backends get or lose."
+    )
 
 
 @section
 class Rules(BackendRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
+
+    allow: Many[AddressWord] | None = Field(
+        default=None,
+        description="Only clients from these networks get in; others get 403. private, loopback, "
+        "cloudflare or file:PATH stand for whole sets.",
+    )
+    deny: Many[AddressWord] = Field(
+        default=(), description="Clients from these networks get 403, even if allowed."
+    )
+    headers: Annotated[ResponseFieldRules, AddsUp(joined)] = Field(
+        default=ResponseFieldRules(), description="Fields that responses get or lose."
+    )

@@ -248,6 +248,48 @@ def place_or(known: Callable[[str], str | None]) -> _Word:
     return _Word(lambda text: known(text) or text, {"type": "string"}, anything=True, place=place)
 
 
+def from_folder(read: Callable[[str, Path], object], **schema: Any) -> _Word:
+    """A word whose meaning depends on the folder of the configuration."""
+    return _Word(
+        lambda text: read(text, Path()), {"type": "string", **schema}, anything=True, place=read
+    )
+
+
+class _Pairs:
+    """A mapping of words, as a tuple of pairs, which can be hashed."""
+
+    def __init__(self, name: Callable[[str], str], value: Callable[[str], str]) -> None:
+        self._name = name
+        self._value = value
+
+    def _read(self, given: object) -> tuple[tuple[str, str], ...]:
+        if isinstance(given, tuple):
+            return given  # made by code
+        if not isinstance(given, dict):
+            raise Wrong("a mapping of NAME: VALUE belongs here", "write NAME: VALUE lines")
+        pairs: dict[str, str] = {}
+        for name, value in given.items():
+            if isinstance(value, (list, dict)) or value is None:
+                raise Wrong(f"{shown(name)} needs a single value", "give it one")
+            pairs[self._name(str(name))] = self._value(str(value))
+        return tuple(pairs.items())
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Pairs:
+    """A mapping in which ``name`` and ``value`` read each word."""
+    return _Pairs(name, value)
+
+
 # Within bounds
 
 

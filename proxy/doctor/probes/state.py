@@ -19,7 +19,7 @@ from acme_client.storage.directory import open_store
 from acme_client.storage.store import Store
 from acme_client.x509.verify import verify_pair
 
-from ...certifier import process as certifier
+from ...certifier import settings as certifier
 from ...config.model import Config, Site
 from ...system.certificate_files import CertificateUnusable, OwnCertificates
 from . import cas

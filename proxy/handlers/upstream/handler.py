@@ -55,7 +55,7 @@ class Upstream:
         self.action = action
         self.patience = action.response_timeout
         self._context = context
-        self._forwarder = Forwarder(context.trusted_proxies, action.via)
+        self._forwarder = Forwarder(context.trusted_proxies, action.via, action.request_headers)
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [

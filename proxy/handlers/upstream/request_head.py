@@ -19,6 +19,8 @@ from typing import Any
 
 from ...bounded_cache import remember
 from ...config.model import Backend
+from ...config.schema.rules import RequestFieldRules
+from ...config.syntax.field_rules import PLACE
 from ...errors import Fault
 from ...protocol.claims import CLIENT_CERTIFICATE, is_claim
 from ...protocol.claims import NAMES as CLAIMS
@@ -28,6 +30,7 @@ from ...protocol.h1.fast_parser import REMEMBERED
 from ...protocol.h1.grammar import HOP_BY_HOP, OWS, connection_options
 from ...protocol.h1.serializer import field_lines
 from ...protocol.message import Connection, FieldBlock, Fields, Request
+from ...protocol.placeholders import filled
 
 # What we say of the client ourselves.
 OURS = frozenset(
@@ -65,13 +68,58 @@ _TRAILERS_WELCOME = b"connection: te\r\nte: trailers\r\n"
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
 
+_NO_RULES = RequestFieldRules()
+
+
+class OwnFields:
+    """The fields that the operator gives requests, or takes away: `request_headers`.
+
+    ``replaced`` are the names that a client's request loses by it.
+    """
+
+    def __init__(self, rules: RequestFieldRules) -> None:
+        self.replaced = frozenset(
+            name.encode() for name in (*rules.remove, *(name for name, _ in rules.set))
+        )
+        self._removed = tuple(b"%b: " % name.encode() for name in rules.remove)
+        self._given = (*rules.set, *rules.add)
+        fixed = not any(PLACE.search(value) for _, value in self._given)
+        self._lines = b"".join(self._line(one, None) for one in self._given) if fixed else None
+
+    def lines(self, request: Request) -> bytes:
+        """Return the lines that a request gets."""
+        if self._lines is not None:
+            return self._lines
+        return b"".join(self._line(one, request) for one in self._given)
+
+    def without_removed(self, lines: bytes) -> bytes:
+        """Return lines of ours without those that are to be left out."""
+        if not self._removed:
+            return lines
+        kept = [line for line in lines.split(b"\r\n") if not line.startswith(self._removed)]
+        return b"\r\n".join(kept)
+
+    @staticmethod
+    def _line(field: tuple[str, str], request: Request | None) -> bytes:
+        name, value = field
+        return b"%b: %b\r\n" % (name.encode(), filled(value, request))
+
+
 class Forwarder:
     """Makes the heads of requests to backends. One per route and worker."""
 
-    def __init__(self, trusted_proxies: tuple[str, ...], via: bool = False) -> None:
+    def __init__(
+        self,
+        trusted_proxies: tuple[str, ...],
+        via: bool = False,
+        rules: RequestFieldRules = _NO_RULES,
+    ) -> None:
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
+        self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
         self._not_copied = _NOT_COPIED | {b"via"} if via else _NOT_COPIED
+        if self._own_fields is not None:
+            self._not_copied |= self._own_fields.replaced
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
@@ -112,6 +160,8 @@ class Forwarder:
                 before.append(field)
         if request.cached_fields is not None:
             lines.append(self._lines(request.cached_fields))  # of other names
+        if self._own_fields is not None:
+            lines.append(self._own_fields.lines(request))
         if not loop:
             lines.append(_LOOP_LINE)
         elif PSEUDONYM in loop:
@@ -195,6 +245,8 @@ class Forwarder:
         if not request.id:
             good = given_id and _REQUEST_ID.fullmatch(given_id)
             request.id = given_id if good else self._next_id()
+        if self._own_fields is not None:
+            about = self._own_fields.without_removed(about)
         target = request.target
         if prefix and target != b"*":
             target = prefix + target

@@ -1,6 +1,6 @@
 """The grammar of RFC 9110 and RFC 9112 as compiled expressions over bytes, each under its rule.
 
-Both directions and both parsers (the lane and the strict layer) take their expressions from here,
+Both directions and both parsers (`fast_parser`, `strict_parser`) take their expressions from here,
 so that a byte is admitted in one place or in none. Where the RFC lets a recipient be lenient (bare
 LF, folded lines, white space before a colon) there is no expression: what is not matched here is
 refused. Where we are narrower than the RFC, the reason stands beside it.

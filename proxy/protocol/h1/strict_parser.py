@@ -45,8 +45,8 @@ Parsed = tuple[Request, int, bool, h11.Connection | None]
 HEAD_END = b"\r\n\r\n"
 # What a request line holds beside its target: a method of 32 bytes at most, a version, two spaces.
 _ROOM = 42
-# Bytes of a refused head that are looked at for the log.
-_LEGIBLE = 4096
+# Bytes of a refused head's target and Host that are logged.
+_LOGGED = 4096
 
 # RFC 9110 §9.3.6, §9.3.8: CONNECT would make us an open proxy, TRACE an echo of credentials.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
@@ -61,9 +61,10 @@ def parse(head: bytes, connection: Connection, limits: Limits) -> Parsed:
     lines = head[: -len(HEAD_END)].split(b"\r\n")
     method, target, version = _request_line(lines[0], limits)
     if len(head) > limits.header_size:
-        raise Fault("head_too_large")
+        raise _head_too_large(limits)
     if len(lines) - 1 > limits.header_count:
-        raise Fault("head_too_large", f"{len(lines) - 1} fields")
+        detail = f"{len(lines) - 1} fields are more than limits.header_count, {limits.header_count}"
+        raise Fault("head_too_large", detail)
     fields = [_field(line) for line in lines[1:]]
     authority, host = _host(fields)
     length = _framing(fields, version)
@@ -98,12 +99,20 @@ def too_large(data: bytes, limits: Limits) -> Fault:
     """What is wrong with a head that has not ended within ``limits.header_size``."""
     line = data.find(b"\r\n")
     longest = limits.target_size + _ROOM
-    return Fault("target_too_long" if not 0 <= line <= longest else "head_too_large")
+    return _head_too_large(limits) if 0 <= line <= longest else _target_too_long(limits)
+
+
+def _head_too_large(limits: Limits) -> Fault:
+    return Fault("head_too_large", f"more than limits.header_size, {limits.header_size} bytes")
+
+
+def _target_too_long(limits: Limits) -> Fault:
+    return Fault("target_too_long", f"more than limits.target_size, {limits.target_size} bytes")
 
 
 def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     if len(line) > limits.target_size + _ROOM:
-        raise Fault("target_too_long")
+        raise _target_too_long(limits)
     match = REQUEST_LINE.fullmatch(line)
     if match is None:
         raise Fault("malformed_request", f"{_rule_of_request_lines(line)}: {line[:64]!r}")
@@ -111,9 +120,10 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     if version not in (b"1.1", b"1.0"):
         raise Fault("unsupported_version", f"HTTP/{version.decode()}")
     if len(target) > limits.target_size:
-        raise Fault("target_too_long")
+        raise _target_too_long(limits)
     if method in _REFUSED_METHODS:
-        raise Fault("method_not_allowed", fields=[(b"allow", _ALLOWED)])
+        detail = f"{method.decode()} is never served (RFC 9110 §9.3.6, §9.3.8)"
+        raise Fault("method_not_allowed", detail, [(b"allow", _ALLOWED)])
     return method, target, version
 
 
@@ -257,7 +267,7 @@ def _expectation(fields: Fields, version: bytes) -> bool:
     if not values or version == b"1.0":
         return False
     if len(values) > 1 or values[0].lower() != b"100-continue":
-        raise Fault("expectation_failed")
+        raise Fault("expectation_failed", f"Expect {values[0][:64]!r}")
     return True
 
 
@@ -273,8 +283,9 @@ def _upgrade(fields: Fields) -> bytes | None:
 
 
 def what_could_be_read(data: bytes) -> PartialHead:
-    """Method, target and Host of bytes that are no request: whatever stands in their places."""
-    lines = data[:_LEGIBLE].replace(b"\r\n", b"\n").split(b"\n")
+    """Method, target and Host of bytes that are no request: whatever stands in their places, cut to
+    a length for the log."""
+    lines = data.replace(b"\r\n", b"\n").split(b"\n")
     words = lines[0].split(b" ")
     method = words[0] if METHOD.fullmatch(words[0].upper()) else None
     if method is None:
@@ -284,9 +295,9 @@ def what_could_be_read(data: bytes) -> PartialHead:
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if colon and name.strip().lower() == b"host":
-            host = value.strip()
+            host = value.strip()[:_LOGGED]
             break
-    return PartialHead(method, target or None, host or None)
+    return PartialHead(method, target[:_LOGGED] or None, host or None)
 
 
 def rule_of_beginnings(data: bytes) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...config.model import Config
-from ...ipc.connection_counters import Census
+from ...ipc.connection_counters import CounterMemory
 from ...system.listeners import Listener
 from ...tls.contexts import server_context
 from ..roles import AnyRole
@@ -35,8 +35,8 @@ class Generation:
     config: Config
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
-    census: Census
-    census_fd: int  # of its memory, for workers of other generations
+    counters: CounterMemory
+    counters_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
 
@@ -83,17 +83,17 @@ class Generations:
     def add(self, config: Config, listeners: tuple[Listener, ...]) -> Generation:
         """Add the next one. Its ticket keys, and the memory in which its workers count connections,
         are made here, before its workers are forked, and so shared by them."""
-        census, fd = Census.made(config.workers, config.limits.connections)
+        counters, fd = CounterMemory.create(config.workers, config.limits.connections)
         made = Generation(
-            next(self._numbers), config, server_context(config.tls), listeners, census, fd
+            next(self._numbers), config, server_context(config.tls), listeners, counters, fd
         )
         self._all.append(made)
         return made
 
     def remove(self, generation: Generation) -> None:
         self._all.remove(generation)
-        generation.census.close()
-        os.close(generation.census_fd)
+        generation.counters.close()
+        os.close(generation.counters_fd)
 
     def close_sockets_of(self, generation: Generation, kept_by: Generation) -> list[Listener]:
         """Close the listeners that ``kept_by`` does not have as well, and return them."""
@@ -108,7 +108,7 @@ class Generations:
         own = self.find(generation) if "listeners" in role.inherits else None
         kept = {one.sock for one in own.listeners} if own is not None else set()
         for one in self._all:
-            os.close(one.census_fd)  # its workers have inherited the memory itself
+            os.close(one.counters_fd)  # its workers have inherited the memory itself
             for listener in one.listeners:
                 if listener.sock not in kept:
                     listener.sock.close()

@@ -39,7 +39,7 @@ def table(*sites: model.Site, on_demand: dict[str, str] | None = None) -> SiteTa
         lambda one: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str),
     )
     made = SiteTable(sites, on_demand or {})
-    made.bind(lambda one: Router([Route("/*", Yes(), chains.of(one))]))
+    made.bind(lambda one: Router([Route("/*", Yes(), chains.of(one, one.rules))]))
     return made
 
 

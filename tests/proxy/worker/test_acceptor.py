@@ -13,7 +13,7 @@ import trustme
 
 from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.ipc.channel import sealed
-from proxy.ipc.connection_counters import Counts
+from proxy.ipc.connection_counters import ConnectionCounters
 from proxy.protocol.service import Serve
 from proxy.tls.acme_alpn import AlpnChallenges
 from proxy.tls.contexts import Certificates, server_context
@@ -44,7 +44,7 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
         config, {}, certificates, lambda host: host == b"a.example.org", fairness_key,
         lambda _: None, loop, clock,
     )  # fmt: skip
-    counts = Counts.alone(Limits().connections)
+    counts = ConnectionCounters.for_one_worker(Limits().connections)
     deadlines, limit_reporter = Deadlines(), LimitReporter(Limits(), 1, clock, None, counts)
     secure = TlsAcceptor(
         loop, clock, deadlines, base, Limits(), AlpnChallenges(), certificates, limit_reporter, protocols,

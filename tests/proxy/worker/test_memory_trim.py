@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.worker.memory_trim import Peaks, trim
+from proxy.worker.memory_trim import MemoryTrim, trim
 
 # What is seen, at which second, and whether memory is given back then.
 COURSES = {
@@ -28,10 +28,10 @@ def test_memory_is_given_back_after_a_peak(course: list[tuple[int, float, bool]]
         nonlocal given_back
         given_back += 1
 
-    peaks = Peaks(give_back)
+    memory = MemoryTrim(give_back)
     for connections, now, expected in course:
         before = given_back
-        peaks.look(connections, now)
+        memory.observe(connections, now)
         assert (given_back > before) == expected, (connections, now)
 
 

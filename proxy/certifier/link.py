@@ -1,0 +1,218 @@
+"""The server as the certifier sees it: `acme_client.link.Link` over the channel to the supervisor.
+
+Each verb of the link is a message. ``publish`` and ``present`` wait until every worker has
+acknowledged what they sent, because the CA may be told to validate only when any worker can answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from acme_client.errors import IssuanceError
+from acme_client.link import Challenge, Command, LinkBroken, Served
+from acme_client.status import CertificateStatus
+
+from ..ipc.channel import Channel, ChannelClosed, sealed
+from ..ipc.codec import JsonObject, Malformed, encode
+from ..ipc.messages import (
+    TO_CERTIFIER,
+    Alive,
+    CertificateFacts,
+    CertifierAnswer,
+    CertifierCommand,
+    ChallengeFacts,
+    Done,
+    FromCertifier,
+    Loaded,
+    NotTaken,
+    Present,
+    Publish,
+    Report,
+    Retract,
+)
+
+log = logging.getLogger("treehouse.certifier")
+
+# Seconds between two signs that the main loop runs. The supervisor replaces a certifier that gives
+# none, and alerts can be sent about it.
+_BEAT_EVERY = 5.0
+# All workers acknowledge within a turn of their loops; one that does not is being replaced.
+_ACKNOWLEDGED_WITHIN = 15.0
+
+
+class ChannelLink:
+    """`acme_client.link.Link` over a `Channel`. ``receive`` and everything else on the main thread
+    may read the channel; issuing threads only write to it and wait."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._main = threading.get_ident()
+        self._lock = threading.Lock()
+        self._tickets = itertools.count(1)
+        self._done: dict[int, threading.Event] = {}
+        self._refused: dict[int, Callable[[], None]] = {}  # how to send once more
+        self._refusals: dict[int, str] = {}  # why a worker cannot serve a certificate
+        self._commands: list[Command] = []
+        self._awoken = False
+        self._beaten = float("-inf")
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake, False)
+
+    # Verbs
+
+    def publish(self, served: Served) -> bool:
+        bundle = sealed("certificate", served.chain_pem + served.key_pem)
+        facts = CertificateFacts(
+            name=served.name,
+            site=served.site,
+            names=served.names,
+            not_after=served.not_after,
+            serial=served.serial,
+            family=served.family,
+            on_demand_for=served.on_demand_for,
+        )
+        try:
+            return self._tell(lambda ticket: Publish(facts, ticket), (bundle,))
+        finally:
+            os.close(bundle)
+
+    def present(self, challenge: Challenge) -> bool:
+        facts = ChallengeFacts(
+            challenge.kind, challenge.host, challenge.token, challenge.key_authorization
+        )
+        if not challenge.chain_pem:
+            return self._tell(lambda ticket: Present(facts, ticket))
+        bundle = sealed("challenge", challenge.chain_pem + challenge.key_pem)
+        try:
+            return self._tell(lambda ticket: Present(facts, ticket), (bundle,))
+        finally:
+            os.close(bundle)
+
+    def retract(self, challenge: Challenge) -> None:
+        self._send(Retract(challenge.kind, challenge.host, challenge.token))
+
+    def report(self, name: str, status: CertificateStatus | None) -> None:
+        self._beat()  # thousands of certificates are taken on in one go
+        self._send(Report(name, status))
+
+    def loaded(self) -> None:
+        self._send(Loaded())
+
+    def answer(self, ticket: int, value: dict[str, Any]) -> None:
+        self._send(CertifierAnswer(ticket, value))
+
+    # The mailbox
+
+    def receive(self, timeout: float | None) -> list[Command]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._beat()
+        while not self._commands and not self._awoken:
+            left = _BEAT_EVERY if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                break
+            self._pump(min(left, _BEAT_EVERY))
+            self._beat()
+        self._awoken = False
+        commands, self._commands = self._commands, []
+        return commands
+
+    def wake(self) -> None:
+        self._awoken = True
+        self._stir()
+
+    def _stir(self) -> None:
+        """End the main thread's wait for the channel."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of such bytes
+            os.write(self._wake, b"\0")
+
+    def _beat(self) -> None:
+        """Say that the main loop runs; that another thread does is no sign of it."""
+        now = time.monotonic()
+        if threading.get_ident() == self._main and now - self._beaten >= _BEAT_EVERY:
+            self._beaten = now
+            self._send(Alive())
+
+    def _pump(self, timeout: float | None) -> None:
+        """Read what has come; wakes threads whose ticket is done."""
+        # Not `select`, which takes descriptors below 1024 only: where there are thousands of
+        # certificates, the supervisor that we are forked from has more open than that.
+        channel = self._channel.fileno()
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        poll.register(channel, select.POLLIN | (select.POLLOUT if self._channel.waiting else 0))
+        ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+        try:
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+            if ready.get(channel, 0) & select.POLLOUT:
+                with self._lock:
+                    self._channel.flush()
+            if ready.get(channel, 0) & ~select.POLLOUT:  # also when the other side has gone
+                for said, fds in self._channel.receive():
+                    for fd in fds:
+                        os.close(fd)
+                    self._take(said)
+        except ChannelClosed:
+            raise LinkBroken from None
+
+    def _take(self, said: JsonObject) -> None:
+        try:
+            message = TO_CERTIFIER.decode(said)
+        except Malformed as why:
+            log.error("what the supervisor says is not understood: %s", why)
+            return
+        match message:
+            case Done(ticket, refusal):
+                if refusal is not None and ticket in self._done:
+                    self._refusals[ticket] = refusal
+                waiting = self._done.pop(ticket, None)
+                if waiting is not None:
+                    waiting.set()
+            case NotTaken(ticket):
+                resend = self._refused.get(ticket)
+                if resend is not None:
+                    resend()
+            case CertifierCommand(verb, value, ticket):
+                self._commands.append(Command(verb, value, ticket))
+            case _:
+                assert_never(message)
+
+    def _send(self, message: FromCertifier, fds: tuple[int, ...] = ()) -> None:
+        try:
+            with self._lock:
+                self._channel.send(encode(message), fds)
+        except (ChannelClosed, OSError):
+            raise LinkBroken from None
+        if self._channel.waiting and threading.get_ident() != self._main:
+            self._stir()  # the main thread flushes what the kernel did not take
+
+    def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
+        """Send the message with a ticket, and wait until every worker has acknowledged; False after
+        the bound. Raises `IssuanceError` when a worker cannot do it."""
+        ticket = next(self._tickets)
+        done = self._done[ticket] = threading.Event()
+        self._refused[ticket] = lambda: self._send(message(ticket), fds)
+        self._send(message(ticket), fds)
+        if threading.get_ident() != self._main:
+            acknowledged = done.wait(_ACKNOWLEDGED_WITHIN)
+        else:
+            deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN
+            while not done.is_set() and time.monotonic() < deadline:
+                self._pump(min(deadline - time.monotonic(), _BEAT_EVERY))
+                self._beat()
+            acknowledged = done.is_set()
+        self._done.pop(ticket, None)
+        self._refused.pop(ticket, None)
+        refusal = self._refusals.pop(ticket, None)
+        if refusal is not None:
+            raise IssuanceError("unproven", f"the certificate cannot be served: {refusal}")
+        return acknowledged

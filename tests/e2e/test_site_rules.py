@@ -1,0 +1,212 @@
+"""What a site or a route says beside its action, at the real program: nothing walks around it, and
+nothing is done twice. Over HTTP/1.1 with and without the fast parser, and over HTTP/2."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.http.client import context
+from support.program.ports import free_ports
+from support.program.server import Server
+
+CONFIG = """\
+state: {state}
+admin: null
+listen: {{http: ['127.0.0.1:{one}'], https: ['127.0.0.1:{two}']}}
+trusted_proxies: [127.0.0.2]
+fast_lane: {fast}
+tls: {{hsts: {{max_age: 60d}}}}
+headers:
+  set: {{X-Top: all}}
+  default: {{X-Default: ours}}
+  remove: [Server]
+sites:
+  - names: [a.test]
+    headers: {{add: {{X-Site: "{{host}}{{path}}"}}}}
+    routes:
+      - {{path: /app/*, backend: 'http://127.0.0.1:{back}',
+          request_headers: {{set: {{X-Given: "{{client}}", Authorization: secret}}, remove: [X-Real-IP, Cookie]}}}}
+      - {{path: /away/*, redirect: "https://b.test/{{rest}}"}}
+      - {{path: /office/*, root: {root}, allow: [192.0.2.0/24, "file:{folder}/office.txt"]}}
+      - {{path: /open/*, root: {root}, deny: [203.0.113.9]}}
+      - {{path: /*, root: {root}, headers: {{security: strict, set: {{X-Top: route}}}}}}
+"""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with the fields that it was sent, and with fields of its own."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        text = "".join(f"{name.lower()}: {value}\n" for name, value in self.headers.items())
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("X-Default", "theirs")
+        self.send_header("X-Top", "theirs")
+        self.send_header("Strict-Transport-Security", "max-age=1")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Place:
+    port: int
+    ca: Path
+
+    def asks(
+        self, path: str, method: str = "GET", peer: str = "127.0.0.1", **fields: str
+    ) -> httpx.Response:
+        """One request to a.test, from an address of this machine."""
+        using: ssl.SSLContext = context(self.ca)
+        transport = httpx.HTTPTransport(
+            verify=using, http1=not self.http2, http2=self.http2, local_address=peer
+        )
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        with httpx.Client(transport=transport, follow_redirects=False) as client:
+            return client.request(
+                method, f"https://127.0.0.1:{self.port}{path}",
+                headers={"Host": "a.test", **named}, extensions={"sni_hostname": "a.test"},
+            )  # fmt: skip
+
+    http2: bool = False
+
+
+@pytest.fixture(scope="module", params=["fast", "h11", "h2"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Place]:
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    root = folder / "www"
+    root.mkdir()
+    for name in ("office", "open"):
+        (root / name).mkdir()
+    for path in ("index.html", "x.txt"):
+        (root / path).write_text("hello")
+    (folder / "office.txt").write_text("# the office\n198.51.100.0/24  # floor 2\n")
+    one, two = free_ports(2)
+    back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    back.daemon_threads = True
+    threading.Thread(target=back.serve_forever, daemon=True).start()
+    config = folder / "config.yaml"
+    config.write_text(
+        CONFIG.format(
+            state=folder / "state", one=one, two=two, back=back.server_address[1], root=root,
+            folder=folder, fast="false" if request.param == "h11" else "true",
+        )
+    )  # fmt: skip
+    try:
+        with Server(["--config", str(config)], folder) as server:
+            server.await_log("a.test: certificate obtained")
+            yield Place(two, folder / "state/internal-ca/root.pem", http2=request.param == "h2")
+    finally:
+        back.shutdown()
+        back.server_close()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "fields", "status"),
+    [
+        ("/", "GET", {}, 200),
+        ("/x.txt", "GET", {}, 200),
+        ("/x.txt", "HEAD", {}, 200),
+        ("/x.txt", "GET", {"Range": "bytes=1-2"}, 206),
+        ("/x.txt", "GET", {"Range": "bytes=99-"}, 416),
+        ("/x.txt", "GET", {"If_None_Match": "*"}, 304),
+        ("/x.txt", "POST", {}, 405),
+        ("/nothing", "GET", {}, 404),
+        ("/a%2fb", "GET", {}, 400),
+        ("/open", "GET", {}, 308),
+        ("/app/x", "GET", {}, 200),
+        ("/app/x", "HEAD", {}, 200),
+        ("/away/x", "GET", {}, 308),
+        ("/office/x.txt", "GET", {}, 403),
+    ],
+)
+def test_fields_are_on_every_response_once(
+    place: Place, path: str, method: str, fields: dict[str, str], status: int
+) -> None:
+    for _ in range(2):  # the second time from the cache
+        response = place.asks(path, method, **fields)
+        assert response.status_code == status
+        assert response.headers.get_list("strict-transport-security") == ["max-age=5184000"]
+        top = "route" if status != 403 and not path.startswith(("/app", "/away")) else "all"
+        if status != 400:  # no route is known then
+            assert response.headers.get_list("x-top") == [top]
+            assert response.headers.get_list("x-site") == [f"a.test{path}"]
+        assert "server" not in response.headers
+        default = "theirs" if path.startswith("/app") else "ours"
+        assert response.headers.get_list("x-default") == [default]
+
+
+def test_security_defaults_are_there_where_the_route_asks_for_them(place: Place) -> None:
+    response = place.asks("/x.txt")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert "content-security-policy" not in place.asks("/app/x").headers
+
+
+def test_a_backend_gets_what_the_operator_says(place: Place) -> None:
+    response = place.asks(
+        "/app/x", X_Given="forged", Authorization="theirs", Cookie="a=b", X_Own="kept"
+    )
+    lines = response.text.splitlines()
+    assert "x-given: 127.0.0.1" in lines
+    assert "authorization: secret" in lines
+    assert "x-own: kept" in lines
+    assert not [line for line in lines if line.startswith(("x-real-ip", "cookie"))]
+    assert [line for line in lines if line.startswith("x-forwarded-for: 127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "status"),
+    [
+        ("/office/x.txt", "192.0.2.7", 200),
+        ("/office/x.txt", "198.51.100.7", 200),
+        ("/office/x.txt", "203.0.113.1", 403),
+        ("/%6fffice/x.txt", "203.0.113.1", 403),
+        ("//office/x.txt", "203.0.113.1", 403),
+        ("/open/x.txt", "203.0.113.9", 403),
+        ("/open/x.txt", "203.0.113.1", 200),
+    ],
+)  # fmt: skip
+def test_addresses_decide_by_the_client_that_a_trusted_proxy_names(
+    place: Place, path: str, client: str, status: int
+) -> None:
+    assert place.asks(path, peer="127.0.0.2", X_Forwarded_For=client).status_code == status
+
+
+def test_who_is_no_trusted_proxy_cannot_name_a_client(place: Place) -> None:
+    assert place.asks("/office/x.txt", X_Forwarded_For="192.0.2.7").status_code == 403
+
+
+def test_an_upgrade_is_no_way_around(place: Place) -> None:
+    """A request for a WebSocket to a route that the address may not use."""
+    with (
+        socket.create_connection(("127.0.0.1", place.port)) as plain,
+        context(place.ca).wrap_socket(plain, server_hostname="a.test") as sock,
+    ):
+        sock.sendall(
+            b"GET /office/ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\n\r\n"
+        )
+        assert sock.recv(65536).startswith(b"HTTP/1.1 403 ")
