@@ -2,8 +2,8 @@
 
 parse → bind → prepare the state → open what only root can read → DROP → supervise
 
-A program that is started by a running server to replace it (`upgrade`) walks the same way with what
-it was left: it has no privileges to begin with, and takes the sockets instead of binding.
+A program that a running server starts to replace itself (`upgrade`) does the same with what it is
+handed: it has no privileges to begin with, and takes the sockets instead of binding.
 
 The order is the point. Nothing is bound before the whole configuration has been found valid;
 nothing is read from the network at any moment; and after `privileges.drop` there is no way back,

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..certificates.managed import Task
-from ..certificates.repository import Shelf, forgotten
+from ..certificates.repository import CertificateRepository, forgotten
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
 from ..issuers import account_files
@@ -28,7 +28,7 @@ from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
 from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import NamesFile
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell
 from .attempt import LEASE, Obtainer
@@ -92,7 +92,7 @@ def run(
 
 
 class Agent:
-    """``now`` gives Unix seconds; ``dice`` decides what is to be spread. Tests give their own."""
+    """``now`` gives Unix seconds; ``rng`` decides what is to be spread. Tests give their own."""
 
     def __init__(
         self,
@@ -100,31 +100,31 @@ class Agent:
         link: Link,
         store: Store,
         now: Callable[[], float] = time.time,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
         executors: Executors | None = None,
         confine_hook: Callable[[], None] | None = None,
         issuer: Callable[[Authority], Issuer] | None = None,
     ) -> None:
-        dice = dice or random.SystemRandom()
+        rng = rng or random.SystemRandom()
         issuer = issuer or self._issuer
         self._settings = settings
         self._link = link
         self._store = store
         self._now = now
         self._stopping = threading.Event()
-        self._shelf = Shelf(store)
+        self._repository = CertificateRepository(store)
         self._challenges = Challenges(store, link)
-        self._ledgers = Ledgers(store, now)
+        self._ledgers = Ledger(store, now)
         self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
         self._names = NamesFile(store)
-        self._keeper = CertificateKeeper(self._shelf, link, now, dice, settings.dns)
+        self._keeper = CertificateKeeper(self._repository, link, now, rng, settings.dns)
         self._requests = CaRequests(
-            self._keeper, issuer, self._has_account, self._ledgers, now, dice
+            self._keeper, issuer, self._has_account, self._ledgers, now, rng
         )
-        self._obtainer = Obtainer(self._keeper, self._shelf, issuer, self._ledgers, now, dice)
+        self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledgers, now, rng)
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
@@ -153,8 +153,9 @@ class Agent:
                 if self._executors.longest() > HANGS_AFTER:
                     raise Hangs(f"an attempt has been under way for {spell(HANGS_AFTER)}")
                 self._perform(self._scheduler.step(self._now(), self._happenings()))
-                if self._scheduler.loaded and not cleaned:
+                if self._scheduler.loaded and not cleaned:  # what is at hand is served
                     cleaned = True
+                    self._executors.store(self._tidy)
                     self._executors.ask("DNS", self._records.clear)  # servers may take their time
                 for command in self._link.receive(self._rest()):
                     self._receive(command)
@@ -189,7 +190,6 @@ class Agent:
             self._look_at = now + LOOK_EVERY
             events.append(LookAround())
             if not now < self._tidy_at <= now + TIDY_EVERY:
-                self._tidy_at = now + TIDY_EVERY
                 self._executors.store(self._tidy)
         return events
 
@@ -217,8 +217,8 @@ class Agent:
         match action:
             case Run():
                 self._run(action)
-            case Report(name, holding):
-                self._link.report(name, None if holding is None else holding.status())
+            case Report(name, managed):
+                self._link.report(name, None if managed is None else managed.status())
             case Answer(ticket, value):
                 self._answer(ticket, dict(value))
             case AllLoaded():
@@ -270,9 +270,9 @@ class Agent:
         try:
             error = perform(run, self._keeper, self._requests, self._obtainer)
         except LinkBroken:
-            log.debug("%s: the supervisor is gone", run.holding.name)  # the main thread ends by it
+            log.debug("%s: the supervisor is gone", run.managed.name)  # the main thread ends by it
         except Exception:
-            log.exception("%s: a fault in the certifier itself", run.holding.name)
+            log.exception("%s: a fault in the certifier itself", run.managed.name)
             error = "a fault in the certifier itself; its log says more"
         finally:
             self._happened(Finished(run, error))
@@ -281,7 +281,7 @@ class Agent:
 
     def _scan(self) -> None:
         try:
-            self._changes = self._changes or self._shelf.watch()
+            self._changes = self._changes or self._repository.watch()
             names: frozenset[str] | None = frozenset(self._changes())
         except OSError as error:
             if not self._unreadable:
@@ -296,6 +296,7 @@ class Agent:
         self._happened(Changed(names))
 
     def _tidy(self) -> None:
+        self._tidy_at = self._now() + TIDY_EVERY
         try:
             self._store.tidy()
         except OSError as error:
@@ -307,7 +308,7 @@ class Agent:
 
     def _forget(self, command: Command, name: str, wanted: frozenset[str]) -> None:
         try:
-            gone = self._shelf.forget(name, wanted)
+            gone = self._repository.forget(name, wanted)
         except OSError as error:
             error_text = f"{name} cannot be removed: {error.strerror}"
             self._answer(command.ticket, {"ok": False, "error": error_text})
@@ -316,7 +317,7 @@ class Agent:
 
     def _discard(self, name: str) -> None:
         try:
-            self._shelf.discard(name)
+            self._repository.discard(name)
         except OSError as error:
             log.warning("%s: its files cannot be taken away: %s", name, error)
 
@@ -365,25 +366,25 @@ def perform(
 ) -> str | None:
     """Do with a certificate what the scheduler wants; returns why a revocation failed, if it
     did."""
-    holding = run.holding
+    managed = run.managed
     match run.task:
         case Task.LOAD:
-            keeper.load(holding)
+            keeper.load(managed)
         case Task.REREAD:
-            keeper.reread(holding)
+            keeper.reread(managed)
         case Task.RECHECK:
-            keeper.recheck(holding)
+            keeper.recheck(managed)
         case Task.KEEP_PAIR:
-            keeper.keep_pair(holding)
+            keeper.keep_pair(managed)
         case Task.KEEP_RECORD:
-            keeper.keep_record(holding)
+            keeper.keep_record(managed)
         case Task.SERVE:
-            keeper.serve_or_log(holding)
-            keeper.report(holding)
+            keeper.serve_or_log(managed)
+            keeper.report(managed)
         case Task.ATTEMPT:
-            obtainer.attempt(holding)
+            obtainer.attempt(managed)
         case Task.ASK:
-            requests.ask(holding)
+            requests.ask(managed)
         case Task.REVOKE:
-            return requests.revoke(holding, run.reason)
+            return requests.revoke(managed, run.reason)
     return None

@@ -20,15 +20,15 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from ..certificates import ca_choice, retry, transitions
-from ..certificates.managed import Holding
+from ..certificates.managed import ManagedCertificate
 from ..certificates.recovery import Found
-from ..certificates.repository import Shelf
+from ..certificates.repository import CertificateRepository
 from ..certificates.transitions import Turn
 from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..text import spell, timestamp
 from ..x509 import loadable
 from ..x509.verify import CertificateInfo, verified
@@ -52,87 +52,87 @@ class Obtainer:
     def __init__(
         self,
         keeper: CertificateKeeper,
-        shelf: Shelf,
+        repository: CertificateRepository,
         issuer: Callable[[Authority], Issuer],
-        ledgers: Ledgers,
+        ledgers: Ledger,
         now: Callable[[], float],
-        dice: random.Random,
+        rng: random.Random,
     ) -> None:
         self._keeper = keeper
-        self._shelf = shelf
+        self._repository = repository
         self._issuer = issuer
         self._ledgers = ledgers
         self._now = now
-        self._dice = dice
+        self._dice = rng
 
-    def attempt(self, holding: Holding) -> None:
+    def attempt(self, managed: ManagedCertificate) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
-        force, holding.force = holding.force, False
-        barred = set() if force else self._barred(holding)
-        authority = ca_choice.authority(holding.wanted, holding.record, self._now(), barred)
-        holding.record = transitions.started(
-            holding.record,
-            holding.wanted.names,
-            holding.wanted.key_type,
-            self._keeper.fingerprint(holding),
+        force, managed.force = managed.force, False
+        rate_limited = set() if force else self._rate_limited(managed)
+        authority = ca_choice.authority(managed.wanted, managed.record, self._now(), rate_limited)
+        managed.record = transitions.on_started(
+            managed.record,
+            managed.wanted.names,
+            managed.wanted.key_type,
+            self._keeper.fingerprint(managed),
             ca_choice.terms(authority),
         )
         challenge: str | None = None
         try:
-            with self._alone(holding):
-                if self._made_by_somebody_else(holding):
+            with self._alone(managed):
+                if self._made_by_somebody_else(managed):
                     return
-                self._write_down(holding)
-                self._keeper.report(holding)
-                issued = self._issued(holding, authority, force)
+                self._write_down(managed)
+                self._keeper.report(managed)
+                issued = self._issued(managed, authority, force)
                 challenge = issued.challenge
-                pair, facts = verified(issued.pair, holding.wanted.names, self._now())
+                pair, facts = verified(issued.pair, managed.wanted.names, self._now())
                 loadable.demand(pair)
                 issued = replace(issued, pair=pair)
-                self._use(holding, authority, issued, facts, begun)
+                self._use(managed, authority, issued, facts, begun)
         except LinkBroken:
             raise
         except IssuanceError as problem:
-            self._failed(holding, authority, problem, problem.challenge or challenge, begun)
+            self._failed(managed, authority, problem, problem.challenge or challenge, begun)
         except Exception as error:
-            log.exception("%s: a fault in the certifier itself", holding.name)
+            log.exception("%s: a fault in the certifier itself", managed.name)
             self._failed(
-                holding, authority, IssuanceError("internal", repr(error)), challenge, begun
+                managed, authority, IssuanceError("internal", repr(error)), challenge, begun
             )
 
-    def _barred(self, holding: Holding) -> set[str]:
+    def _rate_limited(self, managed: ManagedCertificate) -> set[str]:
         """The CAs that would make us wait; asked for only where there is another."""
-        wanted = holding.wanted
+        wanted = managed.wanted
         if not wanted.fallback:
             return set()
         return {
             one.directory
             for one in (wanted.authority, *wanted.fallback)
-            if self._ledgers.bars(
-                one.directory, wanted.names, renewal=self._renews(holding, one.directory)
+            if self._ledgers.must_wait(
+                one.directory, wanted.names, renewal=self._renews(managed, one.directory)
             )
         }
 
     @staticmethod
-    def _renews(holding: Holding, directory: str) -> bool:
+    def _renews(managed: ManagedCertificate, directory: str) -> bool:
         """Whether this CA has issued the certificate in use, and for the same names."""
-        if holding.facts is None or holding.record.directory != directory:
+        if managed.facts is None or managed.record.directory != directory:
             return False
-        return set(holding.facts.names) == set(map(canonical, holding.wanted.names))
+        return set(managed.facts.names) == set(map(canonical, managed.wanted.names))
 
-    def _issued(self, holding: Holding, authority: Authority, force: bool) -> Issued:
-        names, record = holding.wanted.names, holding.record
-        ours = holding.facts is not None and record.directory == authority.directory
-        renewal = self._renews(holding, authority.directory)
+    def _issued(self, managed: ManagedCertificate, authority: Authority, force: bool) -> Issued:
+        names, record = managed.wanted.names, managed.record
+        ours = managed.facts is not None and record.directory == authority.directory
+        renewal = self._renews(managed, authority.directory)
         reservation = self._ledgers.reservation(
             authority.directory, names, renewal=renewal, force=force
         )
         order = Order(
             names=names,
-            key_type=holding.wanted.key_type,
-            challenges=ca_choice.challenges(holding.wanted, record),
+            key_type=managed.wanted.key_type,
+            challenges=ca_choice.challenges(managed.wanted, record),
             # Only the CA that issued it can be told which one is replaced.
-            replaces=holding.pair.chain_pem if ours and holding.pair else None,
+            replaces=managed.pair.chain_pem if ours and managed.pair else None,
             account=record.account,
             reservation=reservation,
         )
@@ -141,7 +141,7 @@ class Obtainer:
         except IssuanceError as problem:
             if problem.not_before is not None and problem.kind != "limits":
                 now = self._now()
-                runway = holding.facts.not_after - now if holding.facts else 0.0
+                runway = managed.facts.not_after - now if managed.facts else 0.0
                 problem.not_before = retry.bounded(problem.not_before, now, runway)
             reservation.commit(problem)
             raise
@@ -149,11 +149,11 @@ class Obtainer:
         return issued
 
     @contextlib.contextmanager
-    def _alone(self, holding: Holding) -> Iterator[None]:
+    def _alone(self, managed: ManagedCertificate) -> Iterator[None]:
         try:
-            lock = self._shelf.lock(holding.name, LEASE)
+            lock = self._repository.lock(managed.name, LEASE)
         except OSError as error:
-            self._demand_disk(holding, error)
+            self._demand_disk(managed, error)
             yield
             return
         if lock is None:
@@ -168,52 +168,52 @@ class Obtainer:
             with contextlib.suppress(OSError):  # a lease ends by itself
                 lock.release()
 
-    def _write_down(self, holding: Holding) -> None:
+    def _write_down(self, managed: ManagedCertificate) -> None:
         try:
-            self._shelf.keep_record(holding.name, holding.record)
+            self._repository.keep_record(managed.name, managed.record)
         except OSError as error:
-            self._demand_disk(holding, error)
+            self._demand_disk(managed, error)
 
-    def _demand_disk(self, holding: Holding, error: OSError) -> None:
+    def _demand_disk(self, managed: ManagedCertificate, error: OSError) -> None:
         """Without a disk, only who would otherwise be without a certificate gets one."""
         now = self._now()
-        if holding.facts is not None and holding.facts.not_after - now > UNKEPT_BELOW:
+        if managed.facts is not None and managed.facts.not_after - now > UNKEPT_BELOW:
             raise IssuanceError(
                 "disk", f"the state directory cannot be written: {words(error)}"
             ) from None
 
-    def _made_by_somebody_else(self, holding: Holding) -> bool:
+    def _made_by_somebody_else(self, managed: ManagedCertificate) -> bool:
         """After the lock, look again."""
-        held = holding.facts.serial if holding.facts else None
+        held = managed.facts.serial if managed.facts else None
         now = self._now()
         try:
-            found = self._keeper.usable(holding, self._shelf.load_pair(holding.name))
+            found = self._keeper.usable(managed, self._repository.load_pair(managed.name))
             if found is None or found.facts.serial == held:
                 return False
-            record, _pair = self._shelf.load(holding.name)
+            record, _pair = self._repository.load(managed.name)
         except OSError as error:
-            self._demand_disk(holding, error)
+            self._demand_disk(managed, error)
             return False
         fresh = record.serial == found.facts.serial and (record.renew_at or 0.0) > now
-        if not fresh or not all(covers(found.facts.names, one) for one in holding.wanted.names):
+        if not fresh or not all(covers(found.facts.names, one) for one in managed.wanted.names):
             return False
-        log.info("%s: somebody else has obtained the certificate", holding.name)
-        self._keeper.hold(holding, found)
-        holding.record = transitions.found(
-            holding.record,
+        log.info("%s: somebody else has obtained the certificate", managed.name)
+        self._keeper.hold(managed, found)
+        managed.record = transitions.on_found(
+            managed.record,
             found.facts,
             record.source or "acme",
             record.directory or "",
             now,
             self._dice,
         )
-        self._keeper.serve_or_log(holding)
-        self._keeper.report(holding)
+        self._keeper.serve_or_log(managed)
+        self._keeper.report(managed)
         return True
 
     def _use(
         self,
-        holding: Holding,
+        managed: ManagedCertificate,
         authority: Authority,
         issued: Issued,
         facts: CertificateInfo,
@@ -221,15 +221,15 @@ class Obtainer:
     ) -> None:
         """Keep the certificate and have it served. Raises `IssuanceError` when workers cannot serve
         it; then everything is as it was before, on the disk too."""
-        now, started = self._now(), holding.record
+        now, started = self._now(), managed.record
         before = (
-            Found(holding.pair, holding.facts, holding.stands_in)
-            if holding.pair is not None and holding.facts is not None
+            Found(managed.pair, managed.facts, managed.is_fallback)
+            if managed.pair is not None and managed.facts is not None
             else None
         )
-        self._keeper.hold(holding, Found(issued.pair, facts))
-        holding.record = transitions.obtained(
-            holding.record,
+        self._keeper.hold(managed, Found(issued.pair, facts))
+        managed.record = transitions.on_obtained(
+            managed.record,
             facts,
             source_of(authority.directory),
             authority.directory,
@@ -238,27 +238,28 @@ class Obtainer:
             self._dice,
             time.monotonic() - begun,
             account=issued.account,
+            remark=issued.remark,
         )
-        self._keeper.keep_pair(holding)
-        self._keeper.keep_record(holding)
+        self._keeper.keep_pair(managed)
+        self._keeper.keep_record(managed)
         try:
-            self._keeper.serve(holding)
+            self._keeper.serve(managed)
         except IssuanceError:
-            self._keeper.put_back(holding, before)
-            holding.record = started
+            self._keeper.put_back(managed, before)
+            managed.record = started
             raise
-        self._keeper.report(holding)
+        self._keeper.report(managed)
         log.info(
             "%s: certificate obtained %s, valid %s, renews about %s",
-            holding.name,
+            managed.name,
             _course("from", authority, issued.challenge, time.monotonic() - begun),
             spell(facts.not_after - now),
-            timestamp(holding.record.renew_at),
+            timestamp(managed.record.renew_at),
         )
 
     def _failed(
         self,
-        holding: Holding,
+        managed: ManagedCertificate,
         authority: Authority,
         problem: IssuanceError,
         challenge: str | None,
@@ -266,34 +267,34 @@ class Obtainer:
     ) -> None:
         now = self._now()
         if problem.kind == "stopped":
-            holding.record = transitions.stopped(holding.record)
-            log.info("%s: attempt given up: %s", holding.name, problem.text)
+            managed.record = transitions.on_stopped(managed.record)
+            log.info("%s: attempt given up: %s", managed.name, problem.text)
         else:
-            holding.record = transitions.failed(
-                holding.record,
+            managed.record = transitions.on_failed(
+                managed.record,
                 problem,
                 authority.directory,
                 challenge,
                 now,
                 time.monotonic() - begun,
-                turn=self._next_turn(holding, authority, problem, challenge, now),
+                turn=self._next_turn(managed, authority, problem, challenge, now),
             )
             log.warning(
                 "%s: %s %s: %s; next attempt at %s",
-                holding.name,
+                managed.name,
                 "waits"
                 if problem.kind == "limits"
-                else f"attempt {holding.record.attempts} failed",
+                else f"attempt {managed.record.attempts} failed",
                 _course("at", authority, challenge, time.monotonic() - begun),
                 problem.text,
-                timestamp(holding.record.next_attempt),
+                timestamp(managed.record.next_attempt),
             )
-        self._keeper.keep_record(holding)
-        self._keeper.report(holding)
+        self._keeper.keep_record(managed)
+        self._keeper.report(managed)
 
     def _next_turn(
         self,
-        holding: Holding,
+        managed: ManagedCertificate,
         authority: Authority,
         problem: IssuanceError,
         challenge: str | None,
@@ -303,10 +304,10 @@ class Obtainer:
         if problem.what.blame is Blame.OURS:
             return Turn.SAME
         directory = authority.directory
-        record = transitions.failed(holding.record, problem, directory, challenge, now)
-        barred = self._barred(holding)
-        other = ca_choice.authority(holding.wanted, record, now, barred)
-        if other.directory == authority.directory or other.directory in barred:
+        record = transitions.on_failed(managed.record, problem, directory, challenge, now)
+        rate_limited = self._rate_limited(managed)
+        other = ca_choice.authority(managed.wanted, record, now, rate_limited)
+        if other.directory == authority.directory or other.directory in rate_limited:
             return Turn.SAME
         return Turn.OTHER if ca_choice.has_failed(record, other) else Turn.FIRST
 

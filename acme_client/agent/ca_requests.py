@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..certificates import ca_choice, transitions
-from ..certificates.managed import Holding
+from ..certificates.managed import ManagedCertificate
 from ..certificates.renewal import Suggestion
 from ..errors import IssuanceError
 from ..issuers.interface import Issuer
 from ..link import Authority
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..text import timestamp
 from .keeper import CertificateKeeper
 
@@ -34,62 +34,62 @@ class CaRequests:
         keeper: CertificateKeeper,
         issuer: Callable[[Authority], Issuer],
         has_account: Callable[[Authority], bool],
-        ledgers: Ledgers,
+        ledgers: Ledger,
         now: Callable[[], float],
-        dice: random.Random,
+        rng: random.Random,
     ) -> None:
         self._keeper = keeper
         self._issuer = issuer
         self._has_account = has_account
         self._ledgers = ledgers
         self._now = now
-        self._dice = dice
+        self._dice = rng
 
-    def ask(self, holding: Holding) -> None:
+    def ask(self, managed: ManagedCertificate) -> None:
         """Ask the CA when to renew. One that does not say is asked again all the same: it may
         learn to."""
-        record = holding.record
-        authority = ca_choice.issued_by(holding.wanted, record)
+        record = managed.record
+        authority = ca_choice.issued_by(managed.wanted, record)
         suggestion: Suggestion | None = None
         try:
-            if authority is not None and holding.pair is not None:
-                suggestion = self._issuer(authority).suggestion(holding.pair.chain_pem)
+            if authority is not None and managed.pair is not None:
+                suggestion = self._issuer(authority).suggestion(managed.pair.chain_pem)
         except IssuanceError as problem:
-            holding.record = transitions.uninformed(record, self._now(), problem.not_before)
-            log.info("%s: no word on when to renew: %s", holding.name, problem.text)
+            managed.record = transitions.on_ari_failed(record, self._now(), problem.not_before)
+            log.info("%s: no word on when to renew: %s", managed.name, problem.text)
         except Exception as error:
-            holding.record = transitions.uninformed(record, self._now())
-            log.exception("%s: a fault in the certifier itself: %r", holding.name, error)
+            managed.record = transitions.on_ari_failed(record, self._now())
+            log.exception("%s: a fault in the certifier itself: %r", managed.name, error)
         else:
             now = self._now()
-            holding.record = (
-                transitions.informed(record, suggestion, now, self._dice)
+            managed.record = (
+                transitions.on_ari(record, suggestion, now, self._dice)
                 if suggestion
-                else transitions.not_told(record, now)
+                else transitions.on_no_ari(record, now)
             )
-        if holding.record.window != record.window:
-            why = holding.record.window.explanation if holding.record.window else None
+        if managed.record.window != record.window:
+            why = managed.record.window.explanation if managed.record.window else None
             log.info(
                 "%s: the CA suggests another time; renews about %s%s",
-                holding.name,
-                timestamp(holding.record.renew_at),
+                managed.name,
+                timestamp(managed.record.renew_at),
                 f"; why: {why}" if why else "",
             )
-            self._keeper.report(holding)
-        self._keeper.keep_record(holding)
+            self._keeper.report(managed)
+        self._keeper.keep_record(managed)
 
-    def revoke(self, holding: Holding, reason: int) -> str | None:
+    def revoke(self, managed: ManagedCertificate, reason: int) -> str | None:
         """Revoke the certificate; returns why it could not be revoked, None when it was."""
-        authority = ca_choice.issued_by(holding.wanted, holding.record)
-        pair = holding.pair
+        authority = ca_choice.issued_by(managed.wanted, managed.record)
+        pair = managed.pair
         if pair is None or authority is None:
             return "there is no certificate of a CA that is configured"
         issuer = self._issuer(authority)
         error = self._outcome(
-            holding.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
+            managed.name, lambda: issuer.revoke(pair.chain_pem, pair.key_pem, reason)
         )
         if error is None:
-            log.warning("%s: certificate %s was revoked", holding.name, holding.record.serial)
+            log.warning("%s: certificate %s was revoked", managed.name, managed.record.serial)
         return error
 
     def show_persist_records(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..certificates import transitions
 from ..certificates.lifecycle import State
-from ..certificates.managed import Holding, Task
+from ..certificates.managed import ManagedCertificate, Task
 from ..link import INTERNAL, REASONS, Command
 from ..on_demand.manager import OnDemand
 from .replies import Replies
@@ -23,19 +23,19 @@ log = logging.getLogger("treehouse.certifier")
 
 
 class Commands:
-    """``holdings`` are the scheduler's, and so are the callables: ``touch`` sees what a certificate
-    calls for, ``run`` gives it to a thread, ``act`` has anything else done."""
+    """``certificates`` are the scheduler's, and so are the callables: ``touch`` sees what a
+    certificate calls for, ``run`` gives it to a thread, ``act`` has anything else done."""
 
     def __init__(
         self,
-        holdings: dict[str, Holding],
+        certificates: dict[str, ManagedCertificate],
         on_demand: OnDemand,
         replies: Replies,
-        touch: Callable[[Holding], None],
-        run: Callable[[Task, Holding, str, int], None],
+        touch: Callable[[ManagedCertificate], None],
+        run: Callable[[Task, ManagedCertificate, str, int], None],
         act: Callable[[Action], None],
     ) -> None:
-        self._holdings = holdings
+        self._certificates = certificates
         self._on_demand = on_demand
         self._replies = replies
         self._touch = touch
@@ -63,34 +63,34 @@ class Commands:
     def _reply(self, command: Command, value: dict[str, object]) -> None:
         self._replies.give(command.ticket, value)
 
-    def answer(self, holding: Holding) -> None:
+    def answer(self, managed: ManagedCertificate) -> None:
         """Whoever waits for what has just come to its end."""
-        tickets, holding.tickets = holding.tickets, []
-        fresh = holding.record.state is State.FRESH
-        ok = fresh and holding.served
-        why = holding.record.last_error or "given up"
+        tickets, managed.tickets = managed.tickets, []
+        fresh = managed.record.state is State.FRESH
+        ok = fresh and managed.served
+        why = managed.record.last_error or "given up"
         if fresh:
             why = "obtained, but not all workers serve it yet; they are told again within a minute"
         value = {
             "ok": ok,
-            "error": None if ok else f"{holding.name}: {why}",
-            "message": f"renewed: {holding.name}",
-            "certificate": holding.status(),
+            "error": None if ok else f"{managed.name}: {why}",
+            "message": f"renewed: {managed.name}",
+            "certificate": managed.status(),
         }
         for ticket in tickets:
             self._replies.give(ticket, value)
 
-    def _called(self, command: Command, name: object) -> list[Holding]:
+    def _called(self, command: Command, name: object) -> list[ManagedCertificate]:
         """The certificates that a command is about; it will be answered once for all of them, and
         has been if there is none."""
-        called = [one for one in self._holdings.values() if one.is_called(name)]
+        called = [one for one in self._certificates.values() if one.is_called(name)]
         if not called:
             self._reply(command, self._unknown(name))
         self._replies.expect(command.ticket, len(called))
         return called
 
     def _unknown(self, name: object) -> dict[str, object]:
-        known = ", ".join(sorted(self._holdings)) or "none"
+        known = ", ".join(sorted(self._certificates)) or "none"
         error = f"no certificate for {name} is wanted here; wanted are: {known}"
         return {"ok": False, "error": error}
 
@@ -101,29 +101,29 @@ class Commands:
             if isinstance(value, dict)
             else (value, False)
         )
-        if not any(one.is_called(name) for one in self._holdings.values()) and (
+        if not any(one.is_called(name) for one in self._certificates.values()) and (
             self._on_demand.takes(name)
         ):
             self._on_demand.obey(command)
             return
-        for holding in self._called(command, name):
-            self._renew_one(holding, force, command)
+        for managed in self._called(command, name):
+            self._renew_one(managed, force, command)
 
-    def _renew_one(self, holding: Holding, force: bool, command: Command) -> None:
-        if holding.name not in self._holdings:
-            self._reply(command, self._unknown(holding.name))
+    def _renew_one(self, managed: ManagedCertificate, force: bool, command: Command) -> None:
+        if managed.name not in self._certificates:
+            self._reply(command, self._unknown(managed.name))
             return
-        if holding.busy and not holding.attempted:
+        if managed.busy and not managed.attempted:
             # Something else is being done with it; or the attempt is over, and another is meant.
-            holding.postponed.append(lambda: self._renew_one(holding, force, command))
+            managed.postponed.append(lambda: self._renew_one(managed, force, command))
             return
         if command.ticket is not None:
-            holding.tickets.append(command.ticket)
-        if not holding.busy:
-            holding.force = force
-            holding.record = transitions.asked(holding.record)
-            self._act(Report(holding.name, holding))
-            self._touch(holding)
+            managed.tickets.append(command.ticket)
+        if not managed.busy:
+            managed.force = force
+            managed.record = transitions.on_requested(managed.record)
+            self._act(Report(managed.name, managed))
+            self._touch(managed)
 
     def _revoke(self, command: Command) -> None:
         value = command.value if isinstance(command.value, dict) else {}
@@ -132,46 +132,46 @@ class Commands:
             error = f"{value.get('reason')!r} is no reason; there are: {', '.join(REASONS)}"
             self._reply(command, {"ok": False, "error": error})
             return
-        for holding in self._called(command, value.get("name")):
-            self._revoke_one(holding, reason, command)
+        for managed in self._called(command, value.get("name")):
+            self._revoke_one(managed, reason, command)
 
-    def _revoke_one(self, holding: Holding, reason: int, command: Command) -> None:
-        if holding.name not in self._holdings:
-            self._reply(command, self._unknown(holding.name))
-        elif holding.busy:
-            holding.postponed.append(lambda: self._revoke_one(holding, reason, command))
+    def _revoke_one(self, managed: ManagedCertificate, reason: int, command: Command) -> None:
+        if managed.name not in self._certificates:
+            self._reply(command, self._unknown(managed.name))
+        elif managed.busy:
+            managed.postponed.append(lambda: self._revoke_one(managed, reason, command))
         else:
-            self._revocations[holding.name] = command
-            self._run(Task.REVOKE, holding, holding.issued_by, reason)
+            self._revocations[managed.name] = command
+            self._run(Task.REVOKE, managed, managed.issued_by, reason)
 
-    def revoked(self, holding: Holding, reason: int, error: str | None) -> None:
+    def revoked(self, managed: ManagedCertificate, reason: int, error: str | None) -> None:
         """A revocation has come to its end; where it succeeded, another certificate is wanted."""
         message = "revoked; another one is being ordered"
         if error is None:
             if reason == REASONS["cessationOfOperation"]:
                 message = "revoked; it is served until its site is taken out of the configuration"
             else:
-                holding.record = transitions.asked(holding.record)
-                self._act(Report(holding.name, holding))
-                self._run(Task.KEEP_RECORD, holding, "", 0)
-        command = self._revocations.pop(holding.name)
+                managed.record = transitions.on_requested(managed.record)
+                self._act(Report(managed.name, managed))
+                self._run(Task.KEEP_RECORD, managed, "", 0)
+        command = self._revocations.pop(managed.name)
         self._reply(command, {"ok": error is None, "error": error, "message": message})
 
     def _forget(self, command: Command) -> None:
         """Delete what is kept of a certificate that no site wants any more."""
         name = command.value
-        wanted = [one for one in self._holdings.values() if one.is_called(name)]
+        wanted = [one for one in self._certificates.values() if one.is_called(name)]
         if wanted and isinstance(name, str) and name in {one.name for one in wanted}:
             error = f"{name}: a site wants this certificate; take the site out first"
             self._reply(command, {"ok": False, "error": error})
             return
-        self._act(Forget(command, str(name), frozenset(self._holdings)))
+        self._act(Forget(command, str(name), frozenset(self._certificates)))
 
     def _dns_persist(self, command: Command) -> None:
         """What is to stand in the DNS for a certificate, at each of its CAs."""
         value = command.value if isinstance(command.value, dict) else {}
         name = value.get("name")
-        called = [one.wanted for one in self._holdings.values() if one.is_called(name)]
+        called = [one.wanted for one in self._certificates.values() if one.is_called(name)]
         if not called:
             self._reply(command, self._unknown(name))
             return
@@ -182,8 +182,8 @@ class Commands:
     def _roll_account_keys(self, command: Command) -> None:
         authorities = {
             one
-            for holding in self._holdings.values()
-            for one in (holding.wanted.authority, *holding.wanted.fallback)
+            for managed in self._certificates.values()
+            for one in (managed.wanted.authority, *managed.wanted.fallback)
             if one.directory != INTERNAL
         }
         self._act(RollAccountKeys(command, tuple(sorted(authorities, key=lambda a: a.directory))))

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from ..certificates import ca_choice, recovery, transitions
 from ..certificates.lifecycle import PAUSED
-from ..certificates.managed import TELL_AGAIN, Holding
+from ..certificates.managed import TELL_AGAIN, ManagedCertificate
 from ..certificates.recovery import Found
-from ..certificates.repository import Shelf
+from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
 from ..link import INTERNAL, Dns, Link
 from ..names import covers
@@ -32,191 +32,195 @@ class CertificateKeeper:
 
     def __init__(
         self,
-        shelf: Shelf,
+        repository: CertificateRepository,
         link: Link,
         now: Callable[[], float],
-        dice: random.Random,
+        rng: random.Random,
         dns: Dns | None = None,
     ) -> None:
-        self._shelf = shelf
+        self._repository = repository
         self._link = link
         self._now = now
-        self._dice = dice
+        self._dice = rng
         self._dns = dns or Dns()
         self._unservable: dict[str, str] = {}  # what was logged last, by name
 
     # What is in the store
 
-    def load(self, holding: Holding) -> None:
+    def load(self, managed: ManagedCertificate) -> None:
         """Look for the first time."""
         try:
-            self.look(holding)
+            self.look(managed)
         except OSError as error:
-            log.error("%s: the state directory cannot be read: %s", holding.name, error)
-        if holding.facts is not None:
+            log.error("%s: the state directory cannot be read: %s", managed.name, error)
+        if managed.facts is not None:
             log.info(
                 "%s: certificate at hand, valid %s, renews about %s",
-                holding.name,
-                spell(holding.facts.not_after - self._now()),
-                timestamp(holding.record.renew_at),
+                managed.name,
+                spell(managed.facts.not_after - self._now()),
+                timestamp(managed.record.renew_at),
             )
-        self.report(holding)
+        self.report(managed)
 
-    def reread(self, holding: Holding) -> None:
+    def reread(self, managed: ManagedCertificate) -> None:
         """Look again: the folder has changed, by ourselves or by somebody who knew better."""
-        serial = holding.facts.serial if holding.facts else None
-        kept = holding.record
+        serial = managed.facts.serial if managed.facts else None
+        kept = managed.record
         try:
-            _record, pair = self._shelf.load(holding.name)
-            if pair is None or pair == holding.pair:
+            _record, pair = self._repository.load(managed.name)
+            if pair is None or pair == managed.pair:
                 return
-            self.look(holding)
+            self.look(managed)
         except OSError as error:
-            holding.record = kept
-            log.warning("%s: cannot be read: %s", holding.name, error)
+            managed.record = kept
+            log.warning("%s: cannot be read: %s", managed.name, error)
             return
-        if holding.facts is not None and holding.facts.serial != serial:
-            log.info("%s: another certificate was put on disk", holding.name)
-            self.report(holding)
+        if managed.facts is not None and managed.facts.serial != serial:
+            log.info("%s: another certificate was put on disk", managed.name)
+            self.report(managed)
 
-    def recheck(self, holding: Holding) -> None:
+    def recheck(self, managed: ManagedCertificate) -> None:
         """Where the certificate before is served because of the clock, and the clock has been set
         right since: take the certificate that it stands in for."""
-        if not holding.stands_in:
+        if not managed.is_fallback:
             return
         try:
-            if self.usable(holding, self._shelf.load_pair(holding.name)) is not None:
-                log.info("%s: in its dates again by this clock, and served", holding.name)
-                self.look(holding)
-                self.report(holding)
+            if self.usable(managed, self._repository.load_pair(managed.name)) is not None:
+                log.info("%s: in its dates again by this clock, and served", managed.name)
+                self.look(managed)
+                self.report(managed)
         except OSError as error:
-            log.warning("%s: cannot be read: %s", holding.name, error)
+            log.warning("%s: cannot be read: %s", managed.name, error)
 
-    def look(self, holding: Holding) -> None:
-        """Take from the shelf what is there: the certificate if it may be served, or the one
+    def look(self, managed: ManagedCertificate) -> None:
+        """Take from the repository what is there: the certificate if it may be served, or the one
         before it, and the record."""
-        kept, pair = self._shelf.load(holding.name)
-        now, names = self._now(), holding.wanted.names
-        found = recovery.find(self._shelf, holding.name, names, pair, now, kept.serial)
+        kept, pair = self._repository.load(managed.name)
+        now, names = self._now(), managed.wanted.names
+        found = recovery.find(self._repository, managed.name, names, pair, now, kept.serial)
         if found is None:
-            holding.pair = holding.facts = None
-            holding.stands_in = False
-            record = transitions.gone(transitions.recovered(kept, now))
+            managed.pair = managed.facts = None
+            managed.is_fallback = False
+            record = transitions.on_lost(transitions.on_start(kept, now))
         else:
-            self.hold(holding, found)
+            self.hold(managed, found)
             facts, record = found.facts, kept
             if facts.serial == record.serial:
-                record = transitions.recovered(record, now)
-            directory = record.directory or holding.wanted.authority.directory
-            record = transitions.found(
+                record = transitions.on_start(record, now)
+            directory = record.directory or managed.wanted.authority.directory
+            record = transitions.on_found(
                 record, facts, source_of(directory), directory, now, self._dice
             )
             if not all(covers(facts.names, name) for name in names):
-                record = transitions.not_enough(record)
+                record = transitions.on_names_missing(record)
             elif facts.not_after <= now:
-                record = transitions.lost(record)
+                record = transitions.on_expired(record)
         changed = (
             record.names not in ((), names)
-            or record.key_type not in (None, holding.wanted.key_type)
-            or ca_choice.other_terms(holding.wanted, record)
+            or record.key_type not in (None, managed.wanted.key_type)
+            or ca_choice.other_terms(managed.wanted, record)
         )
-        if record.terms is None and holding.facts is not None:
+        if record.terms is None and managed.facts is not None:
             # By an earlier version: from here on a change is noticed.
-            issuer = ca_choice.issued_by(holding.wanted, record)
+            issuer = ca_choice.issued_by(managed.wanted, record)
             record = replace(record, terms=ca_choice.terms(issuer) if issuer else None)
-        if changed or not ca_choice.serves(holding.wanted, record):
-            record = transitions.asked(record)
+        if changed or not ca_choice.serves(managed.wanted, record):
+            record = transitions.on_requested(record)
         elif record.state in PAUSED:
-            record = transitions.configured_anew(record, self.fingerprint(holding))
-        holding.record = record
+            record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        managed.record = record
         if record.renew_at != kept.renew_at:  # drawn just now, once and for all
-            self.keep_record(holding)
+            self.keep_record(managed)
 
-    def _fingerprint(self, holding: Holding) -> str:
-        return ca_choice.fingerprint(holding.wanted, self._dns)
+    def _fingerprint(self, managed: ManagedCertificate) -> str:
+        return ca_choice.fingerprint(managed.wanted, self._dns)
 
-    def hold(self, holding: Holding, found: Found) -> None:
-        if holding.facts is None or holding.facts.serial != found.facts.serial:
-            holding.served = False
-        holding.pair, holding.facts, holding.stands_in = found.pair, found.facts, found.stands_in
+    def hold(self, managed: ManagedCertificate, found: Found) -> None:
+        if managed.facts is None or managed.facts.serial != found.facts.serial:
+            managed.served = False
+        managed.pair, managed.facts, managed.is_fallback = (
+            found.pair,
+            found.facts,
+            found.is_fallback,
+        )
 
-    def put_back(self, holding: Holding, before: Found | None) -> None:
+    def put_back(self, managed: ManagedCertificate, before: Found | None) -> None:
         """Take back a certificate that cannot be served. The workers serve the one before it still,
         or nothing, if there was none."""
-        holding.pair = holding.facts = None
-        holding.stands_in = False
+        managed.pair = managed.facts = None
+        managed.is_fallback = False
         if before is not None:
-            self.hold(holding, before)
-            holding.served = True
-            self.keep_pair(holding)
+            self.hold(managed, before)
+            managed.served = True
+            self.keep_pair(managed)
             return
         try:
-            self._shelf.discard_pair(holding.name)
+            self._repository.discard_pair(managed.name)
         except OSError as error:
-            log.warning("%s: its files cannot be taken away: %s", holding.name, words(error))
+            log.warning("%s: its files cannot be taken away: %s", managed.name, words(error))
 
-    def usable(self, holding: Holding, pair: CertificateAndKey | None) -> Found | None:
+    def usable(self, managed: ManagedCertificate, pair: CertificateAndKey | None) -> Found | None:
         """What may be served of a pair that was just read; None if nothing."""
         if pair is None:
             return None
         try:
-            found = recovery.examined(pair, holding.wanted.names)
+            found = recovery.examined(pair, managed.wanted.names)
         except IssuanceError:
             return None
         return found if in_its_dates(found.facts, self._now()) else None
 
-    def fingerprint(self, holding: Holding) -> str:
-        return ca_choice.fingerprint(holding.wanted, self._dns)
+    def fingerprint(self, managed: ManagedCertificate) -> str:
+        return ca_choice.fingerprint(managed.wanted, self._dns)
 
     # What goes out
 
-    def serve_or_log(self, holding: Holding) -> None:
+    def serve_or_log(self, managed: ManagedCertificate) -> None:
         """The same for a certificate from the store, where nobody waits for the outcome."""
         try:
-            self.serve(holding)
+            self.serve(managed)
         except IssuanceError as problem:
-            holding.tell_at = self._now() + TELL_AGAIN
-            if self._unservable.get(holding.name) != problem.text:
-                self._unservable[holding.name] = problem.text
-                log.error("%s: %s", holding.name, problem.text)
+            managed.republish_at = self._now() + TELL_AGAIN
+            if self._unservable.get(managed.name) != problem.text:
+                self._unservable[managed.name] = problem.text
+                log.error("%s: %s", managed.name, problem.text)
         else:
-            self._unservable.pop(holding.name, None)
+            self._unservable.pop(managed.name, None)
 
-    def serve(self, holding: Holding) -> None:
+    def serve(self, managed: ManagedCertificate) -> None:
         """Have the certificate at hand served by all workers. Raises `IssuanceError` when one
         cannot."""
-        holding.served = self._link.publish(holding.as_served())
-        if not holding.served:
-            holding.tell_at = self._now() + TELL_AGAIN
-            log.warning("%s: not all workers have taken the certificate yet", holding.name)
+        managed.served = self._link.publish(managed.as_served())
+        if not managed.served:
+            managed.republish_at = self._now() + TELL_AGAIN
+            log.warning("%s: not all workers have taken the certificate yet", managed.name)
 
-    def report(self, holding: Holding) -> None:
-        self._link.report(holding.name, holding.status())
+    def report(self, managed: ManagedCertificate) -> None:
+        self._link.report(managed.name, managed.status())
 
-    def keep_record(self, holding: Holding) -> bool:
+    def keep_record(self, managed: ManagedCertificate) -> bool:
         """On disk if the disk takes it; what is not there is only forgotten at the next start."""
         try:
-            self._shelf.keep_record(holding.name, holding.record)
+            self._repository.keep_record(managed.name, managed.record)
         except OSError as error:
-            log.warning("%s: its record cannot be written: %s", holding.name, words(error))
+            log.warning("%s: its record cannot be written: %s", managed.name, words(error))
             return False
         return True
 
-    def keep_pair(self, holding: Holding) -> None:
-        if holding.pair is None:
+    def keep_pair(self, managed: ManagedCertificate) -> None:
+        if managed.pair is None:
             return
         try:
-            self._shelf.keep_pair(holding.name, holding.pair)
-            holding.saved = True
+            self._repository.keep_pair(managed.name, managed.pair)
+            managed.saved = True
         except OSError as error:
-            if holding.saved:
+            if managed.saved:
                 log.error(
                     "%s: the certificate cannot be written (%s); it is served from memory and "
                     "lost at the next start unless the disk takes it before",
-                    holding.name,
+                    managed.name,
                     words(error),
                 )
-            holding.saved = False
+            managed.saved = False
 
 
 def words(error: OSError) -> str:

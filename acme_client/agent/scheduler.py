@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from ..certificates import ca_choice, transitions
 from ..certificates.lifecycle import READY, State
-from ..certificates.managed import TELL_AGAIN, Holding, Task
+from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.record import Record
 from ..link import ATTEMPTS_AT_ONCE, INTERNAL, Command, Settings, Wanted
 from ..on_demand.manager import OnDemand
@@ -62,14 +62,14 @@ _NEVER = float("inf")
 
 
 class Scheduler:
-    """Times are Unix seconds. ``holdings``: all certificates that are wanted, by name."""
+    """Times are Unix seconds. ``certificates``: all certificates that are wanted, by name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._now = 0.0
         self._out: list[Action] = []
         self._count = itertools.count()
-        self.holdings: dict[str, Holding] = {}
+        self.certificates: dict[str, ManagedCertificate] = {}
         # When time alone changes something; an entry counts while it is the certificate's last.
         self._moments: list[tuple[float, int, str]] = []
         self._last_moment: dict[str, int] = {}
@@ -97,7 +97,7 @@ class Scheduler:
         self._replies = Replies(lambda ticket, value: self._out.append(Answer(ticket, value)))
         self._on_demand = OnDemand(
             settings,
-            self.holdings,
+            self.certificates,
             self._take_on,
             self._let_go,
             self._report,
@@ -108,7 +108,7 @@ class Scheduler:
             lambda name: self._out.append(Discard(name)),
         )
         self._commands = Commands(
-            self.holdings,
+            self.certificates,
             self._on_demand,
             self._replies,
             self._touch,
@@ -134,15 +134,15 @@ class Scheduler:
         went_back = now < self._now - _CLOCK_WENT_BACK
         self._now = now
         if went_back:
-            for holding in list(self.holdings.values()):
-                self._touch(holding)
+            for managed in list(self.certificates.values()):
+                self._touch(managed)
             self._on_demand.stir()
         for event in events:
             self._take(event)
         self._pass_time()
         for name in self._on_demand.turn():
-            if name in self.holdings:
-                self._touch(self.holdings[name])
+            if name in self.certificates:
+                self._touch(self.certificates[name])
         self._begin_attempts()
         self._begin_asks()
         self._answer_lookers()
@@ -179,11 +179,13 @@ class Scheduler:
                 self._look_around()
             case Changed(names):
                 self._scans -= 1
-                self._to_see |= set(self.holdings) if names is None else names & set(self.holdings)
+                self._to_see |= (
+                    set(self.certificates) if names is None else names & set(self.certificates)
+                )
                 for looker in self._lookers:
                     looker.saw(self._scans, self._to_see)
                 for name in list(self._to_see):
-                    self._touch(self.holdings[name])
+                    self._touch(self.certificates[name])
             case Checked(finding):
                 self._on_demand.checked(finding)
             case NamesRemembered(remembered):
@@ -196,61 +198,63 @@ class Scheduler:
 
     # Certificates
 
-    def _take_on(self, wanted: Wanted) -> Holding:
-        holding = self.holdings[wanted.name] = Holding(wanted, Record())
-        self._run(Task.LOAD, holding)
-        return holding
+    def _take_on(self, wanted: Wanted) -> ManagedCertificate:
+        managed = self.certificates[wanted.name] = ManagedCertificate(wanted, Record())
+        self._run(Task.LOAD, managed)
+        return managed
 
-    def _let_go(self, holding: Holding) -> None:
+    def _let_go(self, managed: ManagedCertificate) -> None:
         """Nobody wants it any more. Its files are another matter."""
-        del self.holdings[holding.name]
+        del self.certificates[managed.name]
         for known in (self._last_moment, self._queued):
-            known.pop(holding.name, None)
+            known.pop(managed.name, None)
         for some in (self._to_see, self._unsaved, self._stand_ins):
-            some.discard(holding.name)
-        self._commands.answer(holding)
-        self._out.append(Report(holding.name, None))
+            some.discard(managed.name)
+        self._commands.answer(managed)
+        self._out.append(Report(managed.name, None))
 
-    def _run(self, task: Task, holding: Holding, directory: str = "", reason: int = 0) -> None:
-        holding.task = task
-        self._queued.pop(holding.name, None)
-        self._busy_sites[holding.wanted.names[0]] += 1
+    def _run(
+        self, task: Task, managed: ManagedCertificate, directory: str = "", reason: int = 0
+    ) -> None:
+        managed.task = task
+        self._queued.pop(managed.name, None)
+        self._busy_sites[managed.wanted.names[0]] += 1
         if task is Task.ATTEMPT:
             self._attempts[directory] += 1
         elif directory:
             self._asking[directory] += 1
-        self._out.append(Run(task, holding, directory, reason))
+        self._out.append(Run(task, managed, directory, reason))
 
     def _finished(self, event: Finished) -> None:
-        task, holding, directory = event.run.task, event.run.holding, event.run.directory
-        self._busy_sites[holding.wanted.names[0]] -= 1
+        task, managed, directory = event.run.task, event.run.managed, event.run.directory
+        self._busy_sites[managed.wanted.names[0]] -= 1
         if task is Task.ATTEMPT:
             self._attempts[directory] -= 1
         elif directory:
             self._asking[directory] -= 1
-        holding.task = None
-        if self.holdings.get(holding.name) is not holding:
+        managed.task = None
+        if self.certificates.get(managed.name) is not managed:
             return
         if task is Task.REVOKE:
-            self._commands.revoked(holding, event.run.reason, event.error)
+            self._commands.revoked(managed, event.run.reason, event.error)
         for known, is_one in (
-            (self._unsaved, not holding.saved),
-            (self._stand_ins, holding.stands_in),
+            (self._unsaved, not managed.saved),
+            (self._stand_ins, managed.is_fallback),
         ):
-            (known.add if is_one else known.discard)(holding.name)
+            (known.add if is_one else known.discard)(managed.name)
         if task is Task.ATTEMPT:
-            self._commands.answer(holding)
-        postponed, holding.postponed = holding.postponed, []
+            self._commands.answer(managed)
+        postponed, managed.postponed = managed.postponed, []
         for obey in postponed:
             obey()
-        if task is Task.LOAD and holding.facts is not None and not holding.busy:
-            self._on_demand.found(holding)
-            if not holding.served:
-                self._run(Task.SERVE, holding)  # whatever its dates are: there is no better one
-        self._on_demand.touched(holding.name)
-        self._touch(holding)
-        if holding.name in self._loading and holding.task is None:
-            self._loading.discard(holding.name)
+        if task is Task.LOAD and managed.facts is not None and not managed.busy:
+            self._on_demand.found(managed)
+            if not managed.served:
+                self._run(Task.SERVE, managed)  # whatever its dates are: there is no better one
+        self._on_demand.touched(managed.name)
+        self._touch(managed)
+        if managed.name in self._loading and managed.task is None:
+            self._loading.discard(managed.name)
             self._end_loading()
 
     def _end_loading(self) -> None:
@@ -261,59 +265,59 @@ class Scheduler:
             for command in early:
                 self._obey(command)
 
-    def _touch(self, holding: Holding) -> None:
+    def _touch(self, managed: ManagedCertificate) -> None:
         """Something has happened to it, or its moment has come: see what it calls for."""
-        if holding.busy:
+        if managed.busy:
             return
-        now, name = self._now, holding.name
+        now, name = self._now, managed.name
         self._queued.pop(name, None)
         if name in self._to_see:
             self._to_see.discard(name)
-            self._run(Task.REREAD, holding)
+            self._run(Task.REREAD, managed)
             return
-        waits = now < holding.tell_at <= now + TELL_AGAIN
-        to_serve = holding.usable(now) and not holding.served and not waits
-        if holding.tickets and holding.record.state not in READY and not to_serve:
-            self._commands.answer(holding)
-        record = transitions.at(holding.record, now)
-        if record is not holding.record:
-            set_right = record.paused_at != holding.record.paused_at
-            holding.record = record
-            self._report(holding)
+        waits = now < managed.republish_at <= now + TELL_AGAIN
+        to_serve = managed.usable(now) and not managed.served and not waits
+        if managed.tickets and managed.record.state not in READY and not to_serve:
+            self._commands.answer(managed)
+        record = transitions.after_time(managed.record, now)
+        if record is not managed.record:
+            set_right = record.paused_at != managed.record.paused_at
+            managed.record = record
+            self._report(managed)
             if set_right:  # the clock
-                self._run(Task.KEEP_RECORD, holding)
+                self._run(Task.KEEP_RECORD, managed)
                 return
         if to_serve:
-            self._run(Task.SERVE, holding)
+            self._run(Task.SERVE, managed)
             return
-        if record.state in READY and not holding.asleep:
-            self._queue(holding)
-        self._plan(holding, waits)
+        if record.state in READY and not managed.dormant:
+            self._queue(managed)
+        self._plan(managed, waits)
 
-    def _plan(self, holding: Holding, waits: bool) -> None:
+    def _plan(self, managed: ManagedCertificate, waits: bool) -> None:
         """Its next moment."""
-        record, now = holding.record, self._now
+        record, now = managed.record, self._now
         if record.state in READY:
             moment = record.not_after if record.state is State.DUE else None
         else:
             moment = transitions.next_moment(record)
             if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
                 heapq.heappush(
-                    self._asks.setdefault(holding.issued_by, []), (record.ask_at, holding.name)
+                    self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
                 )
                 moment = min(record.renew_at or 0.0, record.not_after or 0.0)
         if waits:
-            moment = min(moment or _NEVER, holding.tell_at)
-        number = self._last_moment[holding.name] = next(self._count)
+            moment = min(moment or _NEVER, managed.republish_at)
+        number = self._last_moment[managed.name] = next(self._count)
         if moment is not None:
-            heapq.heappush(self._moments, (moment, number, holding.name))
+            heapq.heappush(self._moments, (moment, number, managed.name))
 
     def _pass_time(self) -> None:
         while self._moments and self._moments[0][0] <= self._now:
             _moment, number, name = heapq.heappop(self._moments)
             if self._last_moment.get(name) == number:
                 self._on_demand.touched(name)
-                self._touch(self.holdings[name])
+                self._touch(self.certificates[name])
 
     def _look_around(self) -> None:
         self._out.append(Scan())
@@ -323,21 +327,21 @@ class Scheduler:
             (self._stand_ins, Task.RECHECK),
         ):
             for name in sorted(names):
-                if not self.holdings[name].busy:
-                    self._run(task, self.holdings[name])
+                if not self.certificates[name].busy:
+                    self._run(task, self.certificates[name])
         self._on_demand.stir()
 
     # Attempts and questions
 
-    def _queue(self, holding: Holding) -> None:
-        directory = self._asked_next(holding)
-        number = self._queued[holding.name] = next(self._count)
+    def _queue(self, managed: ManagedCertificate) -> None:
+        directory = self._asked_next(managed)
+        number = self._queued[managed.name] = next(self._count)
         heapq.heappush(
-            self._queues.setdefault(directory, []), (urgency(holding), number, holding.name)
+            self._queues.setdefault(directory, []), (urgency(managed), number, managed.name)
         )
 
-    def _asked_next(self, holding: Holding) -> str:
-        return ca_choice.authority(holding.wanted, holding.record, self._now).directory
+    def _asked_next(self, managed: ManagedCertificate) -> str:
+        return ca_choice.authority(managed.wanted, managed.record, self._now).directory
 
     def _begin_attempts(self) -> None:
         self._batch_at = _NEVER
@@ -357,22 +361,22 @@ class Scheduler:
             _urgency, number, name = entry
             if self._queued.get(name) != number:
                 continue
-            holding = self.holdings[name]
-            if self._asked_next(holding) != directory:
-                self._queue(holding)
+            managed = self.certificates[name]
+            if self._asked_next(managed) != directory:
+                self._queue(managed)
                 continue
-            if self._busy_sites[holding.wanted.names[0]] or not self._has_turn(holding, directory):
+            if self._busy_sites[managed.wanted.names[0]] or not self._has_turn(managed, directory):
                 passed_over.append(entry)
                 if len(passed_over) == _PASSED_OVER:
                     break
                 continue
-            self._run(Task.ATTEMPT, holding, directory)
+            self._run(Task.ATTEMPT, managed, directory)
         for entry in passed_over:
             heapq.heappush(queue, entry)
 
-    def _has_turn(self, holding: Holding, directory: str) -> bool:
+    def _has_turn(self, managed: ManagedCertificate, directory: str) -> bool:
         """Whether it may begin now; if so, that is counted."""
-        if not has_time(holding, self._now):
+        if not has_time(managed, self._now):
             return True
         pace = self._paces.setdefault(directory, Pace())
         wait = pace.wait(self._now)
@@ -388,15 +392,15 @@ class Scheduler:
         for directory, due in self._asks.items():
             while due and not self._asking[directory]:
                 ask_at, name = heapq.heappop(due)
-                holding = self.holdings.get(name)
+                managed = self.certificates.get(name)
                 if (
-                    holding is not None
-                    and not holding.busy
-                    and holding.record.state is State.FRESH
-                    and holding.record.ask_at == ask_at
-                    and holding.issued_by == directory
+                    managed is not None
+                    and not managed.busy
+                    and managed.record.state is State.FRESH
+                    and managed.record.ask_at == ask_at
+                    and managed.issued_by == directory
                 ):
-                    self._run(Task.ASK, holding, directory)
+                    self._run(Task.ASK, managed, directory)
 
     # Commands
 
@@ -421,15 +425,15 @@ class Scheduler:
 
     def _will_be_seen(self, name: str) -> bool:
         """In a moment. An attempt takes longer, and nobody may change its folder meanwhile."""
-        holding = self.holdings.get(name)
-        if holding is None:
+        managed = self.certificates.get(name)
+        if managed is None:
             return False
         if name in self._to_see:
-            return not holding.attempted
-        return holding.task in _BEFORE_AN_ANSWER
+            return not managed.attempted
+        return managed.task in _BEFORE_AN_ANSWER
 
-    def _report(self, holding: Holding) -> None:
-        self._out.append(Report(holding.name, holding))
+    def _report(self, managed: ManagedCertificate) -> None:
+        self._out.append(Report(managed.name, managed))
 
     def _reply(self, command: Command, value: dict[str, object]) -> None:
         self._replies.give(command.ticket, value)
@@ -454,24 +458,24 @@ class _Looker:
 Urgency = tuple[bool, bool, bool, float]
 
 
-def urgency(holding: Holding) -> Urgency:
+def urgency(managed: ManagedCertificate) -> Urgency:
     """What takes no time first, then what somebody waits for, then what has nothing to serve, then
     what ends soonest."""
     return (
-        holding.wanted.authority.directory != INTERNAL,
-        not holding.tickets,
-        holding.facts is not None,
-        holding.facts.not_after if holding.facts else 0.0,
+        managed.wanted.authority.directory != INTERNAL,
+        not managed.tickets,
+        managed.facts is not None,
+        managed.facts.not_after if managed.facts else 0.0,
     )
 
 
-def has_time(holding: Holding, now: float) -> bool:
+def has_time(managed: ManagedCertificate, now: float) -> bool:
     """Whether its renewal may wait for others; none by the built-in CA has to."""
-    facts = holding.facts
+    facts = managed.facts
     return (
         facts is not None
-        and holding.record.state is State.DUE
-        and not holding.tickets
-        and holding.wanted.authority.directory != INTERNAL
+        and managed.record.state is State.DUE
+        and not managed.tickets
+        and managed.wanted.authority.directory != INTERNAL
         and not in_hurry(facts.not_before, facts.not_after, now)
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..certificates.managed import Holding, Task
+from ..certificates.managed import ManagedCertificate, Task
 from ..link import Authority, Command, OnDemandRule
 from ..on_demand.checks import Finding
 from ..on_demand.known_names import Remembered
@@ -27,7 +27,7 @@ class Run:
     ``reason`` is a revocation's (RFC 5280 §5.3.1)."""
 
     task: Task
-    holding: Holding
+    managed: ManagedCertificate
     directory: str = ""
     reason: int = 0
 
@@ -39,10 +39,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the supervisor how a certificate stands; ``holding`` None: it is no longer wanted."""
+    """Tell the supervisor how a certificate stands; ``managed`` None: it is no longer wanted."""
 
     name: str
-    holding: Holding | None
+    managed: ManagedCertificate | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,17 +29,17 @@ FALLBACK_BELOW = 1 / 6
 
 
 def authority(
-    wanted: Wanted, record: Record, now: float, barred: Collection[str] = ()
+    wanted: Wanted, record: Record, now: float, rate_limited: Collection[str] = ()
 ) -> Authority:
     """The first CA; with little time left, and after repeated failures, each in turn; at once,
-    where nothing is served and the CA is what failed. ``barred``: directories of those that would
-    make us wait, who lose their turn while another would not."""
+    where nothing is served and the CA is what failed. ``rate_limited``: directories of those that
+    would make us wait, who lose their turn while another would not."""
     if not wanted.fallback or not _short(record, now):
         return wanted.authority
     turn = (wanted.authority, *wanted.fallback)
     first = max(record.attempts - _patience(record, now) + 1, 0) % len(turn)
     in_order = turn[first:] + turn[:first]
-    return next((one for one in in_order if one.directory not in barred), in_order[0])
+    return next((one for one in in_order if one.directory not in rate_limited), in_order[0])
 
 
 def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:

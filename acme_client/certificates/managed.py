@@ -1,6 +1,6 @@
 """One wanted certificate: what is wanted, what is at hand, and how that looks from outside.
 
-A holding belongs to the agent's main thread, except while a thread is at work on it (``task``):
+A certificate belongs to the agent's main thread, except while a thread is at work on it (``task``):
 then it belongs to that thread, and the main thread only reads it.
 """
 
@@ -44,21 +44,21 @@ TELL_AGAIN = 60.0
 
 
 @dataclass(slots=True, eq=False)
-class Holding:
+class ManagedCertificate:
     wanted: Wanted
     record: Record
     pair: CertificateAndKey | None = None  # proven; served, or to be served
     facts: CertificateInfo | None = None  # of ``pair``
     served: bool = False
-    stands_in: bool = False  # ``pair`` is the one before, see `at_hand`
+    is_fallback: bool = False  # ``pair`` is the one before, see `at_hand`
     saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
-    tell_at: float = 0.0  # when to try again what the workers did not all acknowledge
+    republish_at: float = 0.0  # when to try again what the workers did not all acknowledge
     task: Task | None = None  # what a thread is doing with it
     tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
     force: bool = False  # whatever the ledger of the CA's limits says, once
     # Commands that came between its end and our notice.
     postponed: list[Callable[[], None]] = field(default_factory=list)
-    asleep: bool = False  # no attempt is made by itself: see `on_demand`
+    dormant: bool = False  # no attempt is made by itself: see `on_demand`
     given_up: bool = False  # came on demand and is not to be renewed
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 

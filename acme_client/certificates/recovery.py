@@ -18,7 +18,7 @@ from ..errors import IssuanceError
 from ..names import covers
 from ..x509 import loadable
 from ..x509.verify import CertificateAndKey, CertificateInfo, in_its_dates, read
-from .repository import Shelf
+from .repository import CertificateRepository
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -28,35 +28,35 @@ class Found:
     pair: CertificateAndKey
     facts: CertificateInfo
     # It is the one before, and the one that should be served is only out of its dates by our clock.
-    stands_in: bool = False
+    is_fallback: bool = False
 
 
 def find(
-    shelf: Shelf,
+    repository: CertificateRepository,
     name: str,
     names: tuple[str, ...],
     pair: CertificateAndKey | None,
     now: float,
     serial: str | None = None,
 ) -> Found | None:
-    """``pair`` stands on the shelf for ``name``, ``serial`` is that of the certificate which was
-    last proven there. Raises OSError."""
+    """``pair`` stands on the repository for ``name``, ``serial`` is that of the certificate which
+    was last proven there. Raises OSError."""
     if pair is None:
         return None
     try:
         current = examined(pair, names, serial)
     except IssuanceError as problem:
         log.warning("%s: on disk, but not used: %s", name, problem.text)
-        return _restored(shelf, name, names)
+        return _restored(repository, name, names)
     if in_its_dates(current.facts, now):
         return current
     if current.facts.serial == serial and now < current.facts.not_before:
         log.warning("%s: not valid yet by this clock, which has gone back; served", name)
         return current
-    before = _previous(shelf, name, names)
+    before = _previous(repository, name, names)
     if before is not None and in_its_dates(before.facts, now):
         log.warning("%s: out of its dates by this clock; the one before it is served", name)
-        return Found(before.pair, before.facts, stands_in=True)
+        return Found(before.pair, before.facts, is_fallback=True)
     log.warning("%s: out of its dates by this clock, and served for want of a better one", name)
     return current
 
@@ -77,17 +77,17 @@ def examined(pair: CertificateAndKey, names: tuple[str, ...], known: str | None 
     return Found(sound, facts)
 
 
-def _restored(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
-    before = _previous(shelf, name, names)
+def _restored(repository: CertificateRepository, name: str, names: tuple[str, ...]) -> Found | None:
+    before = _previous(repository, name, names)
     if before is not None:
         log.warning("%s: the certificate before it is used", name)
         with contextlib.suppress(OSError):  # said at the next attempt, if it lasts
-            shelf.keep_pair(name, before.pair)
+            repository.keep_pair(name, before.pair)
     return before
 
 
-def _previous(shelf: Shelf, name: str, names: tuple[str, ...]) -> Found | None:
-    pair = shelf.previous(name)
+def _previous(repository: CertificateRepository, name: str, names: tuple[str, ...]) -> Found | None:
+    pair = repository.previous(name)
     if pair is None:
         return None
     try:

@@ -4,7 +4,7 @@ Where the CA offers renewal information (ARI, RFC 9773), it says so: one moment 
 window, evenly, and kept until the window changes; a window that is over means now. Elsewhere the
 moment follows from the lifetime, whatever that is, since lifetimes keep shrinking.
 
-Pure: the time and the dice are parameters. Moments are Unix seconds.
+Pure: the time and the rng are parameters. Moments are Unix seconds.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ class Window:
     explanation: str | None = None
 
 
-def moment(not_before: float, not_after: float, dice: random.Random) -> float:
+def moment(not_before: float, not_after: float, rng: random.Random) -> float:
     """When to renew by the lifetime alone."""
     lifetime = max(not_after - not_before, 0.0)
     part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
     spread = min(lifetime * SPREAD_PART, SPREAD_MOST)
-    return not_after - lifetime * part - dice.uniform(spread * SPREAD_FROM, spread)
+    return not_after - lifetime * part - rng.uniform(spread * SPREAD_FROM, spread)
 
 
-def moment_in(window: Window, not_before: float, not_after: float, dice: random.Random) -> float:
+def moment_in(window: Window, not_before: float, not_after: float, rng: random.Random) -> float:
     """When to renew by a window (RFC 9773 §4.2). Draw once, and keep it."""
     latest = not_after - max(not_after - not_before, 0.0) * PART_LEFT_AT_LEAST
     start = min(window.start, latest)
-    return dice.uniform(start, max(start, min(window.end, latest)))
+    return rng.uniform(start, max(start, min(window.end, latest)))
 
 
 def earliest(obtained: float, not_after: float) -> float:

@@ -57,7 +57,7 @@ def _escape(character: str) -> str:
     return "".join(f"_{byte:02x}" for byte in character.encode())
 
 
-class Shelf:
+class CertificateRepository:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ours: set[str] = set()  # whose record has been looked at before it was replaced

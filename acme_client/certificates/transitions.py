@@ -1,7 +1,7 @@
 """What each event does to a certificate's record.
 
 `lifecycle` says which state follows; here are the figures that go with it: how many failures, when
-the pause ends, when to renew. Pure: records in, records out, the time and the dice as parameters.
+the pause ends, when to renew. Pure: records in, records out, the time and the rng as parameters.
 
 A clock that is set wrong must do no harm that outlasts it. Moments taken from a certificate are
 facts and stay. Moments that we chose, the pauses, carry their beginning: when the clock turns out
@@ -28,13 +28,13 @@ from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
 INTERRUPTIONS = 2
 
 
-def found(
+def on_found(
     record: Record,
     facts: CertificateInfo,
     source: str,
     directory: str,
     now: float,
-    dice: random.Random,
+    rng: random.Random,
 ) -> Record:
     """A usable certificate is at hand. What is known of this very one already stays as it is, and
     so does a pause."""
@@ -48,43 +48,43 @@ def found(
         serial=facts.serial,
         not_before=facts.not_before,
         not_after=facts.not_after,
-        renew_at=moment(facts.not_before, facts.not_after, dice),
+        renew_at=moment(facts.not_before, facts.not_after, rng),
         window=None,
         ask_at=None if source == INTERNAL else now,
     )
 
 
-def brought(
-    record: Record, facts: CertificateInfo, directory: str | None, now: float, dice: random.Random
+def on_imported(
+    record: Record, facts: CertificateInfo, directory: str | None, now: float, rng: random.Random
 ) -> Record:
     """A certificate has come from another program; ``directory``: of its CA, if that is known."""
-    record = found(record, facts, "acme", directory or "", now, dice)
+    record = on_found(record, facts, "acme", directory or "", now, rng)
     arrived = Attempt(now, "imported", directory or "")
     return replace(record, directory=directory, history=_remember(record, arrived))
 
 
-def lost(record: Record) -> Record:
+def on_expired(record: Record) -> Record:
     """It has expired, by this clock."""
     return replace(record, state=after(record.state, Event.LOST))
 
 
-def not_enough(record: Record) -> Record:
+def on_names_missing(record: Record) -> Record:
     """What is at hand is not for all names."""
-    return replace(lost(record), wanted_anew=True)
+    return replace(on_expired(record), wanted_anew=True)
 
 
-def gone(record: Record) -> Record:
+def on_lost(record: Record) -> Record:
     """Nothing is at hand: what was known of it is no longer true."""
-    return replace(lost(record), serial=None, not_before=None, not_after=None, renew_at=None)
+    return replace(on_expired(record), serial=None, not_before=None, not_after=None, renew_at=None)
 
 
-def recovered(record: Record, now: float) -> Record:
+def on_start(record: Record, now: float) -> Record:
     """At start: leads out of an attempt that the end of the process cut off."""
     if record.state is not State.ISSUING:
         return record
     if record.interrupted < INTERRUPTIONS:
         return replace(record, state=after(record.state, Event.INTERRUPTED))
-    return failed(
+    return on_failed(
         record,
         IssuanceError("internal", "the program ended during the attempt, more than once"),
         record.directory or "",
@@ -93,22 +93,22 @@ def recovered(record: Record, now: float) -> Record:
     )
 
 
-def asked(record: Record) -> Record:
+def on_requested(record: Record) -> Record:
     """By hand, or because the configuration has changed: what failed before counts no longer."""
     if record.state is State.ISSUING:
         return record
     return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
-def configured_anew(record: Record, fingerprint: str) -> Record:
+def on_reconfigured(record: Record, fingerprint: str) -> Record:
     """The pause is for what was tried; somebody who has corrected it need not sit it out. A CA that
     has asked for patience is in the ledger, whatever is configured."""
     if record.state not in PAUSED or record.tried_with in (None, fingerprint):
         return record
-    return asked(record)
+    return on_requested(record)
 
 
-def started(
+def on_started(
     record: Record,
     names: tuple[str, ...],
     key_type: str | None = None,
@@ -127,18 +127,19 @@ def started(
     )
 
 
-def obtained(
+def on_obtained(
     record: Record,
     facts: CertificateInfo,
     source: str,
     directory: str,
     challenge: str | None,
     now: float,
-    dice: random.Random,
+    rng: random.Random,
     seconds: float | None = None,
     account: str | None = None,
+    remark: str = "",
 ) -> Record:
-    """``seconds``: how long the attempt took."""
+    """``seconds``: how long the attempt took. ``remark``: what else `why` is to tell of it."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
@@ -148,12 +149,12 @@ def obtained(
         not_before=facts.not_before,
         not_after=facts.not_after,
         renew_at=max(
-            moment(facts.not_before, facts.not_after, dice), earliest(now, facts.not_after)
+            moment(facts.not_before, facts.not_after, rng), earliest(now, facts.not_after)
         ),
         window=None,
         ask_at=None if source == INTERNAL else now,
         challenge=challenge or record.challenge,
-        history=_remember(record, Attempt(now, "obtained", directory, challenge, "", seconds)),
+        history=_remember(record, Attempt(now, "obtained", directory, challenge, remark, seconds)),
     )
 
 
@@ -175,7 +176,7 @@ def counted(record: Record, problem: IssuanceError) -> Record:
     return replace(record, attempts=record.attempts + (problem.kind != "limits"))
 
 
-def failed(
+def on_failed(
     record: Record,
     problem: IssuanceError,
     directory: str,
@@ -212,14 +213,14 @@ def failed(
     )
 
 
-def stopped(record: Record) -> Record:
+def on_stopped(record: Record) -> Record:
     """The attempt was given up because the program ends: it counts for nothing."""
     return replace(
         record, state=after(record.state, Event.INTERRUPTED), interrupted=record.interrupted - 1
     )
 
 
-def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Random) -> Record:
+def on_ari(record: Record, suggestion: Suggestion, now: float, rng: random.Random) -> Record:
     """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
     window, ask_at = suggestion.window, ask_again(now, suggestion.retry_at)
     kept = record.window
@@ -227,24 +228,24 @@ def informed(record: Record, suggestion: Suggestion, now: float, dice: random.Ra
         return replace(record, window=window, ask_at=ask_at)
     if record.not_before is None or record.not_after is None:
         return replace(record, ask_at=ask_at)
-    renew_at = moment_in(window, record.not_before, record.not_after, dice)
+    renew_at = moment_in(window, record.not_before, record.not_after, rng)
     came = next((one.at for one in reversed(record.history) if one.outcome == "obtained"), None)
     if came is not None:  # by a clock that ran ahead, perhaps
         renew_at = max(renew_at, earliest(min(came, now), record.not_after))
     return replace(record, window=window, renew_at=renew_at, ask_at=ask_at)
 
 
-def uninformed(record: Record, now: float, retry_at: float | None = None) -> Record:
+def on_ari_failed(record: Record, now: float, retry_at: float | None = None) -> Record:
     """The CA cannot be asked when to renew; what it said before stays."""
     return replace(record, ask_at=ask_again(now, retry_at))
 
 
-def not_told(record: Record, now: float) -> Record:
+def on_no_ari(record: Record, now: float) -> Record:
     """The CA never says when to renew."""
     return replace(record, ask_at=now + ASK_SELDOM)
 
 
-def at(record: Record, now: float) -> Record:
+def after_time(record: Record, now: float) -> Record:
     """What the passing of time has done."""
     if record.state in PAUSED:
         if record.paused_at is None or record.next_attempt is None:
@@ -261,10 +262,10 @@ def at(record: Record, now: float) -> Record:
         return _put_right(record, now)
     elif record.state is State.DUE:
         if record.not_after is None or now >= record.not_after:
-            return lost(record)
+            return on_expired(record)
     elif record.state is State.FRESH:
         if record.not_after is None or now >= record.not_after:
-            return lost(record)
+            return on_expired(record)
         if record.renew_at is None or now >= record.renew_at:
             return replace(record, state=after(record.state, Event.RIPE))
         if record.ask_at is not None and record.ask_at > now + ASK_SELDOM:
@@ -289,7 +290,8 @@ def _put_right(record: Record, now: float) -> Record:
 
 
 def next_moment(record: Record) -> float | None:
-    """When `at` will find something to change, or an attempt is to be made; None: not by time."""
+    """When `after_time` will find something to change, or an attempt is to be made; None: not by
+    time."""
     if record.state in READY:
         return 0.0
     if record.state in PAUSED:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..certificates import transitions
 from ..certificates.record import Record
-from ..certificates.repository import Shelf
+from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
@@ -47,12 +47,12 @@ class Writer:
     """``now`` in Unix seconds. ``rehearsal``: do everything but write."""
 
     def __init__(
-        self, store: Store, now: float, dice: random.Random, *, rehearsal: bool = False
+        self, store: Store, now: float, rng: random.Random, *, rehearsal: bool = False
     ) -> None:
         self._store = store
-        self._shelf = Shelf(store)
+        self._repository = CertificateRepository(store)
         self._now = now
-        self._dice = dice
+        self._dice = rng
         self._rehearsal = rehearsal
 
     # Certificates
@@ -61,7 +61,7 @@ class Writer:
         name = place.names[0]
         if self._rehearsal:
             return self._certificate(place)
-        lock = self._shelf.lock(name, LEASE)
+        lock = self._repository.lock(name, LEASE)
         if lock is None:
             return Outcome(name, "an attempt for it is under way; import again when it is over")
         try:
@@ -71,7 +71,7 @@ class Writer:
 
     def _certificate(self, place: Place) -> Outcome:
         name = place.names[0]
-        record, pair = self._shelf.load(name)
+        record, pair = self._repository.load(name)
         until = timestamp(place.facts.not_after)
         present = self._present(place, pair, record)
         if present is not None and not better(place, present):
@@ -83,10 +83,12 @@ class Writer:
         if why is not None:
             return Outcome(name, f"OpenSSL does not take it: {why}")
         if not self._rehearsal:
-            self._shelf.keep_pair(name, place.pair)
-            self._shelf.keep_record(
+            self._repository.keep_pair(name, place.pair)
+            self._repository.keep_record(
                 name,
-                transitions.brought(record, place.facts, place.directory, self._now, self._dice),
+                transitions.on_imported(
+                    record, place.facts, place.directory, self._now, self._dice
+                ),
             )
         lacking = [one for one in place.names if not replace(place, names=(one,)).covered]
         said = f"valid until {until}, from {place.where}"

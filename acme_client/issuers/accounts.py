@@ -29,7 +29,7 @@ from requests import Response
 from .. import explain
 from ..errors import IssuanceError
 from ..link import Authority
-from ..rate_limits.ledger import Ledgers
+from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..x509 import keys
 from . import messages
@@ -62,7 +62,7 @@ class Accounts:
     """Finds, makes and changes accounts. May be used by several threads; accounts are made one at a
     time."""
 
-    def __init__(self, store: Store, ledgers: Ledgers) -> None:
+    def __init__(self, store: Store, ledgers: Ledger) -> None:
         self._store = store
         self._ledgers = ledgers
         self._lock = threading.Lock()
@@ -206,7 +206,7 @@ class Accounts:
         elif not new:
             url = _find(directory, transport)
         if url is None:
-            self._ledgers.admit_account(authority.directory)
+            self._ledgers.reserve_account(authority.directory)
             url = _register(directory, transport, authority, contact)
         transport.sign_for(url)
         keep_document(self._store, where, authority.directory, url, contact)

@@ -1,8 +1,8 @@
 """Certificates for names that nobody has configured, when somebody comes for them.
 
 A worker that meets such a name in a ClientHello asks (``want``); here it is decided whether the
-name may be had (`admission`, `asking`, `pointing`) and the agent is given one more holding, which
-is then issued, kept, served and renewed like any other. Names are remembered over restarts in
+name may be had (`admission`, `asking`, `pointing`) and the agent is given one more certificate,
+which is then issued, kept, served and renewed like any other. Names are remembered over restarts in
 ``on-demand/names.json``, certificates where all certificates are.
 
 What differs from a configured name, and why this is hard:
@@ -10,7 +10,7 @@ What differs from a configured name, and why this is hard:
 - Whoever comes is a stranger. Questions are answered from memory where possible, few are under way
   at a time, new names are counted by the hour, and there is an end to how many there can be.
 - Nobody has promised that the name works. An attempt is made when somebody waits for it, never by
-  itself again (the holding is *asleep*), until there was a certificate once.
+  itself again (the certificate is *dormant*), until there was a certificate once.
 - A name may be given up. So before each renewal it is asked for again, and one that nobody has come
   for in a long time is not renewed. Its certificate is served while it lasts, and then forgotten
   with its files.
@@ -28,7 +28,7 @@ from typing import Any
 
 from ..certificates import transitions
 from ..certificates.lifecycle import PAUSED, READY
-from ..certificates.managed import Holding
+from ..certificates.managed import ManagedCertificate
 from ..link import ATTEMPTS_AT_ONCE, FORGET, Command, OnDemandRule, Settings, Wanted
 from ..names import hostname, typed, wildcard_of
 from .checks import MOST, Finding
@@ -56,18 +56,18 @@ FORGET_AFTER = 3600.0
 
 
 class OnDemand:
-    """``holdings`` are the scheduler's, all of them; ``take_on``, ``let_go`` (of a holding, from
-    then on neither served nor reported), ``report`` and ``reply`` are the scheduler's too.
+    """``certificates`` are the scheduler's, all of them; ``take_on``, ``let_go`` (of a certificate,
+    from then on neither served nor reported), ``report`` and ``reply`` are the scheduler's too.
     ``check`` has a name asked about, ``save`` has the document written, ``discard`` has a name's
     files deleted."""
 
     def __init__(
         self,
         settings: Settings,
-        holdings: dict[str, Holding],
-        take_on: Callable[[Wanted], Holding],
-        let_go: Callable[[Holding], None],
-        report: Callable[[Holding], None],
+        certificates: dict[str, ManagedCertificate],
+        take_on: Callable[[Wanted], ManagedCertificate],
+        let_go: Callable[[ManagedCertificate], None],
+        report: Callable[[ManagedCertificate], None],
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
         check: Callable[[str, tuple[OnDemandRule, ...]], None],
@@ -77,7 +77,7 @@ class OnDemand:
         self._check = check
         self._save = save
         self._discard = discard
-        self._holdings = holdings
+        self._certificates = certificates
         self._take_on = take_on
         self._let_go = let_go
         self._report = report
@@ -135,11 +135,11 @@ class OnDemand:
         """Something has happened to this certificate."""
         self._stirred = self._stirred or name in self._names
 
-    def found(self, holding: Holding) -> None:
+    def found(self, managed: ManagedCertificate) -> None:
         """Its certificate was in the store: then it costs nothing of the hour's allowance."""
-        if holding.name in self._spent and holding.usable(self._now()):
-            self._spent.discard(holding.name)
-            self._allowances[self._names[holding.name].site].give_back()
+        if managed.name in self._spent and managed.usable(self._now()):
+            self._spent.discard(managed.name)
+            self._allowances[self._names[managed.name].site].give_back()
 
     # Questions
 
@@ -169,20 +169,22 @@ class OnDemand:
 
     def _want(self, name: str, command: Command) -> None:
         now = self._now()
-        holding = self._holdings.get(name)
-        if holding is not None and name in self._names:
+        managed = self._certificates.get(name)
+        if managed is not None and name in self._names:
             self._came_for(name)
-            if holding.usable(now):
+            if managed.usable(now):
                 self._reply(command, {"ok": True})
                 return
-            if holding.busy or name in self._cleared:
-                self._wait(holding, command)
+            if managed.busy or name in self._cleared:
+                self._wait(managed, command)
                 return
-            holding.record = transitions.at(holding.record, now)  # the pause may just be over
-            if holding.record.state in PAUSED:
-                self._refuse_paused(holding, command)
+            managed.record = transitions.after_time(
+                managed.record, now
+            )  # the pause may just be over
+            if managed.record.state in PAUSED:
+                self._refuse_paused(managed, command)
                 return
-        elif holding is not None or self._is_taken(name):
+        elif managed is not None or self._is_taken(name):
             self._refuse(command, REFUSED_FOR, "it is a configured name")
             return
         if name in self._waiting:
@@ -213,14 +215,14 @@ class OnDemand:
             self._check(name, tuple(rules))
         return True
 
-    def _wait(self, holding: Holding, command: Command) -> None:
+    def _wait(self, managed: ManagedCertificate, command: Command) -> None:
         if command.ticket is not None:
-            holding.tickets.append(command.ticket)
+            managed.tickets.append(command.ticket)
 
-    def _refuse_paused(self, holding: Holding, command: Command) -> None:
-        until = holding.record.next_attempt or 0.0
+    def _refuse_paused(self, managed: ManagedCertificate, command: Command) -> None:
+        until = managed.record.next_attempt or 0.0
         seconds = max(until - self._now(), CROWDED_FOR)
-        self._refuse(command, seconds, holding.record.last_error or "the CA has not issued it")
+        self._refuse(command, seconds, managed.record.last_error or "the CA has not issued it")
 
     def _no(self, name: str, waiting: list[Command], seconds: float, why: str) -> None:
         now = self._now()
@@ -253,23 +255,23 @@ class OnDemand:
         """What was found out about a name."""
         self.stir()
         waiting = self._waiting.pop(finding.name, [])
-        holding = self._holdings.get(finding.name)
-        if holding is not None and finding.name in self._names:
-            self._looked_again(finding, waiting, holding)
+        managed = self._certificates.get(finding.name)
+        if managed is not None and finding.name in self._names:
+            self._looked_again(finding, waiting, managed)
         else:  # new here, or another site's until the configuration changed
             self._looked(finding, waiting)
 
     def turn(self) -> set[str]:
-        """In each step of the scheduler, before attempts are begun; returns the names whose holding
+        """In each step of the scheduler, before attempts are begun; returns the names whose managed
         began or ceased to sleep."""
         if not self._stirred:
             return set()
         self._stirred = False
         now = self._now()
         under_way = sum(
-            holding.busy and holding.facts is None
+            managed.busy and managed.facts is None
             for name in self._names
-            if (holding := self._holdings.get(name))
+            if (managed := self._certificates.get(name))
         )
         for name, one in list(self._names.items()):
             under_way += self._settle(name, one, now, under_way)
@@ -300,97 +302,99 @@ class OnDemand:
         log.info("%s: somebody came for it; allowed %s, for %s", name, finding.why, rule.site)
         self._names[name] = Name(rule.site, now)
         self._cleared.add(name)
-        holding = self._take_on(_wanted(rule, name))
-        if not holding.usable(now):
+        managed = self._take_on(_wanted(rule, name))
+        if not managed.usable(now):
             allowance.spend(now)
             self._spent.add(name)
         self._save_now()
-        self._hand_on(holding, waiting)
+        self._hand_on(managed, waiting)
 
-    def _looked_again(self, finding: Finding, waiting: list[Command], holding: Holding) -> None:
+    def _looked_again(
+        self, finding: Finding, waiting: list[Command], managed: ManagedCertificate
+    ) -> None:
         """At a name that is had, or whose first attempt has failed."""
         name, one, now = finding.name, self._names[finding.name], self._now()
         if finding.outcome == "allowed":
             one.refused = False
             self._cleared.add(name)
-            if holding.facts is None:
+            if managed.facts is None:
                 self._allowances[one.site].spend(now)
-            self._hand_on(holding, waiting)
+            self._hand_on(managed, waiting)
             return
         refused = finding.outcome == "refused"
         one.refused = refused
         one.look_at = now + (LOOK_AGAIN_REFUSED if refused else LOOK_AGAIN_UNTOLD)
-        if holding.facts is not None:
+        if managed.facts is not None:
             log.warning("%s: not renewed: %s", name, finding.why)
             for command in waiting:
                 self._refuse(command, UNTOLD_FOR, finding.why)
         else:
             self._no(name, waiting, REFUSED_FOR if refused else UNTOLD_FOR, finding.why)
 
-    def _hand_on(self, holding: Holding, waiting: list[Command]) -> None:
+    def _hand_on(self, managed: ManagedCertificate, waiting: list[Command]) -> None:
         for command in waiting:
-            if holding.usable(self._now()):
+            if managed.usable(self._now()):
                 self._reply(command, {"ok": True})
-            elif holding.record.state in PAUSED:
-                self._refuse_paused(holding, command)
+            elif managed.record.state in PAUSED:
+                self._refuse_paused(managed, command)
             else:
-                self._wait(holding, command)
+                self._wait(managed, command)
 
     # What becomes of names
 
     def _settle(self, name: str, one: Name, now: float, under_way: int) -> bool:
-        """Let the holding sleep or not; whether a first attempt begins now."""
-        holding = self._holdings.get(name)
-        if holding is None:
+        """Let the certificate sleep or not; whether a first attempt begins now."""
+        managed = self._certificates.get(name)
+        if managed is None:
             self._forget_if_over(name, one, None, now, now - one.asked_at > self._forget(one))
             return False
-        if holding.busy:
+        if managed.busy:
             return False
-        new = holding.facts is None
+        new = managed.facts is None
         unused = now - one.asked_at > self._forget(one)
-        if holding.record.state not in READY:
+        if managed.record.state not in READY:
             self._cleared.discard(name)
             self._spent.discard(name)
-            self._let_sleep(holding, new)
-        elif name in self._cleared or holding.tickets:  # of somebody who asks for it by hand
-            self._let_sleep(holding, new and under_way >= ATTEMPTS_MOST)
+            self._let_sleep(managed, new)
+        elif name in self._cleared or managed.tickets:  # of somebody who asks for it by hand
+            self._let_sleep(managed, new and under_way >= ATTEMPTS_MOST)
         else:
-            self._let_sleep(holding, True)
+            self._let_sleep(managed, True)
             rule = self._rule(one.site)
             if not new and not unused and now >= one.look_at and rule is not None:
                 self._begin(name, [rule])
         given_up = not new and (unused or one.refused)
-        if given_up is not holding.given_up:
-            holding.given_up = given_up
-            self._report(holding)
+        if given_up is not managed.given_up:
+            managed.given_up = given_up
+            self._report(managed)
         if new:
             over = name not in self._cleared and now - one.asked_at > FAILED_KEPT
         else:
-            over = given_up and not holding.usable(now)
-        self._forget_if_over(name, one, holding, now, over)
-        return new and holding.record.state in READY and not holding.asleep
+            over = given_up and not managed.usable(now)
+        self._forget_if_over(name, one, managed, now, over)
+        return new and managed.record.state in READY and not managed.dormant
 
-    def _let_sleep(self, holding: Holding, asleep: bool) -> None:
-        if holding.asleep is not asleep:
-            holding.asleep = asleep
-            self._changed.add(holding.name)
+    def _let_sleep(self, managed: ManagedCertificate, dormant: bool) -> None:
+        if managed.dormant is not dormant:
+            managed.dormant = dormant
+            self._changed.add(managed.name)
 
     def _forget_if_over(
-        self, name: str, one: Name, holding: Holding | None, now: float, over: bool
+        self, name: str, one: Name, managed: ManagedCertificate | None, now: float, over: bool
     ) -> None:
         if not over or name in self._waiting:
             one.over_since = None
         elif one.over_since is None or one.over_since > now:
             one.over_since = now
         elif now - one.over_since >= FORGET_AFTER:
-            self._drop(name, holding, "nobody comes for it, or it is not allowed any more")
+            self._drop(name, managed, "nobody comes for it, or it is not allowed any more")
 
-    def _drop(self, name: str, holding: Holding | None, why: str) -> None:
+    def _drop(self, name: str, managed: ManagedCertificate | None, why: str) -> None:
         log.info("%s: forgotten: %s", name, why)
         del self._names[name]
         self._cleared.discard(name)
-        if holding is not None:
-            self._let_go(holding)
+        if managed is not None:
+            self._let_go(managed)
         self._spent.discard(name)
         if not self._is_taken(name):
             self._discard(name)
@@ -404,15 +408,15 @@ class OnDemand:
         failed = [
             name
             for name in of_site
-            if (holding := self._holdings.get(name)) is not None
-            and holding.facts is None
-            and not holding.busy
+            if (managed := self._certificates.get(name)) is not None
+            and managed.facts is None
+            and not managed.busy
             and name not in self._cleared
         ]
         if not failed:
             return False
         oldest = min(failed, key=lambda name: self._names[name].asked_at)
-        self._drop(oldest, self._holdings[oldest], "another name needs its place")
+        self._drop(oldest, self._certificates[oldest], "another name needs its place")
         return True
 
     def _rule(self, site: str) -> OnDemandRule | None:

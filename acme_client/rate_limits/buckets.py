@@ -14,7 +14,7 @@ It is hard because of what we do not see: another machine with the same account 
 CA says 429, and what it says is kept here as well (`Hold`): nobody asks again before.
 
 A clock that is set wrong does no harm that outlasts it: with the moments stands when they were
-written, and where that is ahead of now, they move back together (`settle`).
+written, and where that is ahead of now, they move back together (`advance`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..text import spell_exactly
 from .published import (
     Cost,
     Limits,
-    Standing,
+    OrderKind,
     costs,
     failures,
     names_key,
@@ -77,7 +77,7 @@ _ACCOUNTS = "accounts"
 
 
 @dataclass(slots=True)
-class Ledger:
+class Buckets:
     """The buckets of one CA. ``due`` maps a bucket's key to its moment; one that is full again is
     not in it. ``held`` is what the CA itself has said. ``at``: when this was last true."""
 
@@ -87,7 +87,7 @@ class Ledger:
     # Who has been told to come when, by bucket; not on disk, because who asks again is told again.
     line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
 
-    def settle(self, limits: Limits, now: float) -> bool:
+    def advance(self, limits: Limits, now: float) -> bool:
         """Before anything else: make it true now, and forget what is over. True if the clock has
         been set back since it was last true."""
         back = self.at is not None and now < self.at - _TOLERANCE
@@ -116,16 +116,16 @@ class Ledger:
     # Before an order
 
     def refusal(
-        self, names: tuple[str, ...], limits: Limits, now: float, standing: Standing
+        self, names: tuple[str, ...], limits: Limits, now: float, kind: OrderKind
     ) -> Refusal | None:
         """Why an order should wait, and until when."""
         key = names_key(names)
         found: list[tuple[Refusal, str | None]] = [
-            (Refusal(held.until, held.why), None) for held in self._holds(names, standing)
+            (Refusal(held.until, held.why), None) for held in self._holds(names, kind)
         ]
-        for cost in costs(names, limits, standing):
+        for cost in costs(names, limits, kind):
             found += self._reserve(cost, key, now)
-        if standing is not Standing.EXEMPT:
+        if kind is not OrderKind.EXEMPT:
             for cost in failures(names, limits):
                 found += self._reserve(cost, key, now)
         if not found:
@@ -137,12 +137,12 @@ class Ledger:
             self.line.setdefault(bucket, {})[key] = latest.until
         return latest
 
-    def _holds(self, names: tuple[str, ...], standing: Standing) -> Iterable[Hold]:
+    def _holds(self, names: tuple[str, ...], kind: OrderKind) -> Iterable[Hold]:
         keys = {_CA, f"order {names_key(names)}"}
         # Also of a CA whose figures nobody knows: it says so in the words of its software.
-        if standing is not Standing.EXEMPT:
+        if kind is not OrderKind.EXEMPT:
             keys |= {names_key(names), *(f"failures {name}" for name in names)}
-        if standing is Standing.NEW:
+        if kind is OrderKind.NEW:
             keys |= {"orders", *(f"domain {registered_domain(name)}" for name in names)}
         return [self.held[key] for key in keys & self.held.keys()]
 
@@ -230,19 +230,19 @@ class Ledger:
         orders: list[tuple[str, ...]],
         limits: Limits,
         now: float,
-        standing: Standing = Standing.NEW,
+        kind: OrderKind = OrderKind.NEW,
     ) -> Iterator[str]:
         """Which of these would have to wait, if they came one after the other."""
-        copy = Ledger(
+        copy = Buckets(
             dict(self.due),
             dict(self.held),
             self.at,
             {one: dict(who) for one, who in self.line.items()},
         )
         for names in orders:
-            refusal = copy.refusal(names, limits, now, standing)
+            refusal = copy.refusal(names, limits, now, kind)
             if refusal is None:
-                copy.spend(costs(names, limits, standing), now)
+                copy.spend(costs(names, limits, kind), now)
             else:
                 yield f"{names[0]} would wait until {moment(refusal.until)} ({refusal.why})"
 
@@ -260,7 +260,7 @@ class Ledger:
         return documents.write(document, VERSION)
 
     @classmethod
-    def from_json(cls, data: bytes) -> Ledger:
+    def from_json(cls, data: bytes) -> Buckets:
         """What can be read of it. A ledger that is lost begins anew: the CA's own still holds."""
         document = documents.read(data, VERSION)
         at = document.get("at")

@@ -27,8 +27,8 @@ from ..certificates.repository import folder_name
 from ..errors import IssuanceError
 from ..storage import documents
 from ..storage.store import Store
-from .buckets import VERSION, Ledger, Refusal, moment
-from .published import Cost, Limits, Standing, costs, failures, failures_key, limits_of
+from .buckets import VERSION, Buckets, Refusal, moment
+from .published import Cost, Limits, OrderKind, costs, failures, failures_key, limits_of
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -42,7 +42,7 @@ _LOCKED_WITHIN = 5.0
 _TRY_AGAIN = 0.02
 
 
-class Ledgers:
+class Ledger:
     """May be used by several threads; ``now`` gives Unix seconds."""
 
     def __init__(
@@ -54,8 +54,8 @@ class Ledgers:
         self._store = store
         self._now = now
         self._limits = limits
-        self._kept: dict[str, Ledger] = {}
-        self._written: dict[str, Ledger] = {}
+        self._kept: dict[str, Buckets] = {}
+        self._written: dict[str, Buckets] = {}
         self._seen: dict[str, bytes] = {}  # on disk, when it was last looked at or written
         self._lock = threading.Lock()
 
@@ -65,7 +65,7 @@ class Ledgers:
         """For one order at one CA. ``renewal``: it has issued for exactly these names before."""
         return LedgerReservation(self, directory, names, renewal, force)
 
-    def admit_account(self, directory: str) -> None:
+    def reserve_account(self, directory: str) -> None:
         """Before a new account. Raises `IssuanceError` ("limits") for one that had better wait."""
         with self._changing(directory) as (now, limits, ledger):
             refusal = ledger.account_refusal(limits, now)
@@ -78,48 +78,48 @@ class Ledgers:
     ) -> list[str]:
         """What these orders, each a set of names, would take of the CA's limits, in words.
         ``renewal``: the CA has issued for them before."""
-        standing = Standing.RENEWAL if renewal else Standing.NEW
+        kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         with self._lock:
             now, limits, ledger = self._open(directory)
-            every = [cost for names in orders for cost in costs(names, limits, standing)]
+            every = [cost for names in orders for cost in costs(names, limits, kind)]
             said = [
                 f"{cost}: {number} of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
                 for cost, number in collections.Counter(every).items()
                 # Of a set of names that is really new there is nothing to tell.
                 if cost.limit is not limits.names or ledger.left(cost, now) < cost.limit.count
             ]
-            return said + list(ledger.foresee(orders, limits, now, standing))
+            return said + list(ledger.foresee(orders, limits, now, kind))
 
-    def bars(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> bool:
+    def must_wait(self, directory: str, names: tuple[str, ...], *, renewal: bool) -> bool:
         """Whether an order for these names would have to wait there."""
-        standing = Standing.RENEWAL if renewal else Standing.NEW
+        kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         with self._lock:
             now, limits, ledger = self._open(directory)
-            return any(ledger.foresee([names], limits, now, standing))
+            return any(ledger.foresee([names], limits, now, kind))
 
     # For `LedgerReservation`
 
-    def admit(
+    def reserve(
         self,
         directory: str,
         names: tuple[str, ...],
-        standing: Standing,
+        kind: OrderKind,
         before: tuple[Cost, ...],
         force: bool,
     ) -> tuple[Cost, ...]:
         """What the order takes; ``before``: what an earlier try of it has taken."""
         with self._changing(directory) as (now, limits, ledger):
             ledger.give_back(before)
-            refusal = ledger.refusal(names, limits, now, standing)
+            refusal = ledger.refusal(names, limits, now, kind)
             if refusal is not None and not force:
                 raise _waits(refusal)
             if refusal is not None:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
-            taken = (*costs(names, limits, standing), *failures(names, limits))
+            taken = (*costs(names, limits, kind), *failures(names, limits))
             ledger.spend(taken, now)
             return taken
 
-    def settle(
+    def commit(
         self,
         directory: str,
         names: tuple[str, ...],
@@ -139,7 +139,7 @@ class Ledgers:
     # Memory and disk
 
     @contextlib.contextmanager
-    def _changing(self, directory: str) -> Iterator[tuple[float, Limits, Ledger]]:
+    def _changing(self, directory: str) -> Iterator[tuple[float, Limits, Buckets]]:
         """Inside, nobody else changes the ledger; it is written afterwards, whatever happens."""
         with self._lock, self._locked(directory):
             now, limits, ledger = self._open(directory)
@@ -165,15 +165,15 @@ class Ledgers:
                 with contextlib.suppress(OSError):  # a lease ends by itself
                     lock.release()
 
-    def _open(self, directory: str) -> tuple[float, Limits, Ledger]:
+    def _open(self, directory: str) -> tuple[float, Limits, Buckets]:
         """The ledger as it is now: what is in memory, unless another process has written since."""
         now, limits = self._now(), self._limits(directory)
         ledger, data = self._kept.get(directory), self._read(directory)
         if ledger is None or data not in (None, self._seen.get(directory)):
-            ledger = self._kept[directory] = Ledger.from_json(data or b"")
-            self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
+            ledger = self._kept[directory] = Buckets.from_json(data or b"")
+            self._written[directory] = Buckets(ledger.due.copy(), ledger.held.copy())
             self._seen[directory] = data or b""
-        if ledger.settle(limits, now):
+        if ledger.advance(limits, now):
             log.warning("the clock was set back; the ledger for %s goes with it", directory)
         return now, limits, ledger
 
@@ -189,16 +189,16 @@ class Ledgers:
             return None
         return data
 
-    def _keep(self, directory: str, ledger: Ledger) -> None:
+    def _keep(self, directory: str, ledger: Buckets) -> None:
         """Unless nothing has changed but the time."""
-        written = self._written.get(directory, Ledger())
+        written = self._written.get(directory, Buckets())
         if (ledger.due, ledger.held) == (written.due, written.held):
             return
         data = ledger.to_json()
         try:
             self._store.store(_folder(directory), {FILE: data})
             self._seen[directory] = data
-            self._written[directory] = Ledger(ledger.due.copy(), ledger.held.copy())
+            self._written[directory] = Buckets(ledger.due.copy(), ledger.held.copy())
         except OSError as error:
             log.warning("the ledger for %s cannot be written: %s", directory, error)
 
@@ -207,24 +207,22 @@ class LedgerReservation:
     """`order.Reservation` for one order; used by the one thread that has it made."""
 
     def __init__(
-        self, ledgers: Ledgers, directory: str, names: tuple[str, ...], renewal: bool, force: bool
+        self, ledger: Ledger, directory: str, names: tuple[str, ...], renewal: bool, force: bool
     ) -> None:
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._directory = directory
         self._names = names
-        self._standing = Standing.RENEWAL if renewal else Standing.NEW
+        self._kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         self._force = force
         self._taken: tuple[Cost, ...] = ()
         self._may_be_issued = False
 
     def reserve(self, *, exempt: bool) -> None:
         """Before an order is placed, each time. Raises `IssuanceError` ("limits")."""
-        standing = Standing.EXEMPT if exempt else self._standing
+        kind = OrderKind.EXEMPT if exempt else self._kind
         before = _of_certificates(self._taken)
         self._taken = ()
-        self._taken = self._ledgers.admit(
-            self._directory, self._names, standing, before, self._force
-        )
+        self._taken = self._ledger.reserve(self._directory, self._names, kind, before, self._force)
 
     def finalizing(self) -> None:
         """The CSR is on its way: from now on, the CA may issue."""
@@ -234,7 +232,7 @@ class LedgerReservation:
         """The order has come to its end; ``problem``: without a certificate."""
         give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
         if give_back or problem is None or problem.kind != "limits":
-            self._ledgers.settle(self._directory, self._names, give_back, problem)
+            self._ledger.commit(self._directory, self._names, give_back, problem)
 
     def _is_spent(self, cost: Cost, problem: IssuanceError | None) -> bool:
         if cost.key == "orders":

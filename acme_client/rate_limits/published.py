@@ -73,7 +73,7 @@ def limits_of(directory: str) -> Limits:
     return _KNOWN.get(urlsplit(directory).hostname or "", Limits())
 
 
-class Standing(enum.Enum):
+class OrderKind(enum.Enum):
     """What an order is to the CA's limits (Let's Encrypt's rules)."""
 
     NEW = "new"
@@ -125,11 +125,11 @@ class Cost:
         return self.limit.what.format(self.about)
 
 
-def costs(names: tuple[str, ...], limits: Limits, standing: Standing) -> tuple[Cost, ...]:
+def costs(names: tuple[str, ...], limits: Limits, kind: OrderKind) -> tuple[Cost, ...]:
     """What an order takes if it succeeds."""
-    if standing is Standing.EXEMPT:
+    if kind is OrderKind.EXEMPT:
         return ()
-    if standing is Standing.RENEWAL:
+    if kind is OrderKind.RENEWAL:
         return tuple(_exact(names, limits))
     orders = [Cost("orders", limits.orders)] if limits.orders else []
     return (*orders, *_exact(names, limits), *_domains(names, limits))

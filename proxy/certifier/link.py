@@ -135,7 +135,7 @@ class ChannelLink:
             os.write(self._wake, b"\0")
 
     def _beat(self) -> None:
-        """Say that the main loop runs; that another thread does is no sign of it."""
+        """Say that the main loop runs. Another thread's call is no sign of that."""
         now = time.monotonic()
         if threading.get_ident() == self._main and now - self._beaten >= _BEAT_EVERY:
             self._beaten = now

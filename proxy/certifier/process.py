@@ -44,7 +44,7 @@ def run(config: Config, channel: Channel) -> int:
 
 
 def _hook_confinement(config: Config) -> Callable[[], None] | None:
-    """A hook ends with us, and may do less than we may."""
+    """How a DNS hook is confined: it may do less than the certifier, and ends with it."""
     policy = sandbox.policies(config).get("hook")
     if policy is None:
         return None

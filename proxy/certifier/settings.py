@@ -41,8 +41,8 @@ def has_any(config: Config) -> bool:
 
 
 def needs(config: Config) -> object:
-    """All that `settings` are made from, without a look into the files; equal ones need no new
-    certifier."""
+    """All that `settings` is made from, except the content of files. As long as it is equal, no
+    other certifier is needed."""
     sites = [
         (one.names, one.internal, one.certificates, one.key_types, one.on_demand)
         for one in config.sites

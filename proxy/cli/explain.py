@@ -30,7 +30,7 @@ from ..config.model import (
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
 from ..errors import Fault
-from ..handlers.files.handler import Static
+from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.request_head import Forwarder
@@ -304,7 +304,7 @@ def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
 def _files(config: Config, route: Route, root: Path, request: Request) -> Iterator[Row]:
     place = route.origins.get("root", "")
     yield Row("handler", f"files below {root}", place)
-    handler = Static(root, Clock())
+    handler = FileHandler(root, Clock())
     try:
         response = handler.handle(request)
         path = root / os.fsdecode(understood(request.path).removeprefix(request.matched))

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
 from acme_client.storage.directory import open_store
 from acme_client.x509.keys import from_pem
@@ -28,7 +28,7 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
     try:
-        pair, _facts = read(_kept(Shelf(open_store(state)), name))
+        pair, _facts = read(_kept(CertificateRepository(open_store(state)), name))
         if form == "pem":
             return pair.chain_pem + pair.key_pem
         return _pkcs12(pair, name, _password(password_file))
@@ -38,7 +38,7 @@ def exported(state: Path, name: str, form: str, password_file: Path | None) -> b
         raise CannotExport(f"what is kept for {name} is damaged: {problem.text}") from None
 
 
-def _kept(shelf: Shelf, name: str) -> CertificateAndKey:
+def _kept(shelf: CertificateRepository, name: str) -> CertificateAndKey:
     known = shelf.names()
     for one in sorted(known, key=lambda kept: kept != name):
         record, pair = shelf.load(one)

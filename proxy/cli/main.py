@@ -156,6 +156,7 @@ def reload(config: Path | None, state: Path | None) -> None:
     sudo treehouse-proxy reload
     """
     answer = ask(config, state, {"command": "reload"})
+    warn(answer.get("notices", ()))
     click.echo(f"reloaded: generation {answer['generation']}")
 
 
@@ -179,7 +180,9 @@ def plan(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy plan && sudo treehouse-proxy reload
     """
-    changes = ask(config, state, {"command": "plan"})["changes"]
+    answer = ask(config, state, {"command": "plan"})
+    warn(answer.get("notices", ()))
+    changes = answer["changes"]
     for line in changes or ["a reload would change nothing"]:
         click.echo(line)
     if changes:

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from acme_client.certificates.managed import Holding
-from acme_client.certificates.repository import Shelf, forgotten
+from acme_client.certificates.managed import ManagedCertificate
+from acme_client.certificates.repository import CertificateRepository, forgotten
 from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
@@ -48,7 +48,7 @@ def status(state: Path, options: Options) -> Status:
     """The document of ``status`` as far as the disk knows it. Raises `CannotRead`."""
     _require_readable(state)
     try:
-        kept = {one["name"]: one for one in _kept(Shelf(open_store(state)))}
+        kept = {one["name"]: one for one in _kept(CertificateRepository(open_store(state)))}
     except OSError as error:
         raise CannotRead(f"{error.filename or state}: {error.strerror}") from None
     config = _configuration(options, state)
@@ -99,7 +99,9 @@ def forget(state: Path, name: str, options: Options) -> str:
             privileges.drop(owner.st_uid, owner.st_gid)
     lock = StateLock.taken(state, patience=0.0)
     try:
-        answer = forgotten(name, Shelf(open_store(state)).forget(name, frozenset(wanted)))
+        answer = forgotten(
+            name, CertificateRepository(open_store(state)).forget(name, frozenset(wanted))
+        )
     except OSError as error:
         raise CannotForget(f"{name} cannot be removed: {error.strerror}") from None
     finally:
@@ -131,7 +133,7 @@ def _configuration(options: Options, state: Path) -> Config | None:
     return None
 
 
-def _kept(shelf: Shelf) -> Iterator[CertificateStatus]:
+def _kept(shelf: CertificateRepository) -> Iterator[CertificateStatus]:
     for name in shelf.names():
         record, pair = shelf.load(name)
         facts: CertificateInfo | None = None
@@ -148,4 +150,4 @@ def _kept(shelf: Shelf) -> Iterator[CertificateStatus]:
             key_type=record.key_type or (facts.key_type if facts else "unknown"),
             mark=mark,
         )
-        yield Holding(wanted, record, facts=facts).status()
+        yield ManagedCertificate(wanted, record, facts=facts).status()

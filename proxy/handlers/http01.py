@@ -12,19 +12,22 @@ from ..protocol.message import Request, Response
 PREFIX = b"/.well-known/acme-challenge/"
 
 
-class Challenges:
-    """The tokens in force, as told by the supervisor; also the handler that answers them."""
+class Http01Handler:
+    """Answers with the tokens in force, of which the supervisor tells."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes], bytes] = {}
 
     def put(self, host: str, token: str, key_authorization: str) -> None:
+        """Answer this token on this host from now on."""
         self._known[host.encode("ascii"), token.encode("ascii")] = key_authorization.encode("ascii")
 
     def remove(self, host: str, token: str) -> None:
+        """Answer it no more."""
         self._known.pop((host.encode("ascii"), token.encode("ascii")), None)
 
     def handle(self, request: Request) -> Response:
+        """The key authorization. Raises `Fault` (not_found, method_not_allowed)."""
         answer = self._known.get((request.host, request.target[len(PREFIX) :]))
         if answer is None:
             raise Fault("not_found", "unknown challenge token")

@@ -6,7 +6,8 @@ their keys, which the supervisor passes on without ever reading them.
 
 Sending never blocks: what the kernel does not take is queued and leaves through `flush`, when the
 owner's loop says that the socket is writable. A peer that does not read at all is the supervisor's
-business (heartbeat), not this module's; the queue is bounded and overflow counts as a dead peer.
+business (`supervisor.liveness`), not this module's; the queue is bounded, and a peer whose queue
+overflows counts as dead.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def _frame(data: bytes) -> JsonObject:
 
 
 def _whole(message: JsonObject, fds: list[int]) -> JsonObject:
-    """The message itself; a descriptor that holds it is taken out of ``fds`` and closed."""
+    """The message itself. A descriptor that holds it is taken out of ``fds`` and closed."""
     if message.get("type") != "large":
         return message
     large = fds.pop()

@@ -1,9 +1,9 @@
-"""Asking the server that runs: one JSON line in, one JSON line out, then the end.
+"""Asks the running server: one JSON line out, one JSON line back, then the end.
 
-With the line goes the state directory, opened for reading: that we can open it is our right to ask.
+The state directory, opened for reading, goes with the line: whoever can open it may ask.
 
-This is the caller's end, for the command line and the doctor; the server's is
-`supervisor.control_socket`. What can be asked stands in `supervisor.commands`.
+This is the caller's end, for the command line and the doctor; the server's end is
+`supervisor.control.server`. The commands stand in `supervisor.control.commands`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PIECE = 64 * 1024  # bytes read at a time
 
 
 class NotRunning(Exception):
-    """Nobody answers on the control socket."""
+    """No server answers on the control socket."""
 
 
 def ask(state: Path, request: dict[str, Any], timeout: float = 60.0) -> dict[str, Any]:

@@ -30,8 +30,7 @@ class Counters:
         self._limited: dict[str, int] = {}
         self._http2: dict[str, int] = {}
         # By host: how many took at most each of BUCKETS, how many took longer; and their sum.
-        self._seconds: dict[bytes, list[int]] = {}
-        self._seconds_sum: dict[bytes, float] = {}
+        self._seconds: dict[bytes, list[float]] = {}
         self._bytes_out = 0
         self._bytes_in = 0
 
@@ -46,16 +45,16 @@ class Counters:
                 method = request.method
             if request.body is not None:
                 self._bytes_in += request.body.received
-            if isinstance(response.body, Tunnel):
+            if exchange.tunnel and isinstance(response.body, Tunnel):
                 self._bytes_in += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
         seconds = self._seconds.get(host)
         if seconds is None:
-            seconds = self._seconds[host] = [0] * (len(BUCKETS) + 1)
-            self._seconds_sum[host] = 0.0
-        seconds[bisect_left(BUCKETS, exchange.duration)] += 1
-        self._seconds_sum[host] += exchange.duration
+            seconds = self._seconds[host] = [*[0] * (len(BUCKETS) + 1), 0.0]
+        duration = exchange.duration
+        seconds[bisect_left(BUCKETS, duration)] += 1
+        seconds[-1] += duration
         self._bytes_out += exchange.sent
 
     def upstream(self, backend: str, outcome: str) -> None:
@@ -90,8 +89,11 @@ class Counters:
             "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
             "limited": dict(self._limited),
             "http2": dict(self._http2),
-            "seconds": {host.decode(): list(counts) for host, counts in self._seconds.items()},
-            "seconds_sum": {host.decode(): total for host, total in self._seconds_sum.items()},
+            "seconds": {
+                host.decode(): [int(count) for count in counts[:-1]]
+                for host, counts in self._seconds.items()
+            },
+            "seconds_sum": {host.decode(): counts[-1] for host, counts in self._seconds.items()},
             "bytes_out": self._bytes_out,
             "bytes_in": self._bytes_in,
         }

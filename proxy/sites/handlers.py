@@ -18,7 +18,7 @@ from ..config.model import (
     RefuseAction,
     Site,
 )
-from ..handlers.files.handler import Static
+from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
@@ -74,7 +74,7 @@ class Handlers:
     def _make(self, action: Action) -> Handler:
         match action:
             case FilesAction():
-                return Static(action.root, self._clock)
+                return FileHandler(action.root, self._clock)
             case ProxyAction():
                 upstream = Upstream(action, self._upstream_context)
                 self._proxies.append(upstream)

@@ -1,10 +1,10 @@
-"""Alerts, on the supervisor's side: looks now and then, and sends messengers.
+"""Delivers alerts: looks for incidents every second, and starts messengers.
 
-What is wrong is decided in `incidents`; the network is the `messenger`'s. Here is what lies
-between: what has not been delivered yet, each way by itself; one messenger a way at a time, so that
-a CA that is down for a thousand sites makes one message and not a thousand; and a pause that grows
-while a way does not work. What waits, and who knows of what, is kept in ``alerts.json``, so that a
-restart neither forgets nor repeats.
+What is wrong is decided in `alerts.incidents`; a messenger speaks to the network. What lies between
+is here: an outbox for each channel (webhook, mail, command); one messenger for each channel at a
+time, so that a CA that is down for a thousand sites makes one message and not a thousand; and a
+pause that grows while a channel fails. Notices that wait, and incidents that were reported, are
+kept in ``alerts.json``, so that a restart neither forgets nor repeats any.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _WAITING_MOST = 2000
 
 @dataclass(slots=True)
 class _Outbox:
-    """What one way is still to deliver. ``not_before`` is monotonic."""
+    """What one channel has not delivered yet. ``not_before`` is monotonic."""
 
     waiting: list[Notice] = field(default_factory=list)
     carried: list[Notice] = field(default_factory=list)  # by the messenger that is on its way
@@ -77,7 +77,7 @@ class Alerting:
         self._kept = b""
 
     def look(self, config: Config, generation: int) -> None:
-        """Called every second or so, while it is this process that looks after things."""
+        """Look for incidents and send what is due. Call it every second."""
         now = time.monotonic()
         rules = config.alerts
         if now < self._look_at or (rules is None and self._incidents is None):
@@ -147,7 +147,7 @@ class Alerting:
                 outbox.error, outbox.heard = message.error, True
 
     def ended(self, child: Child, how: int) -> None:
-        """A messenger has ended, one way or another."""
+        """Settle what an ended messenger has carried: delivered, or to be tried again."""
         for way, outbox in self._outboxes.items():
             if outbox.messenger is child:
                 outbox.messenger = None
@@ -170,7 +170,7 @@ class Alerting:
         log.error("could not tell by %s: %s; tried again in %d s", way, error, pause)
 
     def stop(self) -> None:
-        """What is under way is tried again by the next program; nobody waits for it."""
+        """End the messengers: what they carry is kept, and the next program sends it."""
         for outbox in self._outboxes.values():
             if outbox.messenger is not None:
                 self._processes.kill(outbox.messenger)

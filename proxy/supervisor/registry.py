@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 
@@ -79,7 +79,7 @@ class Registry:
         if not self._complete:
             return []
         try:
-            kept = Shelf(open_store(state)).names()
+            kept = CertificateRepository(open_store(state)).names()
         except OSError:
             return []
         return [name for name in kept if name not in self._statuses]

@@ -1,9 +1,9 @@
-"""Whether each worker shows what it should: asked once an hour, and after each change.
+"""Checks that each worker serves the certificates in force: every hour, and after each change.
 
-The supervisor knows which certificates are in force, and a worker tells what a client of it sees
-(`mirror`). Where the two differ, the worker is told again, and where that does not help, replaced.
-Neither should ever be needed, and both are an error in the log: a renewed certificate that is not
-the one being served is found out by visitors otherwise.
+The supervisor knows which certificates are in force; a worker answers which one a client gets from
+it (`worker.self_probe`). Where the two differ, the worker is told again, and replaced where that
+does not help. Neither should ever be needed, and both are errors in the log: otherwise clients
+would be the first to find out that a renewed certificate is not served.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PREFERENCE = ("ecdsa", "ed25519", "ed448", "rsa")
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """One question to one worker: which host, and what should be seen there."""
+    """A question to a worker: which host, and which certificate it should serve there."""
 
     pid: int
     host: str
@@ -52,7 +52,7 @@ class SelfCheck:
         self._next = time.monotonic() + EVERY
 
     def beat(self, now: float) -> None:
-        """Called every second: begin what is due."""
+        """Begin the probes that are due. Call it every second."""
         changed = self._registry.take_changes(now - _SOON)
         if now >= self._next:
             self._next = now + EVERY
@@ -80,7 +80,7 @@ class SelfCheck:
         return expected_certificates(self._registry.certificates(), generation.config)
 
     def result(self, child: Child, result: ProbeResult) -> None:
-        """Take a worker's answer."""
+        """Compare a worker's answer with what it should serve."""
         look = self._probes.pop(result.number, None)
         if look is None or look.pid != child.pid or child.state != "serving":
             return
@@ -105,15 +105,16 @@ class SelfCheck:
         self._ask(child, look.host, look.family, present, again=True)
 
     def ended(self, child: Child) -> None:
-        """A child has ended; it answers no more."""
+        """Forget the questions to a child that has ended."""
         self._probes = {number: one for number, one in self._probes.items() if one.pid != child.pid}
 
 
 def expected_certificates(
     certificates: Iterable[Announced], config: Config
 ) -> dict[tuple[str, str], Announced]:
-    """What a worker with this configuration shows under each name, to visitors who know any kind
-    of key ("") and, where a site has two certificates, to those who know RSA alone."""
+    """The certificate that a worker with this configuration serves for each name: to clients that
+    support any kind of key ("") and, where a site has two certificates, to those that support RSA
+    only ("rsa")."""
     sites = {site.names[0]: site for site in config.sites}
     offered: dict[str, list[Announced]] = {}
     for one in sorted(certificates, key=lambda one: one.facts.not_after):
@@ -122,7 +123,7 @@ def expected_certificates(
                 offered.setdefault(name, []).append(one)
     seen = {}
     for name, several in offered.items():
-        # Of several sites the one whose certificate lasts longest, as in `tls`.
+        # Of several sites the one whose certificate lasts longest, as `Certificates.find` chooses.
         site = several[-1].facts.site
         kinds = {one.facts.family: one for one in several if one.facts.site == site}
         seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]
@@ -141,13 +142,13 @@ def _knows(sites: dict[str, Site], facts: CertificateFacts) -> bool:
 
 
 def _speaks_1_2(site: Site, config: Config) -> bool:
-    """Whether a visitor without a certificate gets through a TLS 1.2 handshake; for 1.3 nobody can
-    be played who knows RSA alone (`mirror`)."""
+    """Whether a client without a certificate gets through a TLS 1.2 handshake: `ssl` cannot imitate
+    a client that supports RSA only in TLS 1.3."""
     return config.tls.min_version == "1.2" and site.client_auth is None
 
 
 def _visited(name: str) -> str | None:
-    """A host to ask for; None for an address, which is no name in a ClientHello (RFC 6066 §3)."""
+    """The host to probe for a name; None for an address, which is no SNI (RFC 6066 §3)."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

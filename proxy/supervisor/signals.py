@@ -1,4 +1,4 @@
-"""Signals as bytes on a socket: the handlers only enqueue, and the loop reads them in its turn."""
+"""Makes signals into bytes on a socket: handlers only enqueue, and the loop reads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ class Signals:
         selector.register(self._ours, selectors.EVENT_READ, self._read)
 
     def close_in_child(self, *_: object) -> None:
-        """In a forked child."""
         self._ours.close()
         self._wakeup.close()
 

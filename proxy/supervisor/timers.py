@@ -1,4 +1,4 @@
-"""Things to do later, in the supervisor's loop: a heap of moments, time as a parameter."""
+"""Timers of the supervisor's loop: a heap of moments, with the time as a parameter."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Timers:
         return appointment
 
     def pause(self, now: float) -> float | None:
-        """Seconds until the next one is due; None when there is none."""
+        """Seconds until the next timer is due; None when there is none."""
         while self._heap and self._heap[0][2].cancelled:
             heapq.heappop(self._heap)
         return max(0.0, self._heap[0][0] - now) if self._heap else None
 
     def run(self, now: float) -> None:
-        """Do all that is due. What they schedule for now waits for the next call."""
+        """Run the timers that are due. One that is set meanwhile waits for the next call."""
         due = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap)[2])

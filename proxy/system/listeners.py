@@ -37,11 +37,11 @@ from .port_owner import Holder, find_holder
 
 Kind = Literal["http", "https", "admin"]
 
-# Connections that wait for a worker to accept them. The kernel lowers it to net.core.somaxconn,
-# 4096 since Linux 5.4; asking for as much leaves the decision there.
 # What the kernel takes of an answer beyond what it can send now. Two pieces are enough to keep it
 # busy until we come again; megabytes (its own choice) go cold in its memory before they leave.
 _UNSENT_MOST = 128 * 1024
+# Connections that wait for a worker to accept them. The kernel lowers it to net.core.somaxconn,
+# 4096 since Linux 5.4; asking for as much leaves the decision there.
 _BACKLOG = 4096
 _ALL = ("0.0.0.0", "::")  # noqa: S104 - "all addresses" is the documented default of a front door
 # RFC 6761 §6.3: never a question for a name server.
@@ -228,7 +228,7 @@ def _open(kind: Kind, endpoint: Endpoint) -> list[Listener]:
 
 
 def _missing(opening: tuple[tuple[Kind, Endpoint], ...], opened: list[Listener]) -> Endpoint | None:
-    """An endpoint all of whose alternatives were left out."""
+    """The endpoint all of whose alternatives were left out, if there is one."""
     there = {(one.kind, one.endpoint.port) for one in opened if one.endpoint is not None}
     for kind, endpoint in opening:
         if (kind, endpoint.port) not in there:

@@ -1,4 +1,4 @@
-"""Who listens on a port, as far as /proc tells: for the message that a port is in use.
+"""Finds the process that listens on a port, for the message that the port is in use.
 
 /proc/net/tcp and tcp6 belong to the network namespace of whoever reads them, so the answer is right
 inside one too. They give a socket's inode; whose descriptor that is can be seen only for processes

@@ -1,8 +1,8 @@
-"""Import and touch now whatever is needed later.
+"""Imports now what is needed later.
 
-Once the process is nobody, an interpreter under somebody's 0700 home cannot be read any more, and
-once it is confined even less: each late import in an error path would turn a small fault into a
-crash. So everything that CPython loads lazily is loaded here, on purpose, while it can be.
+Once the process is nobody, an interpreter below a 0700 home cannot be read any more, and once it is
+confined even less: a late import in an error path would turn a small fault into a crash. So
+everything that CPython loads lazily is loaded here, on purpose, while it can be.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def while_root(uid: int, gid: int) -> None:
 
 
 def _may_read(paths: list[str], uid: int, gid: int) -> bool:
-    """Tried by a child that becomes the user: permissions have too many sources to be guessed."""
+    """Whether the user may read these files: a child becomes the user and tries, because
+    permissions have too many sources to be guessed."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -1,8 +1,9 @@
 """Giving up root, for good, and proving it.
 
-This is the only module that changes who the process is. It reads nothing from the network, takes
-two numbers, and either returns with the privileges gone or ends the process: there is no state in
-between that a caller could go on from.
+No server process changes who it is anywhere else. (The doctor, which is no server, gives root up
+without this proof; so does a child that only tries whether files can be read.) `drop` reads nothing
+from the network, takes two numbers, and either returns with the privileges gone or ends the
+process: there is no state in between that a caller could go on from.
 
 Why the order is what it is:
 

@@ -245,7 +245,8 @@ def _is_fine(directory: int, name: str, info: os.stat_result) -> bool:
 
 
 def _leads_below(directory: int, name: str) -> bool:
-    """A link of the store's own kind, which names the version in use. Root never follows one."""
+    """Whether a link is of the store's own kind, which names the version in use. Root never follows
+    one."""
     parts = os.readlink(name, dir_fd=directory).split("/")
     return all(part not in ("", ".", "..") for part in parts)
 
@@ -270,7 +271,7 @@ def _require_possible(wrong: list[_Wrong], path: Path, owner: _Owner) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Of an entry of the directory, or of what is below it."""
+    """Whether the server puts an entry of this name into the directory, or below it."""
     return name.startswith(_OURS) or name.partition("/")[0] in _NOT_OURS_BUT_HARMLESS
 
 

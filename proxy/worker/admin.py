@@ -49,6 +49,8 @@ refresh(); setInterval(refresh, 2000);</script></html>
 class AdminService(BaseService):
     """``ask`` gets the supervisor's overview."""
 
+    logs_all = False
+
     def __init__(self, context: WorkerContext, ask: Callable[[], Awaitable[Overview]]) -> None:
         super().__init__(context)
         self._overview = ask

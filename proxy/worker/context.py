@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..config.model import Limits
-from ..handlers.http01 import Challenges
+from ..handlers.http01 import Http01Handler
 from ..log import Seldom
 from ..metrics.counters import Counters
 from ..sites.site import SiteTable
@@ -32,7 +32,7 @@ class WorkerContext:
     None where nobody can ask for them. Each service adds itself to ``services``."""
 
     sites: SiteTable
-    challenges: Challenges
+    challenges: Http01Handler
     certificates: Certificates
     limits: Limits
     clock: Clock

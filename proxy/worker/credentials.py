@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable
 
 from ..config.model import Config
-from ..handlers.http01 import Challenges
+from ..handlers.http01 import Http01Handler
 from ..ipc.messages import (
     CertificateFacts,
     CertificateUsed,
@@ -62,7 +62,7 @@ class Credentials:
             self._without_http2,
         )
         self.certificates.listen_with(init.base)
-        self.http01 = Challenges()
+        self.http01 = Http01Handler()
         self.alpn = AlpnChallenges()
         self.on_demand = OnDemandCertificates(
             config, names_on_demand, self.certificates, sites.configured, fairness_key, say, loop,

@@ -90,8 +90,10 @@ class HandshakeLog:
         self._names_told += 1
         log.warning(
             "a TLS handshake of %s was refused: no site is called %s, or it has no certificate yet",
-            peer, _legible(name),
-        )  # fmt: skip
+            peer,
+            _legible(name),
+            extra={"peer": peer, "site": _legible(name)},
+        )
 
     def failed(self, reason: str, peer: str, now: float) -> None:
         """A handshake ended for ``reason``, in OpenSSL's words."""
@@ -104,7 +106,8 @@ class HandshakeLog:
             return
         remember(self._told, words, (now, 0), _MOST_REMEMBERED)
         more = f" (and {left_out} more since)" if left_out else ""
-        log.info("a TLS handshake of %s failed: %s%s", peer, words, more)
+        extra = {"peer": peer}
+        log.info("a TLS handshake of %s failed: %s%s", peer, words, more, extra=extra)
 
 
 def _legible(name: str) -> str:

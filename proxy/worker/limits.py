@@ -66,7 +66,8 @@ class LimitReporter:
         if self._counters is not None:
             self._counters.limited(limit)
         if limit not in _ORDINARY:
-            self._seldom.warning(self._clock.now, f"the limit {limit} was reached by %s", peer)
+            text = f"the limit {limit} was reached by %s"
+            self._seldom.warning(self._clock.now, text, peer, extra={"peer": peer})
 
     def fault(self, kind: str, peer: str) -> None:
         """Report the limit that caused a fault of this kind, if one did."""

@@ -1,9 +1,9 @@
-"""What a peak of connections has taken goes back to the machine.
+"""Gives memory back to the system after a peak of connections (malloc_trim(3)).
 
 An idle TLS connection holds some 20 KiB, most of it OpenSSL's and in small parts. When thousands
 have ended, glibc keeps what they had: it gives memory back only from the end of its heap, where
-something else always lies. Asked for it (`malloc_trim`), it gives back every page in between that
-nobody uses. That takes a millisecond or two for two thousand connections, and so is done after a
+something else always lies. `malloc_trim` makes it give back every page in between that is not
+used. That takes a millisecond or two for two thousand connections, and so is done after a
 peak only, and not often.
 """
 
@@ -20,15 +20,14 @@ _SETTLED_AFTER = 5.0
 
 
 def trim() -> None:
-    """Where libc can (glibc)."""
+    """Give back unused pages, where libc can (glibc)."""
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if give_back is not None:
         give_back(0)
 
 
 class MemoryTrim:
-    """Told of the number of connections again and again, it calls ``give_back`` a while after half
-    of those at the last peak have gone."""
+    """Calls ``give_back`` a while after half of the connections of the last peak have ended."""
 
     def __init__(self, give_back: Callable[[], None] = trim) -> None:
         self._give_back = give_back

@@ -1,8 +1,9 @@
-"""What this worker shows to who connects: a real handshake with itself, over a socket pair.
+"""Probes which certificate this worker serves, by a real TLS handshake with itself.
 
-The accepting end is served like any connection; the other is a client that trusts anybody and only
-looks. So what is seen is what a visitor of this very worker would see, name table, callback and
-OpenSSL included, and no port has to be connected to, which the sandbox would not allow.
+The handshake goes over a socket pair. The accepting end is served like any connection; the other
+end is a client that trusts every certificate. So the answer is what a client of this very worker
+gets, name table, callback and OpenSSL included, and no port is connected to, which the sandbox
+would not allow.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def _anybody() -> ssl.SSLContext:
 
 
 def _who_knows_rsa_alone() -> ssl.SSLContext:
-    """In TLS 1.2, whose suites name the kind of key; `ssl` cannot restrict 1.3's algorithms."""
+    """A client in TLS 1.2, whose suites name the kind of key: `ssl` cannot restrict the signature
+    algorithms of TLS 1.3."""
     context = _looking()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+aRSA")
@@ -53,9 +55,8 @@ class SelfProbe:
         self._contexts = {"": _anybody(), "rsa": _who_knows_rsa_alone()}
 
     async def served_serial(self, host: str, family: str) -> str | None:
-        """The serial number, in hexadecimal, of the certificate that a client of ``host`` sees who
-        knows this kind of key only, or any ("" is what it says then); None where the handshake
-        fails."""
+        """Serial number, in hex, of the certificate that ``host`` serves to a client that supports
+        only ``family`` keys; "" means any. None where the handshake fails."""
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setblocking(False)

@@ -27,6 +27,8 @@ log = logging.getLogger("treehouse.worker")
 class BaseService:
     """The parts of `Service` that do not depend on the port."""
 
+    logs_all = True  # in the access log
+
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
         self.limits = context.limits
@@ -99,7 +101,8 @@ class BaseService:
             )
         elif log.isEnabledFor(logging.DEBUG):
             why = fault.detail or kind.text
-            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why)
+            extra = {"peer": exchange.client}
+            log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why, extra=extra)
         body = f"{kind.status} {kind.text}\n".encode()
         fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
@@ -124,12 +127,12 @@ class BaseService:
         ended_by = exchange.error or response.error
         if ended_by is not None:
             context.limit_reporter.fault(ended_by, exchange.client)
-        if context.access_log is not None and self.logs(exchange):
+        if context.access_log is not None and (self.logs_all or self.logs(exchange)):
             context.access_log.add(exchange)
 
     def logs(self, exchange: Exchange) -> bool:
-        """Whether an exchange gets its line in the access log."""
-        return True
+        """Whether an exchange gets its line in the access log; not asked where all of them do."""
+        return self.logs_all
 
 
 class HttpService(BaseService):

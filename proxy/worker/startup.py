@@ -1,4 +1,4 @@
-"""What a worker is forked with: all that it needs to serve is in its memory before it lives."""
+"""What a worker is forked with: all that it needs to serve is in its memory when it starts."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class WorkerInit:
     access_log: int | None
     buckets: Buckets
     counters: CounterMemory  # of its own generation, in which it is ``number``
-    beside: tuple[CounterMemory, ...]  # of the others that live
-    secret: bytes  # the same for all
+    beside: tuple[CounterMemory, ...]  # of the other generations
+    secret: bytes  # for the hashes of addresses; all workers have the same

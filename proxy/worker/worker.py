@@ -148,34 +148,20 @@ class Worker:
         share = -(-config.limits.streams_per_address // config.workers)
         self._http2 = Shared(share, fairness_key, counters, own_engine=config.fast_lane)
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
+        context = self._context
         self._connections = Acceptor(
+            context,
             loop,
-            self._clock,
             deadlines,
             {
-                "http": HttpService(self._context),
-                "https": HttpsService(self._context),
-                "admin": AdminService(self._context, self._overview),
+                "http": HttpService(context),
+                "https": HttpsService(context),
+                "admin": AdminService(context, self._overview),
             },
             protocols[USUAL_PROTOCOL],
-            TlsAcceptor(
-                loop,
-                self._clock,
-                deadlines,
-                init.base,
-                config.limits,
-                credentials.alpn,
-                credentials.certificates,
-                limit_reporter,
-                protocols,
-                counters,
-                credentials.on_demand,
-            ),
-            config.limits,
+            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
             self._counts,
-            limit_reporter,
             self._on_empty,
-            counters,
             config.proxy_protocol,
             config.trusted_proxies,
         )
@@ -225,7 +211,7 @@ class Worker:
         self._loop.call_later(TICK, self._tick)
 
     def _on_empty(self) -> None:
-        """No connection is left and none will come."""
+        """End: no connection is left and none will come."""
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -287,7 +273,7 @@ class Worker:
         self._inbox.say(ProbeResult(probe.number, serial))
 
     async def _overview(self) -> Overview:
-        """What the supervisor knows of all of us; it gives up on a worker that hangs."""
+        """What the supervisor knows of all processes. It waits for no worker that hangs."""
         number = next(self._numbers)
         asked: asyncio.Future[Overview] = self._loop.create_future()
         self._asked[number] = asked
@@ -295,7 +281,7 @@ class Worker:
         return await asked
 
     def _stats(self, thorough: bool) -> WorkerStats:
-        """``thorough``: also what takes a while to count."""
+        """How this worker is. ``thorough``: also what takes a while to count."""
         context = self._context
         return {
             "figures": context.counters.message() if context.counters is not None else None,
@@ -329,7 +315,7 @@ class Worker:
 
 
 def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
-    """Who speaks each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
+    """The server of each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
     fast_parser = FastParser(config.limits) if config.fast_lane else None
     return {
         USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
@@ -338,7 +324,7 @@ def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
 
 
 def _https_port(listeners: tuple[Listener, ...]) -> int:
-    """Where a redirect leads; the port that the first HTTPS listener has."""
+    """The port that redirects lead to: that of the first HTTPS listener."""
     for listener in listeners:
         if listener.kind == "https":
             name = listener.sock.getsockname()

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
 from acme_client.link import Dns
 from acme_client.on_demand.known_names import NamesFile, encode
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage import documents
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import FOLDERS
@@ -54,10 +54,10 @@ def tidy_up(state: Path) -> None:
     with FakeServer() as server:
         Challenges(store, server).clear()
     DnsRecords(Dns(), store, threading.Event()).clear()
-    shelf = Shelf(store)
-    for name in shelf.names():
-        shelf.keep_record(name, Record())
-    book = Ledgers(store, lambda: FROZEN_AT)
+    repository = CertificateRepository(store)
+    for name in repository.names():
+        repository.keep_record(name, Record())
+    book = Ledger(store, lambda: FROZEN_AT)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
     remembered = names.read()
@@ -77,11 +77,11 @@ def test_there_is_one_of_every_kind() -> None:
 
 
 def test_certificates_by_all_kinds_of_names(state: Path) -> None:
-    shelf = Shelf(DirectoryStore(state))
+    repository = CertificateRepository(DirectoryStore(state))
     names = ["*.w.example", "2001:db8::1", "a.example", "a.example/rsa", "xn--bcher-kva.example"]
-    assert sorted(shelf.names()) == names
+    assert sorted(repository.names()) == names
     for name in names:
-        record, pair = shelf.load(name)
+        record, pair = repository.load(name)
         assert pair is not None
         assert record.tried_with == "0123456789abcdef"
 
@@ -121,7 +121,7 @@ def test_names_on_demand(state: Path) -> None:
 
 
 def test_a_ca_that_has_said_to_wait(state: Path) -> None:
-    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    book = Ledger(DirectoryStore(state), lambda: FROZEN_AT)
     with pytest.raises(IssuanceError, match=r"too many certificates \(5\) already issued"):
         book.reservation(LETSENCRYPT, ("held.example.net",)).reserve(exempt=False)
 

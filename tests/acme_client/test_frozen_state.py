@@ -12,14 +12,14 @@ import pytest
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import Attempt
 from acme_client.certificates.renewal import Window
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import IssuanceError
 from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 
@@ -75,7 +75,7 @@ def test_certificates_are_served_and_their_records_understood(state: Path) -> No
 
 
 def test_every_field_of_a_record(state: Path) -> None:
-    record, pair = Shelf(DirectoryStore(state)).load("b.example")
+    record, pair = CertificateRepository(DirectoryStore(state)).load("b.example")
     assert pair is not None
     assert record.names == ("b.example",)
     assert record.state is State.WAITING
@@ -92,14 +92,14 @@ def test_every_field_of_a_record(state: Path) -> None:
         Attempt(1795553508.576635, "obtained", PEBBLE, "http-01", ""),
         Attempt(1795553510.447187, "rate_limited", PEBBLE, None, said),
     )
-    cut_off, _ = Shelf(DirectoryStore(state)).load("d.example")
+    cut_off, _ = CertificateRepository(DirectoryStore(state)).load("d.example")
     assert (cut_off.state, cut_off.interrupted) == (State.ISSUING, 1)
 
 
 def test_the_one_before_it_is_there(state: Path) -> None:
-    shelf = Shelf(DirectoryStore(state))
-    _, now = shelf.load("a.example")
-    before = shelf.previous("a.example")
+    repository = CertificateRepository(DirectoryStore(state))
+    _, now = repository.load("a.example")
+    before = repository.previous("a.example")
     assert now is not None
     assert before is not None
     assert before != now
@@ -107,7 +107,7 @@ def test_the_one_before_it_is_there(state: Path) -> None:
 
 def test_the_account_and_its_key(state: Path) -> None:
     """Nothing is asked of the CA: there is none."""
-    accounts = Accounts(DirectoryStore(state), Ledgers(DirectoryStore(state), lambda: FROZEN_AT))
+    accounts = Accounts(DirectoryStore(state), Ledger(DirectoryStore(state), lambda: FROZEN_AT))
     authority = Authority(PEBBLE, email="ops@example.org")
     directory = Directory("", "https://127.0.0.1:36111/sign-me-up", "")
     with Transport("test", trust(None), lambda: FROZEN_AT) as transport:
@@ -118,7 +118,7 @@ def test_the_account_and_its_key(state: Path) -> None:
 
 
 def test_the_ledger(state: Path) -> None:
-    book = Ledgers(DirectoryStore(state), lambda: FROZEN_AT)
+    book = Ledger(DirectoryStore(state), lambda: FROZEN_AT)
     with pytest.raises(IssuanceError, match="certificates for exactly these names"):
         book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)

@@ -28,7 +28,7 @@ from acme_client.agent.executors import Executors
 from acme_client.agent.pace import BATCH
 from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import Authority, Command, Served, Settings, Wanted
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
@@ -110,24 +110,24 @@ def lived(
 ) -> Life:
     """A life with everything in it; the same seed, the same life. ``kills``: part of attempts in
     which the process is killed."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     end = START + years * 365 * DAY
     sets = sites(count)
     plan = random_schedule(
-        dice, lifetime, end, sets, information=information, wrong_clocks=wrong_clocks
+        rng, lifetime, end, sets, information=information, wrong_clocks=wrong_clocks
     )
-    plan.restarts = [START + dice.uniform(0, 1) * (end - START) for _ in range(int(years * 20))]
+    plan.restarts = [START + rng.uniform(0, 1) * (end - START) for _ in range(int(years * 20))]
 
-    killed = sorted(START + dice.uniform(0, 1) * (end - START) for _ in range(kills))
+    killed = sorted(START + rng.uniform(0, 1) * (end - START) for _ in range(kills))
 
     def fate(now: float) -> int:
         if not killed or killed[0] > now:
             return 0
         while killed and killed[0] <= now:
             killed.pop(0)
-        return dice.randint(1, STEPS)
+        return rng.randint(1, STEPS)
 
-    return live(plan, lifetime, sets, end, dice, fate, information, make_store)
+    return live(plan, lifetime, sets, end, rng, fate, information, make_store)
 
 
 def live(
@@ -135,13 +135,13 @@ def live(
     lifetime: float,
     sets: Sequence[tuple[str, ...] | Wanted],
     end: float,
-    dice: random.Random,
+    rng: random.Random,
     fates: Callable[[float], int],
     information: bool,
     make_store: MakeStore = in_memory,
 ) -> Life:
-    ca = SimulatedCa(lifetime, dice, plan.outages, plan.incidents, plan.broken, information)
-    life = Life(ca, sets, make_store, dice, skews=plan.skews, fates=fates, restarts=plan.restarts)
+    ca = SimulatedCa(lifetime, rng, plan.outages, plan.incidents, plan.broken, information)
+    life = Life(ca, sets, make_store, rng, skews=plan.skews, fates=fates, restarts=plan.restarts)
     return life.run(end)
 
 
@@ -198,7 +198,7 @@ def test_a_mass_revocation_is_over_within_a_day_in_small_batches_and_at_no_cost(
     judge(life)
     assert all(
         life.ca.issued_at[one.record.serial or ""] > START + 5 * DAY
-        for one in life.holdings.values()
+        for one in life.certificates.values()
     )
     assert life.ca.exempt == 100
 
@@ -233,7 +233,7 @@ def test_somebody_who_asks_again_and_again_does_not_spend_the_last_one() -> None
     life.run(START + DAY)
     assert life.ca.limits_hit == []
     assert sum(life.ca.orders_by_hour.values()) == 4
-    held = life.holdings["www.example.org"].record
+    held = life.certificates["www.example.org"].record
     assert held.state is State.WAITING
     assert "5 in 7 days are allowed" in (held.last_error or "")
 
@@ -266,7 +266,7 @@ def test_no_schedule_breaks_it(plan: Drawn) -> None:
             plan.lifetime,
             plan.wanted,
             plan.end,
-            Loaded(plan.dice),
+            Loaded(plan.rng),
             lambda _now: next(fates),
             plan.information,
         )
@@ -364,7 +364,9 @@ def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() ->
     for begun in (START - 70 * DAY, START - 10 * DAY):
         said = {"names": ["a.org"], "serial": f"{int(begun):x}"}
         said |= {"not_before": begun, "not_after": begun + 90 * DAY}
-        Shelf(store).keep_pair("a.org", CertificateAndKey(json.dumps(said).encode(), b"key"))
+        CertificateRepository(store).keep_pair(
+            "a.org", CertificateAndKey(json.dumps(said).encode(), b"key")
+        )
     link = Leaping(ca, START + HOUR + 120)
     lead_an_agent(link, [("a.org",)], store)
     assert link.served == [START + 20 * DAY, START + 80 * DAY]

@@ -26,7 +26,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def sound(text: str) -> None:
-    document = parse(text, "snippet.yaml")
+    document = parse(text, "snippet.yaml", {})
     parsed, faults = validate(document.value, document.origins)
     assert not [*document.faults, *faults, *consistency.check(parsed)]
 

@@ -119,6 +119,7 @@ sites:
   - names: [a.test]
     routes:
       - {{path: /tls/*, backend: "{tls}", backend_tls: {{ca_file: {applications.ca}, server_name: app.internal}}}}
+      - {{path: /http2/*, backend: "{tls}", backend_tls: {{insecure: true, http2: true}}}}
       - {{path: /insecure/*, backend: "{tls}", backend_tls: {{insecure: true}}}}
       - {{path: /untrusted/*, backend: "{tls}", backend_tls: {{server_name: app.internal}}}}
       - {{path: /misnamed/*, backend: "{tls}", backend_tls: {{ca_file: {applications.ca}}}}}
@@ -178,6 +179,14 @@ def test_a_backend_whose_certificate_does_not_hold_is_502(
     running.await_log(re.escape(told))
     failed = [one for one in running.status(folder / "state")["upstreams"] if one["last_error"]]
     assert [told in one["last_error"] for one in failed] == [True]
+
+
+def test_a_backend_that_offers_no_http2_is_told(
+    running: Server, folder: Path, ports: tuple[int, int]
+) -> None:
+    ca = folder / "state/internal-ca/root.pem"
+    assert https(ports[1], "a.test", ca).asks("/http2/", "a.test").status == 502
+    running.await_log("it does not offer HTTP/2")
 
 
 async def test_websockets(running: Server, folder: Path, ports: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from acme import messages as library
 
 from acme_client.certificates.record import Record, from_json
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
@@ -246,7 +246,7 @@ def test_there_is_a_certificate(
     assert record(tmp_path).attempts == 0
     served = server.served[NAME]
     assert loadable.fault(CertificateAndKey(served.chain_pem, served.key_pem)) is None
-    kept = Shelf(DirectoryStore(tmp_path)).load_pair(NAME)
+    kept = CertificateRepository(DirectoryStore(tmp_path)).load_pair(NAME)
     assert kept == CertificateAndKey(served.chain_pem, served.key_pem)
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
@@ -377,7 +377,7 @@ def test_the_reason_is_told_and_the_old_certificate_stays(
     last = record(tmp_path).history[-1]
     assert last.outcome == outcome
     assert words in last.text
-    kept = Shelf(DirectoryStore(tmp_path)).load_pair(NAME)
+    kept = CertificateRepository(DirectoryStore(tmp_path)).load_pair(NAME)
     assert kept == CertificateAndKey(good.chain_pem, good.key_pem)
     assert not [one for one in caplog.records if one.exc_info]
 
@@ -432,7 +432,9 @@ def test_a_closed_account_is_followed_by_another(
         assert answer["ok"], answer
         assert json.loads((folder / ACCOUNT).read_bytes())["uri"] != old
         assert (folder / CLOSED_KEY).read_bytes() == key
+        assert "has closed our account" in server.reports[NAME]["history"][-1]["error"]
         assert server.ask("renew", NAME)["ok"]
+        assert server.reports[NAME]["history"][-1]["error"] is None
     told = [one for one in caplog.messages if "has closed our account" in one]
     assert len(told) == 1
 

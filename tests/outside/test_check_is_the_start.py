@@ -131,6 +131,17 @@ def test_json_is_written_where_it_is_asked_for(folder: Path) -> None:
     assert done.stderr.startswith('{"time"')
 
 
+def test_a_locale_without_unicode_is_shown_ascii(folder: Path) -> None:
+    (folder / "c.yaml").write_text(FILES.replace("a.test", "bücher!").replace("www", "nowhere"))
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    for command in ("check", "run"):
+        done = treehouse(command, "--config", str(folder / "c.yaml"), env=environment)
+        assert done.returncode == USAGE
+        assert done.stderr.isascii()
+        assert "b\\xfccher!" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_plan_and_reload_say_the_same_of_a_server_that_runs(folder: Path, tmp_path: Path) -> None:
     http, https, taken = free_ports(3)
     config, state = tmp_path / "c.yaml", folder / "running"
@@ -143,6 +154,12 @@ def test_plan_and_reload_say_the_same_of_a_server_that_runs(folder: Path, tmp_pa
     with Server(["--config", str(config)], tmp_path), socket.socket() as other:
         done = treehouse("check", "--config", str(config))
         assert (done.returncode, done.stderr) == (0, ""), "its ports are no obstacle to itself"
+        config.write_text(FILES + listen + "queue: 9\n")
+        for command in ("check", "plan", "reload"):
+            done = treehouse(command, "--config", str(config))
+            assert done.returncode == 0, done.stderr
+            assert "warning: " in done.stderr
+            assert "queue: this key is called max_queued now" in done.stderr
         other.bind(("127.0.0.1", taken))
         other.listen()
         for text, status, words in (

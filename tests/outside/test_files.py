@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import FAULTS, Fault
-from proxy.handlers.files.handler import Static
+from proxy.handlers.files.handler import FileHandler
 from proxy.handlers.files.media_types import _TABLE, content_type
 from proxy.protocol.message import Connection, FileBody, Request, Response
 from proxy.transport.clock import Clock
@@ -115,7 +115,7 @@ def test_the_table_has_several_hundred_types_in_one_form() -> None:
 )
 def test_a_range_of_a_file(tmp_path: Path, size: int, asked: str, status: int) -> None:
     (tmp_path / "f.bin").write_bytes(b"x" * size)
-    files = Static(tmp_path, Clock())
+    files = FileHandler(tmp_path, Clock())
     response = files.handle(request(b"/f.bin", range=asked))
     assert response.status == status
     if status == 200:
@@ -142,7 +142,7 @@ def as_nobody(tmp_path: Path) -> Iterator[Path]:
 
 
 def told(root: Path, target: bytes) -> Fault:
-    files = Static(root, Clock())
+    files = FileHandler(root, Clock())
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
@@ -196,7 +196,7 @@ def test_a_folder_that_may_be_entered_is_found_without_its_slash(
     as_nobody: Path, mode: int
 ) -> None:
     (as_nobody / "d").mkdir(mode=mode)
-    files = Static(as_nobody, Clock())
+    files = FileHandler(as_nobody, Clock())
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     response = files.handle(request(b"/d"))

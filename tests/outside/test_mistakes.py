@@ -75,7 +75,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (SITE + ", bind: ':443'}]", ("here that is listen:",)),
     (SITE + ", client_max_body_size: 10M}]", ("body_size",)),
     (SITE + ", tls: on}]", ("sites[0].tls", "leave it out")),
-    (SITE + ", proxy_set_header: x}]", ("X-Forwarded-For",)),
+    (SITE + ", proxy_set_header: x}]", ("here that is request_headers:",)),
     # … and at the top
     ("server: {listen: 80}", ("1:1: server", "here that is sites: [{names:")),
     ("frontend: {bind: 80}", ("here that is sites",)),
@@ -226,6 +226,26 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("", ("there is no site", "add one: sites:")),
     ("hello", ("not a mapping of keys",)),
     ("user: root\n" + SITE + "}]", ("name another user",)),
+    ("sites: [{names: a.test, backend: 'http//127.0.0.1:3000'}]", ("write http://127.0.0.1:3000",)),
+    ("sites: [{names: a.test, backend: 'http:/app:3000'}]", ("write http://app:3000",)),
+    (
+        "sites: [{names: a.test, backend: ['http://app:3000 weight=2']}]",
+        ("write {url: http://app:3000, weight: 2}",),
+    ),
+    (
+        "sites: [{names: a.test, backend: 'http://h:1', health: {url: /up}}]",
+        ("here that is path: /healthz",),
+    ),
+    (
+        "sites: [{names: a.test, backend: 'http://h:1', rate_limit: 10}]",
+        ("write {rate: ...}", "10/s"),
+    ),
+    ("http2: yes\n" + SITE + "}]", ("write auto",)),
+    ("include: www\n" + SITE + "}]", ("include: ", "is a directory", "/*.yaml")),
+    (
+        "sites:\n  - names: a.test\n    root: www\n- names: b.test\n  root: www\n",
+        ("4:1", "the entries of a list"),
+    ),
     # Files of other programs
     (
         "server {\n    listen 80;\n    server_name a.test;\n}\n",

@@ -9,7 +9,7 @@ import pytest
 from proxy.config.model import RedirectAction
 from proxy.config.syntax.patterns import parse_redirect
 from proxy.errors import Fault
-from proxy.handlers.files.handler import Static
+from proxy.handlers.files.handler import FileHandler
 from proxy.handlers.redirect import Redirect
 from proxy.protocol.message import Connection, Request, Response
 from proxy.sites.router import Route, Router
@@ -183,7 +183,7 @@ def test_files_are_found_by_the_normalised_path(
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "Packages").write_text("Package: a")
     (tmp_path / "repo" / ".hidden").write_text("")
-    files = Static(tmp_path, Clock())
+    files = FileHandler(tmp_path, Clock())
     paths = ["/app/*", "/*"][2 - routes :]
     router = Router(
         [
@@ -215,7 +215,7 @@ def test_a_folder_without_its_slash_leads_to_the_same_path_with_it(
 ) -> None:
     (tmp_path / "a folder").mkdir()
     (tmp_path / "sub" / "deep").mkdir(parents=True)
-    files = Static(tmp_path, Clock())
+    files = FileHandler(tmp_path, Clock())
     response = files.handle(request(target))
     assert (response.status, response.fields) == (308, [(b"location", location)])
     files.close()

@@ -220,7 +220,7 @@ async def test_the_end_of_an_idle_connection_is_seen_at_once() -> None:
         assert pool._kept == []
 
 
-# Holding
+# ManagedCertificate
 
 
 @contextlib.asynccontextmanager

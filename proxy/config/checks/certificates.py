@@ -19,7 +19,7 @@ from acme_client.x509.own_files import Examined, examine_files
 from ..schema.document import OwnCertificate, Site
 from ..schema.parse import Parsed
 from ..syntax.faults import Fault, Path
-from .reader import Reader
+from .reader import Reader, typed
 
 
 def check(parsed: Parsed, opener: Reader | None, notices: list[Fault]) -> Iterator[Fault]:
@@ -68,7 +68,7 @@ def _examined(
                     (*at, key),
                     f"uid {opener.uid} may not read {file}",
                     f"start the server as root, which reads it before the privileges are dropped; "
-                    f"or: sudo chgrp {opener.gid} {file} && sudo chmod g+r {file}",
+                    f"or: sudo chgrp {opener.gid} {typed(file)} && sudo chmod g+r {typed(file)}",
                 )
         except (OSError, ValueError) as error:
             yield parsed.origins.fault(

@@ -28,7 +28,7 @@ from ..syntax.address_sets import AddressFile, read_list
 from ..syntax.faults import Fault, Path, Wrong
 from . import certificates
 from .mounts import Mounts
-from .reader import Reader, Trouble, reach
+from .reader import Reader, Trouble, reach, typed
 
 Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
 
@@ -74,7 +74,7 @@ def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
         file = dns.hook
         trouble = _trouble(file, False, reader)
         if trouble is None and reader is not None and not reader.may(str(file), os.X_OK):
-            trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+x {file}"
+            trouble = f"uid {reader.uid} may not execute {file}", f"sudo chmod a+x {typed(file)}"
         if trouble:
             yield parsed.origins.fault(("acme", "dns", index, "hook"), *trouble)
 
@@ -190,7 +190,10 @@ def _no_log(file: FilePath, reader: Reader | None, opener: Reader | None) -> Tro
             return f"{folder} is not a directory", "name a file in a directory"
     except FileNotFoundError:
         who = f"-o {reader.uid} -g {reader.gid} " if reader is not None else ""
-        return f"the directory {folder} does not exist", f"sudo install -d {who}-m 750 {folder}"
+        return (
+            f"the directory {folder} does not exist",
+            f"sudo install -d {who}-m 750 {typed(folder)}",
+        )
     except OSError as error:
         return f"{folder} cannot be looked at: {error.strerror}", "name another place, or stdout"
     try:
@@ -220,7 +223,7 @@ def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | 
         return None
     return (
         f"uid {opener.uid} may not write to {path}",
-        f"sudo chown {opener.uid} {path}, or write stdout",
+        f"sudo chown {opener.uid} {typed(path)}, or write stdout",
     )
 
 
@@ -261,7 +264,7 @@ def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     file = FilePath(alerts.command[0])
     trouble = _trouble(file, False, None)
     if not trouble and reader is not None and not reader.may(os.path.realpath(file), os.X_OK):
-        trouble = f"uid {reader.uid} may not execute {file}", f"chmod a+rx {file}"
+        trouble = f"uid {reader.uid} may not execute {file}", f"sudo chmod a+rx {typed(file)}"
     if trouble:
         yield parsed.origins.fault(("alerts", "command"), *trouble)
 

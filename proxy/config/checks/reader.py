@@ -7,6 +7,7 @@ control lists make that impossible, no fault is claimed.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -33,6 +34,11 @@ class Reader:
         return bool(status.st_mode >> shift & wanted)
 
 
+def typed(path: FilePath) -> str:
+    """A path as it is typed into a command."""
+    return shlex.quote(str(path))
+
+
 def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
     """Whether the reader gets as far as ``path``, and what stops it."""
     real = FilePath(os.path.realpath(path))
@@ -40,15 +46,18 @@ def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
         if not reader.may(str(parent), os.X_OK):
             return (
                 f"uid {reader.uid} may not enter {parent}",
-                f"chmod o+x {parent}, or move what lies in it",
+                f"sudo chmod o+x {typed(parent)}, or move what lies in it",
             )
     if reader.may(str(real), wanted):
         return None
     if wanted == os.X_OK:
-        return f"uid {reader.uid} may not enter {real}", f"chmod o+x {real}"
+        return f"uid {reader.uid} may not enter {real}", f"sudo chmod o+x {typed(real)}"
     return (
         f"uid {reader.uid} may not read {real}",
-        f"chmod o+r {real}, or chgrp it to gid {reader.gid}",
+        (
+            f"sudo chmod o+r {typed(real)}; or for the group alone: "
+            f"sudo chgrp {reader.gid} {typed(real)} && sudo chmod g+r {typed(real)}"
+        ),
     )
 
 

@@ -186,8 +186,8 @@ def _subsection(annotation: Any) -> type[Section] | None:
 def _remedy(word: str, section: type[Section]) -> str:
     """What to write instead of a key that is not known: the key that another program calls so, the
     key that was misspelt, the section that has this very key, or what is known here."""
-    if word in section.other_words:
-        return section.other_words[word]
+    if (other := section.other_word(word)) is not None:
+        return other
     if word.startswith("/"):
         return f"begin with a dash and path: - {{path: {word}, backend: http://127.0.0.1:3000}}"
     if section is Document and _is_name(word):
@@ -201,6 +201,8 @@ def _remedy(word: str, section: type[Section]) -> str:
     elsewhere = _of_a_section(word, section)
     if section in (Site, Route):
         return meant or elsewhere or _of_sites(word) or nearest(word, known)
+    if section is not Document:
+        return elsewhere or meant or nearest(word, known)
     return elsewhere or meant or _of_sites(word) or nearest(word, known)
 
 

@@ -136,6 +136,10 @@ class RequestFieldRules(Section):
 
 @section
 class Health(Section):
+    other_words: ClassVar = dict.fromkeys(
+        ("url", "uri", "endpoint", "target", "check", "http"), "here that is path: /healthz"
+    )
+
     path: Annotated[str, word(_parse_http_path)] = Field(
         description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
     )
@@ -198,6 +202,7 @@ class BackendTls(Section):
         default=None, description="PEM bundle to trust instead of the system's."
     )
     insecure: Switch = Field(default=False, description="Take any certificate whatever.")
+    http2: Switch = Field(default=False, description="Speak HTTP/2 with it, as gRPC needs.")
     server_name: Annotated[str, word(parse_name)] | None = Field(
         default=None, description="The name to ask for and to verify, when it is not the URL's."
     )

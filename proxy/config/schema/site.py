@@ -29,8 +29,8 @@ class WeightedBackend(Section):
     )
 
     url: BackendUrl = Field(
-        description="http://HOST:PORT, https://HOST:PORT, both with a path that is put before the "
-        "request's, unix:/PATH or unix:@NAME."
+        description="http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT (HTTP/2 without TLS), "
+        "with a path that is put before the request's; unix:/PATH or unix:@NAME."
     )
     weight: Annotated[int, count(1, 1000)] = Field(
         default=1, description="Its share of the requests."

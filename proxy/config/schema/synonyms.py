@@ -201,7 +201,7 @@ _ANYWHERE = (
     ),
     Meaning(
         "websocket websockets ws upgrade proxy_http_version connection_upgrade",
-        otherwise="leave it out: WebSockets pass by itself",
+        otherwise="leave it out: WebSockets pass by themselves",
     ),
     Meaning(
         "cors access_control access_control_allow_origin allow_origin allowed_origins",

@@ -42,6 +42,9 @@ def read(
     for path in matches(patterns):
         if main is not None and os.path.exists(main) and _same(path, main):
             continue
+        if path.is_dir():
+            yield path, Wrong(f"{path} is a directory", f"write {path}/*.yaml")
+            continue
         try:
             yield path, parse(path)
         except Wrong as wrong:

@@ -15,7 +15,7 @@ from .faults import Wrong, nearest, shown
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
 _BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
-_SCHEMES = ("http", "https", "unix")
+_SCHEMES = ("http", "https", "h2c", "unix")
 _OTHER_PROTOCOLS = {
     "fastcgi": "FastCGI is not spoken with backends",
     "fcgi": "FastCGI is not spoken with backends",
@@ -133,6 +133,18 @@ def _is_ipv6(text: str) -> bool:
 def parse_backend(url: str) -> Backend:
     """Raises `Wrong`."""
     url = url.strip()
+    weighted = re.fullmatch(r"(\S+)\s+weight\s*=?\s*(\d+)", url)
+    if weighted:
+        raise Wrong(
+            f"{shown(url)} is a backend and its weight",
+            f"write {{url: {weighted[1]}, weight: {weighted[2]}}}",
+        )
+    slipped = re.fullmatch(r"(https?)(?::/?|/+)(?!/)(.*[^0-9/].*)", url, re.IGNORECASE)
+    if slipped and url.isascii() and url.isprintable():
+        raise Wrong(
+            f"{shown(url)} has another form than a URL",
+            f"write {slipped[1].lower()}://{slipped[2]}",
+        )
     several = re.split(r"[\s,;]+(?=[a-z]+:|\d)", url)
     if len(several) > 1 and url.isascii() and url.isprintable():
         raise Wrong(
@@ -166,6 +178,8 @@ def parse_backend(url: str) -> Backend:
     match scheme:
         case "http":
             return Backend(url=url, scheme="http", host=host, port=port_given or 80, prefix=prefix)
+        case "h2c":
+            return Backend(url=url, scheme="h2c", host=host, port=port_given or 80, prefix=prefix)
         case "https":
             return Backend(
                 url=url, scheme="https", host=host, port=port_given or 443, prefix=prefix

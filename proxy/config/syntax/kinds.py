@@ -82,6 +82,11 @@ class Section:
         fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
         return fields
 
+    @classmethod
+    def other_word(cls, word: str) -> str | None:
+        """What to write here instead of a word that is no key, if this section knows."""
+        return cls.other_words.get(word)
+
     @model_validator(mode="wrap")
     @classmethod
     def _leave_out_nulls(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -119,11 +124,14 @@ class Section:
             more = f"say more, as in {mapping}" if required else "say more"
             return f"{more}, or leave it out; known here: {known}"
         takers = [name for name, taken in cls.fields().items() if _takes(taken, text)]
-        takers = [name for name in takers if name in required] or takers
+        if required:
+            takers = [name for name in takers if name in required]
         if 0 < len(takers) <= 2:
             spelt = text if re.fullmatch(r"[A-Za-z0-9/._-]+", text) else f'"{text}"'
             return "write " + " or ".join(f"{{{name}: {spelt}}}" for name in takers)
-        return f"write {mapping}" if required else f"known here: {known}"
+        if not required:
+            return f"known here: {known}"
+        return f"write {mapping}; {required[0]}: {cls.fields()[required[0]].description}"
 
 
 def _switches(section: type[Section]) -> list[str]:
@@ -346,6 +354,11 @@ def one_of(*known: str | int) -> _Word:
 
     def parse(text: str) -> str | int:
         if text not in by_word:
+            meant = _SWITCH.get(text.lower())
+            if meant is not None and {"auto", "off"} <= by_word.keys():
+                raise Wrong(
+                    f"{shown(text)} is not known here", f"write {'auto' if meant else 'off'}"
+                )
             raise Wrong(f"{shown(text)} is not known here", nearest(text, list(by_word)))
         return by_word[text]
 

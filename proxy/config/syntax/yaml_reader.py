@@ -340,7 +340,7 @@ _REMEDIES = (
     ),
     (
         "did not find expected key",
-        "indent the keys of a mapping alike, and quote values with * or &",
+        "indent the keys of a mapping alike, and the entries of a list; quote values with * or &",
     ),
     (
         "did not find expected '-'",

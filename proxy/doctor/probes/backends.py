@@ -17,12 +17,17 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from ...config.model import Backend, Config, ProxyAction
-from ...handlers.upstream.connector import tls_context
+from ...handlers.upstream.connector import speaks_http2, tls_context
+from ...protocol.h2.engine import Terms
+from ...protocol.h2.events import Answer
+from ...protocol.h2.frames import ConnectionFailed
+from ...protocol.h2.session import Session
 from ...sandbox import apply, policies
 from ...version import VERSION
 from ..rules.backends import BackendVisit, Language, Reached
@@ -142,6 +147,8 @@ def _ask(
             except OSError as error:
                 return "no_tls", 0, getattr(error, "reason", None) or str(error), None
         host = site if action.preserve_host else _authority(backend)
+        if speaks_http2(backend, action):
+            return _ask_http2(stream, path, host)
         try:
             beginning = _beginning(stream, _request(path, host))
         except TimeoutError:
@@ -157,6 +164,39 @@ def _ask(
         return "silent", 0, "", None
     shown = f"({beginning[:40]!r})" if beginning else "(the connection was closed)"
     return "no_http", 0, shown, language
+
+
+def _ask_http2(
+    stream: socket.socket, path: str, host: str
+) -> tuple[Reached, int, str, Language | None]:
+    """As `_ask`, over HTTP/2."""
+    scheme = b"http"
+    if isinstance(stream, ssl.SSLSocket):
+        scheme = b"https"
+        if stream.selected_alpn_protocol() != "h2":
+            return "no_http", 0, "(it does not offer HTTP/2: leave backend_tls: http2 out)", None
+    session = Session(Terms(), time.monotonic(), client=True)
+    head = [
+        (b":method", b"GET"),
+        (b":scheme", scheme),
+        (b":authority", host.encode("ascii")),
+        (b":path", path.encode("ascii")),
+        (b"user-agent", b"treehouse-proxy (doctor)"),
+    ]
+    session.request(head, True)
+    try:
+        while True:
+            stream.sendall(session.take())
+            data = stream.recv(4096)
+            if not data:
+                return "no_http", 0, "(the connection was closed: does it speak HTTP/2?)", None
+            for event in session.receive(data, time.monotonic()):
+                if isinstance(event, Answer) and event.status >= 200:
+                    return "answer", event.status, "", None
+    except TimeoutError:
+        return "silent", 0, "", None
+    except (OSError, ConnectionFailed) as error:
+        return "no_http", 0, f"({error}: does it speak HTTP/2?)", None
 
 
 def _language(backend: Backend, beginning: bytes) -> Language | None:

@@ -12,7 +12,7 @@ from acme_client.errors import IssuanceError
 from acme_client.issuers import messages as answers
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.store import Store
 
 from ..rules.cas import Directory
@@ -85,6 +85,6 @@ def costs(
     store: Store, authority: Authority, names: tuple[str, ...], renewal: bool
 ) -> tuple[str, ...]:
     try:
-        return tuple(Ledgers(store, time.time).costs(authority.directory, [names], renewal=renewal))
+        return tuple(Ledger(store, time.time).costs(authority.directory, [names], renewal=renewal))
     except OSError:
         return ()

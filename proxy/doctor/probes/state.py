@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_client.certificates.managed import Holding
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.managed import ManagedCertificate
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
 from acme_client.link import INTERNAL, Authority, Wanted
 from acme_client.status import CertificateStatus
@@ -74,13 +74,13 @@ def look_up(config: Config, server: Server) -> Records:
 
 
 def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[CertificateStatus]:
-    shelf = Shelf(store)
+    shelf = CertificateRepository(store)
     for wanted in listed:
         try:
             record, pair = shelf.load(wanted.name)
         except OSError:
             continue
-        holding = Holding(wanted, record)
+        holding = ManagedCertificate(wanted, record)
         if pair is not None:
             with contextlib.suppress(IssuanceError):
                 holding.facts = verify_pair(pair, (), time.time())

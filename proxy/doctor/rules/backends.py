@@ -99,7 +99,8 @@ def _failure(visit: BackendVisit) -> tuple[str, str]:
         case "no_tls":
             return f"the TLS handshake failed: {visit.error}", "write http:// if it speaks no TLS"
         case "no_http":
-            return f"what it answers is not HTTP/1.1 {visit.error}".rstrip(), "look at the app"
+            version = "HTTP/2" if "HTTP/2" in visit.error else "HTTP/1.1"
+            return f"what it answers is not {version} {visit.error}".rstrip(), "look at the app"
         case _:
             return f"cannot be reached: {visit.error}", "look at its address, and at firewalls"
 
@@ -112,6 +113,7 @@ def _another_language(visit: BackendVisit) -> tuple[str, str]:
                 "let the app speak HTTP, or put a server that speaks FastCGI between",
             )
         case "h2c":
-            return "speaks HTTP/2 only", "let it speak HTTP/1.1 as well"
+            step = f"write h2c{visit.url.removeprefix('http')}, or let it speak HTTP/1.1 as well"
+            return "speaks HTTP/2 only", step
         case _:
             return "speaks TLS on this port", f"write https{visit.url.removeprefix('http')}"

@@ -6,5 +6,6 @@ file_cache     opened files and their response heads
 precompressed  compressed neighbours of a file
 conditional    If-None-Match and its like (RFC 9110 section 13)  (pure)
 ranges         Range (RFC 9110 section 14)                       (pure)
+partial        responses with parts of a file
 media_types    Content-Type by a file's name                     (pure)
 """

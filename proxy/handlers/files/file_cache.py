@@ -1,11 +1,12 @@
-"""Files made ready to be sent, and kept: the open-file cache of one document root.
+"""The open-file cache of one document root (nginx: open_file_cache).
 
-A *representation* is one version of a file in one encoding, with the head of its answer already
-serialised. Small ones keep their bytes and no descriptor; large ones a descriptor, shared by all
-who are being sent the file. Whether the file is still the same is looked at once a second at most;
-what is kept is bounded in number and in bytes, and what was not used lately goes first.
+A *representation* (RFC 9110 §3.2) is one version of a file in one encoding, with the head of its
+response already serialised. A small one keeps its bytes and no descriptor; a large one keeps a
+descriptor, which all responses that send the file share. Whether the file has changed is looked at
+once a second at most. The cache is bounded in number, in bytes and in descriptors; what was not
+used lately goes first.
 
-A file that holds a private key in PEM is never made ready, whatever it is called.
+A file that holds a private key in PEM is never sent, whatever its name.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def identity(status: os.stat_result) -> Identity:
 
 @dataclass(slots=True, eq=False)
 class Representation:
-    """``body`` holds the bytes of a small file, and ``answer`` the whole answer to who asks for it;
-    else ``fd`` is open. ``head`` is that of a 200, for the protocol."""
+    """``body`` holds the bytes of a small file, ``response`` the 200 with them, which all share;
+    else ``fd`` is open. ``head`` is that of a 200, for the protocol. ``users`` counts the responses
+    that are being sent from ``fd``."""
 
     identity: Identity
     size: int
@@ -53,7 +55,7 @@ class Representation:
     fields: Fields
     head: CachedHead
     body: bytes | None
-    answer: Response | None
+    response: Response | None
     fd: int
     checked: float
     users: int = 0
@@ -61,12 +63,12 @@ class Representation:
     dropped: bool = False
 
     def release(self) -> None:
-        """One of those who are being sent it is done."""
+        """End the use by one response."""
         self.users -= 1
         self._close_if_over()
 
     def drop(self) -> None:
-        """Nobody new will be sent it."""
+        """Close the descriptor as soon as no response uses it any more."""
         self.dropped = True
         self._close_if_over()
 
@@ -81,16 +83,19 @@ Outcome = Representation | Directory | Elsewhere | Unreadable | None
 
 
 @dataclass(slots=True)
-class Representations:
+class FileCache:
+    """The representations of one document root. What is kept stays within the bounds above."""
+
     root: DocumentRoot
     kept: dict[Key, Representation] = field(default_factory=dict)
     _bytes: int = 0
     _descriptors: int = 0
 
     def get(self, path: bytes, accept_encoding: bytes | None, now: float) -> Outcome:
-        """What to send for a decoded path relative to the root; ``now`` is monotonic.
+        """What there is to send for a decoded path relative to the root; ``now`` is monotonic.
 
-        Raises OSError where a file that is not at hand cannot be opened: out of descriptors, say.
+        Raises OSError where a file that is not in the cache cannot be opened for want of
+        descriptors or memory.
         """
         key = (path, accept_encoding)
         present = self.kept.get(key)
@@ -104,7 +109,7 @@ class Representations:
             return present  # what it was a moment ago is better than nothing
 
     def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
-        """What is there now."""
+        """What the file system has at the path now."""
         path, accept_encoding = key
         found = self.root.find(path)
         if not isinstance(found, Found):
@@ -177,7 +182,8 @@ class Representations:
         )
 
     def _make_room(self, newest: Key) -> None:
-        """Second chance: what was used since the last time stays, if there is enough else."""
+        """Drop entries until the cache is within its bounds: first those that were not used since
+        the last time (second chance), then any."""
         for spare_used in (True, False):
             for key, one in list(self.kept.items()):
                 if key == newest or (spare_used and one.used):
@@ -204,7 +210,8 @@ def _varies(one: Representation) -> bool:
 
 
 def _holds_private_key(found: Found) -> bool:
-    """Looked for in the plain file, also when an encoded neighbour is to be sent."""
+    """Whether the file holds a private key. It is looked for in the plain file, also where an
+    encoded neighbour is sent."""
     at, carried = 0, b""
     while at < _KEY_SEARCHED:
         piece = os.pread(found.fd, 64 * 1024, at)
@@ -240,9 +247,9 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
     if varies:
         fields.append((b"vary", b"accept-encoding"))
     head = SerialisedHead(serialise(200, fields))
-    answer = None
+    response = None
     if body is not None:
-        answer = Response(200, fields, body, handler="static", cached=head, shared=True)
+        response = Response(200, fields, body, handler="static", cached=head, shared=True)
     return Representation(
         identity=identity(status),
         size=size,
@@ -251,7 +258,7 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
         fields=fields,
         head=head,
         body=body,
-        answer=answer,
+        response=response,
         fd=-1 if body is not None else os.dup(found.fd),
         checked=now,
     )

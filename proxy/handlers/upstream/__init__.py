@@ -7,6 +7,7 @@ response       what of a response's head goes on        (pure)
 backend        one backend: its health and its load
 health_check   one active check
 pool           connections to a backend, kept and bounded
+h2_pool        the same over HTTP/2: streams of few connections
 connector      opening a connection: addresses, TCP, TLS
 resolver       the addresses of a backend's name
 balancing      choosing among backends                  (pure)

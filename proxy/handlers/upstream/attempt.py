@@ -12,11 +12,12 @@ from typing import Protocol
 from ...config import model
 from ...config.model import ProxyAction
 from ...errors import Fault
-from ...protocol.h1.client import BackendBody, BackendConnection, NoResponse
+from ...protocol.h1.client import BackendConnection, NoResponse
 from ...protocol.h1.response_parser import ResponseHead
 from ...protocol.message import Request, Response, ResponseBody, Tunnel
 from ...transport.stream import StreamBroken
 from .backend import Backend
+from .pool import Connection
 from .request_body import Payload, Upload
 from .request_head import end_to_end
 from .response import announced_length, passed_on
@@ -44,7 +45,7 @@ class Attempt:
         self,
         route: Route,
         backend: Backend,
-        connection: BackendConnection,
+        connection: Connection,
         request: Request,
         payload: Payload,
     ) -> None:
@@ -79,13 +80,14 @@ class Attempt:
             if head.status < 200:
                 head = await self._final_head(head)
         except BaseException as error:
-            unseen = payload.follows is None and (bool(data) or connection.stream.never_read(sent))
+            unseen = payload.follows is None and (bool(data) or connection.never_read(sent))
             if self._upload is not None:
                 await self._upload.stop()
             self._settle(False)
             if self._upload is not None and self._upload.fault is not None:
                 raise self._upload.fault from None  # the client's doing, whatever came of it
             if isinstance(error, NoResponse | StreamBroken):
+                unseen = unseen or (isinstance(error, NoResponse) and error.unseen)
                 raise NoResponse(str(error), unseen) from None
             raise
         self._backend.succeeded()
@@ -124,18 +126,20 @@ class Attempt:
         body: ResponseBody
         if whole is None or upload is not None:
             patience = self._route.action.idle_timeout
-            body = BackendBody(connection, head, patience, self._translate, self._settle)
+            body = connection.body(head, patience, self._translate, self._settle)
         else:
             self._settle(True)
             body = whole
         return Response(head.status, fields, body, handler="upstream", cached=cached)
 
     def _tunnel(self, head: ResponseHead) -> Response:
+        connection = self._connection
+        assert isinstance(connection, BackendConnection)  # noqa: S101 - HTTP/2 has no 101
         fields = end_to_end(head.fields)
         fields += [one for one in head.fields if one[0] == b"upgrade"]
         tunnel = Tunnel(
-            self._connection.stream,
-            self._connection.leftover(),
+            connection.stream,
+            connection.leftover(),
             lambda _complete: self._settle(False),
             self._route.action.idle_timeout,
         )

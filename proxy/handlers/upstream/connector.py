@@ -194,6 +194,9 @@ class Connector:
         except BaseException:
             stream.close()
             raise
+        if self._action.tls.http2 and tls.selected_alpn_protocol() != "h2":
+            stream.close()
+            raise Fault("backend_tls", "it does not offer HTTP/2 (leave backend_tls: http2 out?)")
         return stream
 
 
@@ -223,13 +226,18 @@ def _explained(reason: str) -> str:
     return reason
 
 
+def speaks_http2(backend: Backend, action: ProxyAction) -> bool:
+    """Whether the configuration says so."""
+    return backend.scheme == "h2c" or (backend.scheme == "https" and action.tls.http2)
+
+
 def tls_context(action: ProxyAction) -> ssl.SSLContext | None:
     """The context for connections to https backends; None where there are none."""
     if not any(backend.scheme == "https" for backend in action.backends):
         return None
     tls = action.tls
     context = client_context(tls.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2"] if tls.http2 else ["http/1.1"])
     if tls.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -36,8 +36,9 @@ from ...protocol.message import Request, Response
 from .attempt import Attempt
 from .backend import Backend
 from .balancing import Policy, policy
-from .connector import NotAllowed, tls_context
+from .connector import NotAllowed, speaks_http2, tls_context
 from .context import UpstreamContext
+from .h2_pool import H2Pool
 from .held_requests import HeldRequests
 from .pool import Pool
 from .request_body import Payload
@@ -59,7 +60,13 @@ class Upstream:
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [
-            Backend(config, Pool(config, action, tls, context, parser), action)
+            Backend(
+                config,
+                (H2Pool if speaks_http2(config, action) else Pool)(
+                    config, action, tls, context, parser
+                ),
+                action,
+            )
             for config in action.backends
         ]
         self._policy: Policy[Backend] = policy(action)

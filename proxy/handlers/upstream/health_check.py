@@ -10,9 +10,9 @@ import asyncio
 
 from ...config import model
 from ...errors import Blame, Fault
-from ...protocol.h1.client import BackendBody, BackendConnection, NoResponse
+from ...protocol.h1.client import NoResponse
 from ...transport.stream import StreamBroken
-from .pool import Pool
+from .pool import Connection, Pool
 from .request_head import authority
 
 
@@ -50,14 +50,16 @@ def _request(backend: model.Backend, health: model.Health) -> bytes:
     ).encode("ascii")
 
 
-async def _ask(connection: BackendConnection, request: bytes, patience: float) -> int:
+async def _ask(connection: Connection, request: bytes, patience: float) -> int:
     """The status of the response, once all of it has come."""
-    await connection.send(request, patience)
+    rest = connection.send_now(request, patience)
+    if rest:
+        await connection.send(rest, patience)
     while True:
         head = await connection.head(b"GET", patience)
         if head.status >= 200:
             break
-    body = BackendBody(connection, head, patience)
+    body = connection.body(head, patience)
     while await body.read():
         pass
     return head.status

@@ -23,9 +23,13 @@ from ...config.model import Backend, ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection
 from ...protocol.h1.response_parser import FastResponseParser
+from ...protocol.h2.client import BackendExchange
 from ...transport.deadlines import NEVER
 from .connector import Connector
 from .context import UpstreamContext
+
+# Over HTTP/2 it is a stream of one.
+Connection = BackendConnection | BackendExchange
 
 # Seconds before an announced end at which a connection is no longer used, at most half of what was
 # announced. It covers the way there, and clocks that are read four times a second on our side.
@@ -54,7 +58,7 @@ class Pool:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
-    def take(self, repeatable: bool = True) -> BackendConnection | None:
+    def take(self, repeatable: bool = True) -> Connection | None:
         """Return a kept connection that is as good as new, if there is one. ``repeatable``: the
         request may be sent again should the backend close the connection just now."""
         kept = self._kept
@@ -74,7 +78,7 @@ class Pool:
                 return None
         return None
 
-    async def open(self, fresh: bool = False) -> BackendConnection:
+    async def open(self, fresh: bool = False) -> Connection:
         """Return a new connection, or one that became free meanwhile unless it has to be
         ``fresh``. Raises `Fault`: no_capacity, backend_refused, _timeout, _tls."""
         if self._open >= self._action.max_connections:
@@ -88,7 +92,7 @@ class Pool:
                     self.end(kept)
         return await self.open_another()
 
-    async def open_another(self) -> BackendConnection:
+    async def open_another(self) -> Connection:
         """One more, whatever the bound: for a question of our own, which must not wait behind
         requests. Raises `Fault` as `open` does."""
         self._open += 1
@@ -100,8 +104,9 @@ class Pool:
             raise
         return BackendConnection(stream, self._context.clock, self._parser)
 
-    def give_back(self, connection: BackendConnection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep it for the next request, or end it if it is of no more use."""
+        assert isinstance(connection, BackendConnection)  # noqa: S101 - it came from here
         now = self._context.clock.now
         connection.idle_since = now
         if connection.keep_alive == math.inf:
@@ -119,7 +124,8 @@ class Pool:
         if self._queue:
             self._wake()
 
-    def end(self, connection: BackendConnection) -> None:
+    def end(self, connection: Connection) -> None:
+        assert isinstance(connection, BackendConnection)  # noqa: S101 - it came from here
         connection.stream.close()
         self._open -= 1
         self._wake()
@@ -140,7 +146,7 @@ class Pool:
 
     # Room
 
-    async def _wait_for_room(self) -> BackendConnection | None:
+    async def _wait_for_room(self) -> Connection | None:
         """A connection that was kept, or room for a new one (None)."""
         if len(self._queue) >= self._action.max_queued:
             raise Fault("no_capacity", "the queue is full")

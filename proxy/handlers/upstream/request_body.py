@@ -12,10 +12,11 @@ import asyncio
 
 from ...errors import Fault
 from ...protocol.h1.chunked import LAST_CHUNK, reframe
-from ...protocol.h1.client import BackendConnection
 from ...protocol.h1.serializer import field_lines
+from ...protocol.h2.client import BackendExchange
 from ...protocol.message import Body, Request
 from ...transport.stream import StreamBroken
+from .pool import Connection
 
 # How long a backend may leave a client that expects 100 (Continue) without any word. The RFC wants
 # no indefinite wait (RFC 9110 §10.1.1); curl waits as long.
@@ -97,7 +98,7 @@ class Upload:
     """Begins with the first piece; ``invited`` is set when the backend wants the body."""
 
     def __init__(
-        self, request: Request, body: Body, connection: BackendConnection, patience: float
+        self, request: Request, body: Body, connection: Connection, patience: float
     ) -> None:
         self._request = request
         self._body = body
@@ -114,20 +115,31 @@ class Upload:
             if self._request.expects_continue:
                 await self._await_invitation()
             while piece := await self._body.read():
-                await self._connection.send(
-                    reframe(piece) if self._chunked else piece, self._patience
-                )
-            if self._chunked:
-                trailers = field_lines(self._body.trailers)
-                end = b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
-                await self._connection.send(end, self._patience)
+                await self._send(piece)
+            await self._end()
             self.complete = self._connection.request_sent = True
         except Fault as fault:
             self.fault = fault
             # Whoever waits for the answer wakes up, and the backend sees that this is not the end.
-            self._connection.stream.abort()
+            self._connection.abort()
         except StreamBroken:
             return  # the backend does not listen any more; its answer may still come
+
+    async def _send(self, piece: bytes) -> None:
+        connection = self._connection
+        if isinstance(connection, BackendExchange):
+            await connection.send_piece(piece, self._patience)
+        else:
+            await connection.send(reframe(piece) if self._chunked else piece, self._patience)
+
+    async def _end(self) -> None:
+        trailers = self._body.trailers
+        connection = self._connection
+        if isinstance(connection, BackendExchange):
+            await connection.end_body(trailers, self._patience)
+        elif self._chunked:
+            end = b"0\r\n%b\r\n" % field_lines(trailers) if trailers else LAST_CHUNK
+            await connection.send(end, self._patience)
 
     async def _await_invitation(self) -> None:
         try:

@@ -305,7 +305,7 @@ def authority(backend: Backend) -> str:
     if backend.scheme == "unix":
         return "localhost"
     host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    usual = {"http": 80, "https": 443}[backend.scheme]
+    usual = 443 if backend.scheme == "https" else 80
     return host if backend.port == usual else f"{host}:{backend.port}"
 
 

@@ -201,6 +201,24 @@ class BackendConnection:
         """Wait for the next bytes in any case, so that other connections have their turn."""
         self._flows = False
 
+    def body(
+        self,
+        head: ResponseHead,
+        patience: float,
+        translate: Callable[[Fault], Fault] = lambda fault: fault,
+        on_close: Callable[[bool], None] = lambda whole: None,
+    ) -> BackendBody:
+        """The body behind ``head``, piece by piece; see `BackendBody`."""
+        return BackendBody(self, head, patience, translate, on_close)
+
+    def abort(self) -> None:
+        """The request is not to be taken for a whole one."""
+        self.stream.abort()
+
+    def never_read(self, count: int) -> bool:
+        """Whether the last ``count`` bytes surely reached nobody."""
+        return self.stream.never_read(count)
+
     def put_back(self, data: bytes) -> None:
         self._held = data
 

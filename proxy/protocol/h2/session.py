@@ -100,11 +100,17 @@ class Session:
     """One connection; keeps the contract of `engine.Engine`.
 
     ``client``: we are one, and `request` opens streams; else we are a server. ``pool``: what the
-    connection's window may grow out of.
+    connection's window may grow out of; ``window``: where it begins.
     """
 
     def __init__(
-        self, terms: Terms, now: float, *, client: bool = False, pool: Pool | None = None
+        self,
+        terms: Terms,
+        now: float,
+        *,
+        client: bool = False,
+        pool: Pool | None = None,
+        window: int = FIRST_OF_CONNECTION,
     ) -> None:
         self.terms = terms
         self.client = client
@@ -136,7 +142,8 @@ class Session:
         self._joined = 0
         self._window = frames.FIRST_WINDOW  # what we may send on the connection
         self._first_window = frames.FIRST_WINDOW  # and on a new stream
-        self._inbound = Window(FIRST_OF_CONNECTION, LARGEST_OF_CONNECTION, now)
+        self._first = window
+        self._inbound = Window(window, max(window, LARGEST_OF_CONNECTION), now)
         self._largest_frame = LARGEST_FRAME
         self._table_was_lowered = False
         self._peer_extended_connect = False
@@ -157,7 +164,7 @@ class Session:
                 values[frames.ENABLE_CONNECT_PROTOCOL] = 1
         values[frames.MAX_HEADER_LIST_SIZE] = self._most_size
         self._send(frames.settings(values))
-        self._send(frames.window_update(0, FIRST_OF_CONNECTION - frames.FIRST_WINDOW))
+        self._send(frames.window_update(0, self._first - frames.FIRST_WINDOW))
 
     # In
 
@@ -777,7 +784,7 @@ class Session:
 
     def close(self) -> None:
         if self._pool is not None:
-            self._pool.give_back(self._inbound.size - FIRST_OF_CONNECTION)
+            self._pool.give_back(self._inbound.size - self._first)
             self._pool = None
         self._streams.clear()
 

@@ -1,4 +1,4 @@
-"""What can be asked on the control socket, and who answers it.
+"""The commands of the control socket, and which part answers each.
 
 A command is one JSON object, ``{"command": VERB, …}``, and so is its answer: ``{"ok": true, …}``,
 or ``{"ok": false, "error": WHY}``; a status is the document itself. What the certifier knows is
@@ -72,7 +72,7 @@ class Commands:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
 
     def _plan(self, reply: Reply) -> None:
-        """What a reload would change; nothing is changed by asking."""
+        """Reply with what a reload would change, and change nothing."""
         try:
             config = self._reloader.rehearse()
         except (ConfigurationFaults, CertificateUnusable) as error:
@@ -94,13 +94,16 @@ class Commands:
         certified = plan.kept(serving, config, certified)
         found = plan.changes(serving, config, certified)
         orders = [one for one, _key in plan.orders(config, certified) if not one.internal]
+        notices = list(config.notices)
         if not orders:
-            reply({"ok": True, "changes": found})
+            reply({"ok": True, "changes": found, "notices": notices})
             return
         value = {config.acme.directory: [list(one.names) for one in orders]}
         # Without a certifier to ask, the plan is without costs.
         self._requests.ask(
             "costs",
             value,
-            lambda told: reply({"ok": True, "changes": [*found, *told.get("costs", ())]}),
+            lambda told: reply(
+                {"ok": True, "changes": [*found, *told.get("costs", ())], "notices": notices}
+            ),
         )

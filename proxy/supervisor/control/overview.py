@@ -1,7 +1,7 @@
 """What the supervisor knows of the whole server: for ``status``, and for ``/metrics``.
 
 Figures of workers are as old as their last report. A status asks all of them first and waits for
-the answers, though not for long: a worker that is_hung is no reason to say nothing of the others.
+the answers, though not for long: a worker that hangs is no reason to say nothing of the others.
 Figures of workers that have ended are kept, so that no counter ever runs backwards.
 """
 
@@ -54,11 +54,11 @@ class Overview:
         self._reloads["ok" if ok else "failed"] += 1
 
     def heard_certifier(self) -> None:
-        """Its main loop says that it runs."""
+        """Note that the certifier's main loop runs."""
         self._certifier_heard, self._certifier_alive = time.time(), time.monotonic()
 
     def certifier_silent(self) -> float:
-        """Seconds since then, or since the start."""
+        """Seconds since the certifier was heard, or since the start."""
         return time.monotonic() - self._certifier_alive
 
     def heard_worker(self, child: Child, stats: WorkerStats) -> None:
@@ -98,7 +98,7 @@ class Overview:
         self._timers.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
     def send(self, child: Child, number: int) -> None:
-        """What a worker shows on the admin listener, on behalf of all."""
+        """Send a worker the overview of all processes, for the admin listener."""
         self.ask(lambda document: self._send(child, number, document))
 
     def _send(self, child: Child, number: int, document: Status) -> None:
@@ -119,7 +119,7 @@ class Overview:
         self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
     def _connections(self) -> dict[str, int]:
-        """Open ones, by listener, those of draining workers among them."""
+        """Open connections by listener, also those of draining workers."""
         counts = {one.address: 0 for one in self._generations.serving.listeners}
         for child in self._processes.workers():
             for address, count in (child.stats["listeners"] if child.stats else {}).items():

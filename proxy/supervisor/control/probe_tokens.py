@@ -1,8 +1,8 @@
-"""A nonce at the door: how ``doctor`` finds out whether a name leads here.
+"""A token on port 80 for ``doctor``, which finds out with it whether a name leads here.
 
-For as long as somebody looks, every worker answers a token under the path of HTTP-01 challenges, on
-the names that were asked about and with a text that nobody else can know. It is an ordinary
-challenge, only that no CA has asked for it; it goes away by itself.
+For two minutes every worker answers a token under the path of HTTP-01 challenges, for the names
+that were asked about, with a text that no other server can know. It is an ordinary challenge,
+except that no CA has asked for it.
 """
 
 from __future__ import annotations
@@ -70,5 +70,5 @@ class ProbeTokens:
 
 
 def _covered(host: str, known: set[str]) -> bool:
-    """By a wildcard; then nobody has looked at the name yet."""
+    """Whether a wildcard covers the host; then its form has not been checked yet."""
     return hostname(host) == host and wildcard_of(host) in known

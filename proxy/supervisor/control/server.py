@@ -38,7 +38,7 @@ _MOST_FDS = 4
 
 @dataclass(slots=True)
 class _Caller:
-    """``may``: whether it has shown that it may ask."""
+    """``may``: whether the caller has shown that it may ask."""
 
     may: bool
     said: bytearray = field(default_factory=bytearray)
@@ -92,7 +92,7 @@ class ControlSocket:
         return sock
 
     def close_in_child(self, *_: object) -> None:
-        """In a forked child: let go without touching the file."""
+        """Close the socket in a child, and leave its file alone."""
         for caller in self._callers:
             caller.close()
         if self._sock is not None:
@@ -162,7 +162,7 @@ class ControlSocket:
         self.handler.hear(request, lambda answer: self._reply(caller, answer))
 
     def _is_our_directory(self, fd: int) -> bool:
-        """Opened for reading: a path alone (O_PATH) takes no right."""
+        """Whether it is our state directory, opened for reading: O_PATH alone needs no right."""
         opened = not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH
         return opened and _identity(os.fstat(fd)) == self._directory
 

@@ -95,7 +95,7 @@ def _upstreams(reports: list[list[UpstreamStatus]]) -> list[UpstreamStatus]:
 
 
 def _vote(votes: list[Health]) -> Health:
-    """What most workers say that have sent it something."""
+    """What most of the workers say that have tried the backend."""
     tried = [one for one in votes if one != "untried"]
     if not tried:
         return "untried"

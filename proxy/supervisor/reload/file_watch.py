@@ -1,16 +1,16 @@
-"""Whether what the configuration leads to on disk is still what the running processes know.
+"""Notices when files on the disk differ from what the running processes have read.
 
 Three things change without anybody touching the configuration's file. The entries of a sites
 directory are configuration themselves. A name can come to lead elsewhere: a deployment turns the
 link that a document root goes by, resolv.conf is replaced; a confined process keeps the directory
-that it was given and may not open another (see `sandbox`). And a certificate that people bring
-along is renewed by whoever looks after it. A new generation has to be born for any of them.
+that it was given and may not open another (see `sandbox`). And a certificate of the operator's own
+is renewed by another program. Each of them takes a new generation.
 
 Where the configuration says ``watch``, its own file counts as well, with those that it names.
 
-Files are written piece by piece, and a certificate and its key one after the other: they are told
-when none has changed for one look, all of them once. What the reload makes of them is not asked: a
-faulty file is told about once, and again when it has changed again.
+Files are written piece by piece, and a certificate and its key one after the other: a change is
+reported when no file has changed since the look before, all files at once. A faulty file is
+reported once, and again when it has changed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _View = tuple[Signature | None, dict[Path, tuple[int, int] | None]]
 
 
 class FileWatch:
-    """`changed` is asked every second or so; `reread` tells which configuration is in force."""
+    """Call `changed` every second; `reread` sets the configuration that is compared."""
 
     def __init__(self, config: Config) -> None:
         self._adopt(config)
@@ -36,7 +36,7 @@ class FileWatch:
         self._files = self._files_before = _files(config)
 
     def reread(self, read: Callable[[], Config]) -> Config:
-        """What ``read`` gives. What changes while it reads is still found afterwards."""
+        """Return what ``read`` returns. A file that changes meanwhile is noticed afterwards."""
         before = self._config.sites_dir
         known = _files(self._config)
         sites, _footing = self._look()
@@ -48,7 +48,7 @@ class FileWatch:
         return self._config
 
     def changed(self) -> str | None:
-        """What has changed since the last time, None for nothing; each change is told once."""
+        """What has changed since the last call, None for nothing; each change is reported once."""
         before, self._seen = self._seen, self._look()
         if self._seen[0] != before[0]:
             return f"{self._config.sites_dir} has changed"
@@ -74,7 +74,7 @@ class FileWatch:
 
 
 def _files(config: Config) -> dict[Path, Mark]:
-    """What the files that matter are now."""
+    """The state of each file that matters."""
     own = [one for site in config.sites for one in site.certificates]
     paths = [path for one in own for path in (one.chain, one.key)]
     if config.watch:

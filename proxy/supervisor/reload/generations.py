@@ -42,7 +42,7 @@ class Generation:
 
 
 class Generations:
-    """All that there are, oldest first. ``before``: the last number that a predecessor used."""
+    """All generations, oldest first. ``before``: the last number that a predecessor used."""
 
     def __init__(self, config: Config, listeners: tuple[Listener, ...], before: int = 0) -> None:
         self._numbers = itertools.count(before + 1)
@@ -70,14 +70,14 @@ class Generations:
 
     @property
     def too_many(self) -> list[Generation]:
-        """Those that have drained for longer than there is room for."""
+        """The oldest draining generations beyond `DRAINING_MOST`."""
         return self.draining[:-DRAINING_MOST]
 
     def find(self, number: int) -> Generation | None:
         return next((one for one in self._all if one.number == number), None)
 
     def before(self, generation: Generation) -> list[Generation]:
-        """Those that serve until ``generation`` does."""
+        """The generations that serve until ``generation`` does."""
         return [one for one in self if one.number < generation.number and one.state == "serving"]
 
     def add(self, config: Config, listeners: tuple[Listener, ...]) -> Generation:

@@ -1,8 +1,8 @@
-"""What a running server cannot change, because the privileges to do so are gone: whose it is, and
-where its state lies. Pure.
+"""Settings that need a restart, because the privileges to change them are gone: the user, the group
+and the state directory. Pure.
 
-A reload that names something else keeps what is: a certifier that was to use a directory which
-nobody has prepared, and which the sandbox does not let it see, would renew nothing any more.
+A reload keeps them as they are. A certifier with another state directory, which nobody has prepared
+and which its sandbox hides, would renew nothing any more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ FIXED = ("state", "uid", "gid")
 
 
 def kept(present: Config, wanted: Config) -> Config:
-    """``wanted``, but for what only a restart can change."""
+    """``wanted``, with the settings of ``present`` that only a restart can change."""
     return replace(wanted, state=present.state, uid=present.uid, gid=present.gid)
 
 
 def differences(present: Config, wanted: Config) -> Iterator[str]:
-    """What is not taken over, for people."""
+    """A line for each setting that a reload leaves as it is."""
     for key in FIXED:
         was, is_ = getattr(present, key), getattr(wanted, key)
         if was != is_:

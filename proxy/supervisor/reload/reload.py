@@ -3,7 +3,7 @@
 A reload builds the next generation beside the present one: configuration, listeners, ticket keys,
 workers. When all of these are ready it is *in force*, and the ones before it drain. Whatever comes
 before that, a fault in the configuration, a port that cannot be bound, a worker that dies, thirty
-seconds without an answer, leaves the present one as it was. There is one turnover at a time, and
+seconds without an answer, leaves the present one as it was. There is one reload at a time, and
 one answer to whoever asked for it.
 
 It is hard because workers die whenever they like: before they were ready, while they drain, after
@@ -88,7 +88,7 @@ class Reloader:
     # The next one
 
     def reload(self, why: str, reply: Reply) -> None:
-        """Follow what is on disk now. Nothing else may be under way."""
+        """Begin to put in force what is on disk now. Nothing else may be under way."""
         log.info("reloading: %s", why)
         self._notifier.reloading()
         self._reply = reply
@@ -114,7 +114,8 @@ class Reloader:
         self._follow(config, listeners)
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
-        """All that can be wrong before a worker is forked; then nothing is left open either."""
+        """Read and open all that a generation needs. Raises what can be wrong with it, and then
+        leaves nothing open."""
         config = self._wanted()
         present = self._generations.serving.listeners
         listeners = open_listeners(config.listen, present, config.admin)
@@ -128,7 +129,7 @@ class Reloader:
             raise
 
     def _wanted(self) -> Config:
-        """The configuration on disk, but for what takes a restart."""
+        """The configuration on disk, except for settings that need a restart."""
         present, wanted = self._generations.serving.config, self._source.reread()
         for difference in immutable.differences(present, wanted):
             log.warning("%s; until then it stays as it is", difference)
@@ -158,7 +159,7 @@ class Reloader:
             log.info("SIGHUP: the configuration is read once more when what is under way is over")
 
     def renew_ticket_keys(self, now: float) -> None:
-        """By a generation that is the same in all else, once their time is over."""
+        """Start a generation with the same configuration when the ticket keys are too old."""
         serving = self._generations.serving
         if now - serving.born > _TICKET_KEYS_FOR:
             log.info("new ticket keys: the next generation has the same configuration")
@@ -185,7 +186,7 @@ class Reloader:
     # What its workers do
 
     def ready(self, child: Child) -> None:
-        """A worker serves."""
+        """Note that a worker serves; the last one of a generation puts it in force."""
         child.state = "serving"
         generation = self._generations.find(child.generation)
         if generation is None or generation.state != "starting":
@@ -210,10 +211,11 @@ class Reloader:
         self._readiness.reached()
         self._notifier.ready()  # also where nobody has asked
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
-        self._answer({"ok": True, "generation": generation.number})
+        notices = list(generation.config.notices)
+        self._answer({"ok": True, "generation": generation.number, "notices": notices})
 
     def _warn_of_hsts(self, config: Config) -> None:
-        """Once for each length of time: it is the one setting that stays when it is taken out."""
+        """Warn once for each length of time: clients remember HSTS when the key is gone again."""
         hsts = config.tls.hsts
         if hsts is not None and hsts.max_age != self._warned_of_hsts:
             log.warning(
@@ -224,7 +226,7 @@ class Reloader:
             self._warned_of_hsts = hsts.max_age
 
     def ended(self, child: Child, how: int) -> None:
-        """A worker of a generation that does not serve has ended, with this wait status."""
+        """Take the end of a worker whose generation does not serve: it is given up, or done."""
         generation = self._generations.find(child.generation)
         if generation is not None and generation.state == "starting":
             log.error("%s %s before it was ready", child.title, describe_exit(how))
@@ -272,7 +274,7 @@ class Reloader:
             self._generations.remove(generation)
 
     def retire(self) -> None:
-        """A successor accepts from the same sockets: nobody new comes to any generation."""
+        """Let all generations drain: a successor accepts from the same sockets."""
         for generation in self._generations:
             self._have_drained(generation)
         self._generations.close_sockets()

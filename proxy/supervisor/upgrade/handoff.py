@@ -63,12 +63,12 @@ _RECEIVED_WITHIN = 5.0
 
 
 class CannotUpgrade(Exception):
-    """The program on disk could not be started, or what was left is not understood."""
+    """The program on disk could not be started, or what was handed over is not understood."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How this program was started, to start what stands there now in the same way."""
+    """How this program was started, so that the one on disk now can be started the same way."""
 
     executable: str
     arguments: tuple[str, ...]
@@ -83,7 +83,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """What one supervisor leaves to the next.
+    """What one supervisor hands to the next.
 
     ``started_as``: the uid of the first of them, which decides on defaults. ``sandbox``: what the
     supervisor is confined to, in words. ``manager``: the service manager's socket.
@@ -133,7 +133,7 @@ def start(program: Program, handoff: Handoff, *, own_group: bool) -> tuple[int, 
 
 
 def _spelt(handoff: Handoff) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
-    """One message for each descriptor, and the facts last."""
+    """The messages of a handoff: one for each descriptor, and the facts last."""
     messages: list[tuple[ToSuccessor, tuple[int, ...]]] = []
     for one in handoff.listeners:
         at = one.endpoint
@@ -154,7 +154,8 @@ def _spelt(handoff: Handoff) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
 
 
 def inherited() -> Handoff | None:
-    """What was left to this very process; None is the usual case. Raises `CannotUpgrade`."""
+    """What a predecessor has handed to this process; None is the usual case. Raises
+    `CannotUpgrade`."""
     number = os.environ.pop(_VARIABLE, "")
     if not number.isdecimal():
         return None

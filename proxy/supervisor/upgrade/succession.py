@@ -89,7 +89,7 @@ class Succession:
 
     @property
     def keeping(self) -> bool:
-        """Whether we have to stay until the successor ends."""
+        """Whether this process has to stay until the successor ends."""
         return (
             self._lifecycle.retired
             and self.pid is not None
@@ -100,13 +100,13 @@ class Succession:
     # Towards the predecessor
 
     def ready(self) -> None:
-        """We serve; the predecessor may let go."""
+        """Tell the predecessor that this process serves."""
         if self._predecessor is not None:
             with contextlib.suppress(ChannelClosed):
                 self._predecessor.send(encode(Ready()))
 
     def _orphaned(self) -> None:
-        """Whoever started the foreground_parent sees us as ended, and may start another."""
+        """End: whoever started the foreground parent sees it as ended, and may start another."""
         assert self.foreground_parent is not None  # noqa: S101 - it is what was registered
         with contextlib.suppress(ChannelClosed):
             self.foreground_parent.receive()
@@ -184,13 +184,13 @@ class Succession:
             self._channel = None
 
     def exited(self, pid: int, status: int) -> None:
-        """A child that is none of our workers has ended, with this wait status."""
+        """Take the end of a process that was not forked here, with its wait status."""
         if pid == self.pid and self._lifecycle.retired:
             self.pid = None
             self.owner.successor_ended(os.waitstatus_to_exitcode(status))
 
     def pass_on(self, number: int) -> bool:
-        """Give a signal to the process that serves now; False where that is not our part."""
+        """Pass a signal on to the process that serves now. Whether that is this process's part."""
         if not self.keeping or self.pid is None:
             return False
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -198,7 +198,7 @@ class Succession:
         return True
 
     def close_in_child(self, *_: object) -> None:
-        """In a forked child: upgrades are not its business."""
+        """No child takes part in an upgrade."""
         for channel in (self._predecessor, self.foreground_parent, self._channel):
             if channel is not None:
                 channel.close()

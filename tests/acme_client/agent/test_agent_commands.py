@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography import x509
 
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.issuers.account_files import NEXT_KEY
 from acme_client.issuers.acme import AcmeIssuer
 from acme_client.link import Authority, Dns, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509 import keys
 from support.acme.certifier import Certifier, FakeServer, authority, settings
@@ -227,7 +227,7 @@ def test_a_change_of_keys_whose_end_was_not_heard_is_settled(
         stopping = threading.Event()
         records = DnsRecords(Dns(), store, stopping)
         issuer = AcmeIssuer(
-            by, store, Ledgers(store, time.time), challenges, records, "test", stopping, time.time
+            by, store, Ledger(store, time.time), challenges, records, "test", stopping, time.time
         )
         with pytest.raises(Died):
             issuer.roll_account_key()
@@ -273,7 +273,7 @@ def test_what_is_put_on_disk_is_served_when_somebody_says_so(
         obtained(server, "a.example")
         now = time.time()
         pair = chain("a.example", now=now)
-        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        CertificateRepository(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
         assert server.ask("look")["ok"]
         assert server.served["a.example"].chain_pem == pair.chain_pem
         assert server.reports["a.example"]["state"] == "fresh"
@@ -288,7 +288,7 @@ def test_what_comes_while_somebody_is_busy_is_seen_afterwards(
     with Certifier(settings(tmp_path, ca, ("a.example",)), server):
         server.until(lambda: server.state("a.example") == "issuing")
         pair = chain("a.example", now=time.time())
-        Shelf(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
+        CertificateRepository(DirectoryStore(tmp_path)).keep_pair("a.example", pair)
         assert server.ask("look")["ok"]
         server.until(lambda: "a.example" in server.served)
         assert server.served["a.example"].chain_pem == pair.chain_pem

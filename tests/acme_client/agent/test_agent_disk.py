@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import INTERNAL, Authority, Settings, Wanted
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
@@ -57,7 +57,7 @@ def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(
         (said,) = [one for one in caplog.messages if "cannot be read" in one]
         assert "Permission denied" in said
         pair = chain(NAME, now=time.time())
-        Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
+        CertificateRepository(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
         store.closed = False
         assert server.ask("look")["ok"]
         assert server.served[NAME].chain_pem == pair.chain_pem
@@ -66,7 +66,7 @@ def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(
 def test_one_that_cannot_be_read_at_the_start_is_found_when_it_can(wanted: Settings) -> None:
     now = time.time()
     pair = chain(NAME, now=now)
-    Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
+    CertificateRepository(DirectoryStore(wanted.state)).keep_pair(NAME, pair)
     store = Closed(wanted.state)
     store.closed = True
     with FakeServer() as server, Certifier(wanted, server, store=store):
@@ -77,6 +77,17 @@ def test_one_that_cannot_be_read_at_the_start_is_found_when_it_can(wanted: Setti
         assert server.ask("look")["ok"]
         assert server.served[NAME].chain_pem == pair.chain_pem
         assert server.state(NAME) == "fresh"
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next_start(wanted: Settings) -> None:
+    with FakeServer() as server:
+        with Certifier(wanted, server):
+            server.until(lambda: server.state(NAME) == "fresh")
+        left = wanted.state / "certificates" / NAME / ".meta.json.0a1b2c3d.new"
+        left.write_bytes(b"{")
+        time.sleep(0.3)  # a file that has just been made may be being written
+        with Certifier(wanted, server):
+            server.until(lambda: not left.exists())
 
 
 # What workers cannot serve
@@ -132,7 +143,9 @@ def test_who_asks_is_told_when_not_all_workers_serve_it_yet(wanted: Settings) ->
 def test_a_file_that_workers_cannot_serve_is_told_once(
     wanted: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Shelf(DirectoryStore(wanted.state)).keep_pair(NAME, chain(NAME, now=time.time()))
+    CertificateRepository(DirectoryStore(wanted.state)).keep_pair(
+        NAME, chain(NAME, now=time.time())
+    )
     with FakeServer() as server:
         server.refusal = "no"
         with Certifier(wanted, server):

@@ -19,7 +19,7 @@ import pytest
 
 from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.renewal import BETWEEN_MOST, BETWEEN_PART
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.certificates.retry import ANOTHER_CA
 from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
@@ -385,7 +385,7 @@ def test_a_wrong_certificate_is_never_served(
             assert stored == good.chain_pem
         assert len(server.published) == 1
         assert server.ask("renew", NAME)["ok"]
-    before = Shelf(DirectoryStore(tmp_path)).previous(NAME)
+    before = CertificateRepository(DirectoryStore(tmp_path)).previous(NAME)
     assert before is not None
     assert before.chain_pem == good.chain_pem
 

@@ -22,7 +22,7 @@ import pytest
 
 from acme_client.agent.agent import Agent
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import Authority, Challenge, Command, Served, Settings
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
@@ -115,7 +115,7 @@ def _live(step: int, wanted: Settings) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     link = Alone()
-    agent = Agent(wanted, link, DirectoryStore(wanted.state, Disk(before)), dice=random.Random(1))
+    agent = Agent(wanted, link, DirectoryStore(wanted.state, Disk(before)), rng=random.Random(1))
     agent.serve()
     return 0 if link.ok else 71
 
@@ -123,7 +123,7 @@ def _live(step: int, wanted: Settings) -> int:
 def look(state: Path) -> tuple[Record, str | None, bytes | None]:
     """What is there, and all of it whole: the record, the certificate's serial, the account key."""
     store = DirectoryStore(state)
-    record, pair = Shelf(store).load(NAME)
+    record, pair = CertificateRepository(store).load(NAME)
     serial = None if pair is None else verify_pair(pair, (NAME,), time.time()).serial
     (folder,) = [*(state / "accounts").glob("*")] or [state / "none"]
     files = store.load(f"accounts/{folder.name}") if folder.exists() else {}

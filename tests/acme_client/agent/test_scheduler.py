@@ -27,7 +27,7 @@ from acme_client.agent.tasks import (
 )
 from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
-from acme_client.certificates.managed import TELL_AGAIN, Holding, Task
+from acme_client.certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from acme_client.errors import IssuanceError
 from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Command, Settings, Wanted
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
@@ -43,7 +43,7 @@ class World:
 
     def __init__(self, *wanted: Wanted) -> None:
         self.now = NOW
-        self.dice = random.Random(1)
+        self.rng = random.Random(1)
         self.under_way: list[Run] = []
         self.seen: list[Action] = []
         self.scheduler = Scheduler(Settings(Path("/"), wanted))
@@ -62,12 +62,12 @@ class World:
         return [one for one in self.seen if isinstance(one, kind)]
 
     def running(self, task: Task) -> list[str]:
-        return [one.holding.name for one in self.under_way if one.task is task]
+        return [one.managed.name for one in self.under_way if one.task is task]
 
     def end(self, task: Task, name: str | None = None) -> None:
         """The first that is under way has come to its end."""
         run = next(
-            one for one in self.under_way if one.task is task and name in (None, one.holding.name)
+            one for one in self.under_way if one.task is task and name in (None, one.managed.name)
         )
         self.under_way.remove(run)
         self.step(Finished(run))
@@ -77,34 +77,34 @@ class World:
         while self.running(Task.LOAD):
             name = self.running(Task.LOAD)[0]
             if ages and name in ages:
-                has(self.holding(name), self.now - ages[name] * DAY, lifetime, self.dice)
+                has(self.managed(name), self.now - ages[name] * DAY, lifetime, self.rng)
             self.end(Task.LOAD, name)
         while self.running(Task.SERVE):
             self.serve(self.running(Task.SERVE)[0])
 
     def serve(self, name: str, *, taken: bool = True) -> None:
-        holding = self.holding(name)
-        holding.served = taken
+        managed = self.managed(name)
+        managed.served = taken
         if not taken:
-            holding.tell_at = self.now + TELL_AGAIN
+            managed.republish_at = self.now + TELL_AGAIN
         self.end(Task.SERVE, name)
 
-    def holding(self, name: str) -> Holding:
-        return self.scheduler.holdings[name]
+    def managed(self, name: str) -> ManagedCertificate:
+        return self.scheduler.certificates[name]
 
     def succeed(self, name: str, lifetime: float = 90 * DAY) -> None:
-        holding = self.holding(name)
-        holding.record = transitions.started(holding.record, holding.wanted.names)
-        has(holding, self.now, lifetime, self.dice)
-        holding.served = True
+        managed = self.managed(name)
+        managed.record = transitions.on_started(managed.record, managed.wanted.names)
+        has(managed, self.now, lifetime, self.rng)
+        managed.served = True
         self.end(Task.ATTEMPT, name)
 
     def fail(self, name: str) -> None:
-        holding = self.holding(name)
-        started = transitions.started(holding.record, holding.wanted.names)
-        directory = holding.wanted.authority.directory
+        managed = self.managed(name)
+        started = transitions.on_started(managed.record, managed.wanted.names)
+        directory = managed.wanted.authority.directory
         problem = IssuanceError("refused", "no")
-        holding.record = transitions.failed(started, problem, directory, None, self.now)
+        managed.record = transitions.on_failed(started, problem, directory, None, self.now)
         self.end(Task.ATTEMPT, name)
 
     def pass_time(self, until: float) -> None:
@@ -115,23 +115,25 @@ class World:
         self.now = until
 
 
-def has(holding: Holding, not_before: float, lifetime: float, dice: random.Random) -> None:
-    directory = holding.wanted.authority.directory
+def has(
+    managed: ManagedCertificate, not_before: float, lifetime: float, rng: random.Random
+) -> None:
+    directory = managed.wanted.authority.directory
     facts = CertificateInfo(
-        names=holding.wanted.names,
+        names=managed.wanted.names,
         serial=f"{int(not_before):x}",
         not_before=not_before,
         not_after=not_before + lifetime,
         key_type="ecdsa-p256",
     )
-    holding.pair, holding.facts = CertificateAndKey(b"chain", b"key"), facts
-    record, source = holding.record, source_of(directory)
+    managed.pair, managed.facts = CertificateAndKey(b"chain", b"key"), facts
+    record, source = managed.record, source_of(directory)
     if record.state is State.ISSUING:
-        holding.record = transitions.obtained(
-            record, facts, source, directory, "http-01", not_before, dice
+        managed.record = transitions.on_obtained(
+            record, facts, source, directory, "http-01", not_before, rng
         )
     else:
-        holding.record = transitions.found(record, facts, source, directory, not_before, dice)
+        managed.record = transitions.on_found(record, facts, source, directory, not_before, rng)
 
 
 def sites(count: int, by: Authority = CA) -> list[Wanted]:
@@ -141,7 +143,7 @@ def sites(count: int, by: Authority = CA) -> list[Wanted]:
 def test_everything_is_served_before_anything_is_ordered() -> None:
     world = World(*sites(3))
     assert world.running(Task.LOAD) == ["0.example", "1.example", "2.example"]
-    has(world.holding("0.example"), NOW - DAY, 90 * DAY, world.dice)
+    has(world.managed("0.example"), NOW - DAY, 90 * DAY, world.rng)
     for name in ("0.example", "1.example", "2.example"):
         assert not world.all(AllLoaded)
         world.end(Task.LOAD, name)
@@ -155,16 +157,16 @@ def test_everything_is_served_before_anything_is_ordered() -> None:
 def test_a_command_waits_until_it_is_known_what_there_is() -> None:
     world = World(*sites(1))
     world.step(Came(Command("renew", "0.example", 4)))
-    has(world.holding("0.example"), NOW - DAY, 90 * DAY, world.dice)
+    has(world.managed("0.example"), NOW - DAY, 90 * DAY, world.rng)
     world.end(Task.LOAD)
     world.serve("0.example")
     assert world.running(Task.ATTEMPT) == ["0.example"]
-    assert world.holding("0.example").tickets == [4]
+    assert world.managed("0.example").tickets == [4]
 
 
 def test_a_certificate_out_of_its_dates_is_served_for_want_of_a_better_one() -> None:
     world = World(*sites(1))
-    has(world.holding("0.example"), NOW - 91 * DAY, 90 * DAY, world.dice)
+    has(world.managed("0.example"), NOW - 91 * DAY, 90 * DAY, world.rng)
     world.end(Task.LOAD)
     assert world.running(Task.SERVE) == ["0.example"]
 
@@ -186,8 +188,8 @@ def test_the_most_urgent_is_next() -> None:
     world = World(*blocking, *(Wanted((f"{name}.example",), CA) for name in "cdefg"))
     ages = {"d.example": 85.0, "c.example": 84.0, "e.example": 86.0, "f.example": 30.0}
     world.load(ages)
-    holding = world.holding("f.example")
-    holding.record = transitions.not_told(holding.record, world.now)
+    managed = world.managed("f.example")
+    managed.record = transitions.on_no_ari(managed.record, world.now)
     world.end(Task.ASK)
     world.step(Came(Command("renew", "f.example", 7)))
     order = []
@@ -255,11 +257,11 @@ def test_a_clock_that_goes_back_is_noticed_at_the_next_step() -> None:
 def test_a_renewal_is_due_at_its_moment_and_asked_about_before() -> None:
     world = World(*sites(1))
     world.load({"0.example": 0.0})
-    renew_at = world.holding("0.example").record.renew_at
+    renew_at = world.managed("0.example").record.renew_at
     assert renew_at is not None
     assert world.running(Task.ASK) == ["0.example"]
-    world.holding("0.example").record = transitions.not_told(
-        world.holding("0.example").record, world.now
+    world.managed("0.example").record = transitions.on_no_ari(
+        world.managed("0.example").record, world.now
     )
     world.end(Task.ASK)
     asked = 0
@@ -271,8 +273,8 @@ def test_a_renewal_is_due_at_its_moment_and_asked_about_before() -> None:
         world.step()
         if world.running(Task.ASK):
             asked += 1
-            holding = world.holding("0.example")
-            holding.record = transitions.not_told(holding.record, world.now)
+            managed = world.managed("0.example")
+            managed.record = transitions.on_no_ari(managed.record, world.now)
             world.end(Task.ASK)
     assert world.now == renew_at
     assert asked >= 55
@@ -280,18 +282,20 @@ def test_a_renewal_is_due_at_its_moment_and_asked_about_before() -> None:
 
 def test_questions_are_asked_one_after_the_other_of_each_ca() -> None:
     world = World(*sites(3), Wanted(("z.example",), OTHER))
-    world.load(dict.fromkeys(world.scheduler.holdings, 1.0))
+    world.load(dict.fromkeys(world.scheduler.certificates, 1.0))
     assert world.running(Task.ASK) == ["0.example", "z.example"]
-    holding = world.holding("0.example")
-    holding.record = transitions.not_told(holding.record, world.now)
+    managed = world.managed("0.example")
+    managed.record = transitions.on_no_ari(managed.record, world.now)
     world.end(Task.ASK, "0.example")
     assert world.running(Task.ASK) == ["z.example", "1.example"]
 
 
 def test_what_workers_did_not_take_they_are_given_again() -> None:
     world = World(*sites(1))
-    has(world.holding("0.example"), NOW, 90 * DAY, world.dice)
-    world.holding("0.example").record = transitions.not_told(world.holding("0.example").record, NOW)
+    has(world.managed("0.example"), NOW, 90 * DAY, world.rng)
+    world.managed("0.example").record = transitions.on_no_ari(
+        world.managed("0.example").record, NOW
+    )
     world.end(Task.LOAD)
     world.serve("0.example", taken=False)
     assert not world.running(Task.SERVE)
@@ -310,12 +314,12 @@ def test_who_asks_to_look_is_answered_when_everything_has_been_looked_at() -> No
     world.step(Changed(frozenset({"0.example", "elsewhere.example"})))
     assert not world.running(Task.REREAD), "it is being asked about"
     assert not world.all(Answer)
-    holding = world.holding("0.example")
-    holding.record = transitions.not_told(holding.record, world.now)
+    managed = world.managed("0.example")
+    managed.record = transitions.on_no_ari(managed.record, world.now)
     world.end(Task.ASK, "0.example")
     assert world.running(Task.REREAD) == ["0.example"]
-    has(holding, NOW, 90 * DAY, world.dice)
-    holding.served = False
+    has(managed, NOW, 90 * DAY, world.rng)
+    managed.served = False
     world.end(Task.REREAD)
     assert world.running(Task.SERVE) == ["0.example"]
     assert not world.all(Answer)
@@ -340,11 +344,11 @@ def test_who_asks_for_a_renewal_while_something_else_is_done_with_it_is_not_forg
 def test_what_the_disk_did_not_take_is_kept_when_it_does() -> None:
     world = World(*sites(1, Authority(INTERNAL)))
     world.load()
-    world.holding("0.example").saved = False
+    world.managed("0.example").saved = False
     world.succeed("0.example")
     world.step(LookAround())
     assert world.running(Task.KEEP_PAIR) == ["0.example"]
-    world.holding("0.example").saved = True
+    world.managed("0.example").saved = True
     world.end(Task.KEEP_PAIR)
     world.step(LookAround())
     assert not world.running(Task.KEEP_PAIR)
@@ -354,9 +358,9 @@ def test_a_step_costs_as_much_as_it_has_to_do() -> None:
     """Ten thousand certificates: a step in which one thing happens does not look at all of them."""
     world = World(*sites(10_000, Authority(INTERNAL)))
     world.under_way.clear()
-    for holding in world.scheduler.holdings.values():
-        has(holding, NOW - DAY * world.dice.uniform(0, 1), 90 * DAY, world.dice)
-        holding.served = True
+    for managed in world.scheduler.certificates.values():
+        has(managed, NOW - DAY * world.rng.uniform(0, 1), 90 * DAY, world.rng)
+        managed.served = True
     world.step(*(Finished(one) for one in world.all(Run)))
     assert world.running(Task.SERVE) == []
     world.seen.clear()
@@ -367,4 +371,4 @@ def test_a_step_costs_as_much_as_it_has_to_do() -> None:
         world.end(Task.REREAD)
     assert time.perf_counter() - begun < 2.0
     assert {one.name for one in world.all(Report)} <= {"77.example"}
-    assert not [one for one in world.scheduler.holdings.values() if one.record.state in READY]
+    assert not [one for one in world.scheduler.certificates.values() if one.record.state in READY]

@@ -78,7 +78,7 @@ def test_where_nothing_is_served_a_ca_that_fails_loses_its_turn_at_once(
 
 
 @pytest.mark.parametrize(
-    ("attempts", "days_left", "barred", "chosen"),
+    ("attempts", "days_left", "rate_limited", "chosen"),
     [
         (0, None, {FIRST}, SECOND),  # nothing to serve: whoever does not make us wait
         (0, None, {FIRST, SECOND}, THIRD),
@@ -90,9 +90,9 @@ def test_where_nothing_is_served_a_ca_that_fails_loses_its_turn_at_once(
     ],
 )
 def test_a_ca_that_makes_us_wait_loses_its_turn(
-    attempts: int, days_left: float | None, barred: set[Authority], chosen: Authority
+    attempts: int, days_left: float | None, rate_limited: set[Authority], chosen: Authority
 ) -> None:
-    directories = {one.directory for one in barred}
+    directories = {one.directory for one in rate_limited}
     assert authority(THREE_CAS, record(attempts, days_left), NOW, directories) is chosen
 
 

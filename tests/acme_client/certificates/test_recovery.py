@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acme_client.certificates.recovery import find
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509.verify import CertificateAndKey, examine
 from support.acme.chains import DAY, chain, split
@@ -62,35 +62,35 @@ def test_which_is_served_and_what_stays_on_disk(
     served: CertificateAndKey | None,
     on_disk: CertificateAndKey | None,
 ) -> None:
-    shelf = Shelf(DirectoryStore(tmp_path))
+    repository = CertificateRepository(DirectoryStore(tmp_path))
     for one in (before, current):
         if one is not None:
-            shelf.keep_pair("a.example", one)
-    found = find(shelf, "a.example", NAMES, shelf.load("a.example")[1], NOW)
+            repository.keep_pair("a.example", one)
+    found = find(repository, "a.example", NAMES, repository.load("a.example")[1], NOW)
     assert (found.pair if found else None) == served
-    assert shelf.load("a.example")[1] == on_disk
+    assert repository.load("a.example")[1] == on_disk
 
 
 def test_what_was_obtained_and_is_not_valid_yet_shows_that_the_clock_went_back(
     tmp_path: Path,
 ) -> None:
     """The one before it may have ended for everybody whose clock is right."""
-    shelf = Shelf(DirectoryStore(tmp_path))
+    repository = CertificateRepository(DirectoryStore(tmp_path))
     for one in (GOOD, EARLY):
-        shelf.keep_pair("a.example", one)
+        repository.keep_pair("a.example", one)
     serial = examine(EARLY).serial
-    found = find(shelf, "a.example", NAMES, EARLY, NOW, serial)
+    found = find(repository, "a.example", NAMES, EARLY, NOW, serial)
     assert found is not None
-    assert (found.pair, found.stands_in) == (EARLY, False)
-    found = find(shelf, "a.example", NAMES, EARLY, NOW, "another")
+    assert (found.pair, found.is_fallback) == (EARLY, False)
+    found = find(repository, "a.example", NAMES, EARLY, NOW, "another")
     assert found is not None
-    assert (found.pair, found.stands_in) == (GOOD, True)
+    assert (found.pair, found.is_fallback) == (GOOD, True)
 
 
 def test_nor_is_it_served_once_it_has_expired(tmp_path: Path) -> None:
-    shelf = Shelf(DirectoryStore(tmp_path))
+    repository = CertificateRepository(DirectoryStore(tmp_path))
     for one in (GOOD, EXPIRED):
-        shelf.keep_pair("a.example", one)
-    found = find(shelf, "a.example", NAMES, EXPIRED, NOW, examine(EXPIRED).serial)
+        repository.keep_pair("a.example", one)
+    found = find(repository, "a.example", NAMES, EXPIRED, NOW, examine(EXPIRED).serial)
     assert found is not None
     assert found.pair == GOOD

@@ -56,8 +56,8 @@ def test_it_lies_within_the_lifetime_and_the_spread(lifetime: float, seed: int) 
 
 
 def test_a_thousand_made_in_one_minute_come_due_over_the_day() -> None:
-    dice = random.Random(1)
-    hours = {int(moment(NOW, NOW + 90 * DAY, dice) // 3600) for _ in range(1000)}
+    rng = random.Random(1)
+    hours = {int(moment(NOW, NOW + 90 * DAY, rng) // 3600) for _ in range(1000)}
     assert len(hours) >= 21
 
 
@@ -81,10 +81,10 @@ def test_no_window_leads_past_the_last_tenth_of_the_lifetime(
 
 
 def test_moments_in_a_window_are_spread_evenly() -> None:
-    dice = random.Random(2)
+    rng = random.Random(2)
     tenths = [0] * 10
     for _ in range(10_000):
-        tenths[int(moment_in(Window(0.0, 10.0), 0.0, 1e9, dice)) % 10] += 1
+        tenths[int(moment_in(Window(0.0, 10.0), 0.0, 1e9, rng)) % 10] += 1
     assert min(tenths) > 800
 
 

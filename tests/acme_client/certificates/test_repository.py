@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf, folder_name, name_of
+from acme_client.certificates.repository import CertificateRepository, folder_name, name_of
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509.verify import CertificateAndKey
 
@@ -55,40 +55,40 @@ def test_a_folder_that_is_none_of_ours_is_no_name(folder: str) -> None:
 
 
 def test_a_certificate_and_its_record_are_kept_side_by_side(tmp_path: Path) -> None:
-    shelf = Shelf(DirectoryStore(tmp_path))
-    assert shelf.load("example.org") == (Record(), None)
-    shelf.keep_record("example.org", Record(serial="1"))
-    assert shelf.load("example.org") == (Record(serial="1"), None)
-    shelf.keep_pair("example.org", ONE)
-    shelf.keep_pair("example.org", TWO)
-    assert shelf.load("example.org") == (Record(serial="1"), TWO)
-    assert shelf.previous("example.org") == ONE
+    repository = CertificateRepository(DirectoryStore(tmp_path))
+    assert repository.load("example.org") == (Record(), None)
+    repository.keep_record("example.org", Record(serial="1"))
+    assert repository.load("example.org") == (Record(serial="1"), None)
+    repository.keep_pair("example.org", ONE)
+    repository.keep_pair("example.org", TWO)
+    assert repository.load("example.org") == (Record(serial="1"), TWO)
+    assert repository.previous("example.org") == ONE
 
 
 def test_half_a_pair_is_none(tmp_path: Path) -> None:
-    shelf = Shelf(DirectoryStore(tmp_path))
+    repository = CertificateRepository(DirectoryStore(tmp_path))
     DirectoryStore(tmp_path).store("certificates/example.org", {"fullchain.pem": b"x"})
-    assert shelf.load("example.org") == (Record(), None)
+    assert repository.load("example.org") == (Record(), None)
 
 
 def test_somebody_elses_folders_are_left_alone(tmp_path: Path) -> None:
-    shelf = Shelf(DirectoryStore(tmp_path))
-    changed = shelf.watch()
-    shelf.keep_pair("*.example.org", ONE)
+    repository = CertificateRepository(DirectoryStore(tmp_path))
+    changed = repository.watch()
+    repository.keep_pair("*.example.org", ONE)
     DirectoryStore(tmp_path).store("certificates/README Files", {"x": b"", "y": b""})
-    assert shelf.names() == ["*.example.org"]
+    assert repository.names() == ["*.example.org"]
     assert changed() == {"*.example.org"}
 
 
 def test_a_record_of_a_newer_version_is_kept_beside_ours(tmp_path: Path) -> None:
     """Once, whatever is written afterwards."""
-    Shelf(DirectoryStore(tmp_path)).keep_record("example.org", Record())
+    CertificateRepository(DirectoryStore(tmp_path)).keep_record("example.org", Record())
     file = tmp_path / "certificates" / "example.org" / "meta.json"
     newer = file.read_bytes().replace(b'"version": 1', b'"version": 2')
     file.write_bytes(newer)
     for _ in range(2):
-        shelf = Shelf(DirectoryStore(tmp_path))
+        repository = CertificateRepository(DirectoryStore(tmp_path))
         for serial in ("1", "2"):
-            shelf.keep_record("example.org", Record(serial=serial))
+            repository.keep_record("example.org", Record(serial=serial))
     assert file.with_name("meta.version-2.json").read_bytes() == newer
-    assert shelf.load("example.org")[0] == Record(serial="2")
+    assert repository.load("example.org")[0] == Record(serial="2")

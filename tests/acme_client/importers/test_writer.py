@@ -11,7 +11,7 @@ import pytest
 
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.importers.findings import Account
 from acme_client.importers.selection import Place
 from acme_client.importers.writer import Outcome, Writer
@@ -42,7 +42,7 @@ def arrive(store: DirectoryStore, one: Place, *, rehearsal: bool = False) -> Out
 
 
 def kept(store: DirectoryStore) -> tuple[Record, CertificateAndKey | None]:
-    return Shelf(store).load("a.example")
+    return CertificateRepository(store).load("a.example")
 
 
 def test_it_is_kept_as_if_it_had_been_ordered(store: DirectoryStore) -> None:
@@ -60,9 +60,9 @@ def test_it_is_kept_as_if_it_had_been_ordered(store: DirectoryStore) -> None:
 
 
 def test_failures_of_before_count_no_longer(store: DirectoryStore) -> None:
-    shelf = Shelf(store)
+    repository = CertificateRepository(store)
     failed = Record(state=State.FAILED, attempts=4, last_error="no", next_attempt=NOW + 9.0)
-    shelf.keep_record("a.example", failed)
+    repository.keep_record("a.example", failed)
     assert arrive(store, place("a.example")).taken
     record, _ = kept(store)
     assert (record.state, record.attempts, record.last_error) == (State.FRESH, 0, None)
@@ -91,7 +91,7 @@ def test_nothing_better_is_replaced(
 
 def test_a_damaged_one_makes_way(store: DirectoryStore) -> None:
     one = place("a.example")
-    Shelf(store).keep_pair("a.example", CertificateAndKey(b"nonsense", b"nonsense"))
+    CertificateRepository(store).keep_pair("a.example", CertificateAndKey(b"nonsense", b"nonsense"))
     assert arrive(store, one).taken
     assert kept(store)[1] == one.pair
 
@@ -109,7 +109,7 @@ def test_what_lacks_a_name_says_so(store: DirectoryStore) -> None:
 
 
 def test_an_attempt_under_way_is_not_disturbed(store: DirectoryStore) -> None:
-    lock = Shelf(store).lock("a.example", 100.0)
+    lock = CertificateRepository(store).lock("a.example", 100.0)
     assert lock is not None
     arrived = arrive(store, place("a.example"))
     assert (arrived.taken, arrived.present) == (False, False)
@@ -117,7 +117,9 @@ def test_an_attempt_under_way_is_not_disturbed(store: DirectoryStore) -> None:
     assert kept(store)[1] is None
     lock.release()
     assert arrive(store, place("a.example")).taken
-    assert Shelf(store).lock("a.example", 100.0) is not None, "it has been given back"
+    assert CertificateRepository(store).lock("a.example", 100.0) is not None, (
+        "it has been given back"
+    )
 
 
 def test_a_rehearsal_writes_nothing(store: DirectoryStore) -> None:

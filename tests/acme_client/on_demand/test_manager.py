@@ -14,8 +14,8 @@ import pytest
 
 from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
-from acme_client.certificates.managed import Holding, Task
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.managed import ManagedCertificate, Task
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
 from acme_client.link import Authority, Command, OnDemandRule, Settings, Wanted
 from acme_client.on_demand import checks
@@ -42,9 +42,9 @@ class World:
         self.asked: list[tuple[str, str]] = []
         self.replies: dict[int, dict[str, Any]] = {}
         self.store = store or MemoryStore()
-        self.shelf = Shelf(self.store)
-        self.holdings: dict[str, Holding] = {}
-        self.reported: list[Holding] = []
+        self.repository = CertificateRepository(self.store)
+        self.certificates: dict[str, ManagedCertificate] = {}
+        self.reported: list[ManagedCertificate] = []
         self.rules = rules or (RULE,)
         self.settings = Settings(
             Path("/"), (), on_demand=self.rules, taken=("shops.example", "*.taken.example")
@@ -54,20 +54,20 @@ class World:
 
     def start(self) -> None:
         """Another life of the certifier with the same disk."""
-        self.holdings.clear()
+        self.certificates.clear()
         self.findings: queue.SimpleQueue[Finding] = queue.SimpleQueue()
         self.names = NamesFile(self.store)
         self.on_demand = OnDemand(
             self.settings,
-            self.holdings,
+            self.certificates,
             self._take_on,
-            lambda holding: self.holdings.__delitem__(holding.name),
+            lambda managed: self.certificates.__delitem__(managed.name),
             self.reported.append,
             self._reply,
             lambda: self.now,
             CheckThreads(self.findings.put, self._objection).begin,
             self.names.write,
-            self.shelf.discard,
+            self.repository.discard,
         )
         for wanted in self.on_demand.recall(self.names.read()):
             self._take_on(wanted)
@@ -78,12 +78,12 @@ class World:
         assert document is not None
         self.names.write(document)
 
-    def _take_on(self, wanted: Wanted) -> Holding:
-        record, pair = self.shelf.load(wanted.names[0])
-        holding = self.holdings[wanted.names[0]] = Holding(wanted, record)
+    def _take_on(self, wanted: Wanted) -> ManagedCertificate:
+        record, pair = self.repository.load(wanted.names[0])
+        managed = self.certificates[wanted.names[0]] = ManagedCertificate(wanted, record)
         if pair is not None:
-            holding.pair, holding.facts = pair, _facts(holding, record.not_after or 0.0)
-        return holding
+            managed.pair, managed.facts = pair, _facts(managed, record.not_after or 0.0)
+        return managed
 
     def _reply(self, command: Command, value: dict[str, object]) -> None:
         if command.ticket is not None:
@@ -106,8 +106,8 @@ class World:
         """Turns of the agent's loop, until nobody is being asked."""
         deadline = time.monotonic() + 10
         while True:
-            for holding in self.holdings.values():
-                holding.record = transitions.at(holding.record, self.now)
+            for managed in self.certificates.values():
+                managed.record = transitions.after_time(managed.record, self.now)
             busy = self.on_demand.busy
             while not self.findings.empty():
                 self.on_demand.checked(self.findings.get())
@@ -126,20 +126,20 @@ class World:
     def may_begin(self) -> set[str]:
         return {
             name
-            for name, one in self.holdings.items()
-            if one.record.state in READY and not one.asleep and not one.busy
+            for name, one in self.certificates.items()
+            if one.record.state in READY and not one.dormant and not one.busy
         }
 
     def issue(self, name: str, lifetime: float = 90 * DAY) -> None:
         """An attempt that succeeds."""
-        holding = self.holdings[name]
-        holding.record = transitions.started(holding.record, (name,))
-        facts = holding.facts = replace(
-            _facts(holding, 0.0), not_before=self.now, not_after=self.now + lifetime
+        managed = self.certificates[name]
+        managed.record = transitions.on_started(managed.record, (name,))
+        facts = managed.facts = replace(
+            _facts(managed, 0.0), not_before=self.now, not_after=self.now + lifetime
         )
-        holding.pair = CertificateAndKey(b"chain", b"key")
-        holding.record = transitions.obtained(
-            holding.record,
+        managed.pair = CertificateAndKey(b"chain", b"key")
+        managed.record = transitions.on_obtained(
+            managed.record,
             facts,
             "acme",
             "https://ca.example/dir",
@@ -147,36 +147,36 @@ class World:
             self.now,
             random.Random(1),
         )
-        self._keep(holding)
-        self._answer(holding)
+        self._keep(managed)
+        self._answer(managed)
 
     def fail(self, name: str) -> None:
-        holding = self.holdings[name]
-        holding.record = transitions.started(holding.record, (name,))
-        holding.record = transitions.failed(
-            holding.record,
+        managed = self.certificates[name]
+        managed.record = transitions.on_started(managed.record, (name,))
+        managed.record = transitions.on_failed(
+            managed.record,
             IssuanceError("unreachable", "the CA cannot be reached"),
             "d",
             None,
             self.now,
         )
-        self._keep(holding)
-        self._answer(holding)
+        self._keep(managed)
+        self._answer(managed)
 
-    def _keep(self, holding: Holding) -> None:
-        self.shelf.keep_record(holding.name, holding.record)
-        if holding.pair is not None:
-            self.shelf.keep_pair(holding.name, holding.pair)
+    def _keep(self, managed: ManagedCertificate) -> None:
+        self.repository.keep_record(managed.name, managed.record)
+        if managed.pair is not None:
+            self.repository.keep_pair(managed.name, managed.pair)
 
-    def _answer(self, holding: Holding) -> None:
-        for ticket in holding.tickets:
-            self.replies[ticket] = {"ok": holding.record.state is State.FRESH}
-        holding.tickets = []
+    def _answer(self, managed: ManagedCertificate) -> None:
+        for ticket in managed.tickets:
+            self.replies[ticket] = {"ok": managed.record.state is State.FRESH}
+        managed.tickets = []
         self.turn()
 
 
-def _facts(holding: Holding, not_after: float) -> CertificateInfo:
-    return CertificateInfo(names=(holding.name,), serial="1", not_before=0.0, not_after=not_after)
+def _facts(managed: ManagedCertificate, not_after: float) -> CertificateInfo:
+    return CertificateInfo(names=(managed.name,), serial="1", not_before=0.0, not_after=not_after)
 
 
 def had(name: str = "a.example", **rule: Any) -> World:
@@ -194,7 +194,7 @@ def test_a_name_that_is_allowed_is_taken_on_and_everybody_waits_for_one_attempt(
     world.turn()
     tickets += [world.want("A.example.") for _ in range(2)]
     assert world.asked == [("shops.example", "a.example")]
-    assert world.holdings["a.example"].wanted.on_demand_for == "shops.example"
+    assert world.certificates["a.example"].wanted.on_demand_for == "shops.example"
     assert world.may_begin() == {"a.example"}
     assert not world.replies
     world.issue("a.example")
@@ -243,7 +243,7 @@ def test_what_is_configured_or_no_name_is_nobodys_question(name: str) -> None:
     world = World()
     assert world.outcome(name)["ok"] is False
     assert not world.asked
-    assert not world.holdings
+    assert not world.certificates
 
 
 def test_sites_are_asked_in_their_order_and_the_first_that_allows_has_it() -> None:
@@ -254,7 +254,7 @@ def test_sites_are_asked_in_their_order_and_the_first_that_allows_has_it() -> No
     world.want("a.one.example")
     world.want("a.two.example")
     world.turn()
-    found = {name: one.wanted.on_demand_for for name, one in world.holdings.items()}
+    found = {name: one.wanted.on_demand_for for name, one in world.certificates.items()}
     assert found == {"a.one.example": "one.example", "a.two.example": "two.example"}
 
 
@@ -273,7 +273,7 @@ def test_a_failed_attempt_is_made_again_only_when_somebody_comes_after_the_pause
     # After it, nothing happens by itself.
     world.now += 3600
     world.turn()
-    assert world.holdings["a.example"].record.state in READY
+    assert world.certificates["a.example"].record.state in READY
     assert world.may_begin() == set()
     assert len(world.asked) == 1
     world.want("a.example")
@@ -315,7 +315,7 @@ def test_many_at_once_are_told_to_come_again() -> None:
     assert len(crowded) == 10
     assert {one["seconds"] for one in crowded} == {policy.CROWDED_FOR}
     world.turn()
-    assert not world.holdings
+    assert not world.certificates
 
 
 def test_so_many_first_attempts_at_once_that_configured_names_have_room() -> None:
@@ -325,10 +325,10 @@ def test_so_many_first_attempts_at_once_that_configured_names_have_room() -> Non
     world.turn()
     assert len(world.may_begin()) == policy.ATTEMPTS_MOST
     for name in world.may_begin():
-        world.holdings[name].task = Task.ATTEMPT
+        world.certificates[name].task = Task.ATTEMPT
     world.turn()
     assert not world.may_begin()
-    for one in world.holdings.values():
+    for one in world.certificates.values():
         one.task = None
     world.issue("0.example")
     assert len(world.may_begin()) == policy.ATTEMPTS_MOST
@@ -346,8 +346,8 @@ def test_a_name_that_failed_makes_room_for_one_that_may_not() -> None:
     world.now += policy.ALLOWANCE_FOR
     world.want("c.example")
     world.turn()
-    assert set(world.holdings) == {"a.example", "c.example"}
-    assert "b.example" not in world.shelf.names()
+    assert set(world.certificates) == {"a.example", "c.example"}
+    assert "b.example" not in world.repository.names()
     world.issue("c.example")
     assert "2 names already" in world.outcome("d.example")["error"]
 
@@ -356,7 +356,7 @@ def test_a_name_is_remembered_over_a_restart_and_served_from_the_disk() -> None:
     world = had()
     world.end()
     world.start()
-    assert set(world.holdings) == {"a.example"}
+    assert set(world.certificates) == {"a.example"}
     assert world.outcome("a.example") == {"ok": True}
     assert len(world.asked) == 1
 
@@ -367,18 +367,18 @@ def test_a_name_that_no_rule_takes_any_more_stays_on_the_disk_only() -> None:
         world.settings, on_demand=(replace(RULE, patterns=("*.other.example",)),)
     )
     world.start()
-    assert not world.holdings
+    assert not world.certificates
     world.settings = replace(world.settings, on_demand=(RULE,))
     world.start()
-    assert set(world.holdings) == {"a.example"}
+    assert set(world.certificates) == {"a.example"}
     # One that is configured by now is not ours; its files are not either.
     world.settings = replace(world.settings, taken=("a.example",))
     world.start()
-    assert not world.holdings
+    assert not world.certificates
     for _ in range(2):
         world.now += 400 * DAY
         world.turn()
-    assert world.shelf.names() == ["a.example"]
+    assert world.repository.names() == ["a.example"]
 
 
 def test_a_name_moves_to_the_site_that_takes_it_when_its_own_is_called_otherwise() -> None:
@@ -387,16 +387,16 @@ def test_a_name_moves_to_the_site_that_takes_it_when_its_own_is_called_otherwise
     world.turn()
     world.issue("a.shop.com")
     renamed = World(replace(RULE, site="store.example"), store=world.store)
-    assert renamed.holdings == {}
+    assert renamed.certificates == {}
     renamed.says["a.shop.com"] = "the ask URL says 404"
     assert renamed.outcome("a.shop.com")["ok"] is False
     renamed.says.clear()
     renamed.now += policy.REFUSED_FOR + 1
     # Its certificate is on the disk: nothing is ordered, and nobody is refused.
     assert renamed.outcome("a.shop.com") == {"ok": True}
-    assert renamed.holdings["a.shop.com"].wanted.on_demand_for == "store.example"
+    assert renamed.certificates["a.shop.com"].wanted.on_demand_for == "store.example"
     renamed.start()
-    assert set(renamed.holdings) == {"a.shop.com"}
+    assert set(renamed.certificates) == {"a.shop.com"}
 
 
 def test_before_each_renewal_it_is_asked_for_again() -> None:
@@ -409,7 +409,7 @@ def test_before_each_renewal_it_is_asked_for_again() -> None:
     assert len(world.asked) == 2
     assert world.may_begin() == {"a.example"}
     world.issue("a.example")
-    assert world.holdings["a.example"].record.state is State.FRESH
+    assert world.certificates["a.example"].record.state is State.FRESH
     world.now += 80 * DAY
     world.want("a.example", "used")
     world.turn()
@@ -430,11 +430,11 @@ def test_one_that_is_not_allowed_any_more_is_served_while_it_lasts_and_then_forg
     assert world.outcome("a.example") == {"ok": True}
     world.now += 20 * DAY
     world.turn()
-    assert "a.example" in world.holdings, "not before the clock has been looked at twice"
+    assert "a.example" in world.certificates, "not before the clock has been looked at twice"
     world.now += policy.FORGET_AFTER
     world.turn()
-    assert not world.holdings
-    assert world.shelf.names() == []
+    assert not world.certificates
+    assert world.repository.names() == []
 
 
 def test_one_that_nobody_comes_for_is_not_renewed() -> None:
@@ -471,11 +471,11 @@ def test_a_clock_that_runs_ahead_for_a_while_forgets_nothing() -> None:
     world.turn()
     world.now -= 4000 * DAY
     world.turn()
-    assert "a.example" in world.holdings
-    assert world.shelf.names() == ["a.example"]
+    assert "a.example" in world.certificates
+    assert world.repository.names() == ["a.example"]
     world.now += 4000 * DAY
     world.turn()
-    assert "a.example" in world.holdings
+    assert "a.example" in world.certificates
 
 
 def test_a_name_that_never_had_a_certificate_is_forgotten_within_days() -> None:
@@ -486,11 +486,11 @@ def test_a_name_that_never_had_a_certificate_is_forgotten_within_days() -> None:
     for _ in range(2):
         world.now += policy.FAILED_KEPT + policy.FORGET_AFTER
         world.turn()
-    assert not world.holdings
-    assert world.shelf.names() == []
+    assert not world.certificates
+    assert world.repository.names() == []
     world.end()
     world.start()
-    assert not world.holdings
+    assert not world.certificates
 
 
 def test_by_hand_a_refusal_counts_no_longer() -> None:
@@ -533,7 +533,7 @@ def test_a_torn_file_costs_nothing_but_what_it_held(torn: bytes) -> None:
     store = MemoryStore()
     store.store("on-demand", {"names.json": torn})
     world = World(store=store)
-    assert not world.holdings
+    assert not world.certificates
     world.want("a.example")
     world.turn()
     assert world.may_begin() == {"a.example"}
@@ -560,5 +560,5 @@ def test_the_form_that_every_later_version_reads() -> None:
         },
     )
     world = World(replace(RULE, per_hour=1), store=store)
-    assert set(world.holdings) == {"a.example"}
+    assert set(world.certificates) == {"a.example"}
     assert world.outcome("b.example")["ok"] is False

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.errors import IssuanceError
-from acme_client.rate_limits.buckets import Hold, Ledger
-from acme_client.rate_limits.ledger import LedgerReservation, Ledgers
+from acme_client.rate_limits.buckets import Buckets, Hold
+from acme_client.rate_limits.ledger import Ledger, LedgerReservation
 from acme_client.rate_limits.published import (
     LETSENCRYPT,
     Cost,
     Limit,
     Limits,
-    Standing,
+    OrderKind,
     costs,
     failures,
 )
@@ -28,20 +28,20 @@ LE = "https://acme-v02.api.letsencrypt.org/directory"
 OTHER = "https://ca.example/directory"
 HOUR, DAY = 3600.0, 86400.0
 A = ("a.example.org",)
-NEW, RENEWAL, EXEMPT = Standing.NEW, Standing.RENEWAL, Standing.EXEMPT
+NEW, RENEWAL, EXEMPT = OrderKind.NEW, OrderKind.RENEWAL, OrderKind.EXEMPT
 RULES = "see https://letsencrypt.org/docs/rate-limits/"
 
 
-def spent(times: int, names: tuple[str, ...], now: float) -> Ledger:
-    ledger = Ledger()
-    ledger.settle(LETSENCRYPT, now)
+def spent(times: int, names: tuple[str, ...], now: float) -> Buckets:
+    ledger = Buckets()
+    ledger.advance(LETSENCRYPT, now)
     for _ in range(times):
         ledger.spend(costs(names, LETSENCRYPT, NEW), now)
     return ledger
 
 
 def test_the_last_token_is_left_and_comes_back_at_its_time() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     for _ in range(4):
         assert ledger.refusal(A, LETSENCRYPT, 1000.0, NEW) is None
         ledger.spend(costs(A, LETSENCRYPT, NEW), 1000.0)
@@ -55,7 +55,7 @@ def test_the_last_token_is_left_and_comes_back_at_its_time() -> None:
 
 
 def test_a_domain_is_counted_over_all_its_names_and_renewals_are_free_of_it() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     for number in range(49):
         ledger.spend(costs((f"{number}.example.org",), LETSENCRYPT, NEW), 0.0)
     refusal = ledger.refusal(("new.example.org",), LETSENCRYPT, 0.0, NEW)
@@ -66,7 +66,7 @@ def test_a_domain_is_counted_over_all_its_names_and_renewals_are_free_of_it() ->
 
 
 def test_failures_are_counted_by_name() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     for _ in range(4):
         ledger.spend(failures(A, LETSENCRYPT), 0.0)
     refusal = ledger.refusal(("b.example.org", *A), LETSENCRYPT, 0.0, RENEWAL)
@@ -77,14 +77,14 @@ def test_failures_are_counted_by_name() -> None:
 
 
 def test_new_accounts_are_counted() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     for _ in range(9):
         assert ledger.account_refusal(LETSENCRYPT, 0.0) is None
         ledger.registered(LETSENCRYPT, 0.0)
     refusal = ledger.account_refusal(LETSENCRYPT, 0.0)
     assert refusal is not None
     assert refusal.until == pytest.approx(1080.0)
-    assert Ledger().account_refusal(Limits(), 0.0) is None
+    assert Buckets().account_refusal(Limits(), 0.0) is None
 
 
 @given(st.lists(st.floats(0, 5 * DAY), min_size=1, max_size=80), st.booleans())
@@ -92,17 +92,17 @@ def test_never_more_than_the_ca_allows(pauses: list[float], reread: bool) -> Non
     """Against a bucket of the CA's own, which is counted another way."""
     assert LETSENCRYPT.names is not None
     now, tokens, at = 1e9, 5.0, 1e9
-    ledger = Ledger()
+    ledger = Buckets()
     for pause in pauses:
         now += pause
         tokens, at = min(5.0, tokens + (now - at) / (7 * DAY / 5)), now
-        ledger.settle(LETSENCRYPT, now)
+        ledger.advance(LETSENCRYPT, now)
         if ledger.refusal(A, LETSENCRYPT, now, NEW) is None:
             assert tokens >= 1.9
             tokens -= 1
             ledger.spend(costs(A, LETSENCRYPT, NEW), now)
         if reread:
-            ledger = Ledger.from_json(ledger.to_json())
+            ledger = Buckets.from_json(ledger.to_json())
         left = ledger.left(Cost("names a.example.org", LETSENCRYPT.names), now)
         assert left == pytest.approx(tokens, abs=1.01)
 
@@ -112,13 +112,13 @@ def test_never_more_than_the_ca_allows(pauses: list[float], reread: bool) -> Non
 
 def test_a_thousand_who_wait_come_back_one_by_one() -> None:
     assert LETSENCRYPT.orders is not None
-    ledger, now = Ledger(), 1e9
+    ledger, now = Buckets(), 1e9
     waiting: dict[tuple[str, ...], float] = {(f"www.d{n}.org",): now for n in range(1000)}
     asked = 0
     while waiting:
         names = min(waiting, key=lambda one: waiting[one])
         now = max(now, waiting[names])
-        ledger.settle(LETSENCRYPT, now)
+        ledger.advance(LETSENCRYPT, now)
         refusal = ledger.refusal(names, LETSENCRYPT, now, NEW)
         asked += 1
         if refusal is None:
@@ -172,24 +172,24 @@ KNOWN_OR_NOT = [pytest.param(LETSENCRYPT, id="known"), pytest.param(Limits(), id
 @pytest.mark.parametrize("limits", KNOWN_OR_NOT)
 def test_a_429_is_kept_where_it_belongs(text: str, key: str, limits: Limits) -> None:
     names = ("a.example.org", "b.example.net")
-    ledger = Ledger()
+    ledger = Buckets()
     ledger.told(text, LATER, names, limits, 1e9)
     assert ledger.held == {key.replace("order ", "order names "): Hold(LATER, text)}
     refusal = ledger.refusal(names, limits, 1e9, NEW)
     assert refusal is not None
     assert (refusal.until, refusal.why) == (LATER, text)
-    ledger = Ledger.from_json(ledger.to_json())
+    ledger = Buckets.from_json(ledger.to_json())
     assert ledger.refusal(names, limits, 1e9, NEW) == refusal
     assert ledger.refusal(("c.example.com",), limits, 1e9, NEW) == (
         refusal if key == "orders" else None
     )
-    ledger.settle(limits, LATER)
+    ledger.advance(limits, LATER)
     assert ledger.refusal(names, limits, LATER, NEW) is None
 
 
 @pytest.mark.parametrize("limits", KNOWN_OR_NOT)
 def test_a_429_for_accounts(limits: Limits) -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     text = f"too many new registrations (10), {RULES}#new-registrations-per-ip-address"
     ledger.told(text, LATER, A, limits, 1e9)
     refusal = ledger.account_refusal(limits, 1e9)
@@ -198,10 +198,10 @@ def test_a_429_for_accounts(limits: Limits) -> None:
 
 
 def test_a_ca_that_is_overloaded_is_left_alone_by_all() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     ledger.told_to_leave_alone("maintenance", LATER, 1e9)
-    for standing in Standing:
-        refusal = ledger.refusal(("c.example.com",), Limits(), 1e9, standing)
+    for kind in OrderKind:
+        refusal = ledger.refusal(("c.example.com",), Limits(), 1e9, kind)
         assert refusal is not None
         assert (refusal.until, refusal.why) == (LATER, "maintenance")
     ledger.served(("d.example.com",))
@@ -209,7 +209,7 @@ def test_a_ca_that_is_overloaded_is_left_alone_by_all() -> None:
 
 
 def test_no_word_of_a_ca_silences_us_for_ever() -> None:
-    ledger = Ledger()
+    ledger = Buckets()
     ledger.told("later", 9e9, A, LETSENCRYPT, 1e9)
     refusal = ledger.refusal(A, LETSENCRYPT, 1e9, NEW)
     assert refusal is not None
@@ -226,22 +226,22 @@ def test_a_clock_that_ran_ahead_does_no_lasting_harm(reread: bool) -> None:
     ledger = spent(5, A, 1e9 + AHEAD)
     ledger.told("slow down", 1e9 + AHEAD + HOUR, ("b.example.net",), LETSENCRYPT, 1e9 + AHEAD)
     if reread:
-        ledger = Ledger.from_json(ledger.to_json())
-    assert ledger.settle(LETSENCRYPT, 1e9)
+        ledger = Buckets.from_json(ledger.to_json())
+    assert ledger.advance(LETSENCRYPT, 1e9)
     refusal = ledger.refusal(A, LETSENCRYPT, 1e9, NEW)
     assert refusal is not None
     assert refusal.until == pytest.approx(1e9 + 2 * 7 * DAY / 5)
-    assert not ledger.settle(LETSENCRYPT, refusal.until)
+    assert not ledger.advance(LETSENCRYPT, refusal.until)
     assert ledger.refusal(A, LETSENCRYPT, refusal.until, NEW) is None
     assert ledger.held == {}
 
 
 def test_nor_does_one_of_which_nobody_wrote_when_it_was() -> None:
     """As the ledgers of the first days: no "at"."""
-    ledger = Ledger(due={"names a.example.org": 4e9, "orders": 4e9})
+    ledger = Buckets(due={"names a.example.org": 4e9, "orders": 4e9})
     for hour in range(7 * 24):
-        ledger = Ledger.from_json(ledger.to_json())
-        ledger.settle(LETSENCRYPT, 1e9 + hour * HOUR)
+        ledger = Buckets.from_json(ledger.to_json())
+        ledger.advance(LETSENCRYPT, 1e9 + hour * HOUR)
         assert ledger.due.get("orders", 0.0) <= 1e9 + 3 * HOUR
     assert ledger.refusal(A, LETSENCRYPT, 1e9 + 7 * DAY, NEW) is None
 
@@ -264,7 +264,7 @@ def test_nor_does_one_of_which_nobody_wrote_when_it_was() -> None:
     ids=range(8),
 )
 def test_what_cannot_be_read_begins_anew(data: bytes) -> None:
-    assert Ledger.from_json(data) == Ledger()
+    assert Buckets.from_json(data) == Buckets()
 
 
 class Clock:
@@ -279,7 +279,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def issue(book: Ledgers, names: tuple[str, ...] = A, directory: str = LE) -> LedgerReservation:
+def issue(book: Ledger, names: tuple[str, ...] = A, directory: str = LE) -> LedgerReservation:
     reservation = book.reservation(directory, names)
     reservation.reserve(exempt=False)
     reservation.finalizing()
@@ -289,8 +289,8 @@ def issue(book: Ledgers, names: tuple[str, ...] = A, directory: str = LE) -> Led
 
 def test_over_restarts_with_force_and_without(tmp_path: Path, clock: Clock) -> None:
     for _ in range(4):
-        issue(Ledgers(DirectoryStore(tmp_path), clock))
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+        issue(Ledger(DirectoryStore(tmp_path), clock))
+    book = Ledger(DirectoryStore(tmp_path), clock)
     with pytest.raises(
         IssuanceError, match=r"until 2001-09-10 11:22 UTC .*renew --force"
     ) as caught:
@@ -303,13 +303,13 @@ def test_over_restarts_with_force_and_without(tmp_path: Path, clock: Clock) -> N
 
 
 def test_an_order_that_led_to_nothing_costs_no_certificate(tmp_path: Path, clock: Clock) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     for _ in range(20):
         reservation = book.reservation(LE, A)
         reservation.reserve(exempt=False)
         reservation.commit(IssuanceError("refused", "no"))
-    kept = Ledger.from_json(next(tmp_path.rglob("ledger.json")).read_bytes())
-    kept.settle(LETSENCRYPT, 1e9 + 1)
+    kept = Buckets.from_json(next(tmp_path.rglob("ledger.json")).read_bytes())
+    kept.advance(LETSENCRYPT, 1e9 + 1)
     assert set(kept.due) == {"orders"}, "the order itself has counted"
 
 
@@ -317,7 +317,7 @@ def test_an_order_that_led_to_nothing_costs_no_certificate(tmp_path: Path, clock
 def test_one_that_may_have_led_to_a_certificate_does(
     tmp_path: Path, clock: Clock, kind: str
 ) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     for _ in range(4):
         reservation = book.reservation(LE, A)
         reservation.reserve(exempt=False)
@@ -329,14 +329,14 @@ def test_one_that_may_have_led_to_a_certificate_does(
 
 def test_one_that_died_does(tmp_path: Path, clock: Clock) -> None:
     for _ in range(4):
-        Ledgers(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
+        Ledger(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
     with pytest.raises(IssuanceError, match="exactly these names"):
-        Ledgers(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
+        Ledger(DirectoryStore(tmp_path), clock).reservation(LE, A).reserve(exempt=False)
 
 
 def may_fail_again(store: DirectoryStore, clock: Clock, names: tuple[str, ...]) -> bool:
     try:
-        Ledgers(store, clock).reservation(LE, names).reserve(exempt=False)
+        Ledger(store, clock).reservation(LE, names).reserve(exempt=False)
     except IssuanceError as problem:
         return "failed validations" not in problem.text
     return True
@@ -361,7 +361,7 @@ def test_failed_validations_are_counted_where_they_may_have_been(
 ) -> None:
     store, both = DirectoryStore(tmp_path), ("a.example.org", "b.example.org")
     for _ in range(4):
-        reservation = Ledgers(store, clock).reservation(LE, both)
+        reservation = Ledger(store, clock).reservation(LE, both)
         reservation.reserve(exempt=False)
         if problem is not None:
             reservation.commit(problem)
@@ -369,7 +369,7 @@ def test_failed_validations_are_counted_where_they_may_have_been(
 
 
 def test_what_has_been_validated_has_not_failed(tmp_path: Path, clock: Clock) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     for number in range(20):
         issue(book, ("a.example.org", f"{number}.example.net"))
     reservation = book.reservation(LE, ("a.example.org", "last.example.net"))
@@ -380,7 +380,7 @@ def test_what_has_been_validated_has_not_failed(tmp_path: Path, clock: Clock) ->
 
 
 def test_a_second_try_of_one_order_takes_one_certificate(tmp_path: Path, clock: Clock) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     reservation = book.reservation(LE, A)
     for _ in range(10):
         reservation.reserve(exempt=False)
@@ -390,11 +390,11 @@ def test_a_second_try_of_one_order_takes_one_certificate(tmp_path: Path, clock: 
 
 
 def test_what_the_ca_says_is_kept_for_every_ca(tmp_path: Path, clock: Clock) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     reservation = book.reservation(OTHER, A)
     reservation.reserve(exempt=False)
     reservation.commit(IssuanceError("rate_limited", "slow down", not_before=LATER))
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     with pytest.raises(IssuanceError, match="slow down"):
         book.reservation(OTHER, A).reserve(exempt=False)
     book.reservation(OTHER, ("b.example.net",)).reserve(exempt=False)
@@ -406,7 +406,7 @@ def test_what_the_ca_says_is_kept_for_every_ca(tmp_path: Path, clock: Clock) -> 
 def test_of_many_at_once_only_as_many_as_the_ca_allows(tmp_path: Path, clock: Clock) -> None:
     """All are admitted, or not, before any has come to its end."""
     limits = Limits(domain=Limit("{}", 10, DAY))
-    book = Ledgers(DirectoryStore(tmp_path), clock, lambda _: limits)
+    book = Ledger(DirectoryStore(tmp_path), clock, lambda _: limits)
     barrier, admitted = threading.Barrier(8), []
 
     def order(number: int) -> None:
@@ -427,7 +427,7 @@ def test_of_many_at_once_only_as_many_as_the_ca_allows(tmp_path: Path, clock: Cl
 
 
 def test_what_an_order_would_cost_in_words(tmp_path: Path, clock: Clock) -> None:
-    book = Ledgers(DirectoryStore(tmp_path), clock)
+    book = Ledger(DirectoryStore(tmp_path), clock)
     for _ in range(4):
         issue(book)
     assert book.costs(LE, [("b.example.org",), ("c.example.org", "c.example.net"), A]) == [
@@ -449,7 +449,7 @@ def test_a_disk_that_takes_nothing_keeps_nobody_from_ordering(
     def full(_step: str, _path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    book = Ledgers(DirectoryStore(tmp_path, Disk(full)), clock)
+    book = Ledger(DirectoryStore(tmp_path, Disk(full)), clock)
     for _ in range(4):
         issue(book)
     with pytest.raises(IssuanceError, match="exactly these names"):
@@ -458,11 +458,11 @@ def test_a_disk_that_takes_nothing_keeps_nobody_from_ordering(
 
 
 def test_a_ledger_of_a_newer_version_is_kept_beside_ours(tmp_path: Path, clock: Clock) -> None:
-    issue(Ledgers(DirectoryStore(tmp_path), clock))
+    issue(Ledger(DirectoryStore(tmp_path), clock))
     (file,) = tmp_path.rglob("ledger.json")
     newer = file.read_bytes().replace(b'"version": 1', b'"version": 2')
     file.write_bytes(newer)
     for _ in range(2):
-        issue(Ledgers(DirectoryStore(tmp_path), clock))
+        issue(Ledger(DirectoryStore(tmp_path), clock))
     assert (file.parent / "ledger.version-2.json").read_bytes() == newer
     assert b'"version": 1' in file.read_bytes()

@@ -8,7 +8,7 @@ from acme_client.rate_limits.published import (
     LETSENCRYPT,
     LETSENCRYPT_STAGING,
     Limits,
-    Standing,
+    OrderKind,
     costs,
     limits_of,
     registered_domain,
@@ -45,21 +45,21 @@ def test_only_known_cas_have_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "keys"),
+    ("kind", "keys"),
     [
         (
-            Standing.NEW,
+            OrderKind.NEW,
             {"orders", "names a.example.org,b.example.net", "domain example.org",
              "domain example.net"},
         ),
-        (Standing.RENEWAL, {"names a.example.org,b.example.net"}),
-        (Standing.EXEMPT, set()),
+        (OrderKind.RENEWAL, {"names a.example.org,b.example.net"}),
+        (OrderKind.EXEMPT, set()),
     ],
 )  # fmt: skip
-def test_what_an_order_takes(standing: Standing, keys: set[str]) -> None:
-    taken = costs(("b.example.net", "a.example.org"), LETSENCRYPT, standing)
+def test_what_an_order_takes(kind: OrderKind, keys: set[str]) -> None:
+    taken = costs(("b.example.net", "a.example.org"), LETSENCRYPT, kind)
     assert {one.key for one in taken} == keys
-    assert costs(("a.example.org",), Limits(), standing) == ()
+    assert costs(("a.example.org",), Limits(), kind) == ()
 
 
 @pytest.mark.parametrize(

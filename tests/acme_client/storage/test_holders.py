@@ -13,7 +13,7 @@ from acme_client.challenges.dns01_solver import DnsRecords, Proof
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import IssuanceError
 from acme_client.link import Challenge, Dns, DnsHook, DnsZone
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
 from support.acme.certifier import FakeServer
@@ -77,7 +77,7 @@ def test_what_a_process_could_not_take_back_it_takes_back_itself(tmp_path: Path)
 
 def test_two_count_in_one_ledger(two: tuple[Store, Store]) -> None:
     """Of five certificates for the same names, the last is kept: four, whoever orders."""
-    books = [Ledgers(store, lambda: 1e9) for store in two]
+    books = [Ledger(store, lambda: 1e9) for store in two]
     for turn in range(4):
         reservation = books[turn % 2].reservation(LETSENCRYPT, ("a.example.org",))
         reservation.reserve(exempt=False)
@@ -89,7 +89,7 @@ def test_two_count_in_one_ledger(two: tuple[Store, Store]) -> None:
 
 
 def test_many_threads_of_two_processes_lose_no_count(tmp_path: Path) -> None:
-    books = [Ledgers(DirectoryStore(tmp_path), lambda: 1e9) for _ in range(2)]
+    books = [Ledger(DirectoryStore(tmp_path), lambda: 1e9) for _ in range(2)]
     admitted: list[int] = []
 
     def order(number: int) -> None:
@@ -116,7 +116,7 @@ def test_a_lock_that_hangs_does_not_keep_anybody_from_ordering(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("acme_client.rate_limits.ledger._LOCKED_WITHIN", 0.1)
-    book = Ledgers(DirectoryStore(tmp_path), lambda: 1e9)
+    book = Ledger(DirectoryStore(tmp_path), lambda: 1e9)
     book.reservation(LETSENCRYPT, ("a.example.org",)).reserve(exempt=False)
     (folder,) = DirectoryStore(tmp_path).list("ledgers")
     held = DirectoryStore(tmp_path).lock(f"ledgers/{folder}", 3600.0)

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.issuers.internal import InternalCa
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509.verify import CertificateAndKey, verify_pair
@@ -27,7 +27,7 @@ def state(tmp_path: Path) -> Path:
     folder.mkdir()
     store = DirectoryStore(folder)
     pair = InternalCa(store, 86400.0, time.time).issue(("a.test", "b.test"), "ecdsa-p256")
-    shelf = Shelf(store)
+    shelf = CertificateRepository(store)
     shelf.keep_pair("a.test", pair)
     shelf.keep_record("a.test", Record(names=("a.test", "b.test")))
     return folder
@@ -39,7 +39,7 @@ def run(*words: str | Path) -> tuple[int, str]:
 
 
 def kept(state: Path) -> CertificateAndKey:
-    _record, pair = Shelf(DirectoryStore(state)).load("a.test")
+    _record, pair = CertificateRepository(DirectoryStore(state)).load("a.test")
     assert pair is not None
     return pair
 

@@ -21,6 +21,7 @@ def test_a_name_is_told_once_a_minute(told: pytest.LogCaptureFixture) -> None:
         "a TLS handshake of 192.0.2.1 was refused: no site is called typo.test, or it has no certificate yet"
     ]
     assert told.records[0].levelname == "WARNING"
+    assert vars(told.records[0]).items() >= {"peer": "192.0.2.1", "site": "typo.test"}.items()
     log.unknown_name("typo.test", "192.0.2.1", 1061.0)
     assert len(told.records) == 2
 

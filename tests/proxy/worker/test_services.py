@@ -13,7 +13,7 @@ import pytest
 from proxy.config.model import Hsts, Limits, RefuseAction, Site
 from proxy.config.model import Route as Configured
 from proxy.errors import Fault
-from proxy.handlers.files.handler import Static
+from proxy.handlers.files.handler import FileHandler
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.serializer import SerialisedHead
 from proxy.protocol.message import Connection, Handler, Request, Response
@@ -27,9 +27,9 @@ from proxy.worker.services import HttpsService
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Static:
+def files(tmp_path: Path) -> FileHandler:
     (tmp_path / "a.txt").write_bytes(b"apple")
-    return Static(tmp_path, Clock())
+    return FileHandler(tmp_path, Clock())
 
 
 HSTS = Fixed([StrictTransportSecurity(Hsts(max_age=60.0))])
@@ -61,7 +61,7 @@ async def answer(service: HttpsService, one: Request) -> Response:
 
 
 @pytest.mark.parametrize("hsts", [False, True])
-async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: bool) -> None:
+async def test_a_file_is_answered_at_once_and_with_hsts(files: FileHandler, hsts: bool) -> None:
     secure = service_with(files, Chain((), [HSTS]) if hsts else None)
     for _ in range(2):
         one = request()
@@ -75,7 +75,7 @@ async def test_a_file_is_answered_at_once_and_with_hsts(files: Static, hsts: boo
     assert secure.context.in_flight == 2
 
 
-async def test_a_host_is_looked_at_first(files: Static) -> None:
+async def test_a_host_is_looked_at_first(files: FileHandler) -> None:
     secure = service_with(files)
     one = request()
     assert (await answer(secure, one)).status == 200
@@ -85,7 +85,9 @@ async def test_a_host_is_looked_at_first(files: Static) -> None:
         assert (await answer(secure, other)).status == status
 
 
-async def test_a_request_filter_comes_before_a_file_that_is_known_already(files: Static) -> None:
+async def test_a_request_filter_comes_before_a_file_that_is_known_already(
+    files: FileHandler,
+) -> None:
     class Closed:
         def request(self, exchange: Exchange) -> None:
             raise Fault("rate_limited")
@@ -94,7 +96,7 @@ async def test_a_request_filter_comes_before_a_file_that_is_known_already(files:
     assert (await answer(service_with(files, Chain([Closed()])), request())).status == 429
 
 
-async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: Static) -> None:
+async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: FileHandler) -> None:
     secure = service_with(files, Chain((), [HSTS]))
     large = request()
     large.body = SimpleNamespace(length=11)  # type: ignore[assignment] # all that is looked at

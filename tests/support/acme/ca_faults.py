@@ -268,10 +268,10 @@ class BadNonce:
     """So many of a hundred signed requests; only those carry a nonce."""
 
     percent: int
-    dice: random.Random = field(default_factory=lambda: random.Random(3), repr=False)
+    rng: random.Random = field(default_factory=lambda: random.Random(3), repr=False)
 
     def __call__(self, exchange: Exchange) -> Reply:
-        if exchange.command == "POST" and self.dice.randrange(100) < self.percent:
+        if exchange.command == "POST" and self.rng.randrange(100) < self.percent:
             return Refuse(400, "badNonce")(exchange)
         return exchange.forward()
 

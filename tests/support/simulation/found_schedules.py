@@ -18,7 +18,7 @@ RESTARTED_BEHIND = Drawn(
     incidents=[],
     restarts=[0.5185],
     fates=[],
-    dice=[],
+    rng=[],
 )
 # Killed twice between the CA's word that a validation has failed and the note of it: five in an hour
 # were six.
@@ -31,7 +31,7 @@ KILLED_AT_FAILURES = Drawn(
     incidents=[],
     restarts=[],
     fates=[0, 0, 5, 5],
-    dice=[],
+    rng=[],
 )
 
 # Years ahead for as long as can be borne: the pause of a day, which was nothing to a certificate that
@@ -45,7 +45,7 @@ YEARS_AHEAD = Drawn(
     incidents=[],
     restarts=[],
     fates=[],
-    dice=[0.0],
+    rng=[0.0],
 )
 # A CA that is away for the whole third of the lifetime, from a minute before it becomes due, and from
 # a minute before that third.
@@ -69,5 +69,5 @@ BEHIND_AT_AN_INCIDENT = Drawn(
     incidents=[0.5],
     restarts=[],
     fates=[],
-    dice=[],
+    rng=[],
 )

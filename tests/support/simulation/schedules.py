@@ -92,7 +92,7 @@ KINDS = ("away", "clock", "both", "away, then clock", "clock, then away")
 
 
 def random_schedule(
-    dice: random.Random,
+    rng: random.Random,
     lifetime: float,
     end: float,
     sets: list[tuple[str, ...]],
@@ -102,18 +102,18 @@ def random_schedule(
 ) -> Schedule:
     schedule = Schedule()
     longest, pause = most(lifetime, len(sets), information=information), calm(len(sets))
-    at = START + pause + dice.uniform(0.1, 1) * lifetime
+    at = START + pause + rng.uniform(0.1, 1) * lifetime
     while at < end - longest - pause:
-        kind = dice.choices(KINDS, (6, 1, 1, 1, 1))[0] if wrong_clocks else "away"
-        length = longest * dice.choice((1.0, dice.uniform(0.1, 1)))
-        by = dice.choice((-1, 1)) * dice.choice(WRONG_BY)
-        schedule.add(at, length, kind, by, dice.uniform(0.05, 0.95))
-        at += length + pause + dice.choice((0.0, 1.0, 1.0)) * dice.uniform(1.0, 5.0) * lifetime
-    for names in dice.sample(sets, -(-len(sets) // 10)):
-        start = START + dice.uniform(0.3, 1.0) * (end - START)
-        length = dice.choice((1.0, dice.uniform(0.05, 1.0))) * longest
+        kind = rng.choices(KINDS, (6, 1, 1, 1, 1))[0] if wrong_clocks else "away"
+        length = longest * rng.choice((1.0, rng.uniform(0.1, 1)))
+        by = rng.choice((-1, 1)) * rng.choice(WRONG_BY)
+        schedule.add(at, length, kind, by, rng.uniform(0.05, 0.95))
+        at += length + pause + rng.choice((0.0, 1.0, 1.0)) * rng.uniform(1.0, 5.0) * lifetime
+    for names in rng.sample(sets, -(-len(sets) // 10)):
+        start = START + rng.uniform(0.3, 1.0) * (end - START)
+        length = rng.choice((1.0, rng.uniform(0.05, 1.0))) * longest
         schedule.disturb(names[0], start, length, longest, pause)
-    schedule.incidents = sorted(START + dice.uniform(0.2, 1.0) * (end - START) for _ in range(2))
+    schedule.incidents = sorted(START + rng.uniform(0.2, 1.0) * (end - START) for _ in range(2))
     return schedule
 
 
@@ -176,7 +176,7 @@ class Drawn:
     incidents: list[float]
     restarts: list[float]
     fates: list[int]
-    dice: list[float]
+    rng: list[float]
 
     @property
     def lifetime(self) -> float:
@@ -229,5 +229,5 @@ drawn = st.builds(
     incidents=st.lists(_fraction, max_size=2),
     restarts=st.lists(_fraction, max_size=3),
     fates=st.lists(st.integers(0, STEPS), max_size=12),
-    dice=st.lists(_fraction, max_size=8),
+    rng=st.lists(_fraction, max_size=8),
 )

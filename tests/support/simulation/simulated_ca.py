@@ -92,7 +92,7 @@ class SimulatedCa:
     """
 
     lifetime: float
-    dice: random.Random
+    rng: random.Random
     outages: list[Span] = field(default_factory=list)
     incidents: list[float] = field(default_factory=list)
     broken: dict[str, Span] = field(default_factory=dict)

@@ -19,10 +19,10 @@ from acme_client.agent.ca_requests import CaRequests
 from acme_client.agent.keeper import CertificateKeeper
 from acme_client.agent.scheduler import Scheduler
 from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
-from acme_client.certificates.managed import Holding, Task
-from acme_client.certificates.repository import Shelf
+from acme_client.certificates.managed import ManagedCertificate, Task
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.link import Authority, Command, Served, Settings, Wanted
-from acme_client.rate_limits.ledger import Ledgers
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.store import Store
 
 from ..acme.memory_store import Crash
@@ -70,14 +70,14 @@ class Life:
         ca: SimulatedCa,
         sets: Sequence[tuple[str, ...] | Wanted],
         make_store: MakeStore,
-        dice: random.Random,
+        rng: random.Random,
         *,
         skews: list[tuple[float, float, float]] = [],  # noqa: B006 # never changed
         fates: Callable[[float], int] = lambda _now: 0,
         restarts: list[float] = [],  # noqa: B006
         order_takes: float = ORDER_TAKES,
     ) -> None:
-        self.ca, self.dice = ca, dice
+        self.ca, self.rng = ca, rng
         self.skews, self.fates, self.restarts = skews, fates, sorted(restarts)
         moments = {one for start, end, _by in skews for one in (start, end)}
         self.interruptions = sorted(moments | set(restarts))
@@ -94,8 +94,8 @@ class Life:
         self.scheduler: Scheduler | None = None
 
     @property
-    def holdings(self) -> dict[str, Holding]:
-        return self.scheduler.holdings if self.scheduler else {}
+    def certificates(self) -> dict[str, ManagedCertificate]:
+        return self.scheduler.certificates if self.scheduler else {}
 
     def clock(self) -> float:
         return self.ca.now + self.skew
@@ -109,17 +109,17 @@ class Life:
     def start(self) -> None:
         """As `Agent` does."""
         self.fuse = 0
-        shelf, ledgers = Shelf(self.store), Ledgers(self.store, self.clock)
+        repository, ledgers = CertificateRepository(self.store), Ledger(self.store, self.clock)
         keeper = CertificateKeeper(
-            shelf,
+            repository,
             self.visitors,  # type: ignore[arg-type] # as much of it as is used
             self.clock,
-            self.dice,
+            self.rng,
         )
         self.workers = (
             keeper,
-            CaRequests(keeper, self._issuer, lambda _: True, ledgers, self.clock, self.dice),
-            Obtainer(keeper, shelf, self._issuer, ledgers, self.clock, self.dice),
+            CaRequests(keeper, self._issuer, lambda _: True, ledgers, self.clock, self.rng),
+            Obtainer(keeper, repository, self._issuer, ledgers, self.clock, self.rng),
         )
         self.events: list[tuple[float, int, Event]] = []
         self.look_at = self.notices_at = _NEVER
@@ -192,7 +192,7 @@ class Life:
             events.append(LookAround())
         self.notices_at = _NEVER
         self._perform(self.scheduler.step(self.clock(), events))
-        if self.look_at == _NEVER and any(one.stands_in for one in self.holdings.values()):
+        if self.look_at == _NEVER and any(one.is_fallback for one in self.certificates.values()):
             self.look_at = self.ca.now + LOOK_BEHIND_EVERY
 
     def _perform(self, actions: list[Action]) -> None:

@@ -15,7 +15,7 @@ def judge(life: Life, *reasons: float) -> None:
     ca, visitors = life.ca, life.visitors
     assert visitors.lapses == []
     assert {name: until for name, until in visitors.served_until.items() if until < ca.now} == {}
-    assert visitors.served_until.keys() == life.holdings.keys()
+    assert visitors.served_until.keys() == life.certificates.keys()
     assert ca.limits_hit == []
     assert ca.asked_when_expired == 0
     # Whatever happens, small batches; apart from the start, when there is nothing to serve yet.

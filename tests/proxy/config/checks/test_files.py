@@ -117,7 +117,7 @@ def test_a_socket_is_no_document_root(base):
 def test_a_document_root_that_the_target_may_not_enter_is_told_with_the_command(base):
     (base / "www").chmod(0o700)
     (line,) = told(base, site("root: www"))
-    assert f"uid 65534 may not enter {base / 'www'} (chmod o+x {base / 'www'})" in line
+    assert f"uid 65534 may not enter {base / 'www'} (sudo chmod o+x {base / 'www'})" in line
 
 
 @root_only
@@ -125,7 +125,8 @@ def test_so_is_a_directory_above_it(base):
     (base / "www").chmod(0o700)
     (line,) = told(base, site("root: www/deep"))
     assert (
-        f"may not enter {base / 'www'} (chmod o+x {base / 'www'}, or move what lies in it)" in line
+        f"may not enter {base / 'www'} (sudo chmod o+x {base / 'www'}, or move what lies in it)"
+        in line
     )
 
 

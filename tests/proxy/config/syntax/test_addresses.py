@@ -109,6 +109,7 @@ def test_a_slip_in_a_network_is_told(text, said):
         ("HTTP://App.Internal", "http", "app.internal", 80, ""),
         ("http://my_service:8000", "http", "my_service", 8000, ""),
         ("https://app.internal", "https", "app.internal", 443, ""),
+        ("h2c://app.internal:50051", "h2c", "app.internal", 50051, ""),
         ("https://[2001:DB8::1]:8443", "https", "2001:db8::1", 8443, ""),
         ("unix:/run/app.sock", "unix", "", 0, "/run/app.sock"),
         ("unix:///run/app.sock", "unix", "", 0, "/run/app.sock"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proxy.errors import Fault
 from proxy.handlers.files.conditional import evaluate, http_date
 from proxy.handlers.files.document_root import DocumentRoot, Found
-from proxy.handlers.files.handler import Static
+from proxy.handlers.files.handler import FileHandler
 from proxy.handlers.files.precompressed import acceptable
 from proxy.handlers.files.ranges import Unsatisfiable, parse
 from proxy.protocol.message import Connection, FileBody, Request, Response
@@ -61,13 +61,15 @@ def clock() -> Hands:
 
 
 @pytest.fixture
-def static(root: Path, clock: Hands) -> Iterator[Static]:
-    made = Static(root, clock)  # type: ignore[arg-type] # a clock whose hands are set
+def static(root: Path, clock: Hands) -> Iterator[FileHandler]:
+    made = FileHandler(root, clock)  # type: ignore[arg-type] # a clock whose hands are set
     yield made
     made.close()
 
 
-async def ask(static: Static, target: bytes, method: bytes = b"GET", **fields: str) -> Response:
+async def ask(
+    static: FileHandler, target: bytes, method: bytes = b"GET", **fields: str
+) -> Response:
     connection = Connection("192.0.2.1", 1, "192.0.2.2", 443)
     spelt = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
     return static.handle(Request(method, target, b"1.1", b"a", b"a", spelt, connection))
@@ -96,7 +98,7 @@ SENT = {
 
 
 @pytest.mark.parametrize("target", SENT)
-async def test_what_is_there_is_sent(static: Static, target: bytes) -> None:
+async def test_what_is_there_is_sent(static: FileHandler, target: bytes) -> None:
     for _ in range(2):  # from the disk, and from what is kept
         response = await ask(static, target)
         assert response.status == 200
@@ -111,14 +113,14 @@ async def test_what_is_there_is_sent(static: Static, target: bytes) -> None:
      b"/%zz", b"\\..\\outside.txt", b"/" + b"a" * 5000],
 )  # fmt: skip
 async def test_what_is_not_for_sending_is_a_fault_of_one_kind(
-    static: Static, target: bytes
+    static: FileHandler, target: bytes
 ) -> None:
     with pytest.raises(Fault) as caught:
         await ask(static, target)
     assert caught.value.what.status in (400, 404)
 
 
-async def test_directories_and_links_to_the_web_redirect(static: Static) -> None:
+async def test_directories_and_links_to_the_web_redirect(static: FileHandler) -> None:
     response = await ask(static, b"/sub?a=b")
     assert (response.status, field(response, "location")) == (308, "/sub/?a=b")
     assert field(await ask(static, b"//sub"), "location") == "/sub/"
@@ -127,7 +129,7 @@ async def test_directories_and_links_to_the_web_redirect(static: Static) -> None
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-async def test_a_private_key_is_never_sent(root: Path, static: Static, size: str) -> None:
+async def test_a_private_key_is_never_sent(root: Path, static: FileHandler, size: str) -> None:
     padding = "x" * (300_000 if size == "large" else 10)
     for kind in ("", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH "):
         path = root / f"{kind.strip() or 'plain'}.txt"
@@ -165,7 +167,9 @@ def test_no_path_leads_outside(
         os.close(found.fd)
 
 
-async def test_a_change_is_seen_within_a_second(root: Path, static: Static, clock: Hands) -> None:
+async def test_a_change_is_seen_within_a_second(
+    root: Path, static: FileHandler, clock: Hands
+) -> None:
     first = await ask(static, b"/a.txt")
     (root / "new").write_text("changed")
     (root / "new").rename(root / "a.txt")
@@ -191,7 +195,9 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_out_of_descriptors_what_is_at_hand_is_sent(static: Static, clock: Hands) -> None:
+async def test_out_of_descriptors_what_is_at_hand_is_sent(
+    static: FileHandler, clock: Hands
+) -> None:
     await ask(static, b"/a.txt")
     clock.now += 60
     with no_descriptors():
@@ -204,7 +210,7 @@ async def test_out_of_descriptors_what_is_at_hand_is_sent(static: Static, clock:
 
 
 async def test_a_file_being_sent_stays_open_until_it_is(
-    root: Path, static: Static, clock: Hands
+    root: Path, static: FileHandler, clock: Hands
 ) -> None:
     sending = await ask(static, b"/big.bin")
     (root / "big.bin").unlink()
@@ -214,7 +220,7 @@ async def test_a_file_being_sent_stays_open_until_it_is(
     assert body(sending) == bytes(range(256)) * 1024
 
 
-async def test_a_neighbour_is_sent_to_those_who_take_it(root: Path, static: Static) -> None:
+async def test_a_neighbour_is_sent_to_those_who_take_it(root: Path, static: FileHandler) -> None:
     (root / "a.txt.gz").write_bytes(b"gz")
     (root / "a.txt.br").write_bytes(b"br")
     plain = await ask(static, b"/a.txt")
@@ -229,7 +235,7 @@ async def test_a_neighbour_is_sent_to_those_who_take_it(root: Path, static: Stat
     assert body(await ask(static, b"/a.txt", accept_encoding="br, identity;q=0.1")) == b"0123456789"
 
 
-async def test_methods(static: Static) -> None:
+async def test_methods(static: FileHandler) -> None:
     head = await ask(static, b"/a.txt", b"HEAD")
     assert field(head, "content-length") == "10"
     for method in (b"POST", b"PUT", b"DELETE", b"OPTIONS"):
@@ -267,7 +273,7 @@ def test_ranges_lie_within_and_give_no_more_than_there_is(spelt: bytes, size: in
     assert all(first >= 0 and count > 0 and first + count <= size for first, count in found or [])
 
 
-async def test_partial_answers(static: Static) -> None:
+async def test_partial_answers(static: FileHandler) -> None:
     one = await ask(static, b"/a.txt", range="bytes=2-4")
     assert (one.status, body(one)) == (206, b"234")
     assert field(one, "content-range") == "bytes 2-4/10"
@@ -290,7 +296,7 @@ async def test_partial_answers(static: Static) -> None:
     assert (await ask(static, b"/a.txt", b"HEAD", range="bytes=0-1")).status == 200
 
 
-async def test_a_range_depends_on_if_range(static: Static) -> None:
+async def test_a_range_depends_on_if_range(static: FileHandler) -> None:
     etag = field(await ask(static, b"/a.txt"), "etag") or ""
     for validator, status in ((etag, 206), ('"other"', 200), ("W/" + etag, 200), ("nonsense", 200)):
         response = await ask(static, b"/a.txt", range="bytes=0-0", if_range=validator)

@@ -348,7 +348,7 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
     assert tunnel.received == len(b"earlymore")
     counters = Counters()
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
-    exchange.response = Response(101, [], tunnel)
+    exchange.response, exchange.tunnel = Response(101, [], tunnel), True
     counters.request(exchange)
     assert counters.message()["bytes_in"] == len(b"earlymore")
 
