@@ -544,6 +544,9 @@ class _Server:
         bare = response.status in BARE or (request is not None and request.method == b"HEAD")
         size = len(body) if isinstance(body, bytes) else body.length
         end = bare or size == 0
+        if not isinstance(body, bytes | FileBody):
+            # That nothing follows is known already: gRPC says a failure so ("trailers only").
+            end = end or (body.at_end and not body.trailers)
         try:
             self._send_head(number, response, end)
         except (StreamGone, ValueError) as error:
