@@ -1,13 +1,15 @@
-"""What went wrong in plain words, and what to do about it: two tables and nothing else.
+"""Explains a failure in plain words, and names the next step, from three tables.
 
 A CA explains itself to programs by the type of its problem document (RFC 8555 §6.7, and IANA's list
-of ACME error types, to which later RFCs add), and to people by its detail, in its own words. The
-first table says for each type what it usually means at a server like this one, and the next step.
-The second does so for the types that speak of a validation, because "unauthorized" sends people to
-an address after http-01, and to a record after dns-01. The third does the same for what this
-program found out by itself (`errors.KINDS`).
+of ACME error types, to which later RFCs add), and to people by its detail, in its own words.
+`BY_TYPE` says for each type what it usually means at a server like this one, and the next step.
+`BY_CHALLENGE` does so for types that speak of a validation: "unauthorized" sends people to an
+address after http-01, and to a record after dns-01. `BY_KIND` explains what this program found out
+by itself (`errors.KINDS`). CAs that miss a contact have several types for it; their words decide.
 
-Pure. ``{name}`` in a text is the name that it is about, ``{domain}`` the same without ``*.``.
+``{name}`` in a text is the name of the certificate, ``{domain}`` the same without ``*.``.
+
+Pure.
 """
 
 from __future__ import annotations

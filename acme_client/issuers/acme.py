@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from acme import messages as library
@@ -70,9 +71,10 @@ class AcmeIssuer:
         try:
             return self._issue(order)
         except IssuanceError as problem:
-            if not self._account_is_over(problem):
+            lost = self._lost_account(problem)
+            if lost is None:
                 raise
-            return self._issue(order)
+            return replace(self._issue(order), remark=lost)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         """When the CA would renew this certificate; None where it does not say."""
@@ -151,25 +153,30 @@ class AcmeIssuer:
     def _transport(self) -> Transport:
         return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)
 
-    def _account_is_over(self, problem: IssuanceError) -> bool:
-        """Whether the CA refused because our account is gone or closed. Then it is forgotten here,
-        and another one is made by whoever asks next."""
+    def _lost_account(self, problem: IssuanceError) -> str | None:
+        """What has become of our account, where that is why the CA refused; None where it is not.
+        An account that is gone or closed is forgotten here; another is made by whoever asks
+        next."""
         if problem.typ == messages.NO_ACCOUNT:
-            log.warning("%s does not know our account any more; making another", self._host)
+            lost = f"{self._host} does not know our account any more; another is made"
             self._accounts.forget(self._authority)
-            return True
+        elif self._is_closed(problem):
+            lost = f"{self._host} has closed our account ({problem.text}); another is made"
+            self._accounts.replace(self._authority)
+        else:
+            return None
+        log.warning("%s", lost)
+        return lost
+
+    def _is_closed(self, problem: IssuanceError) -> bool:
         if problem.typ != messages.UNAUTHORIZED or problem.kind != "refused":
             return False
         try:
             with self._transport() as transport:
                 directory = transport.directory(self._authority.directory)
-                if not self._accounts.is_closed(self._authority, directory, transport):
-                    return False
+                return self._accounts.is_closed(self._authority, directory, transport)
         except IssuanceError:
             return False
-        log.warning("%s has closed our account (%s); making another", self._host, problem.text)
-        self._accounts.replace(self._authority)
-        return True
 
     def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
         """Those that are to stand already are looked for before an order is spent. What they have

@@ -55,6 +55,7 @@ class Issued:
     pair: CertificateAndKey
     challenge: str | None  # the kind that satisfied the CA; None where none was needed
     account: str | None = None  # the URL of the account that ordered it
+    remark: str = ""  # what else the operator is to know
 
 
 class Issuer(Protocol):

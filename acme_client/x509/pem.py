@@ -38,8 +38,9 @@ MOST_BLOCKS = 2000
 _MARK = re.compile(rb"-----(BEGIN|END) ([ -~]{1,100}?)-----")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 # Besides white space and control bytes: what copying from a web page leaves between characters
-# (no-break space, zero-width space, byte order mark, each in UTF-8).
-_INVISIBLE = re.compile(rb"[\x00-\x20\x7f]|\xc2\xa0|\xe2\x80\x8b|\xef\xbb\xbf")
+# (no-break space, zero-width space, byte order mark, each in UTF-8), and line ends that a shell or
+# JSON has written as a backslash and a letter.
+_INVISIBLE = re.compile(rb"[\x00-\x20\x7f]|\xc2\xa0|\xe2\x80\x8b|\xef\xbb\xbf|\\[nr]")
 _COMMENT = (b"#", b";", b"//", b"--")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 

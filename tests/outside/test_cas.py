@@ -432,7 +432,9 @@ def test_a_closed_account_is_followed_by_another(
         assert answer["ok"], answer
         assert json.loads((folder / ACCOUNT).read_bytes())["uri"] != old
         assert (folder / CLOSED_KEY).read_bytes() == key
+        assert "has closed our account" in server.reports[NAME]["history"][-1]["error"]
         assert server.ask("renew", NAME)["ok"]
+        assert server.reports[NAME]["history"][-1]["error"] is None
     told = [one for one in caplog.messages if "has closed our account" in one]
     assert len(told) == 1
 

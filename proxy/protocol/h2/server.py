@@ -380,10 +380,12 @@ class _Server:
             work.priority = head.priority
         self._works[number] = work
         work.answer = answer
-        if isinstance(answer, Response):
+        if not isinstance(answer, Response):
+            self._begin(work, answer)
+        elif isinstance(answer.body, bytes | FileBody | Tunnel):
             self._respond(work, answer)
         else:
-            self._begin(work, answer)
+            self._begin(work, _given(answer))  # whose pieces may have to be waited for
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
         """Have a task wait for the answer."""
@@ -837,3 +839,7 @@ class _Server:
 
 def _nothing() -> None:
     """A connection without streams loses nothing when it ends."""
+
+
+async def _given(response: Response) -> Response:
+    return response
