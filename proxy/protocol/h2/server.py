@@ -379,11 +379,13 @@ class _Server:
             work.priority = head.priority
         self._works[number] = work
         work.answer = answer
-        if isinstance(answer, Response):
+        if isinstance(answer, Response) and isinstance(answer.body, bytes | FileBody | Tunnel):
             self._respond(work, answer)
-        else:
-            request.inform = _Informer(self, number, request)  # nothing of it has run yet
-            self._begin(work, answer)
+            return
+        request.inform = _Informer(self, number, request)  # nothing of the work has run yet
+        if isinstance(answer, Response):
+            answer = _given(answer)  # whose pieces may have to be waited for
+        self._begin(work, answer)
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
         """Have a task wait for the answer."""
@@ -843,3 +845,7 @@ class _Server:
 
 def _nothing() -> None:
     """A connection without streams loses nothing when it ends."""
+
+
+async def _given(response: Response) -> Response:
+    return response

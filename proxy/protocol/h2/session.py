@@ -20,7 +20,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from . import frames, request
-from .budget import EMPTY_FRAME, ERROR_PROVOKED, OTHER, REFUSED, RESET_BY_CLIENT, SETTINGS, Budget
+from .budget import (
+    BACKEND,
+    EMPTY_FRAME,
+    ERROR_PROVOKED,
+    OTHER,
+    REFUSED,
+    RESET_BY_CLIENT,
+    SETTINGS,
+    Budget,
+)
 from .engine import StreamGone, Terms, check_outgoing
 from .events import Data, Ended, Event, Head, Pong, Prioritised, Reset, Room, Trailers
 from .frames import (
@@ -114,7 +123,7 @@ class Session:
     ) -> None:
         self.terms = terms
         self.client = client
-        self.budget = Budget(now)
+        self.budget = Budget(now, BACKEND if client else 1.0)
         self.unsent = 0
         self.active = 0
         self.highest = 0
