@@ -1,12 +1,12 @@
-"""What the certifier knows of the rest of the program: six verbs and a mailbox.
+"""Defines all that the certifier knows of the rest of the program: verbs and a mailbox.
 
 The certifier never imports the server. It is started with `Settings` and a `Link`; the server
 provides the link over its socket pair, tests provide one in memory, and both pass the same
 contract suite.
 
-``present`` and ``publish`` block until every worker has acknowledged (or the bound has passed),
-because the CA may be told to validate only when any worker can answer. They are called from the
-certifier's issuing threads; ``receive`` only from its main thread.
+``present`` and ``publish`` block until every worker has acknowledged, or a bound has passed,
+because the CA may be told to validate only when any worker can answer. They are called from threads
+of the certifier; ``receive`` only from its main thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any, Literal, Protocol
 from .status import CertificateStatus
 
 INTERNAL = "internal"
-# Of a revocation: those of RFC 5280 §5.3.1 that Let's Encrypt and others take from subscribers.
+# Reasons for a revocation: those of RFC 5280 §5.3.1 that Let's Encrypt and others take from
+# subscribers.
 REASONS = {
     "unspecified": 0,
     "keyCompromise": 1,
@@ -40,7 +41,7 @@ class ExternalAccount:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A CA and how to be its customer. ``directory`` is an https URL or "internal"."""
+    """A CA and how we use it. ``directory`` is an https URL or "internal"."""
 
     directory: str
     email: str | None = None
@@ -123,14 +124,14 @@ class Wanted:
 # minutes.
 ATTEMPTS_AT_ONCE = 4
 
-# A name on demand that nobody has come for in so many seconds is not renewed.
+# A certificate on demand is not renewed when no client has asked for its name for so many seconds.
 FORGET = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class OnDemandRule:
-    """Names that a site may have when somebody comes for them: each of ``patterns``, ``ask`` and
-    ``dns`` that is given must allow a name. ``wanted`` is what each becomes, but for its name."""
+    """Names that a site may have when a client asks for them: each of ``patterns``, ``ask`` and
+    ``dns`` that is given must allow a name. ``wanted`` is the certificate, but for its name."""
 
     site: str
     wanted: Wanted
@@ -212,25 +213,28 @@ class Link(Protocol):
         ...
 
     def present(self, challenge: Challenge) -> bool:
-        """Have it answered by every worker; False when not all acknowledged in time."""
+        """Have the challenge answered by every worker; returns False when not all acknowledged in
+        time."""
         ...
 
     def retract(self, challenge: Challenge) -> None: ...
 
     def report(self, name: str, status: CertificateStatus | None) -> None:
-        """An entry of ``certificates`` in ``status --json``; None: no longer wanted."""
+        """Report an entry of ``certificates`` in ``status --json``; None: it is no longer
+        wanted."""
         ...
 
     def loaded(self) -> None:
-        """All certificates found on disk have been published; called once per start."""
+        """Report that all certificates found on disk have been published; called once per start."""
         ...
 
     def answer(self, ticket: int, value: dict[str, Any]) -> None: ...
 
     def receive(self, timeout: float | None) -> list[Command]:
-        """Commands that have come, waiting at most ``timeout`` seconds for the first one."""
+        """Return the commands that have come, waiting at most ``timeout`` seconds for the first;
+        also returns when `wake` was called."""
         ...
 
     def wake(self) -> None:
-        """From any thread: have `receive` return now."""
+        """Have `receive` return now; may be called from any thread."""
         ...

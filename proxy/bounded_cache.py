@@ -1,8 +1,9 @@
-"""What has been worked out once, kept by what it was worked out from, within a bound.
+"""A bounded cache for pure look-ups on the path of requests.
 
-For dicts on the path of requests, which are asked with their own ``get``: only who has found
-nothing comes here. A full one is emptied. Whatever is of use comes back with the next requests,
-and a stranger who fills it costs others one look each; an order of use would cost every look.
+The cache is a plain dict, which is asked with its own ``get``; only a look-up that found nothing
+comes here. A full cache is emptied. Whatever is of use comes back with the next requests, and a
+client that fills the cache on purpose costs others one look-up each; an order of use, as
+functools.lru_cache keeps it, would cost something at every look-up.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-def remember(memo: dict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
-    """``most``: how many there may be."""
-    if len(memo) >= most:
-        memo.clear()
-    memo[key] = value
+def remember(cache: dict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """Keep ``value`` in a cache of at most ``most`` entries."""
+    if len(cache) >= most:
+        cache.clear()
+    cache[key] = value

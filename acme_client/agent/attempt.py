@@ -1,11 +1,10 @@
-"""One try for one certificate: lock, look again, write down, issue, prove, keep, serve.
+"""Makes one attempt for one certificate: lock, look again, record, order, verify, keep, serve.
 
-The order is what makes it safe to die anywhere in it. The attempt is on disk before the CA hears of
-it; the certificate is on disk before anybody is served with it; and the one before it stays there.
-A disk that takes nothing keeps nobody from being served: then the new certificate lives in memory
-until the disk is well again.
+The order of these steps makes it safe to die between any two. The attempt is on disk before the CA
+hears of it, the certificate is on disk before a client gets it, and the certificate before it stays
+there. When the disk takes nothing, the new certificate is served from memory until the disk does.
 
-Attempts run in threads of their own. Nothing that happens in one may end the process: every fault
+Attempts run in threads of their own. No fault in an attempt ends the process: every fault
 becomes an `IssuanceError` on the record.
 """
 
@@ -36,13 +35,16 @@ from .keeper import CertificateKeeper, source_of, words
 
 log = logging.getLogger("treehouse.certifier")
 
-# Longer than an attempt can take (the bounds stand in `issuer`), so that nobody else begins
-# meanwhile; short enough that a dead holder is forgotten within the hour.
+# The lock on a certificate lasts longer than an attempt can take (`issuers` has the bounds), so
+# that nobody else begins meanwhile, and not so long that a dead holder is remembered for an hour.
 LEASE = 1800.0
-# Somebody else's attempt is usually over by then.
+# The pause when another certifier is at work on the certificate.
 BUSY_PAUSE = 60.0
-# With more time than this, a certificate that could not be kept is better not ordered: every start
-# would order it anew, against the CA's limits.
+# A CA that did not answer is not asked for another certificate so soon, if there is another CA and
+# nothing is served meanwhile: a hundred new names must not wait for a hundred time-outs.
+SILENT_FOR = 60.0
+# With more runway than this, no certificate is ordered that could not be kept on disk: every start
+# would order it again, against the CA's limits.
 UNKEPT_BELOW = 2 * 86400.0
 
 
@@ -63,13 +65,14 @@ class Obtainer:
         self._issuer = issuer
         self._ledgers = ledgers
         self._now = now
-        self._dice = rng
+        self._rng = rng
+        self._silent_since: dict[str, float] = {}  # by the directory of a CA
 
     def attempt(self, managed: ManagedCertificate) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
         force, managed.force = managed.force, False
-        rate_limited = set() if force else self._rate_limited(managed)
-        authority = ca_choice.authority(managed.wanted, managed.record, self._now(), rate_limited)
+        avoided = set() if force else self._avoided(managed)
+        authority = ca_choice.authority(managed.wanted, managed.record, self._now(), avoided)
         managed.record = transitions.on_started(
             managed.record,
             managed.wanted.names,
@@ -100,9 +103,11 @@ class Obtainer:
                 managed, authority, IssuanceError("internal", repr(error)), challenge, begun
             )
 
-    def _rate_limited(self, managed: ManagedCertificate) -> set[str]:
-        """The CAs that would make us wait; asked for only where there is another."""
-        wanted = managed.wanted
+    def _avoided(self, managed: ManagedCertificate) -> set[str]:
+        """Return the directories of CAs that lose their turn while another can be asked: their
+        limits would make us wait, or, where nothing is served, they did not answer a moment ago.
+        Empty where there is one CA only."""
+        wanted, now = managed.wanted, self._now()
         if not wanted.fallback:
             return set()
         return {
@@ -111,7 +116,13 @@ class Obtainer:
             if self._ledgers.must_wait(
                 one.directory, wanted.names, renewal=self._renews(managed, one.directory)
             )
+            or (not managed.usable(now) and self._is_silent(one.directory, now))
         }
+
+    def _is_silent(self, directory: str, now: float) -> bool:
+        """Whether the CA did not answer an attempt for any certificate in the last minute."""
+        since = self._silent_since.get(directory)
+        return since is not None and since <= now < since + SILENT_FOR
 
     @staticmethod
     def _renews(managed: ManagedCertificate, directory: str) -> bool:
@@ -175,7 +186,7 @@ class Obtainer:
             self._demand_disk(managed, error)
 
     def _demand_disk(self, managed: ManagedCertificate, error: OSError) -> None:
-        """Without a disk, only who would otherwise be without a certificate gets one."""
+        """Without a disk, go on only if the certificate in use is about to expire."""
         now = self._now()
         if managed.facts is not None and managed.facts.not_after - now > UNKEPT_BELOW:
             raise IssuanceError(
@@ -183,7 +194,8 @@ class Obtainer:
             ) from None
 
     def _made_by_somebody_else(self, managed: ManagedCertificate) -> bool:
-        """After the lock, look again."""
+        """Whether another process has obtained the certificate before we got the lock. Then use
+        it."""
         held = managed.facts.serial if managed.facts else None
         now = self._now()
         try:
@@ -205,7 +217,7 @@ class Obtainer:
             record.source or "acme",
             record.directory or "",
             now,
-            self._dice,
+            self._rng,
         )
         self._keeper.serve_or_log(managed)
         self._keeper.report(managed)
@@ -235,7 +247,7 @@ class Obtainer:
             authority.directory,
             issued.challenge,
             now,
-            self._dice,
+            self._rng,
             time.monotonic() - begun,
             account=issued.account,
             remark=issued.remark,
@@ -266,6 +278,8 @@ class Obtainer:
         begun: float,
     ) -> None:
         now = self._now()
+        if problem.kind == "unreachable":
+            self._silent_since[authority.directory] = now
         if problem.kind == "stopped":
             managed.record = transitions.on_stopped(managed.record)
             log.info("%s: attempt given up: %s", managed.name, problem.text)
@@ -305,15 +319,15 @@ class Obtainer:
             return Turn.SAME
         directory = authority.directory
         record = transitions.on_failed(managed.record, problem, directory, challenge, now)
-        rate_limited = self._rate_limited(managed)
-        other = ca_choice.authority(managed.wanted, record, now, rate_limited)
-        if other.directory == authority.directory or other.directory in rate_limited:
+        avoided = self._avoided(managed)
+        other = ca_choice.authority(managed.wanted, record, now, avoided)
+        if other.directory == authority.directory or other.directory in avoided:
             return Turn.SAME
         return Turn.OTHER if ca_choice.has_failed(record, other) else Turn.FIRST
 
 
 def _course(word: str, authority: Authority, challenge: str | None, seconds: float) -> str:
-    """Of an attempt, for its line in the log: with whom, by what, how long."""
+    """Describe an attempt for the log: the CA, the challenge, how long it took."""
     host = urlsplit(authority.directory).netloc or authority.directory
     way = f" by {challenge}" if challenge else ""
     return f"{word} {host}{way} in {seconds:.1f} s"

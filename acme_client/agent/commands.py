@@ -1,4 +1,4 @@
-"""What people ask of the certifier: renew, revoke, roll the account key, and a few questions.
+"""Obeys the commands that people send: renew, revoke, roll the account key, and a few questions.
 
 An order, a revocation or a look at the DNS takes its time, so that a command is begun here and
 answered when what it began has come to its end, by whichever thread that is. Of a certificate that
@@ -64,7 +64,7 @@ class Commands:
         self._replies.give(command.ticket, value)
 
     def answer(self, managed: ManagedCertificate) -> None:
-        """Whoever waits for what has just come to its end."""
+        """Answer those who wait for this certificate."""
         tickets, managed.tickets = managed.tickets, []
         fresh = managed.record.state is State.FRESH
         ok = fresh and managed.served
@@ -81,8 +81,8 @@ class Commands:
             self._replies.give(ticket, value)
 
     def _called(self, command: Command, name: object) -> list[ManagedCertificate]:
-        """The certificates that a command is about; it will be answered once for all of them, and
-        has been if there is none."""
+        """Find the certificates that a command is about. It is answered once for all of them; if
+        there is none, it has been answered."""
         called = [one for one in self._certificates.values() if one.is_called(name)]
         if not called:
             self._reply(command, self._unknown(name))
@@ -145,7 +145,7 @@ class Commands:
             self._run(Task.REVOKE, managed, managed.issued_by, reason)
 
     def revoked(self, managed: ManagedCertificate, reason: int, error: str | None) -> None:
-        """A revocation has come to its end; where it succeeded, another certificate is wanted."""
+        """A revocation has ended; where it succeeded, another certificate is wanted."""
         message = "revoked; another one is being ordered"
         if error is None:
             if reason == REASONS["cessationOfOperation"]:
@@ -168,7 +168,7 @@ class Commands:
         self._act(Forget(command, str(name), frozenset(self._certificates)))
 
     def _dns_persist(self, command: Command) -> None:
-        """What is to stand in the DNS for a certificate, at each of its CAs."""
+        """Have the DNS records looked up that each CA wants for a certificate."""
         value = command.value if isinstance(command.value, dict) else {}
         name = value.get("name")
         called = [one.wanted for one in self._certificates.values() if one.is_called(name)]
@@ -190,5 +190,5 @@ class Commands:
 
 
 def _orders(value: Any) -> dict[str, list[tuple[str, ...]]]:
-    """Sets of names by directory, from the command's value."""
+    """Read the sets of names, by directory, from the command's value."""
     return {directory: [tuple(names) for names in orders] for directory, orders in value.items()}

@@ -1,4 +1,4 @@
-"""How fast renewals are begun: in small batches.
+"""Limits how fast renewals begin: in small batches.
 
 A thousand certificates that fall due at once (the machine was away, a CA revokes) are no reason to
 send a thousand orders in the minute that follows. What cannot wait is not slowed: names with
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from ..gcra import gcra
 
-# Of one CA. Let's Encrypt takes 300 orders in three hours that are no renewals, and asks big
+# At one CA. Let's Encrypt takes 300 orders in three hours that are no renewals, and asks big
 # customers to renew in small batches; a thousand are done within the hour.
 BATCH = 20
 BATCH_WITHIN = 60.0
-# With less of the lifetime left than this, a renewal is in a hurry.
+# A renewal is in a hurry when less than this part of the lifetime is left.
 HURRY_BELOW = 1 / 6
 
 
 class Pace:
-    """Of renewals at one CA; remembers when the last ones began."""
+    """The pace of renewals at one CA."""
 
     def __init__(self) -> None:
         self._due = 0.0
@@ -33,7 +33,7 @@ class Pace:
         self._due = self._ask(now)[1]
 
     def _ask(self, now: float) -> tuple[float, float]:
-        # Further ahead than it can be: set by a clock that ran ahead.
+        # A moment further ahead than possible was set by a clock that ran ahead.
         due = now if self._due > now + 2 * BATCH_WITHIN else self._due
         return gcra(due, now, BATCH_WITHIN / BATCH, BATCH)
 

@@ -1,5 +1,5 @@
-"""Answers to people. A name may have two certificates, and who asks about it is answered once, when
-both are settled."""
+"""Collects answers to commands. A name may have two certificates, and a command about the name is
+answered once, when both are settled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Replies:
         self._lock = threading.Lock()
 
     def expect(self, ticket: int | None, parts: int) -> None:
-        """The answer is complete with that many of them; one, unless this says otherwise."""
+        """Wait for so many parts of the answer; for one, unless this was called."""
         if ticket is not None and parts > 1:
             self._expected[ticket] = parts
             self._parts[ticket] = []
@@ -41,7 +41,7 @@ class Replies:
 
 
 def merged(parts: list[Value]) -> Value:
-    """One answer out of several: good if all are, with all that they say."""
+    """Make one answer of several: it is good if all are, and has all their messages."""
     value: Value = {"ok": all(one["ok"] for one in parts)}
     value["error"] = "; ".join(one["error"] for one in parts if one.get("error")) or None
     messages = dict.fromkeys(one["message"] for one in parts if one.get("message"))

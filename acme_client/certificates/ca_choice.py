@@ -1,4 +1,4 @@
-"""Which CA to ask, and which challenge to take: by what has worked and what has failed.
+"""Chooses the CA that is asked and the challenge that is tried, by what worked and what failed.
 
 Pure: decided from what is configured and the certificate's record.
 """
@@ -14,10 +14,10 @@ from ..errors import KINDS, Blame
 from ..link import Authority, Dns, Wanted
 from .record import Record
 
-# Proven by records in the DNS: the only kinds for a wildcard (RFC 8555 §8.4), and none for an
-# address (RFC 8738 §7).
+# Kinds of challenge that use DNS records: the only kinds for a wildcard (RFC 8555 §8.4), and none
+# of them is for an address (RFC 8738 §7).
 BY_DNS = ("dns-01", "dns-persist-01")
-# Outcomes that speak against the kind of challenge that was in use.
+# Outcomes after which another kind of challenge is tried first.
 _AGAINST = ("validation", "zone", "hook")
 # A fallback CA is another account and perhaps another chain: not for one hiccup …
 FALLBACK_AFTER = 3
@@ -31,9 +31,9 @@ FALLBACK_BELOW = 1 / 6
 def authority(
     wanted: Wanted, record: Record, now: float, rate_limited: Collection[str] = ()
 ) -> Authority:
-    """The first CA; with little time left, and after repeated failures, each in turn; at once,
-    where nothing is served and the CA is what failed. ``rate_limited``: directories of those that
-    would make us wait, who lose their turn while another would not."""
+    """Choose the CA: the first one; with little time left and after repeated failures each in turn;
+    at once the next, where nothing is served and the CA is what failed. ``rate_limited``:
+    directories of those that would make us wait, who lose their turn while another would not."""
     if not wanted.fallback or not _short(record, now):
         return wanted.authority
     turn = (wanted.authority, *wanted.fallback)
@@ -43,8 +43,8 @@ def authority(
 
 
 def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:
-    """Kinds of challenge, the one to try first in front: what worked last; but not what the CA
-    was not content with in the attempt before."""
+    """Order the kinds of challenge: first the kind that worked last, unless it failed in the
+    attempt before."""
     kinds = list(wanted.challenges)
     if record.challenge in kinds:
         kinds.remove(record.challenge)
@@ -69,14 +69,14 @@ def kinds(names: tuple[str, ...], configured: tuple[str, ...], records: bool) ->
 
 
 def suits(kind: str, *, wildcard: bool, address: bool) -> bool:
-    """Whether this kind of challenge can prove such a name at all."""
+    """Whether this kind of challenge can prove control of such a name at all."""
     if kind in BY_DNS:
         return not address
     return not wildcard
 
 
 def issued_by(wanted: Wanted, record: Record) -> Authority | None:
-    """The CA of the certificate on record, if it is configured still."""
+    """Return the CA that issued the certificate on record, if it is still configured."""
     for one in (wanted.authority, *wanted.fallback):
         if one.directory == record.directory:
             return one
@@ -84,16 +84,16 @@ def issued_by(wanted: Wanted, record: Record) -> Authority | None:
 
 
 def serves(wanted: Wanted, record: Record) -> bool:
-    """Whether the certificate on record comes from a CA that is configured. One whose record is
-    lost may."""
+    """Whether the certificate on record comes from a CA that is configured. Without a record,
+    assume so."""
     if record.directory is None:
         return True
     return issued_by(wanted, record) is not None
 
 
 def terms(authority: Authority) -> tuple[str, ...]:
-    """What a certificate depends on beside its names, its key and its CA: profile and external
-    account. Another one of either is asked for by another order."""
+    """Return what a certificate depends on beside names and key: CA, profile, external account. A
+    change of profile or account needs a new order."""
     return authority.directory, authority.profile or "", authority.eab.kid if authority.eab else ""
 
 
@@ -110,7 +110,7 @@ def other_terms(wanted: Wanted, record: Record) -> bool:
 
 
 def has_failed(record: Record, authority: Authority) -> bool:
-    """Whether it has been asked in vain since the last success."""
+    """Whether this CA has failed since the last success."""
     for attempt in reversed(record.history):
         if attempt.outcome == "obtained":
             return False
@@ -119,16 +119,16 @@ def has_failed(record: Record, authority: Authority) -> bool:
     return False
 
 
-# For each certificate at each start and before each attempt, of few that differ in the rest.
+# Asked for each certificate at each start; most differ in their names only.
 @functools.lru_cache(maxsize=4096)
 def fingerprint(wanted: Wanted, dns: Dns) -> str:
-    """Of what an attempt goes by: another one means that somebody has changed the configuration.
-    It is kept on disk, and tells nothing of the secrets that go into it."""
+    """Hash the settings that an attempt uses: another hash means that the configuration has
+    changed. It is kept on disk and reveals nothing of the secrets that go into it."""
     return hashlib.sha256(repr((astuple(wanted), astuple(dns))).encode()).hexdigest()[:16]
 
 
 def _patience(record: Record, now: float) -> int:
-    """How many failures in a row a CA is forgiven."""
+    """Return after how many failures in a row the next CA is asked."""
     served = record.not_after is not None and now < record.not_after
     last = record.history[-1].outcome if record.history else None
     failed = last in KINDS and KINDS[last].blame in (Blame.CA, Blame.NETWORK)

@@ -14,7 +14,7 @@ Rules:
 - An attempt is written down before it is made. A process that dies in the middle finds *issuing* on
   its disk, and `INTERRUPTED` (for the first time) or `FAILED` (when it happens again) leads out.
 
-Nothing here has a clock; `progress` decides which event has happened.
+Nothing here has a clock; `transitions` decides which event has happened.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One wanted certificate: what is wanted, what is at hand, and how that looks from outside.
+"""A certificate that this process keeps: what is wanted, what there is, and how that is reported.
 
 A certificate belongs to the agent's main thread, except while a thread is at work on it (``task``):
 then it belongs to that thread, and the main thread only reads it.
@@ -20,7 +20,7 @@ from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
 
-# Of one that is being attempted: the attempt has not come to its end.
+# The states of a certificate while an attempt for it has not come to its end.
 UNDER_WAY = READY | {State.ISSUING}
 
 
@@ -47,19 +47,21 @@ TELL_AGAIN = 60.0
 class ManagedCertificate:
     wanted: Wanted
     record: Record
-    pair: CertificateAndKey | None = None  # proven; served, or to be served
+    pair: CertificateAndKey | None = None  # verified; served, or to be served
     facts: CertificateInfo | None = None  # of ``pair``
     served: bool = False
-    is_fallback: bool = False  # ``pair`` is the one before, see `at_hand`
-    saved: bool = True  # False: the disk did not take ``pair``; memory is the only place it has
-    republish_at: float = 0.0  # when to try again what the workers did not all acknowledge
+    is_fallback: bool = False  # ``pair`` is the certificate before the newest, see `recovery`
+    saved: bool = True  # False: the disk did not take ``pair``, which is in memory only
+    republish_at: float = 0.0  # when to publish again what the workers did not all acknowledge
     task: Task | None = None  # what a thread is doing with it
-    tickets: list[int] = field(default_factory=list)  # of those who wait for the attempt's outcome
-    force: bool = False  # whatever the ledger of the CA's limits says, once
-    # Commands that came between its end and our notice.
+    tickets: list[int] = field(
+        default_factory=list
+    )  # commands that wait for the outcome of the attempt
+    force: bool = False  # order once, even if our count of the CA's limits says to wait
+    # Commands that came while a thread was at work on it.
     postponed: list[Callable[[], None]] = field(default_factory=list)
-    dormant: bool = False  # no attempt is made by itself: see `on_demand`
-    given_up: bool = False  # came on demand and is not to be renewed
+    dormant: bool = False  # no attempt is made unless a client asks: see `on_demand`
+    given_up: bool = False  # a certificate on demand that is not renewed any more
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 
     @property
@@ -76,7 +78,8 @@ class ManagedCertificate:
         return self.task is Task.ATTEMPT and self.record.state in UNDER_WAY
 
     def is_called(self, name: object) -> bool:
-        """By any of its names; also by that and the family of its key, "www.example.org/rsa"."""
+        """Whether ``name`` is one of its names; also with the family of its key behind, as in
+        "www.example.org/rsa"."""
         if not isinstance(name, str):
             return False
         plain, mark, family = typed(name).partition("/")
@@ -88,7 +91,7 @@ class ManagedCertificate:
         return self.facts is not None and self.facts.not_after > now
 
     def as_served(self) -> Served:
-        """For `Link.publish`; there must be a pair."""
+        """Return what `Link.publish` takes. Raises ValueError without a certificate."""
         if self.pair is None or self.facts is None:
             raise ValueError(f"{self.name} has no certificate")
         return Served(
@@ -107,11 +110,11 @@ class ManagedCertificate:
 
     @property
     def issued_by(self) -> str:
-        """The directory of the CA that knows the certificate at hand."""
+        """The directory of the CA that issued the certificate in use."""
         return self.record.directory or self.wanted.authority.directory
 
     def status(self) -> CertificateStatus:
-        """How it stands, for the status, `why` and the alerts."""
+        """Return its entry of the status, for `why` and the alerts too."""
         record, facts = self.record, self.facts
         authority = self.wanted.authority
         self.told = translated(record.history, _attempt, self.told)

@@ -1,4 +1,4 @@
-"""What is remembered of a certificate between two starts: ``meta.json``.
+"""The record of a certificate: what is remembered between two starts, in ``meta.json``.
 
 Reading is tolerant, because what stands here only saves work: an unknown key is left out, a value
 of the wrong kind becomes the default, and a file that is no JSON at all becomes an empty record.
@@ -16,9 +16,9 @@ from ..storage import documents
 from .lifecycle import State
 from .renewal import Window
 
-# Raise it when a key changes its meaning; keys may be added without.
+# Raise the version when a key changes its meaning; a key may be added without.
 VERSION = 1
-# For ``why NAME``: half a month of daily failures, and then some.
+# Attempts that ``why NAME`` shows: more than half a month of daily failures.
 HISTORY = 20
 
 
@@ -39,7 +39,7 @@ class Record:
 
     names: tuple[str, ...] = ()  # as configured when it was obtained or tried last
     key_type: str | None = None  # the same
-    # At which CA, with which profile and by which external account (`ca_choice.terms`), then.
+    # CA, profile and external account of the last attempt (`ca_choice.terms`).
     terms: tuple[str, ...] | None = None
     source: str | None = None  # "acme" or "internal"
     directory: str | None = None  # of the CA that issued it
@@ -49,7 +49,8 @@ class Record:
     not_after: float | None = None
     renew_at: float | None = None  # drawn once
     state: State = State.MISSING
-    # An order is called for though the certificate is good: by hand, or for other names.
+    # A new certificate is wanted though this one is good: a person asked, or other names are
+    # wanted.
     wanted_anew: bool = False
     attempts: int = 0  # failures in a row
     last_error: str | None = None
@@ -82,7 +83,7 @@ def translated(
 
 
 def to_json(record: Record, attempts: list[str] | None = None) -> bytes:
-    """``attempts``: those of its history, if they are encoded already."""
+    """Encode a record. ``attempts``: the attempts of its history, if they are encoded already."""
     document: dict[str, Any] = {name: getattr(record, name) for name in _READERS}
     document["state"] = record.state.value
     del document["history"]

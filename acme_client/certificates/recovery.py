@@ -1,11 +1,11 @@
-"""What there is to serve: of the certificate on disk and the one before it, the better one.
+"""Chooses what is served: the certificate on the disk, or the certificate before it.
 
-Two kinds of bad are told apart. One that is damaged, or for other names, is bad whatever the time:
-it is set aside, and the one before it takes its place on disk. One that is out of its dates may be
-so by our clock only: nothing on disk is touched, and where there is nothing better it is served,
-because visitors whose clock is right may take it, and those who do not had nothing to lose. One
-that was in its dates when we obtained it and is not valid yet today is the better one whatever the
-clock says, for it is the clock that went back; the one before it may have ended for everybody else.
+A damaged certificate, or a certificate for other names, is bad whatever the time: the certificate
+before it takes its place on the disk. A certificate that is outside its dates may be so by our
+clock only: nothing on the disk is changed, and without a better certificate it is served, because
+clients whose clock is right may accept it. A certificate that was valid when we obtained it and is
+"not yet valid" now means that the clock went back. Then it is served: the certificate before it may
+already have expired for clients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("treehouse.certifier")
 class Found:
     pair: CertificateAndKey
     facts: CertificateInfo
-    # It is the one before, and the one that should be served is only out of its dates by our clock.
+    # ``pair`` is the certificate before the newest, which is outside its dates by our clock only.
     is_fallback: bool = False
 
 
@@ -39,8 +39,8 @@ def find(
     now: float,
     serial: str | None = None,
 ) -> Found | None:
-    """``pair`` stands on the repository for ``name``, ``serial`` is that of the certificate which
-    was last proven there. Raises OSError."""
+    """Find what to serve for ``name``; None if there is nothing. ``pair`` is the newest in the
+    repository, ``serial`` is the serial number on record. Raises OSError."""
     if pair is None:
         return None
     try:

@@ -1,10 +1,10 @@
-"""When a certificate is due.
+"""Decides when a certificate is renewed.
 
 Where the CA offers renewal information (ARI, RFC 9773), it says so: one moment is drawn from its
 window, evenly, and kept until the window changes; a window that is over means now. Elsewhere the
 moment follows from the lifetime, whatever that is, since lifetimes keep shrinking.
 
-Pure: the time and the rng are parameters. Moments are Unix seconds.
+Pure: time and random generator are parameters. Moments are Unix seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPREAD_PART = 1 / 12
 SPREAD_MOST = 86400.0
 # And by at least this part of the spread: what is left beyond the third (or half) is the time to
 # catch up in when a CA was away for all of it. Three hours, or 90 minutes of six days: a thousand
-# orders take 85 minutes (`desks`), and the last pause at most 15 (`pauses`).
+# orders take 85 minutes (`executors`), and the last pause is at most 15 (`retry`).
 SPREAD_FROM = 1 / 8
 
 # Whatever the CA suggests, this part of the lifetime is left for attempts that fail: a window that
@@ -56,7 +56,7 @@ class Window:
 
 
 def moment(not_before: float, not_after: float, rng: random.Random) -> float:
-    """When to renew by the lifetime alone."""
+    """Draw the renewal moment from the lifetime alone."""
     lifetime = max(not_after - not_before, 0.0)
     part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
     spread = min(lifetime * SPREAD_PART, SPREAD_MOST)
@@ -64,27 +64,29 @@ def moment(not_before: float, not_after: float, rng: random.Random) -> float:
 
 
 def moment_in(window: Window, not_before: float, not_after: float, rng: random.Random) -> float:
-    """When to renew by a window (RFC 9773 §4.2). Draw once, and keep it."""
+    """Draw the renewal moment from a window (RFC 9773 §4.2). Draw once, and keep it."""
     latest = not_after - max(not_after - not_before, 0.0) * PART_LEFT_AT_LEAST
     start = min(window.start, latest)
     return rng.uniform(start, max(start, min(window.end, latest)))
 
 
 def earliest(obtained: float, not_after: float) -> float:
-    """Before which a certificate that came then is not renewed by itself."""
+    """Return the moment before which a certificate obtained at ``obtained`` is not renewed by
+    itself."""
     return obtained + min(max(not_after - obtained, 0.0) * BETWEEN_PART, BETWEEN_MOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What the CA answers when it is asked."""
+    """A CA's answer to the question when to renew."""
 
     window: Window
     retry_at: float | None  # when to ask again, if it says so
 
 
 def ask_again(now: float, retry_at: float | None) -> float:
-    """When to ask for the window again; ``retry_at`` is the answer's Retry-After as a moment."""
+    """Return when to ask for the window again. ``retry_at`` is the answer's Retry-After as a
+    moment."""
     if retry_at is None:
         return now + ASK_USUALLY
     return now + min(max(retry_at - now, ASK_LEAST), ASK_MOST)

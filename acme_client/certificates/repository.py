@@ -1,4 +1,4 @@
-"""Certificates with their records, in a store; and how their names become folder names."""
+"""Keeps certificates with their records in a store, a folder for each; and names the folders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .record import History, Record
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 _FOLDER = "certificates"
 _WILDCARD = "_wildcard"
-# Of a site's second certificate, "example.org/rsa". No character has a code that would read so: a
-# code ends after two digits, and one that begins with "ec" is never the last of a character's.
+# The name of a site's second certificate, "example.org/rsa". No character's code reads like that: a
+# code ends after two digits, and a code that begins with "ec" is never the last of a character.
 _SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
 
 
 @functools.lru_cache(maxsize=4096)
 def folder_name(name: str) -> str:
-    """A name as a folder's: one that cannot lead elsewhere, be hidden, or need quoting in a shell.
+    """Turn a name into a folder name, which leads nowhere else, is not hidden and needs no quoting.
     "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
     "_" and their code in hex, as in "2001_3adb8_3a_3a1"; "example.org/rsa" is "example.org_rsa".
     `name_of` leads back.
@@ -37,7 +37,8 @@ def folder_name(name: str) -> str:
 
 
 def name_of(folder: str) -> str:
-    """The name that `folder_name` made this of; ValueError if it did not."""
+    """Return the name that `folder_name` made this folder name of. Raises ValueError for
+    another."""
     second = _SECOND.fullmatch(folder)
     if second and second[2] == "_":
         return f"{name_of(second[1])}/{second[3]}"
@@ -64,7 +65,7 @@ class CertificateRepository:
         self._histories: dict[str, tuple[History, list[str]]] = {}  # as written last
 
     def names(self) -> list[str]:
-        """Of all certificates that are kept, wanted or not."""
+        """List the names of all certificates that are kept, wanted or not."""
         names = []
         for folder in self._store.list(_FOLDER):
             try:
@@ -105,7 +106,7 @@ class CertificateRepository:
             self._store.delete(_folder(name), file)
 
     def discard(self, name: str) -> None:
-        """Certificate, key and record, for good."""
+        """Delete certificate, key and record."""
         self._ours.discard(name)
         self._histories.pop(name, None)
         self._store.delete(_folder(name))
@@ -124,7 +125,8 @@ class CertificateRepository:
         return self._store.lock(_folder(name), lease)
 
     def watch(self) -> Callable[[], set[str]]:
-        """Names whose certificate or record has changed, by whomever, since the last call."""
+        """Return a function that lists the names whose certificate or record has changed since its
+        last call, whoever changed it."""
         changed = self._store.watch(_FOLDER)
 
         def names() -> set[str]:

@@ -1,12 +1,13 @@
 """What each event does to a certificate's record.
 
-`lifecycle` says which state follows; here are the figures that go with it: how many failures, when
-the pause ends, when to renew. Pure: records in, records out, the time and the rng as parameters.
+`lifecycle` says which state follows. This module computes what goes with the state: how many
+failures there were, when the pause ends, when to renew. It never asks for the time, and it never
+changes a record in place. Pure: time and random generator are parameters.
 
-A clock that is set wrong must do no harm that outlasts it. Moments taken from a certificate are
-facts and stay. Moments that we chose, the pauses, carry their beginning: when the clock turns out
-to stand before a pause's beginning, it was wrong then or is wrong now, and the pause starts anew
-with its own length instead of lasting until a date that may be years away.
+It is hard because a clock may be set wrong, and must do no harm afterwards. Moments taken from a
+certificate are facts and stay. A pause stores when it began. If the clock is earlier than that, the
+clock was or is wrong; then the pause begins again with its original length, instead of lasting
+until a date that may be years away.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from .record import HISTORY, Attempt, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
 
-# Once is a restart at a bad moment, and the attempt is made again at once. Twice may be this very
-# attempt that kills the process.
+# An attempt that the end of the process cut off is repeated at once the first time: that was a
+# restart at a bad moment. The second time it may be the attempt that kills the process.
 INTERRUPTIONS = 2
 
 
@@ -36,8 +37,8 @@ def on_found(
     now: float,
     rng: random.Random,
 ) -> Record:
-    """A usable certificate is at hand. What is known of this very one already stays as it is, and
-    so does a pause."""
+    """A usable certificate was found. What the record says of this very certificate stays, and so
+    does a pause."""
     if record.serial == facts.serial and record.renew_at is not None:
         return _put_right(record, now) if record.state is State.MISSING else record
     return replace(
@@ -57,29 +58,30 @@ def on_found(
 def on_imported(
     record: Record, facts: CertificateInfo, directory: str | None, now: float, rng: random.Random
 ) -> Record:
-    """A certificate has come from another program; ``directory``: of its CA, if that is known."""
+    """A certificate was imported from another program. ``directory`` is its CA's, if that is
+    known."""
     record = on_found(record, facts, "acme", directory or "", now, rng)
     arrived = Attempt(now, "imported", directory or "")
     return replace(record, directory=directory, history=_remember(record, arrived))
 
 
 def on_expired(record: Record) -> Record:
-    """It has expired, by this clock."""
+    """The certificate has expired, by this clock."""
     return replace(record, state=after(record.state, Event.LOST))
 
 
 def on_names_missing(record: Record) -> Record:
-    """What is at hand is not for all names."""
+    """The certificate does not cover all names that are wanted."""
     return replace(on_expired(record), wanted_anew=True)
 
 
 def on_lost(record: Record) -> Record:
-    """Nothing is at hand: what was known of it is no longer true."""
+    """There is no certificate any more: forget what the record says of it."""
     return replace(on_expired(record), serial=None, not_before=None, not_after=None, renew_at=None)
 
 
 def on_start(record: Record, now: float) -> Record:
-    """At start: leads out of an attempt that the end of the process cut off."""
+    """The process starts: lead out of an attempt that the end of the process before cut off."""
     if record.state is not State.ISSUING:
         return record
     if record.interrupted < INTERRUPTIONS:
@@ -94,15 +96,16 @@ def on_start(record: Record, now: float) -> Record:
 
 
 def on_requested(record: Record) -> Record:
-    """By hand, or because the configuration has changed: what failed before counts no longer."""
+    """A person or a changed configuration asks for a new certificate: earlier failures no longer
+    count."""
     if record.state is State.ISSUING:
         return record
     return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
 def on_reconfigured(record: Record, fingerprint: str) -> Record:
-    """The pause is for what was tried; somebody who has corrected it need not sit it out. A CA that
-    has asked for patience is in the ledger, whatever is configured."""
+    """The configuration has changed: end a pause that followed from the earlier one. What a CA has
+    said about its limits is in the ledger, and still holds."""
     if record.state not in PAUSED or record.tried_with in (None, fingerprint):
         return record
     return on_requested(record)
@@ -115,7 +118,7 @@ def on_started(
     tried_with: str | None = None,
     terms: tuple[str, ...] | None = None,
 ) -> Record:
-    """Write it down before anything is asked of anybody."""
+    """An attempt begins. The caller writes the record before it asks a CA for anything."""
     return replace(
         record,
         state=after(record.state, Event.STARTED),
@@ -139,7 +142,8 @@ def on_obtained(
     account: str | None = None,
     remark: str = "",
 ) -> Record:
-    """``seconds``: how long the attempt took. ``remark``: what else `why` is to tell of it."""
+    """The attempt has led to a certificate. ``seconds``: how long the attempt took. ``remark``:
+    what else `why` is to tell of it."""
     return replace(
         _quiet(record, after(record.state, Event.OBTAINED)),
         source=source,
@@ -159,20 +163,20 @@ def on_obtained(
 
 
 class Turn(enum.Enum):
-    """Whose it is after a failure."""
+    """Which CA is asked after a failure."""
 
-    SAME = "the same CA's"
-    OTHER = "another CA's, who has not asked us to wait"
-    FIRST = "another CA's, who has not failed yet"
+    SAME = "the same CA"
+    OTHER = "another CA, which has not asked us to wait"
+    FIRST = "another CA, which has not failed yet"
 
 
 def _unanswered(problem: IssuanceError) -> bool:
-    """The CA has not taken notice of what was asked."""
+    """Whether the CA has counted nothing, because it never answered."""
     return problem.kind in ("unreachable", "unavailable") and problem.not_before is None
 
 
 def counted(record: Record, problem: IssuanceError) -> Record:
-    """Nothing was tried where our own ledger says to wait."""
+    """Count a failure; none where our own count of the CA's limits kept us from asking."""
     return replace(record, attempts=record.attempts + (problem.kind != "limits"))
 
 
@@ -214,14 +218,14 @@ def on_failed(
 
 
 def on_stopped(record: Record) -> Record:
-    """The attempt was given up because the program ends: it counts for nothing."""
+    """The attempt was broken off because the program ends: it does not count."""
     return replace(
         record, state=after(record.state, Event.INTERRUPTED), interrupted=record.interrupted - 1
     )
 
 
 def on_ari(record: Record, suggestion: Suggestion, now: float, rng: random.Random) -> Record:
-    """The CA has suggested when to renew. A moment that was drawn from this very window stays."""
+    """The CA has suggested when to renew. A moment that was drawn from the same window stays."""
     window, ask_at = suggestion.window, ask_again(now, suggestion.retry_at)
     kept = record.window
     if kept is not None and (kept.start, kept.end) == (window.start, window.end):
@@ -236,17 +240,18 @@ def on_ari(record: Record, suggestion: Suggestion, now: float, rng: random.Rando
 
 
 def on_ari_failed(record: Record, now: float, retry_at: float | None = None) -> Record:
-    """The CA cannot be asked when to renew; what it said before stays."""
+    """The CA could not be asked when to renew: keep what it said before."""
     return replace(record, ask_at=ask_again(now, retry_at))
 
 
 def on_no_ari(record: Record, now: float) -> Record:
-    """The CA never says when to renew."""
+    """The CA does not say when to renew."""
     return replace(record, ask_at=now + ASK_SELDOM)
 
 
 def after_time(record: Record, now: float) -> Record:
-    """What the passing of time has done."""
+    """Time has passed: a pause is over, a renewal is due, a certificate has expired, or the clock
+    was set. Returns the same record if nothing changes."""
     if record.state in PAUSED:
         if record.paused_at is None or record.next_attempt is None:
             return _resumed(record, now)
@@ -281,8 +286,8 @@ def _resumed(record: Record, now: float) -> Record:
 
 
 def _put_right(record: Record, now: float) -> Record:
-    """A certificate that was taken for expired by a clock that ran ahead is a good one again, and
-    what was tried meanwhile is no longer called for."""
+    """Undo what a clock that ran ahead has done: the certificate has not expired after all, and
+    no attempt is needed."""
     good = record.not_after is not None and now < record.not_after
     if record.wanted_anew or not good or record.renew_at is None or now >= record.renew_at:
         return record
@@ -307,7 +312,7 @@ def _lifetime(record: Record) -> float:
 
 
 def _quiet(record: Record, state: State) -> Record:
-    """In ``state``, with no trace of failures but the history."""
+    """Return the record in ``state``, without failures; its history stays."""
     return replace(
         record,
         state=state,

@@ -1,4 +1,4 @@
-"""Records for dns-01: set, seen at every name server of the zone, and taken back.
+"""Sets records for dns-01, waits until every name server of the zone shows them, removes them.
 
 Before a record is set it is written down (``dns-records/<token>`` in the state directory), and the
 note goes only when the record has been taken back. So whatever happens in between, a kill or a name
@@ -39,14 +39,14 @@ log = logging.getLogger("treehouse.certifier")
 
 _FOLDER = "dns-records"
 VERSION = 1
-# For all records of a certificate, until they are shown everywhere: what an attempt's lease
-# (`attempt.LEASE`) leaves beside the CA's own time.
+# Until all records of a certificate are shown everywhere: what an attempt's lease (`attempt.LEASE`)
+# leaves beside the CA's own time.
 ALL_WITHIN = 840.0
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What shows the CA that we control ``name``: ``value``, at its record name."""
+    """The value that proves to the CA that we control ``name``."""
 
     token: str
     name: str
@@ -79,7 +79,7 @@ class DnsRecords:
 
     @property
     def servers(self) -> Servers:
-        """Loaded with the first question."""
+        """The resolvers; loaded with the first question."""
         with self._lock:
             if self._servers is None:
                 from .dns_resolver import Servers
@@ -89,8 +89,8 @@ class DnsRecords:
 
     @contextlib.contextmanager
     def presented(self, certificate: str, proofs: Iterable[Proof]) -> Iterator[None]:
-        """Inside, every name server shows all of them; afterwards none does, whatever happened.
-        ``certificate`` is for the log."""
+        """Inside, every name server shows all records; afterwards they are removed, whatever
+        happens. ``certificate`` is for the log. Raises `IssuanceError`."""
         proofs = tuple(proofs)
         tokens = {proof.token for proof in proofs}
         standing: list[TxtRecord] = []
@@ -133,7 +133,7 @@ class DnsRecords:
             self._await_shown(record, deadline)
 
     def clear(self) -> None:
-        """Take back what earlier validations have left."""
+        """Remove records that earlier validations have left."""
         for record in self._left():
             if self._take_back(record):
                 log.info("record %s of an earlier validation removed", record.name)
@@ -173,7 +173,7 @@ class DnsRecords:
     # Setting and removing
 
     def _take_back(self, record: TxtRecord) -> bool:
-        """False: it may still be there, and so may the note."""
+        """Remove a record; returns False where it may still be there, with its note."""
         try:
             provider = self._provider(self._entry(record.name, record.name))
             if provider.needs_zone and not record.zone:

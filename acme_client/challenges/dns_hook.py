@@ -1,4 +1,4 @@
-"""Running the operator's program that sets and removes records, for providers without DNS updates.
+"""Runs the operator's program that sets and removes records, for providers without DNS updates.
 
     PROGRAM present|cleanup DOMAIN RECORD VALUE
 
@@ -36,11 +36,11 @@ log = logging.getLogger("treehouse.certifier")
 Action = Literal["present", "cleanup"]
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-# Between the request to end and the end.
+# Between SIGTERM and SIGKILL, in seconds.
 _GRACE = 2.0
 # How soon a hook under way notices that the program ends.
 _LOOK_EVERY = 0.5
-# Of its output, for the log. A provider's answer in JSON fits; a runaway loop is not our log's.
+# Bytes of its output that are logged. A provider's answer in JSON fits; a runaway loop does not.
 _MOST_OUTPUT = 16 * 1024
 _LONGEST_LINE = 500
 
@@ -89,8 +89,9 @@ def run(
     stopping: threading.Event,
     confine: Callable[[], None] | None = None,
 ) -> None:
-    """Returns when it has done so; raises `IssuanceError` otherwise. A ``cleanup`` is not broken
-    off by the program's end, only by its time. ``confine`` is what the child does first."""
+    """Run the program, and return when it has succeeded; raises `IssuanceError` otherwise. A
+    ``cleanup`` is not broken off when our program ends, only when its time is over. ``confine`` is
+    what the child does first."""
     name = hook.program.name
     arguments = [str(hook.program), action, domain, record, value]
     environment = {
@@ -146,7 +147,7 @@ _STOPPED = "was ended, because the program is being stopped"
 def _attend(
     process: subprocess.Popen[bytes], patience: float, stopping: threading.Event | None
 ) -> tuple[bytes, str | None]:
-    """Read what it says until it ends, or end it; what it said, and why it was ended."""
+    """Read its output until it ends, or end it. Returns the output, and why it was ended."""
     assert process.stdout is not None  # noqa: S101 - asked for above
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
@@ -172,8 +173,8 @@ def _attend(
                 poll.unregister(pipe)  # it has closed its output, and may live on
             if ended in ready:
                 break
-        # What it may have started has no reason to go on. The process is not reaped yet, so the
-        # number is still its group's.
+        # End what it may have started. The process is not reaped yet, so that the number is still
+        # that of its group.
         _signal(process.pid, signal.SIGKILL)
         _read(pipe, output)
     finally:
@@ -182,7 +183,7 @@ def _attend(
 
 
 def _read(pipe: int, output: bytearray) -> bool:
-    """False at the end."""
+    """Read what there is; returns False at the end of the output."""
     try:
         while True:
             data = os.read(pipe, 4096)
@@ -199,7 +200,7 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 def _lines(output: bytes) -> list[str]:
-    """For the log: no control characters, no endless lines."""
+    """Make lines for the log, without control characters and of bounded length."""
     text = output.decode("utf-8", "replace")
     lines = map(printable, text.splitlines())
     return [line.strip()[:_LONGEST_LINE] for line in lines if line.strip()]

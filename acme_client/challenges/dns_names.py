@@ -1,4 +1,4 @@
-"""Which record proves control of a name over dns-01, and who has to set it (RFC 8555 §8.4). Pure.
+"""Names the record that proves control of a name over dns-01, and its zone (RFC 8555 §8.4). Pure.
 
 Names are lower-case A-labels without a trailing dot, as in the configuration; a wildcard is proven
 at the name below its asterisk, so that ``example.org`` and ``*.example.org`` share one record name
@@ -25,13 +25,14 @@ def challenge_name(name: str) -> str:
 
 
 def digest(key_authorization: str) -> str:
-    """What the record says: the digest of the key authorization, base64url without padding."""
+    """Return the record's value: the digest of the key authorization, base64url without padding."""
     hashed = hashlib.sha256(key_authorization.encode("ascii")).digest()
     return base64.urlsafe_b64encode(hashed).rstrip(b"=").decode("ascii")
 
 
 def enclosing(name: str) -> tuple[str, ...]:
-    """The name and all above it but the root: where its zone may begin, nearest first."""
+    """List the name and all names above it but the root: where its zone may begin, nearest
+    first."""
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels)))
 
@@ -47,13 +48,13 @@ def zone_for(record: str, zones: tuple[DnsZone, ...]) -> DnsZone | None:
 
 
 def strings(value: str) -> tuple[bytes, ...]:
-    """A value as the strings of a TXT record."""
+    """Cut a value into the strings of a TXT record."""
     raw = value.encode("ascii")
     return tuple(raw[at : at + LONGEST_STRING] for at in range(0, len(raw), LONGEST_STRING))
 
 
 def zone_file_text(value: str) -> str:
-    """A value as in a zone file, quoted."""
+    """Quote a value as in a zone file."""
     quoted = (re.sub(rb'(["\\\\])', rb"\\\1", part).decode("ascii") for part in strings(value))
     return " ".join(f'"{part}"' for part in quoted)
 
@@ -65,7 +66,7 @@ _SECRET = re.compile(r"secret\s+\"?(?P<secret>[A-Za-z0-9+/=]+)\"?\s*;", re.ASCII
 
 
 def tsig_secret(text: str, name: str) -> str:
-    """The secret of the key ``name`` out of a file's text: base64 alone, or in BIND's notation.
+    """Read the secret of the key ``name`` from a file's text: base64 alone, or in BIND's notation.
 
     Raises an `IssuanceError` that says nothing of the secret.
     """

@@ -1,4 +1,4 @@
-"""Waiting until every name server of a zone shows a record.
+"""Waits until every name server of a zone shows a record.
 
 A CA asks any of them, and one that has not heard of the record yet makes the validation fail. So
 each address of each server is asked until it shows the record. One that gives no answer, or none
@@ -19,8 +19,8 @@ from .dns_resolver import NameServer, NoAnswer, texts
 
 log = logging.getLogger("treehouse.certifier")
 
-# Between two looks; the last one repeats. A primary shows a record at once, its secondaries after a
-# NOTIFY and a transfer, those of large providers within a minute.
+# Seconds between two looks; the last one repeats. A primary shows a record at once, its secondaries
+# after a NOTIFY and a transfer, those of large providers within a minute.
 LOOKS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
 # Looks in a row without an answer, after which a name server is taken to be down.
 DEAD_AFTER = 3
@@ -37,7 +37,8 @@ def await_shown(
     ask: Callable[[str, int, str], frozenset[bytes]] = texts,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Raises `IssuanceError` where it is not shown ``within`` seconds."""
+    """Return when every name server shows the record. Raises `IssuanceError` after ``within``
+    seconds."""
     waiting: dict[At, str] = {at: one.name for one in servers for at in one.addresses}
     said: dict[At, str] = {}
     silent: dict[At, int] = {}

@@ -1,4 +1,4 @@
-"""Asking the DNS: resolvers for where a record belongs, authoritative servers for what they show.
+"""Asks the DNS: resolvers for where a record belongs, authoritative servers for what they show.
 
 A CA asks the authoritative servers afresh, any one of them (RFC 8555 §8.4), and so what resolvers
 have cached says nothing about what it will see. Resolvers only tell where an alias leads (CNAME:
@@ -33,13 +33,13 @@ from .dns_names import enclosing
 
 dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
 
-# Of one question to one server; the answer is there within a tenth of it, or was lost on the way.
+# Seconds for one question to one server; an answer comes within a tenth of them, or was lost.
 ASKED_WITHIN = 3.0
-# All tries of a resolver together.
+# Seconds for all tries of a resolver together.
 RESOLVED_WITHIN = 12.0
 # Aliases that are followed, as most resolvers do; a longer chain is a loop or a slip.
 _MOST_ALIASES = 8
-# An answer in one datagram (the DNS flag day of 2020), else it is asked for over TCP.
+# Bytes of an answer in one datagram (the DNS flag day of 2020); longer answers come over TCP.
 _PAYLOAD = 1232
 
 
@@ -72,7 +72,7 @@ class Servers:
         self._resolver.lifetime = RESOLVED_WITHIN
 
     def target(self, name: str) -> str:
-        """Where aliases lead from ``name``; itself if it is none."""
+        """Follow aliases from ``name``; returns ``name`` itself if it is no alias."""
         at = name
         for _ in range(_MOST_ALIASES):
             answer = self._ask(at, "CNAME")
@@ -84,7 +84,7 @@ class Servers:
         )
 
     def zone(self, name: str) -> str:
-        """The zone that the name is in, or would be."""
+        """Return the zone that the name is in, or would be."""
         for candidate in enclosing(name):
             answer = self._ask(candidate, "SOA")
             # An alias would bring another name's SOA.
@@ -98,7 +98,7 @@ class Servers:
         )
 
     def serving(self, zone: str) -> tuple[NameServer, ...]:
-        """The zone's name servers, with all their addresses that could be found."""
+        """List the zone's name servers, with all their addresses that could be found."""
         answer = self._ask(zone, "NS")
         if answer is None or answer.rrset is None:
             raise IssuanceError("zone", f"the zone {zone} has no name servers, says the resolver")
@@ -133,7 +133,7 @@ class Servers:
                     yield one.address, 53
 
     def _ask(self, name: str, kind: str) -> dns.resolver.Answer | None:
-        """None: there is no such name."""
+        """Ask a resolver; returns None where there is no such name."""
         try:
             return self._resolver.resolve(
                 dns.name.from_text(name), kind, raise_on_no_answer=False, search=False
@@ -146,7 +146,7 @@ class Servers:
 
 
 def texts(address: str, port: int, name: str) -> frozenset[bytes]:
-    """The TXT records that this server itself shows at exactly this name. Raises `NoAnswer`."""
+    """Return the TXT records that this server shows at exactly this name. Raises `NoAnswer`."""
     query = dns.message.make_query(name + ".", "TXT", use_edns=0, payload=_PAYLOAD)
     query.flags &= ~dns.flags.RD
     try:
@@ -167,7 +167,7 @@ def texts(address: str, port: int, name: str) -> frozenset[bytes]:
 
 
 def resolved(host: str, port: int) -> list[str]:
-    """The addresses of a configured host."""
+    """Return the addresses of a configured host."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Setting and removing one record by DNS update (RFC 2136), signed with TSIG (RFC 8945), over TCP.
+"""Sets and removes one record by DNS update (RFC 2136), signed with TSIG (RFC 8945), over TCP.
 
 Exactly one record is added or removed, by its value: others at the same name belong to another
 certificate that is being validated right now, or to somebody else. Both are idempotent, so that an
 update whose answer was lost can be sent again.
 
-Every refusal is told with the next step, because only the operator of the zone can take it.
+Every refusal names the next step, because only the operator of the zone can take it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .dns_names import tsig_secret
 from .dns_provider import ProviderContext, TxtRecord
 from .dns_resolver import NameServer, resolved
 
-# To connect, and for the answer: a primary writes its journal to the disk before it answers.
+# Seconds to connect, and for the answer: a primary writes its journal to disk before it answers.
 _ANSWERED_WITHIN = 15.0
 
 
@@ -91,8 +91,8 @@ _REACH = (
 
 
 def _exchange(wire: bytes, address: str, port: int) -> bytes:
-    """One message each way (RFC 1035 §4.2.2). Not dnspython's: that one gives no answer at all
-    where a refusal is not signed, as most are."""
+    """Send a message and return the answer (RFC 1035 §4.2.2). dnspython's own function returns no
+    answer where a refusal is not signed, as most are not."""
     deadline = time.monotonic() + _ANSWERED_WITHIN
     with socket.create_connection((address, port), _ANSWERED_WITHIN) as connection:
         connection.sendall(len(wire).to_bytes(2, "big") + wire)
@@ -154,7 +154,7 @@ _CLOCK = "has another time than this machine; set both clocks right (NTP)"
 
 
 def _distrust(at: str, key: TsigKey | None, error: dns.tsig.PeerError) -> str:
-    """RFC 8945 §5.2: what is wrong with the signature, says the server."""
+    """Explain what the server finds wrong with our signature (RFC 8945 §5.2)."""
     if isinstance(error, dns.tsig.PeerBadTime):
         return f"the name server {at} {_CLOCK}"
     algorithm = key.algorithm if key else ""

@@ -1,4 +1,4 @@
-"""The certificate that answers a TLS-ALPN-01 challenge (RFC 8737 §3)."""
+"""Makes the certificate that answers a TLS-ALPN-01 challenge (RFC 8737 §3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..x509.verify import CertificateAndKey
 
 # id-pe-acmeIdentifier (RFC 8737 §6.1)
 _IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
-# Nobody looks at its dates, and it is gone within minutes.
+# CAs do not check its dates, and it is gone within minutes.
 _LIFETIME = datetime.timedelta(days=1)
 
 

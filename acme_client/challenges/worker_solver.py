@@ -1,4 +1,4 @@
-"""Challenges in force: presented to the workers, and on disk while they are.
+"""Has workers answer HTTP-01 and TLS-ALPN-01 challenges, and takes them back.
 
 The note on disk is for the next certifier: a certifier that died in the middle has left workers
 answering for a token that nobody asks for any more, and `clear` takes it back. A note names the
@@ -30,8 +30,8 @@ class Challenges:
 
     @contextlib.contextmanager
     def presented(self, name: str, challenges: list[Challenge]) -> Iterator[None]:
-        """Inside, every worker answers all of them; afterwards none does, whatever happened.
-        ``name`` is the certificate's, for the log."""
+        """Inside, every worker answers all challenges; afterwards none does, whatever happens.
+        ``name`` is the certificate's, for the log. Raises `IssuanceError`."""
         shown: list[Challenge] = []
         try:
             for challenge in challenges:

@@ -1,4 +1,4 @@
-"""Finding out whether names may be had: an app and the DNS are asked, by a few threads.
+"""Finds out whether names may have a certificate: an app and the DNS are asked, in a few threads.
 
 There is a bound on how many are asked about at once (`MOST`), which whoever decides keeps.
 """
@@ -16,15 +16,15 @@ from .ask_url import CannotTell, ask
 
 log = logging.getLogger("treehouse.certifier")
 
-# Threads, and inquiries that are under way or wait for one. Beyond that a stranger hears no, which
-# is forgotten within a second.
+# Threads, and checks that are under way or wait for a thread. Beyond that a client is refused,
+# which is forgotten within a second.
 AT_ONCE = 8
 MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``rule``: the one that decided. ``why``: the ground, or the objection."""
+    """The result of a check. ``rule`` has decided; ``why`` is its reason, or its objection."""
 
     name: str
     outcome: Literal["allowed", "refused", "untold"]
@@ -33,8 +33,9 @@ class Finding:
 
 
 def objection(rule: OnDemandRule, name: str) -> str | None:
-    """Why the rule does not allow a name that its patterns take; raises `CannotTell`. Our own app
-    is asked first: it is near, and a stranger's name server may be made to be slow."""
+    """Return why the rule does not allow a name that its patterns match; None if it does. Raises
+    `CannotTell`. The app is asked first: it is near, and a foreign name server may be slow on
+    purpose."""
     why = ask(rule.ask, name) if rule.ask else None
     if why is None and rule.dns:
         from .dns_check import leads_here, public_addresses
@@ -64,8 +65,7 @@ class CheckThreads:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _inquire(self, name: str, rules: Sequence[OnDemandRule]) -> None:
-        """In a thread of the pool. The first rule that allows the name has it; a name that nobody
-        could tell about may still be allowed."""
+        """Run in a thread of the pool: ask rule after rule until one allows the name."""
         finding: Finding | None = None
         for rule in rules:
             try:

@@ -1,4 +1,4 @@
-"""The names that were had on demand, and how many more may be: ``on-demand/names.json``.
+"""Remembers the names on demand, and how many more may come: ``on-demand/names.json``.
 
 What is lost of it costs little: a name that is not there is asked for anew, and its certificate is
 found on the disk. So reading is tolerant, and when somebody last came for a name is written down
@@ -20,17 +20,17 @@ from .policy import Allowance
 log = logging.getLogger("treehouse.certifier")
 
 _FOLDER, _FILE, VERSION = "on-demand", "names.json", 1
-# How often what has been used is written down.
+# How often it is written down which names were used.
 SAVE_EVERY = 600.0
 
 
 @dataclass(slots=True)
 class Name:
-    """What is remembered of one: ``asked_at`` is when somebody last came for it."""
+    """A name on demand. ``asked_at`` is when a client last asked for it."""
 
     site: str
     asked_at: float
-    # From here on not kept on disk.
+    # The rest is not kept on disk.
     look_at: float = 0.0  # when to ask again whether it may be renewed
     refused: bool = False  # by the last look
     over_since: float | None = None  # since when there is no reason to keep it
@@ -46,7 +46,7 @@ class Remembered:
 
 
 def encode(names: Mapping[str, Name], allowances: Mapping[str, Allowance]) -> bytes:
-    """The document."""
+    """Encode the document."""
     document = {
         "names": {
             name: {"site": one.site, "asked_at": one.asked_at}
@@ -58,7 +58,7 @@ def encode(names: Mapping[str, Name], allowances: Mapping[str, Allowance]) -> by
 
 
 def decode(data: bytes) -> Remembered:
-    """What can be read of the document."""
+    """Decode what can be read of the document."""
     document = documents.read(data, VERSION)
     names: dict[str, Name] = {}
     for name, value in _mapping(document.get("names")):
@@ -88,7 +88,7 @@ class NamesFile:
         return decode(data)
 
     def write(self, document: bytes) -> bool:
-        """Whether the disk took it."""
+        """Write the document; returns whether the disk took it."""
         try:
             self._store.store(_FOLDER, {_FILE: document})
         except OSError as error:

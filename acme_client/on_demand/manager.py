@@ -1,19 +1,19 @@
-"""Certificates for names that nobody has configured, when somebody comes for them.
+"""Decides about certificates for names that no configuration lists, when a client asks for one.
 
-A worker that meets such a name in a ClientHello asks (``want``); here it is decided whether the
-name may be had (`admission`, `asking`, `pointing`) and the agent is given one more certificate,
-which is then issued, kept, served and renewed like any other. Names are remembered over restarts in
-``on-demand/names.json``, certificates where all certificates are.
+A worker that meets such a name in a ClientHello asks (``want``). This module decides whether the
+name may have a certificate (`policy`, `ask_url`, `dns_check`) and gives the scheduler one
+certificate more, which is then obtained, kept, served and renewed like any other. Names are
+remembered over restarts in ``on-demand/names.json``, certificates where all certificates are.
 
 What differs from a configured name, and why this is hard:
 
-- Whoever comes is a stranger. Questions are answered from memory where possible, few are under way
-  at a time, new names are counted by the hour, and there is an end to how many there can be.
-- Nobody has promised that the name works. An attempt is made when somebody waits for it, never by
-  itself again (the certificate is *dormant*), until there was a certificate once.
-- A name may be given up. So before each renewal it is asked for again, and one that nobody has come
-  for in a long time is not renewed. Its certificate is served while it lasts, and then forgotten
-  with its files.
+- The client is unknown. Questions are answered from memory where possible, few are asked at a time,
+  new names are counted by the hour, and the number of names is bounded.
+- Nobody has promised that the name works. Until it has had a certificate once, an attempt is made
+  only while a client waits for it; otherwise the certificate is *dormant*.
+- A name may be given up. So before each renewal it is checked again, and a name that no client has
+  asked for in a long time is not renewed. Its certificate is served while it lasts; then its files
+  are deleted.
 
 Nothing here does I/O: the scheduler hands on what is to be asked, written and deleted, and comes
 back with what was found (`checked`).
@@ -33,25 +33,25 @@ from ..link import ATTEMPTS_AT_ONCE, FORGET, Command, OnDemandRule, Settings, Wa
 from ..names import hostname, typed, wildcard_of
 from .checks import MOST, Finding
 from .known_names import SAVE_EVERY, Name, Remembered, encode
-from .policy import Allowance, Refusals, Voice, takes
+from .policy import Allowance, LogThrottle, Refusals, takes
 
 log = logging.getLogger("treehouse.certifier")
 
-# How long a no holds. A customer who has just added a domain tries again within minutes.
+# How long a refusal holds. A customer who has just added a domain tries again within minutes.
 REFUSED_FOR = 300.0
-# An app that is being restarted, a name server that is slow.
+# How long no answer holds: the app is being restarted, a name server is slow.
 UNTOLD_FOR = 15.0
 CROWDED_FOR = 1.0
-# A name that is full of promise, but for the hour's allowance.
+# How long a name waits that is allowed but over the hour's allowance.
 ALLOWANCE_FOR = 60.0
-# Attempts that leave a place for configured names.
+# First attempts on demand at a time; one place is left for configured names.
 ATTEMPTS_MOST = ATTEMPTS_AT_ONCE - 1
-# A renewal that was not allowed, or not decided, is asked about again.
+# When a renewal that was not allowed, or not decided, is asked about again.
 LOOK_AGAIN_REFUSED = 6 * 3600.0
 LOOK_AGAIN_UNTOLD = 600.0
-# A name that never had a certificate, and that nobody has come for since.
+# How long a name is kept that never had a certificate and that no client asks for.
 FAILED_KEPT = 86400.0
-# What is to be forgotten must be so for as long: a clock that is set wrong is set right within.
+# A name must qualify for deletion for this long first, in case the clock was wrong.
 FORGET_AFTER = 3600.0
 
 
@@ -91,7 +91,7 @@ class OnDemand:
         self._stirred = True  # something has happened since the last turn
         self._changed: set[str] = set()  # names that began or ceased to sleep
         self._refusals = Refusals(longest=REFUSED_FOR)
-        self._voice = Voice()
+        self._log_throttle = LogThrottle()
         self._rules = settings.on_demand
         self._allowances = {rule.site: Allowance(rule.per_hour) for rule in self._rules}
         self._taken = frozenset(settings.taken)
@@ -112,7 +112,7 @@ class OnDemand:
         return found
 
     def takes(self, name: object) -> bool:
-        """Whether it may be a name to be had."""
+        """Whether a certificate for this name may be had on demand, as far as patterns tell."""
         found = hostname(typed(str(name)))
         return found is not None and any(takes(rule.patterns, found) for rule in self._rules)
 
@@ -229,7 +229,7 @@ class OnDemand:
         self._refusals.put(name, now, seconds, why)
         for command in waiting:
             self._refuse(command, seconds, why)
-        held = self._voice.speaks(now)
+        held = self._log_throttle.passes(now)
         if held is not None:
             more = f" ({held} more names were refused before)" if held else ""
             log.info("%s: no certificate on demand: %s%s", name, why, more)
@@ -262,8 +262,8 @@ class OnDemand:
             self._looked(finding, waiting)
 
     def turn(self) -> set[str]:
-        """In each step of the scheduler, before attempts are begun; returns the names whose managed
-        began or ceased to sleep."""
+        """Call in each step of the scheduler, before attempts begin. Returns the names of
+        certificates that became dormant, or ceased to be."""
         if not self._stirred:
             return set()
         self._stirred = False
@@ -281,7 +281,7 @@ class OnDemand:
         return changed
 
     def _looked(self, finding: Finding, waiting: list[Command]) -> None:
-        """At a name that this configuration does not have yet."""
+        """A check of a new name has ended."""
         name, rule = finding.name, finding.rule
         if finding.outcome == "refused":
             self._no(name, waiting, REFUSED_FOR, finding.why)
@@ -291,7 +291,7 @@ class OnDemand:
             return
         now = self._now()
         allowance = self._allowances[rule.site]
-        # Others have come in while this one was looked at.
+        # Other names have been allowed while this one was checked.
         if allowance.wait(now):
             why = f"{rule.per_hour} new names in an hour are ordered for {rule.site}"
             self._no(name, waiting, ALLOWANCE_FOR, why)
@@ -312,7 +312,7 @@ class OnDemand:
     def _looked_again(
         self, finding: Finding, waiting: list[Command], managed: ManagedCertificate
     ) -> None:
-        """At a name that is had, or whose first attempt has failed."""
+        """A check has ended of a name that has a certificate, or whose first attempt failed."""
         name, one, now = finding.name, self._names[finding.name], self._now()
         if finding.outcome == "allowed":
             one.refused = False
@@ -343,7 +343,7 @@ class OnDemand:
     # What becomes of names
 
     def _settle(self, name: str, one: Name, now: float, under_way: int) -> bool:
-        """Let the certificate sleep or not; whether a first attempt begins now."""
+        """Make the certificate dormant or not. Returns whether a first attempt begins now."""
         managed = self._certificates.get(name)
         if managed is None:
             self._forget_if_over(name, one, None, now, now - one.asked_at > self._forget(one))
@@ -401,7 +401,8 @@ class OnDemand:
         self._change()
 
     def _make_room(self, rule: OnDemandRule) -> bool:
-        """A name that never got a certificate makes room for one that may."""
+        """Whether there is room for another name; if need be, drop a name that never got a
+        certificate."""
         of_site = [name for name, one in self._names.items() if one.site == rule.site]
         if len(of_site) < rule.most:
             return True

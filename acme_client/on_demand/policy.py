@@ -1,9 +1,9 @@
-"""Which names may be had on demand, and how many: the rules that need no network.
+"""Decides which names may have a certificate on demand, and how many: rules that need no network.
 
 Anybody can name any host in a ClientHello. What keeps that from being an order each: a name must
 be one that a CA could certify at all, a site's patterns must take it, what was refused is
 remembered for a while, and new names come at a bounded rate. Whether a name is wanted beyond that,
-`asking` and `pointing` find out.
+`ask_url` and `dns_check` find out.
 
 Pure: the time is a parameter. Nothing here grows with what strangers send: each table has a bound,
 and the oldest entry makes room.
@@ -19,13 +19,13 @@ from ..names import wildcard_of
 
 _HOUR = 3600.0
 
-# Names whose refusal is remembered. An entry is some 300 bytes.
+# Names whose refusal is remembered. An entry takes some 300 bytes.
 REFUSALS_MOST = 4096
 
 
 def takes(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether a name is one of these; an asterisk stands for one label, as in certificates. No
-    patterns: every name, for something else decides then."""
+    """Whether one of the patterns matches a name; an asterisk stands for one label, as in
+    certificates. Without patterns every name matches: another rule decides then."""
     return not patterns or name in patterns or wildcard_of(name) in patterns
 
 
@@ -36,8 +36,8 @@ class Refusal:
 
 
 class Refusals:
-    """Names that need not be asked for again before a moment. ``longest``: no refusal lasts
-    longer, so that a clock that was set back does not make one last for ever."""
+    """Remembers names that were refused, each until a moment. No refusal lasts longer than
+    ``longest``, so that a clock that was set back does not make it last for ever."""
 
     def __init__(self, longest: float, most: int = REFUSALS_MOST) -> None:
         self._longest = longest
@@ -66,7 +66,7 @@ class Refusals:
 
 @dataclass(slots=True)
 class Allowance:
-    """New names per hour: a token bucket (`gcra`)."""
+    """How many new names per hour: a token bucket (`gcra`)."""
 
     per_hour: int
     due: float = 0.0
@@ -87,9 +87,9 @@ class Allowance:
         return gcra(due, now, _HOUR / self.per_hour, self.per_hour)
 
 
-class Voice:
-    """Whether to say what strangers can cause as often as they like: so many lines a minute, and
-    the next one tells how many were held back."""
+class LogThrottle:
+    """Throttles log lines that clients can cause: so many in a minute, and the next line tells how
+    many were held back."""
 
     def __init__(self, most: int = 10, within: float = 60.0) -> None:
         self._most = most
@@ -98,8 +98,8 @@ class Voice:
         self._said = 0
         self._held = 0
 
-    def speaks(self, now: float) -> int | None:
-        """None: be silent. Else how many were held back before."""
+    def passes(self, now: float) -> int | None:
+        """Return None for a line to be held back, else how many were held back before it."""
         if not self._since <= now < self._since + self._within:
             self._since, self._said = now, 0
         if self._said >= self._most:

@@ -1,20 +1,20 @@
-"""What a CA still allows us: token buckets, kept ahead of the CA's own.
+"""Token buckets of one CA: what it still allows, counted ahead of the CA itself.
 
-A CA counts what we do and says nothing until we have done too much; then it may be a week until the
-next certificate. So we count along, with its published figures, and an order that would take the
-last token of a bucket is not made: it waits, and says until when and why. One token is left for who
-knows better (``--force``, or the CA's own view of what has come in meanwhile). Those who wait stand
-in line: each gets a moment of its own, so that a thousand do not come back for one token.
+A CA counts our orders and says nothing until there were too many; then it may be a week until the
+next certificate. So we count along, with its published figures. An order that would take the last
+token of a bucket is not placed: it waits, and says until when and why. One token is left for
+``--force``, and for orders that the CA has counted and we have not. Orders that wait stand in line:
+each gets a moment of its own, so that a thousand do not come back for one token.
 
 Pure: the time is a parameter (Unix seconds). A bucket is one moment (`gcra`), which is how Let's
 Encrypt counts as well: a token comes back every ``window / count`` seconds, not all of them at the
 window's end.
 
-It is hard because of what we do not see: another machine with the same account or domain. Then the
-CA says 429, and what it says is kept here as well (`Hold`): nobody asks again before.
+It is hard because another machine may use the same account or domain, which we do not see. Then the
+CA answers 429, and its answer is kept here as well (`Hold`): nobody asks again before.
 
-A clock that is set wrong does no harm that outlasts it: with the moments stands when they were
-written, and where that is ahead of now, they move back together (`advance`).
+A clock that is set wrong does no lasting harm: the moments are stored with the time at which they
+were written, and if that is ahead of now, they all move back by the difference (`advance`).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from .published import (
 )
 
 VERSION = 1
-# Of moments that were computed in two ways.
+# Two moments that differ by less than this are the same, computed in two ways.
 _TOLERANCE = 1.0
-# Who has not come when it was their turn, by this much, is not in line any more.
+# An order that has not come back so long after its moment loses its place in line.
 _LATE = 3600.0
 
 
@@ -66,7 +66,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The CA's own word that there was too much, and until when."""
+    """The CA has answered that there were too many requests, and until when."""
 
     until: float
     why: str
@@ -84,12 +84,13 @@ class Buckets:
     due: dict[str, float] = field(default_factory=dict)
     held: dict[str, Hold] = field(default_factory=dict)
     at: float | None = None
-    # Who has been told to come when, by bucket; not on disk, because who asks again is told again.
+    # When each waiting order may come back, by bucket. Not on disk: it is computed again when
+    # asked.
     line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
 
     def advance(self, limits: Limits, now: float) -> bool:
-        """Before anything else: make it true now, and forget what is over. True if the clock has
-        been set back since it was last true."""
+        """Bring the buckets to the present time, and forget what is over; call it first. True if
+        the clock has been set back since the last call."""
         back = self.at is not None and now < self.at - _TOLERANCE
         if back or self.at is None:
             self._set_clock(limits, now)
@@ -102,7 +103,7 @@ class Buckets:
         return back
 
     def _set_clock(self, limits: Limits, now: float) -> None:
-        """Everything keeps its distance from now, and none is longer than it can be."""
+        """Keep each moment's distance from now, but none longer than its bucket allows."""
         ahead = self.at - now if self.at is not None else 0.0
         self.due = {
             key: min(due - ahead, now + window_of(key, limits)) for key, due in self.due.items()
@@ -118,7 +119,7 @@ class Buckets:
     def refusal(
         self, names: tuple[str, ...], limits: Limits, now: float, kind: OrderKind
     ) -> Refusal | None:
-        """Why an order should wait, and until when."""
+        """Return why an order should wait, and until when; None if it need not."""
         key = names_key(names)
         found: list[tuple[Refusal, str | None]] = [
             (Refusal(held.until, held.why), None) for held in self._holds(names, kind)
@@ -139,7 +140,7 @@ class Buckets:
 
     def _holds(self, names: tuple[str, ...], kind: OrderKind) -> Iterable[Hold]:
         keys = {_CA, f"order {names_key(names)}"}
-        # Also of a CA whose figures nobody knows: it says so in the words of its software.
+        # Also for a CA without published figures: its answers name limits as Let's Encrypt's do.
         if kind is not OrderKind.EXEMPT:
             keys |= {names_key(names), *(f"failures {name}" for name in names)}
         if kind is OrderKind.NEW:
@@ -147,7 +148,7 @@ class Buckets:
         return [self.held[key] for key in keys & self.held.keys()]
 
     def _reserve(self, cost: Cost, who: str, now: float) -> Iterable[tuple[Refusal, str]]:
-        """Nothing if there is a token beside the last one, and nobody else is in line for it."""
+        """Yield nothing if there is a token beside the last one and no other order waits for it."""
         limit = cost.limit
         line = self.line.get(cost.key, {})
         ahead = [until for one, until in line.items() if one != who and until > now + _TOLERANCE]
@@ -167,7 +168,7 @@ class Buckets:
         )
 
     def account_refusal(self, limits: Limits, now: float) -> Refusal | None:
-        """Why a new account should wait."""
+        """Return why a new account should wait; None if it need not."""
         held = self.held.get(_ACCOUNTS)
         if held is not None:
             return Refusal(held.until, held.why)
@@ -185,7 +186,7 @@ class Buckets:
             self.due[cost.key] = min(due, now + limit.window)
 
     def give_back(self, taken: Iterable[Cost]) -> None:
-        """The order has led to no certificate."""
+        """Return tokens: the order has led to no certificate."""
         for cost in taken:
             if cost.key in self.due:
                 self.due[cost.key] -= cost.limit.interval
@@ -197,7 +198,7 @@ class Buckets:
     def told(
         self, text: str, until: float, names: tuple[str, ...], limits: Limits, now: float
     ) -> None:
-        """The CA has said 429, in these words, to an order for ``names``."""
+        """Keep that the CA has answered 429 with this text to an order for ``names``."""
         meant = next((kind for mark, kind in _MEANT.items() if mark in text), None)
         keys = [f"order {names_key(names)}"]
         if meant == "orders":
@@ -215,11 +216,12 @@ class Buckets:
             self.held[key] = Hold(min(until, now + RETRY_AFTER_MOST), text)
 
     def told_to_leave_alone(self, text: str, until: float, now: float) -> None:
-        """503 with a Retry-After: it has too much to do, whoever asks for what."""
+        """Keep that the CA has answered 503 with a Retry-After: it is overloaded, whatever is
+        asked."""
         self.held[_CA] = Hold(min(until, now + RETRY_AFTER_MOST), text)
 
     def served(self, names: tuple[str, ...]) -> None:
-        """The CA has issued: what it said before about this order holds no longer."""
+        """The CA has issued: forget what it said before about this order."""
         for key in (_CA, f"order {names_key(names)}"):
             self.held.pop(key, None)
 
@@ -232,7 +234,7 @@ class Buckets:
         now: float,
         kind: OrderKind = OrderKind.NEW,
     ) -> Iterator[str]:
-        """Which of these would have to wait, if they came one after the other."""
+        """Describe which of these orders would have to wait, if they came one after the other."""
         copy = Buckets(
             dict(self.due),
             dict(self.held),
@@ -247,7 +249,7 @@ class Buckets:
                 yield f"{names[0]} would wait until {moment(refusal.until)} ({refusal.why})"
 
     def left(self, cost: Cost, now: float) -> int:
-        """Whole tokens in a bucket; none while the CA says so."""
+        """Count the whole tokens in a bucket; 0 while the CA has told us to wait."""
         if cost.key in self.held and self.held[cost.key].until > now:
             return 0
         due = max(self.due.get(cost.key, now) - now, 0.0)
@@ -261,7 +263,7 @@ class Buckets:
 
     @classmethod
     def from_json(cls, data: bytes) -> Buckets:
-        """What can be read of it. A ledger that is lost begins anew: the CA's own still holds."""
+        """Decode what can be read. Lost buckets begin full: the CA still has its own count."""
         document = documents.read(data, VERSION)
         at = document.get("at")
         held = {

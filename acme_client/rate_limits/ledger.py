@@ -1,15 +1,15 @@
-"""The ledgers of all CAs, on disk and between threads: asked before an order, told afterwards.
+"""Counts orders against the limits of all CAs, on disk and between threads.
 
-What an order may take is taken when it is placed, and given back when it has led to nothing for
-certain: four orders under way at once must not all count on the same token, and an order whose end
-nobody has seen (the process died, the answer was lost) may have led to a certificate, or to a
-failed validation.
+Tokens for an order are taken before it is placed, and given back when it has certainly led to
+nothing: four orders under way at once must not all count on the same token. An order whose end
+nobody has seen (the process died, the answer was lost) may have led to a certificate or to a failed
+validation, so that it keeps its tokens.
 
 Another process may count in the same ledger (two certifiers during an upgrade): a change is made
 under the folder's lock, after a look at what is on disk.
 
-A disk that cannot be written keeps nobody from ordering: the count in memory goes on, and what is
-lost by a restart the CA still knows.
+When the disk cannot be written, orders go on: the count in memory goes on, and after a restart the
+CA still knows what we have forgotten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger("treehouse.certifier")
 
 _FOLDER = "ledgers"
 FILE = "ledger.json"
-# Ends of an order after which the CA may still be validating, where nobody answers any more.
+# Outcomes of an order after which the CA may still be validating, although nobody answers any more.
 _UNSEEN = frozenset({"unreachable", "nonsense", "stuck", "stopped", "internal"})
 # A change takes milliseconds; whoever has the lock for longer hangs, and nobody waits for them.
 _LOCK_LASTS = 30.0
@@ -62,11 +62,13 @@ class Ledger:
     def reservation(
         self, directory: str, names: tuple[str, ...], *, renewal: bool = False, force: bool = False
     ) -> LedgerReservation:
-        """For one order at one CA. ``renewal``: it has issued for exactly these names before."""
+        """Return the reservation for one order. ``renewal``: the CA has issued for exactly these
+        names before."""
         return LedgerReservation(self, directory, names, renewal, force)
 
     def reserve_account(self, directory: str) -> None:
-        """Before a new account. Raises `IssuanceError` ("limits") for one that had better wait."""
+        """Take what a new account costs. Raises `IssuanceError` ("limits") for one that had better
+        wait."""
         with self._changing(directory) as (now, limits, ledger):
             refusal = ledger.account_refusal(limits, now)
             if refusal is not None:
@@ -76,7 +78,7 @@ class Ledger:
     def costs(
         self, directory: str, orders: list[tuple[str, ...]], *, renewal: bool = False
     ) -> list[str]:
-        """What these orders, each a set of names, would take of the CA's limits, in words.
+        """Describe what these orders, each a set of names, would take of the CA's limits.
         ``renewal``: the CA has issued for them before."""
         kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         with self._lock:
@@ -85,7 +87,7 @@ class Ledger:
             said = [
                 f"{cost}: {number} of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
                 for cost, number in collections.Counter(every).items()
-                # Of a set of names that is really new there is nothing to tell.
+                # A set of names that is really new is not worth a line.
                 if cost.limit is not limits.names or ledger.left(cost, now) < cost.limit.count
             ]
             return said + list(ledger.foresee(orders, limits, now, kind))
@@ -107,7 +109,8 @@ class Ledger:
         before: tuple[Cost, ...],
         force: bool,
     ) -> tuple[Cost, ...]:
-        """What the order takes; ``before``: what an earlier try of it has taken."""
+        """Take what the order costs and return it; ``before``: what an earlier try of it has
+        taken."""
         with self._changing(directory) as (now, limits, ledger):
             ledger.give_back(before)
             refusal = ledger.refusal(names, limits, now, kind)
@@ -126,7 +129,7 @@ class Ledger:
         give_back: tuple[Cost, ...],
         problem: IssuanceError | None,
     ) -> None:
-        """An order has come to its end."""
+        """An order has ended: give back its tokens, and keep what the CA has said."""
         with self._changing(directory) as (now, limits, ledger):
             ledger.give_back(give_back)
             if problem is None:
@@ -190,7 +193,7 @@ class Ledger:
         return data
 
     def _keep(self, directory: str, ledger: Buckets) -> None:
-        """Unless nothing has changed but the time."""
+        """Write the buckets, unless nothing but the time has changed."""
         written = self._written.get(directory, Buckets())
         if (ledger.due, ledger.held) == (written.due, written.held):
             return
@@ -247,7 +250,7 @@ class LedgerReservation:
 
 
 def _of_certificates(taken: tuple[Cost, ...]) -> tuple[Cost, ...]:
-    """Without what counts already when an order is made."""
+    """Leave out what counts when an order is placed, whatever comes of it."""
     return tuple(cost for cost in taken if cost.key != "orders")
 
 

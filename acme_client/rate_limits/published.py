@@ -1,6 +1,6 @@
-"""What each CA allows: the figures it publishes, and what an order takes of them.
+"""The limits that each CA publishes, and what an order takes of them.
 
-Pure. A figure that a CA changes is changed here, and nowhere else.
+A figure that a CA changes is changed here, and nowhere else. Pure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one CA. None where it has no such limit."""
+    """The limits of one CA; None where it has no such limit."""
 
     orders: Limit | None = None  # per account
     domain: Limit | None = None  # certificates per registered domain
@@ -43,7 +43,7 @@ class Limits:
 
 # https://letsencrypt.org/docs/rate-limits/, as of 12 June 2025; the figures of 5 August 2026 are
 # the same. A validation may also fail 1,152 times in a row, of which one is forgiven a day: at an
-# attempt a day (`pauses`) nobody gets there.
+# attempt a day (`retry`) nobody gets there.
 LETSENCRYPT = Limits(
     Limit("orders of this account", 300, 3 * 3600.0),
     Limit("certificates for the domain {}", 50, 7 * _DAY),
@@ -68,19 +68,19 @@ _KNOWN = {
 
 
 def limits_of(directory: str) -> Limits:
-    """Other CAs publish no figures that a client could count with (or have none, like most that
-    companies run); what they say when there was too much is kept for them as well."""
+    """Return the limits of a CA. Other CAs than these publish no figures that a client could count
+    with, or have no limits; what they answer to too many orders is kept for them as well."""
     return _KNOWN.get(urlsplit(directory).hostname or "", Limits())
 
 
 class OrderKind(enum.Enum):
-    """What an order is to the CA's limits (Let's Encrypt's rules)."""
+    """How a CA counts an order against its limits (Let's Encrypt's rules)."""
 
     NEW = "new"
     # For exactly the names of a certificate that this CA has issued: free of the limits for orders
-    # and domains, so that what has once been had can always be renewed.
+    # and domains, so that a certificate can always be renewed.
     RENEWAL = "renewal"
-    # It names by ARI which certificate it replaces, and the CA takes it so: free of all limits.
+    # It names by ARI which certificate it replaces, and the CA accepts that: free of all limits.
     EXEMPT = "exempt"
 
 
@@ -91,8 +91,8 @@ def _suffixes() -> PublicSuffixList:
 
 @functools.lru_cache(4096)
 def registered_domain(name: str) -> str:
-    """What somebody has bought below a public suffix; an address, or a suffix itself, is its own
-    (IPv6: its /64, as the CAs count)."""
+    """Return the registered domain of a name, below a public suffix. A public suffix or an address
+    is its own (an IPv6 address: its /64, as the CAs count)."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
@@ -104,7 +104,7 @@ def registered_domain(name: str) -> str:
 
 
 def is_public_suffix(name: str) -> bool:
-    """Whether people register domains below it with a registry (``com``, ``co.uk``)."""
+    """Whether a registry sells domains below this name (``com``, ``co.uk``)."""
     return bool(_registries().publicsuffix(name) == name)
 
 

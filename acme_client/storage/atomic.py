@@ -1,4 +1,4 @@
-"""The one way a file gets onto the disk: whole, or not at all.
+"""Writes a file to disk whole, or not at all; no other module does.
 
 Write to a new name, fsync, rename over the old one, fsync the directory. Whatever cuts this off (a
 kill, a full disk, power) leaves the old file or the new one under the name, and at worst a file
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Temporary names: hidden, and told apart from everything that people put there.
+# Temporary names are hidden, and unlike the names of files that people put there.
 _PREFIX, _SUFFIX = ".", ".new"
 # Between making a file and locking it, or making a link and renaming it, a living writer takes
 # microseconds.
@@ -36,13 +36,14 @@ def _nothing(_step: str, _path: Path) -> None:
 
 
 class Disk:
-    """``before(step, path)`` hears of mkdir, write, fsync, symlink, rename, unlink, rmdir."""
+    """``before(step, path)`` is called before each mkdir, write, fsync, symlink, rename, unlink and
+    rmdir."""
 
     def __init__(self, before: Step = _nothing) -> None:
         self._before = before
 
     def make_folder(self, path: Path) -> None:
-        """With its parents, 0700; durable when this returns."""
+        """Make a folder with its parents, mode 0700; durable when this returns."""
         if path.is_dir():
             return
         self.make_folder(path.parent)
@@ -52,7 +53,7 @@ class Disk:
         self._sync_folder(path.parent)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Replace or make a file, 0600."""
+        """Replace or make a file, mode 0600."""
         # Closed after the rename: while the file is open and locked, no `sweep` takes it away.
         with contextlib.ExitStack() as until_renamed, self._replacing(path) as temporary:
             self._before("write", temporary)
@@ -73,7 +74,8 @@ class Disk:
             temporary.symlink_to(target)
 
     def remove(self, path: Path) -> None:
-        """A file, a link, or a folder with all it holds; nothing if there is none."""
+        """Delete a file, a link, or a folder with all it holds; nothing happens if there is
+        none."""
         if path.is_dir() and not path.is_symlink():
             for one in path.iterdir():
                 self.remove(one)
@@ -85,8 +87,8 @@ class Disk:
         self._sync_folder(path.parent)
 
     def sweep(self, folder: Path) -> None:
-        """Take away what writers that are gone have left in ``folder`` and below. A file that is
-        being written at this moment stays."""
+        """Delete what dead writers have left in ``folder`` and below. A file that is being written
+        stays."""
         for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
             with contextlib.suppress(OSError):  # somebody else's by now, or not removable: harmless
                 if abs(time.time() - path.lstat().st_mtime) > _ABANDONED_AFTER and _is_left(path):
@@ -115,7 +117,8 @@ class Disk:
 
 
 def _lock(fd: int) -> bool:
-    """Whether the open file is locked by us now; also where the file system knows no locks."""
+    """Lock the open file; returns False when another process has it locked. True where the file
+    system knows no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A store (`store.Store`) on a local disk.
+"""Keeps a store (`store.Store`) on a local disk.
 
 How the disk is made to do that, for a folder like ``certificates/example.org``:
 
@@ -131,7 +131,7 @@ class DirectoryStore:
             self._disk.remove(path)
 
     def _leave_out(self, path: Path, file: str) -> None:
-        """From the files that are stored together: another version, without it."""
+        """Store another version without this file, if it was stored together with others."""
         current = _current(path)
         held = _read_files(path / current) if current else {}
         if held.pop(file, None) is not None:
@@ -156,7 +156,7 @@ class DirectoryStore:
         return changed
 
     def _marks(self, folder: str) -> dict[str, tuple[object, ...]]:
-        """What changes when a folder's files do: which they are, and since when."""
+        """Return marks that change when a folder's files do: names, inodes and times."""
         marks: dict[str, tuple[object, ...]] = {}
         for name in self.list(folder):
             path = self.root / folder / name
@@ -209,7 +209,7 @@ def _current(path: Path) -> str | None:
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
-    """Plain files only: neither links nor what is being written."""
+    """Read the plain files of a folder: neither links nor files that are being written."""
     files: dict[str, bytes] = {}
     try:
         entries = list(os.scandir(path))

@@ -1,4 +1,4 @@
-"""What every JSON document on disk has in common: it is an object with a ``version``.
+"""Reads and writes JSON documents, each an object with a ``version``.
 
 A version is raised when a key changes its meaning; keys may be added without. So a document of a
 newer version than ours is none that we understand: it is read as if it were not there, and before
@@ -17,7 +17,8 @@ from typing import Any
 def write(
     document: Mapping[str, Any], version: int, encoded: Mapping[str, str] | None = None
 ) -> bytes:
-    """In lines, for people; values may be dataclasses, or be ``encoded`` already."""
+    """Encode a document in lines, for people. Values may be dataclasses; ``encoded`` has values
+    that are encoded already."""
     text = encode({"version": version, **document})
     for key, value in (encoded or {}).items():
         text = f"{text[:-1]},\n {encode(key)}: {value}}}"
@@ -34,13 +35,13 @@ encode = json.JSONEncoder(separators=(",\n ", ": "), default=_fields).encode
 
 
 def encoded_list(items: Iterable[str]) -> str:
-    """Of what is encoded already."""
+    """Join encoded items to an encoded list."""
     return "[" + ",\n ".join(items) + "]"
 
 
 def read(data: bytes, version: int) -> dict[str, Any]:
-    """The document; empty for what is none, or none of ours. One without a version is taken for
-    one of the first."""
+    """Decode a document; empty for invalid JSON and for a version newer than ``version``. A
+    document without a version counts as version 1."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -51,7 +52,8 @@ def read(data: bytes, version: int) -> dict[str, Any]:
 
 
 def set_aside(name: str, data: bytes, version: int) -> str | None:
-    """Under which name to keep a document before it is replaced; None if it need not be kept."""
+    """Return the name under which a newer document is kept before ours replaces it; None for any
+    other."""
     later = newer(data, version)
     if later is None:
         return None
@@ -60,7 +62,7 @@ def set_aside(name: str, data: bytes, version: int) -> str | None:
 
 
 def newer(data: bytes, version: int) -> int | None:
-    """The version of a document that is newer than ours; None for any other."""
+    """Return the version of a document that is newer than ours; None for any other."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

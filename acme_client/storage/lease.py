@@ -61,7 +61,7 @@ class LeaseFile:
         self._let_go()
 
     def _hold_on(self) -> bool:
-        """Keep the byte locked, on a descriptor of its own; whether that can be done."""
+        """Keep the byte locked, on a descriptor of its own; returns whether that can be done."""
         self._let_go()
         fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._let_go = weakref.finalize(self, os.close, fd)
@@ -88,7 +88,7 @@ class LeaseFile:
 
 
 _LONGEST_LEASE = 3600.0
-# Far behind the text.
+# The number of the byte, far behind the text.
 _HELD_BYTE = 1 << 20
 _LEASE_VERSION = 1
 
@@ -100,13 +100,13 @@ class _Lease:
     held: bool = False  # whether the holder has the byte locked while it lives
 
     def abandoned(self, fd: int) -> bool:
-        """Its holder has died."""
+        """Whether its holder has died."""
         return self.held and not is_byte_locked(fd, _HELD_BYTE)
 
 
 def _lease(fd: int) -> _Lease:
-    """One that a newer version has written, who works beside us during an upgrade, is somebody's
-    for as long as any can be."""
+    """Read the lease. A lease by a newer version of the program, which runs beside us during an
+    upgrade, counts as held for the longest time that a lease can last."""
     data = os.pread(fd, 4096, 0)
     if documents.newer(data, _LEASE_VERSION):
         return _Lease("", os.fstat(fd).st_mtime + _LONGEST_LEASE)

@@ -1,4 +1,4 @@
-"""Which processes with a store on a local disk live, and whose a note is."""
+"""Tells which processes with a store on a local disk live, and which of them wrote a note."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .byte_lock import is_byte_locked, lock_byte
 
-# Of a mark: longer than an attempt takes, which is the longest that a note is true.
+# The lease of a mark, in seconds: longer than an attempt takes, and so than a note is true.
 _SESSION_LASTS = 3600.0
 _MARK = re.compile(r"([0-9a-f]{15})-([0-9]{1,12})(-held)?", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""Where certificates, accounts and challenges are kept: folders of small files.
+"""Defines where certificates, accounts and challenges are kept: folders of small files.
 
 `Store` is the contract, narrow enough to be kept by something shared between machines; one suite of
 tests holds every implementation to it. `directory.DirectoryStore` keeps it on a local disk.
@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-# What there is at the top. Root, who puts owners and modes right, touches nothing else; so a folder
-# that is missing here would keep a server from starting, one day, somewhere.
+# The top folders. Root sets owners and modes of these and of nothing else; a folder that is missing
+# here could one day keep a server from starting.
 FOLDERS = (
     "accounts",
     "certificates",
@@ -41,28 +41,29 @@ Names = list[str]  # said here, because `list` means something else inside the c
 
 class Lock(Protocol):
     def renew(self, lease: float) -> bool:
-        """Hold it for ``lease`` more seconds from now; False when somebody else has it."""
+        """Hold the lock for ``lease`` seconds from now; returns False when somebody else has it."""
         ...
 
     def release(self) -> None:
-        """Give it back; nothing happens if somebody else has it."""
+        """Give the lock back; nothing happens if somebody else has it."""
         ...
 
 
 class Store(Protocol):
-    """Folders are paths like "certificates/example.org"; files have plain names. OSError is what
-    goes wrong, and then the folder is as it was before."""
+    """Folders are paths like "certificates/example.org"; files have plain names. Every method may
+    raise OSError, and then the folder is as it was before."""
 
     def list(self, folder: str) -> Names:
-        """The names of the folders in this one, sorted."""
+        """List the names of the folders in this one, sorted."""
         ...
 
     def load(self, folder: str) -> dict[str, bytes]:
-        """All files of a folder; none for a folder that is not there."""
+        """Return all files of a folder; none for a folder that does not exist."""
         ...
 
     def previous(self, folder: str) -> dict[str, bytes]:
-        """The files that the last ones stored together have replaced; none if there are none."""
+        """Return the files that were replaced when files were last stored together; none if
+        none."""
         ...
 
     def store(self, folder: str, files: Files) -> None:
@@ -70,16 +71,17 @@ class Store(Protocol):
         ...
 
     def delete(self, folder: str, file: str | None = None) -> None:
-        """Take away one file, or the folder with all of them; nothing if there is none."""
+        """Delete one file, or the folder with all files; nothing happens if there is none."""
         ...
 
     def lock(self, folder: str, lease: float) -> Lock | None:
-        """The lock of a folder for ``lease`` seconds; None while somebody else has it."""
+        """Take the lock of a folder for ``lease`` seconds; returns None while somebody else has
+        it."""
         ...
 
     def watch(self, folder: str) -> Callable[[], set[str]]:
-        """A function that names the folders in this one that have changed since it was last
-        called, by whomever; the first time since now."""
+        """Return a function that names the folders in this one that have changed since its last
+        call, whoever changed them; at the first call, since now."""
         ...
 
     def session(self) -> str:
@@ -96,7 +98,7 @@ class Store(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Take away what interrupted writers have left."""
+        """Delete what interrupted writers have left."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Private keys, and the requests made with them.
 
 A key is made for one certificate and never used again; account keys are another kind of thing and
-live in `accounts`.
+live in `issuers.accounts`.
 """
 
 from __future__ import annotations

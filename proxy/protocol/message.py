@@ -1,8 +1,8 @@
 """Request and Response: the seam between a protocol and the handlers.
 
-A protocol (``h1`` now, ``h2`` later) turns bytes into a `Request` and a `Response` into bytes.
-A handler takes the one and gives the other, and never sees a socket, a protocol version's
-framing, or another request of the same connection.
+A protocol (HTTP/1.1, HTTP/2) turns bytes into a `Request` and a `Response` into bytes. A handler
+takes a request and returns a response, and never sees a socket, a protocol version's framing, or
+another request of the same connection.
 
 Field names are lower-case bytes, field values are bytes without surrounding white space, exactly
 as the grammar of RFC 9110 §5 admits them; both have been validated before a `Request` exists.
@@ -53,9 +53,8 @@ class Connection:
     certificate_names: tuple[str, ...] = ()  # names of the certificate that was served
     mtls_site: str | None = None  # the site whose rules on client certificates were applied
     client_certificate: bytes = b""  # the line that tells a backend of it, RFC 9440
-    proxies: TrustedProxies | None = (
-        None  # where the peer is one of them, what they say is believed
-    )
+    # The trusted proxies, where the peer is one of them: what it says of its client is believed.
+    proxies: TrustedProxies | None = None
     # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
     authorized_host: bytes | None = None
     match: HostMatch | None = None
@@ -171,8 +170,8 @@ class Request:
         self.upgrade: bytes | None = None
         self.expects_continue = False
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
-        self.backend: str | None = None  # which one was asked when the client left
-        self.id = b""  # X-Request-Id; made by whoever needs it first
+        self.backend: str | None = None  # the backend that was asked when the client left
+        self.id = b""  # X-Request-Id; a handler that needs one makes it
 
     @property
     def client(self) -> str:
@@ -204,7 +203,7 @@ class FileBody:
 
 class StreamBody(Protocol):
     """A response body that arrives piece by piece; a `Body` that must also be closed, and of which
-    at most ``most`` bytes are asked for at a time (what is at hand already may be more).
+    at most ``most`` bytes are asked for at a time (what is buffered already may be more).
 
     ``read_now`` gives the next piece, b"" at the end, and None where it must be waited for: then
     ``read`` does.

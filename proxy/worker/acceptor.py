@@ -19,20 +19,17 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..config.model import Limits
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
 from ..log import Seldom
-from ..metrics.counters import Counters
 from ..protocol.client_address import UNIX, TrustedProxies
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
 from ..system.listeners import Listener
-from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
 from ..transport.stream import StreamBroken
 from ..transport.tcp import SocketStream
 from . import proxy_protocol
-from .limits import LimitReporter
+from .context import WorkerContext
 from .tls_accept import OURSELVES, TlsAcceptor
 
 log = logging.getLogger("treehouse.worker")
@@ -54,31 +51,26 @@ class Acceptor:
 
     def __init__(
         self,
+        context: WorkerContext,
         loop: asyncio.AbstractEventLoop,
-        clock: Clock,
         deadlines: Deadlines,
         services: dict[str, Service],
         plain: Serve,
         secure: TlsAcceptor,
-        limits: Limits,
         counts: ConnectionCounters,
-        limit_reporter: LimitReporter,
         on_empty: Callable[[], None],
-        counters: Counters | None = None,
         proxies: tuple[str, ...] = (),
         trusted: tuple[str, ...] = (),
     ) -> None:
+        self._clock, self._limits = context.clock, context.limits
+        self._reporter, self._counters = context.limit_reporter, context.counters
         self.deadlines = deadlines
         self._loop = loop
-        self._clock = clock
         self._services = services
         self._plain = plain
         self._secure = secure
-        self._limits = limits
         self._counts = counts
-        self._reporter = limit_reporter
         self._on_empty = on_empty
-        self._counters = counters
         self._proxies = TrustedProxies(proxies)
         self._trusted = TrustedProxies(trusted)
         self._listeners: list[Listener] = []

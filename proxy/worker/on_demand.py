@@ -59,7 +59,8 @@ Hosts = MutableMapping[str, str]
 
 @dataclass(slots=True, eq=False)
 class _Asked:
-    """A name that the supervisor has been asked for. ``by``: on whose account."""
+    """A name that the supervisor has been asked for. ``by`` is the client on whose account;
+    ``waiting`` counts the handshakes and requests that wait for it."""
 
     answer: asyncio.Future[bool]
     by: str
@@ -67,9 +68,11 @@ class _Asked:
 
 
 class OnDemandCertificates:
-    """``hosts`` maps each name that came on demand to its site's first name; what routes by it is
-    given the same table. ``knows``: whether a host is configured. ``account``: whom a peer counts
-    for. ``say`` sends to the supervisor."""
+    """The names that came on demand, and the handshakes and requests that wait for another.
+
+    ``hosts`` maps each name to the first name of its site; the table of sites is given the same
+    dict. ``knows`` tells whether a host is configured, ``account`` for whom a peer counts, ``say``
+    sends to the supervisor."""
 
     def __init__(
         self,
@@ -106,15 +109,17 @@ class OnDemandCertificates:
     # What is known
 
     def has_site(self, site: str) -> bool:
+        """Whether the site with this first name takes names on demand."""
         return site in self._sites
 
     def certificate_ready(self, name: str, site: str) -> None:
-        """A certificate for the name is in use."""
+        """Serve a name, whose certificate is in use, as one of the site's; wake who waits."""
         self._hosts[name] = site
         self._refusals.forget(name)
         self._answer(name, True)
 
     def gone(self, name: str) -> None:
+        """Serve a name no more: its certificate was dropped."""
         self._hosts.pop(name, None)
         self._told.pop(name, None)
 
@@ -133,7 +138,8 @@ class OnDemandCertificates:
                 asked.answer.set_result(ok)
 
     def handshake_done(self, served: Served | None) -> None:
-        """A handshake has been done with this certificate."""
+        """Tell the certifier, now and then, that a name on demand is in use. ``served`` is the
+        certificate of a handshake that has succeeded."""
         if served is None or served.name not in self._hosts:
             return
         now = self._clock.now
@@ -146,8 +152,9 @@ class OnDemandCertificates:
     async def wait_for_certificate(
         self, hello: client_hello.Hello | None, stream: SocketStream, peer: str
     ) -> None:
-        """Before a handshake: return at once if nothing is to be waited for, else when there is an
-        answer, or time is up. Raises `StreamBroken` when the client leaves."""
+        """Wait, before a handshake, for the certificate that its ClientHello asks for. Returns at
+        once if there is nothing to wait for, else when the supervisor has answered or time is up.
+        Raises `StreamBroken` when the client leaves."""
         wanted = self._candidate(hello)
         if wanted is None:
             return
@@ -171,7 +178,7 @@ class OnDemandCertificates:
             self._leave(name, asked, account)
 
     async def obtain(self, host: bytes, peer: str) -> Answer:
-        """The same for a request in the clear."""
+        """Wait for the certificate of a host that a request over plain HTTP has asked for."""
         wanted = self._wanted(host.decode("ascii"))
         if wanted is None:
             return "refused"
@@ -195,14 +202,14 @@ class OnDemandCertificates:
         return self._wanted(hello.server_name.decode("ascii", "replace"))
 
     def _wanted(self, host: str) -> tuple[str, float] | None:
-        """The name to ask for, and how long to wait: none that we have, or that is configured, or
-        that no site takes."""
+        """The name to ask for, and for how many seconds to wait. None where there is a certificate
+        for it, where it is configured, and where no site takes it."""
         if self._certificates.find(host) is not None:
             return None
         name = hostname(host)
         if name is None or self._knows(name):
             return None
-        if self._certificates.find(name) is not None:  # it was written otherwise
+        if self._certificates.find(name) is not None:  # the client spelt it otherwise
             return None
         if self._public and not publicly_certifiable(name):
             return None
@@ -261,7 +268,8 @@ class OnDemandCertificates:
 
 
 async def _until_gone(stream: SocketStream) -> None:
-    """Returns, or raises `StreamBroken`, when the client has left or says too much."""
+    """Return when the client has sent more than a ClientHello can be. Raises `StreamBroken` when it
+    has left."""
     seen = len(await stream.peek(client_hello.LARGEST))
     while seen < client_hello.LARGEST:
         now = len(await stream.peek(client_hello.LARGEST, seen + 1))

@@ -20,23 +20,19 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from ..config.model import Limits
 from ..errors import Fault
-from ..metrics.counters import Counters
 from ..protocol.h1 import server as h1
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
 from ..tls import client_hello
 from ..tls.acme_alpn import AlpnChallenges
-from ..tls.contexts import Certificates, Served, ServerSocket
-from ..transport.clock import Clock
+from ..tls.contexts import Served, ServerSocket
 from ..transport.deadlines import Deadlines
 from ..transport.stream import HandshakeRefused, StreamBroken, StreamTimeout
 from ..transport.tcp import SocketStream
 from ..transport.tls_stream import TlsStream
+from .context import WorkerContext
 from .handshake_log import HandshakeLog
-from .limits import LimitReporter
-from .on_demand import OnDemandCertificates
 
 log = logging.getLogger("treehouse.worker")
 
@@ -60,30 +56,22 @@ class TlsAcceptor:
 
     def __init__(
         self,
+        context: WorkerContext,
         loop: asyncio.AbstractEventLoop,
-        clock: Clock,
         deadlines: Deadlines,
         base: ssl.SSLContext,
-        limits: Limits,
         alpn: AlpnChallenges,
-        certificates: Certificates,
-        limit_reporter: LimitReporter,
         protocols: Mapping[str, Serve],
-        counters: Counters | None = None,
-        on_demand: OnDemandCertificates | None = None,
     ) -> None:
+        self._clock, self._limits = context.clock, context.limits
+        self._certificates, self._on_demand = context.certificates, context.on_demand
+        self._reporter, self._counters = context.limit_reporter, context.counters
         self._loop = loop
-        self._clock = clock
         self._deadlines = deadlines
         self._base = base
-        self._limits = limits
         self._alpn = alpn
-        self._certificates = certificates
-        self._reporter = limit_reporter
         self._protocols = protocols
         self._offered = {name.encode("ascii") for name in protocols}
-        self._counters = counters
-        self._on_demand = on_demand
         self._numbers = itertools.count()
         self._log = HandshakeLog()
 

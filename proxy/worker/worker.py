@@ -148,34 +148,20 @@ class Worker:
         share = -(-config.limits.streams_per_address // config.workers)
         self._http2 = Shared(share, fairness_key, counters, own_engine=config.fast_lane)
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
+        context = self._context
         self._connections = Acceptor(
+            context,
             loop,
-            self._clock,
             deadlines,
             {
-                "http": HttpService(self._context),
-                "https": HttpsService(self._context),
-                "admin": AdminService(self._context, self._overview),
+                "http": HttpService(context),
+                "https": HttpsService(context),
+                "admin": AdminService(context, self._overview),
             },
             protocols[USUAL_PROTOCOL],
-            TlsAcceptor(
-                loop,
-                self._clock,
-                deadlines,
-                init.base,
-                config.limits,
-                credentials.alpn,
-                credentials.certificates,
-                limit_reporter,
-                protocols,
-                counters,
-                credentials.on_demand,
-            ),
-            config.limits,
+            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
             self._counts,
-            limit_reporter,
             self._on_empty,
-            counters,
             config.proxy_protocol,
             config.trusted_proxies,
         )

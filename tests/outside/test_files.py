@@ -204,3 +204,34 @@ def test_a_folder_that_may_be_entered_is_found_without_its_slash(
     assert not isinstance(response.body, FileBody)
     assert (response.status, response.fields) == (308, [(b"location", b"/d/")])
     files.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "target"),
+    [
+        ("rm -r {root}", b"/a"),
+        ("mv {root} {root}.old; mkdir {root}; echo new > {root}/b", b"/b"),
+        ("mv {root} {root}.old", b"/b"),
+        ("ln -sfn {other} {link}", b"/b"),  # the next release
+    ],
+)
+def test_a_document_root_that_was_replaced_is_told(
+    tmp_path: Path, change: str, target: bytes
+) -> None:
+    root, other, link = tmp_path / "www", tmp_path / "next", tmp_path / "current"
+    for folder in (root, other):
+        folder.mkdir()
+        (folder / "a").write_text("a")
+    link.symlink_to(root)
+    (other / "b").write_text("b")
+    files = FileHandler(link, Clock())
+    assert files.handle(request(b"/a")).status == 200
+    with pytest.raises(Fault, match="not_found"):
+        files.handle(request(b"/typo"))
+    files.close()
+    files = FileHandler(link if "link" in change else root, Clock())
+    os.system(change.format(root=root, other=other, link=link))
+    with pytest.raises(Fault, match="was removed or replaced since the start: reload") as caught:
+        files.handle(request(target))
+    assert caught.value.what.status == 404
+    files.close()

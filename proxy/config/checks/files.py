@@ -20,12 +20,12 @@ from acme_client.issuers.external_account import mac_key
 from acme_client.x509.pem import PemError
 from acme_client.x509.trust_bundle import authorities
 
-from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
 from ..syntax.address_sets import AddressFile, read_list
 from ..syntax.faults import Fault, Path, Wrong
+from ..syntax.kinds import Section
 from . import certificates
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
@@ -93,31 +93,23 @@ def _roots(parsed: Parsed) -> Iterator[Place]:
 
 
 def _read_later(parsed: Parsed) -> Iterator[Place]:
-    """Read as the target user."""
-    acme = parsed.document.acme
-    authorities: list[tuple[Path, Acme | Fallback]] = [(("acme",), acme)]
-    authorities += [(("acme", "fallback", i), each) for i, each in enumerate(acme.fallback)]
-    for path, authority in authorities:
-        if authority.ca_file:
-            yield (*path, "ca_file"), authority.ca_file
-        if authority.eab:
-            yield (*path, "eab", "hmac_key_file"), authority.eab.hmac_key_file
-    for index, dns in enumerate(acme.dns):
-        if dns.tsig:
-            yield ("acme", "dns", index, "tsig", "secret_file"), dns.tsig.secret_file
-    alerts = parsed.document.alerts
-    if alerts and alerts.ca_file:
-        yield ("alerts", "ca_file"), alerts.ca_file
-    if alerts and alerts.email and alerts.email.password_file:
-        yield ("alerts", "email", "password_file"), alerts.email.password_file
+    """Read as the target user: every key that ends in ``_file``, wherever it stands."""
+    yield from _named(parsed.document, ())
     for index, site in parsed.sites:
-        if site.tls.client_auth:
-            path = ("sites", index, "tls", "client_auth", "ca_file")
-            yield path, site.tls.client_auth.ca_file
-    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
-    for path, serving in levels:
-        if serving.backend_tls and serving.backend_tls.ca_file:
-            yield (*path, "backend_tls", "ca_file"), serving.backend_tls.ca_file
+        yield from _named(site, ("sites", index))
+
+
+def _named(section: Section, path: Path) -> Iterator[Place]:
+    for key in section.given:
+        value = getattr(section, key)
+        if isinstance(value, FilePath) and key.endswith("_file"):
+            yield (*path, key), value
+        elif isinstance(value, Section):
+            yield from _named(value, (*path, key))
+        elif isinstance(value, tuple):
+            for number, one in enumerate(value):
+                if isinstance(one, Section):
+                    yield from _named(one, (*path, key, number))
 
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:

@@ -100,6 +100,7 @@ class DocumentRoot:
     """``root`` is opened once; a directory that replaces it later is another one."""
 
     def __init__(self, root: Path) -> None:
+        self._given = os.fsencode(root)
         self._path = os.path.realpath(os.fsencode(root))
         self._fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -152,7 +153,7 @@ class DocumentRoot:
     def _not_opened(self, path: bytes, error: OSError) -> Outcome:
         """What there is to say of a path that could not be opened."""
         if error.errno == errno.ENOENT:
-            return self._link(path)
+            return self._link(path) or self._replaced()
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO):
             return None
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -174,6 +175,15 @@ class DocumentRoot:
             return stat.S_ISDIR(os.fstat(fd).st_mode)
         finally:
             os.close(fd)
+
+    def _replaced(self) -> Unreadable | None:
+        """Whether the root is another directory by now than the one that was opened: a release that
+        was put in its place, or a link that was turned."""
+        opened = os.readlink(b"/proc/self/fd/%d" % self._fd)
+        if opened == self._path == os.path.realpath(self._given):
+            return None
+        root = os.fsdecode(self._given)
+        return Unreadable(f"{root} was removed or replaced since the start: reload the server")
 
     def _denied(self, path: bytes) -> str:
         """Whose right is missing, and the command that gives it."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.names import hostname
-from acme_client.on_demand.policy import REFUSALS_MOST, Allowance, Refusals, Voice, takes
+from acme_client.on_demand.policy import REFUSALS_MOST, Allowance, LogThrottle, Refusals, takes
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_allowance_is_used_up_and_comes_back() -> None:
 
 
 def test_a_voice_is_raised_so_often_and_then_tells_what_it_held_back() -> None:
-    voice = Voice(most=2, within=60.0)
-    said = [voice.speaks(now) for now in (0.0, 1.0, 2.0, 3.0, 60.0, 61.0)]
+    voice = LogThrottle(most=2, within=60.0)
+    said = [voice.passes(now) for now in (0.0, 1.0, 2.0, 3.0, 60.0, 61.0)]
     assert said == [0, 0, None, None, 2, 0]
-    assert voice.speaks(-100.0) == 0  # a clock that was set back does not silence it
+    assert voice.passes(-100.0) == 0  # a clock that was set back does not silence it

@@ -12,15 +12,18 @@ import pytest
 import trustme
 
 from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.handlers.http01 import Http01Handler
 from proxy.ipc.channel import sealed
 from proxy.ipc.connection_counters import ConnectionCounters
 from proxy.protocol.service import Serve
+from proxy.sites.site import SiteTable
 from proxy.tls.acme_alpn import AlpnChallenges
 from proxy.tls.contexts import Certificates, server_context
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from proxy.worker import acceptor, tls_accept
 from proxy.worker.acceptor import Acceptor, fairness_key
+from proxy.worker.context import WorkerContext
 from proxy.worker.limits import LimitReporter
 from proxy.worker.on_demand import OnDemandCertificates
 from proxy.worker.tls_accept import TlsAcceptor
@@ -46,13 +49,15 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     )  # fmt: skip
     counts = ConnectionCounters.for_one_worker(Limits().connections)
     deadlines, limit_reporter = Deadlines(), LimitReporter(Limits(), 1, clock, None, counts)
-    secure = TlsAcceptor(
-        loop, clock, deadlines, base, Limits(), AlpnChallenges(), certificates, limit_reporter, protocols,
-        on_demand=waiting,
+    context = WorkerContext(
+        sites=SiteTable(()), challenges=Http01Handler(), certificates=certificates,
+        limits=Limits(), clock=clock, access_log=None, https_port=443,
+        limit_reporter=limit_reporter, on_demand=waiting,
     )  # fmt: skip
+    secure = TlsAcceptor(context, loop, deadlines, base, AlpnChallenges(), protocols)
     return Acceptor(
-        loop, clock, deadlines, {"https": None}, protocols["http/1.1"], secure, Limits(), counts,
-        limit_reporter, lambda: None,
+        context, loop, deadlines, {"https": None}, protocols["http/1.1"], secure, counts,
+        lambda: None,
     )  # fmt: skip
 
 
