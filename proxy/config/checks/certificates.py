@@ -34,7 +34,7 @@ def check(parsed: Parsed, opener: Reader | None, notices: list[Fault]) -> Iterat
             if kind in kinds:
                 yield parsed.origins.fault(
                     (*at, "chain"),
-                    f"this is a second certificate for {kind.upper()} keys, the first is at "
+                    f"both are for {kind.upper()} keys, this certificate and the one at "
                     f"{parsed.origins.at(kinds[kind])}",
                     "leave one out, or give one of each kind",
                 )

@@ -245,7 +245,7 @@ def test_a_certificate_that_serves_nobody_is_a_fault_and_one_that_serves_some_a_
 def test_two_certificates_for_one_kind_of_key_are_a_fault(base):
     one = "{chain: pair.pem, key: pair.pem}"
     (line,) = told(base, site(f"root: www, certificate: [{one}, {one}]"))
-    assert "a second certificate for ECDSA keys" in line
+    assert "both are for ECDSA keys" in line
 
 
 @root_only
