@@ -43,7 +43,7 @@ class CaRequests:
         self._has_account = has_account
         self._ledgers = ledgers
         self._now = now
-        self._dice = rng
+        self._rng = rng
 
     def ask(self, managed: ManagedCertificate) -> None:
         """Ask the CA when to renew. One that does not say is asked again all the same: it may
@@ -63,7 +63,7 @@ class CaRequests:
         else:
             now = self._now()
             managed.record = (
-                transitions.on_ari(record, suggestion, now, self._dice)
+                transitions.on_ari(record, suggestion, now, self._rng)
                 if suggestion
                 else transitions.on_no_ari(record, now)
             )

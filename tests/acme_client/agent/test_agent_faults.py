@@ -256,6 +256,26 @@ def test_where_nothing_is_served_the_next_ca_is_asked_at_once_and_the_first_for_
     assert {one["directory"] for one in accounts} == {front.directory, ca.directory}
 
 
+def test_many_new_names_do_not_all_wait_for_a_ca_that_is_down(
+    ca: Pebble, front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """Those whose attempts were under way already try it; the others begin with the next CA."""
+    front.add("*", Cut(heard=False), 10_000)
+    first = Authority(front.directory, ca_pem=front.ca_pem)
+    names = [(f"{number}.example",) for number in range(ATTEMPTS_AT_ONCE + 4)]
+    sites = tuple(
+        Wanted(one, first, fallback=(authority(ca),), challenges=("http-01",)) for one in names
+    )
+    clock = Clock()
+    with Certifier(Settings(tmp_path, sites), server, now=clock):
+        server.until(lambda: sum(server.state(one) == "fresh" for (one,) in names) >= 4)
+        assert len(front.of("directory")) <= ATTEMPTS_AT_ONCE
+        clock.ahead += ANOTHER_CA + 1
+        server.tell("wake")
+        server.until(lambda: all(server.state(one) == "fresh" for (one,) in names))
+    assert len(front.of("directory")) <= ATTEMPTS_AT_ONCE
+
+
 def test_an_order_that_is_stuck_in_processing_is_left_for_later(
     front: Faults, server: FakeServer, tmp_path: Path
 ) -> None:
