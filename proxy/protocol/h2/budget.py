@@ -71,9 +71,17 @@ class Budget:
         if self._left < self._most:
             self._left += PER_ANSWER
 
+    def answered_with_data(self) -> None:
+        """An answer was sent whole, in one frame of DATA."""
+        if self._left < MOST:
+            self._left += PER_ANSWER
+        if self._free < MOST_FREE:
+            self._free += FREE_PER_FRAME
+
     def carried(self, frames: int) -> None:
         """DATA was sent, or a stream was opened."""
-        self._free = min(MOST_FREE, self._free + FREE_PER_FRAME * frames)
+        if self._free < MOST_FREE:
+            self._free += FREE_PER_FRAME * frames
 
     def _refill(self) -> None:
         self._left = min(self._most, self._left + (self.now - self._at) * self._per_second)

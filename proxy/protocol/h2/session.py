@@ -711,6 +711,33 @@ class Session:
             block = encode([(b":status", b"%d" % status), *fields])
         self._send_block(stream, state, block, end)
 
+    def whole(self, stream: int, block: bytes, body: bytes) -> None:
+        """`head` with a block and `data`, in one step: the common case."""
+        state = self._streams.get(stream)
+        size = len(body)
+        if (
+            state is None
+            or not state.local
+            or self.failed
+            or self._table_was_lowered
+            or len(block) > LARGEST_FRAME
+            or not 0 < size <= LARGEST_FRAME
+            or size > state.window
+            or size > self._window
+        ):
+            self.head(stream, 0, [], not body, block)
+            if body:
+                self.data(stream, body, True)
+            return
+        self._window -= size
+        data = frames.whole_answer(stream, block, body)
+        self._out.append(data)
+        self.unsent += len(data)
+        state.local = False
+        if not state.remote:
+            del self._streams[stream]
+        self.budget.answered_with_data()
+
     def trailers(self, stream: int, fields: list[Field]) -> None:
         state = self._sending(stream)
         check_outgoing(fields)
