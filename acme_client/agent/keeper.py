@@ -41,7 +41,7 @@ class CertificateKeeper:
         self._repository = repository
         self._link = link
         self._now = now
-        self._dice = rng
+        self._rng = rng
         self._dns = dns or Dns()
         self._unservable: dict[str, str] = {}  # what was logged last, by name
 
@@ -109,7 +109,7 @@ class CertificateKeeper:
                 record = transitions.on_start(record, now)
             directory = record.directory or managed.wanted.authority.directory
             record = transitions.on_found(
-                record, facts, source_of(directory), directory, now, self._dice
+                record, facts, source_of(directory), directory, now, self._rng
             )
             if not all(covers(facts.names, name) for name in names):
                 record = transitions.on_names_missing(record)

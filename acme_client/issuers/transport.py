@@ -53,7 +53,7 @@ NONCE_TRIES = 20
 # To connect, and between two pieces of an answer. CAs under load take half a minute for an order.
 TIMEOUT = (15.0, 60.0)
 # For what a CA has at hand, its directory and nonces: whoever is silent for so long is down.
-TIMEOUT_AT_HAND = (15.0, 20.0)
+TIMEOUT_AT_HAND = (10.0, 20.0)
 CONFLICT, TOO_MANY_REQUESTS = 409, 429
 _OTHER_METHOD = (404, 405, 501)
 

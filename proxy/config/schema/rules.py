@@ -156,8 +156,9 @@ class Health(Section):
         ("url", "uri", "endpoint", "target", "check", "http"), "here that is path: /healthz"
     )
 
-    path: Annotated[str, word(_parse_http_path)] = Field(
-        description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
+    path: Annotated[str, word(_parse_http_path)] | None = Field(
+        default=None,
+        description="Asked with GET, behind the path of the backend's URL; 2xx, 3xx are healthy.",
     )
     interval: Annotated[float, duration("100ms", "1h")] = Field(
         default=5.0, description="Between two checks of a backend."
@@ -169,6 +170,10 @@ class Health(Section):
         default=None,
         description="Host of the check; left out, the site's first name, or the backend's address "
         "where preserve_host is false.",
+    )
+    grpc: Switch = Field(
+        default=False,
+        description="Ask by gRPC's health protocol, without a path; SERVING is healthy.",
     )
 
 

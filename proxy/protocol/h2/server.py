@@ -371,7 +371,6 @@ class _Server:
             work.priority = head.priority
             work.body = RequestBody(work, request, head.length, service.limits, service.clock)
             request.body = work.body
-        request.inform = _Informer(self, number, request)
         answer = service.handle(exchange)
         if work is None:
             if type(answer) is Response and self._answer_now(number, exchange, answer):
@@ -380,12 +379,13 @@ class _Server:
             work.priority = head.priority
         self._works[number] = work
         work.answer = answer
-        if not isinstance(answer, Response):
-            self._begin(work, answer)
-        elif isinstance(answer.body, bytes | FileBody | Tunnel):
+        if isinstance(answer, Response) and isinstance(answer.body, bytes | FileBody | Tunnel):
             self._respond(work, answer)
-        else:
-            self._begin(work, _given(answer))  # whose pieces may have to be waited for
+            return
+        request.inform = _Informer(self, number, request)  # nothing of the work has run yet
+        if isinstance(answer, Response):
+            answer = _given(answer)  # whose pieces may have to be waited for
+        self._begin(work, answer)
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
         """Have a task wait for the answer."""
@@ -467,14 +467,17 @@ class _Server:
         if not bare and size > engine.window(number):
             return False
         try:
-            self._send_head(number, response, bare or not size)
+            if response.shared and self._makes_blocks and not bare:
+                engine.whole(number, shared_block(response, self._service.clock), body)
+            else:
+                self._send_head(number, response, bare or not size)
+                if not bare and size:
+                    engine.data(number, body, True)
         except ValueError:
             return False  # told where it is tried again
         exchange.response = response
-        if not bare and size:
-            engine.data(number, body, True)
+        if not bare:
             exchange.sent = size
-        request.inform = None
         engine.release(number)
         self._service.finished(exchange)
         self._after_one()
@@ -543,6 +546,9 @@ class _Server:
         bare = response.status in BARE or (request is not None and request.method == b"HEAD")
         size = len(body) if isinstance(body, bytes) else body.length
         end = bare or size == 0
+        if not isinstance(body, bytes | FileBody):
+            # That nothing follows is known already: gRPC says a failure so ("trailers only").
+            end = end or (body.at_end and not body.trailers)
         try:
             self._send_head(number, response, end)
         except (StreamGone, ValueError) as error:
