@@ -40,7 +40,7 @@ from support.acme.ca_faults import (
 from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.pebble import Pebble
 
-pytestmark = [pytest.mark.e2e, pytest.mark.pebble]
+pytestmark = [pytest.mark.pebble, pytest.mark.pebble]
 
 NAME = "a.example"
 ALWAYS = 10_000
