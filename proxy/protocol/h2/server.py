@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
@@ -384,7 +384,7 @@ class _Server:
             return
         request.inform = _Informer(self, number, request)  # nothing of the work has run yet
         if isinstance(answer, Response):
-            answer = _given(answer)  # whose pieces may have to be waited for
+            answer = _Given(answer)  # whose pieces may have to be waited for
         self._begin(work, answer)
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
@@ -847,5 +847,14 @@ def _nothing() -> None:
     """A connection without streams loses nothing when it ends."""
 
 
-async def _given(response: Response) -> Response:
-    return response
+class _Given:
+    """A response that is here, as something to be awaited. No coroutine: one that is never begun,
+    because its stream was reset, would have to be closed as well."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __await__(self) -> Generator[None, None, Response]:
+        yield from ()
+        return self._response
+
