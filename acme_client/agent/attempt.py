@@ -56,14 +56,14 @@ class Obtainer:
         keeper: CertificateKeeper,
         repository: CertificateRepository,
         issuer: Callable[[Authority], Issuer],
-        ledgers: Ledger,
+        ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._keeper = keeper
         self._repository = repository
         self._issuer = issuer
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._now = now
         self._rng = rng
         self._silent_since: dict[str, float] = {}  # by the directory of a CA
@@ -113,7 +113,7 @@ class Obtainer:
         return {
             one.directory
             for one in (wanted.authority, *wanted.fallback)
-            if self._ledgers.must_wait(
+            if self._ledger.must_wait(
                 one.directory, wanted.names, renewal=self._renews(managed, one.directory)
             )
             or (not managed.usable(now) and self._is_silent(one.directory, now))
@@ -135,7 +135,7 @@ class Obtainer:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
         renewal = self._renews(managed, authority.directory)
-        reservation = self._ledgers.reservation(
+        reservation = self._ledger.reservation(
             authority.directory, names, renewal=renewal, force=force
         )
         order = Order(

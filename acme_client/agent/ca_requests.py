@@ -34,14 +34,14 @@ class CaRequests:
         keeper: CertificateKeeper,
         issuer: Callable[[Authority], Issuer],
         has_account: Callable[[Authority], bool],
-        ledgers: Ledger,
+        ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._keeper = keeper
         self._issuer = issuer
         self._has_account = has_account
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._now = now
         self._rng = rng
 
@@ -136,7 +136,7 @@ class CaRequests:
         lines = [
             line
             for directory, sets in orders.items()
-            for line in self._ledgers.costs(directory, sets)
+            for line in self._ledger.costs(directory, sets)
         ]
         return {"ok": True, "costs": lines}
 

@@ -24,7 +24,7 @@ from ..certificates import ca_choice, transitions
 from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.record import Record
-from ..link import ATTEMPTS_AT_ONCE, INTERNAL, Command, Settings, Wanted
+from ..link import ATTEMPTS_AT_ONCE, INTERNAL, CertificateSpec, Command, Settings
 from ..on_demand.manager import OnDemand
 from .commands import Commands
 from .pace import Pace, in_hurry
@@ -198,7 +198,7 @@ class Scheduler:
 
     # Certificates
 
-    def _take_on(self, wanted: Wanted) -> ManagedCertificate:
+    def _take_on(self, wanted: CertificateSpec) -> ManagedCertificate:
         managed = self.certificates[wanted.name] = ManagedCertificate(wanted, Record())
         self._run(Task.LOAD, managed)
         return managed

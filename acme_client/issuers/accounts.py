@@ -62,9 +62,9 @@ class Accounts:
     """Finds, makes and changes accounts. May be used by several threads; accounts are made one at a
     time."""
 
-    def __init__(self, store: Store, ledgers: Ledger) -> None:
+    def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._lock = threading.Lock()
 
     def use(self, authority: Authority, directory: Directory, transport: Transport) -> None:
@@ -206,7 +206,7 @@ class Accounts:
         elif not new:
             url = _find(directory, transport)
         if url is None:
-            self._ledgers.reserve_account(authority.directory)
+            self._ledger.reserve_account(authority.directory)
             url = _register(directory, transport, authority, contact)
         transport.sign_for(url)
         keep_document(self._store, where, authority.directory, url, contact)

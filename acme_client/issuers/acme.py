@@ -49,7 +49,7 @@ class AcmeIssuer:
         self,
         authority: Authority,
         store: Store,
-        ledgers: Ledger,
+        ledger: Ledger,
         challenges: Challenges,
         records: DnsRecords,
         user_agent: str,
@@ -58,7 +58,7 @@ class AcmeIssuer:
     ) -> None:
         self._authority = authority
         self._host = urlsplit(authority.directory).netloc
-        self._accounts = Accounts(store, ledgers)
+        self._accounts = Accounts(store, ledger)
         self._challenges = challenges
         self._records = records
         self._persist_records = PersistRecords(authority, self._accounts, records, now)
@@ -110,7 +110,7 @@ class AcmeIssuer:
             directory = transport.directory(self._authority.directory)
             self._accounts.roll_key(self._authority, directory, transport)
 
-    def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.Wanted, ...]:
+    def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.PersistRecord, ...]:
         with self._transport() as transport:
             directory = transport.directory(self._authority.directory)
             self._accounts.use(self._authority, directory, transport)

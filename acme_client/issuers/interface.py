@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
-from ..challenges.dns_persist import Wanted
+from ..challenges.dns_persist import PersistRecord
 from ..x509.verify import CertificateAndKey
 
 
@@ -76,7 +76,7 @@ class Issuer(Protocol):
         `errors.IssuanceError`."""
         ...
 
-    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
+    def standing_records(self, names: tuple[str, ...]) -> tuple[PersistRecord, ...]:
         """The records of dns-persist-01 for these names. Raises `errors.IssuanceError`."""
         ...
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
-from ..challenges.dns_persist import Customer, Subject, Terms, Wanted
+from ..challenges.dns_persist import Customer, PersistRecord, Subject, Terms
 from ..errors import IssuanceError
 from ..link import Authority
 from .accounts import Accounts
@@ -34,7 +34,7 @@ class PersistRecords:
 
     def wanted(
         self, transport: Transport, subjects: Iterable[Subject], terms: Terms
-    ) -> tuple[Wanted, ...]:
+    ) -> tuple[PersistRecord, ...]:
         """Return the records that the transport's account needs, and whether each stands."""
         if transport.account_url is None:
             raise IssuanceError("internal", "no account has been chosen")
@@ -46,7 +46,7 @@ class PersistRecords:
             texts = self._records.servers.seen(record)
             stands = dns_persist.stands(texts, subject, terms, customer, self._now())
             value = dns_persist.value(subject, terms, customer)
-            found.append(Wanted(record, value, stands))
+            found.append(PersistRecord(record, value, stands))
         return tuple(found)
 
     def demand(self, transport: Transport, subjects: Iterable[Subject], terms: Terms) -> None:

@@ -24,6 +24,7 @@ from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
 from ..syntax.address_sets import AddressFile, read_list
+from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from . import certificates
@@ -53,6 +54,8 @@ def check(
         trouble = _trouble(file, directory, needed_by)
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
+        if trouble is None and path[-1] == "webhook_file":
+            trouble = _no_webhook(file)
         if trouble is None and path[-1] == "hmac_key_file":
             trouble = _no_mac_key(file)
         if trouble:
@@ -229,6 +232,17 @@ def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Troubl
         return f"{file} holds no certificate in PEM: {error}", error.mending(str(file)) or usual
     except ssl.SSLError as error:
         return f"{file} holds a certificate that OpenSSL does not take: {error.reason}", usual
+    except OSError:
+        return None  # not ours to read
+    return None
+
+
+def _no_webhook(file: FilePath) -> Trouble | None:
+    """A file that holds no URL would be found out by the first alert."""
+    try:
+        parse_webhook(file.read_text("utf-8", "replace").strip())
+    except Wrong as wrong:  # which would repeat what may be secret
+        return f"{file} holds no http or https URL", wrong.remedy
     except OSError:
         return None  # not ours to read
     return None

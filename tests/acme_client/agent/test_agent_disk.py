@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import INTERNAL, Authority, Settings, Wanted
+from acme_client.link import INTERNAL, Authority, CertificateSpec, Settings
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 from support.acme.chains import chain
@@ -40,7 +40,7 @@ class Closed(DirectoryStore):
 
 @pytest.fixture
 def wanted(tmp_path: Path) -> Settings:
-    return Settings(tmp_path, (Wanted((NAME,), Authority(INTERNAL)),))
+    return Settings(tmp_path, (CertificateSpec((NAME,), Authority(INTERNAL)),))
 
 
 def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(

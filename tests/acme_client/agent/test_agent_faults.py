@@ -24,7 +24,7 @@ from acme_client.certificates.retry import ANOTHER_CA
 from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
-from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Settings, Wanted
+from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, CertificateSpec, Settings
 from acme_client.storage.directory import DirectoryStore
 from support.acme.ca_faults import (
     BadNonce,
@@ -222,7 +222,7 @@ def test_who_has_nothing_to_serve_does_not_wait_for_the_first_ca_where_there_is_
     front.add("newOrder", Refuse(status, "rateLimited", {"Retry-After": "86400"}), 100)
     clock = Clock()
     first = Authority(front.directory, ca_pem=front.ca_pem)
-    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    sites = (CertificateSpec((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
     with Certifier(Settings(tmp_path, sites), server, now=clock):
         server.until(lambda: server.state(NAME) in ("failed", "waiting"))
         clock.ahead += 61
@@ -240,7 +240,7 @@ def test_where_nothing_is_served_the_next_ca_is_asked_at_once_and_the_first_for_
     """It is down, or it does not want us, for hours."""
     front.add("*", fault, 10_000)
     first = Authority(front.directory, ca_pem=front.ca_pem)
-    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    sites = (CertificateSpec((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
     with Certifier(Settings(tmp_path, sites), server, now=clock):
         server.until(lambda: (server.reports.get(NAME) or {}).get("attempts") == 1)
         clock.ahead += ANOTHER_CA + 1
@@ -264,7 +264,8 @@ def test_many_new_names_do_not_all_wait_for_a_ca_that_is_down(
     first = Authority(front.directory, ca_pem=front.ca_pem)
     names = [(f"{number}.example",) for number in range(ATTEMPTS_AT_ONCE + 4)]
     sites = tuple(
-        Wanted(one, first, fallback=(authority(ca),), challenges=("http-01",)) for one in names
+        CertificateSpec(one, first, fallback=(authority(ca),), challenges=("http-01",))
+        for one in names
     )
     clock = Clock()
     with Certifier(Settings(tmp_path, sites), server, now=clock):
@@ -349,7 +350,8 @@ def test_a_ca_that_hangs_keeps_nobody_waiting_who_is_certified_by_another(
     hang = Hang()
     front.add("directory", hang, 100)
     everything = Settings(
-        tmp_path, tuple(Wanted((name,), by, challenges=("http-01",)) for name, by in sites.items())
+        tmp_path,
+        tuple(CertificateSpec((name,), by, challenges=("http-01",)) for name, by in sites.items()),
     )
     with Certifier(everything, server):
         server.until(lambda: server.state("a.test") == server.state("other.example") == "fresh")
