@@ -857,4 +857,3 @@ class _Given:
     def __await__(self) -> Generator[None, None, Response]:
         yield from ()
         return self._response
-
