@@ -1,8 +1,9 @@
 """Keeps certificates: takes them from the store, has them served, writes them and their records.
 
-Every method works on one certificate that nobody else works on meanwhile (see `Managed.task`), in a
-thread that may wait for the store and for the workers. None of them asks a CA anything. A disk that
-fails is reported and never ends the process: what is in memory goes on being served.
+Every method works on one certificate that nobody else works on meanwhile (see
+`ManagedCertificate.task`), in a thread that may wait for the store and for the workers. None of
+them asks a CA anything. A disk that fails is reported and never ends the process: what is in memory
+goes on being served.
 """
 
 from __future__ import annotations

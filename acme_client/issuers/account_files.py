@@ -6,7 +6,7 @@
     earlier-keys.json   thumbprints (RFC 7638) of keys that it has had: records in the DNS for
                         dns-persist-01 may still name them
 
-`accounts` lives by them; `imports` puts accounts of other programs there.
+`issuers.accounts` uses them; `importers` puts accounts of other programs there.
 """
 
 from __future__ import annotations

@@ -143,9 +143,13 @@ class AcmeIssuer:
                 self._persist_records,
                 self._now,
             )
-            kind = flow.satisfy(flow.place(profile))
-            key = keys.generate(order.key_type)
-            chain = flow.finish(keys.signing_request(key, order.names))
+            try:
+                kind = flow.satisfy(flow.place(profile))
+                key = keys.generate(order.key_type)
+                chain = flow.finish(keys.signing_request(key, order.names))
+            except IssuanceError as problem:
+                problem.account = transport.account_url
+                raise
             pair = CertificateAndKey(chain.content, keys.to_pem(key))
             pair = self._preferred(transport, order.names[0], pair, chain)
             return Issued(pair, kind, transport.account_url)
@@ -157,26 +161,31 @@ class AcmeIssuer:
         """What has become of our account, where that is why the CA refused; None where it is not.
         An account that is gone or closed is forgotten here; another is made by whoever asks
         next."""
-        if problem.typ == messages.NO_ACCOUNT:
-            lost = f"{self._host} does not know our account any more; another is made"
-            self._accounts.forget(self._authority)
-        elif self._is_closed(problem):
-            lost = f"{self._host} has closed our account ({problem.text}); another is made"
-            self._accounts.replace(self._authority)
-        else:
+        if problem.kind != "refused" or problem.typ not in messages.NOT_OURS:
+            return None
+        if problem.account is None:  # it was not an account that was refused
+            return None
+        try:
+            if self._accounts.url(self._authority) != problem.account:
+                return f"{self._host} has refused our account; there is another by now"
+            if problem.typ == messages.NO_ACCOUNT:
+                lost = f"{self._host} does not know our account any more; another is made"
+                self._accounts.forget(self._authority)
+            elif self._is_closed():
+                lost = f"{self._host} has closed our account ({problem.text}); another is made"
+                self._accounts.replace(self._authority)
+            else:
+                return None
+        except IssuanceError as error:
+            log.warning("what became of the account is not known: %s", error.text)
             return None
         log.warning("%s", lost)
         return lost
 
-    def _is_closed(self, problem: IssuanceError) -> bool:
-        if problem.typ != messages.UNAUTHORIZED or problem.kind != "refused":
-            return False
-        try:
-            with self._transport() as transport:
-                directory = transport.directory(self._authority.directory)
-                return self._accounts.is_closed(self._authority, directory, transport)
-        except IssuanceError:
-            return False
+    def _is_closed(self) -> bool:
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
+            return self._accounts.is_closed(self._authority, directory, transport)
 
     def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
         """Those that are to stand already are looked for before an order is spent. What they have

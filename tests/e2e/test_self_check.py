@@ -101,7 +101,7 @@ def test_it_looks_as_those_do_who_know_rsa_alone(
 ) -> None:
     """The second of a site's certificates is the one that no usual visitor sees."""
     missed = (
-        "facts.family == 'rsa' and 'a.test/rsa' in self._certificates._held['a.test']"
+        "facts.family == 'rsa' and 'a.test/rsa' in self._credentials.certificates._held['a.test']"
         " and not getattr(self, '_ignored', 0)"
     )
     with start(missed, pair=True) as server:

@@ -57,8 +57,8 @@ def _parse_workers(text: str) -> int | None:
 
 
 def _parse_log(text: str) -> str | None:
-    """A word that is no file's name; None for one that is. Docker's names for the streams lead
-    elsewhere, or nowhere, once the privileges are dropped."""
+    """Return the word that a stream has here; None for the name of a file. Docker's names for the
+    streams lead elsewhere, or nowhere, once the privileges are dropped."""
     streams = {"/dev/stdout": "stdout", "/dev/stderr": "stderr", "-": "stdout"}
     streams |= {"/dev/fd/1": "stdout", "/dev/fd/2": "stderr"}
     streams |= {"/proc/self/fd/1": "stdout", "/proc/self/fd/2": "stderr"}

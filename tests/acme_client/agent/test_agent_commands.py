@@ -25,7 +25,7 @@ from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import chain
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")

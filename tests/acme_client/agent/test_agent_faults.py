@@ -45,7 +45,7 @@ from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import DAY, chain, split
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 NAME = "a.example"
 
 

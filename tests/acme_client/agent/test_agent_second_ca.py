@@ -17,7 +17,7 @@ from support.acme.caddy_ca import CaddyCa
 from support.acme.certifier import Certifier, FakeServer
 from support.program.ports import free_address
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")
