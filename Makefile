@@ -25,13 +25,13 @@ check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not e2e and not program and not pebble"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not program and not pebble"
 
 # Attackers and whoever must not notice them share the machine with nobody else.
 ALONE := tests/e2e/test_attacks.py
 # The real program waits more than it works, so two files of tests are at it at a time. The tests of
 # a file stay together, for the servers that they share.
-TWO_FILES := $(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --no-loadscope-reorder
+TWO_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 2 --dist loadfile --no-loadscope-reorder
 
 # What speaks HTTP and has not both modes in its parameters, as test_behaviour and tests/conformance do.
 H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
@@ -43,7 +43,7 @@ test: $(READY_DEV) packages check ## everything: the gate, then the real program
 	echo "once more with h11 alone: what speaks HTTP"; \
 	TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(TWO_FILES) $(H11_TOO) || status=1; \
 	echo "attackers, alone"; \
-	$(BIN)/python -m pytest -q -m e2e $(ALONE) || status=1; \
+	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
 	exit $$status
 
 .PHONY: bench
@@ -62,7 +62,7 @@ fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real pro
 	  PYTHONPATH=.:tests $(BIN)/python $$target -max_total_time=$(or $(SECONDS_EACH),300) \
 	    .run/fuzz/$$(basename $$target .py) || exit 1; \
 	done
-	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/python -m pytest -q -m e2e --timeout=3600 tests/fuzz/test_real_program.py
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/python -m pytest -q -m program --timeout=3600 tests/fuzz/test_real_program.py
 
 .PHONY: soak
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600

@@ -67,7 +67,7 @@ class IssuanceError(Exception):
     (Unix seconds): when the CA allows the next attempt, if it said so; ``typ``: the type of the
     CA's problem document (RFC 8555 §6.7); ``challenge``: the kind that was in use; ``names``:
     those that the CA was not content with; ``said``: the CA's problem document; ``status``: of the
-    answer that brought it (HTTP)."""
+    answer that brought it (HTTP); ``account``: the URL of the account that made the order."""
 
     def __init__(
         self,
@@ -90,6 +90,7 @@ class IssuanceError(Exception):
         self.names = names
         self.said = said
         self.status = status
+        self.account: str | None = None
         self.what = KINDS[kind]
 
 

@@ -102,7 +102,7 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CertificateSpec:
     """One certificate to have. A site may have two, for different kinds of key: ``name``, on disk
     and in every message, is the site's first name, and of the second that and its ``mark``."""
 
@@ -134,7 +134,7 @@ class OnDemandRule:
     ``dns`` that is given must allow a name. ``wanted`` is the certificate, but for its name."""
 
     site: str
-    wanted: Wanted
+    wanted: CertificateSpec
     patterns: tuple[str, ...] = ()
     ask: str | None = None
     dns: bool = False
@@ -148,7 +148,7 @@ class OnDemandRule:
 @dataclass(frozen=True, slots=True)
 class Settings:
     state: Path
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[CertificateSpec, ...]
     user_agent: str = "treehouse-proxy"
     lifetime_internal: float = 7 * 86400.0  # seconds that leaves of the internal CA are valid
     on_demand: tuple[OnDemandRule, ...] = ()
@@ -160,8 +160,8 @@ class Settings:
 class Served:
     """A certificate in use: PEM, leaf first; ``key_pem`` PKCS#8. Times are Unix seconds."""
 
-    name: str  # of the `Wanted`
-    site: str  # names[0] of the `Wanted`
+    name: str  # of the `CertificateSpec`
+    site: str  # names[0] of the `CertificateSpec`
     names: tuple[str, ...]  # as in the certificate
     chain_pem: bytes
     key_pem: bytes = field(repr=False)

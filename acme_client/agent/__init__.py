@@ -3,6 +3,8 @@
 agent        the mailbox, the clock and the threads: performs what the scheduler decides
 scheduler    what is done next, and when                        (pure)
 tasks        the scheduler's actions, and the events it is told (pure)
+agenda       when time alone changes something                (pure)
+attempt_queue  which attempts begin now                       (pure)
 commands     what people ask of the certifier                   (pure)
 replies      one answer for the two certificates of a name
 pace         how fast renewals begin: in small batches          (pure)

@@ -114,17 +114,15 @@ class Agent:
         self._stopping = threading.Event()
         self._repository = CertificateRepository(store)
         self._challenges = Challenges(store, link)
-        self._ledgers = Ledger(store, now)
+        self._ledger = Ledger(store, now)
         self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
         self._names = NamesFile(store)
         self._keeper = CertificateKeeper(self._repository, link, now, rng, settings.dns)
-        self._requests = CaRequests(
-            self._keeper, issuer, self._has_account, self._ledgers, now, rng
-        )
-        self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledgers, now, rng)
+        self._requests = CaRequests(self._keeper, issuer, self._has_account, self._ledger, now, rng)
+        self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledger, now, rng)
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
@@ -343,7 +341,7 @@ class Agent:
                 issuer = self._issuers[authority] = AcmeIssuer(
                     authority,
                     self._store,
-                    self._ledgers,
+                    self._ledger,
                     self._challenges,
                     self._records,
                     self._settings.user_agent,

@@ -40,6 +40,9 @@ log = logging.getLogger("treehouse.certifier")
 LEASE = 1800.0
 # The pause when another certifier is at work on the certificate.
 BUSY_PAUSE = 60.0
+# A CA that did not answer is not asked for another certificate so soon, if there is another CA and
+# nothing is served meanwhile: a hundred new names must not wait for a hundred time-outs.
+SILENT_FOR = 60.0
 # With more runway than this, no certificate is ordered that could not be kept on disk: every start
 # would order it again, against the CA's limits.
 UNKEPT_BELOW = 2 * 86400.0
@@ -53,22 +56,23 @@ class Obtainer:
         keeper: CertificateKeeper,
         repository: CertificateRepository,
         issuer: Callable[[Authority], Issuer],
-        ledgers: Ledger,
+        ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._keeper = keeper
         self._repository = repository
         self._issuer = issuer
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._now = now
-        self._dice = rng
+        self._rng = rng
+        self._silent_since: dict[str, float] = {}  # by the directory of a CA
 
     def attempt(self, managed: ManagedCertificate) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
         force, managed.force = managed.force, False
-        rate_limited = set() if force else self._rate_limited(managed)
-        authority = ca_choice.authority(managed.wanted, managed.record, self._now(), rate_limited)
+        avoided = set() if force else self._avoided(managed)
+        authority = ca_choice.authority(managed.wanted, managed.record, self._now(), avoided)
         managed.record = transitions.on_started(
             managed.record,
             managed.wanted.names,
@@ -99,19 +103,26 @@ class Obtainer:
                 managed, authority, IssuanceError("internal", repr(error)), challenge, begun
             )
 
-    def _rate_limited(self, managed: ManagedCertificate) -> set[str]:
-        """Return the directories of CAs that would make us wait; empty where there is one CA
-        only."""
-        wanted = managed.wanted
+    def _avoided(self, managed: ManagedCertificate) -> set[str]:
+        """Return the directories of CAs that lose their turn while another can be asked: their
+        limits would make us wait, or, where nothing is served, they did not answer a moment ago.
+        Empty where there is one CA only."""
+        wanted, now = managed.wanted, self._now()
         if not wanted.fallback:
             return set()
         return {
             one.directory
             for one in (wanted.authority, *wanted.fallback)
-            if self._ledgers.must_wait(
+            if self._ledger.must_wait(
                 one.directory, wanted.names, renewal=self._renews(managed, one.directory)
             )
+            or (not managed.usable(now) and self._is_silent(one.directory, now))
         }
+
+    def _is_silent(self, directory: str, now: float) -> bool:
+        """Whether the CA did not answer an attempt for any certificate in the last minute."""
+        since = self._silent_since.get(directory)
+        return since is not None and since <= now < since + SILENT_FOR
 
     @staticmethod
     def _renews(managed: ManagedCertificate, directory: str) -> bool:
@@ -124,7 +135,7 @@ class Obtainer:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
         renewal = self._renews(managed, authority.directory)
-        reservation = self._ledgers.reservation(
+        reservation = self._ledger.reservation(
             authority.directory, names, renewal=renewal, force=force
         )
         order = Order(
@@ -206,7 +217,7 @@ class Obtainer:
             record.source or "acme",
             record.directory or "",
             now,
-            self._dice,
+            self._rng,
         )
         self._keeper.serve_or_log(managed)
         self._keeper.report(managed)
@@ -236,7 +247,7 @@ class Obtainer:
             authority.directory,
             issued.challenge,
             now,
-            self._dice,
+            self._rng,
             time.monotonic() - begun,
             account=issued.account,
             remark=issued.remark,
@@ -267,6 +278,8 @@ class Obtainer:
         begun: float,
     ) -> None:
         now = self._now()
+        if problem.kind == "unreachable":
+            self._silent_since[authority.directory] = now
         if problem.kind == "stopped":
             managed.record = transitions.on_stopped(managed.record)
             log.info("%s: attempt given up: %s", managed.name, problem.text)
@@ -306,9 +319,9 @@ class Obtainer:
             return Turn.SAME
         directory = authority.directory
         record = transitions.on_failed(managed.record, problem, directory, challenge, now)
-        rate_limited = self._rate_limited(managed)
-        other = ca_choice.authority(managed.wanted, record, now, rate_limited)
-        if other.directory == authority.directory or other.directory in rate_limited:
+        avoided = self._avoided(managed)
+        other = ca_choice.authority(managed.wanted, record, now, avoided)
+        if other.directory == authority.directory or other.directory in avoided:
             return Turn.SAME
         return Turn.OTHER if ca_choice.has_failed(record, other) else Turn.FIRST
 

@@ -34,16 +34,16 @@ class CaRequests:
         keeper: CertificateKeeper,
         issuer: Callable[[Authority], Issuer],
         has_account: Callable[[Authority], bool],
-        ledgers: Ledger,
+        ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._keeper = keeper
         self._issuer = issuer
         self._has_account = has_account
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._now = now
-        self._dice = rng
+        self._rng = rng
 
     def ask(self, managed: ManagedCertificate) -> None:
         """Ask the CA when to renew. One that does not say is asked again all the same: it may
@@ -63,7 +63,7 @@ class CaRequests:
         else:
             now = self._now()
             managed.record = (
-                transitions.on_ari(record, suggestion, now, self._dice)
+                transitions.on_ari(record, suggestion, now, self._rng)
                 if suggestion
                 else transitions.on_no_ari(record, now)
             )
@@ -136,7 +136,7 @@ class CaRequests:
         lines = [
             line
             for directory, sets in orders.items()
-            for line in self._ledgers.costs(directory, sets)
+            for line in self._ledger.costs(directory, sets)
         ]
         return {"ok": True, "costs": lines}
 

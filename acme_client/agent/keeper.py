@@ -1,8 +1,9 @@
 """Keeps certificates: takes them from the store, has them served, writes them and their records.
 
-Every method works on one certificate that nobody else works on meanwhile (see `Managed.task`), in a
-thread that may wait for the store and for the workers. None of them asks a CA anything. A disk that
-fails is reported and never ends the process: what is in memory goes on being served.
+Every method works on one certificate that nobody else works on meanwhile (see
+`ManagedCertificate.task`), in a thread that may wait for the store and for the workers. None of
+them asks a CA anything. A disk that fails is reported and never ends the process: what is in memory
+goes on being served.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class CertificateKeeper:
         self._repository = repository
         self._link = link
         self._now = now
-        self._dice = rng
+        self._rng = rng
         self._dns = dns or Dns()
         self._unservable: dict[str, str] = {}  # what was logged last, by name
 
@@ -109,7 +110,7 @@ class CertificateKeeper:
                 record = transitions.on_start(record, now)
             directory = record.directory or managed.wanted.authority.directory
             record = transitions.on_found(
-                record, facts, source_of(directory), directory, now, self._dice
+                record, facts, source_of(directory), directory, now, self._rng
             )
             if not all(covers(facts.names, name) for name in names):
                 record = transitions.on_names_missing(record)

@@ -5,8 +5,8 @@ I/O, starts no thread and has no clock, so that years can be simulated with the 
 (tests/support/simulated_life.py).
 
 It looks only at certificates that something has happened to: each has a moment at which time alone
-changes something, kept in a heap; those that call for an attempt stand in a queue for each CA, the
-most urgent first. So a step costs as much as it has to do, however many certificates there are.
+changes something (`agenda`), and those that call for an attempt stand in line (`attempt_queue`). So
+a step costs as much as it has to do, however many certificates there are.
 
 What makes it hard is the clock, which may be set. A moment that has passed is found by the heap; a
 clock that went back is noticed at the next step, and then every certificate is looked at anew.
@@ -15,19 +15,19 @@ clock that went back is noticed at the next step, and then every certificate is 
 from __future__ import annotations
 
 import heapq
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable
 
-from ..certificates import ca_choice, transitions
+from ..certificates import transitions
 from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.record import Record
-from ..link import ATTEMPTS_AT_ONCE, INTERNAL, Command, Settings, Wanted
+from ..link import CertificateSpec, Command, Settings
 from ..on_demand.manager import OnDemand
+from .agenda import Agenda
+from .attempt_queue import AttemptQueue
 from .commands import Commands
-from .pace import Pace, in_hurry
 from .replies import Replies
 from .tasks import (
     Action,
@@ -53,9 +53,6 @@ log = logging.getLogger("treehouse.certifier")
 
 # A clock that is set back by less than this changes nothing worth looking at everything for.
 _CLOCK_WENT_BACK = 1.0
-# Of those who stand in one CA's queue and must wait (for their site's other certificate, or for the
-# next batch), so many are passed over before the rest of the queue waits with them.
-_PASSED_OVER = 2 * ATTEMPTS_AT_ONCE + 2
 # What a person who asked for a look at the store waits for.
 _BEFORE_AN_ANSWER = {Task.REREAD, Task.SERVE, Task.LOAD}
 _NEVER = float("inf")
@@ -68,17 +65,9 @@ class Scheduler:
         self._settings = settings
         self._now = 0.0
         self._out: list[Action] = []
-        self._count = itertools.count()
         self.certificates: dict[str, ManagedCertificate] = {}
-        # When time alone changes something; an entry counts while it is the certificate's last.
-        self._moments: list[tuple[float, int, str]] = []
-        self._last_moment: dict[str, int] = {}
-        # Those who call for an attempt, by CA; an entry counts while it is the certificate's last.
-        self._queues: dict[str, list[tuple[Urgency, int, str]]] = {}
-        self._queued: dict[str, int] = {}
-        self._paces: dict[str, Pace] = {}
-        self._batch_at = _NEVER  # when the next batch begins somewhere
-        self._attempts: Counter[str] = Counter()  # under way, by CA
+        self._agenda = Agenda()
+        self._queue = AttemptQueue(self._is_site_busy)
         self._busy_sites: Counter[str] = Counter()
         # Those who are to be asked about, by CA, and what is being asked there.
         self._asks: dict[str, list[tuple[float, str]]] = {}
@@ -150,10 +139,8 @@ class Scheduler:
 
     def next_moment(self) -> float | None:
         """When the next step is due if nothing happens before; None: never."""
-        while self._moments and self._moments[0][1] != self._last_moment.get(self._moments[0][2]):
-            heapq.heappop(self._moments)
-        moment = min(self._moments[0][0] if self._moments else _NEVER, self._batch_at)
-        return None if moment == _NEVER else moment
+        moments = (self._agenda.next(), self._queue.next_batch)
+        return min((one for one in moments if one is not None), default=None)
 
     @property
     def loaded(self) -> bool:
@@ -198,7 +185,7 @@ class Scheduler:
 
     # Certificates
 
-    def _take_on(self, wanted: Wanted) -> ManagedCertificate:
+    def _take_on(self, wanted: CertificateSpec) -> ManagedCertificate:
         managed = self.certificates[wanted.name] = ManagedCertificate(wanted, Record())
         self._run(Task.LOAD, managed)
         return managed
@@ -206,8 +193,8 @@ class Scheduler:
     def _let_go(self, managed: ManagedCertificate) -> None:
         """Nobody wants it any more. Its files are another matter."""
         del self.certificates[managed.name]
-        for known in (self._last_moment, self._queued):
-            known.pop(managed.name, None)
+        self._agenda.drop(managed.name)
+        self._queue.drop(managed.name)
         for some in (self._to_see, self._unsaved, self._stand_ins):
             some.discard(managed.name)
         self._commands.answer(managed)
@@ -217,10 +204,10 @@ class Scheduler:
         self, task: Task, managed: ManagedCertificate, directory: str = "", reason: int = 0
     ) -> None:
         managed.task = task
-        self._queued.pop(managed.name, None)
+        self._queue.drop(managed.name)
         self._busy_sites[managed.wanted.names[0]] += 1
         if task is Task.ATTEMPT:
-            self._attempts[directory] += 1
+            self._queue.begun(directory)
         elif directory:
             self._asking[directory] += 1
         self._out.append(Run(task, managed, directory, reason))
@@ -229,7 +216,7 @@ class Scheduler:
         task, managed, directory = event.run.task, event.run.managed, event.run.directory
         self._busy_sites[managed.wanted.names[0]] -= 1
         if task is Task.ATTEMPT:
-            self._attempts[directory] -= 1
+            self._queue.ended(directory)
         elif directory:
             self._asking[directory] -= 1
         managed.task = None
@@ -270,7 +257,7 @@ class Scheduler:
         if managed.busy:
             return
         now, name = self._now, managed.name
-        self._queued.pop(name, None)
+        self._queue.drop(name)
         if name in self._to_see:
             self._to_see.discard(name)
             self._run(Task.REREAD, managed)
@@ -291,7 +278,7 @@ class Scheduler:
             self._run(Task.SERVE, managed)
             return
         if record.state in READY and not managed.dormant:
-            self._queue(managed)
+            self._queue.put(managed, now)
         self._plan(managed, waits)
 
     def _plan(self, managed: ManagedCertificate, waits: bool) -> None:
@@ -308,16 +295,12 @@ class Scheduler:
                 moment = min(record.renew_at or 0.0, record.not_after or 0.0)
         if waits:
             moment = min(moment or _NEVER, managed.republish_at)
-        number = self._last_moment[managed.name] = next(self._count)
-        if moment is not None:
-            heapq.heappush(self._moments, (moment, number, managed.name))
+        self._agenda.put(managed.name, moment)
 
     def _pass_time(self) -> None:
-        while self._moments and self._moments[0][0] <= self._now:
-            _moment, number, name = heapq.heappop(self._moments)
-            if self._last_moment.get(name) == number:
-                self._on_demand.touched(name)
-                self._touch(self.certificates[name])
+        for name in self._agenda.due(self._now):
+            self._on_demand.touched(name)
+            self._touch(self.certificates[name])
 
     def _look_around(self) -> None:
         self._out.append(Scan())
@@ -333,58 +316,13 @@ class Scheduler:
 
     # Attempts and questions
 
-    def _queue(self, managed: ManagedCertificate) -> None:
-        directory = self._asked_next(managed)
-        number = self._queued[managed.name] = next(self._count)
-        heapq.heappush(
-            self._queues.setdefault(directory, []), (urgency(managed), number, managed.name)
-        )
-
-    def _asked_next(self, managed: ManagedCertificate) -> str:
-        return ca_choice.authority(managed.wanted, managed.record, self._now).directory
+    def _is_site_busy(self, managed: ManagedCertificate) -> bool:
+        return self._busy_sites[managed.wanted.names[0]] > 0
 
     def _begin_attempts(self) -> None:
-        self._batch_at = _NEVER
         if self._loaded:
-            for directory in list(self._queues):
-                self._begin_attempts_at(directory)
-
-    def _begin_attempts_at(self, directory: str) -> None:
-        """The most urgent first, as far as there is room; renewals that have time in small batches.
-
-        Of a site's two certificates one after the other: the CA may ask for the same names'
-        challenges, and there is one answer to TLS-ALPN-01 for a name."""
-        queue = self._queues[directory]
-        passed_over = []
-        while queue and self._attempts[directory] < ATTEMPTS_AT_ONCE:
-            entry = heapq.heappop(queue)
-            _urgency, number, name = entry
-            if self._queued.get(name) != number:
-                continue
-            managed = self.certificates[name]
-            if self._asked_next(managed) != directory:
-                self._queue(managed)
-                continue
-            if self._busy_sites[managed.wanted.names[0]] or not self._has_turn(managed, directory):
-                passed_over.append(entry)
-                if len(passed_over) == _PASSED_OVER:
-                    break
-                continue
-            self._run(Task.ATTEMPT, managed, directory)
-        for entry in passed_over:
-            heapq.heappush(queue, entry)
-
-    def _has_turn(self, managed: ManagedCertificate, directory: str) -> bool:
-        """Whether it may begin now; if so, that is counted."""
-        if not has_time(managed, self._now):
-            return True
-        pace = self._paces.setdefault(directory, Pace())
-        wait = pace.wait(self._now)
-        if wait:
-            self._batch_at = min(self._batch_at, self._now + wait)
-            return False
-        pace.begin(self._now)
-        return True
+            for directory, managed in self._queue.take(self._now):
+                self._run(Task.ATTEMPT, managed, directory)
 
     def _begin_asks(self) -> None:
         """One at a time of each CA, and in a thread of its own: a CA that is slow to say when to
@@ -453,29 +391,3 @@ class _Looker:
         self.names |= names
         if not scans_left:
             self.waits_for_scan = False
-
-
-Urgency = tuple[bool, bool, bool, float]
-
-
-def urgency(managed: ManagedCertificate) -> Urgency:
-    """What takes no time first, then what somebody waits for, then what has nothing to serve, then
-    what ends soonest."""
-    return (
-        managed.wanted.authority.directory != INTERNAL,
-        not managed.tickets,
-        managed.facts is not None,
-        managed.facts.not_after if managed.facts else 0.0,
-    )
-
-
-def has_time(managed: ManagedCertificate, now: float) -> bool:
-    """Whether its renewal may wait for others; none by the built-in CA has to."""
-    facts = managed.facts
-    return (
-        facts is not None
-        and managed.record.state is State.DUE
-        and not managed.tickets
-        and managed.wanted.authority.directory != INTERNAL
-        and not in_hurry(facts.not_before, facts.not_after, now)
-    )

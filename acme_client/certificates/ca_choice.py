@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import astuple
 
 from ..errors import KINDS, Blame
-from ..link import Authority, Dns, Wanted
+from ..link import Authority, CertificateSpec, Dns
 from .record import Record
 
 # Kinds of challenge that use DNS records: the only kinds for a wildcard (RFC 8555 §8.4), and none
@@ -29,7 +29,7 @@ FALLBACK_BELOW = 1 / 6
 
 
 def authority(
-    wanted: Wanted, record: Record, now: float, rate_limited: Collection[str] = ()
+    wanted: CertificateSpec, record: Record, now: float, rate_limited: Collection[str] = ()
 ) -> Authority:
     """Choose the CA: the first one; with little time left and after repeated failures each in turn;
     at once the next, where nothing is served and the CA is what failed. ``rate_limited``:
@@ -42,7 +42,7 @@ def authority(
     return next((one for one in in_order if one.directory not in rate_limited), in_order[0])
 
 
-def challenges(wanted: Wanted, record: Record) -> tuple[str, ...]:
+def challenges(wanted: CertificateSpec, record: Record) -> tuple[str, ...]:
     """Order the kinds of challenge: first the kind that worked last, unless it failed in the
     attempt before."""
     kinds = list(wanted.challenges)
@@ -75,7 +75,7 @@ def suits(kind: str, *, wildcard: bool, address: bool) -> bool:
     return not wildcard
 
 
-def issued_by(wanted: Wanted, record: Record) -> Authority | None:
+def issued_by(wanted: CertificateSpec, record: Record) -> Authority | None:
     """Return the CA that issued the certificate on record, if it is still configured."""
     for one in (wanted.authority, *wanted.fallback):
         if one.directory == record.directory:
@@ -83,7 +83,7 @@ def issued_by(wanted: Wanted, record: Record) -> Authority | None:
     return None
 
 
-def serves(wanted: Wanted, record: Record) -> bool:
+def serves(wanted: CertificateSpec, record: Record) -> bool:
     """Whether the certificate on record comes from a CA that is configured. Without a record,
     assume so."""
     if record.directory is None:
@@ -97,7 +97,7 @@ def terms(authority: Authority) -> tuple[str, ...]:
     return authority.directory, authority.profile or "", authority.eab.kid if authority.eab else ""
 
 
-def other_terms(wanted: Wanted, record: Record) -> bool:
+def other_terms(wanted: CertificateSpec, record: Record) -> bool:
     """Whether the CA that was asked last is configured still, and on other terms than then. An
     earlier version has not written down the terms."""
     if record.terms is None:
@@ -121,7 +121,7 @@ def has_failed(record: Record, authority: Authority) -> bool:
 
 # Asked for each certificate at each start; most differ in their names only.
 @functools.lru_cache(maxsize=4096)
-def fingerprint(wanted: Wanted, dns: Dns) -> str:
+def fingerprint(wanted: CertificateSpec, dns: Dns) -> str:
     """Hash the settings that an attempt uses: another hash means that the configuration has
     changed. It is kept on disk and reveals nothing of the secrets that go into it."""
     return hashlib.sha256(repr((astuple(wanted), astuple(dns))).encode()).hexdigest()[:16]

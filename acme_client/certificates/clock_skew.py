@@ -1,7 +1,7 @@
-"""Whether our clock and the CA's agree well enough to order anything.
+"""Checks that our clock and the CA's agree well enough to order anything.
 
-A clock that is years ahead makes every certificate look expired, and every one that comes as well;
-one that is far behind refuses what comes as not valid yet. Either would spend the CA's limits on
+A clock that is years ahead makes every certificate look expired, also a new one. A clock that is
+far behind makes a new certificate look not valid yet. Either would spend the CA's limits on
 certificates that are thrown away. So the CA's own clock is asked first: it stands in every answer
 (Date, RFC 9110 §6.6.1).
 

@@ -1,4 +1,4 @@
-"""The life of a certificate, as one table.
+"""Defines the states of a certificate and what each event does to them, as one table.
 
 Rules:
 
@@ -8,7 +8,7 @@ Rules:
 - Whether there is a certificate to serve meanwhile is no part of the state, with one exception:
   *missing* is *due* with nothing to serve.
 - *waiting* and *failed* differ in who set the pause. *waiting*: the CA told us when to come back,
-  or somebody else is at work. *failed*: the attempt failed and the pause is our own.
+  or another certifier is at work. *failed*: the attempt failed and the pause is our own.
 - A pause outlives everything but success and a person's wish: that a certificate expires meanwhile
   must not turn into a loop of orders against a CA that refuses.
 - An attempt is written down before it is made. A process that dies in the middle finds *issuing* on

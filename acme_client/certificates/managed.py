@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from ..link import INTERNAL, Served, Wanted
+from ..link import INTERNAL, CertificateSpec, Served
 from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..text import timestamp
@@ -45,7 +45,7 @@ TELL_AGAIN = 60.0
 
 @dataclass(slots=True, eq=False)
 class ManagedCertificate:
-    wanted: Wanted
+    wanted: CertificateSpec
     record: Record
     pair: CertificateAndKey | None = None  # verified; served, or to be served
     facts: CertificateInfo | None = None  # of ``pair``

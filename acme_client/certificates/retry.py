@@ -1,4 +1,4 @@
-"""How long after a failure, and what a CA's Retry-After means.
+"""Computes the pause after a failed attempt, and reads a CA's Retry-After.
 
 Pure: the time is a parameter, in Unix seconds.
 """
@@ -9,30 +9,31 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# After the first, second, third failure in a row, and every one after that. A fault that mends
-# itself (a restart, a DNS change) is usually over within minutes; after that, a day keeps a broken
-# name far below every CA's limits (Let's Encrypt: 5 failed validations per name and hour).
+# Seconds after the first, second and third failure in a row, and after each further one. A fault
+# that mends itself (a restart, a DNS change) is usually over within minutes; after that, a day
+# keeps a broken name far below every CA's limits (Let's Encrypt: 5 failed validations per name and
+# hour).
 PAUSES = (60.0, 600.0, 6000.0, 86400.0)
 
-# Before a CA that has not failed yet is asked in another one's place: the pauses above are for
-# those who have. A network of ours that was away for a moment has its time to come back.
+# Seconds before another CA is asked that has not failed yet. It is not 0, because the fault may be
+# our own network, which is away for a moment.
 ANOTHER_CA = 5.0
 
-# Where there is no certificate at all, and what was wrong is that no CA answered: none has counted
-# anything, and who is down for hours is well again long before a day is over.
+# The longest pause where there is no certificate and no CA has answered: no CA has counted
+# anything, and a CA that is down for hours is well again long before a day is over.
 UNANSWERED_MOST = 3600.0
 
-# A day is too long to look away from a certificate that is about to end, or has just ended: a pause
-# is at most this part of the time to its end, or since. So a CA that comes back late in the runway
-# is noticed in time, and one that comes back too late does not leave visitors without one for
-# another day.
+# A pause of a day is too long for a certificate that is about to expire, or has just expired: it is
+# at most this part of the time to its end, or since. So a CA that comes back late in the runway is
+# noticed in time, and one that comes back too late does not leave clients without one for another
+# day.
 RUNWAY_PART = 1 / 8
 # … but never shorter than this: four attempts an hour stay below the limit named above. For
 # certificates that live for minutes (tests) it shrinks with the lifetime.
 SHORTEST_BY_RUNWAY = 900.0
 SHORTEST_BY_LIFETIME = 1 / 100
 
-# Retry-After is obeyed within these: a CA may not make us knock every second, and a nonsensical
+# Retry-After is obeyed within these bounds: a CA may not make us ask without end, and a nonsensical
 # date (the CA's clock, or ours) may not silence a certificate for ever. Let's Encrypt's longest
 # window is seven days.
 RETRY_AFTER_LEAST = 1.0

@@ -66,7 +66,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PersistRecord:
     """A record to set, and whether it, or another that does as well, stands already."""
 
     record: str

@@ -2,7 +2,7 @@
 
 A provider is one module with a class that keeps `DnsProvider`, made by its function ``provider``,
 and one line in `_MODULES`, which says whose settings it takes. A provider never decides when a
-record is to be set or taken back, and never looks whether the world sees it: `dns_records` does.
+record is to be set or taken back, and never looks whether the world sees it: `dns01_solver` does.
 
 Modules are loaded with the first record, because what they stand on takes time and memory.
 """

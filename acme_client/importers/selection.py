@@ -23,8 +23,8 @@ from .findings import Account, Certificate, Skipped
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site's certificate: ``names`` as in `link.Wanted`. ``refusal``: why the site takes no
-    imported certificate."""
+    """A site's certificate: ``names`` as in `link.CertificateSpec`. ``refusal``: why the site takes
+    no imported certificate."""
 
     names: tuple[str, ...]
     refusal: str | None = None

@@ -52,7 +52,7 @@ class Writer:
         self._store = store
         self._repository = CertificateRepository(store)
         self._now = now
-        self._dice = rng
+        self._rng = rng
         self._rehearsal = rehearsal
 
     # Certificates
@@ -86,9 +86,7 @@ class Writer:
             self._repository.keep_pair(name, place.pair)
             self._repository.keep_record(
                 name,
-                transitions.on_imported(
-                    record, place.facts, place.directory, self._now, self._dice
-                ),
+                transitions.on_imported(record, place.facts, place.directory, self._now, self._rng),
             )
         lacking = [one for one in place.names if not replace(place, names=(one,)).covered]
         said = f"valid until {until}, from {place.where}"

@@ -62,9 +62,9 @@ class Accounts:
     """Finds, makes and changes accounts. May be used by several threads; accounts are made one at a
     time."""
 
-    def __init__(self, store: Store, ledgers: Ledger) -> None:
+    def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
-        self._ledgers = ledgers
+        self._ledger = ledger
         self._lock = threading.Lock()
 
     def use(self, authority: Authority, directory: Directory, transport: Transport) -> None:
@@ -76,12 +76,16 @@ class Accounts:
             except OSError as error:
                 raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
+    def url(self, authority: Authority) -> str | None:
+        """Return the URL of our account at this CA; None where none is known. Raises
+        `IssuanceError`."""
+        url = known(self._files(authority)[1]).get("uri")
+        return url if isinstance(url, str) else None
+
     def is_closed(self, authority: Authority, directory: Directory, transport: Transport) -> bool:
         """Whether the CA has deactivated or revoked our account (RFC 8555 §7.1.6), asked by the
         account's key alone. Some CAs tell its state, others do not even let it ask (§7.3.6)."""
-        with self._lock:
-            where = folder(self._store, authority.directory)
-            files = self._store.load(where)
+        where, files = self._files(authority)
         if KEY not in files:
             return False
         transport.sign_with(_key(files[KEY], where))
@@ -91,8 +95,17 @@ class Accounts:
             return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
         return messages.account_status(answer.content) in _CLOSED
 
+    def _files(self, authority: Authority) -> tuple[str, dict[str, bytes]]:
+        """Return the account's folder, and the files in it."""
+        with self._lock:
+            try:
+                where = folder(self._store, authority.directory)
+                return where, self._store.load(where)
+            except OSError as error:
+                raise IssuanceError("disk", f"the account cannot be read: {error}") from None
+
     def replace(self, authority: Authority) -> None:
-        """The account is closed for good, and its key with it: whoever asks next makes another."""
+        """Set a closed account aside, and its key with it: whoever asks next makes another."""
         with self._lock:
             try:
                 where = folder(self._store, authority.directory)
@@ -145,12 +158,11 @@ class Accounts:
     def thumbprints(self, authority: Authority, transport: Transport) -> tuple[str, ...]:
         """Return the thumbprints of the key that the transport signs with, and of the account's
         earlier keys."""
-        with self._lock:
-            try:
-                where = folder(self._store, authority.directory)
-                earlier = earlier_keys(self._store, where)
-            except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be read: {error}") from None
+        where, _files = self._files(authority)
+        try:
+            earlier = earlier_keys(self._store, where)
+        except OSError as error:
+            raise IssuanceError("disk", f"the account cannot be read: {error}") from None
         return tuple(dict.fromkeys((thumbprint(transport.account_key), *reversed(earlier))))
 
     def _settle_next_key(
@@ -206,7 +218,7 @@ class Accounts:
         elif not new:
             url = _find(directory, transport)
         if url is None:
-            self._ledgers.reserve_account(authority.directory)
+            self._ledger.reserve_account(authority.directory)
             url = _register(directory, transport, authority, contact)
         transport.sign_for(url)
         keep_document(self._store, where, authority.directory, url, contact)
@@ -226,7 +238,7 @@ class Accounts:
 
 
 def thumbprint(key: JWK) -> str:
-    """RFC 7638, as in key authorizations (RFC 8555 §8.1)."""
+    """Return a key's thumbprint (RFC 7638), as in key authorizations (RFC 8555 §8.1)."""
     return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
 
 
@@ -259,7 +271,7 @@ def _tell_contact(transport: Transport, url: str, contact: list[str]) -> bool:
 def _register(
     directory: Directory, transport: Transport, authority: Authority, contact: list[str]
 ) -> str:
-    """Make an account; its URL."""
+    """Make an account; return its URL."""
     binding = _binding(directory, transport, authority)
     transport.sign_for(None)
     wanted = library.NewRegistration(

@@ -43,13 +43,13 @@ log = logging.getLogger("treehouse.certifier")
 
 
 class AcmeIssuer:
-    """``stopping`` ends every wait; ``now`` gives Unix seconds."""
+    """Issues certificates at one CA. ``stopping`` ends every wait; ``now`` gives Unix seconds."""
 
     def __init__(
         self,
         authority: Authority,
         store: Store,
-        ledgers: Ledger,
+        ledger: Ledger,
         challenges: Challenges,
         records: DnsRecords,
         user_agent: str,
@@ -58,7 +58,7 @@ class AcmeIssuer:
     ) -> None:
         self._authority = authority
         self._host = urlsplit(authority.directory).netloc
-        self._accounts = Accounts(store, ledgers)
+        self._accounts = Accounts(store, ledger)
         self._challenges = challenges
         self._records = records
         self._persist_records = PersistRecords(authority, self._accounts, records, now)
@@ -77,14 +77,14 @@ class AcmeIssuer:
             return replace(self._issue(order), remark=lost)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
-        """When the CA would renew this certificate; None where it does not say."""
+        """Return when the CA would renew this certificate; None where it does not say."""
         with self._transport() as transport:
             url = transport.directory(self._authority.directory).renewal_info
             return ari.ask(transport, url, chain_pem) if url else None
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
-        """Signed by the account, and where the CA does not take that (another account ordered the
-        certificate), by the certificate's own key (RFC 8555 §7.6)."""
+        """Revoke a certificate (RFC 8555 §7.6). The account signs the request, and where the CA
+        does not take that (another account ordered the certificate), the certificate's own key."""
         leaf = x509.load_der_x509_certificate(pem.certificates(chain_pem)[0])
         request = library.Revocation(certificate=leaf, reason=reason)
         with self._transport() as transport:
@@ -110,7 +110,7 @@ class AcmeIssuer:
             directory = transport.directory(self._authority.directory)
             self._accounts.roll_key(self._authority, directory, transport)
 
-    def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.Wanted, ...]:
+    def standing_records(self, names: tuple[str, ...]) -> tuple[dns_persist.PersistRecord, ...]:
         with self._transport() as transport:
             directory = transport.directory(self._authority.directory)
             self._accounts.use(self._authority, directory, transport)
@@ -143,9 +143,13 @@ class AcmeIssuer:
                 self._persist_records,
                 self._now,
             )
-            kind = flow.satisfy(flow.place(profile))
-            key = keys.generate(order.key_type)
-            chain = flow.finish(keys.signing_request(key, order.names))
+            try:
+                kind = flow.satisfy(flow.place(profile))
+                key = keys.generate(order.key_type)
+                chain = flow.finish(keys.signing_request(key, order.names))
+            except IssuanceError as problem:
+                problem.account = transport.account_url
+                raise
             pair = CertificateAndKey(chain.content, keys.to_pem(key))
             pair = self._preferred(transport, order.names[0], pair, chain)
             return Issued(pair, kind, transport.account_url)
@@ -154,33 +158,39 @@ class AcmeIssuer:
         return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)
 
     def _lost_account(self, problem: IssuanceError) -> str | None:
-        """What has become of our account, where that is why the CA refused; None where it is not.
+        """Return what has become of our account, where that is why the CA refused; else None.
         An account that is gone or closed is forgotten here; another is made by whoever asks
         next."""
-        if problem.typ == messages.NO_ACCOUNT:
-            lost = f"{self._host} does not know our account any more; another is made"
-            self._accounts.forget(self._authority)
-        elif self._is_closed(problem):
-            lost = f"{self._host} has closed our account ({problem.text}); another is made"
-            self._accounts.replace(self._authority)
-        else:
+        if problem.kind != "refused" or problem.typ not in messages.NOT_OURS:
+            return None
+        if problem.account is None:  # it was not an account that was refused
+            return None
+        try:
+            if self._accounts.url(self._authority) != problem.account:
+                return f"{self._host} has refused our account; there is another by now"
+            if problem.typ == messages.NO_ACCOUNT:
+                lost = f"{self._host} does not know our account any more; another is made"
+                self._accounts.forget(self._authority)
+            elif self._is_closed():
+                lost = f"{self._host} has closed our account ({problem.text}); another is made"
+                self._accounts.replace(self._authority)
+            else:
+                return None
+        except IssuanceError as error:
+            log.warning("what became of the account is not known: %s", error.text)
             return None
         log.warning("%s", lost)
         return lost
 
-    def _is_closed(self, problem: IssuanceError) -> bool:
-        if problem.typ != messages.UNAUTHORIZED or problem.kind != "refused":
-            return False
-        try:
-            with self._transport() as transport:
-                directory = transport.directory(self._authority.directory)
-                return self._accounts.is_closed(self._authority, directory, transport)
-        except IssuanceError:
-            return False
+    def _is_closed(self) -> bool:
+        with self._transport() as transport:
+            directory = transport.directory(self._authority.directory)
+            return self._accounts.is_closed(self._authority, directory, transport)
 
     def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
-        """Those that are to stand already are looked for before an order is spent. What they have
-        to say is known now or, from a CA that follows an early draft, with the challenge."""
+        """Look for the records of dns-persist-01 before an order is spent; raises `IssuanceError`
+        if one is missing. Their contents are known now or, from a CA that follows an early draft,
+        with the challenge."""
         terms = dns_persist.of_directory(directory.meta)
         standing = [
             name
@@ -195,7 +205,7 @@ class AcmeIssuer:
     def _preferred(
         self, transport: Transport, name: str, pair: CertificateAndKey, answer: Response
     ) -> CertificateAndKey:
-        """With the chain that leads to the configured root, if the CA has one."""
+        """Return the pair with the chain that leads to the configured root, if the CA has one."""
         preferred = self._authority.preferred_chain
         if preferred is None:
             return pair

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
-from ..challenges.dns_persist import Wanted
+from ..challenges.dns_persist import PersistRecord
 from ..x509.verify import CertificateAndKey
 
 
@@ -67,7 +67,7 @@ class Issuer(Protocol):
         ...
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
-        """When the CA would renew this certificate; None where it does not say. Raises
+        """Return when the CA would renew this certificate; None where it does not say. Raises
         `errors.IssuanceError`."""
         ...
 
@@ -76,10 +76,11 @@ class Issuer(Protocol):
         `errors.IssuanceError`."""
         ...
 
-    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
-        """The records of dns-persist-01 for these names. Raises `errors.IssuanceError`."""
+    def standing_records(self, names: tuple[str, ...]) -> tuple[PersistRecord, ...]:
+        """Return the records of dns-persist-01 for these names. Raises
+        `errors.IssuanceError`."""
         ...
 
     def roll_account_key(self) -> None:
-        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.IssuanceError`."""
+        """Give the account a new key (RFC 8555 §7.3.5). Raises `errors.IssuanceError`."""
         ...

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..certificates.renewal import Suggestion
-from ..challenges.dns_persist import Wanted
+from ..challenges.dns_persist import PersistRecord
 from ..errors import IssuanceError
 from ..storage.store import Store
 from ..x509 import keys
@@ -133,7 +133,7 @@ class InternalIssuer:
             "settings", "nobody asks the built-in CA what it has revoked; renew instead"
         )
 
-    def standing_records(self, names: tuple[str, ...]) -> tuple[Wanted, ...]:
+    def standing_records(self, names: tuple[str, ...]) -> tuple[PersistRecord, ...]:
         raise IssuanceError("settings", "the built-in CA asks for no proof, and so for no record")
 
     def roll_account_key(self) -> None:

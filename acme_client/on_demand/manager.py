@@ -29,7 +29,7 @@ from typing import Any
 from ..certificates import transitions
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
-from ..link import ATTEMPTS_AT_ONCE, FORGET, Command, OnDemandRule, Settings, Wanted
+from ..link import ATTEMPTS_AT_ONCE, FORGET, CertificateSpec, Command, OnDemandRule, Settings
 from ..names import hostname, typed, wildcard_of
 from .checks import MOST, Finding
 from .known_names import SAVE_EVERY, Name, Remembered, encode
@@ -65,7 +65,7 @@ class OnDemand:
         self,
         settings: Settings,
         certificates: dict[str, ManagedCertificate],
-        take_on: Callable[[Wanted], ManagedCertificate],
+        take_on: Callable[[CertificateSpec], ManagedCertificate],
         let_go: Callable[[ManagedCertificate], None],
         report: Callable[[ManagedCertificate], None],
         reply: Callable[[Command, dict[str, object]], None],
@@ -96,7 +96,7 @@ class OnDemand:
         self._allowances = {rule.site: Allowance(rule.per_hour) for rule in self._rules}
         self._taken = frozenset(settings.taken)
 
-    def recall(self, remembered: Remembered) -> list[Wanted]:
+    def recall(self, remembered: Remembered) -> list[CertificateSpec]:
         """Take over what an earlier process has written; returns the certificates that are wanted
         still, as far as the configuration has room for them."""
         self._names.update(remembered.names)
@@ -431,5 +431,5 @@ class OnDemand:
         return name in self._taken or wildcard_of(name) in self._taken
 
 
-def _wanted(rule: OnDemandRule, name: str) -> Wanted:
+def _wanted(rule: OnDemandRule, name: str) -> CertificateSpec:
     return replace(rule.wanted, names=(name,), on_demand_for=rule.site)

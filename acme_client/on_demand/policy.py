@@ -5,7 +5,7 @@ be one that a CA could certify at all, a site's patterns must take it, what was 
 remembered for a while, and new names come at a bounded rate. Whether a name is wanted beyond that,
 `ask_url` and `dns_check` find out.
 
-Pure: the time is a parameter. Nothing here grows with what strangers send: each table has a bound,
+Pure: the time is a parameter. Nothing here grows with what clients send: each table has a bound,
 and the oldest entry makes room.
 """
 

@@ -21,6 +21,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
@@ -68,6 +69,9 @@ def run(delivery: Delivery, channel: Channel) -> int:
     error: str | None = None
     try:
         trust = _trust(alerts)
+        if delivery.way == "webhook" and alerts.webhook_file is not None:
+            alerts = replace(alerts, webhook=alerts.webhook_file.read_text("utf-8").strip())
+            config = replace(config, alerts=alerts)
         sandbox.apply(policy.messenger(config, delivery.way), config.sandbox)
         signal.alarm(int(WITHIN))
         match delivery.way:

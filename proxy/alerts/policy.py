@@ -66,9 +66,11 @@ def messenger(config: Config, way: Way, here: Surroundings = HERE) -> Policy:
         secrets.append((alerts.email.password_file, "the password for the mail server"))
         port = Port(alerts.email.smtp.port, f"the mail server {alerts.email.smtp.host}")
     else:
-        parts = urlsplit(alerts.webhook or "")
+        secrets.append((alerts.webhook_file, "the address of the webhook"))
+        # The address in a file is read by the messenger before it is confined.
+        parts = urlsplit(alerts.webhook or "https:")
         number = parts.port or (443 if parts.scheme == "https" else 80)
-        port = Port(number, f"the webhook at {parts.hostname}")
+        port = Port(number, f"the webhook at {parts.hostname or alerts.webhook_file}")
     files = tuple(Grant(path, why) for path, why in secrets if path is not None)
     return Policy(
         descriptors=_DESCRIPTORS,
@@ -82,7 +84,7 @@ def messengers(config: Config, here: Surroundings = HERE) -> Mapping[str, Policy
     """For people, under titles."""
     alerts = config.alerts or Alerts()
     given: dict[Way, object] = {
-        "webhook": alerts.webhook,
+        "webhook": alerts.webhook or alerts.webhook_file,
         "email": alerts.email,
         "command": alerts.command,
     }

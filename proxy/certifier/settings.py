@@ -13,6 +13,7 @@ from acme_client.certificates import ca_choice
 from acme_client.link import (
     INTERNAL,
     Authority,
+    CertificateSpec,
     Dns,
     DnsHook,
     DnsUpdates,
@@ -21,7 +22,6 @@ from acme_client.link import (
     OnDemandRule,
     Settings,
     TsigKey,
-    Wanted,
 )
 from acme_client.x509 import keys
 
@@ -90,13 +90,13 @@ def _rule(site: Site, given: OnDemand, acme: Acme) -> OnDemandRule:
     )
 
 
-def _wanted(site: Site, number: int, acme: Acme) -> Wanted:
+def _wanted(site: Site, number: int, acme: Acme) -> CertificateSpec:
     """The site's certificate of this number: it has one for each type of key."""
     key_type = site.key_types[number]
     mark = keys.family(key_type) if number else ""
     if site.internal:
-        return Wanted(site.names, Authority(INTERNAL), key_type, mark=mark)
-    return Wanted(
+        return CertificateSpec(site.names, Authority(INTERNAL), key_type, mark=mark)
+    return CertificateSpec(
         names=site.names,
         authority=_authority(acme),
         key_type=key_type,

@@ -19,7 +19,7 @@ from pathlib import Path
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.repository import CertificateRepository, forgotten
 from acme_client.errors import IssuanceError
-from acme_client.link import INTERNAL, Authority, Wanted
+from acme_client.link import INTERNAL, Authority, CertificateSpec
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 from acme_client.x509.verify import CertificateInfo, verify_pair
@@ -142,7 +142,7 @@ def _kept(shelf: CertificateRepository) -> Iterator[CertificateStatus]:
                 facts = verify_pair(pair, (), time.time())
         plain, _, mark = name.partition("/")
         names = record.names or (facts.names if facts else ())
-        wanted = Wanted(
+        wanted = CertificateSpec(
             names=(plain, *(one for one in names if one != plain)),
             authority=Authority(
                 INTERNAL if record.source == "internal" else record.directory or "unknown"

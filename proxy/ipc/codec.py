@@ -139,6 +139,8 @@ def _instance(kind: Any) -> _Read:
     def read(value: object) -> object:
         if not isinstance(value, taken) or (isinstance(value, bool) and kind is not bool):
             raise Malformed(f"{kind.__name__} expected, not {value!r:.100}")
+        if value != value:  # not a number, which Python's JSON has and which spoils every sum
+            raise Malformed(f"{kind.__name__} expected, not {value!r}")
         return value
 
     return read
@@ -155,13 +157,14 @@ def _literal(allowed: tuple[object, ...]) -> _Read:
 
 def _union(readers: list[_Read]) -> _Read:
     def read(value: object) -> object:
-        last = Malformed("no type is allowed")
+        first: Malformed | None = None
         for one in readers:
             try:
                 return one(value)
             except Malformed as why:
-                last = why
-        raise last
+                first = first or why
+        # Of "X or None" what is wrong with an X says more than that it is not None.
+        raise first or Malformed("no type is allowed")
 
     return read
 

@@ -107,6 +107,13 @@ def empty() -> documents.Figures:
     return Counters().message()
 
 
+def require_buckets(figures: documents.Figures) -> None:
+    """Raise `ValueError` if a histogram has other buckets than ours, and could not be added."""
+    for host, counts in figures["seconds"].items():
+        if len(counts) != len(BUCKETS) + 1:
+            raise ValueError(f"the histogram of {host!r:.100} has {len(counts)} buckets")
+
+
 def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:
     """The sum of two. Raises `ValueError` where the histograms have different buckets."""
     more = cast(dict[str, Any], other)

@@ -1,7 +1,7 @@
 """Which filters act on which route, and in which order: the one place that knows.
 
-On a request: addresses, client certificates, rates; then the handler. On a response: what the site
-adds of its own accord, then the operator's `headers`. The order is that of docs/architecture.md
+On a request: addresses, client certificates, rates; then the handler. On a response: compression,
+then the fields of the site and the operator's `headers`. The order is that of docs/architecture.md
 ("The life of a request"). Routes with the same filters share a chain, so that what is kept with a
 shared response is kept once.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config import model
-from ..config.schema.rules import Rules
+from ..config.schema.rules import Compression, Rules
 from ..ipc.rate_buckets import RateLimits
+from . import encoders
 from .access import ClientCertificate, RateLimit
 from .addresses import AddressRule, networks
+from .compression import Compress
 from .field_rules import FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .response_fields import StrictTransportSecurity
@@ -34,6 +36,7 @@ class Chains:
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[_Key, Chain | None] = {}
         self._rates_of: dict[str, RateLimit] = {}
+        self._compressors: dict[Compression, Compress] = {}
 
     def of(self, site: model.Site, rules: Rules) -> Chain | None:
         """The chain for routes of ``site`` that have these rules; None where there is nothing to
@@ -43,6 +46,7 @@ class Chains:
             site.names[0] if limited or site.client_auth is not None else None,
             rules.allow,
             rules.deny,
+            rules.compress,
             rules.headers,
         )
         if key not in self._made:
@@ -72,7 +76,19 @@ class Chains:
         fields = filter_of(rules.headers)
         if isinstance(fields, FixedFields):
             fixed.append(fields)
-        found: list[ResponseFilter] = [Fixed(fixed)] if fixed else []
+        found: list[ResponseFilter] = []
+        if rules.compress.mode != "false":
+            found.append(self._compress(rules.compress))
+        if fixed:
+            found.append(Fixed(fixed))
         if fields is not None and not isinstance(fields, FixedFields):
             found.append(fields)
         return found
+
+    def _compress(self, rules: Compression) -> Compress:
+        """One for all routes with the same rules, so that files are kept once."""
+        made = self._compressors.get(rules)
+        if made is None:
+            encoders.load()
+            made = self._compressors[rules] = Compress(rules)
+        return made

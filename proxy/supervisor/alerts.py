@@ -212,7 +212,7 @@ class Alerting:
 
 def _ways(rules: Alerts) -> list[Way]:
     ways: list[Way] = []
-    if rules.webhook:
+    if rules.webhook or rules.webhook_file:
         ways.append("webhook")
     if rules.email:
         ways.append("email")

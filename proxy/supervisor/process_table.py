@@ -211,11 +211,15 @@ class Processes:
         self._send(child, encode(message), ())
 
     def _send(self, child: Child, message: JsonObject, fds: tuple[int, ...]) -> None:
-        # A child that cannot be told any more has died or is_hung; its end is heard elsewhere.
         try:
-            child.channel.send(message, fds)
+            try:
+                child.channel.send(message, fds)
+            except OSError:  # no descriptor is left to keep a copy of what is sent
+                with self._reserve.lent():
+                    child.channel.send(message, fds)
             self._watch(child)
         except (ChannelClosed, OSError, KeyError):
+            # A child that cannot be told any more has died or hangs; its end is heard elsewhere.
             self._forget_channel(child)
 
     def _watch(self, child: Child) -> None:

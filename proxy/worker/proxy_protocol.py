@@ -1,8 +1,8 @@
 """The PROXY header, versions 1 and 2, of HAProxy's proxy-protocol.txt: who the client really is.
 
-Pure. A load balancer that passes TLS through says so before anything else on the connection. It is
-believed only from where the configuration says, and demanded from there: who may leave it out may
-also send his own and be somebody else.
+Pure. A load balancer that passes TLS through names the client before anything else on the
+connection. The header is believed only from where the configuration says, and demanded from there:
+whoever may leave it out may also send one of their own, and be somebody else.
 
 Families may be mixed, as HAProxy writes them where a client of one family came to a socket of the
 other, and an IPv4-mapped address is the IPv4 address (RFC 4291 §2.5.5.2).
@@ -31,11 +31,11 @@ _TCP4, _TCP6 = 0x11, 0x21
 
 
 class Incomplete(Exception):
-    """There is more to come."""
+    """The header may go on; more bytes are needed."""
 
 
 class BadHeader(Exception):
-    """It is none, or a wrong one; the text says how."""
+    """The bytes are no PROXY header, or a malformed one; the text says how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from acme_client.errors import IssuanceError
 from acme_client.issuers.accounts import Accounts
 from acme_client.issuers.messages import Directory
 from acme_client.issuers.transport import Transport, trust
-from acme_client.link import Authority, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Settings
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
@@ -43,7 +43,9 @@ def state(tmp_path: Path) -> Path:
 def test_certificates_are_served_and_their_records_understood(state: Path) -> None:
     by = Authority(PEBBLE, email="ops@example.org", ca_pem=b"")
     names = [("a.example", "www.a.example"), *((one,) for one in ORDERS[1:])]
-    wanted = [Wanted(one, by) for one in names] + [Wanted(("i.localhost",), Authority("internal"))]
+    wanted = [CertificateSpec(one, by) for one in names] + [
+        CertificateSpec(("i.localhost",), Authority("internal"))
+    ]
     settings = Settings(state, tuple(wanted))
     loaded: dict[str, dict[str, Any]] = {}
 

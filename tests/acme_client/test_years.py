@@ -29,7 +29,7 @@ from acme_client.agent.pace import BATCH
 from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, Command, Served, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Command, Served, Settings
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
@@ -133,7 +133,7 @@ def lived(
 def live(
     plan: Schedule,
     lifetime: float,
-    sets: Sequence[tuple[str, ...] | Wanted],
+    sets: Sequence[tuple[str, ...] | CertificateSpec],
     end: float,
     rng: random.Random,
     fates: Callable[[float], int],
@@ -322,7 +322,7 @@ class Leaping(Visitors):
 def lead_an_agent(link: Leaping, sets: list[tuple[str, ...]], store: Store) -> None:
     by = Authority(DIRECTORY)
     agent = Agent(
-        Settings(Path("/"), tuple(Wanted(names, by) for names in sets)),
+        Settings(Path("/"), tuple(CertificateSpec(names, by) for names in sets)),
         link,  # type: ignore[arg-type] # as much of it as is used
         store,
         link.ca.clock,

@@ -94,7 +94,9 @@ def test_an_upgraded_server_knows_who_has_been_told(
     folder: Path, root: Path, write: Write, shared_python: str, program: Path
 ) -> None:
     with Webhook() as hook:
-        path = write(f'{{webhook: "{hook.url}", runway: 10d}}', own_certificate(folder, 5))
+        address = folder / "webhook"  # and the address stands in a file
+        address.write_text(f"{hook.url}\n")
+        path = write(f'{{webhook_file: "{address}", runway: 10d}}', own_certificate(folder, 5))
         with Server(
             ["--config", str(path)], folder,
             python=shared_python, cwd=program, environment=packages(program),

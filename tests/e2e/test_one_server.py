@@ -16,7 +16,7 @@ from support.http.client import https
 from support.program.ports import free_ports
 from support.program.server import Server, ask, await_gone, packages, treehouse
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.program
 
 
 def config(folder: Path, root: Path, name: str = "config.yaml", more: str = "") -> Path:

@@ -72,7 +72,7 @@ def test_nothing_is_said_while_all_is_well(start: Callable[[str], Server], folde
 def test_one_that_missed_the_news_is_told_again(
     start: Callable[[str], Server], folder: Path, ports: tuple[int, int]
 ) -> None:
-    missed = "self._certificates.find('a.test') and not getattr(self, '_ignored', 0)"
+    missed = "self._credentials.certificates.find('a.test') and not getattr(self, '_ignored', 0)"
     with start(missed) as server:
         server.await_log("a.test: certificate obtained")
         serial = renew(server, folder)
@@ -87,7 +87,7 @@ def test_one_that_missed_the_news_is_told_again(
 def test_one_that_will_not_hear_is_replaced(
     start: Callable[[str], Server], folder: Path, ports: tuple[int, int]
 ) -> None:
-    with start("self._certificates.find('a.test')") as server:
+    with start("self._credentials.certificates.find('a.test')") as server:
         server.await_log("a.test: certificate obtained")
         serial = renew(server, folder)
         server.await_log("worker . still shows .* for a.test; it is replaced")
@@ -101,7 +101,7 @@ def test_it_looks_as_those_do_who_know_rsa_alone(
 ) -> None:
     """The second of a site's certificates is the one that no usual visitor sees."""
     missed = (
-        "facts.family == 'rsa' and 'a.test/rsa' in self._certificates._held['a.test']"
+        "facts.family == 'rsa' and 'a.test/rsa' in self._credentials.certificates._held['a.test']"
         " and not getattr(self, '_ignored', 0)"
     )
     with start(missed, pair=True) as server:

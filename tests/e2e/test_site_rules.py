@@ -3,22 +3,27 @@ nothing is done twice. Over HTTP/1.1 with and without the fast parser, and over 
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import brotli
 import httpx
 import pytest
+from backports import zstd
 
 from support.http.client import context
 from support.program.ports import free_ports
 from support.program.server import Server
 
+LONG = b"a line that comes again and again\n" * 300
 CONFIG = """\
 state: {state}
 admin: null
@@ -43,12 +48,18 @@ sites:
 """
 
 
+EVENT = b"data: " + b"the same again " * 10 + b"\n\n"
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with the fields that it was sent, and with fields of its own."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path.startswith("/app/events"):
+            self._events()
+            return
         text = "".join(f"{name.lower()}: {value}\n" for name, value in self.headers.items())
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
@@ -61,8 +72,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def _events(self) -> None:
+        """Two events; the second one only when the test says so."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _ in range(2):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
+            self.wfile.flush()
+            SECOND.wait(30)
+        self.wfile.write(b"0\r\n\r\n")
+
     def log_message(self, *_: object) -> None:
         pass
+
+
+SECOND = threading.Event()
 
 
 @dataclass
@@ -87,6 +113,26 @@ class Place:
 
     http2: bool = False
 
+    @contextlib.contextmanager
+    def streams(self, path: str, coding: str) -> Iterator[httpx.Response]:
+        """A response that is read as it comes."""
+        using: ssl.SSLContext = context(self.ca)
+        transport = httpx.HTTPTransport(verify=using, http1=not self.http2, http2=self.http2)
+        with (
+            httpx.Client(transport=transport) as client,
+            client.stream(
+                "GET", f"https://127.0.0.1:{self.port}{path}",
+                headers={"Host": "a.test", "Accept-Encoding": coding},
+                extensions={"sni_hostname": "a.test"}, timeout=30,
+            ) as response,
+        ):  # fmt: skip
+            yield response
+
+    def gets_raw(self, path: str, coding: str) -> tuple[httpx.Response, bytes]:
+        """A response, and its body as it was sent."""
+        with self.streams(path, coding) as response:
+            return response, b"".join(response.iter_raw())
+
 
 @pytest.fixture(scope="module", params=["fast", "h11", "h2"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Place]:
@@ -101,6 +147,8 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pla
         (root / name).mkdir()
     for path in ("index.html", "x.txt"):
         (root / path).write_text("hello")
+    (root / "long.txt").write_bytes(LONG)
+    (root / "huge.txt").write_bytes(LONG * 100)
     (folder / "office.txt").write_text("# the office\n198.51.100.0/24  # floor 2\n")
     one, two = free_ports(2)
     back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -210,3 +258,47 @@ def test_an_upgrade_is_no_way_around(place: Place) -> None:
             b"Upgrade: websocket\r\n\r\n"
         )
         assert sock.recv(65536).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("path", ["/long.txt", "/huge.txt"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+def test_a_file_is_compressed_as_the_client_likes(place: Place, path: str, coding: str) -> None:
+    plain = place.asks(path, Accept_Encoding="identity")
+    assert plain.headers["vary"] == "accept-encoding"
+    for _ in range(2):
+        response, body = place.gets_raw(path, coding)
+        assert response.headers["content-encoding"] == coding
+        assert response.headers["vary"] == "accept-encoding"
+        assert response.headers["etag"] == "W/" + plain.headers["etag"]
+        assert response.headers.get_list("strict-transport-security") == ["max-age=5184000"]
+        assert len(body) < len(plain.content) / 10
+        assert decoded(coding, body) == plain.content
+    head = place.asks(path, "HEAD", Accept_Encoding=coding)
+    assert head.headers["content-encoding"] == coding
+    again = place.asks(path, Accept_Encoding=coding, If_None_Match=response.headers["etag"])
+    assert again.status_code == 304
+    part = place.asks(path, Accept_Encoding=coding, Range="bytes=0-9")
+    assert (part.status_code, part.content) == (206, LONG[:10])
+    assert "content-encoding" not in part.headers
+
+
+def test_an_event_is_never_held_back(place: Place) -> None:
+    SECOND.clear()
+    with place.streams("/app/events", "gzip") as response:
+        assert response.headers["content-encoding"] == "gzip"
+        decode = zlib.decompressobj(31)
+        found, pieces = b"", response.iter_raw()
+        while len(found) < len(EVENT):
+            found += decode.decompress(next(pieces))
+        assert found == EVENT  # before the backend has said more
+        SECOND.set()
+        assert found + decode.decompress(b"".join(pieces)) == EVENT * 2
+
+
+def decoded(coding: str, body: bytes) -> bytes:
+    if coding == "gzip":
+        return zlib.decompress(body, 31)
+    if coding == "br":
+        whole: bytes = brotli.decompress(body)
+        return whole
+    return zstd.decompress(body)

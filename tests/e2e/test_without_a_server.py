@@ -12,7 +12,7 @@ import pytest
 from support.program.ports import free_ports
 from support.program.server import Server, ask, treehouse
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.program
 
 
 def config(folder: Path, root: Path, *names: str, name: str = "config.yaml") -> Path:

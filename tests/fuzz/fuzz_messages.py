@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of the two places where processes talk to the supervisor: `make fuzz`.
 
 The control socket: whatever a caller says, he gets one line of JSON or nothing, and his slot is free
-again. The channel of a child: a message, or an exception that ends the child; and no descriptor that
-came with it stays open.
+again. The channel of a child: a message that is read as it was meant, or an exception that ends the child; and
+no descriptor that came with it stays open.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["proxy.supervisor.control.server", "proxy.ipc.channel"]):
+with atheris.instrument_imports(
+    include=["proxy.supervisor.control.server", "proxy.ipc.channel", "proxy.ipc.codec"]
+):
     from proxy.ipc.channel import Channel, ChannelClosed
-    from proxy.supervisor.control.server import ControlSocket, Reply
+    from proxy.ipc.codec import Malformed, encode
+    from proxy.ipc.messages import FROM_CERTIFIER, FROM_MESSENGER, FROM_WORKER
+    from proxy.supervisor.answers import Reply
+    from proxy.supervisor.control.server import ControlSocket
     from proxy.supervisor.timers import Timers
 
 BEGINNINGS = (b"", b'{"command": "status"', b'{"type": "large"}', b'{"type": "stats", "stats": {')
@@ -29,12 +34,15 @@ folder = Path(tempfile.mkdtemp())
 heard: list[dict[str, object]] = []
 
 
-def handle(request: dict[str, object], reply: Reply) -> None:
-    heard.append(request)
-    reply({"ok": True, "command": request.get("command")})
+class Handler:
+    def hear(self, request: dict[str, object], reply: Reply) -> None:
+        heard.append(request)
+        reply({"ok": True, "command": request.get("command")})
 
 
-control = ControlSocket(folder / "control.sock", selector, Timers(), handle)
+control = ControlSocket(folder / "control.sock", selector, Timers())
+control.handler = Handler()
+control.open()
 
 
 def turn() -> None:
@@ -71,9 +79,13 @@ def tell(data: bytes, with_descriptor: bool) -> None:
     try:
         socket.send_fds(theirs._sock, [data], fds)
         for message, came in ours.receive():
-            assert isinstance(message, dict)
             for fd in came:
                 os.close(fd)
+            for vocabulary in (FROM_WORKER, FROM_CERTIFIER, FROM_MESSENGER):
+                with contextlib.suppress(Malformed):
+                    read = vocabulary.decode(message, len(came))
+                    again = vocabulary.decode(json.loads(json.dumps(encode(read))), 1)
+                    assert repr(again) == repr(read)
     except (
         ChannelClosed,
         ValueError,

@@ -21,7 +21,7 @@ from fuzz.heads import mutated, structured
 from fuzz.test_answer_lane import _HEADS
 from support.http.strict_backend import Says
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.program
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 LONG = settings(

@@ -40,7 +40,7 @@ from support.acme.ca_faults import (
 from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.pebble import Pebble
 
-pytestmark = [pytest.mark.e2e, pytest.mark.pebble]
+pytestmark = [pytest.mark.pebble, pytest.mark.pebble]
 
 NAME = "a.example"
 ALWAYS = 10_000
@@ -416,18 +416,23 @@ def record_or_none(state: Path) -> Record | None:
         return None
 
 
+def close_account(front: Faults, state: Path) -> tuple[Path, str, bytes]:
+    """Deactivate the account (RFC 8555 §7.3.6); its folder, URL and key."""
+    (folder,) = (state / "accounts").iterdir()
+    url, key = json.loads((folder / ACCOUNT).read_bytes())["uri"], (folder / KEY).read_bytes()
+    with Transport("test", trust(front.ca_pem), time.time) as transport:
+        transport.directory(front.directory)
+        transport.sign_with(keys.from_pem(key), url)
+        transport.send(url, library.UpdateRegistration(status="deactivated"))
+    return folder, url, key
+
+
 def test_a_closed_account_is_followed_by_another(
     front: Faults, server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: server.state(NAME) == "fresh")
-        (folder,) = (tmp_path / "accounts").iterdir()
-        old = json.loads((folder / ACCOUNT).read_bytes())["uri"]
-        key = (folder / KEY).read_bytes()
-        with Transport("test", trust(front.ca_pem), time.time) as transport:
-            transport.directory(front.directory)
-            transport.sign_with(keys.from_pem(key), old)
-            transport.send(old, library.UpdateRegistration(status="deactivated"))
+        folder, old, key = close_account(front, tmp_path)
         answer = server.ask("renew", NAME)
         assert answer["ok"], answer
         assert json.loads((folder / ACCOUNT).read_bytes())["uri"] != old
@@ -437,6 +442,22 @@ def test_a_closed_account_is_followed_by_another(
         assert server.reports[NAME]["history"][-1]["error"] is None
     told = [one for one in caplog.messages if "has closed our account" in one]
     assert len(told) == 1
+
+
+def test_two_orders_that_meet_a_closed_account_make_one_new_one(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    by = Authority(front.directory, ca_pem=front.ca_pem)
+    names = (NAME, "b.example")
+    with Certifier(settings(tmp_path, by, *((name,) for name in names)), server):
+        server.until(lambda: all(server.state(name) == "fresh" for name in names))
+        close_account(front, tmp_path)
+        front.seen.clear()
+        tickets = [server.tell("renew", name) for name in names]
+        server.until(lambda: all(ticket in server.answers for ticket in tickets))
+        assert all(server.answers[ticket]["ok"] for ticket in tickets), server.answers
+    made = [one for one in front.of("newAccount") if "onlyReturnExisting" not in one.payload]
+    assert len(made) == 1
 
 
 def test_a_refusal_that_is_not_about_the_account_leaves_it_alone(

@@ -22,7 +22,7 @@ from support.program.ports import free_ports
 from support.program.server import Server, treehouse
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.program,
     pytest.mark.skipif(os.geteuid() != 0, reason="starts the server as root"),
 ]
 

@@ -34,8 +34,8 @@ def check(parsed: Parsed, opener: Reader | None, notices: list[Fault]) -> Iterat
             if kind in kinds:
                 yield parsed.origins.fault(
                     (*at, "chain"),
-                    f"this is a second certificate for {kind.upper()} keys, the first is at "
-                    f"{parsed.origins.at(kinds[kind])}",
+                    f"this one and the one at {parsed.origins.at(kinds[kind])}: both are for "
+                    f"{kind.upper()} keys",
                     "leave one out, or give one of each kind",
                 )
             kinds.setdefault(kind, (*at, "chain"))

@@ -1,9 +1,9 @@
-"""What the configuration says about the disk, compared with the disk. Looks, and changes nothing.
+"""Compares what the configuration says about the disk with the disk, and changes nothing.
 
-The question is never whether *we* may read a file but whether the one who will need it may:
-document roots and CA bundles are read after the privileges are gone, a site's own certificate
-before. While we are root, the answer for another user is worked out from owner and mode; where
-access control lists make that impossible, or where we may not look ourselves, no fault is claimed.
+The question is never whether *this process* may read a file but whether the user that needs it may:
+document roots, CA bundles and sockets are opened after the privileges are gone, a site's own
+certificate and the access log before. `reader` works the answer out. Where this process may not
+look itself, no fault is claimed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from acme_client.issuers.external_account import mac_key
 from acme_client.x509.pem import PemError
 from acme_client.x509.trust_bundle import authorities
 
-from ..schema.acme import Acme, Fallback
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
 from ..syntax.address_sets import AddressFile, read_list
+from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
+from ..syntax.kinds import Section
 from . import certificates
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
@@ -40,7 +41,7 @@ def check(
     opener: Reader | None,
     notices: list[Fault],
 ) -> Iterator[Fault]:
-    """Every file, folder and socket that the configuration names.
+    """Yield a fault for each file, folder and socket that the configuration names and cannot have.
 
     ``reader`` is the user that the server becomes, ``opener`` who starts it and reads what only
     that one may; None is somebody unknown, or a running server, whose start is over. What is no
@@ -53,6 +54,8 @@ def check(
         trouble = _trouble(file, directory, needed_by)
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
+        if trouble is None and path[-1] == "webhook_file":
+            trouble = _no_webhook(file)
         if trouble is None and path[-1] == "hmac_key_file":
             trouble = _no_mac_key(file)
         if trouble:
@@ -67,7 +70,7 @@ def check(
 
 
 def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Programs that are run as the target user."""
+    """Check the programs of ``acme.dns``, which run as the target user."""
     for index, dns in enumerate(parsed.document.acme.dns):
         if dns.hook is None:
             continue
@@ -93,35 +96,27 @@ def _roots(parsed: Parsed) -> Iterator[Place]:
 
 
 def _read_later(parsed: Parsed) -> Iterator[Place]:
-    """Read as the target user."""
-    acme = parsed.document.acme
-    authorities: list[tuple[Path, Acme | Fallback]] = [(("acme",), acme)]
-    authorities += [(("acme", "fallback", i), each) for i, each in enumerate(acme.fallback)]
-    for path, authority in authorities:
-        if authority.ca_file:
-            yield (*path, "ca_file"), authority.ca_file
-        if authority.eab:
-            yield (*path, "eab", "hmac_key_file"), authority.eab.hmac_key_file
-    for index, dns in enumerate(acme.dns):
-        if dns.tsig:
-            yield ("acme", "dns", index, "tsig", "secret_file"), dns.tsig.secret_file
-    alerts = parsed.document.alerts
-    if alerts and alerts.ca_file:
-        yield ("alerts", "ca_file"), alerts.ca_file
-    if alerts and alerts.email and alerts.email.password_file:
-        yield ("alerts", "email", "password_file"), alerts.email.password_file
+    """Yield the files that are read as the target user: every key that ends in ``_file``."""
+    yield from _named(parsed.document, ())
     for index, site in parsed.sites:
-        if site.tls.client_auth:
-            path = ("sites", index, "tls", "client_auth", "ca_file")
-            yield path, site.tls.client_auth.ca_file
-    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
-    for path, serving in levels:
-        if serving.backend_tls and serving.backend_tls.ca_file:
-            yield (*path, "backend_tls", "ca_file"), serving.backend_tls.ca_file
+        yield from _named(site, ("sites", index))
+
+
+def _named(section: Section, path: Path) -> Iterator[Place]:
+    for key in section.given:
+        value = getattr(section, key)
+        if isinstance(value, FilePath) and key.endswith("_file"):
+            yield (*path, key), value
+        elif isinstance(value, Section):
+            yield from _named(value, (*path, key))
+        elif isinstance(value, tuple):
+            for number, one in enumerate(value):
+                if isinstance(one, Section):
+                    yield from _named(one, (*path, key, number))
 
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Files of addresses, which workers read before they are confined."""
+    """Check files of addresses, which workers read before they are confined."""
     levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
     for path, rules in levels:
         for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
@@ -144,7 +139,8 @@ def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
 
 
 def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Of backends: as the user that connects. One that is not there yet is the app's to make."""
+    """Check the sockets of backends as the user that connects. A missing one is the app's to
+    make."""
     for path, serving in _servings(parsed):
         for number, each in enumerate(serving.backend or ()):
             if each.url.scheme != "unix" or each.url.path.startswith("@"):
@@ -218,7 +214,7 @@ def _no_log(file: FilePath, reader: Reader | None, opener: Reader | None) -> Tro
 
 
 def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | None:
-    """Root may; a running server has the file open already."""
+    """Check who opens the file: root may, and a running server has it open already."""
     if opener is None or opener.uid == 0 or not opener.here or os.access(path, wanted):
         return None
     return (
@@ -228,7 +224,7 @@ def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | 
 
 
 def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Trouble | None:
-    """A file of CAs that has none would be found out by the first client, backend or order."""
+    """Check that a file of CAs has one, before the first client, backend or order finds out."""
     usual = "name the file that begins with BEGIN CERTIFICATE"
     try:
         bundle = authorities(file.read_bytes(), purpose)
@@ -242,8 +238,19 @@ def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Troubl
     return None
 
 
+def _no_webhook(file: FilePath) -> Trouble | None:
+    """Check that a file holds a URL, before the first alert finds out."""
+    try:
+        parse_webhook(file.read_text("utf-8", "replace").strip())
+    except Wrong as wrong:  # which would repeat what may be secret
+        return f"{file} holds no http or https URL", wrong.remedy
+    except OSError:
+        return None  # not ours to read
+    return None
+
+
 def _no_mac_key(file: FilePath) -> Trouble | None:
-    """A key that was mistyped would be found out by the first order, in the CA's words."""
+    """Check a MAC key, before the first order finds out, in the CA's words."""
     try:
         mac_key(file.read_text("utf-8", "replace"))
     except IssuanceError as problem:
@@ -257,7 +264,7 @@ def _no_mac_key(file: FilePath) -> Trouble | None:
 
 
 def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """The program that alerts are handed to."""
+    """Check the program that alerts are handed to."""
     alerts = parsed.document.alerts
     if not alerts or not alerts.command or not alerts.command[0].startswith("/"):
         return
@@ -333,7 +340,7 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
 
 
 def _way_up(path: FilePath) -> Iterator[tuple[int, int]]:
-    """Device and inode of ``path`` and all directories above it, of those that exist.
+    """Yield device and inode of ``path`` and all directories above it, of those that exist.
 
     Names would miss links; these two numbers are what a directory is. What is bound elsewhere has
     others above it: see `mounts`.

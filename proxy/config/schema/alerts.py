@@ -1,4 +1,4 @@
-"""The keys below ``alerts``: who is told, and of what. A part of `schema`."""
+"""The keys below ``alerts``: who is told, and of what. A part of `document`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,9 @@ class Alerts(Section):
         repr=False,  # its path is often a secret
         description="A URL that gets a JSON document by POST.",
     )
+    webhook_file: File | None = Field(
+        default=None, description="A file with that URL instead, whose path is often a secret."
+    )
     email: Mail | None = Field(default=None, description="A mail server, and who gets mail.")
     command: Many[Token] = Field(
         default=(), description="A program and its arguments; gets the document on standard input."
@@ -86,11 +89,15 @@ class Alerts(Section):
 
 
 def check(alerts: Alerts | None, origins: Origins) -> Iterator[Fault]:
-    """What the keys mean together."""
+    """Check what the keys need of each other."""
     at: Path = ("alerts",)
     if alerts is None:
         return
-    if not (alerts.webhook or alerts.email or alerts.command):
+    if alerts.webhook and alerts.webhook_file:
+        yield origins.fault_of_key(
+            (*at, "webhook_file"), "webhook and webhook_file exclude each other", "keep one"
+        )
+    if not (alerts.webhook or alerts.webhook_file or alerts.email or alerts.command):
         yield origins.fault(at, "nobody is told", "give webhook, email or command")
     if alerts.command and not alerts.command[0].startswith("/"):
         yield origins.fault(

@@ -3,12 +3,13 @@
 To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
 backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
 accepted at the top of the document, at a site and at a route; the innermost that is given wins
-(`resolve.innermost`); it stands in the JSON schema; and the program finds its value at
+(`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
 ``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
 value that joins the outer one instead of replacing it is marked with `AddsUp`.
 
-What a key needs of its neighbours goes into `site.check`, files that it names into
-`checks.files`. `config/reference.yaml` has a line for each key, which a test demands.
+What a key needs of its neighbours goes into `site.check`. A file that is read as the server's user
+is a `File` whose key ends in ``_file``: it is watched, and whether it can be read is checked.
+`config/reference.yaml` has a line for each key, which a test demands.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ..syntax.kinds import (
     one_of,
     pairs,
     section,
+    size,
     word,
 )
 from ..syntax.names import parse_name
@@ -72,6 +74,12 @@ def _parse_share(text: str) -> float:
     return int(found[1]) / 100
 
 
+def _parse_media_type(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]*", text.lower()):
+        raise Wrong(f"{shown(text)} is no media type", "write it like text/html, or text/ for all")
+    return text.lower()
+
+
 def _parse_cookie_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
         raise Wrong(f"{shown(text)} is not the name of a cookie", "use letters, digits, - and _")
@@ -105,8 +113,16 @@ def joined(outer: Any, inner: Any) -> Any:
     )  # fmt: skip
 
 
+class _FieldRules(Section):
+    @classmethod
+    def other_word(cls, word: str) -> str | None:
+        if "-" in word or word[:1].isupper():
+            return f"write set: {{{word}: VALUE}}"
+        return super().other_word(word)
+
+
 @section
-class ResponseFieldRules(Section):
+class ResponseFieldRules(_FieldRules):
     """Fields of responses. Names are in lower case; in values {host}, {path}, {query}, {id},
     {scheme} and {client} are filled in. The order is: remove, default, set, add."""
 
@@ -124,7 +140,7 @@ class ResponseFieldRules(Section):
 
 
 @section
-class RequestFieldRules(Section):
+class RequestFieldRules(_FieldRules):
     """Fields of requests to backends; else as `ResponseFieldRules`."""
 
     set: RequestPairs = Field(default=(), description="In place of what the client says.")
@@ -140,8 +156,9 @@ class Health(Section):
         ("url", "uri", "endpoint", "target", "check", "http"), "here that is path: /healthz"
     )
 
-    path: Annotated[str, word(_parse_http_path)] = Field(
-        description="Asked with GET, behind the path of the backend's URL; 2xx and 3xx are healthy."
+    path: Annotated[str, word(_parse_http_path)] | None = Field(
+        default=None,
+        description="Asked with GET, behind the path of the backend's URL; 2xx, 3xx are healthy.",
     )
     interval: Annotated[float, duration("100ms", "1h")] = Field(
         default=5.0, description="Between two checks of a backend."
@@ -153,6 +170,10 @@ class Health(Section):
         default=None,
         description="Host of the check; left out, the site's first name, or the backend's address "
         "where preserve_host is false.",
+    )
+    grpc: Switch = Field(
+        default=False,
+        description="Ask by gRPC's health protocol, without a path; SERVING is healthy.",
     )
 
 
@@ -272,6 +293,62 @@ class BackendRules(Section):
     )
 
 
+# What gains by compression, and is not compressed already (as Caddy and nginx have it).
+_COMPRESSIBLE = (
+    "text/",
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/x-javascript",
+    "application/x-ndjson",
+    "application/manifest",
+    "application/rss",
+    "application/atom",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "application/x-font",
+    "font/otf",
+    "font/ttf",
+    "image/svg",
+    "image/bmp",
+    "image/x-icon",
+    "image/vnd.microsoft.icon",
+)
+
+
+@section
+class Compression(Section):
+    """Which responses are compressed, and how."""
+
+    mode: Annotated[Literal["auto", "true", "false"], one_of("auto", "true", "false")] = Field(
+        default="true",
+        description="auto leaves out responses that set a cookie or answer Authorization.",
+    )
+    algorithms: Many[Annotated[str, one_of("zstd", "br", "gzip")]] = Field(
+        default=("zstd", "br", "gzip"), description="Those that may be used; clients choose."
+    )
+    level: Annotated[Literal["fast", "usual", "best"], one_of("fast", "usual", "best")] = Field(
+        default="usual", description="Time against size."
+    )
+    min_size: Annotated[int, size("0B", "1GiB")] = Field(
+        default=1024, description="Smaller responses gain nothing."
+    )
+    types: Many[Annotated[str, word(_parse_media_type)]] = Field(
+        default=_COMPRESSIBLE, description="Beginnings of media types."
+    )
+
+
+def _mode_alone(given: object) -> object:
+    if isinstance(given, bool):
+        return {"mode": str(given).lower()}
+    return {"mode": given.lower()} if isinstance(given, str) else given
+
+
+CompressionEntry = Annotated[
+    Compression, BeforeValidator(_mode_alone, json_schema_input_type=bool | str | Compression)
+]
+
+
 @section
 class Rules(BackendRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
@@ -283,6 +360,10 @@ class Rules(BackendRules):
     )
     deny: Many[AddressWord] = Field(
         default=(), description="Clients from these networks get 403, even if allowed."
+    )
+    compress: CompressionEntry = Field(
+        default=Compression("auto"),
+        description="auto, true or false, or how: {algorithms, level, min_size, types}.",
     )
     headers: Annotated[ResponseFieldRules, AddsUp(joined)] = Field(
         default=ResponseFieldRules(), description="Fields that responses get or lose."

@@ -1,7 +1,8 @@
 """The keys of a site or a route that say how requests are answered: with files, by backends, or
 elsewhere.
 
-`check` has what they need of each other; files on disk are the business of `places`.
+The keys beside the action are in `rules`. `check` has what keys need of each other; files on disk
+are the business of `checks.files`.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ def check(
     rules: Rules,
     routes: tuple[Route, ...] | None = None,
 ) -> Iterator[Fault]:
-    """``taken``: the paths that this is for, as a route spells them; ``rules``: what holds here
-    with what is inherited; ``routes``: those of a site, None where this is a route itself."""
+    """Check one site or route. ``taken``: the paths that it is for, as a route spells them;
+    ``rules``: what holds here with what is inherited; ``routes``: those of a site, None where this
+    is a route itself."""
     given = serving.given
     answers: list[str] = [key for key in ("root", "backend", "redirect") if key in given]
     if routes:
@@ -123,6 +125,15 @@ def check(
         )
 
 
+def _speak_http2(serving: Serving) -> bool:
+    """Whether all backends do."""
+    secure = serving.backend_tls is not None and serving.backend_tls.http2
+    return all(
+        each.url.scheme == "h2c" or (secure and each.url.scheme == "https")
+        for each in serving.backend or ()
+    )
+
+
 def _backends(serving: Serving, at: Path, origins: Origins, rules: Rules) -> Iterator[Fault]:
     backends = serving.backend or ()
     if not backends:
@@ -140,6 +151,19 @@ def _backends(serving: Serving, at: Path, origins: Origins, rules: Rules) -> Ite
     if backends and all(each.drain for each in backends):
         yield origins.fault(
             (*at, "backend"), "every backend is in maintenance", "leave drain out at one of them"
+        )
+    health = serving.health
+    if health is not None and not health.grpc and not health.path:
+        yield origins.fault(
+            (*at, "health"),
+            "health.path: this key is missing",
+            "add it: Asked with GET, 2xx and 3xx are healthy; or grpc: true",
+        )
+    if health is not None and health.grpc and not _speak_http2(serving):
+        yield origins.fault(
+            (*at, "health", "grpc"),
+            "gRPC needs HTTP/2, which not every backend here speaks",
+            "write h2c://, or https:// with backend_tls: {http2: true}",
         )
     if serving.backend_tls:
         if not any(each.url.scheme == "https" for each in backends):

@@ -108,7 +108,7 @@ def _look(
 def _visit(
     backend: Backend, action: ProxyAction, sites: tuple[str, ...], site: str
 ) -> BackendVisit:
-    path = backend.prefix + (action.health.path if action.health else "/")
+    path = backend.prefix + ((action.health and action.health.path) or "/")
     reached, status, error, language = _ask(backend, action, site, path)
     return BackendVisit(
         backend.url, sites, reached, path, status, error, language,

@@ -13,7 +13,7 @@ from pathlib import Path
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
-from acme_client.link import INTERNAL, Authority, Wanted
+from acme_client.link import INTERNAL, Authority, CertificateSpec
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store
 from acme_client.storage.store import Store
@@ -32,7 +32,7 @@ class Records:
     there is one, and its URL, by directory; ``costs`` of another order, by certificate."""
 
     statuses: dict[str, CertificateStatus]
-    wanted: dict[str, Wanted]
+    wanted: dict[str, CertificateSpec]
     accounts: dict[str, tuple[bool | None, str | None]]
     costs: dict[str, tuple[str, ...]]
 
@@ -73,7 +73,7 @@ def look_up(config: Config, server: Server) -> Records:
     return Records(statuses, {one.name: one for one in wanted}, accounts, costs)
 
 
-def _on_disk(store: Store, listed: Iterable[Wanted]) -> Iterator[CertificateStatus]:
+def _on_disk(store: Store, listed: Iterable[CertificateSpec]) -> Iterator[CertificateStatus]:
     shelf = CertificateRepository(store)
     for wanted in listed:
         try:

@@ -1,4 +1,5 @@
-"""One health check of a backend: a GET on a connection of its own.
+"""One health check of a backend: a GET on a connection of its own, or a call of gRPC's health
+protocol.
 
 It waits behind no request and gets a connection whatever the bound on their number, so that a busy
 backend is not taken for a dead one.
@@ -11,9 +12,18 @@ import asyncio
 from ...config import model
 from ...errors import Blame, Fault
 from ...protocol.h1.client import NoResponse
+from ...protocol.h1.response_parser import ResponseHead
+from ...protocol.message import Fields
 from ...transport.stream import StreamBroken
 from .pool import Connection, Pool
 from .request_head import authority
+
+# The health protocol (grpc.health.v1): a message is not compressed, has a length, and is protobuf.
+# An empty request asks about the server as a whole; the answer's one field is SERVING, which is 1.
+_GRPC_CHECK = "/grpc.health.v1.Health/Check"
+_ANY_SERVICE = b"\0\0\0\0\0"
+_SERVING = b"\0\0\0\0\x02\x08\x01"
+_ENOUGH = 64
 
 
 class Unasked(Exception):
@@ -26,7 +36,10 @@ async def check(pool: Pool, health: model.Health) -> str | None:
         async with asyncio.timeout(health.timeout):
             connection = await pool.open_another()
             try:
-                status = await _ask(connection, _request(pool.backend, health), health.timeout)
+                if health.grpc:
+                    return await _ask_grpc(connection, pool.backend, health)
+                request = _request(pool.backend, health)
+                head, _body, _trailers = await _ask(connection, request, b"GET", health.timeout)
             finally:
                 pool.end(connection)
     except TimeoutError:
@@ -37,29 +50,53 @@ async def check(pool: Pool, health: model.Health) -> str | None:
         return fault.detail or fault.kind
     except (NoResponse, StreamBroken) as error:
         return str(error)
-    return None if 200 <= status < 400 else f"status {status}"
+    return None if 200 <= head.status < 400 else f"status {head.status}"
+
+
+def _host(backend: model.Backend, health: model.Health) -> str:
+    host = health.host or authority(backend)
+    return f"[{host}]" if health.host and ":" in host else host
+
+
+async def _ask_grpc(
+    connection: Connection, backend: model.Backend, health: model.Health
+) -> str | None:
+    """What is wrong, by the health protocol of gRPC; None where the server says SERVING."""
+    request = (
+        f"POST {_GRPC_CHECK} HTTP/1.1\r\nhost: {_host(backend, health)}\r\n"
+        "user-agent: treehouse-proxy\r\ncontent-type: application/grpc\r\n"
+        f"te: trailers\r\ncontent-length: {len(_ANY_SERVICE)}\r\n\r\n"
+    ).encode("ascii")
+    head, body, trailers = await _ask(connection, request + _ANY_SERVICE, b"POST", health.timeout)
+    if head.status != 200:
+        return f"status {head.status}"
+    told = dict([*head.fields, *trailers])  # a failure may be said in the head
+    status = told.get(b"grpc-status", b"none").decode("latin-1")
+    if status != "0":
+        return f"grpc-status {status} {told.get(b'grpc-message', b'').decode('latin-1')}".rstrip()
+    return None if body == _SERVING else "it says that it is not serving"
 
 
 def _request(backend: model.Backend, health: model.Health) -> bytes:
-    host = health.host or authority(backend)
-    if health.host and ":" in host:
-        host = f"[{host}]"
     return (
-        f"GET {backend.prefix}{health.path} HTTP/1.1\r\nhost: {host}\r\n"
+        f"GET {backend.prefix}{health.path} HTTP/1.1\r\nhost: {_host(backend, health)}\r\n"
         "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"
     ).encode("ascii")
 
 
-async def _ask(connection: Connection, request: bytes, patience: float) -> int:
-    """The status of the response, once all of it has come."""
+async def _ask(
+    connection: Connection, request: bytes, method: bytes, patience: float
+) -> tuple[ResponseHead, bytes, Fields]:
+    """The response's head, the beginning of its body and its trailers, once all of it has come."""
     rest = connection.send_now(request, patience)
     if rest:
         await connection.send(rest, patience)
     while True:
-        head = await connection.head(b"GET", patience)
+        head = await connection.head(method, patience)
         if head.status >= 200:
             break
     body = connection.body(head, patience)
-    while await body.read():
-        pass
-    return head.status
+    begins = b""
+    while piece := await body.read():
+        begins = (begins + piece)[:_ENOUGH]
+    return head, begins, body.trailers

@@ -321,6 +321,9 @@ class Authority:
         check_outgoing(fields)
         self._send(stream, [(b":status", b"%d" % status), *fields], end)
 
+    def whole(self, stream: int, block: bytes, body: bytes) -> None:
+        raise NotImplementedError  # h2 makes its own blocks
+
     def trailers(self, stream: int, fields: list[Field]) -> None:
         check_outgoing(fields)
         self._send(stream, fields, True)

@@ -28,6 +28,10 @@ SETTINGS = 8
 EMPTY_FRAME = 1  # DATA or CONTINUATION that carries nothing and ends nothing
 OTHER = 1  # PING, PRIORITY, PRIORITY_UPDATE, unknown types, WINDOW_UPDATE that nothing calls for
 
+# A backend is no attacker: pings and updates of another temperament must not cost its streams. What
+# it wastes without end still ends.
+BACKEND = 100.0
+
 # A window update or a ping is called for when there was something to take: clients credit what they
 # got and measure round trips while data flows (gRPC's BDP estimator). So many of both go with
 # each DATA frame that was sent and each stream that was opened.
@@ -36,13 +40,15 @@ MOST_FREE = 1000
 
 
 class Budget:
-    """``now`` is the moment of the read that is being dealt with, in monotonic seconds."""
+    """``now`` is the moment of the read that is being dealt with, in monotonic seconds; ``times``
+    is how many times as much the peer may waste as a client may."""
 
-    __slots__ = ("_at", "_free", "_left", "now")
+    __slots__ = ("_at", "_free", "_left", "_most", "_per_second", "now")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, times: float = 1.0) -> None:
         self.now = self._at = now
-        self._left = MOST
+        self._left = self._most = MOST * times
+        self._per_second = PER_SECOND * times
         self._free = 2 * FREE_PER_FRAME
 
     def spend(self, price: int, what: str) -> None:
@@ -62,13 +68,21 @@ class Budget:
 
     def answered(self) -> None:
         """An answer was sent whole."""
+        if self._left < self._most:
+            self._left += PER_ANSWER
+
+    def answered_with_data(self) -> None:
+        """An answer was sent whole, in one frame of DATA."""
         if self._left < MOST:
             self._left += PER_ANSWER
+        if self._free < MOST_FREE:
+            self._free += FREE_PER_FRAME
 
     def carried(self, frames: int) -> None:
         """DATA was sent, or a stream was opened."""
-        self._free = min(MOST_FREE, self._free + FREE_PER_FRAME * frames)
+        if self._free < MOST_FREE:
+            self._free += FREE_PER_FRAME * frames
 
     def _refill(self) -> None:
-        self._left = min(MOST, self._left + (self.now - self._at) * PER_SECOND)
+        self._left = min(self._most, self._left + (self.now - self._at) * self._per_second)
         self._at = self.now

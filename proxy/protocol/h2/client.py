@@ -146,6 +146,8 @@ class BackendSession:
                 for number, exchange in list(self._exchanges.items()):
                     if number > last:
                         exchange.fail(NoResponse("GOAWAY", unseen=True))
+                if not self._exchanges:
+                    self.close()
                 self._on_change()
             case Room(stream=0):
                 for exchange in self._exchanges.values():
@@ -386,8 +388,16 @@ class BackendExchange:
         return self._ended and not self._pieces
 
     def read_now(self, most: int = READ_SIZE) -> bytes | None:
-        if self._pieces:
-            piece = self._pieces.popleft()
+        pieces = self._pieces
+        if pieces:
+            piece = pieces.popleft()
+            if pieces:  # rows that came one by one go on together
+                joined = [piece]
+                count = len(piece)
+                while pieces and count + len(pieces[0]) <= most:
+                    joined.append(pieces.popleft())
+                    count += len(joined[-1])
+                piece = b"".join(joined)
             self._consumed(len(piece))
             return piece
         if self._ended:

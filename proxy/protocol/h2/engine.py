@@ -70,6 +70,10 @@ class Engine(Protocol):
         """At most `window` bytes. Raises `StreamGone`."""
         ...
 
+    def whole(self, stream: int, block: bytes, body: bytes) -> None:
+        """`head` with a block that the engine can take, and all of the body, within the window."""
+        ...
+
     def trailers(self, stream: int, fields: list[Field]) -> None:
         """The end of a body, with fields. Raises `StreamGone`."""
         ...

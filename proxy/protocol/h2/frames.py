@@ -162,6 +162,17 @@ def data_header(length: int, flags: int, stream: int) -> bytes:
     return _HEADER.pack(length >> 8, length & 255, DATA, flags, stream)
 
 
+def whole_answer(stream: int, block: bytes, body: bytes) -> bytes:
+    """A head and the body behind it, both of at most one frame."""
+    length, size = len(block), len(body)
+    return b"%b%b%b%b" % (
+        _HEADER.pack(length >> 8, length & 255, HEADERS, END_HEADERS, stream),
+        block,
+        _HEADER.pack(size >> 8, size & 255, DATA, END_STREAM, stream),
+        body,
+    )
+
+
 def settings(values: dict[int, int]) -> bytes:
     pairs = b"".join(_SETTING.pack(key, value) for key, value in values.items())
     return frame(SETTINGS, 0, 0, pairs)

@@ -20,7 +20,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from . import frames, request
-from .budget import EMPTY_FRAME, ERROR_PROVOKED, OTHER, REFUSED, RESET_BY_CLIENT, SETTINGS, Budget
+from .budget import (
+    BACKEND,
+    EMPTY_FRAME,
+    ERROR_PROVOKED,
+    OTHER,
+    REFUSED,
+    RESET_BY_CLIENT,
+    SETTINGS,
+    Budget,
+)
 from .engine import StreamGone, Terms, check_outgoing
 from .events import Data, Ended, Event, Head, Pong, Prioritised, Reset, Room, Trailers
 from .frames import (
@@ -114,7 +123,7 @@ class Session:
     ) -> None:
         self.terms = terms
         self.client = client
-        self.budget = Budget(now)
+        self.budget = Budget(now, BACKEND if client else 1.0)
         self.unsent = 0
         self.active = 0
         self.highest = 0
@@ -701,6 +710,33 @@ class Session:
             check_outgoing(fields)
             block = encode([(b":status", b"%d" % status), *fields])
         self._send_block(stream, state, block, end)
+
+    def whole(self, stream: int, block: bytes, body: bytes) -> None:
+        """`head` with a block and `data`, in one step: the common case."""
+        state = self._streams.get(stream)
+        size = len(body)
+        if (
+            state is None
+            or not state.local
+            or self.failed
+            or self._table_was_lowered
+            or len(block) > LARGEST_FRAME
+            or not 0 < size <= LARGEST_FRAME
+            or size > state.window
+            or size > self._window
+        ):
+            self.head(stream, 0, [], not body, block)
+            if body:
+                self.data(stream, body, True)
+            return
+        self._window -= size
+        data = frames.whole_answer(stream, block, body)
+        self._out.append(data)
+        self.unsent += len(data)
+        state.local = False
+        if not state.remote:
+            del self._streams[stream]
+        self.budget.answered_with_data()
 
     def trailers(self, stream: int, fields: list[Field]) -> None:
         state = self._sending(stream)

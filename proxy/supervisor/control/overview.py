@@ -65,7 +65,7 @@ class Overview:
         """Keep what a worker says of itself. Raises `ValueError` for figures that do not add up
         with ours, so that whoever sums them later cannot fail."""
         if stats["figures"] is not None:
-            counters.added(self._retired, stats["figures"])
+            counters.require_buckets(stats["figures"])
         if stats["open_fds"] is None and child.stats is not None:
             stats["open_fds"] = child.stats["open_fds"]
         child.stats = stats

@@ -33,15 +33,15 @@ class FileWatch:
     def __init__(self, config: Config) -> None:
         self._adopt(config)
         self._seen = self._look()
-        self._files = self._files_before = _files(config)
+        self._files = self._files_before = self._marks()
 
     def reread(self, read: Callable[[], Config]) -> Config:
         """Return what ``read`` returns. A file that changes meanwhile is noticed afterwards."""
         before = self._config.sites_dir
-        known = _files(self._config)
+        known = self._marks()
         sites, _footing = self._look()
         self._adopt(read())
-        present = _files(self._config)
+        present = self._marks()
         self._files = {path: known.get(path, now) for path, now in present.items()}
         fresh, footing = self._look()
         self._seen = sites if self._config.sites_dir == before else fresh, footing
@@ -55,7 +55,7 @@ class FileWatch:
         turned = sorted(map(str, dict(self._seen[1].items() ^ before[1].items())))
         if turned:
             return f"{', '.join(turned)}: leads elsewhere now"
-        files, last = _files(self._config), self._files_before
+        files, last = self._marks(), self._files_before
         self._files_before = files
         if files != self._files and files == last:
             changed = sorted(path for path, now in files.items() if now != self._files.get(path))
@@ -66,6 +66,12 @@ class FileWatch:
     def _adopt(self, config: Config) -> None:
         self._config = config
         self._readable = sandbox.policies(config)["worker"]
+        self._named = _named(config)
+
+    def _marks(self) -> dict[Path, Mark]:
+        """What the files that matter are now."""
+        further = matches(self._config.include) if self._config.watch else ()
+        return {path: mark(path) for path in (*self._named, *further)}
 
     def _look(self) -> _View:
         sites_dir = self._config.sites_dir
@@ -73,11 +79,10 @@ class FileWatch:
         return sites, sandbox.footing(self._readable)
 
 
-def _files(config: Config) -> dict[Path, Mark]:
-    """The state of each file that matters."""
+def _named(config: Config) -> tuple[Path, ...]:
+    """The files that matter and have a name; a walk through the whole configuration."""
     own = [one for site in config.sites for one in site.certificates]
     paths = [path for one in own for path in (one.chain, one.key)]
     if config.watch:
         paths += [*referred(config), *([config.source] if config.source else [])]
-        paths += matches(config.include)
-    return {path: mark(path) for path in paths}
+    return tuple(dict.fromkeys(paths))

@@ -24,7 +24,7 @@ from support.acme.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say
 from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.issuers.account_files import NEXT_KEY
 from acme_client.issuers.acme import AcmeIssuer
-from acme_client.link import Authority, Dns, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Dns, Settings
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509 import keys
@@ -25,7 +25,7 @@ from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import chain
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_for_a_new_keys_sake_nobody_becomes_a_customer(
     """Of a CA that has not been needed yet; and with none at all, it is said."""
     first = authority(ca)
     spare = Authority("https://127.0.0.1:1/dir")
-    wanted = Wanted(("a.example",), first, fallback=(spare,), challenges=("http-01",))
+    wanted = CertificateSpec(("a.example",), first, fallback=(spare,), challenges=("http-01",))
     with Certifier(Settings(tmp_path, (wanted,)), server):
         obtained(server, "a.example")
         answer = server.ask("roll_account_key")

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import INTERNAL, Authority, Settings, Wanted
+from acme_client.link import INTERNAL, Authority, CertificateSpec, Settings
 from acme_client.storage.directory import DirectoryStore
 from support.acme.certifier import Certifier, FakeServer
 from support.acme.chains import chain
@@ -39,7 +40,7 @@ class Closed(DirectoryStore):
 
 @pytest.fixture
 def wanted(tmp_path: Path) -> Settings:
-    return Settings(tmp_path, (Wanted((NAME,), Authority(INTERNAL)),))
+    return Settings(tmp_path, (CertificateSpec((NAME,), Authority(INTERNAL)),))
 
 
 def test_what_is_served_is_served_and_what_comes_meanwhile_is_seen_afterwards(
@@ -88,6 +89,36 @@ def test_what_a_killed_writer_left_is_gone_after_the_next_start(wanted: Settings
         time.sleep(0.3)  # a file that has just been made may be being written
         with Certifier(wanted, server):
             server.until(lambda: not left.exists())
+
+
+class Hanging(DirectoryStore):
+    """Each call waits until the test lets it go on."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.hangs = threading.Event()
+        self.over = threading.Event()
+
+    def load(self, folder: str) -> dict[str, bytes]:
+        if self.hangs.is_set():
+            assert self.over.wait(30)
+        return super().load(folder)
+
+
+def test_a_store_that_hangs_does_not_silence_the_main_thread(wanted: Settings) -> None:
+    """Whose silence the supervisor takes for a hang of the certifier."""
+    store = Hanging(wanted.state)
+    with FakeServer() as server, Certifier(wanted, server, store=store):
+        server.until(lambda: server.state(NAME) == "fresh")
+        store.hangs.set()
+        CertificateRepository(DirectoryStore(wanted.state)).keep_pair(
+            NAME, chain(NAME, now=time.time())
+        )
+        looking = server.tell("look")
+        assert server.ask("no such command")["error"] == "no such command is not known here"
+        assert looking not in server.answers
+        store.over.set()
+        server.until(lambda: looking in server.answers)
 
 
 # What workers cannot serve

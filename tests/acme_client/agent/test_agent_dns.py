@@ -22,7 +22,7 @@ from support.acme.knot import ALGORITHM, Knot
 from support.acme.pebble import Pebble
 from support.program.ports import free_address
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 ZONES = {
     "example.test": "_acme-challenge.led CNAME led.acme\n"

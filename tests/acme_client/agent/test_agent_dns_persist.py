@@ -17,7 +17,7 @@ from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.knot import Knot
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from acme_client.certificates.retry import ANOTHER_CA
 from acme_client.issuers import order_flow
 from acme_client.issuers import transport as network
 from acme_client.issuers.ari import certificate_id
-from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Settings, Wanted
+from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, CertificateSpec, Settings
 from acme_client.storage.directory import DirectoryStore
 from support.acme.ca_faults import (
     BadNonce,
@@ -45,7 +45,7 @@ from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.chains import DAY, chain, split
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 NAME = "a.example"
 
 
@@ -222,7 +222,7 @@ def test_who_has_nothing_to_serve_does_not_wait_for_the_first_ca_where_there_is_
     front.add("newOrder", Refuse(status, "rateLimited", {"Retry-After": "86400"}), 100)
     clock = Clock()
     first = Authority(front.directory, ca_pem=front.ca_pem)
-    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    sites = (CertificateSpec((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
     with Certifier(Settings(tmp_path, sites), server, now=clock):
         server.until(lambda: server.state(NAME) in ("failed", "waiting"))
         clock.ahead += 61
@@ -240,7 +240,7 @@ def test_where_nothing_is_served_the_next_ca_is_asked_at_once_and_the_first_for_
     """It is down, or it does not want us, for hours."""
     front.add("*", fault, 10_000)
     first = Authority(front.directory, ca_pem=front.ca_pem)
-    sites = (Wanted((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
+    sites = (CertificateSpec((NAME,), first, fallback=(authority(ca),), challenges=("http-01",)),)
     with Certifier(Settings(tmp_path, sites), server, now=clock):
         server.until(lambda: (server.reports.get(NAME) or {}).get("attempts") == 1)
         clock.ahead += ANOTHER_CA + 1
@@ -254,6 +254,27 @@ def test_where_nothing_is_served_the_next_ca_is_asked_at_once_and_the_first_for_
         json.loads(one.read_bytes()) for one in (tmp_path / "accounts").glob("*/account.json")
     ]
     assert {one["directory"] for one in accounts} == {front.directory, ca.directory}
+
+
+def test_many_new_names_do_not_all_wait_for_a_ca_that_is_down(
+    ca: Pebble, front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """Those whose attempts were under way already try it; the others begin with the next CA."""
+    front.add("*", Cut(heard=False), 10_000)
+    first = Authority(front.directory, ca_pem=front.ca_pem)
+    names = [(f"{number}.example",) for number in range(ATTEMPTS_AT_ONCE + 4)]
+    sites = tuple(
+        CertificateSpec(one, first, fallback=(authority(ca),), challenges=("http-01",))
+        for one in names
+    )
+    clock = Clock()
+    with Certifier(Settings(tmp_path, sites), server, now=clock):
+        server.until(lambda: sum(server.state(one) == "fresh" for (one,) in names) >= 4)
+        assert len(front.of("directory")) <= ATTEMPTS_AT_ONCE
+        clock.ahead += ANOTHER_CA + 1
+        server.tell("wake")
+        server.until(lambda: all(server.state(one) == "fresh" for (one,) in names))
+    assert len(front.of("directory")) <= ATTEMPTS_AT_ONCE
 
 
 def test_an_order_that_is_stuck_in_processing_is_left_for_later(
@@ -329,7 +350,8 @@ def test_a_ca_that_hangs_keeps_nobody_waiting_who_is_certified_by_another(
     hang = Hang()
     front.add("directory", hang, 100)
     everything = Settings(
-        tmp_path, tuple(Wanted((name,), by, challenges=("http-01",)) for name, by in sites.items())
+        tmp_path,
+        tuple(CertificateSpec((name,), by, challenges=("http-01",)) for name, by in sites.items()),
     )
     with Certifier(everything, server):
         server.until(lambda: server.state("a.test") == server.state("other.example") == "fresh")

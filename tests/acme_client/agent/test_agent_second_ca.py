@@ -11,13 +11,13 @@ import pytest
 from cryptography import x509
 
 from acme_client.certificates.record import from_json
-from acme_client.link import Authority, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Settings
 from acme_client.x509.verify import CertificateAndKey, verify_pair
 from support.acme.caddy_ca import CaddyCa
 from support.acme.certifier import Certifier, FakeServer
 from support.program.ports import free_address
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def server(doors: FakeServer) -> FakeServer:
 
 def wanted(ca: CaddyCa, server: FakeServer, state: Path, *challenges: str) -> Settings:
     by = Authority(ca.directory, email="ops@example.org", ca_pem=ca.ca_pem)
-    return Settings(state, (Wanted((server.host,), by, challenges=challenges),))
+    return Settings(state, (CertificateSpec((server.host,), by, challenges=challenges),))
 
 
 @pytest.mark.parametrize("kind", ["http-01", "tls-alpn-01"])

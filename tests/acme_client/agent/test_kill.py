@@ -31,7 +31,7 @@ from acme_client.x509.verify import verify_pair
 from support.acme.certifier import settings
 from support.acme.pebble import Pebble
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.pebble
 NAME = "a.example"
 WITHIN = 60.0
 

@@ -29,7 +29,14 @@ from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from acme_client.errors import IssuanceError
-from acme_client.link import ATTEMPTS_AT_ONCE, INTERNAL, Authority, Command, Settings, Wanted
+from acme_client.link import (
+    ATTEMPTS_AT_ONCE,
+    INTERNAL,
+    Authority,
+    CertificateSpec,
+    Command,
+    Settings,
+)
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 DAY = 86400.0
@@ -41,7 +48,7 @@ Of = TypeVar("Of")
 class World:
     """The process, played by the test: what is run stays under way until the test ends it."""
 
-    def __init__(self, *wanted: Wanted) -> None:
+    def __init__(self, *wanted: CertificateSpec) -> None:
         self.now = NOW
         self.rng = random.Random(1)
         self.under_way: list[Run] = []
@@ -136,8 +143,8 @@ def has(
         managed.record = transitions.on_found(record, facts, source, directory, not_before, rng)
 
 
-def sites(count: int, by: Authority = CA) -> list[Wanted]:
-    return [Wanted((f"{number}.example",), by) for number in range(count)]
+def sites(count: int, by: Authority = CA) -> list[CertificateSpec]:
+    return [CertificateSpec((f"{number}.example",), by) for number in range(count)]
 
 
 def test_everything_is_served_before_anything_is_ordered() -> None:
@@ -172,7 +179,7 @@ def test_a_certificate_out_of_its_dates_is_served_for_want_of_a_better_one() -> 
 
 
 def test_only_so_many_attempts_at_a_time_and_another_ca_has_its_own() -> None:
-    elsewhere = Wanted(("z.example",), OTHER)
+    elsewhere = CertificateSpec(("z.example",), OTHER)
     world = World(*sites(9), elsewhere)
     world.load()
     assert len(world.running(Task.ATTEMPT)) == ATTEMPTS_AT_ONCE + 1
@@ -184,8 +191,8 @@ def test_only_so_many_attempts_at_a_time_and_another_ca_has_its_own() -> None:
 
 def test_the_most_urgent_is_next() -> None:
     """What somebody waits for, then what has nothing to serve, then what ends soonest."""
-    blocking = [Wanted((f"b{number}.example",), CA) for number in range(ATTEMPTS_AT_ONCE)]
-    world = World(*blocking, *(Wanted((f"{name}.example",), CA) for name in "cdefg"))
+    blocking = [CertificateSpec((f"b{number}.example",), CA) for number in range(ATTEMPTS_AT_ONCE)]
+    world = World(*blocking, *(CertificateSpec((f"{name}.example",), CA) for name in "cdefg"))
     ages = {"d.example": 85.0, "c.example": 84.0, "e.example": 86.0, "f.example": 30.0}
     world.load(ages)
     managed = world.managed("f.example")
@@ -204,7 +211,7 @@ def test_the_most_urgent_is_next() -> None:
 
 def test_of_a_site_s_two_certificates_one_after_the_other() -> None:
     names = ("a.example",)
-    world = World(Wanted(names, CA), Wanted(names, CA, "rsa-2048", mark="rsa"))
+    world = World(CertificateSpec(names, CA), CertificateSpec(names, CA, "rsa-2048", mark="rsa"))
     world.load()
     assert world.running(Task.ATTEMPT) == ["a.example"]
     world.succeed("a.example")
@@ -281,7 +288,7 @@ def test_a_renewal_is_due_at_its_moment_and_asked_about_before() -> None:
 
 
 def test_questions_are_asked_one_after_the_other_of_each_ca() -> None:
-    world = World(*sites(3), Wanted(("z.example",), OTHER))
+    world = World(*sites(3), CertificateSpec(("z.example",), OTHER))
     world.load(dict.fromkeys(world.scheduler.certificates, 1.0))
     assert world.running(Task.ASK) == ["0.example", "z.example"]
     managed = world.managed("0.example")

@@ -16,13 +16,13 @@ from acme_client.certificates.ca_choice import (
     suits,
 )
 from acme_client.certificates.record import Attempt, Record
-from acme_client.link import Authority, Dns, ExternalAccount, Wanted
+from acme_client.link import Authority, CertificateSpec, Dns, ExternalAccount
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
 FIRST, SECOND, THIRD = (Authority(f"https://{one}.example/dir") for one in ("a", "b", "c"))
-ONE_CA = Wanted(("example.org",), FIRST)
-THREE_CAS = Wanted(("example.org",), FIRST, fallback=(SECOND, THIRD))
+ONE_CA = CertificateSpec(("example.org",), FIRST)
+THREE_CAS = CertificateSpec(("example.org",), FIRST, fallback=(SECOND, THIRD))
 
 
 def record(attempts: int, days_left: float | None) -> Record:
@@ -49,7 +49,7 @@ def record(attempts: int, days_left: float | None) -> Record:
     ],
 )
 def test_another_ca_is_for_when_it_keeps_failing_and_time_is_short(
-    wanted: Wanted, attempts: int, days_left: float | None, chosen: Authority
+    wanted: CertificateSpec, attempts: int, days_left: float | None, chosen: Authority
 ) -> None:
     assert authority(wanted, record(attempts, days_left), NOW) is chosen
 
@@ -120,7 +120,7 @@ def test_what_worked_comes_first_and_what_just_failed_last(remembered: Record, f
 
 @pytest.mark.parametrize("outcome", ["validation", "zone", "hook"])
 def test_a_record_that_could_not_be_set_speaks_against_its_kind(outcome: str) -> None:
-    wanted = Wanted(("example.org",), FIRST, challenges=("dns-01", "http-01"))
+    wanted = CertificateSpec(("example.org",), FIRST, challenges=("dns-01", "http-01"))
     assert challenges(wanted, after(outcome, "dns-01", "dns-01")) == ("http-01", "dns-01")
     assert challenges(wanted, after("disk", "dns-01", "dns-01")) == ("dns-01", "http-01")
 
@@ -160,7 +160,7 @@ def test_what_a_kind_can_prove(kind: str, plain: bool, wildcard: bool, address: 
 
 
 def test_with_one_kind_configured_there_is_no_choice() -> None:
-    wanted = Wanted(("example.org",), FIRST, challenges=("http-01",))
+    wanted = CertificateSpec(("example.org",), FIRST, challenges=("http-01",))
     assert challenges(wanted, after("validation", "http-01")) == ("http-01",)
 
 
@@ -174,14 +174,14 @@ def test_with_one_kind_configured_there_is_no_choice() -> None:
     ],
 )
 def test_a_certificate_counts_if_its_ca_is_configured(
-    directory: str | None, wanted: Wanted, good: bool
+    directory: str | None, wanted: CertificateSpec, good: bool
 ) -> None:
     assert serves(wanted, Record(directory=directory)) is good
 
 
 def test_another_fingerprint_for_whatever_an_attempt_goes_by() -> None:
     first = Authority("https://one.test/dir")
-    plain = Wanted(("a.test",), first)
+    plain = CertificateSpec(("a.test",), first)
     secret = ExternalAccount("kid", "c2VjcmV0")
     every = [
         (plain, Dns()),
@@ -195,7 +195,10 @@ def test_another_fingerprint_for_whatever_an_attempt_goes_by() -> None:
     ]
     found = [fingerprint(wanted, dns) for wanted, dns in every]
     assert len(set(found)) == len(found)
-    assert fingerprint(Wanted(("a.test",), Authority("https://one.test/dir")), Dns()) == found[0]
+    assert (
+        fingerprint(CertificateSpec(("a.test",), Authority("https://one.test/dir")), Dns())
+        == found[0]
+    )
 
 
 def test_who_has_failed_since_the_last_success() -> None:

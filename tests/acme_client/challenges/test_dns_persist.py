@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from acme_client.challenges.dns_persist import (
     Customer,
+    PersistRecord,
     Subject,
     Terms,
-    Wanted,
     hashed,
     of_challenge,
     of_directory,
@@ -58,7 +58,7 @@ def test_one_record_for_a_name_and_its_wildcard() -> None:
 
 
 def test_as_a_line_of_a_zone_file() -> None:
-    line = str(Wanted("_validation-persist.example.com", value(WILD, OLD, US), stands=False))
+    line = str(PersistRecord("_validation-persist.example.com", value(WILD, OLD, US), stands=False))
     assert line == (
         f'_validation-persist.example.com. IN TXT "letsencrypt.org; accounturi={URL}; policy=wildcard"'
     )

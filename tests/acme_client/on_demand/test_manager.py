@@ -17,7 +17,7 @@ from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
-from acme_client.link import Authority, Command, OnDemandRule, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Command, OnDemandRule, Settings
 from acme_client.on_demand import checks
 from acme_client.on_demand import manager as policy
 from acme_client.on_demand.ask_url import CannotTell
@@ -28,7 +28,7 @@ from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 from support.acme.memory_store import MemoryStore
 
 DAY = 86400.0
-WANTED = Wanted((), Authority("https://ca.example/dir"), challenges=("http-01",))
+WANTED = CertificateSpec((), Authority("https://ca.example/dir"), challenges=("http-01",))
 RULE = OnDemandRule("shops.example", WANTED, ask="http://app/")
 
 
@@ -78,7 +78,7 @@ class World:
         assert document is not None
         self.names.write(document)
 
-    def _take_on(self, wanted: Wanted) -> ManagedCertificate:
+    def _take_on(self, wanted: CertificateSpec) -> ManagedCertificate:
         record, pair = self.repository.load(wanted.names[0])
         managed = self.certificates[wanted.names[0]] = ManagedCertificate(wanted, record)
         if pair is not None:

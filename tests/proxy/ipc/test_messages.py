@@ -120,6 +120,17 @@ def test_what_is_unknown_is_refused_by_name(vocabulary: Vocabulary[Any]) -> None
         ({"type": "probe_result", "number": 1, "serial": 3}, "serial: .* expected"),
         ({"type": "want_certificate", "name": ["a"]}, "name: str expected"),
         ({"type": "stats", "stats": []}, "stats: an object expected"),
+        ({"type": "acknowledged", "ticket": float("nan")}, "ticket: int expected"),
+        (
+            {
+                "type": "stats",
+                "stats": {
+                    **STATS,
+                    "figures": {**counters.empty(), "seconds_sum": {"a": float("nan")}},
+                },
+            },
+            "seconds_sum: float expected, not nan",
+        ),
         ({"type": "stats", "stats": {**STATS, "listeners": {"a": "1"}}}, "listeners: int expected"),
         ({"type": "stats", "stats": {**STATS, "upstreams": [{}]}}, "upstreams: .* missing"),
         ({"type": "stats", "stats": {**STATS, "figures": {}}}, "figures: .*"),

@@ -30,7 +30,7 @@ def listening(until: int) -> Liveness:
 
 
 @pytest.mark.parametrize(
-    ("role", "starting", "heard", "now", "is_hung"),
+    ("role", "starting", "heard", "now", "hangs"),
     [
         (WORKER, False, 90, 100, False),
         (WORKER, False, 89, 100, True),
@@ -42,10 +42,10 @@ def listening(until: int) -> Liveness:
     ],
 )
 def test_silence_and_its_bound(
-    role: AnyRole, starting: bool, heard: float, now: int, is_hung: bool
+    role: AnyRole, starting: bool, heard: float, now: int, hangs: bool
 ) -> None:
     allowed = role.patience(starting=starting)
-    assert listening(now).is_hung(heard, allowed, float(now)) is is_hung
+    assert listening(now).is_hung(heard, allowed, float(now)) is hangs
 
 
 @pytest.mark.parametrize(("role", "starting"), WHO)

@@ -13,8 +13,10 @@ import pytest
 
 from proxy.ipc.channel import Channel
 from proxy.ipc.codec import JsonObject
+from proxy.ipc.messages import ReplaceAccessLog
 from proxy.supervisor.process_table import Child, Processes, describe_exit
 from proxy.supervisor.roles import CERTIFIER, WORKER, AnyRole, Role
+from support.program.descriptors import no_descriptor_left
 
 Hear = Callable[[Child, JsonObject, list[int]], None]
 
@@ -165,3 +167,24 @@ def test_where_no_process_can_be_made_nothing_is_left_behind(
 )
 def test_an_end_in_words(status: int, words: str) -> None:
     assert describe_exit(status) == words
+
+
+def test_a_supervisor_without_a_descriptor_left_still_sends_one(
+    selector: selectors.BaseSelector,
+) -> None:
+    """Nobody is taken for dead because of what we lack ourselves."""
+
+    def run(channel: Channel) -> int:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for message, fds in channel.receive():
+                return len(fds) if message["type"] == "replace_access_log" else 9
+        return 8
+
+    processes = table(selector)
+    child = processes.fork(doing(run), None, 1, 1)
+    log = os.open(os.devnull, os.O_WRONLY)
+    with no_descriptor_left():
+        processes.tell_worker(child, ReplaceAccessLog(1), (log,))
+    os.close(log)
+    assert os.waitstatus_to_exitcode(until_it_ends(processes, selector)) == 1

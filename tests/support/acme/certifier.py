@@ -22,7 +22,15 @@ from typing import Any
 
 from acme_client.agent.agent import Agent
 from acme_client.errors import IssuanceError
-from acme_client.link import Authority, Challenge, Command, LinkBroken, Served, Settings, Wanted
+from acme_client.link import (
+    Authority,
+    CertificateSpec,
+    Challenge,
+    Command,
+    LinkBroken,
+    Served,
+    Settings,
+)
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
 
@@ -299,4 +307,4 @@ def settings(state: Path, ca: Pebble | Authority, *sites: tuple[str, ...], **mor
     """A certificate for each of ``sites``, by HTTP-01 unless ``more`` says otherwise."""
     by = ca if isinstance(ca, Authority) else authority(ca)
     wanted = {"challenges": ("http-01",), **more}
-    return Settings(state, tuple(Wanted(names, by, **wanted) for names in sites))
+    return Settings(state, tuple(CertificateSpec(names, by, **wanted) for names in sites))

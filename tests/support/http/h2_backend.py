@@ -63,6 +63,11 @@ class Stream:
             h2.send_headers(number, trailers, end_stream=True)
         await self.peer.flush()
 
+    async def says_more(self, piece: bytes, end: bool = False) -> None:
+        """One DATA frame more."""
+        self.peer.h2.send_data(self.number, piece, end_stream=end)
+        await self.peer.flush()
+
     async def resets(self, code: int) -> None:
         self.peer.h2.reset_stream(self.number, code)
         await self.peer.flush()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from acme_client.certificates.retry import PAUSES, SHORTEST_BY_RUNWAY
-from acme_client.link import ATTEMPTS_AT_ONCE, Authority, Wanted
+from acme_client.link import ATTEMPTS_AT_ONCE, Authority, CertificateSpec
 
 from .simulated_ca import DAY, DIRECTORY, HOUR, START, WINDOW_PART, Span, left_at_renewal
 from .simulated_life import LOOK_EVERY, ORDER_TAKES, RESTART_TAKES, STEPS
@@ -152,12 +152,15 @@ class Loaded(random.Random):
 
 BY = Authority(DIRECTORY)
 # Few certificates, and what makes them more than the sum: names, domains and sites in common.
-FEW: tuple[tuple[Wanted, ...], ...] = (
-    (Wanted(("example.org", "www.example.org"), BY),),
-    (Wanted(("a.example.org",), BY), Wanted(("b.example.org",), BY)),
-    (Wanted(("example.org",), BY), Wanted(("example.org",), BY, "rsa-2048", mark="rsa")),
-    (Wanted(("example.org", "x.org"), BY), Wanted(("x.org", "example.org"), BY)),
-    tuple(Wanted((f"www.d{n}.org",), BY) for n in range(5)),
+FEW: tuple[tuple[CertificateSpec, ...], ...] = (
+    (CertificateSpec(("example.org", "www.example.org"), BY),),
+    (CertificateSpec(("a.example.org",), BY), CertificateSpec(("b.example.org",), BY)),
+    (
+        CertificateSpec(("example.org",), BY),
+        CertificateSpec(("example.org",), BY, "rsa-2048", mark="rsa"),
+    ),
+    (CertificateSpec(("example.org", "x.org"), BY), CertificateSpec(("x.org", "example.org"), BY)),
+    tuple(CertificateSpec((f"www.d{n}.org",), BY) for n in range(5)),
 )
 
 _fraction = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
@@ -169,7 +172,7 @@ class Drawn:
 
     days: float
     information: bool
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[CertificateSpec, ...]
     # Of each trouble: how long after the one before, how long, of what kind, wrong by, split.
     troubles: list[tuple[float, float, str, float, float]]
     broken: list[tuple[int, float, float]]

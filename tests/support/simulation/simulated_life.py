@@ -21,7 +21,7 @@ from acme_client.agent.scheduler import Scheduler
 from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, Command, Served, Settings, Wanted
+from acme_client.link import Authority, CertificateSpec, Command, Served, Settings
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.store import Store
 
@@ -68,7 +68,7 @@ class Life:
     def __init__(
         self,
         ca: SimulatedCa,
-        sets: Sequence[tuple[str, ...] | Wanted],
+        sets: Sequence[tuple[str, ...] | CertificateSpec],
         make_store: MakeStore,
         rng: random.Random,
         *,
@@ -88,7 +88,9 @@ class Life:
         ca.clock = self.clock
         self.store = make_store(self.clock, self._burn)
         by = Authority(DIRECTORY)
-        self.wanted = [one if isinstance(one, Wanted) else Wanted(one, by) for one in sets]
+        self.wanted = [
+            one if isinstance(one, CertificateSpec) else CertificateSpec(one, by) for one in sets
+        ]
         self.visitors = Visitors(ca)
         self.count = itertools.count()
         self.scheduler: Scheduler | None = None

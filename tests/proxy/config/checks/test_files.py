@@ -86,6 +86,8 @@ MISSING = [
     ("acme: {ca_file: no.pem}\n" + site("root: www"), "acme.ca_file", "{base}/no.pem holds no certificate in PEM"),
     (site("root: www, tls: {client_auth: {ca_file: no.pem}}"), "sites[0].tls.client_auth.ca_file", "no certificate in PEM"),
     (site("root: www, tls: {client_auth: {ca_file: x}}"), "sites[0].tls.client_auth.ca_file", "does not exist"),
+    ("alerts: {webhook_file: x}\n" + site("root: www"), "alerts.webhook_file", "does not exist"),
+    ("alerts: {webhook_file: mac}\n" + site("root: www"), "alerts.webhook_file", "{base}/mac holds no http or https URL"),
     ("acme: {fallback: [{directory: 'https://x/', ca_file: x}]}\n" + site("root: www"), "acme.fallback[0].ca_file", "does not exist"),
 ]  # fmt: skip
 
@@ -245,7 +247,7 @@ def test_a_certificate_that_serves_nobody_is_a_fault_and_one_that_serves_some_a_
 def test_two_certificates_for_one_kind_of_key_are_a_fault(base):
     one = "{chain: pair.pem, key: pair.pem}"
     (line,) = told(base, site(f"root: www, certificate: [{one}, {one}]"))
-    assert "a second certificate for ECDSA keys" in line
+    assert "both are for ECDSA keys" in line
 
 
 @root_only

@@ -160,6 +160,31 @@ async def test_goaway_is_no_failure_and_what_it_did_not_take_goes_to_another_con
         assert (status["failures"], status["healthy"]) == (0, "yes")
 
 
+async def test_a_backend_may_ping_and_chatter_more_than_a_client() -> None:
+    async def answer(request: Request, stream: Stream) -> None:
+        for _ in range(3000):
+            stream.peer.h2.ping(b"12345678")
+        await stream.peer.flush()
+        await stream.says(200, [], b"well")
+
+    async with talk(answer) as all_:
+        await all_.client.says(GET)
+        await all_.client.hears(b"well")
+
+
+async def test_rows_that_are_streamed_in_tiny_frames_arrive_whole() -> None:
+    async def answer(request: Request, stream: Stream) -> None:
+        await stream.says(200, [], end=False)
+        for number in range(5000):
+            await stream.says_more(b"x", end=number == 4999)
+
+    async with talk(answer) as all_:
+        await all_.client.says(GET)
+        await all_.client.hears(b"\r\n\r\n")
+        while all_.client.heard.count(b"x") < 5000:  # in whatever framing
+            await all_.client.hears_more()
+
+
 BROKEN = {
     "a reset": (2, b"backend_broke_off"),
     "a field of one connection": ([(b"connection", b"close")], b"backend_protocol"),

@@ -1,0 +1,348 @@
+"""Compresses responses: zstd, br or gzip, as the client prefers. A response filter.
+
+A small cached file is compressed once for each coding, and kept with its response. A larger file is
+compressed as it is sent for the first time, and kept within a bound. A backend's answer is
+compressed as it streams, and flushed whenever the backend has nothing more to say at the moment: so
+a server-sent event is never held back.
+
+What is never compressed: parts (206), what is encoded already, ``no-transform``, types that gain
+nothing, and bodies that are too small. Under ``auto`` also nothing beside a secret: a response that
+sets a cookie or answers Authorization may hold a secret beside what an attacker can reflect, and
+its length would tell of it (BREACH, CVE-2013-3587).
+
+Why it is hard: the compressed bytes are another representation (RFC 9110 §8.8.3). Its entity tag is
+weak, caches must be told that Accept-Encoding decides (Vary), lengths and ranges of the plain bytes
+are gone, and a HEAD must say what a GET would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ..config.schema.rules import Compression
+from ..errors import Fault
+from ..handlers.files.precompressed import acceptable
+from ..protocol.exchange import Exchange
+from ..protocol.message import Fields, FileBody, Request, Response, StreamBody, Tunnel
+from .encoders import Encoder, Level, encoder
+
+_READ = 64 * 1024
+# Bytes that are compressed before other connections get their turn: some milliseconds.
+_TURN = 256 * 1024
+# A file of at most this size is kept compressed; all of them together.
+_KEPT_FILE = 4 * 1024 * 1024
+_KEPT_ALL = 32 * 1024 * 1024
+# RFC 9110 §15: the statuses whose content is a representation that may be compressed.
+_STATUSES = frozenset({200, 201, 202, 400, 401, 403, 404, 405, 409, 410, 422, 500, 502, 503})
+# Of the plain representation, and untrue of the compressed one.
+_GONE = frozenset(
+    {b"content-length", b"accept-ranges", b"content-md5", b"content-digest", b"repr-digest"}
+)
+_VARY = b"accept-encoding"
+
+
+class Compress:
+    """``rules`` decide what is compressed; one for all routes with the same rules."""
+
+    def __init__(self, rules: Compression) -> None:
+        self._level: Level = rules.level
+        self._least = rules.min_size
+        # Keys of what is kept with a shared response: itself, if it is never compressed; itself, if
+        # it may be; and what a client gets that takes no coding.
+        self._never, self._always, self._identity = (self, b""), (self, b"*"), (self, b"identity")
+        self._careful = rules.mode == "auto"
+        self._codings = frozenset(one.encode() for one in rules.algorithms)
+        self._types = tuple(one.encode() for one in rules.types)
+        self._files: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._kept_bytes = 0
+
+    def response(self, exchange: Exchange, response: Response) -> Response:
+        request = exchange.request
+        if request is None or (response.status not in _STATUSES and response.status != 304):
+            return response
+        if response.status == 304:
+            return _not_modified(request, response)
+        body = response.body
+        if type(body) is bytes and 0 < len(body) < self._least:
+            return response
+        kept = response.kept
+        if kept is not None:
+            if kept.get(self._never) is response:
+                return response
+            if kept.get(self._always) is response:
+                coding = self._coding(request)
+                if not coding or (self._careful and _authorized(request)):
+                    return self._plain(response)
+                return self._compressed(request, response, coding)
+        fields = dict(response.fields)
+        if not self._compressible(response, fields):
+            if response.shared:
+                if kept is None:
+                    kept = response.kept = {}
+                kept[self._never] = response
+            return response
+        if response.shared and b"set-cookie" not in fields:
+            _keep(response, self._always, response)
+        coding = self._coding(request)
+        if not coding or (self._careful and _secret(request, fields)):
+            return self._plain(response)
+        return self._compressed(request, response, coding)
+
+    def _compressible(self, response: Response, fields: dict[bytes, bytes]) -> bool:
+        """Whether a response gains by it, whoever asks."""
+        if b"content-encoding" in fields or b"content-range" in fields:
+            return False
+        if b"no-transform" in fields.get(b"cache-control", b""):
+            return False
+        kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if not kind.startswith(self._types) and not kind.endswith((b"+json", b"+xml")):
+            return False
+        length = _length(response, fields)
+        return length is None or length >= self._least
+
+    def _coding(self, request: Request) -> bytes:
+        cached = request.cached_fields
+        accepted = cached.accept_encoding if cached is not None else None
+        for name, value in request.uncached_fields:
+            if name == b"accept-encoding":
+                accepted = value
+        return next((one for one in acceptable(accepted) if one in self._codings), b"")
+
+    def _plain(self, response: Response) -> Response:
+        """The response as it is, with the word that others may get another."""
+        kept = response.kept
+        if kept is not None and (found := kept.get(self._identity)) is not None:
+            return found
+        plain = response.copy() if response.shared else response
+        _vary(plain)
+        if response.shared:
+            plain.shared = True
+            _keep(response, self._identity, plain)
+        return plain
+
+    def _compressed(self, request: Request, response: Response, coding: bytes) -> Response:
+        kept = response.kept
+        if kept is not None and (found := kept.get((self, coding))) is not None:
+            return found
+        made = response.copy() if response.shared else response
+        body = response.body
+        if isinstance(body, bytes):
+            if body:
+                made.body = _whole(encoder(coding, self._level), body)
+            elif request.method != b"HEAD":
+                return self._plain(response)
+            _describe(made, coding)
+            if response.shared:
+                made.shared = True
+                _keep(response, (self, coding), made)
+            return made
+        if isinstance(body, FileBody):
+            made.body = self._file(body, coding)
+        elif isinstance(body, Tunnel):
+            return response
+        else:
+            made.body = CompressedBody(body, encoder(coding, self._level))
+        _describe(made, coding)
+        return made
+
+    # Files
+
+    def _file(self, body: FileBody, coding: bytes) -> bytes | CompressedBody:
+        status = os.fstat(body.fd)
+        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, coding)
+        found = self._files.get(key)
+        if found is not None:
+            self._files.move_to_end(key)
+            body.release()
+            return found
+        stream = CompressedBody(_FileStream(body), encoder(coding, self._level))
+        if body.length <= _KEPT_FILE:
+            stream.collect(lambda whole: self._keep_file(key, whole))
+        return stream
+
+    def _keep_file(self, key: tuple[object, ...], whole: bytes) -> None:
+        if key in self._files:
+            return
+        self._files[key] = whole
+        self._kept_bytes += len(whole)
+        while self._kept_bytes > _KEPT_ALL:
+            _, oldest = self._files.popitem(last=False)
+            self._kept_bytes -= len(oldest)
+
+
+class CompressedBody:
+    """A `StreamBody` that compresses another, and flushes when that has nothing more at hand."""
+
+    length: int | None = None
+
+    def __init__(self, source: StreamBody, made: Encoder) -> None:
+        self._source = source
+        self._encoder = made
+        self._unflushed = False
+        self._ended = False
+        self._work = 0
+        self._collected: list[bytes] | None = None
+        self._take: Callable[[bytes], None] | None = None
+
+    def collect(self, take: Callable[[bytes], None]) -> None:
+        """Call ``take`` with all bytes when they have been made."""
+        self._collected = []
+        self._take = take
+
+    @property
+    def trailers(self) -> Fields:
+        return self._source.trailers
+
+    @property
+    def at_end(self) -> bool:
+        return self._ended
+
+    def read_now(self, most: int = _READ) -> bytes | None:
+        while not self._ended:
+            if self._work >= _TURN:
+                return None  # others come first; `read` goes on
+            piece = self._source.read_now(most)
+            if piece is None:
+                return self._flushed()
+            if made := self._fed(piece):
+                return made
+        return b""
+
+    async def read(self, most: int = _READ) -> bytes:
+        if self._work >= _TURN:
+            self._work = 0
+            await asyncio.sleep(0)
+        while (made := self.read_now(most)) is None:
+            if self._work >= _TURN:
+                self._work = 0
+                await asyncio.sleep(0)
+                continue
+            piece = await self._source.read(most)
+            if made := self._fed(piece):
+                break
+            if self._ended:
+                return b""
+        return made
+
+    def close(self, complete: bool) -> None:
+        self._source.close(complete)
+
+    def _fed(self, piece: bytes) -> bytes:
+        if not piece:
+            self._ended = True
+            return self._gathered(self._encoder.finish())
+        self._work += len(piece)
+        self._unflushed = True
+        return self._gathered(self._encoder.feed(piece))
+
+    def _flushed(self) -> bytes | None:
+        """What the receiver must have before we wait; None where that is nothing."""
+        if not self._unflushed:
+            return None
+        self._unflushed = False
+        return self._gathered(self._encoder.flush()) or None
+
+    def _gathered(self, made: bytes) -> bytes:
+        if self._collected is not None:
+            self._collected.append(made)
+            if self._ended and self._take is not None:
+                self._take(b"".join(self._collected))
+                self._collected = None
+        return made
+
+
+class _FileStream:
+    """An open file as a `StreamBody`. The page cache answers nearly always."""
+
+    trailers: Fields = []  # noqa: RUF012 # a file has none
+
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._at = body.offset
+        self._end = body.offset + body.length
+        self.length: int | None = body.length
+
+    @property
+    def at_end(self) -> bool:
+        return self._at >= self._end
+
+    def read_now(self, most: int = _READ) -> bytes | None:
+        wanted = min(max(most, _READ), self._end - self._at)
+        piece = os.pread(self._body.fd, wanted, self._at) if wanted else b""
+        if wanted and not piece:
+            raise Fault("file_shrank")
+        self._at += len(piece)
+        return piece
+
+    async def read(self, most: int = _READ) -> bytes:
+        return self.read_now(most) or b""
+
+    def close(self, complete: bool) -> None:
+        self._body.release()
+
+
+def _whole(made: Encoder, body: bytes) -> bytes:
+    return made.feed(body) + made.finish()
+
+
+def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
+    body = response.body
+    if isinstance(body, bytes) and body:
+        return len(body)
+    length = getattr(body, "length", None)
+    if length is None and b"content-length" in fields:
+        length = int(fields[b"content-length"])
+    return length
+
+
+def _secret(request: Request, fields: dict[bytes, bytes]) -> bool:
+    return b"set-cookie" in fields or _authorized(request)
+
+
+def _authorized(request: Request) -> bool:
+    return request.field(b"authorization") is not None
+
+
+def _describe(response: Response, coding: bytes) -> None:
+    """Make the fields those of the compressed representation."""
+    fields = [field for field in response.fields if field[0] not in _GONE]
+    response.fields = [
+        (name, b"W/" + value if name == b"etag" and value.startswith(b'"') else value)
+        for name, value in fields
+    ]
+    response.fields.append((b"content-encoding", coding))
+    response.cached = None
+    _vary(response)
+
+
+def _vary(response: Response) -> None:
+    for name, value in response.fields:
+        if name == b"vary" and (value.strip() == b"*" or _VARY in value.lower()):
+            return
+    response.add_field(b"vary", _VARY)
+
+
+def _keep(response: Response, key: object, made: Response) -> None:
+    if response.kept is None:
+        response.kept = {}
+    response.kept[key] = made
+
+
+def _not_modified(request: Request, response: Response) -> Response:
+    """A 304 has the entity tag that a 200 would have (RFC 9110 §15.4.5): the client's."""
+    asked = request.field(b"if-none-match") or b""
+    changed = [
+        (name, b"W/" + value)
+        if name == b"etag" and value.startswith(b'"') and b"W/" + value in asked
+        else (name, value)
+        for name, value in response.fields
+    ]
+    if changed != response.fields:
+        response = response.copy() if response.shared else response
+        response.fields = changed
+        response.cached = None
+        _vary(response)
+    return response

@@ -1,0 +1,232 @@
+"""Compressed bodies: what is fed comes out again, at once where the source has no more, and the
+fields are those of the compressed representation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import brotli
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.schema.rules import Compression
+from proxy.protocol.exchange import Exchange
+from proxy.protocol.message import Connection, Fields, FileBody, Request, Response, StreamBody
+from proxy.sites.compression import Compress, CompressedBody
+from proxy.sites.encoders import encoder, load
+
+load()
+PEER = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
+TEXT = b"the same line again and again\n" * 100
+
+
+def decoder(coding: bytes) -> Callable[[bytes], bytes]:
+    """A decoder that gives what can be known from the bytes so far."""
+    if coding == b"gzip":
+        return zlib.decompressobj(31).decompress
+    if coding == b"br":
+        made: Callable[[bytes], bytes] = brotli.Decompressor().process
+        return made
+    try:
+        from compression import zstd
+    except ImportError:
+        from backports import zstd
+    return zstd.ZstdDecompressor().decompress
+
+
+class Source:
+    """A `StreamBody` of these pieces; None: at this point there is nothing at hand."""
+
+    def __init__(self, pieces: list[bytes | None]) -> None:
+        self.trailers: Fields = []
+        self.pieces = list(pieces)
+        self.length = None
+        self.closed: list[bool] = []
+
+    @property
+    def at_end(self) -> bool:
+        return not self.pieces
+
+    def read_now(self, most: int = 65536) -> bytes | None:
+        return self.pieces.pop(0) if self.pieces else b""
+
+    async def read(self, most: int = 65536) -> bytes:
+        await asyncio.sleep(0)
+        while (piece := self.read_now(most)) is None:
+            pass
+        return piece
+
+    def close(self, complete: bool) -> None:
+        self.closed.append(complete)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd"])
+@given(pieces=st.lists(st.one_of(st.none(), st.binary(min_size=1, max_size=3000)), max_size=20))
+def test_what_is_fed_comes_out_and_is_never_held_back(
+    coding: bytes, pieces: list[bytes | None]
+) -> None:
+    async def check() -> None:
+        source = Source(pieces)
+        body = CompressedBody(source, encoder(coding))
+        decode, found = decoder(coding), b""
+        while True:
+            piece = body.read_now()
+            if piece is None:
+                # Nothing is at hand: the receiver can read all that the source has given.
+                given = pieces[: len(pieces) - len(source.pieces)]
+                assert found == b"".join(one for one in given if one)
+                piece = await body.read()
+            if not piece:
+                break
+            found += decode(piece)
+        assert found == b"".join(one for one in pieces if one)
+        assert body.at_end
+
+    asyncio.run(check())
+
+
+def exchange(
+    accept: bytes | None = b"gzip, br, zstd", method: bytes = b"GET", **more: bytes
+) -> Exchange:
+    fields = [(name.replace("_", "-").encode(), value) for name, value in more.items()]
+    if accept is not None:
+        fields.append((b"accept-encoding", accept))
+    return Exchange(PEER, Request(method, b"/", b"1.1", b"h", b"h", fields, PEER))
+
+
+def answer(body: bytes | StreamBody = TEXT, status: int = 200, **more: bytes) -> Response:
+    fields = {
+        "content-type": b"text/html; charset=utf-8",
+        "etag": b'"1"',
+        "accept-ranges": b"bytes",
+    }
+    fields |= {name.replace("_", "-"): value for name, value in more.items()}
+    return Response(status, [(name.encode(), value) for name, value in fields.items()], body)
+
+
+def test_the_fields_are_those_of_another_representation() -> None:
+    made = Compress(Compression()).response(exchange(b"gzip"), answer(content_length=b"3000"))
+    fields = dict(made.fields)
+    assert fields[b"content-encoding"] == b"gzip"
+    assert fields[b"etag"] == b'W/"1"'
+    assert fields[b"vary"] == b"accept-encoding"
+    assert b"content-length" not in fields
+    assert b"accept-ranges" not in fields
+    assert isinstance(made.body, bytes)
+    assert decoder(b"gzip")(made.body) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("accept", "coding"),
+    [
+        (b"gzip, deflate, br, zstd", b"br"),
+        (b"gzip;q=1, br;q=0.5", b"gzip"),
+        (b"zstd", b"zstd"),
+        (b"GZIP", b"gzip"),
+        (b"*", b"br"),
+        (b"identity", None),
+        (b"gzip;q=0", None),
+        (b"deflate", None),
+        (None, None),
+    ],
+)
+def test_the_client_chooses(accept: bytes | None, coding: bytes | None) -> None:
+    made = Compress(Compression()).response(exchange(accept), answer())
+    assert dict(made.fields).get(b"content-encoding") == coding
+    assert dict(made.fields)[b"vary"] == b"accept-encoding"  # for caches, in either case
+
+
+@pytest.mark.parametrize(
+    ("response", "asked"),
+    [
+        (answer(content_type=b"image/png"), {}),
+        (answer(b"short"), {}),
+        (answer(content_encoding=b"br"), {}),
+        (answer(status=206, content_range=b"bytes 0-9/10"), {}),
+        (answer(cache_control=b"no-transform, max-age=5"), {}),
+        (answer(status=204), {}),
+        (answer(set_cookie=b"session=1"), {}),
+        (answer(), {"authorization": b"Basic eDp5"}),
+    ],
+    ids=["image", "short", "encoded", "part", "no-transform", "204", "cookie", "authorization"],
+)
+def test_what_is_left_alone(response: Response, asked: dict[str, bytes]) -> None:
+    made = Compress(Compression("auto")).response(exchange(b"gzip", **asked), response)
+    assert dict(made.fields).get(b"content-encoding") in (None, b"br")
+    assert made.body == response.body
+
+
+def test_beside_a_secret_only_if_that_is_asked_for() -> None:
+    made = Compress(Compression("true")).response(exchange(b"gzip"), answer(set_cookie=b"a=b"))
+    assert dict(made.fields)[b"content-encoding"] == b"gzip"
+
+
+def test_a_head_says_what_a_get_would() -> None:
+    compress = Compress(Compression())
+    got = compress.response(exchange(b"gzip"), answer(content_length=b"3000"))
+    head = compress.response(exchange(b"gzip", b"HEAD"), answer(b"", content_length=b"3000"))
+    assert head.fields == got.fields
+    assert head.body == b""
+
+
+def test_a_shared_response_is_compressed_once() -> None:
+    compress = Compress(Compression())
+    shared = answer()
+    shared.shared = True
+    first = compress.response(exchange(b"gzip"), shared)
+    assert compress.response(exchange(b"gzip"), shared) is first
+    assert compress.response(exchange(b"br"), shared) is not first
+    assert dict(shared.fields).get(b"content-encoding") is None
+    plain = compress.response(exchange(None), shared)
+    assert plain.body == TEXT
+    assert dict(plain.fields)[b"vary"] == b"accept-encoding"
+    never = answer(content_type=b"image/png")
+    never.shared = True
+    assert compress.response(exchange(b"gzip"), never) is never
+    assert compress.response(exchange(b"gzip"), never) is never
+
+
+def test_a_304_has_the_entity_tag_that_the_client_knows() -> None:
+    made = Compress(Compression()).response(
+        exchange(b"gzip", if_none_match=b'W/"1"'), answer(b"", 304)
+    )
+    assert dict(made.fields)[b"etag"] == b'W/"1"'
+
+
+async def test_a_large_file_is_kept_compressed_and_a_newer_version_is_compressed_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "big.txt"
+    path.write_bytes(TEXT * 100)
+    compress = Compress(Compression())
+    released = []
+
+    async def get() -> bytes:
+        fd = os.open(path, os.O_RDONLY)
+
+        def release() -> None:
+            released.append(fd)
+            os.close(fd)
+
+        body = FileBody(fd, 0, path.stat().st_size, release)
+        made = compress.response(exchange(b"gzip"), answer(body))  # type: ignore[arg-type]
+        if isinstance(made.body, bytes):
+            return made.body
+        whole = b""
+        assert isinstance(made.body, CompressedBody)
+        while piece := await made.body.read():
+            whole += piece
+        made.body.close(True)
+        return whole
+
+    first = await get()
+    assert decoder(b"gzip")(first) == TEXT * 100
+    assert await get() == first
+    assert len(released) == 2
+    path.write_bytes(b"new " * 30000)
+    assert decoder(b"gzip")(await get()) == b"new " * 30000
