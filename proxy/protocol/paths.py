@@ -58,8 +58,8 @@ def understood(path: bytes) -> bytes:
 def readings(path: bytes) -> set[bytes] | None:
     """What programs might make of ``path``: each combination of ``%2F`` decoded or not, of a
     backslash that separates or not, of dot segments taken out before decoding, after it, both or
-    not, of an end at a NUL or not; slashes are merged. None where nobody can say: a percent sign that encodes nothing, or overlong
-    UTF-8."""
+    not, of an end at a NUL or not; slashes are merged. None where nobody can say: a percent sign
+    that encodes nothing, or overlong UTF-8."""
     if _BROKEN_PERCENT.search(path) or _OVERLONG.search(unquote_to_bytes(path)):
         return None
     found = set()
