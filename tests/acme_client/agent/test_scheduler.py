@@ -21,6 +21,7 @@ from acme_client.agent.tasks import (
     Event,
     Finished,
     LookAround,
+    NamesRemembered,
     Report,
     Run,
     Scan,
@@ -35,8 +36,10 @@ from acme_client.link import (
     Authority,
     CertificateSpec,
     Command,
+    OnDemandRule,
     Settings,
 )
+from acme_client.on_demand.known_names import Name, Remembered
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 DAY = 86400.0
@@ -379,3 +382,24 @@ def test_a_step_costs_as_much_as_it_has_to_do() -> None:
     assert time.perf_counter() - begun < 2.0
     assert {one.name for one in world.all(Report)} <= {"77.example"}
     assert not [one for one in world.scheduler.certificates.values() if one.record.state in READY]
+
+
+def test_an_end_before_the_names_on_demand_were_read_does_not_overwrite_them() -> None:
+    rule = OnDemandRule("a.example", CertificateSpec((), CA), ask="http://app/")
+    scheduler = Scheduler(Settings(Path("/"), (), on_demand=(rule,)))
+    scheduler.start(NOW)
+    assert scheduler.last_names() is None
+    known = Remembered({"b.example": Name("a.example", NOW)}, {})
+    scheduler.step(NOW, [NamesRemembered(known)])
+    assert b"b.example" in (scheduler.last_names() or b"")
+
+
+def test_scans_do_not_pile_up_behind_a_store_that_hangs() -> None:
+    world = World(*sites(1))
+    world.load()
+    for _ in range(10):
+        world.now += 60
+        world.step(LookAround())
+    assert len(world.all(Scan)) == 2
+    world.step(Changed(frozenset()), LookAround())
+    assert len(world.all(Scan)) == 3
