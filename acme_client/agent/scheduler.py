@@ -170,9 +170,8 @@ class Scheduler:
                 self._look_around()
             case Changed(names):
                 self._scans -= 1
-                self._to_see |= (
-                    set(self.certificates) if names is None else names & set(self.certificates)
-                )
+                found = self.certificates if names is None else names
+                self._to_see.update(name for name in found if name in self.certificates)
                 for looker in self._lookers:
                     looker.saw(self._scans, self._to_see)
                 for name in list(self._to_see):
