@@ -51,7 +51,7 @@ _PLAIN = str.maketrans({"…": "...", "→": "->"})
 
 
 def displayable(text: str) -> str:
-    """Text of our own as the locale can show it: all of it, or ASCII."""
+    """Return text of our own as the locale can show it: all of it, or ASCII."""
     if text.isascii() or not _ascii_only():
         return text
     return text.translate(_PLAIN).encode("ascii", "backslashreplace").decode("ascii")
@@ -171,7 +171,7 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message of a record, with what is filled in escaped, unless it is `Composed`."""
+    """Return a record's message, with what is filled in escaped, unless it is `Composed`."""
     ours = record.name.partition(".")[0] == "treehouse"
     if not ours or not isinstance(record.msg, str):
         return printable(record.getMessage())

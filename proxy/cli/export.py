@@ -23,7 +23,7 @@ class CannotExport(Exception):
 
 
 def exported(state: Path, name: str, form: str, password_file: Path | None) -> bytes:
-    """The pair that is kept for ``name``, which is any name of the certificate. Raises
+    """Return the pair that is kept for ``name``, which is any name of the certificate. Raises
     `CannotExport`."""
     if not state.is_dir():
         raise CannotExport(f"{state} is not there; name the state directory with --state")
@@ -69,7 +69,7 @@ def _pkcs12(pair: CertificateAndKey, name: str, password: bytes) -> bytes:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Whole or not at all, and readable by nobody else from the first byte on."""
+    """Write a file whole or not at all, readable by nobody else from the first byte on."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

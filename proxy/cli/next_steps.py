@@ -21,7 +21,8 @@ _COMMAND = re.compile(
 
 
 def as_typed(text: str, config: Path | None, state: Path | None) -> str:
-    """The text with ``--config`` or ``--state`` in each of its commands, and ``sudo`` before it."""
+    """Return the text with ``--config`` or ``--state`` in each of its commands, and ``sudo`` before
+    it."""
     options = "".join(
         f" {option} {shlex.quote(str(value))}"
         for option, value in (("--config", config), ("--state", state))
@@ -37,7 +38,7 @@ def with_sudo() -> bool:
 
 
 def not_running(why: str, config: Path | None, state: Path | None) -> str:
-    """What to do where no server answers, or does not let this user ask."""
+    """Say what to do where no server answers, or does not let this user ask."""
     given = ""
     if config is not None:
         given = f" --config {shlex.quote(str(config))}"

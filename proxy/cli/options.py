@@ -60,7 +60,7 @@ def site_options(command: F) -> F:
 
 
 def server_options(command: F) -> F:
-    """How a command finds the running server."""
+    """Add the options by which a command finds the running server."""
     for option in (
         click.option("--config", type=click.Path(path_type=Path, readable=False), metavar="FILE"),
         click.option("--state", type=click.Path(path_type=Path, readable=False), metavar="DIR"),

@@ -25,7 +25,7 @@ class Cell(NamedTuple):
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> str:
-    """The rows below their header. Every row has a cell for each word of the header."""
+    """Lay out rows below their header. Every row has a cell for each word of the header."""
     cells = [[one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows]
     width = _width()
     columns = [

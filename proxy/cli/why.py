@@ -30,8 +30,8 @@ _FROM = {"file": "files of your own", "internal": "the built-in CA"}
 
 
 def find(certificates: Iterable[CertificateStatus], name: str) -> list[CertificateStatus]:
-    """Those for this name: by the name itself, else by the wildcard that covers it. A site may have
-    two; "example.org/rsa" is one of them."""
+    """Return the certificates for this name: by the name itself, else by the wildcard that covers
+    it. A site may have two; "example.org/rsa" is one of them."""
     listed = list(certificates)
     plain, mark, family = name.partition("/")
     for candidate in (plain, wildcard_of(plain)):

@@ -48,7 +48,7 @@ _OPTION_OF = {word: ours for ours, words in _OPTIONS.items() for word in words.s
 
 
 def explained(error: click.UsageError) -> click.UsageError:
-    """The error with what is called so here, where that is known; else as it is."""
+    """Return the error with what is called so here, where that is known; else as it is."""
     said = _said(error)
     return error if said is None else click.UsageError(said, ctx=error.ctx)
 
@@ -69,7 +69,7 @@ def _said(error: click.UsageError) -> str | None:
 
 
 def _last_word(message: str) -> str | None:
-    """The word that click complains of: ``No such command 'x'.`` or ``… argument (x)``."""
+    """Return the word that click complains of: ``No such command 'x'.`` or ``… argument (x)``."""
     for begin, end in (("No such command '", "'"), ("extra argument (", ")")):
         _, found, rest = message.partition(begin)
         if found:

@@ -31,7 +31,7 @@ _NO_STATE = ("no directory for keys and certificates can be chosen", "give one: 
 
 
 def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> Config:
-    """The whole configuration, or `ConfigurationFaults` with everything that is wrong with it.
+    """Return the whole configuration. Raises `ConfigurationFaults` with everything that is wrong.
 
     ``now_uid`` is who the program was started as, at a reload too: it decides the default state
     directory, and whether there is a user to become. ``argv0`` is for the messages.
@@ -72,7 +72,7 @@ def _descriptors(parsed: Parsed) -> Iterator[Fault]:
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
-    """Where the running server's control socket lies, for commands that talk to it.
+    """Return the state directory of the running server, where its control socket lies.
 
     Only that one key is read, so that a file with faults elsewhere keeps nobody from stopping the
     server. Raises `ConfigurationFaults` when ``config`` cannot be read.
@@ -98,7 +98,7 @@ def state_directory(config: Path | None, state: Path | None) -> Path:
 def _identity(
     parsed: Parsed, now_uid: int, faults: list[Fault], notices: list[Fault]
 ) -> tuple[tuple[int, int] | None, Reader | None]:
-    """uid and gid to become, and who will read files; None where that cannot be told.
+    """Return the uid and gid to become, and who reads files then; None where that cannot be told.
 
     Without root nobody can become anybody else: the program stays who it is. A flag that asks for
     it is a fault, and a file, which may be meant for a start as root, is told so.
@@ -143,8 +143,9 @@ def _state(parsed: Parsed, now_uid: int, base: Path, faults: list[Fault]) -> Pat
 
 
 def _default_state(uid: int, environ: Mapping[str, str]) -> Path | None:
-    """Where the service manager has made a directory (systemd.exec(5), StateDirectory=); else as
-    root under /var/lib, and otherwise as the XDG base directory specification 0.8 has it."""
+    """Return the directory that the service manager has made (systemd.exec(5), StateDirectory=);
+    else as root under /var/lib, and otherwise as the XDG base directory specification 0.8 has
+    it."""
     managed = Path(environ.get("STATE_DIRECTORY", "").partition(":")[0])
     if managed.is_absolute():
         return managed

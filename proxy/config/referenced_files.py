@@ -1,7 +1,7 @@
 """Files that the configuration names and that are read anew at each reload: CAs to trust, secrets.
 
-A convention makes them findable: their keys end in ``_file``, in every section. Their contents are
-nobody's business here; a mark tells one state of a file from another without reading it.
+A convention makes them findable: their keys end in ``_file``, in every section. Their contents do
+not matter here; a mark tells one state of a file from another without reading it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Mark = tuple[int, int, int, int] | None
 
 
 def referred(section: object) -> Iterator[Path]:
-    """Every file that a part of the configuration names, or the whole."""
+    """Yield every file that a part of the configuration names, or the whole of it."""
     if isinstance(section, tuple):
         for one in section:
             yield from referred(one)
@@ -29,7 +29,8 @@ def referred(section: object) -> Iterator[Path]:
 
 
 def mark(path: Path) -> Mark:
-    """None for one that is out of sight. A link's own turning changes it as well."""
+    """Return what identifies a state of the file; None for a file that cannot be seen. A link that
+    leads elsewhere has another mark."""
     try:
         info = os.stat(path)
     except OSError:

@@ -1,7 +1,7 @@
-"""What each process may still do, and the kernel that sees to it.
+"""What each process may do once it is confined, and how the kernel is told.
 
     policy        what a process may do, computed from the configuration
-    grants        of what that is made, and how it is said to people
+    grants        the values that a policy is made of, and how they read
     paths         where the interpreter, our code and trusted CAs are on this machine
     confinement   a process confined to its policy, for good
     landlock      the kernel's own interface

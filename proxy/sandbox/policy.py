@@ -69,7 +69,7 @@ DNS = Port(53, "name servers, for answers too long for UDP")
 
 
 def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]:
-    """What each process may do under this configuration; for messengers `alerts.policy`."""
+    """Return what each process may do under this configuration; for messengers `alerts.policy`."""
     roles: dict[Role, Policy] = {
         "supervisor": _supervisor(config, here),
         "worker": _worker(config, here),
@@ -148,7 +148,7 @@ _NULL = Path("/dev/null")
 
 
 def scratch(config: Config) -> Path:
-    """Where a hook may keep files of its own."""
+    """Return the folder in which a hook may keep files of its own."""
     return config.state / "dns-hook"
 
 
@@ -168,14 +168,15 @@ def _hook(config: Config, here: Surroundings) -> Policy:
 
 
 def _hook_reads(config: Config, here: Surroundings) -> Iterator[Grant]:
-    """Also the certifier's: who is confined can only give away what it has."""
+    """Grant what a hook reads; to the certifier too, since a child gets no more than its parent
+    has."""
     for hook in _hooks(config):
         yield Grant(hook.parent, "the DNS hook, and what lies beside it")
     yield from what_scripts_read(here)
 
 
 def what_scripts_read(here: Surroundings) -> Iterator[Grant]:
-    """What the programs of a DNS hook or an alert command need."""
+    """Grant what the programs of a DNS hook or an alert command read."""
     for path in dict.fromkeys((*map(Path, _TRUST), *here.trust)):
         yield Grant(path, "trusted CAs", optional=True)
     yield from (grant for grant in _SYSTEM if not grant.path.is_relative_to("/proc"))
@@ -186,7 +187,7 @@ def what_scripts_read(here: Surroundings) -> Iterator[Grant]:
 
 
 def _hook_programs(config: Config) -> Iterator[Grant]:
-    """Folders and not files: an update of a program, or of the hook, is another file."""
+    """Grant folders and not files: an update of a program, or of the hook, is another file."""
     hooks = _hooks(config)
     for hook in hooks:
         yield Grant(hook.parent, "the DNS hook")
@@ -195,7 +196,7 @@ def _hook_programs(config: Config) -> Iterator[Grant]:
 
 
 def alert_programs(config: Config) -> Iterator[Grant]:
-    """As for a hook; mail is often sent by a program in a folder for administrators."""
+    """Grant what an alert command executes; mail is often sent by a program in /usr/sbin."""
     if config.alerts is None or not config.alerts.command:
         return
     program = Path(config.alerts.command[0])
@@ -218,7 +219,7 @@ def _each_once(*ports: Port) -> tuple[Port, ...]:
 
 
 def _on_demand_ports(config: Config) -> Iterator[Port]:
-    """Who says which names may be had, and the name servers that say where they lead."""
+    """Grant the ports of ``ask`` and of the name servers that say where names lead."""
     for site in config.sites:
         if site.on_demand is None:
             continue

@@ -303,7 +303,8 @@ def _in_use(endpoint: Endpoint) -> tuple[str, str]:
 def _ways_to_bind(port: int, reloading: bool) -> str:
     # A script names its interpreter itself; `python -m proxy` is no script.
     script = os.access(sys.argv[0], os.X_OK)
-    program = shlex.join(sys.argv if script else [sys.executable, *sys.orig_argv[1:]])
+    words = sys.argv if script else [sys.executable, *sys.orig_argv[1:]]
+    program = shlex.join("run" if word == "check" else word for word in words)
     interpreter = shlex.quote(os.path.realpath(sys.executable))
     first = "Any one of these will do:"
     if reloading:

@@ -16,7 +16,7 @@ _NOT_ROOT = "root's privileges are what the program gets rid of"
 
 
 def find_user(word: str) -> tuple[int, int | None]:
-    """The uid, and the primary group where the system knows the user. Raises `Wrong`."""
+    """Return the uid, and the primary group where the system knows the user. Raises `Wrong`."""
     if word.isascii() and word.isdigit():
         uid = _number(word)
         try:
@@ -42,7 +42,7 @@ def find_user(word: str) -> tuple[int, int | None]:
 
 
 def find_group(word: str) -> int:
-    """The gid. Raises `Wrong`."""
+    """Return the gid. Raises `Wrong`."""
     if word.isascii() and word.isdigit():
         return _number(word)
     try:

@@ -1,9 +1,9 @@
 """Keys that need, exclude or contradict each other. Pure: looks at no disk and no network.
 
 Each check is a generator of faults over what has been parsed. Those at the bottom of the file look
-at one site, the others across sites and sections; none speaks about what is broken anyway. What
-concerns the keys of one section alone stands with these (`acme_keys`, `alert_keys`,
-`serving_keys`).
+at one site, the others across sites and sections; none complains about a key that is faulty anyway.
+What the keys of one section need of each other stands beside them (`schema.acme`, `schema.alerts`,
+`schema.site`).
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
 
 
 def _loops(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    """Backends at one of our own addresses: each request would come back until it is refused."""
+    """Find backends at our own addresses: each request would come back until it is refused."""
     listen = parsed.document.listen
     servings: list[tuple[Path, Serving]] = [(at, site)]
     servings += [((*at, "routes", i), route) for i, route in enumerate(site.routes)]

@@ -1,9 +1,9 @@
-"""What the configuration says about the disk, compared with the disk. Looks, and changes nothing.
+"""Compares what the configuration says about the disk with the disk, and changes nothing.
 
-The question is never whether *we* may read a file but whether the one who will need it may:
-document roots and CA bundles are read after the privileges are gone, a site's own certificate
-before. While we are root, the answer for another user is worked out from owner and mode; where
-access control lists make that impossible, or where we may not look ourselves, no fault is claimed.
+The question is never whether *this process* may read a file but whether the user that needs it may:
+document roots, CA bundles and sockets are opened after the privileges are gone, a site's own
+certificate and the access log before. `reader` works the answer out. Where this process may not
+look itself, no fault is claimed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check(
     opener: Reader | None,
     notices: list[Fault],
 ) -> Iterator[Fault]:
-    """Every file, folder and socket that the configuration names.
+    """Yield a fault for each file, folder and socket that the configuration names and cannot have.
 
     ``reader`` is the user that the server becomes, ``opener`` who starts it and reads what only
     that one may; None is somebody unknown, or a running server, whose start is over. What is no
@@ -70,7 +70,7 @@ def check(
 
 
 def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Programs that are run as the target user."""
+    """Check the programs of ``acme.dns``, which run as the target user."""
     for index, dns in enumerate(parsed.document.acme.dns):
         if dns.hook is None:
             continue
@@ -96,7 +96,7 @@ def _roots(parsed: Parsed) -> Iterator[Place]:
 
 
 def _read_later(parsed: Parsed) -> Iterator[Place]:
-    """Read as the target user: every key that ends in ``_file``, wherever it stands."""
+    """Yield the files that are read as the target user: every key that ends in ``_file``."""
     yield from _named(parsed.document, ())
     for index, site in parsed.sites:
         yield from _named(site, ("sites", index))
@@ -116,7 +116,7 @@ def _named(section: Section, path: Path) -> Iterator[Place]:
 
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Files of addresses, which workers read before they are confined."""
+    """Check files of addresses, which workers read before they are confined."""
     levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
     for path, rules in levels:
         for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
@@ -139,7 +139,8 @@ def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
 
 
 def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """Of backends: as the user that connects. One that is not there yet is the app's to make."""
+    """Check the sockets of backends as the user that connects. A missing one is the app's to
+    make."""
     for path, serving in _servings(parsed):
         for number, each in enumerate(serving.backend or ()):
             if each.url.scheme != "unix" or each.url.path.startswith("@"):
@@ -213,7 +214,7 @@ def _no_log(file: FilePath, reader: Reader | None, opener: Reader | None) -> Tro
 
 
 def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | None:
-    """Root may; a running server has the file open already."""
+    """Check who opens the file: root may, and a running server has it open already."""
     if opener is None or opener.uid == 0 or not opener.here or os.access(path, wanted):
         return None
     return (
@@ -223,7 +224,7 @@ def _may_write(path: FilePath, wanted: int, opener: Reader | None) -> Trouble | 
 
 
 def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Trouble | None:
-    """A file of CAs that has none would be found out by the first client, backend or order."""
+    """Check that a file of CAs has one, before the first client, backend or order finds out."""
     usual = "name the file that begins with BEGIN CERTIFICATE"
     try:
         bundle = authorities(file.read_bytes(), purpose)
@@ -238,7 +239,7 @@ def _no_bundle(file: FilePath, purpose: Literal["servers", "clients"]) -> Troubl
 
 
 def _no_webhook(file: FilePath) -> Trouble | None:
-    """A file that holds no URL would be found out by the first alert."""
+    """Check that a file holds a URL, before the first alert finds out."""
     try:
         parse_webhook(file.read_text("utf-8", "replace").strip())
     except Wrong as wrong:  # which would repeat what may be secret
@@ -249,7 +250,7 @@ def _no_webhook(file: FilePath) -> Trouble | None:
 
 
 def _no_mac_key(file: FilePath) -> Trouble | None:
-    """A key that was mistyped would be found out by the first order, in the CA's words."""
+    """Check a MAC key, before the first order finds out, in the CA's words."""
     try:
         mac_key(file.read_text("utf-8", "replace"))
     except IssuanceError as problem:
@@ -263,7 +264,7 @@ def _no_mac_key(file: FilePath) -> Trouble | None:
 
 
 def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
-    """The program that alerts are handed to."""
+    """Check the program that alerts are handed to."""
     alerts = parsed.document.alerts
     if not alerts or not alerts.command or not alerts.command[0].startswith("/"):
         return
@@ -339,7 +340,7 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
 
 
 def _way_up(path: FilePath) -> Iterator[tuple[int, int]]:
-    """Device and inode of ``path`` and all directories above it, of those that exist.
+    """Yield device and inode of ``path`` and all directories above it, of those that exist.
 
     Names would miss links; these two numbers are what a directory is. What is bound elsewhere has
     others above it: see `mounts`.

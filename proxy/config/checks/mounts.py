@@ -1,9 +1,10 @@
-"""Where a directory lies in its own file system, whatever it is mounted as.
+"""Finds where a directory lies in its own file system, whatever it is mounted as.
 
-Walking up from a directory meets those above it by the names of today's mounts. What is bound
-elsewhere (mount --bind, the volumes of containers) has others above it there, and is still the same
-directory. The kernel tells of every mount which directory of which file system it shows; with that,
-a directory has one position, and one lies in another if its position does.
+Walking up from a directory meets the directories above it by the names of today's mounts. A
+directory that is mounted in two places (mount --bind, the volumes of containers) has other
+directories above it in each, and is still the same directory. The kernel tells of every mount which
+directory of which file system it shows; with that, a directory has one position, and one lies in
+another if its position does.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Mounts:
         self._mounts = {mount.point: mount for mount in _parsed(table)}
 
     def position(self, path: Path) -> Position | None:
-        """Of a directory, which need not exist yet."""
+        """Return the position of a directory, which need not exist yet."""
         real = PurePosixPath(os.path.realpath(path))
         for above in (real, *real.parents):
             found = self._mounts.get(above)
@@ -64,5 +65,5 @@ def _parsed(table: str) -> Iterator[_Mount]:
 
 
 def _path(word: str) -> PurePosixPath:
-    """Space, tab, newline and backslash stand there in octal."""
+    """Decode a path: space, tab, newline and backslash stand in the table in octal."""
     return PurePosixPath(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word))

@@ -18,7 +18,7 @@ Trouble = tuple[str, str]  # what is wrong, what to do
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who will read. ``here`` when that is this very process, which can then simply ask."""
+    """The user who reads a file. ``here``: this very process, which can simply ask the kernel."""
 
     uid: int
     gid: int
@@ -35,12 +35,12 @@ class Reader:
 
 
 def typed(path: FilePath) -> str:
-    """A path as it is typed into a command."""
+    """Quote a path as it is typed into a command."""
     return shlex.quote(str(path))
 
 
 def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
-    """Whether the reader gets as far as ``path``, and what stops it."""
+    """Return what stops the reader on the way to ``path``; None where nothing does."""
     real = FilePath(os.path.realpath(path))
     for parent in reversed(real.parents):
         if not reader.may(str(parent), os.X_OK):

@@ -1,6 +1,6 @@
 """The keys of ``acme``: where certificates come from, and how names are proven there.
 
-`check` has what they need of each other; what sites make of them is the business of `checks`.
+`check` has what the keys need of each other; what sites make of them is in `checks.consistency`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _parse_challenge(text: str) -> str:
 
 
 def _parse_zone(text: str) -> str:
-    """A zone's name; underscores stand in those that are made for records like ours."""
+    """Read a zone's name, which may have underscores: zones for validation records do."""
     name = text.strip().removesuffix(".").lower()
     labels = name.split(".")
     if len(name) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in labels):

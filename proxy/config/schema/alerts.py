@@ -1,4 +1,4 @@
-"""The keys below ``alerts``: who is told, and of what. A part of `schema`."""
+"""The keys below ``alerts``: who is told, and of what. A part of `document`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Alerts(Section):
 
 
 def check(alerts: Alerts | None, origins: Origins) -> Iterator[Fault]:
-    """What the keys mean together."""
+    """Check what the keys need of each other."""
     at: Path = ("alerts",)
     if alerts is None:
         return

@@ -57,8 +57,8 @@ def _parse_workers(text: str) -> int | None:
 
 
 def _parse_log(text: str) -> str | None:
-    """A word that is no file's name; None for one that is. Docker's names for the streams lead
-    elsewhere, or nowhere, once the privileges are dropped."""
+    """Return the word that a stream has here; None for the name of a file. Docker's names for the
+    streams lead elsewhere, or nowhere, once the privileges are dropped."""
     streams = {"/dev/stdout": "stdout", "/dev/stderr": "stderr", "-": "stdout"}
     streams |= {"/dev/fd/1": "stdout", "/dev/fd/2": "stderr"}
     streams |= {"/proc/self/fd/1": "stdout", "/proc/self/fd/2": "stderr"}
@@ -332,6 +332,9 @@ class Document(Rules):
         default="auto", description="Confine each process with what the kernel has."
     )
     http2: Http2 = Field(default="auto", description="Offer HTTP/2 to clients, by ALPN.")
+    websocket_over_http2: Switch = Field(
+        default=False, description="Let WebSockets share an HTTP/2 connection (RFC 8441)."
+    )
     fast_lane: Switch = Field(
         default=True, description="Read requests without asking h11 or h2 about each."
     )

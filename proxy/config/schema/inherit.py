@@ -33,7 +33,7 @@ class Inherited:
 
 
 def innermost(*levels: tuple[Path, Rules]) -> Inherited:
-    """What holds at the last of these levels, which come from the outermost on."""
+    """Return what holds at the last of these levels, which are given from the outermost on."""
     values: dict[str, Any] = {}
     paths: dict[str, Path] = {}
     for path, level in levels:

@@ -1,9 +1,9 @@
 """The JSON Schema for editors, from the same definitions that read the configuration.
 
-    python -m proxy.config.json_schema > config/schema.json
+    python -m proxy.config.schema.json_schema > config/schema.json
 
 It knows keys, kinds, bounds of numbers and defaults; what keys mean together only ``check`` knows.
-Defaults stand in it as people write them, and not as the program keeps them.
+Defaults are spelt as people write them, and not as the program keeps them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def json_schema() -> str:
 
 
 def _add_old_names(section: type[Section], described: dict[str, Any] | None) -> None:
-    """What is still taken is marked as out of date, and not as unknown."""
+    """Describe old names of keys, which are still taken, as deprecated and not as unknown."""
     if described is None:
         return
     properties = described["properties"]

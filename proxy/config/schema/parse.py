@@ -1,4 +1,4 @@
-"""From a tree of words to typed sections, keeping whatever is sound.
+"""Turns a tree of words into typed sections, and keeps whatever is sound.
 
 A section with a fault is left out and the rest is still read, so that one slip does not hide the
 others; `Parsed.broken` says what is missing, because a later check must not complain about it.
@@ -49,8 +49,8 @@ def validate(
     broken_before: Iterable[str] = (),
     base: FilePath | None = None,
 ) -> tuple[Parsed, list[Fault]]:
-    """``broken_before`` are keys with a fault that has been told already; ``base`` is the folder
-    that relative paths start from."""
+    """Return what is sound, and all faults. ``broken_before`` are keys with a fault that has been
+    told already; ``base`` is the folder that relative paths start from."""
     faults: list[Fault] = []
     notices: list[Fault] = []
     broken = set(broken_before)
@@ -89,7 +89,8 @@ def present_names(
     notices: list[Fault],
     faults: list[Fault],
 ) -> dict[str, Any]:
-    """The tree with the present name of each key that has an old one, and a notice for each."""
+    """Return the tree with the present name of each key that has an old one; add a notice for
+    each."""
     made: dict[str, Any] = {}
     known = section.fields()
     for key, value in tree.items():
@@ -163,7 +164,7 @@ def _said(each: ErrorDetails) -> tuple[str, str]:
 
 
 def _section_at(section: type[Section], loc: Path) -> type[Section]:
-    """The section that holds the key at the end of ``loc``."""
+    """Return the section that holds the key at the end of ``loc``."""
     for step in loc[:-1]:
         if isinstance(step, str):
             section = subsection(section.fields()[step].annotation) or section
@@ -171,7 +172,7 @@ def _section_at(section: type[Section], loc: Path) -> type[Section]:
 
 
 def subsection(annotation: Any) -> type[Section] | None:
-    """The section inside ``Section | None``, ``Many[Section]`` and the like."""
+    """Return the section inside ``Section | None``, ``Many[Section]`` and the like."""
     return _subsection(annotation)
 
 
@@ -184,8 +185,8 @@ def _subsection(annotation: Any) -> type[Section] | None:
 
 
 def _remedy(word: str, section: type[Section]) -> str:
-    """What to write instead of a key that is not known: the key that another program calls so, the
-    key that was misspelt, the section that has this very key, or what is known here."""
+    """Say what to write instead of a key that is not known: the key that another program calls so,
+    the key that was misspelt, the section that has this very key, or what is known here."""
     if (other := section.other_word(word)) is not None:
         return other
     if word.startswith("/"):
@@ -228,7 +229,7 @@ def _leads(section: type[Section] | None, steps: list[str]) -> bool:
 
 
 def _of_a_section(word: str, here: type[Section]) -> str | None:
-    """The section at the top that has this very key. HTTP and HTTPS are more than keys."""
+    """Say which section at the top has this very key; not of http and https, which mean more."""
     for owner, field in Document.fields().items():
         inner = subsection(field.annotation)
         elsewhere = inner is not None and inner is not here and word in inner.fields()
@@ -238,7 +239,7 @@ def _of_a_section(word: str, here: type[Section]) -> str | None:
 
 
 def _of_sites(word: str) -> str | None:
-    """Where else this very key stands."""
+    """Say where else this very key stands."""
     if word in Site.fields():
         return f"{word} belongs to a site: indent it below an entry of sites"
     for name, field in Site.fields().items():

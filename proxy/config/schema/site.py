@@ -1,7 +1,8 @@
 """The keys of a site or a route that say how requests are answered: with files, by backends, or
 elsewhere.
 
-`check` has what they need of each other; files on disk are the business of `places`.
+The keys beside the action are in `rules`. `check` has what keys need of each other; files on disk
+are the business of `checks.files`.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ def check(
     rules: Rules,
     routes: tuple[Route, ...] | None = None,
 ) -> Iterator[Fault]:
-    """``taken``: the paths that this is for, as a route spells them; ``rules``: what holds here
-    with what is inherited; ``routes``: those of a site, None where this is a route itself."""
+    """Check one site or route. ``taken``: the paths that it is for, as a route spells them;
+    ``rules``: what holds here with what is inherited; ``routes``: those of a site, None where this
+    is a route itself."""
     given = serving.given
     answers: list[str] = [key for key in ("root", "backend", "redirect") if key in given]
     if routes:

@@ -402,7 +402,7 @@ WORDS = frozenset(_TOP) | frozenset(_ALL)  # in the spelling that is compared
 
 
 def meaning(word: str, top: bool, known: Callable[[str], bool]) -> str | None:
-    """What to do about a word that is no key; None for a word that no other program has either.
+    """Say what to do about a word that is no key; None for a word that no other program has either.
 
     ``top``: whether it stands at the top of the document. ``known`` tells whether the schema has a
     key of this path.

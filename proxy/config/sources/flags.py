@@ -81,7 +81,7 @@ def _flag(option: str, value: object) -> Origin:
 
 
 def _spell(value: object) -> str:
-    """A flag's value as the word that would stand in the file."""
+    """Spell a flag's value as the word that would stand in the file."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value.absolute()) if isinstance(value, Path) else str(value)
@@ -102,7 +102,7 @@ class Draft:
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> Draft:
-        """From the file, if there is one to read; else empty."""
+        """Return the tree of the file, if there is one to read; else an empty one."""
         path = options.config
         if path is None and options.give_a_site:
             return cls({}, Origins(Origin(argv0)), [], Path.cwd(), None)
@@ -165,7 +165,7 @@ class Draft:
                 self.origins.put(("listen", kind, index), flag)
 
     def _listeners(self, kind: str) -> list[Address]:
-        """Those of the file, as far as they can be read, or the default."""
+        """Return the listeners of the file, as far as they can be read, or the default."""
         listen = self.tree.get("listen")
         words = listen.get(kind) if isinstance(listen, dict) else None
         if words is None:
@@ -212,7 +212,7 @@ class Draft:
         return path
 
     def add_included(self) -> None:
-        """The sites of the files that ``include`` names, behind those that are there."""
+        """Append the sites of the files that ``include`` names."""
         given = self.tree.get("include")
         words = given if isinstance(given, list) else [given]
         patterns = [self.base / word for word in words if isinstance(word, str) and word.strip()]

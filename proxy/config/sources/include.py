@@ -23,7 +23,7 @@ _ONLY_SITES = (
 
 
 def matches(patterns: Iterable[Path]) -> list[Path]:
-    """The files that the patterns stand for now, each once, in the order of their names."""
+    """Return the files that the patterns stand for now, each once, in the order of their names."""
     found: dict[Path, None] = {}
     for pattern in patterns:
         names = sorted(glob.glob(str(pattern))) if glob.has_magic(str(pattern)) else [str(pattern)]
@@ -38,7 +38,7 @@ def matches(patterns: Iterable[Path]) -> list[Path]:
 def read(
     patterns: Iterable[Path], main: Path | None, parse: Callable[[Path], Document]
 ) -> Iterator[tuple[Path, Document | Wrong]]:
-    """Each file with what it holds, or why it cannot be read. ``parse`` raises `Wrong`."""
+    """Yield each file with what it holds, or why it cannot be read. ``parse`` raises `Wrong`."""
     for path in matches(patterns):
         if main is not None and os.path.exists(main) and _same(path, main):
             continue
@@ -52,7 +52,7 @@ def read(
 
 
 def beside_sites(document: Document) -> Iterator[Fault]:
-    """A fault for each key that has no place in an included file."""
+    """Yield a fault for each key that has no place in an included file."""
     for key in document.value:
         if key != "sites":
             yield Fault(document.origins.of_key((key,)), key, *_ONLY_SITES)

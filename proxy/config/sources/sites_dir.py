@@ -11,7 +11,7 @@ begin with a dot and plain files are nobody's site; a directory or link whose na
 or a link that leads nowhere, is taken for a slip: it is left out and told, and the others are
 served.
 
-`signature` is for whoever asks every second or so whether there is anything new.
+`signature` tells, every second or so, whether anything is new.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Entry:
 
 
 def scan(directory: Path, https_port: int = 443) -> tuple[list[Entry], list[Fault]]:
-    """Every site below ``directory``, in the order of their names, and why others are left out.
+    """Return every site below ``directory``, in the order of their names, and why others are left
+    out.
 
     ``https_port`` is where the sites will be found; it goes into redirects unless it is 443.
     Raises `Wrong` when the directory itself cannot be used.
@@ -95,7 +96,7 @@ def _once_each(entries: list[Entry], faults: list[Fault]) -> list[Entry]:
 
 
 def signature(directory: Path) -> Signature:
-    """A value that differs from an earlier one when entries came, went, or lead elsewhere.
+    """Return a value that differs from an earlier one when entries came, went, or lead elsewhere.
 
     What lies inside the document roots does not matter to it. A directory that cannot be read
     has a signature, too.
@@ -118,7 +119,7 @@ def _traits(entry: os.DirEntry[str]) -> tuple[str, int, bool, str]:
 
 
 def _site(directory: Path, name: str, https_port: int) -> dict[str, Any] | None:
-    """The site of one entry; None where there is none. Raises `Wrong` and OSError."""
+    """Return the site of one entry; None where there is none. Raises `Wrong` and OSError."""
     if name.startswith(".") or name in _FILE_SYSTEMS_OWN:
         return None
     path = directory / name
@@ -159,7 +160,7 @@ def _domain(name: str) -> str:
 
 
 def _neighbour(directory: Path, target: str) -> str | None:
-    """The name of the entry of ``directory`` that ``target`` is, if it is one."""
+    """Return the name of the entry of ``directory`` that ``target`` is, if it is one."""
     parent, name = os.path.split(target.rstrip("/"))
     if name in ("", ".", ".."):
         return None
@@ -174,7 +175,7 @@ def _neighbour(directory: Path, target: str) -> str | None:
 
 
 def _followed(directory: Path, name: str) -> Iterator[str]:
-    """The domains that a browser is sent to, from ``name`` on."""
+    """Yield the domains that a browser is sent to, from ``name`` on."""
     seen: set[str] = set()
     following: str | None = name
     while following is not None and following not in seen:

@@ -40,7 +40,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.A
 
 
 def parse_listen(text: str) -> Address:
-    """``:443``, ``443``, ``192.0.2.1:443``, ``[::1]:443``. Raises `Wrong`."""
+    """Read ``:443``, ``443``, ``192.0.2.1:443``, ``[::1]:443``. Raises `Wrong`."""
     text = text.strip()
     host, separator, port = text.rpartition(":")
     if host == "" and not separator and text.isdigit():
@@ -53,7 +53,7 @@ def parse_listen(text: str) -> Address:
 
 
 def parse_host(text: str) -> str:
-    """An IP address to listen on; ``*`` is every address, given back as "". Raises `Wrong`."""
+    """Read an IP address to listen on; ``*`` is every address, given back as "". Raises `Wrong`."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if bare == "*":
         return ""
@@ -74,7 +74,7 @@ def parse_port(text: str) -> int:
 
 
 def parse_network(text: str) -> str:
-    """One address or a network in CIDR form, canonical. Raises `Wrong`."""
+    """Read an address or a network in CIDR form; canonical. Raises `Wrong`."""
     text = text.strip()
     try:
         return str(ip_network(text))
@@ -91,8 +91,8 @@ def parse_network(text: str) -> str:
 
 
 def parse_name_server(text: str) -> Address:
-    """``192.0.2.53``, ``[2001:db8::53]:5353``, ``ns.example.org``; port 53 unless given. Raises
-    `Wrong`."""
+    """Read ``192.0.2.53``, ``[2001:db8::53]:5353``, ``ns.example.org``; port 53 unless given.
+    Raises `Wrong`."""
     text = text.strip()
     host, separator, port = text.rpartition(":")
     if not separator or text.endswith("]") or _is_ipv6(text):
@@ -111,7 +111,7 @@ def parse_name_server(text: str) -> Address:
 
 
 def parse_resolver(text: str) -> Address:
-    """As a name server, but by its address: who should look its name up? Raises `Wrong`."""
+    """Read a name server by its address; a name would take a resolver. Raises `Wrong`."""
     server = parse_name_server(text)
     try:
         ip_address(server.host)
@@ -188,7 +188,7 @@ def parse_backend(url: str) -> Backend:
 
 
 def _prefix(url: str, path: str) -> str:
-    """What is put before the path that a client asks for; "" for a URL without a path."""
+    """Return what is put before the path that a client asks for; "" for a URL without a path."""
     prefix = path.rstrip("/")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise Wrong(f"{shown(url)} has a path that no request could have", _SAY_PREFIX)
@@ -231,7 +231,7 @@ def _what_is_wrong(url: str) -> str:
 
 
 def _ipv6_remedy(url: str) -> str:
-    """The URL with its IPv6 address in brackets, where that is what was meant."""
+    """Say how the URL is written, with its IPv6 address in brackets where one was meant."""
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     host, _, port = authority.rpartition(":")
@@ -242,7 +242,8 @@ def _ipv6_remedy(url: str) -> str:
 
 
 def _refuse_zone(text: str, host: str) -> None:
-    """An interface's name is the machine's own matter, and links come and go (RFC 4007 §11.2)."""
+    """Refuse a zone: an interface's name is the machine's own matter, and links come and go (RFC
+    4007 §11.2)."""
     if "%" in host:
         raise Wrong(f"{shown(text)} has a zone", "give an address that needs none")
 
@@ -271,7 +272,7 @@ def _socket_path(url: str, rest: str) -> str:
 
 
 def parse_directory_url(text: str) -> str:
-    """The URL of an ACME directory. Raises `Wrong`."""
+    """Read the URL of an ACME directory. Raises `Wrong`."""
     say = "write it like https://acme.example.net/directory"
     if not text.isascii() or not text.isprintable() or " " in text:
         raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
@@ -284,7 +285,7 @@ def parse_directory_url(text: str) -> str:
 
 
 def parse_ask_url(text: str) -> str:
-    """Where permission is asked for. Raises `Wrong`."""
+    """Read the URL that permission is asked of. Raises `Wrong`."""
     say = "write it like http://127.0.0.1:5000/allowed"
     if not text.isascii() or not text.isprintable() or " " in text:
         raise Wrong(f"{shown(text)} has characters that a URL cannot have", say)
@@ -297,7 +298,7 @@ def parse_ask_url(text: str) -> str:
 
 
 def parse_own_address(text: str) -> str:
-    """One IP address. Raises `Wrong`."""
+    """Read one IP address. Raises `Wrong`."""
     try:
         return str(ip_address(text.strip()))
     except ValueError:
@@ -305,7 +306,7 @@ def parse_own_address(text: str) -> str:
 
 
 def parse_webhook(text: str) -> str:
-    """The URL of a webhook; its path and query are often secret. Raises `Wrong`."""
+    """Read the URL of a webhook; its path and query are often secret. Raises `Wrong`."""
     say = "write it like https://chat.example.org/hooks/abc"
     if not text.isascii() or not text.isprintable() or " " in text:
         raise Wrong("the URL has characters that a URL cannot have", say)
@@ -316,7 +317,7 @@ def parse_webhook(text: str) -> str:
 
 
 def parse_mail_server(text: str) -> Address:
-    """``mail.example.org:587``; the port says which way TLS is spoken, so it is asked for."""
+    """Read ``mail.example.org:587``; the port says which way TLS is spoken, so it is asked for."""
     say = "write it like mail.example.org:587"
     host, separator, port = text.strip().rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -333,6 +334,6 @@ def parse_mail_server(text: str) -> Address:
 
 
 def spell_address(address: Address) -> str:
-    """As `parse_listen` reads it."""
+    """Spell an address as `parse_listen` reads it."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port}"

@@ -18,7 +18,7 @@ _SAY = "write it like ${NAME} or ${NAME:-default}; a dollar itself is $$"
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """The text with its variables filled in. Raises `Wrong`."""
+    """Return the text with its variables filled in. Raises `Wrong`."""
     return _PIECE.sub(lambda found: _piece(found, environment), text)
 
 

@@ -52,7 +52,7 @@ class ConfigurationFaults(Exception):
 
 
 class Wrong(ValueError):
-    """A single value that cannot be used. Its place is known only to whoever reads the document."""
+    """A single value that cannot be used. Its place is known to the reader of the document only."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what} ({remedy})")
@@ -78,8 +78,8 @@ class Origins:
             self._keys[path] = key
 
     def written(self, path: Path) -> Path:
-        """The longest beginning of ``path`` that stands in the source. The only element of a list
-        may stand there without the list."""
+        """Return the longest beginning of ``path`` that stands in the source. The only element of a
+        list may stand there without the list."""
         found = path
         while found not in self._values:
             found = found[:-1]
@@ -100,26 +100,26 @@ class Origins:
             mine[path] = origin
 
     def rename(self, path: Path, name: str) -> Path:
-        """The key at ``path`` is called ``name`` now; faults still name it as it was written."""
+        """Give the key at ``path`` its present name; faults still name it as it was written."""
         present = (*path[:-1], name)
         self.adopt(self, path, present)
         self._old_names[present] = str(path[-1])
         return present
 
     def of_key(self, path: Path) -> Origin:
-        """Where the key at ``path`` was written; else as `at`."""
+        """Return where the key at ``path`` was written; else as `at`."""
         return self._keys.get(path) or self.at(path)
 
     def at(self, path: Path) -> Origin:
         return self._values[self.written(path)]
 
     def fault(self, path: Path, what: str, remedy: str) -> Fault:
-        """A fault of the value at ``path``."""
+        """Make a fault of the value at ``path``."""
         found = self.written(path)
         return self._make(self._values[found], found, what, remedy)
 
     def fault_of_key(self, path: Path, what: str, remedy: str) -> Fault:
-        """A fault of the key itself: it should not be there, or be there and is not."""
+        """Make a fault of the key itself: it should not be there, or be there and is not."""
         found = self.written(path)
         return self._make(self._keys.get(path) or self._values[found], path, what, remedy)
 
@@ -132,7 +132,7 @@ class Origins:
 
 
 def spell(path: Path) -> str:
-    """A path as people write it.
+    """Spell a path as people write it.
 
     >>> spell(("sites", 0, "names"))
     'sites[0].names'
@@ -149,7 +149,7 @@ _ALIKE, _SLIP = 0.72, 0.87
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """What to do about a word that is not one of ``known``."""
+    """Say what to do about a word that is not one of ``known``."""
     small = word.lower()
     close = get_close_matches(small, known, n=1, cutoff=_ALIKE)
     if not close and len(small) > 1:
@@ -160,18 +160,18 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def slip_of(word: str, known: Sequence[str]) -> str | None:
-    """The one of ``known`` that ``word`` is a misspelling of, if there is one."""
+    """Return the one of ``known`` that ``word`` is a misspelling of, if there is one."""
     close = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=_SLIP)
     return close[0] if close else None
 
 
 def one_line(text: str) -> str:
-    """``text`` with whatever could break or colour a line of output spelt as an escape."""
+    """Spell whatever could break or colour a line of output as an escape."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:
-    """A value inside a message: quoted, on one line, of bounded length."""
+    """Spell a value inside a message: quoted, on one line, of bounded length."""
     text = one_line(value if isinstance(value, str) else repr(value))
     return f'"{text}"' if len(text) <= 80 else f'"{text[:77]}..."'
 

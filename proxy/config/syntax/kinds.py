@@ -72,19 +72,19 @@ class Section:
 
     @property
     def given(self) -> frozenset[str]:
-        """The keys that stand in the document; those of a section that code made are none."""
+        """Return the keys that stand in the document; none for a section that code made."""
         found: frozenset[str] = self.__dict__.get("_given", frozenset())
         return found
 
     @classmethod
     def fields(cls) -> dict[str, FieldInfo]:
-        """Every key with what pydantic knows of it."""
+        """Return every key with what pydantic knows of it."""
         fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
         return fields
 
     @classmethod
     def other_word(cls, word: str) -> str | None:
-        """What to write here instead of a word that is no key, if this section knows."""
+        """Say what to write here instead of a word that is no key, if this section knows."""
         return cls.other_words.get(word)
 
     @model_validator(mode="wrap")
@@ -104,7 +104,7 @@ class Section:
 
     @classmethod
     def _way_out(cls, given: object) -> str:
-        """The mapping that a single value may have been meant for: that of the key which takes it.
+        """Say which mapping a single value may have been meant for: that of the key which takes it.
 
         >>> # health: /healthz leads to "write {path: /healthz}"
         """
@@ -152,7 +152,7 @@ def _takes(field: FieldInfo, text: str) -> bool:
 
 
 def _words(*annotations: Any) -> Iterator[_Word]:
-    """Every `_Word` in an annotation: of ``Annotated[str, word] | None`` the one."""
+    """Yield every `_Word` in an annotation: of ``Annotated[str, word] | None`` the one."""
     for annotation in annotations:
         if isinstance(annotation, _Word):
             yield annotation
@@ -207,7 +207,7 @@ class _Word:
 
 
 def _unfilled(text: str) -> str | None:
-    """What to do where a word cannot be read because something in it was to be filled in."""
+    """Say what to do where a word cannot be read because something in it was to be filled in."""
     if "{{" in text or "<%" in text:
         return "the placeholder of a template is not filled in; variables are written ${NAME}"
     variable = _VARIABLE.search(text)

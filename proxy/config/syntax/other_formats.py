@@ -35,7 +35,7 @@ _TOML_LINE = re.compile(r"^\s*[\w.\"-]+\s*=\s*\S", re.MULTILINE)
 
 
 def recognise(text: str) -> tuple[str, str] | None:
-    """What the text is and what to do, where it is not ours; None for what could be YAML."""
+    """Say what the text is and what to do, where it is not ours; None for what could be YAML."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     start = lines.lstrip()
     if start.startswith("\x7fELF"):

@@ -76,7 +76,8 @@ def is_prefix(path: str) -> bool:
 
 
 def same_requests(path: str) -> tuple[bool, bytes]:
-    """Equal for two route paths that take the same requests, however they are encoded."""
+    """Return a key that is equal for two route paths that take the same requests, however
+    encoded."""
     return is_prefix(path), unquote_to_bytes(path)
 
 

@@ -41,7 +41,7 @@ _SAY_SIZE = "write it like 512B, 32KiB, 10MiB or 1GB"
 
 
 def parse_duration(text: str) -> float:
-    """Seconds. Raises `Wrong`."""
+    """Read a duration, in seconds. Raises `Wrong`."""
     text = text.strip()
     if _PLAIN.fullmatch(text):
         return float(text)
@@ -55,7 +55,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes. Raises `Wrong`."""
+    """Read a size, in bytes. Raises `Wrong`."""
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) <= 15:
         return int(text)
@@ -80,7 +80,7 @@ def parse_size(text: str) -> int:
 
 
 def spell_duration(seconds: float) -> str:
-    """The shortest spelling; `parse_duration` gives back the same number of milliseconds."""
+    """Return the shortest spelling; `parse_duration` gives back the same number of milliseconds."""
     left = Decimal(round(seconds * 1000)) / 1000
     if not left:
         return "0s"
@@ -94,7 +94,8 @@ def spell_duration(seconds: float) -> str:
 
 
 def spell_size(size: int) -> str:
-    """In the largest unit of 1024 that divides it; `parse_size` gives back the same."""
+    """Spell a size in the largest unit of 1024 that divides it; `parse_size` gives back the
+    same."""
     for unit in ("GiB", "MiB", "KiB"):
         if size and size % _BYTES[unit] == 0:
             return f"{size // _BYTES[unit]}{unit}"

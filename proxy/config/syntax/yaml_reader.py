@@ -1,12 +1,14 @@
-"""YAML text in; plain values and their places out.
+"""Reads YAML text into plain values and their places.
 
-The document is put together from the parser's events rather than by a YAML loader, for four
+The document is put together from the parser's events rather than by a YAML loader, for five
 reasons:
 
 - every key and every value keeps its line and column, so that a fault found much later can point
   at it;
 - a key written twice is a fault. Loaders let the last one win, silently;
 - anchors, aliases and merge keys work, within a bound: nine lines can stand for billions of values;
+- the depth is bounded before anything is built. A hundred thousand opening brackets end libyaml's
+  composer with a segmentation fault;
 - a plain word stays a word. YAML 1.1 reads ``off`` as false, ``1.20`` as 1.2, ``22:30`` as 1350 and
   an octal user id as another user; here the schema, which knows what a key is for, reads the word.
   Only null (``~``, ``null``, nothing at all) is told apart, and means "not given".
@@ -53,7 +55,7 @@ class Document:
 
 
 def parse(text: str, filename: str, environment: Mapping[str, str] | None = None) -> Document:
-    """Never raises: what is wrong with the text is among the faults.
+    """Read a text. Never raises: what is wrong with it is among the faults.
 
     ``${NAME}`` in a value is filled in from ``environment``; where that is None, nothing is.
     """
@@ -238,7 +240,7 @@ class _Reader:
         return content
 
     def expanded(self, text: str, node: _Node, path: Path) -> str | None:
-        """The value with its variables filled in; nothing at all is "not given", as ever."""
+        """Fill in a value's variables; an empty plain word is "not given", as everywhere."""
         try:
             value = expand(text, self.environment or {})
         except Wrong as wrong:
@@ -278,7 +280,8 @@ class _Reader:
         return values
 
     def merge(self, source: _Node, values: dict[str, Value], path: Path, depth: int = 0) -> None:
-        """What stands in the mapping itself wins; of several sources the first."""
+        """Merge a source (<<) into ``values``: a key of the mapping itself wins, else the first
+        source."""
         if depth > _DEPTH:
             raise _too_deep(source.mark)
         self.count(source)
@@ -303,7 +306,7 @@ def _too_deep(mark: Any) -> _TooMuch:
 
 
 def _plainly(error: yaml.YAMLError, line: str) -> tuple[str, str]:
-    """What is wrong and what to do, of the parser's own faults in this line of the text."""
+    """Say what is wrong and what to do, of the parser's own faults in this line of the text."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     if "scanning an alias" in str(getattr(error, "context", None) or ""):
         asterisk = re.search(r"\*[^\s,\]}]*", line)
