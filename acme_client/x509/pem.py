@@ -205,8 +205,8 @@ def _on_its_line(text: bytes, start: int, end: int) -> bytes:
 
 
 def _has_a_line(text: bytes, mark: re.Match[bytes]) -> bool:
-    """Whether a mark is all that stands on its line, as OpenSSL sees lines; it sees none from a line
-    on that begins with a NUL."""
+    """Whether a mark is all that stands on its line, as OpenSSL sees lines; it sees none from a
+    line on that begins with a NUL."""
     if _NUL_LINE.search(text, 0, mark.start()):
         return False
     before = text[text.rfind(b"\n", 0, mark.start()) + 1 : mark.start()]
