@@ -74,7 +74,7 @@ class Compress:
                 kept[self._never] = response
             return response
         coding = self._coding(request)
-        if not coding or (self._careful and _secret(request, fields)):
+        if not coding or (self._careful and _secret(exchange, request, fields)):
             return self._plain(response)
         return self._compressed(request, response, coding)
 
@@ -285,8 +285,12 @@ def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
     return length
 
 
-def _secret(request: Request, fields: dict[bytes, bytes]) -> bool:
-    return b"set-cookie" in fields or request.field(b"authorization") is not None
+def _secret(exchange: Exchange, request: Request, fields: dict[bytes, bytes]) -> bool:
+    return (
+        b"set-cookie" in fields
+        or exchange.user is not None
+        or request.field(b"authorization") is not None
+    )
 
 
 def _describe(response: Response, coding: bytes) -> None:
