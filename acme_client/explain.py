@@ -327,8 +327,8 @@ BY_KIND: dict[str, Advice] = {
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """``about``: the name that it concerns, if it is a particular one; ``quoted``: the CA's own
-    words, if they are."""
+    """A failure explained. ``about``: the name that it concerns, if it is a particular one;
+    ``quoted``: the CA's own words, if they are."""
 
     about: str | None
     quoted: str | None
@@ -339,8 +339,8 @@ class Explained:
 def explained(
     kind: str, said: ProblemDocument | None, name: str, challenge: str | None = None
 ) -> Iterator[Explained]:
-    """A failure of the certificate ``name``: first the whole, then each part that the CA lists.
-    ``challenge``: the kind of challenge that was in use."""
+    """Explain a failure of the certificate ``name``: first the whole, then each part that the CA
+    lists. ``challenge``: the kind of challenge that was in use."""
     if said is None:
         yield _explained(_advice(kind, None, challenge), None, name, None)
         return
@@ -357,8 +357,8 @@ def is_about_contact(said: ProblemDocument | None) -> bool:
 
 
 def _advice(kind: str, said: ProblemDocument | None, challenge: str | None) -> Advice:
-    """The most particular there is. What is wrong with an external account, CAs say by a dozen
-    types, and all of them mean the same."""
+    """Return the most particular advice there is. CAs have a dozen types for what is wrong with an
+    external account, and all of them mean the same."""
     general = BY_KIND.get(kind, BY_KIND["refused"])
     if kind == "settings" and said is not None and is_about_contact(said):
         return _NO_CONTACT

@@ -41,6 +41,7 @@ FAULTS: dict[str, Kind] = {
     "bad_chunk": Kind(400, _CLIENT, "The request's chunked body is not well-formed.", True),
     "tiny_chunks": Kind(400, _CLIENT, "The request's body comes in needlessly small chunks.", True),
     "unsupported_coding": Kind(400, _CLIENT, "This transfer coding is not supported.", True),
+    "protocol_not_implemented": Kind(501, _CLIENT, "This protocol is not spoken here."),
     "coding_not_implemented": Kind(501, _CLIENT, "This transfer coding is not implemented.", True),
     "unsupported_version": Kind(505, _CLIENT, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", True),
     "plain_on_tls": Kind(400, _CLIENT, "This port speaks HTTPS; the request was plain HTTP.", True),

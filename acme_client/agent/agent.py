@@ -27,7 +27,7 @@ from ..issuers.interface import Issuer
 from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
 from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings
 from ..on_demand.checks import CheckThreads, Finding
-from ..on_demand.known_names import NamesFile
+from ..on_demand.known_names import NamesFile, Remembered
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell
@@ -142,7 +142,7 @@ class Agent:
             log.info("%s", how_to_trust(self._settings.state))
         self._executors.store(self._challenges.clear)
         if self._settings.on_demand:
-            self._executors.store(lambda: self._happened(NamesRemembered(self._names.read())))
+            self._executors.store(self._recall_names)
         self._perform(self._scheduler.start(self._now()))
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
@@ -299,6 +299,13 @@ class Agent:
             self._store.tidy()
         except OSError as error:
             log.warning("the state directory cannot be tidied up: %s", error)
+
+    def _recall_names(self) -> None:
+        remembered = Remembered({}, {})
+        try:
+            remembered = self._names.read()
+        finally:  # whatever happens: everything else waits for it
+            self._happened(NamesRemembered(remembered))
 
     def _save_names(self, document: bytes) -> None:
         if not self._names.write(document):

@@ -8,11 +8,14 @@ thread, so that what was asked of it first is done first.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..link import ATTEMPTS_AT_ONCE
+from ..link import ATTEMPTS_AT_ONCE, LinkBroken
+
+log = logging.getLogger("treehouse.certifier")
 
 # Certificates that the workers are given at once. Each waits for all workers to acknowledge, and
 # thousands are given at the start.
@@ -57,6 +60,10 @@ class Executors:
         self._begun[begun] = self._now()
         try:
             work()
+        except LinkBroken:
+            log.debug("the supervisor is gone")  # the main thread ends by it
+        except Exception:
+            log.exception("a fault in the certifier itself")
         finally:
             del self._begun[begun]
 

@@ -53,6 +53,9 @@ log = logging.getLogger("treehouse.certifier")
 
 # A clock that is set back by less than this changes nothing worth looking at everything for.
 _CLOCK_WENT_BACK = 1.0
+# Scans that wait for the store: one may be under way, and another begins after what has just
+# changed.
+_SCANS_MOST = 2
 # What a person who asked for a look at the store waits for.
 _BEFORE_AN_ANSWER = {Task.REREAD, Task.SERVE, Task.LOAD}
 _NEVER = float("inf")
@@ -147,8 +150,9 @@ class Scheduler:
         return self._loaded
 
     def last_names(self) -> bytes | None:
-        """The document of names on demand, for the end of the process; None: there are none."""
-        return self._on_demand.document()
+        """The document of names on demand, for the end of the process. None: there are none, or the
+        document of the process before has not been read yet, and must stay."""
+        return None if self._names_awaited else self._on_demand.document()
 
     def _taken(self) -> list[Action]:
         out, self._out = self._out, []
@@ -166,9 +170,8 @@ class Scheduler:
                 self._look_around()
             case Changed(names):
                 self._scans -= 1
-                self._to_see |= (
-                    set(self.certificates) if names is None else names & set(self.certificates)
-                )
+                found = self.certificates if names is None else names
+                self._to_see.update(name for name in found if name in self.certificates)
                 for looker in self._lookers:
                     looker.saw(self._scans, self._to_see)
                 for name in list(self._to_see):
@@ -303,8 +306,9 @@ class Scheduler:
             self._touch(self.certificates[name])
 
     def _look_around(self) -> None:
-        self._out.append(Scan())
-        self._scans += 1
+        if self._scans < _SCANS_MOST:
+            self._out.append(Scan())
+            self._scans += 1
         for names, task in (
             (self._unsaved, Task.KEEP_PAIR),
             (self._stand_ins, Task.RECHECK),

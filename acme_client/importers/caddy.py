@@ -50,7 +50,7 @@ def read(path: Path, directories: Directories) -> Findings:
 
 
 def spell(directory: str) -> str:
-    """A CA's address as a folder's name."""
+    """Spell a CA's URL as Caddy names its folder."""
     parts = urlsplit(directory)
     return (parts.netloc + parts.path.rstrip("/")).replace("/", "-").replace(":", "-").lower()
 
@@ -63,7 +63,8 @@ def _like(issuer: str, directories: Directories) -> str | None:
 
 
 def _issuer_data(tree: Tree, where: str, found: Collector) -> dict[str, Any]:
-    """Only the CA is lost with it, so a broken one does not keep the certificate back."""
+    """Read what the certificate's file says of its issuer. A broken file does not keep the
+    certificate back: only the name of the CA is lost with it."""
     data: Any = None
     with found.of(where):
         data = json_object(tree.read_if_there(where) or b"{}").get("issuer_data")

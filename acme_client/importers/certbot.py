@@ -57,7 +57,8 @@ def _live(tree: Tree, path: str) -> bytes:
 
 
 def _renewal(tree: Tree, lineage: str, found: Collector) -> tuple[str | None, str]:
-    """The CA's directory and the account's id, as far as the lineage's settings tell them."""
+    """Return the CA's directory and the account's id, as far as the lineage's settings tell
+    them."""
     where = f"renewal/{lineage}.conf"
     parser = configparser.RawConfigParser(strict=False)
     with found.of(where):
@@ -73,7 +74,7 @@ def _renewal(tree: Tree, lineage: str, found: Collector) -> tuple[str | None, st
 def _account_folders(
     tree: Tree, where: str, real: str, found: Collector, depth: int = _DEPTH
 ) -> Iterator[tuple[str, str]]:
-    """Where each account appears, and the folder that it is in."""
+    """Yield where each account appears, and the folder that it is in."""
     below: list[tuple[str, str]] = []
     with found.of(where):
         if _KEY in tree.files(real):

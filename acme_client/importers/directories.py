@@ -22,22 +22,23 @@ WELL_KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """``known``: what the configuration or the command line names, before what is well known."""
+    """Directories of CAs. ``known``: those that the configuration or the command line names; they
+    come before those that are well known."""
 
     known: tuple[str, ...] = ()
 
     def at(self, authority: str) -> str:
-        """The directory on this host (with a port, if it is not 443). ValueError: none is known,
-        or more than one."""
+        """Return the directory on this host (with a port, if it is not 443). Raises ValueError
+        where none is known, or more than one."""
         found = [one for one in self._all() if urlsplit(one).netloc == authority]
         return _only(found, f"the CA at {authority}")
 
     def of_url(self, url: str) -> str:
-        """The directory of the CA that has this URL (an account's, a certificate's)."""
+        """Return the directory of the CA that has this URL (an account's, a certificate's)."""
         return self.at(urlsplit(url).netloc)
 
     def like(self, spelled: str, spell: Callable[[str], str]) -> str:
-        """The directory that a program spells so."""
+        """Return the directory that a program spells so. Raises ValueError as `at` does."""
         return _only([one for one in self._all() if spell(one) == spelled], f"the CA {spelled}")
 
     def _all(self) -> tuple[str, ...]:

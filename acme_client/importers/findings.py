@@ -71,7 +71,8 @@ class Collector:
             self.skipped.append(Skipped(where, str(error)))
 
     def folders(self, tree: Tree, path: str = "") -> list[str]:
-        """The folders in a folder of the tree. Links in their place are skipped, and listed so."""
+        """Return the folders in a folder of the tree. Links in their place are skipped, and listed
+        so."""
         with self.of(path):
             self.skipped += [
                 Skipped(f"{path}/{name}".lstrip("/"), "a symbolic link is not followed")

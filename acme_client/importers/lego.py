@@ -58,7 +58,8 @@ def _directory(url: str | None, directories: Directories) -> str | None:
 
 
 def _authority(folder: str) -> str:
-    """``localhost_14000`` is localhost:14000; a host's name has no underscore."""
+    """Return host and port of a folder: ``localhost_14000`` is localhost:14000; a host's name has
+    no underscore."""
     host, _, port = folder.partition("_")
     return f"{host}:{port}" if port else host
 

@@ -55,7 +55,8 @@ class Tree:
         os.close(self._fd)
 
     def names(self, path: str = "") -> list[str]:
-        """The names of all entries of a folder, sorted; none where there is no such folder."""
+        """Return the names of all entries of a folder, sorted; none where there is no such
+        folder."""
         return self._entries(path, lambda _mode: True)
 
     def folders(self, path: str = "") -> list[str]:
@@ -88,8 +89,8 @@ class Tree:
         return self.read(path) if name in self.files(folder) else None
 
     def target(self, path: str) -> str | None:
-        """Where a link in the tree leads, as a path within the tree; None for what is no link.
-        One that leads out is refused."""
+        """Return where a link in the tree leads, as a path within the tree; None for what is no
+        link. A link that leads out of the tree is refused."""
         folder, name = posixpath.split(path)
         try:
             with self._opened(folder) as at:

@@ -93,5 +93,5 @@ def _account(
 
 
 def _get(document: dict[str, Any], key: str) -> Any:
-    """As Go reads JSON: whatever the case."""
+    """Return a value as Go reads JSON: whatever the case of its key."""
     return next((value for name, value in document.items() if name.lower() == key), None)

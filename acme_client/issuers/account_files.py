@@ -31,8 +31,8 @@ LEASE = 300.0
 
 
 def folder(store: Store, directory: str) -> str:
-    """Named after the host. Where one host has several directories, the first that came has the
-    plain name, and the others are told apart by a mark."""
+    """Return the account's folder, which is named after the host. Where a host has several
+    directories, the first that came has the plain name, and the others have a mark behind it."""
     host = urlsplit(directory).hostname or "unknown"
     plain = f"{_FOLDER}/{folder_name(host)}"
     if known(store.load(plain)).get("directory") in (None, directory):
@@ -42,7 +42,7 @@ def folder(store: Store, directory: str) -> str:
 
 
 def known(files: Files) -> dict[str, Any]:
-    """What the account.json says; empty for one that says nothing."""
+    """Return what account.json says; an empty document for a damaged or missing file."""
     return documents.read(files.get(ACCOUNT, b""), VERSION)
 
 
@@ -54,7 +54,7 @@ def has_key(store: Store, directory: str) -> bool:
 def keep_document(
     store: Store, where: str, directory: str, uri: str, contact: list[str] | None
 ) -> None:
-    """Without ``contact`` the CA is told at the next order."""
+    """Write account.json. Without ``contact`` the CA is told the contact at the next order."""
     document: dict[str, Any] = {"directory": directory, "uri": uri}
     if contact is not None:
         document["contact"] = contact
@@ -63,21 +63,21 @@ def keep_document(
 
 
 def earlier_keys(store: Store, where: str) -> list[str]:
-    """Thumbprints, oldest first."""
+    """Return the thumbprints of the account's earlier keys, the oldest first."""
     kept = documents.read(store.load(where).get(EARLIER_KEYS, b""), VERSION)
     listed = kept.get("thumbprints")
     return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
 
 
 def remember_key(store: Store, where: str, thumbprint: str) -> None:
-    """Before the key is replaced."""
+    """Remember the thumbprint of a key that is about to be replaced."""
     listed = {"thumbprints": [*earlier_keys(store, where), thumbprint]}
     set_aside(store, where, EARLIER_KEYS)
     store.store(where, {EARLIER_KEYS: documents.write(listed, VERSION)})
 
 
 def set_aside(store: Store, where: str, file: str = ACCOUNT) -> None:
-    """What a newer version of this program has written there is kept under another name."""
+    """Keep under another name what a newer version of this program has written there."""
     present = store.load(where).get(file, b"")
     aside = documents.set_aside(file, present, VERSION)
     if aside is not None:

@@ -96,7 +96,7 @@ class Accounts:
         return messages.account_status(answer.content) in _CLOSED
 
     def _files(self, authority: Authority) -> tuple[str, dict[str, bytes]]:
-        """The account's folder, and the files in it."""
+        """Return the account's folder, and the files in it."""
         with self._lock:
             try:
                 where = folder(self._store, authority.directory)
@@ -238,7 +238,7 @@ class Accounts:
 
 
 def thumbprint(key: JWK) -> str:
-    """RFC 7638, as in key authorizations (RFC 8555 §8.1)."""
+    """Return a key's thumbprint (RFC 7638), as in key authorizations (RFC 8555 §8.1)."""
     return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
 
 
@@ -271,7 +271,7 @@ def _tell_contact(transport: Transport, url: str, contact: list[str]) -> bool:
 def _register(
     directory: Directory, transport: Transport, authority: Authority, contact: list[str]
 ) -> str:
-    """Make an account; its URL."""
+    """Make an account; return its URL."""
     binding = _binding(directory, transport, authority)
     transport.sign_for(None)
     wanted = library.NewRegistration(

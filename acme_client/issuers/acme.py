@@ -43,7 +43,7 @@ log = logging.getLogger("treehouse.certifier")
 
 
 class AcmeIssuer:
-    """``stopping`` ends every wait; ``now`` gives Unix seconds."""
+    """Issues certificates at one CA. ``stopping`` ends every wait; ``now`` gives Unix seconds."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class AcmeIssuer:
             return replace(self._issue(order), remark=lost)
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
-        """When the CA would renew this certificate; None where it does not say."""
+        """Return when the CA would renew this certificate; None where it does not say."""
         with self._transport() as transport:
             url = transport.directory(self._authority.directory).renewal_info
             return ari.ask(transport, url, chain_pem) if url else None
 
     def revoke(self, chain_pem: bytes, key_pem: bytes, reason: int) -> None:
-        """Signed by the account, and where the CA does not take that (another account ordered the
-        certificate), by the certificate's own key (RFC 8555 §7.6)."""
+        """Revoke a certificate (RFC 8555 §7.6). The account signs the request, and where the CA
+        does not take that (another account ordered the certificate), the certificate's own key."""
         leaf = x509.load_der_x509_certificate(pem.certificates(chain_pem)[0])
         request = library.Revocation(certificate=leaf, reason=reason)
         with self._transport() as transport:
@@ -158,7 +158,7 @@ class AcmeIssuer:
         return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)
 
     def _lost_account(self, problem: IssuanceError) -> str | None:
-        """What has become of our account, where that is why the CA refused; None where it is not.
+        """Return what has become of our account, where that is why the CA refused; else None.
         An account that is gone or closed is forgotten here; another is made by whoever asks
         next."""
         if problem.kind != "refused" or problem.typ not in messages.NOT_OURS:
@@ -188,8 +188,9 @@ class AcmeIssuer:
             return self._accounts.is_closed(self._authority, directory, transport)
 
     def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
-        """Those that are to stand already are looked for before an order is spent. What they have
-        to say is known now or, from a CA that follows an early draft, with the challenge."""
+        """Look for the records of dns-persist-01 before an order is spent; raises `IssuanceError`
+        if one is missing. Their contents are known now or, from a CA that follows an early draft,
+        with the challenge."""
         terms = dns_persist.of_directory(directory.meta)
         standing = [
             name
@@ -204,7 +205,7 @@ class AcmeIssuer:
     def _preferred(
         self, transport: Transport, name: str, pair: CertificateAndKey, answer: Response
     ) -> CertificateAndKey:
-        """With the chain that leads to the configured root, if the CA has one."""
+        """Return the pair with the chain that leads to the configured root, if the CA has one."""
         preferred = self._authority.preferred_chain
         if preferred is None:
             return pair

@@ -13,8 +13,8 @@ from .transport import Transport
 
 
 def certificate_id(chain_pem: bytes) -> str | None:
-    """The CertID of a chain's leaf (RFC 9773 §4.1): authority key identifier and serial number,
-    the latter as the bytes of a DER INTEGER. None if the leaf names no authority key."""
+    """Return the CertID of a chain's leaf (RFC 9773 §4.1): authority key identifier and serial
+    number, the latter as the bytes of a DER INTEGER. None if the leaf names no authority key."""
     leaf = x509.load_der_x509_certificate(pem.certificates(chain_pem)[0])
     try:
         authority = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
@@ -29,7 +29,7 @@ def certificate_id(chain_pem: bytes) -> str | None:
 
 
 def ask(transport: Transport, url: str, chain_pem: bytes) -> Suggestion | None:
-    """The CA's suggestion; None when there is no asking about this certificate."""
+    """Return the CA's suggestion; None for a certificate that has no CertID."""
     identifier = certificate_id(chain_pem)
     if identifier is None:
         return None

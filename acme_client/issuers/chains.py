@@ -1,8 +1,8 @@
-"""Which of the chains that a CA offers for one certificate (RFC 8555 §7.4.2).
+"""Chooses one of the chains that a CA offers for a certificate (RFC 8555 §7.4.2).
 
-A CA whose root is young lets its certificates lead to an older one as well; which of the two is
-better depends on the clients, and so on the configuration. A chain is known by the common name of
-the root that it leads to, that is: of the issuer of its topmost certificate.
+A CA with a young root offers a second chain, which leads to an older root. Which of the two is
+better depends on the clients, so the configuration says it, by the common name of the root that the
+chain leads to: of the issuer of its topmost certificate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ ALTERNATES_MOST = 8
 
 
 def root_of(chain_pem: bytes) -> str | None:
-    """The common name of the root that the chain leads to; None if it has none, or is no chain."""
+    """Return the common name of the root that the chain leads to; None if it has none, or is no
+    chain."""
     try:
         top = x509.load_der_x509_certificate(pem.certificates(chain_pem)[-1])
     except ValueError:
@@ -33,9 +34,9 @@ def root_of(chain_pem: bytes) -> str | None:
 def choose(
     preferred: str, first: CertificateAndKey, others: Iterable[Callable[[], bytes]]
 ) -> tuple[CertificateAndKey, list[str]]:
-    """The pair whose chain leads to the ``preferred`` root; else the ``first``, the CA's own
-    choice, with the roots that there were. ``others`` fetch a chain each. One that cannot be
-    fetched, or is none for this key, is passed over: no certificate is lost by a preference."""
+    """Return the pair whose chain leads to the ``preferred`` root; else the ``first``, which the CA
+    chose, with the roots that there were. ``others`` fetch a chain each. A chain that cannot be
+    fetched, or served with this key, is passed over: a preference never costs the certificate."""
     roots = []
     for fetch in (lambda: first.chain_pem, *others):
         try:

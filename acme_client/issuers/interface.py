@@ -67,7 +67,7 @@ class Issuer(Protocol):
         ...
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
-        """When the CA would renew this certificate; None where it does not say. Raises
+        """Return when the CA would renew this certificate; None where it does not say. Raises
         `errors.IssuanceError`."""
         ...
 
@@ -77,9 +77,10 @@ class Issuer(Protocol):
         ...
 
     def standing_records(self, names: tuple[str, ...]) -> tuple[PersistRecord, ...]:
-        """The records of dns-persist-01 for these names. Raises `errors.IssuanceError`."""
+        """Return the records of dns-persist-01 for these names. Raises
+        `errors.IssuanceError`."""
         ...
 
     def roll_account_key(self) -> None:
-        """A new key for the account (RFC 8555 §7.3.5). Raises `errors.IssuanceError`."""
+        """Give the account a new key (RFC 8555 §7.3.5). Raises `errors.IssuanceError`."""
         ...

@@ -60,7 +60,7 @@ class Directory:
 
     @property
     def profiles(self) -> Mapping[str, Any]:
-        """By name (draft-ietf-acme-profiles §3)."""
+        """The CA's profiles, by name (draft-ietf-acme-profiles §3)."""
         found = self.meta.get("profiles")
         return found if isinstance(found, dict) else {}
 
@@ -104,7 +104,8 @@ class OrderObject:
 
 
 def document(body: bytes, what: str = "answer") -> dict[str, Any]:
-    """A JSON object."""
+    """Return the JSON object of an answer. Raises `IssuanceError` ("nonsense") for anything else;
+    ``what`` names it there."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):  # the latter by ten thousand brackets
@@ -141,14 +142,15 @@ def directory(body: bytes, base: str = "") -> Directory:
 
 
 def account_status(body: bytes) -> str:
-    """The state of an account (RFC 8555 §7.1.2); "valid" where the CA does not say: it has answered
-    to its key."""
+    """Return the state of an account (RFC 8555 §7.1.2); "valid" where the CA does not say: it has
+    answered to its key."""
     status = document(body, "account").get("status")
     return status if isinstance(status, str) else "valid"
 
 
 def order(body: bytes, base: str = "") -> OrderObject:
-    """``base``: the URL that was asked, to which others may be relative (RFC 3986 §5.1.3)."""
+    """Read an order. ``base``: the URL that was asked, to which the others may be relative (RFC
+    3986 §5.1.3)."""
     value = document(body, "order")
     try:
         status = _text(value["status"])
@@ -211,7 +213,7 @@ def window(body: bytes) -> Window:
 
 
 def location(value: str | None, base: str) -> str | None:
-    """The URL of a Location field (RFC 9110 §10.2.2); None where there is none."""
+    """Return the URL of a Location field (RFC 9110 §10.2.2); None where there is none."""
     try:
         return None if value is None else _url(value, base)
     except TypeError:
@@ -219,8 +221,8 @@ def location(value: str | None, base: str) -> str | None:
 
 
 def _identified(value: dict[str, Any], *, needed: bool) -> tuple[str, bool]:
-    """The name of an authorization, and whether it is for its wildcard. The RFC has a wildcard's
-    asterisk left out (§7.1.4); some CAs leave it in."""
+    """Return the name of an authorization, and whether it is for its wildcard. The RFC leaves out
+    the asterisk of a wildcard (§7.1.4); some CAs send it."""
     identifier = value.get("identifier")
     if not needed and not isinstance(identifier, dict):
         return "", value.get("wildcard") is True
@@ -231,7 +233,8 @@ def _identified(value: dict[str, Any], *, needed: bool) -> tuple[str, bool]:
 
 
 def _challenges(listed: object, base: str, *, needed: bool) -> tuple[OfferedChallenge, ...]:
-    """Those that can be understood. What is wrong with others is only told if nothing is left."""
+    """Read the challenges that can be understood. What is wrong with others is told only if no
+    challenge is left."""
     if not isinstance(listed, list):
         if needed:
             raise TypeError("it is pending and lists no challenges")
@@ -276,7 +279,7 @@ def _text(value: object) -> str:
 
 
 def _url(value: object, base: str) -> str:
-    """Resolved against ``base`` (RFC 3986 §5)."""
+    """Return a URL, resolved against ``base`` (RFC 3986 §5). Raises TypeError for what is none."""
     text = _text(value).strip()
     try:
         resolved = urljoin(base, text) if text else ""

@@ -19,8 +19,8 @@ ADDRESS_PROFILE = "shortlived"
 
 
 def refuse_impossible(order: Order, records: bool) -> None:
-    """What no CA could do, said before an order is spent on it. ``records``: whether there is
-    anybody to set records in the DNS."""
+    """Refuse what no CA could do, before an order is spent on it. ``records``: whether somebody is
+    configured to set records in the DNS."""
     wildcards = [name for name in order.names if name.startswith("*.")]
     kinds = [kind for kind in order.challenges if kind in ca_choice.BY_DNS]
     if wildcards and not kinds:
@@ -34,7 +34,7 @@ def refuse_impossible(order: Order, records: bool) -> None:
 
 
 def profile(wanted: str | None, names: tuple[str, ...], directory: Directory) -> str | None:
-    """None: whatever is the CA's own default."""
+    """Return the profile to order; None for the CA's own default."""
     listed = directory.profiles
     if wanted in (None, "auto"):
         addresses = any(is_address(name) for name in names)
@@ -82,7 +82,7 @@ def not_validated(
     kind: str | None,
     earlier: tuple[str, ProblemDocument | None] | None = None,
 ) -> IssuanceError:
-    """Why a name was not validated, in the CA's words; ``earlier``: what it said of this
+    """Say why a name was not validated, in the CA's words; ``earlier``: what it said of this
     authorization before, for a CA that does not repeat it."""
     reasons = [f"{one.kind}: {one.error}" for one in authorization.challenges if one.error]
     document = next((one.said for one in authorization.challenges if one.said), None)

@@ -49,7 +49,7 @@ _PROVEN = ("ready", "processing", "valid")
 
 
 class _NewOrder(library.NewOrder):
-    """With the field of RFC 9773 §5, which the library lacks."""
+    """An order with the field of RFC 9773 §5, which the library lacks."""
 
     replaces: str | None = field("replaces", omitempty=True)
 
@@ -58,7 +58,8 @@ class _Ready(JSONObjectWithFields):
     """The empty object that announces a challenge (RFC 8555 §7.5.1)."""
 
     def __bool__(self) -> bool:
-        """An object without fields is no less one: the library posts nothing for what is falsy."""
+        """Whether to post it: the library posts an empty body for what is falsy, and this object
+        has no fields."""
         return True
 
 
@@ -132,7 +133,8 @@ class OrderFlow:
         return placed
 
     def _read(self, response: Response) -> OrderObject:
-        """An order as it is now. Raises `IssuanceError`, also for one that the CA has given up."""
+        """Read the order as it is now. Raises `IssuanceError`, also if the CA has given the order
+        up."""
         placed = messages.order(response.content, response.url)
         self._finalize = placed.finalize or self._finalize
         if placed.error:
@@ -203,7 +205,7 @@ class OrderFlow:
         )
 
     def _key_authorization(self, offered: OfferedChallenge) -> str:
-        """RFC 8555 §8.1."""
+        """Return the key authorization of a challenge (RFC 8555 §8.1)."""
         return f"{offered.token}.{thumbprint(self._transport.account_key)}"
 
     def _authorization(self, url: str) -> Authorization:
@@ -235,8 +237,9 @@ class OrderFlow:
                 raise
 
     def _await_valid(self, url: str, offered: OfferedChallenge) -> None:
-        """A CA that was not content but leaves the authorization pending waits to be told to look
-        again (RFC 8555 §8.2; smallstep's does): for a while, it is."""
+        """Wait until the CA has validated the name. A CA that was not content but leaves the
+        authorization pending waits to be told to look again (RFC 8555 §8.2; smallstep's does): for
+        a while, it is told."""
         told = 0
 
         def look() -> bool | None:
@@ -293,7 +296,8 @@ class OrderFlow:
         )
 
     def _hand_in(self, request: library.CertificateRequest) -> OrderObject | None:
-        """The order after that; None where the answer does not show it, and the next poll will."""
+        """Send the CSR. Return the order after that; None where the answer does not show it, and
+        the next poll will."""
         if self._finalize is None:
             raise IssuanceError(
                 "nonsense", "the CA's order is not one: it is ready and has no finalize"

@@ -1,7 +1,8 @@
-"""Records for dns-persist-01 of our account at one CA: which are needed, and which stand.
+"""Finds out which records of dns-persist-01 our account at a CA needs, and which of them stand.
 
-We set none of them (that is what this kind of challenge is for); but an order whose records are
-missing would be spent for nothing, so they are looked for first, at the zone's own name servers.
+An operator sets these records once (that is what this kind of challenge is for). An order whose
+records are missing would be spent for nothing, so they are looked for first, at the zone's own name
+servers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .transport import Transport
 
 
 class PersistRecords:
-    """``now`` gives Unix seconds."""
+    """The standing records of one account. ``now`` gives Unix seconds."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class PersistRecords:
         return tuple(found)
 
     def demand(self, transport: Transport, subjects: Iterable[Subject], terms: Terms) -> None:
-        """All of them. Raises `IssuanceError` that tells those to set."""
+        """Require all of the records. Raises `IssuanceError`, which lists the records to be set."""
         missing = [str(one) for one in self.wanted(transport, subjects, terms) if not one.stands]
         if missing:
             raise IssuanceError(

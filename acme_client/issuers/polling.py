@@ -29,7 +29,8 @@ NOT_FOUND = 404
 
 
 class Poller:
-    """``stopping`` ends every wait; ``now`` gives Unix seconds."""
+    """Asks again until something has come about. ``stopping`` ends every wait; ``now`` gives Unix
+    seconds."""
 
     def __init__(
         self, transport: Transport, stopping: threading.Event, now: Callable[[], float]
@@ -45,8 +46,9 @@ class Poller:
         otherwise: str,
         lost_polls: int = LOST_POLLS,
     ) -> T:
-        """What ``look`` gives once it gives something. ``otherwise``: says what has not come about
-        when ``within`` seconds are over."""
+        """Call ``look`` until it returns something, and return that. ``otherwise`` says what has
+        not come about when ``within`` seconds are over; ``lost_polls``: how many calls in a row may
+        fail. Raises `IssuanceError`."""
         deadline = time.monotonic() + within
         polls = lost = 0
         while True:

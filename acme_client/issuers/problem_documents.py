@@ -30,7 +30,7 @@ _WORDS = ("detail", "title", "message", "error_description", "error", "errors")
 
 
 def read(body: bytes) -> dict[str, Any]:
-    """The JSON object of a refusal; empty for what is none."""
+    """Return the JSON object of a refusal; an empty one for anything else."""
     for text in (body, body.decode("latin-1")):
         try:
             value = json.loads(text)
@@ -44,8 +44,8 @@ def read(body: bytes) -> dict[str, Any]:
 
 
 def type_of(problem: object) -> str | None:
-    """The type, with the prefix of RFC 8555 for those that have an older one; None where there is
-    none."""
+    """Return the type, with the prefix of RFC 8555 for those that have an older one; None where
+    there is none."""
     typ = problem.get("type") if isinstance(problem, dict) else None
     if not isinstance(typ, str) or not typ.strip():
         return None
@@ -59,7 +59,8 @@ def type_of(problem: object) -> str | None:
 
 
 def said(problem: object, *, whole: bool = True) -> ProblemDocument | None:
-    """A problem document in its parts; None for what is none. ``whole``: with its subproblems."""
+    """Return a problem document in its parts; None for what is none. ``whole``: with its
+    subproblems."""
     if not isinstance(problem, dict):
         return None
     parts = list(_subproblems(problem.get("subproblems"))) if whole else []
@@ -72,8 +73,8 @@ def said(problem: object, *, whole: bool = True) -> ProblemDocument | None:
 
 
 def words(problem: object) -> str:
-    """A problem document in words: the CA's own, subproblems with the names that they are about,
-    and the type where it says more than they do."""
+    """Put a problem document into words: the CA's own, subproblems with the names that they are
+    about, and the type where it says more than they do."""
     document = said(problem)
     return in_words(document) if document is not None else "no reason given"
 
@@ -89,7 +90,7 @@ def in_words(document: ProblemDocument) -> str:
 
 
 def _subproblems(listed: object) -> list[ProblemDocument]:
-    """Of a list as the RFC has it, or of a single one; what is no document is left out."""
+    """Read a list of subproblems, or a single one; entries that are no documents are left out."""
     if isinstance(listed, dict):
         listed = [listed]
     if not isinstance(listed, list):

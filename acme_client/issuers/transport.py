@@ -59,7 +59,8 @@ _OTHER_METHOD = (404, 405, 501)
 
 
 def trust(ca_pem: bytes | None) -> ssl.SSLContext:
-    """What a CA's own TLS certificate must lead to: this bundle, or else the system's roots."""
+    """Return a context that believes a CA's own TLS certificate by this bundle, or else by the
+    system's roots. Raises `IssuanceError` ("settings") for a bundle without a certificate."""
     if ca_pem is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
@@ -82,7 +83,7 @@ def trust(ca_pem: bytes | None) -> ssl.SSLContext:
 
 
 class _Adapter(HTTPAdapter):
-    """Connections that trust what the context trusts, and nothing that requests would add."""
+    """Makes connections that trust what the context trusts, and nothing that requests would add."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -100,8 +101,8 @@ class _Adapter(HTTPAdapter):
 
 
 class Transport(client.ClientNetwork):
-    """``now`` gives Unix seconds. ``last`` is the last answer; ``new_nonce`` where nonces come
-    from."""
+    """Sends requests to one CA. ``now`` gives Unix seconds. ``last`` is the last answer;
+    ``new_nonce`` where nonces come from."""
 
     def __init__(self, user_agent: str, context: ssl.SSLContext, now: Callable[[], float]) -> None:
         super().__init__(user_agent=user_agent, alg=ES256)
@@ -131,7 +132,7 @@ class Transport(client.ClientNetwork):
         return None if self.account is None else str(self.account.uri)
 
     def sign_with(self, key: keys.PrivateKey, account_url: str | None = None) -> None:
-        """From now on, sign with this key, for this account or for none."""
+        """Sign with this key from now on, for this account or for none."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.key, self.alg = JWKRSA(key=ComparableRSAKey(key)), RS256
         else:
@@ -154,16 +155,16 @@ class Transport(client.ClientNetwork):
         return found
 
     def read(self, url: str) -> requests.Response:
-        """GET, for the few resources that are public."""
+        """Send GET, for the few resources that are public. Raises `IssuanceError`."""
         with self._translating():
             return self._checked(self._send_request("GET", url))
 
     def fetch(self, url: str) -> requests.Response:
-        """POST-as-GET (RFC 8555 §6.3)."""
+        """Send POST-as-GET (RFC 8555 §6.3). Raises `IssuanceError`."""
         return self.send(url, None)
 
     def send(self, url: str, content: JSONDeSerializable | None) -> requests.Response:
-        """POST ``content``, signed."""
+        """Send ``content`` by POST, signed. Raises `IssuanceError`."""
         with self._translating():
             for _ in range(NONCE_TRIES):
                 try:
@@ -175,13 +176,14 @@ class Transport(client.ClientNetwork):
         raise IssuanceError("unavailable", f"the CA has refused {NONCE_TRIES} nonces in a row")
 
     def retry_after(self) -> float | None:
-        """When the last answer wants to be asked again."""
+        """Return when the last answer wants to be asked again (Unix seconds); None where it does
+        not say."""
         if self.last is None:
             return None
         return retry_after(self.last.headers.get("Retry-After"), self._now())
 
     def date(self) -> str | None:
-        """What the CA's clock showed with its last answer."""
+        """Return the Date field of the last answer; None where it has none."""
         return None if self.last is None else self.last.headers.get("Date")
 
     def refused_what_it_replaces(self, problem: IssuanceError) -> bool:
@@ -203,7 +205,7 @@ class Transport(client.ClientNetwork):
         return answer
 
     def _new_nonce(self) -> bytes:
-        """RFC 8555 §7.2 has both methods; some CAs know one of them."""
+        """Fetch a nonce. RFC 8555 §7.2 has both methods; some CAs know one of them."""
         if self.new_nonce is None:
             raise ValueError("the directory has not been fetched")
         for method in ("HEAD", "GET"):
@@ -248,7 +250,7 @@ class Transport(client.ClientNetwork):
             raise IssuanceError("nonsense", f"the CA's answer makes no sense: {error}") from None
 
     def _refusal(self, answer: requests.Response) -> IssuanceError:
-        """The type and the status decide what it is, wherever they come from."""
+        """Make an error of a refusal. The type and the HTTP status decide its kind."""
         problem = problem_documents.read(answer.content)
         typ = problem_documents.type_of(problem)
         document = problem_documents.said(problem) if problem else None
@@ -276,7 +278,8 @@ class Transport(client.ClientNetwork):
 
 
 def _nonce_of(answer: requests.Response) -> bytes | None:
-    """The nonce of an answer; None where there is none, or one that RFC 8555 §6.5.1 has ignored."""
+    """Return the nonce of an answer; None where there is none, or one that clients must ignore (RFC
+    8555 §6.5.1)."""
     try:
         return b64decode(answer.headers["Replay-Nonce"].strip())
     except (KeyError, ValueError):
@@ -284,7 +287,8 @@ def _nonce_of(answer: requests.Response) -> bytes | None:
 
 
 def alternates(answer: requests.Response) -> list[str]:
-    """Other chains for the certificate in this answer (RFC 8555 §7.4.2, RFC 8288)."""
+    """Return the URLs of other chains for the certificate in this answer (RFC 8555 §7.4.2, RFC
+    8288)."""
     links = requests.utils.parse_header_links(answer.headers.get("Link", ""))
     found = [
         acme_messages.location(one["url"], answer.url)
@@ -295,12 +299,12 @@ def alternates(answer: requests.Response) -> list[str]:
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """With any ``auth`` of its own, requests does not look for ~/.netrc."""
+    """Add no credentials: with an ``auth`` of ours, requests does not look for ~/.netrc."""
     return request
 
 
 def _cause(error: Exception) -> BaseException:
-    """What lies at the bottom of requests' wrappings."""
+    """Return the exception that requests has wrapped."""
     cause: BaseException = error
     while True:
         inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__

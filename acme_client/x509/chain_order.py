@@ -20,7 +20,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 def ordered(
     leaf: x509.Certificate, others: Sequence[x509.Certificate]
 ) -> tuple[list[x509.Certificate], list[x509.Certificate]]:
-    """The chain, ``leaf`` first, and what does not belong to it; duplicates are in neither."""
+    """Return the chain, ``leaf`` first, and the certificates that do not belong to it. Duplicates
+    are in neither."""
     rest = [one for one in dict.fromkeys(others) if one != leaf]
     given = [leaf, *rest]
     if all(issued_by(signed, signer) for signed, signer in itertools.pairwise(given)):
@@ -43,15 +44,15 @@ def issued_by(signed: x509.Certificate, signer: x509.Certificate) -> bool:
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:
-    """As roots are."""
+    """Whether issuer and subject are the same, as with roots."""
     return certificate.issuer == certificate.subject
 
 
 def _issuer(
     signed: x509.Certificate, candidates: list[x509.Certificate]
 ) -> x509.Certificate | None:
-    """Of several, one that leads further up: a root signed by an older root reaches more clients
-    than the same root signed by itself."""
+    """Return the issuer of ``signed``; of several, one that leads further up: a root signed by an
+    older root reaches more clients than the same root signed by itself."""
     if is_self_issued(signed):
         return None
     found = [one for one in candidates if issued_by(signed, one)]

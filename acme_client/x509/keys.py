@@ -34,12 +34,13 @@ def generate(key_type: str) -> PrivateKey:
 
 
 def family(key_type: str) -> str:
-    """What clients tell apart: "ecdsa" or "rsa"."""
+    """Return the family of a key type, which clients tell apart: "ecdsa" or "rsa"."""
     return key_type.partition("-")[0]
 
 
 def type_of(key: object) -> str:
-    """The type of a public key, spelled as in `generate`, also for types that are not made here."""
+    """Return the type of a public key, spelled as in `generate`, also for types that are not made
+    here."""
     match key:
         case ec.EllipticCurvePublicKey():
             return f"ecdsa-p{key.curve.key_size}"
@@ -49,7 +50,7 @@ def type_of(key: object) -> str:
 
 
 def to_pem(key: PrivateKey) -> bytes:
-    """PKCS#8, without a password."""
+    """Write a key as PKCS#8, without a passphrase."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -58,8 +59,8 @@ def to_pem(key: PrivateKey) -> bytes:
 
 
 def from_pem(text: bytes) -> PrivateKey:
-    """The first private key of a text in PEM. Raises ValueError for anything but an EC or RSA key
-    without a passphrase."""
+    """Return the first private key of a text in PEM. Raises ValueError for anything but an EC or
+    RSA key without a passphrase."""
     try:
         key = serialization.load_pem_private_key(pem.keys(text)[0].pem, None)
     except UnsupportedAlgorithm as error:
@@ -70,7 +71,7 @@ def from_pem(text: bytes) -> PrivateKey:
 
 
 def alternative_names(names: tuple[str, ...]) -> x509.SubjectAlternativeName:
-    """Names and addresses as a certificate spells them (RFC 5280 §4.2.1.6)."""
+    """Return names and addresses as a certificate spells them (RFC 5280 §4.2.1.6)."""
     return x509.SubjectAlternativeName([_general_name(name) for name in names])
 
 
@@ -82,7 +83,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def signing_request(key: PrivateKey, names: tuple[str, ...]) -> bytes:
-    """A CSR in PEM with subjectAltName and nothing else: CAs ignore or refuse the rest."""
+    """Make a CSR in PEM with subjectAltName and nothing else: CAs ignore or refuse the rest."""
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))

@@ -29,8 +29,8 @@ _REASONS = {
 
 
 def fault(pair: CertificateAndKey) -> str | None:
-    """Why OpenSSL does not take the pair; None if it does. Raises `OSError` where there is no
-    memory or no descriptor left."""
+    """Return why OpenSSL does not take the pair; None if it does. Raises `OSError` where there is
+    no memory or no descriptor left."""
     descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
@@ -41,7 +41,7 @@ def fault(pair: CertificateAndKey) -> str | None:
 
 
 def fault_of_file(path: str) -> str | None:
-    """The same for a file that holds chain and key."""
+    """Return the same for a file that holds chain and key."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=_no_passphrase)
     except ssl.SSLError as error:
@@ -51,7 +51,7 @@ def fault_of_file(path: str) -> str | None:
 
 
 def demand(pair: CertificateAndKey) -> None:
-    """Raises `IssuanceError` for a pair that OpenSSL does not take."""
+    """Require that OpenSSL takes the pair. Raises `IssuanceError` if it does not."""
     try:
         why = fault(pair)
     except OSError as error:
@@ -63,5 +63,5 @@ def demand(pair: CertificateAndKey) -> None:
 
 
 def _no_passphrase() -> bytes:
-    """Without this, OpenSSL asks at the terminal."""
+    """Answer OpenSSL's question for a passphrase, which it would else ask at the terminal."""
     return b""

@@ -35,10 +35,10 @@ from .verify import (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``text`` names the file. ``kind`` is one of "unreadable" (no PEM, damaged, encrypted),
-    "mismatch" (the key is another's), "names", "expired", "early", "gap". ``fatal``: there is
-    nothing that could be served; else it is served, and some or all clients refuse it.
-    ``command``: mends it."""
+    """Something wrong with a certificate's files. ``text`` names the file. ``kind`` is one of
+    "unreadable" (no PEM, damaged, encrypted), "mismatch" (the key is another's), "names",
+    "expired", "early", "gap". ``fatal``: there is nothing that could be served; else it is served,
+    and some or all clients refuse it. ``command``: mends it."""
 
     kind: str
     text: str
@@ -51,8 +51,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """``pair`` is what is to be served, written anew; None with a fatal fault. ``facts.names`` is
-    empty for a certificate without subjectAltName."""
+    """What an examination found. ``pair`` is what is to be served, written anew; None with a fatal
+    fault. ``facts.names`` is empty for a certificate without subjectAltName."""
 
     pair: CertificateAndKey | None
     facts: CertificateInfo | None
@@ -109,7 +109,7 @@ def _certificates(chain: bytes, path: str) -> list[x509.Certificate] | Fault:
 
 
 def _keys(key: bytes, path: str) -> list[tuple[pem.Block, PublicKeyTypes]] | Fault:
-    """Each private key's block and public key."""
+    """Return each private key's block and public key."""
     found: list[tuple[pem.Block, PublicKeyTypes]] = []
     why = "it holds no key of a kind that TLS knows"
     try:

@@ -55,7 +55,7 @@ class PemError(ValueError):
         self.command = command
 
     def mending(self, path: str, new: str | None = None) -> str | None:
-        """The command for the file at ``path``."""
+        """Return the command for the file at ``path``; None where no command mends it."""
         if self.command is None:
             return None
         stem, dot, _suffix = path.rpartition(".")
@@ -63,7 +63,7 @@ class PemError(ValueError):
         return self.command.format(file=shlex.quote(path), new=shlex.quote(made))
 
     def about(self, path: str) -> str:
-        """In one sentence, with the file's path and the command."""
+        """Say it in one sentence, with the file's path and the command."""
         command = self.mending(path)
         return f"{path}: {self.text}" + (f" ({command})" if command else "")
 
@@ -115,14 +115,15 @@ class Block:
 
 
 def written(label: str, der: bytes) -> bytes:
-    """A block as RFC 7468 §2 wants it: ASCII, lines of 64 characters, each with its line end."""
+    """Write a block as RFC 7468 §2 wants it: ASCII, lines of 64 characters, each with its line
+    end."""
     text = base64.b64encode(der).decode()
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
     return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")).encode()
 
 
 def blocks(data: bytes) -> tuple[Block, ...]:
-    """All blocks of a text, in their order. What stands around them means nothing. Raises
+    """Return all blocks of a text, in their order. What stands around them means nothing. Raises
     `PemError` for a text without any, and for one with a block that is cut off or damaged; where
     OpenSSL would not even see such a block, because it does not stand on lines of its own, it is
     taken for a part of the text around."""
@@ -149,7 +150,8 @@ def blocks(data: bytes) -> tuple[Block, ...]:
 
 
 def certificates(data: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) of a text, in their order. Raises `PemError` where there is none."""
+    """Return the certificates (DER) of a text, in their order. Raises `PemError` where there is
+    none."""
     found = blocks(data)
     listed = tuple(one.certificate for one in found if one.is_certificate)
     if not listed:
@@ -158,8 +160,8 @@ def certificates(data: bytes) -> tuple[bytes, ...]:
 
 
 def keys(data: bytes) -> tuple[Block, ...]:
-    """The private keys of a text, none of them encrypted. Raises `PemError` where there is none,
-    `EncryptedKey` where there are only such that need a passphrase."""
+    """Return the private keys of a text, none of them encrypted. Raises `PemError` where there is
+    none, `EncryptedKey` where there are only such that need a passphrase."""
     found = blocks(data)
     listed = [one for one in found if one.is_key]
     plain = tuple(one for one in listed if not one.is_encrypted)
@@ -171,8 +173,8 @@ def keys(data: bytes) -> tuple[Block, ...]:
 
 
 def element_length(der: bytes) -> int:
-    """How many bytes the first DER element has (X.690 §8.1), its own head included; all that there
-    are if its length makes no sense, which whoever parses it will say."""
+    """Return how many bytes the first DER element has (X.690 §8.1), its own head included; all that
+    there are if its length makes no sense, which whoever parses it will say."""
     if len(der) < 2:
         return len(der)
     length, head = der[1], 2
@@ -187,16 +189,16 @@ def element_length(der: bytes) -> int:
 
 
 def _bytes_of_text(data: bytes) -> bytes:
-    """A text in an encoding of which ASCII is a part. Windows writes UTF-16 where a command's
-    output goes to a file."""
+    """Return a text in an encoding of which ASCII is a part. Windows writes UTF-16 where a
+    command's output goes to a file."""
     if data.startswith(_UTF_16):
         return data.decode("utf-16", "replace").encode()
     return data
 
 
 def _on_its_line(text: bytes, start: int, end: int) -> bytes:
-    """What stands before a mark on its line, after the mark before it, but for what is invisible
-    and for tags of HTML."""
+    """Return what stands before a mark on its line, after the mark before it, but for what is
+    invisible and for tags of HTML."""
     line = re.split(rb"[\r\n]", text[start:end])[-1]
     return _INVISIBLE.sub(b"", re.sub(rb"<[^<>]*>", b"", line))
 
@@ -226,8 +228,9 @@ def _block(text: bytes, begin: re.Match[bytes], end: re.Match[bytes] | None) -> 
 
 
 def _parts(body: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
-    """Header lines and what follows. Base64 has no colon, so a line with one is a header; headers
-    end with an empty line, and their continuation lines begin with a blank (RFC 1421 §4.6)."""
+    """Return header lines and what follows. Base64 has no colon, so a line with one is a header;
+    headers end with an empty line, and their continuation lines begin with a blank (RFC 1421
+    §4.6)."""
     if b":" not in body:
         return (), body
     lines = _LINE_END.split(body)
@@ -259,7 +262,7 @@ _MISTAKEN = {
 
 
 def _only(found: tuple[Block, ...], wanted: str) -> PemError:
-    """Why a file has none of what is ``wanted``."""
+    """Say why a file has none of what is ``wanted``."""
     if found[0].label in _MISTAKEN:
         text, command = _MISTAKEN[found[0].label]
         return PemError(text, command)

@@ -25,7 +25,7 @@ _SEQUENCE, _OBJECT_IDENTIFIER, _REJECTED = 0x30, 0x06, 0xA0
 
 
 def authorities(data: bytes, purpose: Literal["servers", "clients"]) -> bytes:
-    """The certificates of a bundle, one behind the other in DER, each once: what
+    """Return the certificates of a bundle, one behind the other in DER, each once: what
     `ssl.SSLContext.load_verify_locations` takes as ``cadata``. ``purpose``: whose certificates they
     vouch for. Raises `PemError` for a file that has none."""
     found = pem.blocks(data)
@@ -39,8 +39,9 @@ def authorities(data: bytes, purpose: Literal["servers", "clients"]) -> bytes:
 
 
 def _trusted(block: pem.Block, purpose: str) -> bool:
-    """X509_CERT_AUX of OpenSSL: SEQUENCE { trust SEQUENCE OF OID OPTIONAL, reject [0] SEQUENCE OF
-    OID OPTIONAL, ... }. A list of what it is trusted for rules out the rest."""
+    """Whether a block is trusted for a purpose, by X509_CERT_AUX of OpenSSL: SEQUENCE { trust
+    SEQUENCE OF OID OPTIONAL, reject [0] SEQUENCE OF OID OPTIONAL, ... }. A list of what it is
+    trusted for rules out the rest."""
     if block.label != pem.TRUSTED_CERTIFICATE:
         return True
     wanted = (_PURPOSES[purpose], _ANY)
@@ -55,7 +56,7 @@ def _trusted(block: pem.Block, purpose: str) -> bool:
 
 
 def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and contents of DER elements one behind the other (X.690 §8.1)."""
+    """Yield tag and contents of DER elements one behind the other (X.690 §8.1)."""
     while der:
         length = pem.element_length(der)
         long_form = len(der) > 1 and der[1] & 0x80

@@ -70,7 +70,7 @@ def verify_pair(pair: CertificateAndKey, names: tuple[str, ...], now: float) -> 
 def verified(
     pair: CertificateAndKey, names: tuple[str, ...], now: float
 ) -> tuple[CertificateAndKey, CertificateInfo]:
-    """The same with the pair as it is to be kept and served."""
+    """Return the same, with the pair as it is to be kept and served."""
     pair, facts = read(pair)
     missing = [name for name in names if not covers(facts.names, name)]
     if missing:
@@ -93,14 +93,15 @@ def in_its_dates(facts: CertificateInfo, now: float) -> bool:
 
 
 def examine(pair: CertificateAndKey) -> CertificateInfo:
-    """What holds whatever the time: it can be read, is for this key, and the chain is whole."""
+    """Return the facts that hold whatever the time: it can be read, is for this key, and the chain
+    is whole."""
     return read(pair)[1]
 
 
 def read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateInfo]:
-    """The pair as it is to be kept and served, written anew and in order, and its facts. Raises
-    `IssuanceError`. Anything but certificates in a chain has it refused (RFC 8555 §11.4): a CA that
-    sends a private key has made a mistake that nobody should repeat."""
+    """Return the pair as it is to be kept and served, written anew and in order, and its facts.
+    Raises `IssuanceError`. Anything but certificates in a chain has it refused (RFC 8555 §11.4): a
+    CA that sends a private key has made a mistake that nobody should repeat."""
     try:
         blocks = pem.blocks(pair.chain_pem)
         strange = [one.label for one in blocks if not one.is_certificate]
@@ -134,9 +135,9 @@ def to_pem(chain: list[x509.Certificate]) -> bytes:
 
 
 def leaf_for(certificates: list[x509.Certificate], key: PublicKeyTypes) -> x509.Certificate | None:
-    """The certificate of this key: the first one if it is, as every server takes it; else of all
-    that are, the one that lasts longest. Raises one of `UNREADABLE` where the first one's key is
-    of an unknown kind."""
+    """Return the certificate of this key: the first one if it is, as every server takes it; else of
+    all that are, the one that lasts longest. Raises one of `UNREADABLE` where the first one's key
+    is of an unknown kind."""
     wanted = _spki(key)
     certificates[0].public_key()  # a kind of key that is not known is worth its own words
     suited = [one for one in certificates if _spki_of(one) == wanted]
@@ -146,8 +147,8 @@ def leaf_for(certificates: list[x509.Certificate], key: PublicKeyTypes) -> x509.
 
 
 def facts_of(leaf: x509.Certificate, *, named: bool = True) -> CertificateInfo:
-    """Raises ValueError and the others of `UNREADABLE`; also for a certificate without
-    subjectAltName, unless it need not be ``named``."""
+    """Return what a leaf says. Raises ValueError and the others of `UNREADABLE`; also for a
+    certificate without subjectAltName, unless it need not be ``named``."""
     found: x509.SubjectAlternativeName | tuple[()] = ()
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -168,7 +169,7 @@ def facts_of(leaf: x509.Certificate, *, named: bool = True) -> CertificateInfo:
 
 
 def gap_in(chain: list[x509.Certificate], left_out: list[x509.Certificate]) -> str | None:
-    """What is missing between the leaf and a root; None for a chain without a gap (RFC 8446
+    """Say what is missing between the leaf and a root; None for a chain without a gap (RFC 8446
     §4.4.2, RFC 8555 §9.1). A leaf that comes alone was signed by a root itself, or its issuer is
     missing: then it says where to fetch that (RFC 5280 §4.2.2.1), which not every client does, or
     something else came in the issuer's place."""
@@ -194,7 +195,8 @@ def _title(certificate: x509.Certificate) -> str:
 
 
 def _spki_of(certificate: x509.Certificate) -> bytes | None:
-    """None for a key of a kind that the library does not know: an issuer's may be of such."""
+    """Return a certificate's public key; None for a key of a kind that the library does not know:
+    an issuer's may be of such."""
     try:
         return _spki(certificate.public_key())
     except UNREADABLE:

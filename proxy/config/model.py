@@ -162,6 +162,7 @@ class Config:
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise
+    websocket_over_http2: bool = False  # RFC 8441
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names

@@ -56,6 +56,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         alerts=document.alerts,
         sandbox=document.sandbox,
         http2=document.http2 == "auto",
+        websocket_over_http2=document.websocket_over_http2,
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
         watch=document.watch,

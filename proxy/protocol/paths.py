@@ -57,14 +57,15 @@ def understood(path: bytes) -> bytes:
 
 def readings(path: bytes) -> set[bytes] | None:
     """What programs might make of ``path``: each combination of ``%2F`` decoded or not, of a
-    backslash that separates or not, of dot segments taken out or not, of an end at a NUL or not;
-    slashes are merged. None where nobody can say: a percent sign that encodes nothing, or overlong
-    UTF-8."""
+    backslash that separates or not, of dot segments taken out before decoding, after it, both or
+    not, of an end at a NUL or not; slashes are merged. None where nobody can say: a percent sign
+    that encodes nothing, or overlong UTF-8."""
     if _BROKEN_PERCENT.search(path) or _OVERLONG.search(unquote_to_bytes(path)):
         return None
     found = set()
-    for slash, backslash, resolved, cut in itertools.product((False, True), repeat=4):
-        one = path if slash else _ENCODED_SLASH.sub(b"%252F", path)
+    for early, slash, backslash, resolved, cut in itertools.product((False, True), repeat=5):
+        one = _resolved(_MANY_SLASHES.sub(b"/", path)) if early else path
+        one = one if slash else _ENCODED_SLASH.sub(b"%252F", one)
         one = one if backslash else _ENCODED_BACKSLASH.sub(b"%255C", one)
         one = unquote_to_bytes(one)
         if backslash:

@@ -50,7 +50,9 @@ class Compress:
     def __init__(self, rules: Compression) -> None:
         self._level: Level = rules.level
         self._least = rules.min_size
-        self._never = (self, b"")  # the key of shared responses that are never compressed
+        # Keys of what is kept with a shared response: itself, if it is never compressed; itself, if
+        # it may be; and what a client gets that takes no coding.
+        self._never, self._always, self._identity = (self, b""), (self, b"*"), (self, b"identity")
         self._careful = rules.mode == "auto"
         self._codings = frozenset(one.encode() for one in rules.algorithms)
         self._types = tuple(one.encode() for one in rules.types)
@@ -63,9 +65,18 @@ class Compress:
             return response
         if response.status == 304:
             return _not_modified(request, response)
-        kept = response.kept
-        if kept is not None and kept.get(self._never) is response:
+        body = response.body
+        if type(body) is bytes and 0 < len(body) < self._least:
             return response
+        kept = response.kept
+        if kept is not None:
+            if kept.get(self._never) is response:
+                return response
+            if kept.get(self._always) is response:
+                coding = self._coding(request)
+                if not coding or (self._careful and _authorized(exchange, request)):
+                    return self._plain(response)
+                return self._compressed(request, response, coding)
         fields = dict(response.fields)
         if not self._compressible(response, fields):
             if response.shared:
@@ -73,6 +84,8 @@ class Compress:
                     kept = response.kept = {}
                 kept[self._never] = response
             return response
+        if response.shared and b"set-cookie" not in fields:
+            _keep(response, self._always, response)
         coding = self._coding(request)
         if not coding or (self._careful and _secret(exchange, request, fields)):
             return self._plain(response)
@@ -101,13 +114,13 @@ class Compress:
     def _plain(self, response: Response) -> Response:
         """The response as it is, with the word that others may get another."""
         kept = response.kept
-        if kept is not None and (found := kept.get((self, b"identity"))) is not None:
+        if kept is not None and (found := kept.get(self._identity)) is not None:
             return found
         plain = response.copy() if response.shared else response
         _vary(plain)
         if response.shared:
             plain.shared = True
-            _keep(response, (self, b"identity"), plain)
+            _keep(response, self._identity, plain)
         return plain
 
     def _compressed(self, request: Request, response: Response, coding: bytes) -> Response:
@@ -286,11 +299,11 @@ def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
 
 
 def _secret(exchange: Exchange, request: Request, fields: dict[bytes, bytes]) -> bool:
-    return (
-        b"set-cookie" in fields
-        or exchange.user is not None
-        or request.field(b"authorization") is not None
-    )
+    return b"set-cookie" in fields or _authorized(exchange, request)
+
+
+def _authorized(exchange: Exchange, request: Request) -> bool:
+    return exchange.user is not None or request.field(b"authorization") is not None
 
 
 def _describe(response: Response, coding: bytes) -> None:
@@ -310,7 +323,6 @@ def _vary(response: Response) -> None:
         if name == b"vary" and (value.strip() == b"*" or _VARY in value.lower()):
             return
     response.add_field(b"vary", _VARY)
-    response.cached = None
 
 
 def _keep(response: Response, key: object, made: Response) -> None:

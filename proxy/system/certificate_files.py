@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from acme_client.names import covers
 from acme_client.status import CertificateStatus, certificate_status
 from acme_client.x509 import loadable
 from acme_client.x509.keys import family
@@ -181,9 +182,11 @@ def _facts(
         serial=about.serial,
         family=family(about.key_type),
     )
+    # The status is about the site: its names are found there, also those that are not covered.
+    missing = tuple(one for one in site.names if not covers(names, one))
     status = certificate_status(
         name=name,
-        names=names,
+        names=(*names, *missing),
         source="file",
         key_type=about.key_type,
         serial=about.serial,

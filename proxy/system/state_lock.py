@@ -15,14 +15,20 @@ link to somebody else's file there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
 
 from .state_directory import StateUnusable
 
+log = logging.getLogger("treehouse.boot")
+
 FILE = "server.lock"
+# What file systems without locks answer: some that are shared with other machines.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # A server that has been told to stop lets go within moments; whoever restarts it by hand is faster.
 _PATIENCE = 2.0
 _LOOK_EVERY = 0.05
@@ -61,6 +67,12 @@ class StateLock:
                     f"stop --state {state}; or give this one another: --state DIR)"
                 ) from None
             except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    log.warning(
+                        "%s: this file system has no locks (%s); a second server on this "
+                        "directory would not be noticed", path, error.strerror,
+                    )  # fmt: skip
+                    return cls(fd)
                 os.close(fd)
                 raise StateUnusable(f"{path}: it cannot be locked: {error.strerror}") from None
 

@@ -16,20 +16,26 @@ class AlpnChallenges:
 
     def __init__(self) -> None:
         self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._tokens: dict[bytes, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._contexts)
 
-    def put(self, host: str, bundle: int) -> None:
-        """``bundle`` is a memfd with the challenge's certificate and its key."""
+    def put(self, host: str, token: str, bundle: int) -> None:
+        """Answer this challenge, in the place of another one for the host. ``bundle`` is a memfd
+        with the challenge's certificate and its key."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols([PROTOCOL.decode()])
         context.load_cert_chain(f"/proc/self/fd/{bundle}")
-        self._contexts[asked_as(host)] = context
+        name = asked_as(host)
+        self._contexts[name], self._tokens[name] = context, token
 
-    def remove(self, host: str) -> None:
-        self._contexts.pop(asked_as(host), None)
+    def remove(self, host: str, token: str) -> None:
+        """Stop answering this challenge; one that has taken its place stays."""
+        name = asked_as(host)
+        if self._tokens.get(name) == token:
+            del self._contexts[name], self._tokens[name]
 
     def find(self, hello: Hello) -> ssl.SSLContext | None:
         if hello.protocols != (PROTOCOL,) or hello.server_name is None:

@@ -107,7 +107,7 @@ class Credentials:
         if challenge.kind == "http-01":
             self.http01.put(challenge.host, challenge.token, challenge.key_authorization)
         elif bundle is not None:
-            self.alpn.put(challenge.host, bundle)
+            self.alpn.put(challenge.host, challenge.token, bundle)
         else:
             raise ValueError("a tls-alpn-01 challenge without its certificate")
 
@@ -116,7 +116,7 @@ class Credentials:
         if message.kind == "http-01":
             self.http01.remove(message.host, message.token)
         else:
-            self.alpn.remove(message.host)
+            self.alpn.remove(message.host, message.token)
 
 
 def _default_site(config: Config) -> str | None:

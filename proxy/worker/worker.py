@@ -146,7 +146,13 @@ class Worker:
             on_demand=credentials.on_demand,
         )
         share = -(-config.limits.streams_per_address // config.workers)
-        self._http2 = Shared(share, fairness_key, counters, own_engine=config.fast_lane)
+        self._http2 = Shared(
+            share,
+            fairness_key,
+            counters,
+            own_engine=config.fast_lane,
+            websocket=config.websocket_over_http2,
+        )
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         context = self._context
         self._connections = Acceptor(

@@ -72,7 +72,7 @@ def test_nothing_is_said_while_all_is_well(start: Callable[[str], Server], folde
 def test_one_that_missed_the_news_is_told_again(
     start: Callable[[str], Server], folder: Path, ports: tuple[int, int]
 ) -> None:
-    missed = "self._certificates.find('a.test') and not getattr(self, '_ignored', 0)"
+    missed = "self._credentials.certificates.find('a.test') and not getattr(self, '_ignored', 0)"
     with start(missed) as server:
         server.await_log("a.test: certificate obtained")
         serial = renew(server, folder)
@@ -87,7 +87,7 @@ def test_one_that_missed_the_news_is_told_again(
 def test_one_that_will_not_hear_is_replaced(
     start: Callable[[str], Server], folder: Path, ports: tuple[int, int]
 ) -> None:
-    with start("self._certificates.find('a.test')") as server:
+    with start("self._credentials.certificates.find('a.test')") as server:
         server.await_log("a.test: certificate obtained")
         serial = renew(server, folder)
         server.await_log("worker . still shows .* for a.test; it is replaced")

@@ -1,5 +1,6 @@
 """Log lines: one each, printable, and never at the cost of service."""
 
+import ast
 import contextlib
 import json
 import logging
@@ -8,6 +9,7 @@ import pty
 import select
 import socket
 import termios
+from pathlib import Path
 
 import pytest
 
@@ -275,3 +277,21 @@ def test_a_record_in_json_has_the_fields_that_it_is_about():
     assert (line["certificate"], line["ca"]) == ("a.test", "https://ca.test/dir")
     assert line["log"] == "program"
     assert "unknown" not in line
+
+
+def test_no_pattern_of_a_message_has_words_from_outside_in_it():
+    """A pattern stands in the log as it is, so nothing may be put into it before."""
+    root = Path(__file__).resolve().parents[2]
+    files = [
+        path for package in ("proxy", "acme_client") for path in (root / package).rglob("*.py")
+    ]
+    assert [
+        f"{path}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("debug", "info", "warning", "error", "exception")
+        and "log" in ast.unparse(node.func.value).lower()
+        and any(isinstance(one, ast.JoinedStr) for one in node.args)
+    ] == []

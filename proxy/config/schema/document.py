@@ -332,6 +332,9 @@ class Document(Rules):
         default="auto", description="Confine each process with what the kernel has."
     )
     http2: Http2 = Field(default="auto", description="Offer HTTP/2 to clients, by ALPN.")
+    websocket_over_http2: Switch = Field(
+        default=False, description="Let WebSockets share an HTTP/2 connection (RFC 8441)."
+    )
     fast_lane: Switch = Field(
         default=True, description="Read requests without asking h11 or h2 about each."
     )

@@ -119,6 +119,8 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in bare:
         return None  # a zone has no meaning outside this machine (RFC 6874 §1)
+    if ":" not in bare and not bare[-1:].isdigit():
+        return None  # and thousands of names are told apart without an exception each
     try:
         return ip_address(bare)
     except ValueError:

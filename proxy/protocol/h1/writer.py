@@ -101,6 +101,8 @@ class ResponseWriter:
         False when the client is gone. None: the response is of another kind and nothing was sent,
         or, where `unsent`, `send_rest` has to wait for the rest."""
         cached, body = response.cached, response.body
+        if cached is None and response.shared:
+            cached = self._serialised(response)
         if (
             type(cached) is not SerialisedHead
             or type(body) is not bytes
@@ -123,6 +125,19 @@ class ResponseWriter:
             return True
         self._rest = rest
         return None
+
+    def _serialised(self, response: Response) -> SerialisedHead | None:
+        """Serialise the head of a response that is given to many, for all of them; None where it is
+        of another kind than `send_plain` sends."""
+        body = response.body
+        if not isinstance(body, bytes) or response.status in _BARE:
+            return None
+        try:
+            wire = serialise(response.status, response.fields) + self._length(response, len(body))
+        except Fault:
+            return None  # `send` tells of it
+        made = response.cached = SerialisedHead(wire, wire.find(b"\r\ndate: ") >= 0)
+        return made
 
     @property
     def unsent(self) -> bool:

@@ -41,10 +41,11 @@ class Source(Protocol):
 
 class RequestBody:
     """See `message.Body`. ``length`` is Content-Length, None where the client gave none. ``ended``:
-    the last of it has come, read or not."""
+    the last of it has come, read or not. ``endless``: a tunnel's, which has no pace and no size."""
 
     __slots__ = (
         "_clock",
+        "_endless",
         "_fault",
         "_limits",
         "_pieces",
@@ -60,7 +61,13 @@ class RequestBody:
     )
 
     def __init__(
-        self, source: Source, request: Request, length: int | None, limits: Limits, clock: Clock
+        self,
+        source: Source,
+        request: Request,
+        length: int | None,
+        limits: Limits,
+        clock: Clock,
+        endless: bool = False,
     ) -> None:
         self._source = source
         self._request = request
@@ -71,6 +78,7 @@ class RequestBody:
         self._fault: Fault | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._waited = 0.0
+        self._endless = endless
         self.length = length
         self.received = 0
         self.at_end = False
@@ -138,7 +146,7 @@ class RequestBody:
         self.at_end = self.ended and not self._pieces
         self._source.consumed(len(piece))
         most = self._limits.body_size
-        if most is not None and self.received > most:
+        if most is not None and self.received > most and not self._endless:
             raise Fault("body_too_large", f"more than {most} bytes")
         return piece
 
@@ -148,7 +156,8 @@ class RequestBody:
         begun = clock.now
         left = patience + self.received / _LEAST_RATE - self._waited
         waiter = self._waiter = asyncio.get_running_loop().create_future()
-        self._source.read_by(begun + min(patience, max(left, 0.0)))
+        if not self._endless:
+            self._source.read_by(begun + min(patience, max(left, 0.0)))
         try:
             await waiter
         finally:

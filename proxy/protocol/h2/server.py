@@ -22,15 +22,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
 from ..exchange import Exchange
+from ..h1.tunnel import relay
 from ..message import Connection, Fields, FileBody, Request, Response, Tunnel
 from ..service import Service
-from . import frames
+from . import frames, websocket
 from .answer import BARE, Pieces, fields_of, head_of, shared_block
 from .body import RequestBody
 from .engine import Engine, StreamGone, Terms
@@ -39,6 +40,7 @@ from .frames import ConnectionFailed
 from .schedule import Schedule
 from .session import Session
 from .shared import Shared
+from .websocket import StreamEnd
 
 log = logging.getLogger("treehouse.worker")
 
@@ -87,6 +89,7 @@ def _engine(service: Service, connection: Connection, shared: Shared) -> Engine:
         target_size=limits.target_size,
         streams=limits.streams,
         scheme=connection.scheme,
+        extended_connect=shared.websocket,
     )
     now = service.clock.now
     if shared.own_engine:
@@ -110,12 +113,14 @@ class _Work:
         "ended",
         "exchange",
         "gone",
+        "key",
         "number",
         "pieces",
         "priority",
         "read_deadline",
         "task",
         "timeouts",
+        "tunnel",
         "wanted",
         "write_deadline",
     )
@@ -133,6 +138,8 @@ class _Work:
         self.wanted: asyncio.Future[None] | None = None
         self.read_deadline = self.write_deadline = NEVER
         self.gone: str | None = None
+        self.key = b""  # of a WebSocket
+        self.tunnel: StreamEnd | None = None
         self.ended = False
 
     def has_ended(self) -> bool:
@@ -364,6 +371,9 @@ class _Server:
             connection,
         )
         exchange = Exchange(connection, request, time.monotonic())
+        if head.protocol is not None:
+            self._on_extended_connect(head, exchange, request)
+            return
         work: _Work | None = None
         request.expects_continue = head.expects_continue
         if not head.end:
@@ -384,7 +394,35 @@ class _Server:
             return
         request.inform = _Informer(self, number, request)  # nothing of the work has run yet
         if isinstance(answer, Response):
-            answer = _given(answer)  # whose pieces may have to be waited for
+            answer = _Given(answer)  # whose pieces may have to be waited for
+        self._begin(work, answer)
+
+    def _on_extended_connect(self, head: Head, exchange: Exchange, request: Request) -> None:
+        """RFC 8441 §4. A backend is asked as HTTP/1.1 asks."""
+        work = _Work(self, head.stream, exchange)
+        work.priority = head.priority
+        self._works[head.stream] = work
+        if head.protocol != b"websocket":
+            fault = Fault("protocol_not_implemented", f":protocol {head.protocol!r}")
+            exchange.request = None  # it was never handed on
+            self._respond(work, self._service.refuse(exchange, fault))
+            return
+        limits, clock = self._service.limits, self._service.clock
+        work.key = websocket.new_key()
+        work.body = RequestBody(work, request, None, limits, clock, endless=True)
+        request.method = b"GET"
+        request.upgrade = b"websocket"
+        request.fields = [
+            *(one for one in request.fields if one[0] != b"sec-websocket-key"),
+            (b"connection", b"Upgrade"),
+            (b"upgrade", b"websocket"),
+            (b"sec-websocket-key", work.key),
+        ]
+        request.uncached_fields = request.fields
+        answer = self._service.handle(exchange)
+        work.answer = answer
+        if isinstance(answer, Response):
+            answer = _Given(answer)
         self._begin(work, answer)
 
     def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
@@ -401,6 +439,7 @@ class _Server:
         work.task.add_done_callback(lambda task: self._task_ended(work, task))
 
     def _on_room(self, number: int) -> None:
+        self._wake_tunnels()
         if number == 0:
             for one in self._shut:
                 self._ready(one)
@@ -408,6 +447,11 @@ class _Server:
         elif number in self._shut:
             self._shut.discard(number)
             self._ready(number)
+
+    def _wake_tunnels(self) -> None:
+        for work in self._works.values():
+            if work.tunnel is not None:
+                work.tunnel.has_room()
 
     def _ready(self, number: int) -> None:
         work = self._works.get(number)
@@ -489,6 +533,9 @@ class _Server:
             work.answer = response
             if work.timeouts is not None:
                 work.timeouts.waiting_since = NEVER
+            if work.key and isinstance(response.body, Tunnel):
+                await self._relay(work, response, response.body)
+                return
             self._respond(work, response)
             self._soon()
             pieces = work.pieces
@@ -504,6 +551,35 @@ class _Server:
                 self._soon()
         except Fault as fault:
             self._break_off(work, fault.kind)
+
+    async def _relay(self, work: _Work, response: Response, tunnel: Tunnel) -> None:
+        """Be one end of a tunnel until both ends have ended."""
+        engine, number, body = self._engine, work.number, work.body
+        assert body is not None  # noqa: S101 - made with the key
+        work.answer = None
+        work.exchange.response = response
+        fields = websocket.answer_fields(response.fields)
+        try:
+            if not websocket.accepts(response.fields, work.key):
+                raise ValueError("the backend's 101 does not answer the key (RFC 6455 §4.1)")
+            engine.head(number, 200, fields_of(fields), False)
+        except (StreamGone, ValueError) as error:
+            log.warning("a WebSocket over HTTP/2 cannot be opened: %s", error)
+            tunnel.close(False)
+            self._break_off(work, "backend_protocol")
+            return
+        self._soon()
+        end = work.tunnel = StreamEnd(engine, number, body, self)
+        work.exchange.sent = await relay(end, b"", tunnel, self._service.clock)
+        self._end(work)
+
+    def is_choked(self) -> bool:
+        """Whether the client has much to take before it is given, or read from, again."""
+        return self._is_choked()
+
+    def soon(self) -> None:
+        """See `_soon`."""
+        self._soon()
 
     async def _wanted(self, work: _Work) -> None:
         """Return when a piece has to be waited for, or the answer has ended."""
@@ -600,7 +676,7 @@ class _Server:
         if work.wanted is not None and not work.wanted.done():
             work.wanted.set_result(None)
         body = work.body
-        if error is not None:
+        if error is not None or work.key:
             self._engine.reset(number, frames.CANCEL)
         elif body is not None and not body.ended:
             if exchange.request is not None and exchange.request.expects_continue:
@@ -641,6 +717,8 @@ class _Server:
         if work.ended or work.gone is not None:
             return
         work.gone = kind
+        self._schedule.remove(work.number)
+        self._shut.discard(work.number)
         if work.body is not None:
             work.body.fail(Fault(kind))
         if work.task is not None:
@@ -739,6 +817,7 @@ class _Server:
         finally:
             self._writer = None
             self._release()
+            self._wake_tunnels()
             if self._draining:
                 self._soon()
 
@@ -754,6 +833,9 @@ class _Server:
         """Send the next piece of an answer."""
         number, pieces, engine = work.number, work.pieces, self._engine
         assert pieces is not None  # noqa: S101 - else it were not in the schedule
+        if not engine.is_open(number):
+            self._schedule.remove(number)  # its end, or the connection's, is under way
+            return
         window = engine.window(number)
         if not window and not pieces.is_done():
             self._schedule.remove(number)
@@ -847,5 +929,13 @@ def _nothing() -> None:
     """A connection without streams loses nothing when it ends."""
 
 
-async def _given(response: Response) -> Response:
-    return response
+class _Given:
+    """A response that is here, as something to be awaited. No coroutine: one that is never begun,
+    because its stream was reset, would have to be closed as well."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __await__(self) -> Generator[None, None, Response]:
+        yield from ()
+        return self._response

@@ -37,7 +37,9 @@ class Shared:
         tally: Tally | None = None,
         *,
         own_engine: bool = True,
+        websocket: bool = False,
     ) -> None:
+        self.websocket = websocket  # offered (RFC 8441)
         self.own_engine = own_engine
         self._fairness = fairness
         self.pool = Pool()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -94,3 +96,14 @@ def test_what_is_no_file_is_refused_and_never_hangs(tmp_path: Path, kind: str) -
     else:
         assert str(path) in refusal(tmp_path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_system_without_locks_keeps_nobody_from_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unsupported(_fd: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    StateLock.taken(tmp_path).let_go()
+    assert "this file system has no locks (No locks available)" in caplog.text

@@ -11,7 +11,6 @@ import trustme
 
 from proxy.config.model import Tls
 from proxy.ipc.channel import sealed
-from proxy.name_table import covers
 from proxy.tls.contexts import Certificates, ServerSocket, server_context
 
 CA = trustme.CA()
@@ -238,23 +237,6 @@ def test_memfds_are_kept_for_pairs_alone_and_given_back():
     table.remove("a.test", "a.test/rsa")
     table.remove("a.test", "a.test")
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-@pytest.mark.parametrize(
-    ("names", "host", "yes"),
-    [
-        (("a.test",), "a.test", True),
-        (("*.a.test",), "x.a.test", True),
-        (("*.a.test",), "a.test", False),
-        (("*.a.test",), "x.y.a.test", False),
-        (("a.test",), "b.test", False),
-        (("127.0.0.1",), "127.0.0.1", True),
-        (("*.0.0.1",), "127.0.0.1", True),  # such a name cannot be certified, let alone configured
-        ((), "a.test", False),
-    ],
-)
-def test_a_wildcard_stands_for_one_label(names, host, yes):
-    assert covers(names, host) is yes
 
 
 def test_sockets_remember_their_certificate():

@@ -139,3 +139,29 @@ async def test_a_mistake_in_the_server_ends_the_connection() -> None:
     with pytest.raises(TypeError):
         await client_of.__aexit__(None, None, None)
     assert service.ends == [(200, 0, "internal")]
+
+
+async def test_the_head_of_what_is_given_to_many_is_made_once() -> None:
+    """What a filter has made of a cached file has no head yet."""
+    service = shelf()
+    service.ready[b"/a"] = shared = Response(200, [(b"vary", b"x")], b"apple", shared=True)
+    async with conversation(service) as client:
+        heads = []
+        for _ in range(2):
+            await client.says(GET % (b"a", b"1"))
+            heard = await client.hears(b"apple")
+            assert heard.count(b"content-length: 5\r\n") == heard.count(b"vary: x\r\n") == 1
+            heads.append(shared.cached)
+        await client.says(b"HEAD /a HTTP/1.1\r\nHost: x.test\r\n\r\n")
+        assert (await client.hears(b"\r\n\r\n")).count(b"content-length: 5\r\n") == 1
+    assert heads[0] is heads[1]
+    assert isinstance(heads[0], SerialisedHead)
+
+
+async def test_a_head_that_cannot_be_made_is_told_and_not_sent() -> None:
+    service = shelf()
+    service.ready[b"/a"] = Response(200, [(b"x", b"1\r\n2")], b"apple", shared=True)
+    async with conversation(service) as client:
+        await client.says(GET % (b"a", b"1"))
+        assert await client.hears_the_end() == b"RESET"
+    assert service.ends == [(200, 0, "internal")]

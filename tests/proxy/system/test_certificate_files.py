@@ -1,0 +1,117 @@
+"""Own certificates from files to memory: what is told of them, and what a refusal leaves behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from acme_client.x509 import keys, loadable
+from proxy.config.model import Config, OwnCertificate, Site
+from proxy.ipc.channel import content
+from proxy.system.certificate_files import CertificateUnusable, OwnCertificates
+from support.acme.chains import DAY, chain
+
+
+class Files:
+    """A site's chain and key."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.certificate = OwnCertificate(folder / "c.pem", folder / "k.pem")
+        self.config = Config((Site(names, (), (self.certificate,)),), folder)
+
+    def put(self, chain_pem: bytes, key_pem: bytes) -> None:
+        self.certificate.chain.write_bytes(chain_pem)
+        self.certificate.key.write_bytes(key_pem)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    made = Files(tmp_path, "shop.test", "www.shop.test")
+    pair = chain("shop.test", "www.shop.test", now=time.time())
+    made.put(pair.chain_pem, pair.key_pem)
+    return made
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_what_is_in_memory_is_what_was_examined(files: Files) -> None:
+    """Not the files' bytes: these have no line end where they meet, and a comment."""
+    pair = chain("shop.test", "www.shop.test", now=time.time())
+    files.put("# Főtanúsítvány\r\n".encode() + pair.chain_pem.rstrip(), pair.key_pem.rstrip())
+    (loaded,) = OwnCertificates().read(files.config)
+    try:
+        assert content(loaded.bundle) == pair.chain_pem + pair.key_pem
+        assert loadable.fault_of_file(f"/proc/self/fd/{loaded.bundle}") is None
+        assert loaded.status["last_error"] is None
+    finally:
+        os.close(loaded.bundle)
+
+
+@pytest.mark.parametrize(
+    ("names", "ends", "state", "error"),
+    [
+        (("shop.test", "www.shop.test"), 30 * DAY, "fresh", None),
+        (("shop.test",), 30 * DAY, "fresh", "does not cover: www.shop.test"),
+        (("other.test",), 30 * DAY, "fresh", "does not cover: shop.test, www.shop.test"),
+        (("shop.test", "www.shop.test"), -60, "failed", "has expired"),
+    ],
+)
+def test_what_is_served_and_refused_by_clients_is_told(
+    files: Files,
+    names: tuple[str, ...],
+    ends: float,
+    state: str,
+    error: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the log, and in the status of the site, under all of its names."""
+    pair = chain(*names, now=time.time(), ends=ends)
+    files.put(pair.chain_pem, pair.key_pem)
+    (loaded,) = OwnCertificates().read(files.config)
+    os.close(loaded.bundle)
+    assert set(loaded.facts.names) == set(names)
+    assert {"shop.test", "www.shop.test", *names} == set(loaded.status["names"])
+    assert loaded.status["state"] == state
+    told = loaded.status["last_error"]
+    assert (error is None and told is None) or (error is not None and error in str(told))
+    assert [error in one for one in caplog.messages if error] == ([True] if error else [])
+
+
+def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> None:
+    own = OwnCertificates()
+    (first,) = own.read(files.config)
+    good = content(first.bundle)
+    os.close(first.bundle)
+    key = serialization.load_pem_private_key(files.certificate.key.read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    other = keys.to_pem(keys.generate("rsa-2048"))
+    before = descriptors()
+    for text, words in ((encrypted, "passphrase"), (other, "does not belong"), (b"", "is empty")):
+        files.certificate.key.write_bytes(text)
+        for _ in range(10):
+            with pytest.raises(CertificateUnusable, match=words):
+                own.read(files.config)
+    assert descriptors() == before
+    assert content(own.present[files.certificate]) == good
+    own.close_in_child()
+
+
+def test_a_key_that_cannot_be_read_again_stays_in_use(files: Files) -> None:
+    own = OwnCertificates()
+    (first,) = own.read(files.config)
+    files.certificate.key.unlink()
+    (second,) = own.read(files.config)
+    assert content(second.bundle) == content(first.bundle)
+    for one in (first, second):
+        os.close(one.bundle)
+    own.close_in_child()
