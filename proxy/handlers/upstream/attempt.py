@@ -15,7 +15,7 @@ from ...errors import Fault
 from ...protocol.h1.client import BackendConnection, NoResponse
 from ...protocol.h1.response_parser import ResponseHead
 from ...protocol.message import Request, Response, ResponseBody, Tunnel
-from ...transport.stream import StreamBroken
+from ...transport.stream import StreamBroken, StreamTimeout
 from .backend import Backend
 from .pool import Connection
 from .request_body import Payload, Upload
@@ -66,21 +66,24 @@ class Attempt:
             self._settle(True)
             raise
         data += payload.whole
-        sent = len(data)
+        sent, kept = len(data), not connection.fresh
         try:
             rest = connection.send_now(data, patience)
             data = b""  # else it would be held while the response is waited for
-            if rest:
-                await connection.send(rest, patience)
             if payload.follows is not None:
+                if rest:
+                    await connection.send(rest, patience)
                 self._upload = Upload(self._request, payload.follows, connection, patience)
             else:
-                connection.request_sent = True
+                connection.request_sent = not rest or await self._send_rest(rest)
             head = await connection.head(self._request.method, patience, self._request.upgrade)
             if head.status < 200:
                 head = await self._final_head(head)
+            elif head.status == 408 and head.close and kept and payload.follows is None:
+                # RFC 9110 §15.5.9: said to an idle connection, at which no request had come.
+                raise NoResponse("408, to an idle connection", unseen=True)
         except BaseException as error:
-            unseen = payload.follows is None and (bool(data) or connection.never_read(sent))
+            unseen = bool(data) or (payload.follows is None and connection.never_read(sent))
             if self._upload is not None:
                 await self._upload.stop()
             self._settle(False)
@@ -92,6 +95,17 @@ class Attempt:
             raise
         self._backend.succeeded()
         return self._response(head)
+
+    async def _send_rest(self, rest: bytes | memoryview) -> bool:
+        """Whether the backend took all of the request. One that does not may have answered before
+        it stopped to read (413, most of all), and that is worth more than its reset."""
+        try:
+            await self._connection.send(rest, self._route.patience)
+        except StreamTimeout:
+            raise
+        except StreamBroken:
+            return False
+        return True
 
     async def _final_head(self, head: ResponseHead) -> ResponseHead:
         """Pass ``head`` and other interim ones on, and return the final one."""
