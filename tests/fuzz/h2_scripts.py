@@ -231,9 +231,15 @@ _WINDOWS = [0, 1, 5, 65535, 1 << 20, (1 << 31) - 1]
 class Bytes:
     """A source of choices."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, host: bytes) -> None:
         self.data = data
+        self.host = host
         self.at = 0
+
+    def block(self) -> bytes:
+        """A header block of one of the lists of fields."""
+        fields = _FIELDS[self.number(len(_FIELDS))]
+        return literal([(name, value.replace(b"a.example", self.host)) for name, value in fields])
 
     @property
     def left(self) -> bool:
@@ -251,8 +257,9 @@ class Bytes:
         return found
 
 
-def script(source: bytes) -> list[bytes]:
-    choices = Bytes(source)
+def script(source: bytes, host: bytes = b"a.example") -> list[bytes]:
+    """``host``: whom the requests are for."""
+    choices = Bytes(source, host)
     frames: list[bytes] = []
     highest = -1
     while choices.left and len(frames) < 40:
@@ -269,7 +276,7 @@ def _one(choices: Bytes, stream: int) -> bytes:
     match choices.number(16):
         case 0 | 1 | 2 | 3:
             extra = _EXTRA[choices.number(len(_EXTRA))]
-            block = literal(_FIELDS[choices.number(len(_FIELDS))])
+            block = choices.block()
             block = extra + block if extra[:1] in (b"\x20", b"\x3f") else block + extra
             flags = (END_HEADERS, END_HEADERS | END_STREAM)[choices.number(2)]
             match choices.number(8):
@@ -310,7 +317,7 @@ def _one(choices: Bytes, stream: int) -> bytes:
                 CONTINUATION,
                 (0, END_HEADERS)[choices.number(2)],
                 stream,
-                literal(_FIELDS[choices.number(len(_FIELDS))]),
+                choices.block(),
             )
         case 12:
             return frame(PRIORITY_UPDATE, 0, 0, long(choices.number(10)) + b"u=1")

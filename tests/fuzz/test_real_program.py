@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conformance.proxied import MODES, Proxied, proxied_by
+from fuzz.h2_scripts import script as script_of_frames
 from fuzz.heads import mutated, structured
 from fuzz.test_answer_lane import _HEADS
+from support.http.h2_talk import H2Talk, h2_context
 from support.http.strict_backend import Says
 
 pytestmark = pytest.mark.program
@@ -82,6 +84,19 @@ def test_whatever_a_client_says(proxied: Proxied, said: list[tuple[bytes, bytes]
     data = data.replace(b"x.test", b"a.test").replace(b"X.Test", b"A.Test")
     with proxied.secure() as talk, contextlib.suppress(OSError):
         talk.says(data)
+        socket.socket.shutdown(talk.sock, socket.SHUT_WR)  # below TLS: nobody waits for more
+        while talk.sock.recv(65536):
+            pass
+    with proxied.secure() as another:
+        proxied.canary(another)
+
+
+@LONG
+@given(st.binary(min_size=1, max_size=200))
+def test_whatever_frames_a_client_says(proxied: Proxied, source: bytes) -> None:
+    talk = H2Talk(proxied.port, "a.test", h2_context(proxied.ca))
+    with talk, contextlib.suppress(OSError):
+        talk.says(*script_of_frames(source, b"a.test"))
         socket.socket.shutdown(talk.sock, socket.SHUT_WR)  # below TLS: nobody waits for more
         while talk.sock.recv(65536):
             pass

@@ -717,6 +717,8 @@ class _Server:
         if work.ended or work.gone is not None:
             return
         work.gone = kind
+        self._schedule.remove(work.number)
+        self._shut.discard(work.number)
         if work.body is not None:
             work.body.fail(Fault(kind))
         if work.task is not None:
@@ -831,6 +833,9 @@ class _Server:
         """Send the next piece of an answer."""
         number, pieces, engine = work.number, work.pieces, self._engine
         assert pieces is not None  # noqa: S101 - else it were not in the schedule
+        if not engine.is_open(number):
+            self._schedule.remove(number)  # its end, or the connection's, is under way
+            return
         window = engine.window(number)
         if not window and not pieces.is_done():
             self._schedule.remove(number)

@@ -583,6 +583,27 @@ async def test_a_connection_error_is_said_and_ends_all_work(
     assert [error for *_, error in service.ends] == ["client_gone"]
 
 
+async def test_a_connection_error_while_answers_wait_for_their_turn(
+    client: H2Client, service: Told
+) -> None:
+    """Nothing more is sent of them, and nobody stumbles over it."""
+    bodies = [Pieces([b"x" * 60_000] * 5) for _ in range(3)]
+
+    async def answer(request: Request) -> Response:
+        return Response(200, [], bodies[int(request.path[1:])])
+
+    service.answer_with = answer
+    service.ready[b"/ready"] = Response(200, [], b"y" * 100_000)
+    client.credits = False
+    await client.says(*(headers(2 * n + 1, target(b"/%d" % n)) for n in range(3)))
+    await client.hears(lambda one: type(one).__name__ == "DataFrame")
+    await client.says(headers(7, target(b"/ready")), headers(9, target(b"/0")), data(0, b"x"))
+    await client.hears_the_end()
+    assert [code for _last, code in client.goaways] == [PROTOCOL_ERROR]
+    assert len(service.ends) == 5
+    assert all(one.closed == [False] for one in bodies[1:])
+
+
 async def test_waste_ends_the_connection_and_is_counted(client: H2Client, service: Told) -> None:
     await client.says(*(frame(99, 0, 0) for _ in range(500)))
     await client.hears_the_end()
