@@ -26,6 +26,7 @@ from ..config.model import (
     RefuseAction,
     Route,
     Site,
+    rate_limits,
 )
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
@@ -44,7 +45,7 @@ from ..sites.site import Match, SiteTable
 from ..transport.clock import Clock
 
 # Keys that the page tells of in words of their own.
-_TOLD = frozenset({"backend", "root", "redirect", "status"})
+_TOLD = frozenset({"backend", "root", "redirect", "status", "rate_limit"})
 
 
 class CannotExplain(Exception):
@@ -256,10 +257,11 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
     if site.client_auth is not None:
         mode = site.client_auth.mode
         yield Row("filter", f"client certificate: {mode}", site.origins.get("tls", ""))
-    for limit in site.rate_limits:
+    limits = site.rate_limits if route is None else rate_limits(route.rules)
+    for limit in limits:
         yield Row(
             "filter", f"rate limit: {limit.rate:g} a second, {limit.burst} at once, by {limit.by}",
-            site.origins.get("rate_limit", ""),
+            (route or site).origins.get("rate_limit", ""),
         )  # fmt: skip
     if config.tls.hsts is not None:
         age = spell_duration(config.tls.hsts.max_age)

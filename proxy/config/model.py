@@ -120,6 +120,14 @@ class RateLimit:
     by: Literal["address", "site"] = "address"
 
 
+def rate_limits(rules: Rules) -> tuple[RateLimit, ...]:
+    """The limits of ``rate_limit``, each with its burst."""
+    return tuple(
+        RateLimit(one.rate, one.burst or max(1, int(one.rate)), one.by)
+        for one in rules.rate_limit or ()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """``names`` are lower-case A-labels, "*.example.org", or IP literals without brackets."""

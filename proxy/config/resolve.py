@@ -136,10 +136,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         default=site.default,
         internal=not site.certificate and internal(site, document.acme),
         client_auth=site.tls.client_auth,
-        rate_limits=tuple(
-            model.RateLimit(one.rate, one.burst or max(1, int(one.rate)), one.by)
-            for one in site.rate_limit
-        ),
+        rate_limits=model.rate_limits(rules.rules),
         on_demand=site.on_demand,
         rules=rules.rules,
         origins={key: str(parsed.origins.of_key((*at, key))) for key in site.given},

@@ -9,6 +9,7 @@ shared response is kept once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import model
 from ..config.schema.rules import Compression, Rules
@@ -35,15 +36,16 @@ class Chains:
         self._rates = rates
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[_Key, Chain | None] = {}
-        self._rates_of: dict[str, RateLimit] = {}
+        self._rates_of: dict[tuple[str, tuple[model.RateLimit, ...]], RateLimit] = {}
         self._compressors: dict[Compression, Compress] = {}
 
     def of(self, site: model.Site, rules: Rules) -> Chain | None:
         """The chain for routes of ``site`` that have these rules; None where there is nothing to
         filter."""
-        limited = bool(site.rate_limits)
+        limits = _limits(site, rules)
         key = (
-            site.names[0] if limited or site.client_auth is not None else None,
+            site.names[0] if limits or site.client_auth is not None else None,
+            limits,
             rules.allow,
             rules.deny,
             rules.compress,
@@ -62,10 +64,11 @@ class Chains:
             found.append(AddressRule(allow, networks(rules.deny)))
         if site.client_auth is not None:
             found.append(ClientCertificate(site.names[0]))
-        if site.rate_limits:
-            name = site.names[0]
-            if name not in self._rates_of:  # routes of a site share its counters
-                self._rates_of[name] = RateLimit(self._rates(site))
+        limits = _limits(site, rules)
+        if limits:
+            name = site.names[0], limits
+            if name not in self._rates_of:  # routes of a site with the same limits share counters
+                self._rates_of[name] = RateLimit(self._rates(replace(site, rate_limits=limits)))
             found.append(self._rates_of[name])
         return found
 
@@ -92,3 +95,10 @@ class Chains:
             encoders.load()
             made = self._compressors[rules] = Compress(rules)
         return made
+
+
+def _limits(site: model.Site, rules: Rules) -> tuple[model.RateLimit, ...]:
+    """Return a route's own rate limits, or those of its site."""
+    if rules.rate_limit is None or rules.rate_limit == site.rules.rate_limit:
+        return site.rate_limits
+    return model.rate_limits(rules)

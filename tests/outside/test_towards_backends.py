@@ -24,6 +24,8 @@ from proxy.protocol.client_address import TrustedProxies
 from proxy.protocol.message import Connection, Request
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
+from proxy.transport.stream import StreamBroken
+from proxy.transport.tcp import SocketStream
 from support.http.conversation import Client, Told, conversation
 from support.http.conversation_of_three import http_backend, three
 from support.http.raw_backend import Heard, answer, raw_backend
@@ -162,6 +164,65 @@ async def test_what_surely_reached_nobody_is_sent_again_whatever_it_is() -> None
         await all_.client.says(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + HOST + b"\r\nhi")
         await all_.client.hears(b"one")
         assert all_.backend.connections == 2
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_408_that_met_a_request_on_its_way_is_no_answer_to_it(method: bytes) -> None:
+    """Node and HAProxy say it to connections that were idle for too long."""
+
+    async def script(heard: Heard) -> None:
+        await heard.head()
+        await heard.says(answer(b"one"))
+        if heard.number == 1:
+            await heard.head()
+            await heard.says(answer(b"", b"Connection: close", status=b"408 Request Timeout"))
+        else:
+            await echo_head(heard)
+
+    async with three(script, True) as all_:
+        await all_.client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await all_.client.hears(b"one")
+        await all_.client.says(method + b" / HTTP/1.1\r\nContent-Length: 2\r\n" + HOST + b"\r\nhi")
+        assert b" 200 " in await all_.client.hears(b"one")
+        assert all_.backend.connections == 2
+
+
+async def test_an_answer_that_came_before_the_backend_stopped_to_read_reaches_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel takes a part of the request, and then tells of a reset: which part, no test can
+    choose, so that the stream is told what to say."""
+    answered = asyncio.Event()
+    original = SocketStream.write_now
+
+    def write_now(self: SocketStream, data: bytes) -> bytes | memoryview:
+        if not data.startswith(b"POST"):
+            return original(self, data)
+        original(self, data[:100])
+        return memoryview(data)[100:]
+
+    async def write(self: SocketStream, data: bytes | memoryview) -> None:
+        await answered.wait()
+        raise StreamBroken("Connection reset by peer")
+
+    async def script(heard: Heard) -> None:
+        await heard.reader.readexactly(100)
+        await heard.says(answer(b"too large", b"Connection: close", status=b"413 Too Large"))
+        answered.set()
+
+    monkeypatch.setattr(SocketStream, "write_now", write_now)
+    body = b"x" * 1000
+    async with three(script, True) as all_:
+        head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n" % len(body)
+        with monkeypatch.context() as patched:
+            patched.setattr(SocketStream, "write", write)
+            await all_.client.says(head + HOST + b"\r\n" + body)
+            await answered.wait()
+            while all_.upstream.status()[0]["in_flight"]:
+                await asyncio.sleep(0)
+        heard = await all_.client.hears(b"too large")
+        assert b" 413 " in heard
+        assert all_.backend.connections == 1, "a POST is never sent twice"
 
 
 async def test_a_post_gets_no_connection_that_may_be_about_to_end() -> None:

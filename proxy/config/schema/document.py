@@ -12,7 +12,6 @@ same, and null means "not given" everywhere.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -67,13 +66,6 @@ def _parse_log(text: str) -> str | None:
     if text.lower() in ("true", "on", "yes", "combined", "json"):
         raise Wrong(f"{shown(text)} is no place for access lines", "write stdout, stderr or a file")
     return "off" if text.lower() in ("none", "false", "no") else streams.get(text)
-
-
-def _parse_rate(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,9}) ?/ ?(s|m|h|d)", text)
-    if not found or not int(found[1]):
-        raise Wrong(f"{shown(text)} is not a rate", "write it like 10/s, 100/m, 1000/h or 5000/d")
-    return int(found[1]) / {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 ListenWord = Annotated[Address, number_word(parse_listen)]
@@ -232,17 +224,6 @@ class SiteTls(Section):
 
 
 @section
-class RateLimit(Section):
-    rate: Annotated[float, word(_parse_rate)] = Field(description="Like 10/s, 100/m, 1000/h.")
-    burst: Annotated[int | None, count(1, 1_000_000)] = Field(
-        default=None, description="Requests at once; left out, those of one second, at least one."
-    )
-    by: Annotated[Literal["address", "site"], one_of("address", "site")] = Field(
-        default="address", description="Each address (IPv6 /64) by itself, or all together."
-    )
-
-
-@section
 class OnDemand(Section):
     """Names beside the site's own that get a certificate when a client comes for them. Each of
     ``patterns``, ``ask`` and ``dns`` that is given must allow a name; at least one is."""
@@ -290,9 +271,6 @@ class Site(Serving):
         default=None, description="As under acme, for this site alone."
     )
     tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
-    rate_limit: Many[RateLimit] = Field(
-        default=(), description="More requests than that are answered 429."
-    )
     on_demand: OnDemand | None = Field(
         default=None, description="Other names, certified when somebody comes for them."
     )

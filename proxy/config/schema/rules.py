@@ -55,6 +55,13 @@ def _parse_http_path(text: str) -> str:
     return text
 
 
+def _parse_rate(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,9}) ?/ ?(s|m|h|d)", text)
+    if not found or not int(found[1]):
+        raise Wrong(f"{shown(text)} is not a rate", "write it like 10/s, 100/m, 1000/h or 5000/d")
+    return int(found[1]) / {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
 def _parse_hash_key(text: str) -> HashKey:
     kind, _, name = text.partition(":")
     match kind:
@@ -350,9 +357,26 @@ CompressionEntry = Annotated[
 
 
 @section
+class RateLimit(Section):
+    """A token bucket: ``rate`` requests a second, ``burst`` at once."""
+
+    rate: Annotated[float, word(_parse_rate)] = Field(description="Like 10/s, 100/m, 1000/h.")
+    burst: Annotated[int | None, count(1, 1_000_000)] = Field(
+        default=None, description="Requests at once; left out, those of one second, at least one."
+    )
+    by: Annotated[Literal["address", "site"], one_of("address", "site")] = Field(
+        default="address", description="Each address (IPv6 /64) by itself, or all together."
+    )
+
+
+@section
 class Rules(BackendRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
 
+    rate_limit: Many[RateLimit] | None = Field(
+        default=None,
+        description="More requests than that are answered 429. Each site counts by itself.",
+    )
     allow: Many[AddressWord] | None = Field(
         default=None,
         description="Only clients from these networks get in; others get 403. private, loopback, "

@@ -212,7 +212,7 @@ _ANYWHERE = (
     Meaning(
         "limit_req limit_req_zone ratelimit throttle rate limits_per_second requests_per_second",
         "rate_limit",
-        "rate_limit: {rate: 10/s, burst: 20}, at a site",
+        "rate_limit: {rate: 10/s, burst: 20}",
     ),
     Meaning(
         "limit_conn limit_conn_zone conn_limit",

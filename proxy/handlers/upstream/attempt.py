@@ -15,7 +15,7 @@ from ...errors import Fault
 from ...protocol.h1.client import BackendConnection, NoResponse
 from ...protocol.h1.response_parser import ResponseHead
 from ...protocol.message import Request, Response, ResponseBody, Tunnel
-from ...transport.stream import StreamBroken
+from ...transport.stream import StreamBroken, StreamTimeout
 from .backend import Backend
 from .pool import Connection
 from .request_body import Payload, Upload
@@ -57,8 +57,8 @@ class Attempt:
         self._upload: Upload | None = None
 
     async def run(self) -> Response:
-        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before a
-        byte of one."""
+        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before the
+        first byte of a response."""
         connection, payload, patience = self._connection, self._payload, self._route.patience
         try:
             data = self._route.head(self._request, self._backend.config, payload.framing)
@@ -66,21 +66,24 @@ class Attempt:
             self._settle(True)
             raise
         data += payload.whole
-        sent = len(data)
+        sent, kept = len(data), not connection.fresh
         try:
             rest = connection.send_now(data, patience)
             data = b""  # else it would be held while the response is waited for
-            if rest:
-                await connection.send(rest, patience)
             if payload.follows is not None:
+                if rest:
+                    await connection.send(rest, patience)
                 self._upload = Upload(self._request, payload.follows, connection, patience)
             else:
-                connection.request_sent = True
+                connection.request_sent = not rest or await self._send_rest(rest)
             head = await connection.head(self._request.method, patience, self._request.upgrade)
             if head.status < 200:
                 head = await self._final_head(head)
+            elif head.status == 408 and head.close and kept and payload.follows is None:
+                # RFC 9110 §15.5.9: said to an idle connection, at which no request had come.
+                raise NoResponse("408, to an idle connection", unseen=True)
         except BaseException as error:
-            unseen = payload.follows is None and (bool(data) or connection.never_read(sent))
+            unseen = bool(data) or (payload.follows is None and connection.never_read(sent))
             if self._upload is not None:
                 await self._upload.stop()
             self._settle(False)
@@ -92,6 +95,17 @@ class Attempt:
             raise
         self._backend.succeeded()
         return self._response(head)
+
+    async def _send_rest(self, rest: bytes | memoryview) -> bool:
+        """Whether the backend took all of the request. A backend that stopped reading may have
+        answered first (413, most of all); that answer is worth more than the reset behind it."""
+        try:
+            await self._connection.send(rest, self._route.patience)
+        except StreamTimeout:
+            raise
+        except StreamBroken:
+            return False
+        return True
 
     async def _final_head(self, head: ResponseHead) -> ResponseHead:
         """Pass ``head`` and other interim ones on, and return the final one."""
@@ -117,7 +131,7 @@ class Attempt:
         method = self._request.method
         whole = connection.whole(head)
         if whole and (head.h11_connection is not None or upload is not None):
-            # h11 has to see it, or the request is still on its way: piece by piece then.
+            # h11 has to see the body, or the request is still being sent: stream the body then.
             connection.put_back(whole + connection.leftover())
             whole = None
         if method == b"HEAD" and not announced_length(head):
@@ -156,8 +170,8 @@ class Attempt:
             self._backend.pool.end(self._connection)
 
     def _translate(self, fault: Fault) -> Fault:
-        """What ends a body: the client's fault if its own body was the cause, else the backend's,
-        which nobody else tells the log, for its response is under way."""
+        """Return the fault that really ended the body: the client's, if its request body broke off;
+        else the backend's, which is logged here because the response is already under way."""
         if self._upload is not None and self._upload.fault is not None:
             return self._upload.fault
         self._route.tell(self._request, self._backend, fault)

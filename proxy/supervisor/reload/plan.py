@@ -83,7 +83,7 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: certified by " + ("the built-in CA" if new.internal else "acme's CA")
     for field in dataclasses.fields(new.rules):
         was, is_ = getattr(old.rules, field.name), getattr(new.rules, field.name)
-        if was != is_:
+        if was != is_ and field.name != "rate_limit":  # told above
             yield f"site {name}: {field.name}: {was} → {is_}"
     if old.on_demand != new.on_demand:
         yield f"site {name}: takes {_demand(old.on_demand)} → {_demand(new.on_demand)}"
@@ -191,6 +191,7 @@ def _listeners(old: Config, new: Config) -> Iterator[str]:
 
 _PLAIN = (
     "http2",
+    "websocket_over_http2",
     "workers",
     "trusted_proxies",
     "proxy_protocol",

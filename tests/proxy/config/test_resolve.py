@@ -22,12 +22,14 @@ from proxy.config.model import (
     Hsts,
     OwnCertificate,
     ProxyAction,
+    RateLimit,
     RedirectAction,
     RefuseAction,
     Route,
     Runway,
     StickyCookie,
     Tsig,
+    rate_limits,
 )
 from proxy.config.resolve import Surroundings, resolve
 from proxy.config.schema import inherit
@@ -173,6 +175,21 @@ def test_a_value_that_adds_up_joins_the_outer_ones(monkeypatch, sections):
     found = inherit.innermost(((), parsed.document), (at, site), (where, route))
     assert found.rules.health == Health("/site/two")
     assert found.paths["health"] == (*where, "health")
+
+
+def test_rates_are_inherited_and_an_empty_list_is_none(resolved):
+    (site,) = resolved(
+        "rate_limit: {rate: 10/s}\n"
+        "sites: [{names: a.test, routes: ["
+        "{path: /one, root: www}, {path: /two, root: www, rate_limit: {rate: 1/m, burst: 3}}, "
+        "{path: /three, root: www, rate_limit: []}]}]"
+    ).sites
+    assert site.rate_limits == (RateLimit(10.0, 10),)
+    assert [rate_limits(route.rules) for route in site.routes] == [
+        (RateLimit(10.0, 10),),
+        (RateLimit(1 / 60, 3),),
+        (),
+    ]
 
 
 OLD_NAMES = """\

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.config import model
 from proxy.config.schema.rules import Compression, Rules
+from proxy.config.schema.rules import RateLimit as Limit
 from proxy.errors import Fault
 from proxy.ipc.rate_buckets import Buckets, RateLimits
 from proxy.protocol.client_address import TrustedProxies
@@ -129,3 +130,34 @@ def test_behind_a_trusted_proxy_each_of_its_clients_has_a_rate_of_its_own() -> N
     assert [passed(made, "a.example", proxy, fields) for fields in (first, second, first)] == [
         "yes", "yes", "rate_limited",
     ]  # fmt: skip
+
+
+def test_a_route_has_the_rates_of_its_site_or_its_own():
+    buckets = Buckets()
+    chains = Chains(
+        model.Tls(),
+        lambda one: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str),
+    )
+    once = Rules(rate_limit=(Limit(rate=0.001, burst=1),))
+    twice = Rules(rate_limit=(Limit(rate=0.001, burst=2),))
+    of = model.Site(("a.test",), (), rate_limits=model.rate_limits(once), rules=once)
+    plain, own, none = (chains.of(of, rules) for rules in (once, twice, Rules(rate_limit=())))
+    assert plain is not None
+    assert own is not None
+    assert chains.of(of, once) is plain, "routes with the same limits share what they count"
+    assert [limited(plain), limited(plain)] == [False, True]
+    assert [limited(own), limited(own), limited(own)] == [False, False, True]
+    assert none is None or not limited(none)
+
+
+def limited(chain) -> bool:
+    peer = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
+    request = Request(b"GET", b"/", b"1.1", b"a.test", b"a.test", [], peer)
+    exchange = Exchange(peer)
+    exchange.request = request
+    try:
+        for one in chain._before:
+            one.request(exchange)
+    except Fault:
+        return True
+    return False
