@@ -1,4 +1,4 @@
-"""Backends: which one is asked, over which connection, and what of its response a client gets.
+"""Proxying to backends: choosing a backend, talking to it, passing its response on.
 
 handler        choosing a backend, asking it, trying again
 held_requests  requests that wait while no backend takes them

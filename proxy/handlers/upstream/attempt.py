@@ -57,8 +57,8 @@ class Attempt:
         self._upload: Upload | None = None
 
     async def run(self) -> Response:
-        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before a
-        byte of one."""
+        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before the
+        first byte of a response."""
         connection, payload, patience = self._connection, self._payload, self._route.patience
         try:
             data = self._route.head(self._request, self._backend.config, payload.framing)
@@ -97,8 +97,8 @@ class Attempt:
         return self._response(head)
 
     async def _send_rest(self, rest: bytes | memoryview) -> bool:
-        """Whether the backend took all of the request. One that does not may have answered before
-        it stopped to read (413, most of all), and that is worth more than its reset."""
+        """Whether the backend took all of the request. A backend that stopped reading may have
+        answered first (413, most of all); that answer is worth more than the reset behind it."""
         try:
             await self._connection.send(rest, self._route.patience)
         except StreamTimeout:
@@ -131,7 +131,7 @@ class Attempt:
         method = self._request.method
         whole = connection.whole(head)
         if whole and (head.h11_connection is not None or upload is not None):
-            # h11 has to see it, or the request is still on its way: piece by piece then.
+            # h11 has to see the body, or the request is still being sent: stream the body then.
             connection.put_back(whole + connection.leftover())
             whole = None
         if method == b"HEAD" and not announced_length(head):
@@ -170,8 +170,8 @@ class Attempt:
             self._backend.pool.end(self._connection)
 
     def _translate(self, fault: Fault) -> Fault:
-        """What ends a body: the client's fault if its own body was the cause, else the backend's,
-        which nobody else tells the log, for its response is under way."""
+        """Return the fault that really ended the body: the client's, if its request body broke off;
+        else the backend's, which is logged here because the response is already under way."""
         if self._upload is not None and self._upload.fault is not None:
             return self._upload.fault
         self._route.tell(self._request, self._backend, fault)

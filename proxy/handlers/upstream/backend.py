@@ -1,4 +1,4 @@
-"""One backend of a route: its connections, its health, and what is said of it.
+"""One backend of a route: its connections, its load, its health and its status.
 
 Passive health: a backend that cannot be reached, or answers no request in time, is left out for a
 pause that grows while it goes on failing; then it is tried again by a real request. Active health:
@@ -85,7 +85,7 @@ class Backend:
         self.weight = self.config.weight * min(max(warmth, _COLD), 1.0)
 
     def count(self, now: float, failed: bool) -> None:
-        """One request more, for the breaker."""
+        """Count a request for the circuit breaker."""
         breaker = self._breaker
         if breaker is None:
             return
@@ -134,7 +134,8 @@ class Backend:
             self._out_until = 0.0
 
     def healthy(self, now: float) -> Health:
-        """How the backend was when it was last asked; a pause that is over mends nothing."""
+        """Return how the last request or check went. The end of a pause changes nothing: the
+        backend has to answer first."""
         if not self._tried:
             return "untried"
         well = self._passing and not self._failures_in_a_row and now >= self.open_until
@@ -172,7 +173,7 @@ class Backend:
             await asyncio.sleep(health.interval)
 
     def checked(self, why: str | None) -> None:
-        """A check has ended: why the backend is not well, None where it is."""
+        """Note the result of a health check: ``why`` it failed, None if it passed."""
         self._tried = True
         if why is not None or not self._failures_in_a_row:
             self.last_error = why

@@ -47,8 +47,9 @@ def policy(action: ProxyAction) -> Policy[C]:
 
 
 def _round_robin(candidates: Sequence[C], request: Request) -> C:
-    """Smooth weighted round robin, as nginx does it: each gains its weight, the richest is taken
-    and pays for all, so that a heavy backend's turns are spread among the others'."""
+    """Smooth weighted round robin, as in nginx: each candidate gains its weight as credit, the
+    candidate with the most credit is chosen and pays the sum of all weights. So the turns of a
+    heavy backend are spread among those of the others."""
     total = 0.0
     for one in candidates:
         one.credit += one.weight
@@ -68,14 +69,15 @@ def _least_conn(candidates: Sequence[C], request: Request) -> C:
 
 
 def _random_two(candidates: Sequence[C], request: Request) -> C:
-    """The less busy of two drawn: nearly as even as least_conn, and no herd runs to a new one."""
+    """Draw two candidates and take the less busy: nearly as even as least_conn, and a backend that
+    has just come back is not overrun."""
     if len(candidates) < 2:
         return candidates[0]
     return min(random.sample(candidates, 2), key=_load)
 
 
 def _rendezvous(candidates: Sequence[C], key: bytes) -> C:
-    """Highest random weight: when one goes, only its own share moves to others."""
+    """Rendezvous hashing (highest random weight): when a backend goes, only its own keys move."""
 
     def score(one: C) -> float:
         digest = hashlib.blake2b(key + b"\0" + one.config.url.encode(), digest_size=8).digest()

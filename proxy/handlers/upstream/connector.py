@@ -217,7 +217,7 @@ def _let_go(attempt: asyncio.Task[socket.socket]) -> None:
 
 
 def _explained(reason: str) -> str:
-    """A failed handshake in OpenSSL's words, with what the operator may do about it."""
+    """Return the reason of a failed handshake in OpenSSL's words, with a hint for the operator."""
     if "certificate verify failed" in reason:
         # verify_message: self-signed certificate, certificate has expired, Hostname mismatch, …
         return f"{reason} (backend_tls: ca_file says which CAs to trust, server_name which name)"

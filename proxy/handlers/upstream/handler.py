@@ -103,8 +103,8 @@ class Upstream:
     # An exchange
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
-        """Return the backend's answer. Raises a `Fault` that says what kept it, and names the
-        backend and the request."""
+        """Return the backend's response. Raises `Fault`; its detail names the backend, the site and
+        the request."""
         payload = Payload(request)
         if self._held is None:
             return self._ask(request, payload)
@@ -121,7 +121,7 @@ class Upstream:
             try:
                 return await self._ask(request, payload)
             except Fault as fault:
-                # An app that ends takes the connections that it had not accepted yet with it.
+                # When an app ends, connections that it had not accepted yet are reset.
                 lost = payload.lost and payload.repeats < 2
                 refused = fault.kind == "backend_refused" and not isinstance(fault, NotAllowed)
                 if not refused and not lost:
@@ -219,7 +219,8 @@ class Upstream:
         return self._policy([one for one in wanted if one.is_available(now)] or wanted, request)
 
     def _demand_one_closed(self, now: float) -> None:
-        """Where every breaker is open, waiting for an answer would only help it to stay so."""
+        """Raise `Fault` ("no_capacity") while the breakers of all backends are open: more requests
+        would keep them open."""
         first = min(one.open_until for one in self._backends)
         if now < first:
             wait = b"%d" % math.ceil(first - now)
@@ -236,8 +237,8 @@ class Upstream:
 
     @staticmethod
     def _name(request: Request, backend: Backend, fault: Fault) -> None:
-        """Say in the log which backend, site and request it was. Without the query, which may hold
-        secrets."""
+        """Name the backend, the site and the request in a fault's detail, for the log. The query is
+        left out, because it may hold secrets."""
         fault.backend = backend.config.url
         fault.detail = (
             f"{backend.config.url}: {fault.detail or fault.what.text} "

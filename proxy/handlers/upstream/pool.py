@@ -28,7 +28,7 @@ from ...transport.deadlines import NEVER
 from .connector import Connector
 from .context import UpstreamContext
 
-# Over HTTP/2 it is a stream of one.
+# Over HTTP/2 a stream stands for a connection.
 Connection = BackendConnection | BackendExchange
 
 # Seconds before an announced end at which a connection is no longer used, at most half of what was
@@ -93,8 +93,8 @@ class Pool:
         return await self.open_another()
 
     async def open_another(self) -> Connection:
-        """One more, whatever the bound: for a question of our own, which must not wait behind
-        requests. Raises `Fault` as `open` does."""
+        """Open a connection whatever the bound: for health checks and probes, which must not wait
+        behind requests. Raises `Fault` as `open` does."""
         self._open += 1
         try:
             stream = await self._connector.connect()
@@ -105,7 +105,7 @@ class Pool:
         return BackendConnection(stream, self._context.clock, self._parser)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep it for the next request, or end it if it is of no more use."""
+        """Keep the connection for the next request, or end it if it cannot be used again."""
         assert isinstance(connection, BackendConnection)  # noqa: S101 - it came from here
         now = self._context.clock.now
         connection.idle_since = now
@@ -147,7 +147,7 @@ class Pool:
     # Room
 
     async def _wait_for_room(self) -> Connection | None:
-        """A connection that was kept, or room for a new one (None)."""
+        """Return a connection that became free, or None when a new one may be opened."""
         if len(self._queue) >= self._action.max_queued:
             raise Fault("no_capacity", "the queue is full")
         waiter: asyncio.Future[None] = self._context.loop.create_future()
@@ -159,7 +159,7 @@ class Pool:
                     kept = self.take()
                     if kept is not None or self._open < self._action.max_connections:
                         return kept
-                    # A request that came just now has taken it. The place in the queue stays.
+                    # A newer request has taken the connection. Keep our place in the queue.
                     waiter = self._context.loop.create_future()
                     self._queue.appendleft(waiter)
         except BaseException as error:

@@ -1,9 +1,9 @@
-"""A request's body on its way to a backend, beside the answer that may come before it has ended.
+"""Sends a request's body to a backend, beside the response that may come before the body has ended.
 
-Only a body that is not all there pays for this task. Its end is one of four: sent whole; the client
-broke it off or broke its rules (``fault``: the exchange is over and it is his); the backend stopped
-listening (its answer, if one came, still counts); or the answer was complete first and nobody needs
-the rest.
+Only a body that has not fully arrived pays for this task. An upload ends in one of four ways: it is
+sent whole; the client broke it off or broke the framing (``fault``, which ends the exchange); the
+backend stopped reading (its response, if there is one, still counts); or the response was complete
+first, and the rest of the body is not needed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Payload:
     back, and it may be sent again.
     """
 
-    # Most requests have none of it: what differs is set, and no slot is filled for the rest.
+    # Defaults of the class: most requests have no body, and an instance costs nothing then.
     follows: Body | None = None
     framing = whole = b""
     repeatable = True

@@ -1,4 +1,4 @@
-"""Which fields go on, which stay, and what is said about whom they came from. Pure.
+"""Makes the head of a request to a backend: which fields go on, what is said of the client. Pure.
 
 Hop-by-hop fields belong to one connection (RFC 9110 §7.6.1): those named here, and those that the
 Connection field of the message names. What the backend is told about the client (X-Forwarded-For
@@ -183,7 +183,7 @@ class Forwarder:
         return lines
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
-        """The field as the backend gets it, b"" where it stays here or is said otherwise."""
+        """Return the line of a field for the backend; b"" for a field that is not passed on."""
         name, value = field
         line = b""
         if name not in self._not_copied:
@@ -282,7 +282,7 @@ def _extended(connection: Connection, client: str, authority: bytes, before: Fie
     real = client.encode("ascii")
     if client == connection.peer and b"x-forwarded-for" not in said:
         real = said.get(b"x-real-ip", [real])[-1]  # the only word that some proxies say
-    # A proxy that we trust may have seen a client certificate; one that we have seen comes after.
+    # A trusted proxy may have seen a client certificate; a certificate that we saw replaces it.
     vouched = [] if connection.client_certificate else before
     node = b'"[%b]"' % peer if b":" in peer else peer
     element = b'for=%b;host="%b";proto=%b' % (node, authority, connection.scheme)
@@ -300,8 +300,8 @@ def _extended(connection: Connection, client: str, authority: bytes, before: Fie
 
 
 def authority(backend: Backend) -> str:
-    """What Host says for the backend itself (RFC 9110 §7.2): with the port, where it is not the
-    usual one."""
+    """Return the Host of the backend itself (RFC 9110 §7.2), with the port unless that is the
+    scheme's default."""
     if backend.scheme == "unix":
         return "localhost"
     host = f"[{backend.host}]" if ":" in backend.host else backend.host

@@ -1,9 +1,9 @@
-"""Where a backend's name leads: looked up now and then, because containers move.
+"""Looks up the addresses of a backend's name, again and again, because containers move.
 
-Lookups run beside the loop, one at a time however many requests wait for it. A name server that
-does not answer takes no backend down that does: once addresses are known, a request waits for
-better ones for a moment only and then goes where the name last led. Only a name that never led
-anywhere fails.
+A lookup runs in a thread beside the event loop, one at a time for each backend, however many
+requests wait for it. A name server that does not answer takes no working backend down: once
+addresses are known, a request waits half a second for newer ones and then uses the last. Only a
+name that has never resolved fails, and that is tried again every second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .context import UpstreamContext
 
 log = logging.getLogger("treehouse.upstream")
 
-# Seconds for which an answer is good. The resolver does not say how long it lives.
+# Seconds for which a lookup's result is used. getaddrinfo(3) does not tell the records' TTL.
 _GOOD_FOR = 30.0
 # That there is no such name may change at any moment: a container that starts gets its name then.
 _NOTHING_GOOD_FOR = 1.0
@@ -45,7 +45,7 @@ class Resolver:
             self._known, self._looked_up = fixed, float("inf")
 
     async def find(self) -> list[Address]:
-        """At least one. Raises `Fault`."""
+        """Return the backend's addresses, at least one. Raises `Fault` ("backend_refused")."""
         now = self._context.clock.now
         good_for = _GOOD_FOR if self._known else _NOTHING_GOOD_FOR
         if self._lookup is None and now - self._looked_up > good_for:
@@ -94,7 +94,8 @@ class Resolver:
 
 
 def _spelt_out(backend: Backend) -> list[Address]:
-    """Where it is not a name that the configuration has: there is nothing to look up, ever."""
+    """Return the address of a socket or of an IP address in the configuration; nothing for a name,
+    which has to be looked up."""
     if backend.scheme == "unix":
         path = backend.path
         # unix(7): the names of abstract sockets begin with NUL.
