@@ -191,6 +191,7 @@ def _listeners(old: Config, new: Config) -> Iterator[str]:
 
 _PLAIN = (
     "http2",
+    "websocket_over_http2",
     "workers",
     "trusted_proxies",
     "proxy_protocol",

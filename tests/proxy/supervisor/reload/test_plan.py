@@ -139,6 +139,7 @@ CONFIG = {
     "sandbox": "off",
     "fast_lane": False,
     "http2": False,
+    "websocket_over_http2": True,
     "uvloop": False,
     "watch": True,
     "sites_dir": Path("/srv/sites"),
