@@ -48,6 +48,27 @@ def wrk(
     return _parse(done.stdout)
 
 
+def h2load(
+    url: str, fields: tuple[str, ...], core: str, seconds: float, connections: int, streams: int
+) -> Load:
+    """Over HTTP/2 (nghttp2's h2load); each connection asks again as soon as a stream has ended."""
+    given = [word for field in fields for word in ("-H", field)]
+    done = subprocess.run(
+        ["taskset", "-c", core, "h2load", f"-D{seconds:g}", f"-c{connections}", f"-m{streams}",
+         "-w24", "-W26", *given, url],
+        capture_output=True, text=True, check=True, timeout=seconds + 60,
+    )  # fmt: skip
+    text = done.stdout
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", text)
+    read = re.search(r"traffic: [\d.]+\w+ \((\d+)\) total", text)
+    taken = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", text)
+    if counts is None or read is None:
+        raise ValueError(f"h2load said: {text}")
+    mean = float(taken[1]) * _UNITS[taken[2]] if taken else 0.0
+    errors = int(counts[2]) + int(counts[3])
+    return Load(int(counts[1]), seconds, int(read[1]) / 2**20, errors, mean, 0.0)
+
+
 def offer_one_cipher(work: Path) -> None:
     """All clients offer one cipher only, so that every server uses the same.
 

@@ -29,12 +29,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``static`` and ``proxied`` say which of the two it is asked to do."""
+    """``static`` and ``proxied`` say which of the two it is asked to do, ``http2`` whether over
+    HTTP/2 as well."""
 
     name: str
     port: int
     static: bool = True
     proxied: bool = True
+    http2: bool = True
 
     @property
     def probe(self) -> bytes:
@@ -78,7 +80,7 @@ workers: {workers}
 state: {folder / "state"}
 tls: {{min_version: "1.3"}}
 log: {{format: text, level: warning, access: {folder / "access.log"}}}
-limits: {{connections_per_address: 10000}}
+limits: {{connections_per_address: 10000, requests_per_connection: 1000000000}}
 sites:
   - names: [localhost]
     certificate: {{chain: {place.chain}, key: {place.key}}}
@@ -108,7 +110,7 @@ http {{
     fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
     upstream backend {{ server 127.0.0.1:{BACKEND_PORT}; keepalive 256; keepalive_requests 1000000; }}
     server {{
-        listen 127.0.0.1:{peer.port} ssl;
+        listen 127.0.0.1:{peer.port} ssl http2;
         server_name localhost;
         ssl_certificate {place.chain}; ssl_certificate_key {place.key};
         ssl_protocols TLSv1.3; ssl_session_cache shared:s:10m;
@@ -144,7 +146,7 @@ defaults
     timeout connect 5s
     http-reuse always
 frontend front
-    bind 127.0.0.1:{peer.port} ssl crt {pem} ssl-min-ver TLSv1.3 alpn http/1.1
+    bind 127.0.0.1:{peer.port} ssl crt {pem} ssl-min-ver TLSv1.3 alpn h2,http/1.1
     option forwardfor
     default_backend back
 backend back
@@ -163,7 +165,7 @@ def _caddyfile(peer: Peer, place: Place, folder: Path, workers: int) -> list[str
     auto_https off
     persist_config off
     servers {{
-        protocols h1
+        protocols h1 h2
     }}
 }}
 https://localhost:{peer.port} {{
@@ -222,7 +224,7 @@ PEERS = (
     Peer("nginx", 18453),
     Peer("caddy", 18463),
     Peer("haproxy", 18473, static=False),
-    Peer("uvicorn", 18483, proxied=False),
+    Peer("uvicorn", 18483, proxied=False, http2=False),
     Peer("hypercorn", 18493, proxied=False),
 )
 

@@ -185,11 +185,16 @@ def _measure(
     figures: Figures,
     cores: str = LOAD_CORE,
 ) -> None:
-    script = scenarios.script(scenario, place.work)
     url = f"https://localhost:{peer.port}/"
     before = processes.cpu_seconds(pid)
-    threads = len(cores.split(","))
-    done = load.wrk(url, script, cores, seconds, scenario.connections, threads)
+    if scenario.streams:
+        url = f"https://localhost:{peer.port}{scenario.path}"
+        fields = scenarios.BROWSER_FIELDS
+        done = load.h2load(url, fields, cores, seconds, scenario.connections, scenario.streams)
+    else:
+        script = scenarios.script(scenario, place.work)
+        threads = len(cores.split(","))
+        done = load.wrk(url, script, cores, seconds, scenario.connections, threads)
     spent = processes.cpu_seconds(pid) - before
     amount = done.mib if scenario.unit == "mib" else done.requests
     figures.cost.append(spent * 1e6 / max(amount, 1))

@@ -14,7 +14,8 @@ _VARIANTS = 200  # URLs of each small size
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """``unit``: what is counted per server CPU second: "request", or "mib" for large bodies."""
+    """``unit``: what is counted per server CPU second: "request", or "mib" for large bodies.
+    ``streams``: over HTTP/2, with so many at a time on each connection; 0: over HTTP/1.1."""
 
     name: str
     path: str
@@ -24,8 +25,11 @@ class Scenario:
     method: str = "GET"
     conditional: bool = False
     every_peer: bool = False
+    streams: int = 0
 
     def asked_of(self, peer: Peer) -> bool:
+        if self.streams and not peer.http2:
+            return False
         if self.proxied:
             return peer.proxied
         return peer.static and (self.every_peer or peer.name not in ("uvicorn", "hypercorn"))
@@ -43,6 +47,27 @@ SCENARIOS = (
     Scenario("proxied 100 MiB", "/proxied/100m.bin", 4, "mib", proxied=True),
     Scenario("POST 10 KiB proxied", "/proxied/post", proxied=True, method="POST"),
     Scenario("chunked 64 KiB proxied", "/proxied/stream/64k.html", 16, proxied=True),
+    Scenario("HTTP/2: static 100 B, 1 x 100", "/100.txt", 1, streams=100, every_peer=True),
+    Scenario("HTTP/2: static 100 B, 32 x 10", "/100.txt", 32, streams=10, every_peer=True),
+    Scenario("HTTP/2: static 100 B, 32 x 1", "/100.txt", 32, streams=1),
+    Scenario("HTTP/2: static 10 KiB, 32 x 10", "/10k.txt", 32, streams=10),
+    Scenario("HTTP/2: static 100 MiB, 4 x 1", "/100m.bin", 4, "mib", streams=1),
+    Scenario("HTTP/2: proxied 100 B, 32 x 10", "/proxied/100.txt", 32, proxied=True, streams=10),
+    Scenario("HTTP/2: proxied 1 MiB, 4 x 4", "/proxied/1m.bin", 4, "mib", proxied=True, streams=4),
+)
+
+# A browser's, so that header compression has what it is for.
+BROWSER_FIELDS = (
+    "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
+    "accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "accept-language: en-GB,en;q=0.5",
+    "accept-encoding: gzip, deflate, br, zstd",
+    "cookie: session=184467440; theme=dark; visits=7",
+    "upgrade-insecure-requests: 1",
+    "sec-fetch-dest: document",
+    "sec-fetch-mode: navigate",
+    "sec-fetch-site: same-origin",
+    "priority: u=0, i",
 )
 
 

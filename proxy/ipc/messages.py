@@ -8,7 +8,8 @@ A message with a ``ticket`` is answered: a worker that has taken it in sends `Ac
 the same number, or `NotTaken` when it could not. Descriptors travel beside a message, never in it;
 ``DESCRIPTORS`` of a class is how many it must bring. Private keys travel in sealed memfds only.
 
-What never stands here: how a message is sent (`channel`), how it is spelt (`codec`).
+What never stands here: how a message is sent (`channel`), how it is spelt (`codec`), and what two
+versions of the program say to each other (`handoff_messages`).
 """
 
 from __future__ import annotations
@@ -338,88 +339,8 @@ class Delivered:
     error: str | None
 
 
-# Between two versions of the program (`supervisor.upgrade`). Their spelling is kept: fields are
-# added, never renamed.
-
-
-@dataclass(frozen=True, slots=True)
-class HandedListener:
-    """A listening socket. ``endpoint``: family, host, port, optional; None: it was handed over by
-    the service manager."""
-
-    KIND: ClassVar = "listener"
-    DESCRIPTORS: ClassVar = 1
-    kind: Literal["http", "https", "admin"]
-    address: str
-    endpoint: tuple[int | str | bool, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class HandedCertificate:
-    """A certificate from files that perhaps only root could read."""
-
-    KIND: ClassVar = "certificate"
-    DESCRIPTORS: ClassVar = 1
-    chain: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class HandedManager:
-    """The connection to the service manager."""
-
-    KIND: ClassVar = "manager"
-    DESCRIPTORS: ClassVar = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HandedForegroundParent:
-    """The channel to the process that was started first and waits for our end."""
-
-    KIND: ClassVar = "keeper"
-    DESCRIPTORS: ClassVar = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HandedLock:
-    """The lock on the state directory (`system.state_lock`)."""
-
-    KIND: ClassVar = "lock"
-    DESCRIPTORS: ClassVar = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HandedFacts:
-    """The last message of a handoff. ``started_as``: the uid of the first supervisor; ``sandbox``:
-    what the supervisor is confined to, in words."""
-
-    KIND: ClassVar = "estate"
-    generation: int
-    started_as: int
-    sandbox: str
-
-
-@dataclass(frozen=True, slots=True)
-class Successor:
-    """From here on the process with this pid serves."""
-
-    pid: int | None
-
-
-ToSuccessor = (
-    HandedListener
-    | HandedCertificate
-    | HandedManager
-    | HandedForegroundParent
-    | HandedLock
-    | HandedFacts
-)
-FromSuccessor = Ready | Successor
-
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary(ToWorker)
 FROM_WORKER: Vocabulary[FromWorker] = Vocabulary(FromWorker)
 TO_CERTIFIER: Vocabulary[ToCertifier] = Vocabulary(ToCertifier)
 FROM_CERTIFIER: Vocabulary[FromCertifier] = Vocabulary(FromCertifier)
 FROM_MESSENGER: Vocabulary[Delivered] = Vocabulary(Delivered)
-TO_SUCCESSOR: Vocabulary[ToSuccessor] = Vocabulary(ToSuccessor, same_program=False)
-FROM_SUCCESSOR: Vocabulary[FromSuccessor] = Vocabulary(FromSuccessor, same_program=False)

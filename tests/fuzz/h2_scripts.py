@@ -45,6 +45,7 @@ from support.h2_peer import (
 # What h2 refuses and we do not.
 H2_IS_STRICTER = {
     r"Frame data missing or invalid": "ALTSVC of a client, which is to be ignored (RFC 7838 §4)",
+    r"invalid padding": "HEADERS of nothing but padding, which is allowed (RFC 9113 §6.2)",
     r"non-compliant data": "the reserved bit of WINDOW_UPDATE, which is to be ignored (RFC 9113 §6.9)",
 }
 # What we refuse and h2 does not.

@@ -33,7 +33,7 @@ from typing import assert_never
 from ...config.model import OwnCertificate
 from ...ipc.channel import Channel, ChannelClosed
 from ...ipc.codec import Malformed, encode
-from ...ipc.messages import (
+from ...ipc.handoff_messages import (
     TO_SUCCESSOR,
     HandedCertificate,
     HandedFacts,

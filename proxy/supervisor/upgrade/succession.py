@@ -24,7 +24,8 @@ from typing import Protocol, assert_never
 
 from ...ipc.channel import Channel, ChannelClosed
 from ...ipc.codec import JsonObject, Malformed, encode
-from ...ipc.messages import FROM_SUCCESSOR, Ready, Successor
+from ...ipc.handoff_messages import FROM_SUCCESSOR, Successor
+from ...ipc.messages import Ready
 from ...system.privileges import adopt_orphans
 from ..lifecycle import Lifecycle
 from ..timers import Timers

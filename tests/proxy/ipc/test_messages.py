@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import proxy
 from acme_client.status import certificate_status
-from proxy.ipc import messages
+from proxy.ipc import handoff_messages, messages
 from proxy.ipc.codec import Malformed, Vocabulary, encode
 from proxy.ipc.documents import WorkerStats
 from proxy.metrics import counters
@@ -73,17 +73,25 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
     (messages.FROM_MESSENGER, messages.Delivered("it does not answer")),
-    (messages.TO_SUCCESSOR, messages.HandedListener("https", "[::]:443", (10, "::", 443, True))),
-    (messages.TO_SUCCESSOR, messages.HandedListener("http", "unix:/s", None)),
-    (messages.TO_SUCCESSOR, messages.HandedCertificate("/c.pem", "/k.pem")),
-    (messages.TO_SUCCESSOR, messages.HandedManager()),
-    (messages.TO_SUCCESSOR, messages.HandedForegroundParent()),
-    (messages.TO_SUCCESSOR, messages.HandedLock()),
-    (messages.TO_SUCCESSOR, messages.HandedFacts(3, 0, "auto")),
-    (messages.FROM_SUCCESSOR, messages.Ready()),
-    (messages.FROM_SUCCESSOR, messages.Successor(12)),
+    (
+        handoff_messages.TO_SUCCESSOR,
+        handoff_messages.HandedListener("https", "[::]:443", (10, "::", 443, True)),
+    ),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedListener("http", "unix:/s", None)),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedCertificate("/c.pem", "/k.pem")),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedManager()),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedForegroundParent()),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedLock()),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedFacts(3, 0, "auto")),
+    (handoff_messages.FROM_SUCCESSOR, messages.Ready()),
+    (handoff_messages.FROM_SUCCESSOR, handoff_messages.Successor(12)),
 ]
-VOCABULARIES = [one for one in vars(messages).values() if isinstance(one, Vocabulary)]
+VOCABULARIES = [
+    one
+    for module in (messages, handoff_messages)
+    for one in vars(module).values()
+    if isinstance(one, Vocabulary)
+]
 
 
 def on_the_wire(message: Any) -> dict[str, Any]:
@@ -157,15 +165,17 @@ def test_a_message_without_its_descriptor_is_none(message: Any) -> None:
 
 
 def test_between_versions_a_new_field_is_left_out_and_a_missing_one_refused() -> None:
-    said = on_the_wire(messages.Successor(12))
-    assert messages.FROM_SUCCESSOR.decode({**said, "cluster": "shop"}) == messages.Successor(12)
+    said = on_the_wire(handoff_messages.Successor(12))
+    assert handoff_messages.FROM_SUCCESSOR.decode(
+        {**said, "cluster": "shop"}
+    ) == handoff_messages.Successor(12)
     with pytest.raises(Malformed, match="pid missing"):
-        messages.FROM_SUCCESSOR.decode({"type": "successor"})
+        handoff_messages.FROM_SUCCESSOR.decode({"type": "successor"})
 
 
 def test_the_spelling_between_versions_stays() -> None:
     """A server of an earlier version upgrades to this one, and this one to a later one."""
-    handed = messages.HandedListener("https", "[::]:443", (10, "::", 443, True))
+    handed = handoff_messages.HandedListener("https", "[::]:443", (10, "::", 443, True))
     assert on_the_wire(handed) == {
         "type": "listener",
         "kind": "https",
@@ -173,7 +183,7 @@ def test_the_spelling_between_versions_stays() -> None:
         "endpoint": [10, "::", 443, True],
     }
     assert {kind: set(vocabulary._kinds) for kind, vocabulary in (
-        ("to", messages.TO_SUCCESSOR), ("from", messages.FROM_SUCCESSOR),
+        ("to", handoff_messages.TO_SUCCESSOR), ("from", handoff_messages.FROM_SUCCESSOR),
     )} == {
         "to": {"listener", "certificate", "manager", "keeper", "lock", "estate"},
         "from": {"ready", "successor"},
