@@ -57,6 +57,7 @@ FAULTS: dict[str, Kind] = {
     "unreadable": Kind(404, _OURS, "There is nothing here."),
     "no_index": Kind(404, _OURS, "There is nothing here."),
     "bad_path": Kind(400, _CLIENT, "The request's path is not valid."),
+    "unauthorized": Kind(401, _CLIENT, "A name and a password are needed."),
     "forbidden": Kind(403, _CLIENT, "Access from this address is not allowed."),
     "method_not_allowed": Kind(405, _CLIENT, "This resource does not take that method."),
     "expectation_failed": Kind(417, _CLIENT, "Only Expect: 100-continue is understood."),

@@ -36,6 +36,7 @@ _PRIVATE_KEY = "PRIVATE KEY"
 MOST_BLOCKS = 2000
 
 _MARK = re.compile(rb"-----(BEGIN|END) ([ -~]{1,100}?)-----")
+_NUL_LINE = re.compile(rb"(?:\A|\n)\x00")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 # Besides white space and control bytes: what copying from a web page leaves between characters
 # (no-break space, zero-width space, byte order mark, each in UTF-8), and line ends that a shell or
@@ -204,7 +205,10 @@ def _on_its_line(text: bytes, start: int, end: int) -> bytes:
 
 
 def _has_a_line(text: bytes, mark: re.Match[bytes]) -> bool:
-    """Whether a mark is all that stands on its line, as OpenSSL sees lines."""
+    """Whether a mark is all that stands on its line, as OpenSSL sees lines; it sees none from a
+    line on that begins with a NUL."""
+    if _NUL_LINE.search(text, 0, mark.start()):
+        return False
     before = text[text.rfind(b"\n", 0, mark.start()) + 1 : mark.start()]
     behind = text[mark.end() :].partition(b"\n")
     return not before and bool(behind[1]) and not behind[0].strip()

@@ -308,6 +308,25 @@ def explain(
         click.echo(printable(line))
 
 
+@program.command("hash-password")
+def hash_password() -> None:
+    """Print a line for basic_auth, for a password that is typed twice or comes by standard input.
+
+    \b
+    treehouse-proxy hash-password
+    pass show web/alice | treehouse-proxy hash-password
+    """
+    from ..sites.passwords import hashed
+
+    if sys.stdin.isatty():
+        password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        complain("there is no password", USAGE)
+    click.echo(hashed(password))
+
+
 @program.command()
 @server_options
 def stop(config: Path | None, state: Path | None) -> None:

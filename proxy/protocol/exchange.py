@@ -33,13 +33,14 @@ class Exchange:
     None; then ``response.error`` still tells why the answer is what it is. ``started`` is when the
     head was complete (monotonic seconds, 0.0 without a request), ``duration`` how many seconds have
     passed since then at the end. ``match`` is the site of its host, None where no site has that
-    name. ``tunnel``: it counts as a tunnel.
+    name. ``tunnel``: it counts as a tunnel. ``user``: who has shown a password.
     """
 
     # Defaults of the class: an instance is made for each request, and each assignment counts.
     match: HostMatch | None = None
     partial: PartialHead | None = None
     tunnel = False
+    user: str | None = None
     response: Response | None = None
     sent = 0
     error: str | None = None

@@ -1,18 +1,20 @@
 """Which filters act on which route, and in which order: the one place that knows.
 
-On a request: addresses, client certificates, rates; then the handler. On a response: compression,
-then the fields of the site and the operator's `headers`. The order is that of docs/architecture.md
-("The life of a request"). Routes with the same filters share a chain, so that what is kept with a
-shared response is kept once.
+On a request: addresses, client certificates, rates, passwords; then the handler. On a response:
+compression, then the fields of the site and the operator's `headers`. The order is that of
+docs/architecture.md ("The life of a request"). Routes with the same filters share a chain, so that
+what is kept with a shared response is kept once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..config import model
-from ..config.schema.rules import Compression, Rules
+from ..config.schema.rules import BasicAuth, Compression, Rules
+from ..config.syntax.password_hashes import read_users
 from ..ipc.rate_buckets import RateLimits
 from . import encoders
 from .access import ClientCertificate, RateLimit
@@ -21,6 +23,9 @@ from .compression import Compress
 from .field_rules import FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .response_fields import StrictTransportSecurity
+
+if TYPE_CHECKING:
+    from .basic_auth import BasicAuthentication
 
 # What decides which chain a route has.
 _Key = tuple[object, ...]
@@ -37,6 +42,7 @@ class Chains:
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[_Key, Chain | None] = {}
         self._rates_of: dict[tuple[str, tuple[model.RateLimit, ...]], RateLimit] = {}
+        self._logins: dict[BasicAuth, BasicAuthentication] = {}
         self._compressors: dict[Compression, Compress] = {}
 
     def of(self, site: model.Site, rules: Rules) -> Chain | None:
@@ -48,6 +54,7 @@ class Chains:
             limits,
             rules.allow,
             rules.deny,
+            rules.basic_auth,
             rules.compress,
             rules.headers,
         )
@@ -70,7 +77,23 @@ class Chains:
             if name not in self._rates_of:  # routes of a site with the same limits share counters
                 self._rates_of[name] = RateLimit(self._rates(replace(site, rate_limits=limits)))
             found.append(self._rates_of[name])
+        if rules.basic_auth is not None:
+            found.append(self._basic_auth(rules.basic_auth))
         return found
+
+    def _basic_auth(self, rules: BasicAuth) -> BasicAuthentication:
+        """One for all routes with the same users, so that a password is verified once."""
+        made = self._logins.get(rules)
+        if made is None:
+            from . import passwords  # argon2 and bcrypt: for those who have passwords
+            from .basic_auth import BasicAuthentication
+
+            passwords.preload()
+            users = dict(rules.users)
+            if rules.users_file is not None:
+                users |= read_users(rules.users_file.read_text())
+            made = self._logins[rules] = BasicAuthentication(rules, users)
+        return made
 
     def _after(self, rules: Rules) -> list[ResponseFilter]:
         fixed: list[FieldFilter] = []

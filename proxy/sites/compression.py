@@ -74,7 +74,7 @@ class Compress:
                 return response
             if kept.get(self._always) is response:
                 coding = self._coding(request)
-                if not coding or (self._careful and _authorized(request)):
+                if not coding or (self._careful and _authorized(exchange, request)):
                     return self._plain(response)
                 return self._compressed(request, response, coding)
         fields = dict(response.fields)
@@ -87,7 +87,7 @@ class Compress:
         if response.shared and b"set-cookie" not in fields:
             _keep(response, self._always, response)
         coding = self._coding(request)
-        if not coding or (self._careful and _secret(request, fields)):
+        if not coding or (self._careful and _secret(exchange, request, fields)):
             return self._plain(response)
         return self._compressed(request, response, coding)
 
@@ -298,12 +298,12 @@ def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
     return length
 
 
-def _secret(request: Request, fields: dict[bytes, bytes]) -> bool:
-    return b"set-cookie" in fields or _authorized(request)
+def _secret(exchange: Exchange, request: Request, fields: dict[bytes, bytes]) -> bool:
+    return b"set-cookie" in fields or _authorized(exchange, request)
 
 
-def _authorized(request: Request) -> bool:
-    return request.field(b"authorization") is not None
+def _authorized(exchange: Exchange, request: Request) -> bool:
+    return exchange.user is not None or request.field(b"authorization") is not None
 
 
 def _describe(response: Response, coding: bytes) -> None:

@@ -38,6 +38,7 @@ def while_root(uid: int, gid: int) -> None:
     `acme` and what it pulls in cost memory that workers have no use for, so usually only the
     certifier has them; where the interpreter's prefix is root's alone, all must.
     """
+    _load_encoders()
     # Of the standard library, of the installed packages, and of our own code.
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
@@ -49,6 +50,8 @@ def while_root(uid: int, gid: int) -> None:
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
             "proxy.metrics.exposition",
+            "proxy.sites.basic_auth",
+            "proxy.sites.passwords",
         ):
             importlib.import_module(name)
         limits = importlib.import_module("acme_client.rate_limits.published")
@@ -74,7 +77,13 @@ def _may_read(paths: list[str], uid: int, gid: int) -> bool:
     return status == 0
 
 
+def _load_encoders() -> None:
+    """What compresses, which nearly every worker needs: shared by all, it costs its memory once."""
+    importlib.import_module("proxy.sites.encoders").load()
+
+
 def everything() -> None:
+    _load_encoders()
     "xn--bcher-kva.example".encode("idna")
     encodings.idna.ToASCII("bücher")
     _format_a_traceback()

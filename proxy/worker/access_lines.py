@@ -120,8 +120,9 @@ def combined_line(moment: str, exchange: Exchange, _own_id: str = "") -> str:
         referrer, agent = (_apache(one) if one else "-" for one in by)
     client = exchange.client
     peer = _known.get(client) or _within(client)
+    user = _apache(exchange.user.encode()).replace(" ", "\\x20") if exchange.user else "-"
     counted = f"{response.status} {exchange.sent}"
-    return f'{peer} - - [{moment}] "{asked}" {counted} "{referrer}" "{agent}"\n'
+    return f'{peer} - {user} [{moment}] "{asked}" {counted} "{referrer}" "{agent}"\n'
 
 
 def vhost_combined_line(moment: str, exchange: Exchange, own_id: str = "") -> str:

@@ -3,6 +3,7 @@ nothing is done twice. Over HTTP/1.1 with and without the fast parser, and over 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import socket
@@ -19,6 +20,7 @@ import httpx
 import pytest
 from backports import zstd
 
+from proxy.sites.passwords import hashed
 from support.http.client import context
 from support.program.ports import free_ports
 from support.program.server import Server
@@ -43,6 +45,8 @@ sites:
           request_headers: {{set: {{X-Given: "{{client}}", Authorization: secret}}, remove: [X-Real-IP, Cookie]}}}}
       - {{path: /away/*, redirect: "https://b.test/{{rest}}"}}
       - {{path: /office/*, root: {root}, allow: [192.0.2.0/24, "file:{folder}/office.txt"]}}
+      - {{path: /staff/*, root: {root}, basic_auth: {{users: {{alice: "{hash}"}}}}}}
+      - {{path: /api/*, backend: 'http://127.0.0.1:{back}', basic_auth: {{users: {{alice: "{hash}"}}}}}}
       - {{path: /open/*, root: {root}, deny: [203.0.113.9]}}
       - {{path: /*, root: {root}, headers: {{security: strict, set: {{X-Top: route}}}}}}
 """
@@ -89,6 +93,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 SECOND = threading.Event()
+HASH = hashed("geheim")
+RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
+WRONG = "Basic " + base64.b64encode(b"alice:Geheim").decode()
 
 
 @dataclass
@@ -158,7 +165,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pla
     config.write_text(
         CONFIG.format(
             state=folder / "state", one=one, two=two, back=back.server_address[1], root=root,
-            folder=folder, fast="false" if request.param == "h11" else "true",
+            folder=folder, hash=HASH, fast="false" if request.param == "h11" else "true",
         )
     )  # fmt: skip
     try:
@@ -302,3 +309,30 @@ def decoded(coding: str, body: bytes) -> bytes:
         whole: bytes = brotli.decompress(body)
         return whole
     return zstd.decompress(body)
+
+
+@pytest.mark.parametrize(
+    "path", ["/staff/x.txt", "/staff/nothing", "/staff", "/%73taff/x.txt", "/staff/../staff/x.txt"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_nothing_gets_past_a_password(place: Place, path: str, method: str) -> None:
+    assert place.asks("/staff/x.txt", Authorization=RIGHT).status_code == 200  # and is cached now
+    for fields in ({}, {"Range": "bytes=0-1"}, {"If_None_Match": "*"}):
+        response = place.asks(path, method, **fields)
+        if path in ("/staff", "/staff/../staff/x.txt"):  # other paths, which have no such file
+            assert response.status_code in (401, 404, 405, 400)
+            assert "hello" not in response.text
+        else:
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"].startswith("Basic realm=")
+            assert response.headers["x-site"].startswith("a.test")  # later steps act on it
+
+
+def test_a_backend_learns_who_it_is_and_no_password(place: Place) -> None:
+    response = place.asks("/api/x", Authorization=RIGHT, Remote_User="root", Accept_Encoding="gzip")
+    lines = response.text.splitlines()
+    assert "remote-user: alice" in lines
+    assert not [line for line in lines if line.startswith("authorization")]
+    assert "content-encoding" not in response.headers  # beside a login: BREACH
+    assert place.asks("/api/x", Authorization=WRONG).status_code == 401
+    assert place.asks("/api/x", Remote_User="alice").status_code == 401

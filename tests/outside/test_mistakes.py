@@ -246,6 +246,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         "sites:\n  - names: a.test\n    root: www\n- names: b.test\n  root: www\n",
         ("4:1", "the entries of a list"),
     ),
+    ("sites: [{names: a.test, backend: 'grpc://h:1'}]", ("h2c://",)),
     # Files of other programs
     (
         "server {\n    listen 80;\n    server_name a.test;\n}\n",

@@ -498,3 +498,31 @@ def test_what_is_accepted_loads_and_what_openssl_and_the_proof_accept_is_accepte
     assert served.chain_pem == own.pair.chain_pem
     assert covers(facts.names, "shop.test")
     assert loadable.fault(served) is None
+
+
+def trusted_by_openssl(bundle: bytes | Path) -> int:
+    """How many certificates OpenSSL takes from a file, or from what we have made of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if isinstance(bundle, Path):
+        context.load_verify_locations(cafile=bundle)
+    else:
+        context.load_verify_locations(cadata=bundle)
+    return context.cert_store_stats()["x509"]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=pem_texts())
+def test_a_bundle_is_trusted_whole_where_openssl_trusts_it(tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "bundle.pem"
+    file.write_bytes(text)
+    try:
+        wanted = trusted_by_openssl(file)
+    except (ssl.SSLError, OSError):
+        wanted = 0
+    try:
+        ours = trusted_by_openssl(authorities(text, "servers"))
+    except pem.PemError:
+        ours = 0
+    assert ours >= wanted

@@ -27,6 +27,7 @@ from ..syntax.address_sets import AddressFile, read_list
 from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
+from ..syntax.password_hashes import NotAHash, read_users
 from . import certificates
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
@@ -63,6 +64,7 @@ def check(
     yield from _hooks(parsed, reader)
     yield from certificates.check(parsed, opener, notices)
     yield from _address_lists(parsed, reader)
+    yield from _password_files(parsed, reader)
     yield from _sockets(parsed, reader)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
@@ -136,6 +138,27 @@ def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
                         trouble = f"{file}: {wrong.what}", wrong.remedy
                 if trouble:
                     yield parsed.origins.fault((*path, key, number), *trouble)
+
+
+def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+    """Users and their hashes, which workers read before they are confined."""
+    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
+    for path, rules in levels:
+        if rules.basic_auth is None or rules.basic_auth.users_file is None:
+            continue
+        file = rules.basic_auth.users_file
+        trouble = _trouble(file, False, reader)
+        if trouble is None:
+            try:
+                read_users(file.read_text())
+            except OSError:
+                continue  # another user's, and fine as far as can be seen
+            except NotAHash as wrong:
+                trouble = f"{file}: {wrong}", "treehouse-proxy hash-password makes a line"
+            except UnicodeDecodeError:
+                trouble = f"{file} is not text", "write NAME:HASH lines"
+        if trouble:
+            yield parsed.origins.fault((*path, "basic_auth", "users_file"), *trouble)
 
 
 def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:

@@ -39,6 +39,7 @@ from ..syntax.kinds import (
     word,
 )
 from ..syntax.names import parse_name
+from ..syntax.password_hashes import NotAHash, check_hash, check_user
 from ..values import HashKey
 
 
@@ -300,6 +301,44 @@ class BackendRules(Section):
     )
 
 
+def _parse_hash(text: str) -> str:
+    try:
+        return check_hash(text)
+    except NotAHash as wrong:
+        raise Wrong(f"{shown(text[:12])}…: {wrong}", "treehouse-proxy hash-password") from None
+
+
+def _parse_user(text: str) -> str:
+    try:
+        return check_user(text)
+    except NotAHash as wrong:
+        raise Wrong(str(wrong), "choose another name") from None
+
+
+def _parse_realm(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise Wrong(f"{shown(text)} is shown to users and must be ASCII", "choose plain words")
+    return text
+
+
+@section
+class BasicAuth(Section):
+    """Users and their passwords."""
+
+    users: Annotated[tuple[tuple[str, str], ...], pairs(_parse_user, _parse_hash)] = Field(
+        default=(), description="NAME: HASH; treehouse-proxy hash-password makes hashes."
+    )
+    users_file: File | None = Field(
+        default=None, description="More of them, NAME:HASH a line as htpasswd has it."
+    )
+    realm: Annotated[str, word(_parse_realm)] = Field(
+        default="restricted", description="What browsers show when they ask."
+    )
+    forward: Switch = Field(
+        default=False, description="Pass Authorization on to the backend as well."
+    )
+
+
 # What gains by compression, and is not compressed already (as Caddy and nginx have it).
 _COMPRESSIBLE = (
     "text/",
@@ -384,6 +423,9 @@ class Rules(BackendRules):
     )
     deny: Many[AddressWord] = Field(
         default=(), description="Clients from these networks get 403, even if allowed."
+    )
+    basic_auth: BasicAuth | None = Field(
+        default=None, description="Only users with a password get in."
     )
     compress: CompressionEntry = Field(
         default=Compression("auto"),

@@ -25,6 +25,9 @@ _OTHER_PROTOCOLS = {
     "ws": "WebSockets pass to an http:// backend by themselves",
     "wss": "WebSockets pass to an https:// backend by themselves",
     "tcp": "only HTTP is passed on",
+    "grpc": "gRPC is spoken to h2c:// backends",
+    "grpcs": "gRPC is spoken to https:// backends with backend_tls: {http2: true}",
+    "http2": "HTTP/2 is spoken to h2c:// backends, and to https:// with backend_tls: {http2: true}",
 }
 # A port where a URL belongs: 3000, :3000, http://3000, http://:3000. A host is no number alone.
 _PORT_ALONE = re.compile(r"(?:https?:(?://)?)?:?[0-9]{1,5}/?", re.ASCII | re.IGNORECASE)

@@ -1,0 +1,128 @@
+"""Lets users in by name and password (RFC 7617): `basic_auth`. A request filter.
+
+A password is verified in a thread, never on the event loop, and at most `_AT_ONCE` of them at the
+same time. A pair that was right is remembered for a minute, as a keyed hash of it, so that a page
+with fifty pictures costs one verification.
+
+An address that keeps sending wrong passwords waits: attempts have a bucket of their own, which
+right ones do not empty. The answer is 429 then, and no thread is asked.
+
+The application gets Remote-User, from us alone, and not the password, unless `forward` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ..bounded_cache import remember
+from ..config.schema.rules import BasicAuth
+from ..errors import Fault
+from ..protocol.exchange import Exchange
+from ..protocol.message import Request
+from . import passwords
+
+_AT_ONCE = 2  # per worker: each takes a core for some 20 ms, and 19 MiB
+_REMEMBERED_FOR = 60.0
+_MOST_REMEMBERED = 4096
+# Wrong passwords of one address: so many at once, then one in so many seconds.
+_BURST = 10
+_EVERY = 6.0
+_MOST_ADDRESSES = 8192
+_LONGEST = 1024  # bytes of Authorization; passwords are shorter
+
+_pool: ThreadPoolExecutor | None = None
+
+
+class BasicAuthentication:
+    """One for all routes with the same rules. ``now`` is monotonic seconds."""
+
+    def __init__(
+        self, rules: BasicAuth, users: dict[str, str], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._users = {name.encode(): line for name, line in users.items()}
+        realm = rules.realm.replace("\\", "\\\\").replace('"', '\\"')
+        challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
+        self._fields = [(b"www-authenticate", challenge)]
+        self._forward = rules.forward
+        self._now = now
+        self._key = secrets.token_bytes(32)
+        self._right: dict[bytes, float] = {}
+        self._wrong: dict[str, float] = {}  # by address: when its bucket is empty again
+
+    def request(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Raise `Fault` (unauthorized, rate_limited), or wait for the verification."""
+        request = exchange.request
+        assert request is not None  # noqa: S101 - filters are asked about requests
+        user, password = self._credentials(request)
+        mark = hmac.digest(self._key, user + b":" + password, hashlib.sha256)
+        until = self._right.get(mark)
+        if until is not None and until > self._now():
+            self._admit(exchange, request, user)
+            return None
+        return self._verify(exchange, request, user, password, mark)
+
+    def _credentials(self, request: Request) -> tuple[bytes, bytes]:
+        values = [value for name, value in request.fields if name == b"authorization"]
+        if len(values) != 1 or len(values[0]) > _LONGEST:
+            raise Fault("unauthorized", fields=self._fields)
+        scheme, _, encoded = values[0].partition(b" ")
+        if scheme.lower() != b"basic":
+            raise Fault("unauthorized", fields=self._fields)
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except binascii.Error:
+            raise Fault("unauthorized", fields=self._fields) from None
+        if not colon:
+            raise Fault("unauthorized", fields=self._fields)
+        return user, password
+
+    async def _verify(
+        self, exchange: Exchange, request: Request, user: bytes, password: bytes, mark: bytes
+    ) -> None:
+        client = exchange.client
+        self._check_attempts(client)
+        loop = asyncio.get_running_loop()
+        line = self._users.get(user)
+        fits = await loop.run_in_executor(_threads(), passwords.fits, line, password)
+        if not fits:
+            self._count_attempt(client)
+            raise Fault("unauthorized", "wrong name or password", self._fields)
+        remember(self._right, mark, self._now() + _REMEMBERED_FOR, _MOST_REMEMBERED)
+        self._admit(exchange, request, user)
+
+    def _check_attempts(self, client: str) -> None:
+        wait = self._wrong.get(client, 0.0) - self._now() - (_BURST - 1) * _EVERY
+        if wait > 0:
+            seconds = b"%d" % (int(wait) + 1)
+            raise Fault("rate_limited", "too many wrong passwords", [(b"retry-after", seconds)])
+
+    def _count_attempt(self, client: str) -> None:
+        empty = max(self._wrong.get(client, 0.0), self._now()) + _EVERY
+        remember(self._wrong, client, empty, _MOST_ADDRESSES)
+
+    def _admit(self, exchange: Exchange, request: Request, user: bytes) -> None:
+        exchange.user = user.decode("utf-8", "replace")
+        gone = {b"remote-user"} if self._forward else {b"remote-user", b"authorization"}
+        told = (b"remote-user", bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F))
+        same = request.fields is request.uncached_fields
+        request.fields = [*(one for one in request.fields if one[0] not in gone), told]
+        request.uncached_fields = (
+            request.fields
+            if same
+            else [*(one for one in request.uncached_fields if one[0] not in gone), told]
+        )
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_AT_ONCE, "password")
+    return _pool
