@@ -53,6 +53,9 @@ _MOST_UNSENT = 128 * 1024
 # Bytes sent without a pause before other connections have a turn.
 _TURN = 512 * 1024
 _FRAME = 16 * 1024
+# Bytes per second at which an answer must be taken on average, after `limits.write_timeout`; as for
+# requests' bodies.
+_LEAST_RATE = 500.0
 # What is left of a body that nobody wants is read if it is this short.
 _WORTH_READING = 64 * 1024
 # How long a client has to answer the ping before the last stream is named, and how long, at the
@@ -366,6 +369,7 @@ class _Server:
         work = self._works.get(number)
         if work is not None and work.pieces is not None:
             if work.write_deadline != NEVER:
+                work.stalled += self._service.clock.now - work.shut_since
                 work.write_by(NEVER)
             self._schedule.add(number, work.priority)
 
@@ -749,7 +753,12 @@ class _Server:
         if not window and not pieces.is_done():
             self._schedule.remove(number)
             self._shut.add(number)
-            work.write_by(self._service.clock.now + self._service.limits.write_timeout)
+            now, patience = self._service.clock.now, self._service.limits.write_timeout
+            # On the whole no slower than a least rate, so that a client which opens its window byte
+            # by byte does not hold a backend for ever. Only time with the window shut counts.
+            left = patience + work.exchange.sent / _LEAST_RATE - work.stalled
+            work.shut_since = now
+            work.write_by(now + min(patience, max(left, 0.0)))
             return
         try:
             piece = pieces.next(min(window, _FRAME))

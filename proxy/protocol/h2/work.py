@@ -56,6 +56,8 @@ class Work:
         "pieces",
         "priority",
         "read_deadline",
+        "shut_since",
+        "stalled",
         "task",
         "timeouts",
         "tunnel",
@@ -75,6 +77,7 @@ class Work:
         self.timeouts: Timeouts | None = None
         self.wanted: asyncio.Future[None] | None = None
         self.read_deadline = self.write_deadline = NEVER
+        self.shut_since = self.stalled = 0.0  # of its window: since when, and how long before
         self.gone: str | None = None
         self.key = b""  # of a WebSocket
         self.tunnel: StreamEnd | None = None
