@@ -319,8 +319,8 @@ class Document(Rules):
     limits: Limits = Field(default=Limits(), description="What one client may take.")
     trusted_proxies: Annotated[Many[Network], BeforeValidator(with_sets)] = Field(
         default=(),
-        description="Networks whose forwarding fields are believed; cloudflare, private and loopback "
-        "stand for whole sets.",
+        description="Networks whose forwarding fields are believed; cloudflare, private and "
+        "loopback stand for whole sets.",
     )
     proxy_protocol: Many[Network] = Field(
         default=(),
