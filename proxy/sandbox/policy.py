@@ -82,14 +82,19 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:
     append: tuple[Grant, ...] = ()
+    write: tuple[Grant, ...] = ()
     if config.log.access.startswith("/"):
-        append = (Grant(Path(config.log.access).parent, "the access log, when it is reopened"),)
+        folder = Path(config.log.access).parent
+        if config.log.rotate is not None:
+            write = (Grant(folder, "the access log, which is rotated here"),)
+        else:
+            append = (Grant(folder, "the access log, when it is reopened"),)
     program = [Grant(path, "this program again, when it is upgraded") for path in here.program]
     return Policy(
         # One for each certificate, beside what children and listeners need; and room for a reload.
         descriptors=8192 + 16 * config.workers + _certificates(config),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
-        write=(Grant(config.state, "the control socket; the certifier's store"),),
+        write=(Grant(config.state, "the control socket; the certifier's store"), *write),
         append=(*append, *nowhere(config)),
         execute=(*program, *_hook_programs(config), *alert_programs(config)),
         connect=None,

@@ -83,22 +83,22 @@ class Chain:
     ) -> None:
         self._before = tuple(before)
         self._after = tuple(after)
-        # The usual chain of a site: nothing before the handler, a few fields behind it.
-        fixed = self._after[0] if len(self._after) == 1 and not self._before else None
+        # Many sites add a few fields to responses, and nothing else.
+        fixed = self._after[0] if len(self._after) == 1 else None
         self._only_fixed = fixed if isinstance(fixed, Fixed) else None
 
     def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
         """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
         raised."""
-        fixed = self._only_fixed
         try:
-            if fixed is not None:
-                answer = ask(exchange, handler)
-            else:
+            if self._before:
                 answer = self._answer(exchange, handler, ask)
+            else:
+                answer = ask(exchange, handler)
         except Exception as error:
             answer = failed(exchange, error)
         if isinstance(answer, Response):
+            fixed = self._only_fixed
             if fixed is not None:
                 return fixed.response(exchange, answer)
             return self.filtered(exchange, answer, failed)

@@ -24,6 +24,7 @@
     self_check     whether every worker serves the certificates that it should
     alerts         which alert is due, and the messengers that deliver it
     log_file       opening the access log anew
+    rotation       putting the access log aside as it grows
 
     reload/        from one generation of workers to the next
     upgrade/       from this program to the one now on disk

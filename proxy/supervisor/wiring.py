@@ -24,6 +24,7 @@ from .readiness import Readiness
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
+from .rotation import Rotation
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .signals import Signals
@@ -84,6 +85,7 @@ def supervisor(startup: Startup) -> Supervisor:
         Signals(selector, made.on_signal), succession, generations, registry, startup.access_log,
         startup.own, startup.lock, notifier, control,
     ]  # fmt: skip
+    Rotation(timers, lambda: generations.serving.config, spawner.reopen_log).start()
     for certificate in startup.certificates:
         registry.from_files(certificate)
     return made

@@ -257,9 +257,10 @@ def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
 @example(found.AWAY_FOR_THE_THIRD)
 @example(found.AWAY_FOR_THE_HALF)
 @example(found.BEHIND_AT_AN_INCIDENT)
+@example(found.KILLED_WITHOUT_ROOM)
 def test_no_schedule_breaks_it(plan: Drawn) -> None:
     """Whatever comes when, as long as it leaves the time that the promise is about."""
-    fates = itertools.chain(plan.fates, itertools.repeat(0))
+    fates = itertools.chain(plan.bearable_fates, itertools.repeat(0))
     judge(
         live(
             plan.schedule(),

@@ -115,3 +115,13 @@ def test_the_cookbook_tells_what_each_error_means() -> None:
     assert {name: int(status) for status, name in rows} == {
         name: kind.status for name, kind in FAULTS.items()
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_backticks_is_there(page: Path) -> None:
+    named = re.findall(
+        r"`((?:proxy|acme_client|tests|config|benchmarks|docs|requirements)/[\w/.-]*)(?:::\w+)?`",
+        page.read_text(),
+    )
+    missing = [path for path in named if not (REPOSITORY / path).exists()]
+    assert not missing

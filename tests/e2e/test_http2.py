@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from support.h2_peer import (
     ENHANCE_YOUR_CALM,
@@ -113,7 +114,7 @@ def slowly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def started(more: str = "", workers: int = 1) -> Iterator[Running]:
+def started(more: str = "", workers: int = 1, site: str = "") -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
     folder.chmod(0o755)
     root = folder / "www"
@@ -133,6 +134,7 @@ sites:
   - {{names: [a.test, www.a.test], root: {root}}}
   - {{names: [app.test], backend: "http://127.0.0.1:{backend.port}"}}
   - {{names: [old.test], root: {root}, http2: off}}
+{f"  - {site}" if site else ""}
 """
         )
         try:
@@ -433,6 +435,33 @@ def test_a_reload_under_load_loses_nothing() -> None:
             one.stop()
         assert [one.failures for one in posting] == [[], [], []]
         assert sum(one.answered for one in posting) > 20
+
+
+def test_a_site_that_asks_for_client_certificates(tmp_path: Path) -> None:
+    """By the name in the handshake; a connection opened for another name is no way around it."""
+    ca = trustme.CA()
+    mine = ca.issue_cert("me@a.test")
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    ca.cert_pem.write_to_path(folder / "clients.pem")
+    asked = f"{{names: [mine.test], redirect: 'https://a.test/', tls: {{client_auth: {{ca_file: {folder}/clients.pem}}}}}}"
+    try:
+        with started(site=asked) as running:
+            running.server.await_log("mine.test: certificate obtained")
+            using = h2_context(running.ca)
+            with H2Talk(running.port, "a.test", using) as talk:
+                assert talk.status(talk.asks(request("/", "mine.test"))) == 421
+            mine.configure_cert(using)
+            with H2Talk(running.port, "mine.test", using) as talk:
+                assert talk.status(talk.asks(request("/", "mine.test"))) == 308
+                assert talk.status(talk.asks(request("/", "a.test"))) == 421
+            with (
+                pytest.raises((ssl.SSLError, AssertionError, ConnectionError)),
+                H2Talk(running.port, "mine.test", h2_context(running.ca)) as talk,
+            ):
+                talk.asks(request("/", "mine.test"))
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_behind_a_proxy_header() -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from ..syntax.address_sets import with_sets
 from ..syntax.addresses import parse_ask_url, parse_listen, parse_network, parse_own_address
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
@@ -109,6 +110,22 @@ class Tls(Section):
     hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security, RFC 6797.")
 
 
+_LOG_SIZE = size("1MiB", "1024GiB")
+
+
+@section
+class Rotate(Section):
+    """When the access log is put aside, and what becomes of it."""
+
+    size: Annotated[int, _LOG_SIZE] = Field(
+        default=100 * 1024 * 1024, description="From which size on the file is put aside."
+    )
+    keep: Annotated[int, count(1, 1000)] = Field(
+        default=10, description="Files that are kept; the oldest is removed."
+    )
+    compress: Switch = Field(default=True, description="With gzip, when it has been put aside.")
+
+
 @section
 class Log(Section):
     format: Annotated[
@@ -124,6 +141,9 @@ class Log(Section):
     ] = Field(default="info", description="The least weighty lines of the operational log.")
     access: Annotated[str, place_or(_parse_log)] = Field(
         default="stdout", description="stdout, stderr, off, or a file."
+    )
+    rotate: Rotate | None = Field(
+        default=None, description="Puts the file of access lines aside as it grows."
     )
 
 
@@ -297,8 +317,10 @@ class Document(Rules):
     tls: Tls = Field(default=Tls(), description="TLS rules of all sites.")
     log: Log = Field(default=Log(), description="Logs.")
     limits: Limits = Field(default=Limits(), description="What one client may take.")
-    trusted_proxies: Many[Network] = Field(
-        default=(), description="Networks whose forwarding fields are believed."
+    trusted_proxies: Annotated[Many[Network], BeforeValidator(with_sets)] = Field(
+        default=(),
+        description="Networks whose forwarding fields are believed; cloudflare, private and "
+        "loopback stand for whole sets.",
     )
     proxy_protocol: Many[Network] = Field(
         default=(),

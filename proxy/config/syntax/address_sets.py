@@ -69,6 +69,14 @@ def parse_entry(text: str, base: Path) -> AddressEntry:
         raise Wrong(wrong.what, f"{wrong.remedy}, or {', '.join(NAMED)}, or file:PATH") from None
 
 
+def with_sets(given: object) -> object:
+    """A list of networks with the names of sets in it replaced by their networks."""
+    words = given if isinstance(given, list) else [given]
+    if not any(isinstance(word, str) and word in NAMED for word in words):
+        return given
+    return [one for word in words for one in NAMED.get(str(word), (word,))]
+
+
 def read_list(text: str) -> tuple[str, ...]:
     """The networks of an `AddressFile`; "#" begins a comment. Raises `Wrong`, which names the
     line."""

@@ -6,7 +6,7 @@ send), `answer` (heads and pieces of answers).
 
 Everything that can be done at once is done within the readiness callback: frames are read, requests
 handed to the service, answers that are known sent, all in one write. What takes time has a task of
-its own for each request (`_Work`), which goes as soon as its stream does.
+its own for each request (`Work`), which goes as soon as its stream does.
 
 Two things bound what a connection can cost. Nothing is read while what the client has to take lies
 unsent: pings, settings and window updates make output, and a client that does not read it is not
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
@@ -41,6 +41,7 @@ from .schedule import Schedule
 from .session import Session
 from .shared import Shared
 from .websocket import StreamEnd
+from .work import Given, Informer, Work
 
 log = logging.getLogger("treehouse.worker")
 
@@ -52,6 +53,9 @@ _MOST_UNSENT = 128 * 1024
 # Bytes sent without a pause before other connections have a turn.
 _TURN = 512 * 1024
 _FRAME = 16 * 1024
+# Bytes per second at which an answer must be taken on average, after `limits.write_timeout`; as for
+# requests' bodies.
+_LEAST_RATE = 500.0
 # What is left of a body that nobody wants is read if it is this short.
 _WORTH_READING = 64 * 1024
 # How long a client has to answer the ping before the last stream is named, and how long, at the
@@ -99,98 +103,6 @@ def _engine(service: Service, connection: Connection, shared: Shared) -> Engine:
     return Authority(terms, now)
 
 
-class _Work:
-    """A request whose answer takes time: its task, its body, and what is to be sent of its answer.
-
-    ``pieces`` is what gives the answer's body; ``wanted`` is set when a piece is asked for that has
-    to be waited for. ``gone``: why the stream ended before the answer did.
-    """
-
-    __slots__ = (
-        "_server",
-        "answer",
-        "body",
-        "ended",
-        "exchange",
-        "gone",
-        "key",
-        "number",
-        "pieces",
-        "priority",
-        "read_deadline",
-        "task",
-        "timeouts",
-        "tunnel",
-        "wanted",
-        "write_deadline",
-    )
-
-    def __init__(self, server: _Server, number: int, exchange: Exchange) -> None:
-        self._server = server
-        self.number = number
-        self.exchange = exchange
-        self.body: RequestBody | None = None
-        self.answer: Response | Awaitable[Response] | None = None
-        self.pieces: Pieces | None = None
-        self.priority = (3, False)
-        self.task: asyncio.Task[None] | None = None
-        self.timeouts: Timeouts | None = None
-        self.wanted: asyncio.Future[None] | None = None
-        self.read_deadline = self.write_deadline = NEVER
-        self.gone: str | None = None
-        self.key = b""  # of a WebSocket
-        self.tunnel: StreamEnd | None = None
-        self.ended = False
-
-    def has_ended(self) -> bool:
-        return self.ended
-
-    # What its body needs, see `body.Source`
-
-    def consumed(self, count: int) -> None:
-        self._server.consumed(self.number, count)
-
-    def invite(self) -> None:
-        self._server.interim(self.number, 100, [])
-
-    def read_by(self, deadline: float) -> None:
-        self.read_deadline = deadline
-        self._watch()
-
-    def write_by(self, deadline: float) -> None:
-        """When the client must have let us send more."""
-        self.write_deadline = deadline
-        self._watch()
-
-    def _watch(self) -> None:
-        if self.timeouts is not None:
-            self.timeouts.deadline = min(self.read_deadline, self.write_deadline)
-
-    def on_timeout(self) -> None:
-        self._server.timed_out(self)
-
-    def on_disconnect(self) -> None:
-        self._server.cancel(self, "client_gone")
-
-
-class _Informer:
-    """Sends interim answers (RFC 9110 §15.2); what `Request.inform` is."""
-
-    __slots__ = ("_number", "_request", "_server")
-
-    def __init__(self, server: _Server, number: int, request: Request) -> None:
-        self._server = server
-        self._number = number
-        self._request = request
-
-    async def __call__(self, status: int, fields: Fields) -> None:
-        if status == 100:
-            if not self._request.expects_continue:
-                return  # not asked for, or sent already
-            self._request.expects_continue = False
-        self._server.interim(self._number, status, fields)
-
-
 class _Server:
     """One connection."""
 
@@ -210,7 +122,7 @@ class _Server:
         self._loop = asyncio.get_running_loop()
         self._engine = _engine(service, connection, shared)
         self._makes_blocks = isinstance(self._engine, Session)
-        self._works: dict[int, _Work] = {}
+        self._works: dict[int, Work] = {}
         self._schedule = Schedule()
         self._shut: set[int] = set()  # streams that wait for a window
         # Streams that were answered before their request had ended, and how much of it is read
@@ -358,7 +270,7 @@ class _Server:
             detail = _ALLOWED if head.fault == "method_not_allowed" else None
             exchange = Exchange(self._connection)
             response = self._service.refuse(exchange, Fault(head.fault, fields=detail))
-            self._respond(_Work(self, number, exchange), response)
+            self._respond(Work(self, number, exchange), response)
             return
         connection, service = self._connection, self._service
         request = Request(
@@ -374,10 +286,10 @@ class _Server:
         if head.protocol is not None:
             self._on_extended_connect(head, exchange, request)
             return
-        work: _Work | None = None
+        work: Work | None = None
         request.expects_continue = head.expects_continue
         if not head.end:
-            work = _Work(self, number, exchange)
+            work = Work(self, number, exchange)
             work.priority = head.priority
             work.body = RequestBody(work, request, head.length, service.limits, service.clock)
             request.body = work.body
@@ -385,21 +297,21 @@ class _Server:
         if work is None:
             if type(answer) is Response and self._answer_now(number, exchange, answer):
                 return
-            work = _Work(self, number, exchange)
+            work = Work(self, number, exchange)
             work.priority = head.priority
         self._works[number] = work
         work.answer = answer
         if isinstance(answer, Response) and isinstance(answer.body, bytes | FileBody | Tunnel):
             self._respond(work, answer)
             return
-        request.inform = _Informer(self, number, request)  # nothing of the work has run yet
+        request.inform = Informer(self, number, request)  # nothing of the work has run yet
         if isinstance(answer, Response):
-            answer = _Given(answer)  # whose pieces may have to be waited for
+            answer = Given(answer)  # whose pieces may have to be waited for
         self._begin(work, answer)
 
     def _on_extended_connect(self, head: Head, exchange: Exchange, request: Request) -> None:
         """RFC 8441 §4. A backend is asked as HTTP/1.1 asks."""
-        work = _Work(self, head.stream, exchange)
+        work = Work(self, head.stream, exchange)
         work.priority = head.priority
         self._works[head.stream] = work
         if head.protocol != b"websocket":
@@ -422,10 +334,10 @@ class _Server:
         answer = self._service.handle(exchange)
         work.answer = answer
         if isinstance(answer, Response):
-            answer = _Given(answer)
+            answer = Given(answer)
         self._begin(work, answer)
 
-    def _begin(self, work: _Work, answer: Awaitable[Response]) -> None:
+    def _begin(self, work: Work, answer: Awaitable[Response]) -> None:
         """Have a task wait for the answer."""
         if not self._shared.begin(self._connection):
             self._service.limited("streams_per_address", self._connection)
@@ -457,6 +369,7 @@ class _Server:
         work = self._works.get(number)
         if work is not None and work.pieces is not None:
             if work.write_deadline != NEVER:
+                work.stalled += self._service.clock.now - work.shut_since
                 work.write_by(NEVER)
             self._schedule.add(number, work.priority)
 
@@ -527,7 +440,7 @@ class _Server:
         self._after_one()
         return True
 
-    async def _run(self, work: _Work, answer: Awaitable[Response]) -> None:
+    async def _run(self, work: Work, answer: Awaitable[Response]) -> None:
         try:
             response = await answer
             work.answer = response
@@ -552,7 +465,7 @@ class _Server:
         except Fault as fault:
             self._break_off(work, fault.kind)
 
-    async def _relay(self, work: _Work, response: Response, tunnel: Tunnel) -> None:
+    async def _relay(self, work: Work, response: Response, tunnel: Tunnel) -> None:
         """Be one end of a tunnel until both ends have ended."""
         engine, number, body = self._engine, work.number, work.body
         assert body is not None  # noqa: S101 - made with the key
@@ -581,7 +494,7 @@ class _Server:
         """See `_soon`."""
         self._soon()
 
-    async def _wanted(self, work: _Work) -> None:
+    async def _wanted(self, work: Work) -> None:
         """Return when a piece has to be waited for, or the answer has ended."""
         if work.pieces is not None and work.pieces.is_waiting:
             return
@@ -591,7 +504,7 @@ class _Server:
         finally:
             work.wanted = None
 
-    def _task_ended(self, work: _Work, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, work: Work, task: asyncio.Task[None]) -> None:
         self._shared.end(self._connection)
         work.task = None
         if not task.cancelled() and task.exception() is not None:
@@ -601,7 +514,7 @@ class _Server:
             self._end(work, work.gone or "client_gone")
         self._soon()
 
-    def _respond(self, work: _Work, response: Response) -> None:
+    def _respond(self, work: Work, response: Response) -> None:
         """Send the head, and have the body sent when its turn comes."""
         self._works.setdefault(work.number, work)
         work.answer = None
@@ -646,7 +559,7 @@ class _Server:
             work.timeouts = Timeouts(self._stream, work.on_disconnect, work.on_timeout)
             self._deadlines.register(work.timeouts)
 
-    def _end(self, work: _Work, error: str | None = None) -> None:
+    def _end(self, work: Work, error: str | None = None) -> None:
         """Close the account of a request, however far it came."""
         if work.ended:
             return
@@ -706,13 +619,13 @@ class _Server:
         if self._draining == 2 and not (self._works or self._rest or self._engine.unsent):
             self._over = True
 
-    def _break_off(self, work: _Work, kind: str) -> None:
+    def _break_off(self, work: Work, kind: str) -> None:
         """The answer cannot be completed: the client must not take what it has for the whole."""
         if not work.ended:
             self._engine.reset(work.number, frames.INTERNAL_ERROR)
             self._end(work, kind)
 
-    def cancel(self, work: _Work, kind: str) -> None:
+    def cancel(self, work: Work, kind: str) -> None:
         """The stream is gone, and with it who waited for the answer."""
         if work.ended or work.gone is not None:
             return
@@ -726,7 +639,7 @@ class _Server:
         else:
             self._end(work, kind)
 
-    def timed_out(self, work: _Work) -> None:
+    def timed_out(self, work: Work) -> None:
         """The client has not sent, or not taken, the next piece in time."""
         now = self._service.clock.now
         if work.read_deadline <= now:
@@ -829,7 +742,7 @@ class _Server:
             assert number is not None  # noqa: S101 - there is one
             self._advance(self._works[number])
 
-    def _advance(self, work: _Work) -> None:
+    def _advance(self, work: Work) -> None:
         """Send the next piece of an answer."""
         number, pieces, engine = work.number, work.pieces, self._engine
         assert pieces is not None  # noqa: S101 - else it were not in the schedule
@@ -840,7 +753,12 @@ class _Server:
         if not window and not pieces.is_done():
             self._schedule.remove(number)
             self._shut.add(number)
-            work.write_by(self._service.clock.now + self._service.limits.write_timeout)
+            now, patience = self._service.clock.now, self._service.limits.write_timeout
+            # On the whole no slower than a least rate, so that a client which opens its window byte
+            # by byte does not hold a backend for ever. Only time with the window shut counts.
+            left = patience + work.exchange.sent / _LEAST_RATE - work.stalled
+            work.shut_since = now
+            work.write_by(now + min(patience, max(left, 0.0)))
             return
         try:
             piece = pieces.next(min(window, _FRAME))
@@ -862,7 +780,7 @@ class _Server:
                 self._send_trailers(work, trailers)
             self._end(work)
 
-    def _send_trailers(self, work: _Work, trailers: Fields) -> None:
+    def _send_trailers(self, work: Work, trailers: Fields) -> None:
         try:
             self._engine.trailers(work.number, fields_of(trailers))
         except ValueError as error:
@@ -927,15 +845,3 @@ class _Server:
 
 def _nothing() -> None:
     """A connection without streams loses nothing when it ends."""
-
-
-class _Given:
-    """A response that is here, as something to be awaited. No coroutine: one that is never begun,
-    because its stream was reset, would have to be closed as well."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def __await__(self) -> Generator[None, None, Response]:
-        yield from ()
-        return self._response

@@ -8,16 +8,11 @@ A connection error (`ConnectionFailed`) ends everything, with GOAWAY; a stream e
 stream, which is told as `Reset` with ``by_us``. What costs work and brings none is paid for out of
 `budget`, and requests are bounded by work that still runs, not by open streams: a client that
 resets what it has asked for does not get more of it done.
-
-What makes it cheap: a request whose block is that of an earlier one of the connection but for the
-path needs two comparisons and one string (`_Template`). That is sound because such a block changes
-no table, because the place of the path was told by the decoder that read it, and because any change
-of the table makes all templates void."""
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from . import frames, request
 from .budget import (
@@ -31,7 +26,7 @@ from .budget import (
     Budget,
 )
 from .engine import StreamGone, Terms, check_outgoing
-from .events import Data, Ended, Event, Head, Pong, Prioritised, Reset, Room, Trailers
+from .events import Data, Ended, Event, Pong, Prioritised, Reset, Room, Trailers
 from .frames import (
     ACK,
     COMPRESSION_ERROR,
@@ -51,6 +46,7 @@ from .frames import (
 from .hpack import NO_TABLE, SECRET, TABLE_SIZE, Block, CompressionError, Decoder, Field, encode
 from .priority import Priority, parse
 from .request import Malformed, Rules
+from .templates import Templates
 from .windows import FIRST_OF_CONNECTION, LARGEST_OF_CONNECTION, Pool, Window
 
 # A header block of more frames, or of more than twice what it may say, is no mistake.
@@ -61,9 +57,6 @@ _TRAILERS_COUNT = 32
 _MOST_RESETS_KNOWN = 256
 _MOST_GAPS = 16
 _MOST_EARLY_PRIORITIES = 32
-_MOST_TEMPLATES = 4
-# A template and its fields are kept for as long as the connection is.
-_LONGEST_TEMPLATE = 2048
 _MOST_INTERIM = 8
 
 
@@ -92,17 +85,6 @@ class _Stream:
         self.inbound: Window | None = None  # made when the first DATA comes
         self.bodiless = self.answered = False
         self.interim = 0
-
-
-class _Template:
-    """A request whose block stands before and after the literal of the path."""
-
-    __slots__ = ("after", "before", "head", "least", "start")
-
-    def __init__(self, before: bytes, after: bytes, head: Head) -> None:
-        self.before, self.after, self.head = before, after, head
-        self.start = len(before)
-        self.least = len(before) + len(after)
 
 
 class Session:
@@ -139,8 +121,7 @@ class Session:
         self._preface = b"" if client else PREFACE
         self._settings_came = False
         self._decoder = Decoder(request.judge)
-        self._templates: list[_Template] = []
-        self._generation = 0
+        self._templates = Templates(self._decoder, self._rules)
         self._streams: dict[int, _Stream] = {}
         self._held: dict[int, int] = {}  # bytes of bodies that were not consumed
         self._reset: dict[int, bool] = {}  # streams that were reset, and whether by us
@@ -362,7 +343,10 @@ class Session:
             self._refuse(number, REFUSED_STREAM)
             self.budget.spend(REFUSED, "a refused stream")
             return Reset(number, REFUSED_STREAM, True, "too many streams")
-        head = self._by_template(number, end, data)
+        try:
+            head = self._templates.find(number, end, data)
+        except CompressionError as error:
+            raise ConnectionFailed(COMPRESSION_ERROR, str(error)) from None
         if head is None:
             block = self._decode(data, self._most_size, self.terms.header_count)
             try:
@@ -371,8 +355,7 @@ class Session:
                 head = request.read(number, block, end, self._rules)
             except Malformed as error:
                 return self._malformed(number, str(error))
-            if block.value_at and head.fault is None and not block.changed:
-                self._learn(block, data, head)
+            self._templates.learn(block, data, head)
         elif own_parent:
             return self._malformed(number, "a stream that depends on itself")
         stream = self._streams[number] = _Stream(self._first_window, not end)
@@ -392,63 +375,6 @@ class Session:
     def _refuse(self, number: int, code: int) -> None:
         self._send(frames.rst_stream(number, code))
         self._remember_reset(number, True)
-
-    # Templates
-
-    def _by_template(self, number: int, end: bool, data: bytes) -> Head | None:
-        if self._generation != self._decoder.generation:
-            self._templates.clear()
-            self._generation = self._decoder.generation
-            return None
-        size = len(data)
-        for template in self._templates:
-            start = template.start
-            if size <= template.least or not data.startswith(template.before):
-                continue
-            if not data.endswith(template.after):
-                continue
-            length = data[start] & 0x7F
-            if length == 0x7F or template.least + 1 + length != size:
-                continue
-            known = template.head
-            try:
-                target = self._decoder.value(data[start : start + 1 + length])
-                request.check_target(target, known.method)
-            except CompressionError as error:
-                raise ConnectionFailed(COMPRESSION_ERROR, str(error)) from None
-            except Malformed:
-                return None  # read in full, it is refused with its reason
-            if len(target) > self._rules.target_size or (end and known.length):
-                return None
-            return Head(
-                number,
-                end,
-                known.method,
-                known.scheme,
-                known.authority,
-                known.host,
-                target,
-                known.fields,
-                known.length,
-                None,
-                known.expects_continue,
-                known.priority,
-                known.protocol,
-                known.never_indexed,
-            )
-        return None
-
-    def _learn(self, block: Block, data: bytes, head: Head) -> None:
-        """Only of a block that changed no table, which was looked at before this is called."""
-        if len(data) > _LONGEST_TEMPLATE or data[block.value_at] & 0x7F == 0x7F:
-            return
-        size = sum(len(name) + len(value) for name, value in head.fields)
-        if size > 2 * _LONGEST_TEMPLATE:
-            return
-        before, after = data[: block.value_at], data[block.value_end :]
-        self._templates.append(_Template(before, after, replace(head)))
-        while len(self._templates) > _MOST_TEMPLATES:
-            self._templates.pop(0)
 
     # Bodies
 

@@ -71,3 +71,22 @@ BEHIND_AT_AN_INCIDENT = Drawn(
     fates=[],
     rng=[],
 )
+
+# Kills that cost certificates of the CA's five a week, of which two certificates of six days for the
+# same names need nearly all: more than can be borne (`Drawn.bearable_fates`).
+KILLED_WITHOUT_ROOM = Drawn(
+    days=6,
+    information=False,
+    wanted=FEW[2],
+    troubles=[
+        (0.0, 0.0, "away", -HOUR, 0.5),
+        (0.0, 0.0, "clock", 2 * DAY, 0.5),
+        (0.0, 0.0, "away", -HOUR, 0.5),
+        (0.0, 0.0, "away", -HOUR, 0.5),
+    ],
+    broken=[],
+    incidents=[],
+    restarts=[],
+    fates=[0, 5, 5, 0, 5],
+    rng=[],
+)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,10 @@ from .simulated_life import LOOK_EVERY, ORDER_TAKES, RESTART_TAKES, STEPS
 
 # By which a clock may be wrong; within a day behind and three ahead orders are made all the same.
 WRONG_BY = (HOUR, 20 * HOUR, 2 * DAY, 30 * DAY, 365 * DAY, 4000 * DAY)
+
+
+# Certificates a week for the same names, of five that the CA allows.
+MOST_WITH_KILLS = 3.5
 
 
 def catching_up(count: int) -> float:
@@ -188,6 +193,16 @@ class Drawn:
     @property
     def end(self) -> float:
         return START + 3 * self.lifetime
+
+    @property
+    def bearable_fates(self) -> list[int]:
+        """Without kills where there is no room for them: each may cost a certificate that the CA has
+        counted, and it allows five a week for the same names. Two certificates of six days for the
+        same names take nearly all of them."""
+        sets = Counter(frozenset(one.names) for one in self.wanted)
+        between = self.days - left_at_renewal(self.lifetime) / DAY
+        weekly = max(sets.values()) * 7 / between
+        return self.fates if weekly < MOST_WITH_KILLS else []
 
     def schedule(self) -> Schedule:
         schedule = Schedule()

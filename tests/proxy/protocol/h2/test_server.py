@@ -665,6 +665,31 @@ async def test_a_window_that_stays_shut(client: H2Client, service: Told) -> None
     assert service.ends == [(200, 65535, "client_stalled")]
 
 
+async def test_a_window_that_opens_byte_by_byte(client: H2Client, service: Told) -> None:
+    """Each update comes in time, and all together they never end."""
+    body = Pieces([b"x" * 60_000] * 3)
+
+    async def answer(request: Request) -> Response:
+        return Response(200, [], body)
+
+    service.answer_with = answer
+    client.credits = False
+    await client.says(headers(1, GET))
+    await client.hears(lambda one: len(client.body(1)) == 65535)
+    for number in range(1, 20):
+        await client.time_passes(service.limits.write_timeout / 2)
+        if body.closed:
+            break
+        await client.says(window_update(0, 1), window_update(1, 1))
+        await client.hears(
+            lambda one, number=number: (
+                len(client.body(1)) == 65535 + number or type(one).__name__ == "RstStreamFrame"
+            )
+        )
+    assert body.closed == [False]
+    assert service.ends[0][2] == "client_stalled"
+
+
 async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> None:
     service = Told(None)
     bodies = [Pieces([b"x" * 16_000] * 10_000) for _ in range(20)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.protocol.h2 import session as session_module
+from proxy.protocol.h2 import templates
 from proxy.protocol.h2.engine import StreamGone, Terms
 from proxy.protocol.h2.events import Answer, Data, Event, Head, Reset, Room, Trailers
 from proxy.protocol.h2.session import Session
@@ -143,13 +143,13 @@ def test_with_templates_and_without_the_same_is_told(
                 break
         return events
 
-    original = session_module._MOST_TEMPLATES
+    original = templates.MOST
     try:
         with_them = told()
-        session_module._MOST_TEMPLATES = 0
+        templates.MOST = 0
         assert told() == with_them
     finally:
-        session_module._MOST_TEMPLATES = original
+        templates.MOST = original
 
 
 # The client's role
