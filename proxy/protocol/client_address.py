@@ -68,6 +68,13 @@ def element(text: str) -> Address | None:
     return from_text(text)
 
 
+def subscriber(client: str) -> str:
+    """Return what a client counts for: its IPv4 address, or the /64 of an IPv6 subscriber."""
+    if ":" not in client:
+        return client
+    return str(ipaddress.ip_network((client.partition("%")[0], 64), strict=False))
+
+
 class TrustedProxies:
     """The networks of `trusted_proxies`, and what their proxies say. Falsy without any."""
 

@@ -140,6 +140,7 @@ class Request:
         "target",
         "uncached_fields",
         "upgrade",
+        "user",
         "version",
     )
 
@@ -172,6 +173,7 @@ class Request:
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
         self.backend: str | None = None  # the backend that was asked when the client left
         self.id = b""  # X-Request-Id; a handler that needs one makes it
+        self.user: bytes | None = None  # who has shown a password; visible characters and blanks
 
     @property
     def client(self) -> str:

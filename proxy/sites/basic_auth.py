@@ -4,8 +4,8 @@ A password is verified in a thread, never on the event loop, and at most `_AT_ON
 same time. A pair that was right is remembered for a minute, as a keyed hash of it, so that a page
 with fifty pictures costs one verification.
 
-An address that keeps sending wrong passwords waits: attempts have a bucket of their own, which
-right ones do not empty. The answer is 429 then, and no thread is asked.
+An address (IPv6: a /64) that keeps sending wrong passwords waits: attempts have a bucket of their
+own, which right ones do not empty. The answer is 429 then, and no thread is asked.
 
 The application gets Remote-User, from us alone, and not the password, unless `forward` says so.
 """
@@ -21,12 +21,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
 
 from ..bounded_cache import remember
 from ..config.schema.rules import BasicAuth
 from ..errors import Fault
+from ..protocol.client_address import subscriber
 from ..protocol.exchange import Exchange
-from ..protocol.message import Request
+from ..protocol.message import Fields, Request
 from . import passwords
 
 _AT_ONCE = 2  # per worker: each takes a core for some 20 ms, and 19 MiB
@@ -56,6 +58,7 @@ class BasicAuthentication:
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, float] = {}
         self._wrong: dict[str, float] = {}  # by address: when its bucket is empty again
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Raise `Fault` (unauthorized, rate_limited), or wait for the verification."""
@@ -87,16 +90,29 @@ class BasicAuthentication:
     async def _verify(
         self, exchange: Exchange, request: Request, user: bytes, password: bytes, mark: bytes
     ) -> None:
-        client = exchange.client
+        client = subscriber(exchange.client)
+        # One after the other for each address: many at once are no way around the bucket, they
+        # leave threads to others, and the same pair is verified once.
+        turn = self._turns.get(client)
+        if turn is None:
+            turn = self._turns[client] = asyncio.Lock()
+        async with turn:
+            if self._right.get(mark, 0.0) <= self._now():
+                await self._spend_attempt(client, user, password)
+                remember(self._right, mark, self._now() + _REMEMBERED_FOR, _MOST_REMEMBERED)
+        self._admit(exchange, request, user)
+
+    async def _spend_attempt(self, client: str, user: bytes, password: bytes) -> None:
+        """Verify, and raise `Fault` unless it fits. The attempt counts from the beginning, so that
+        it counts for a client that leaves before the answer; a right one is given back."""
         self._check_attempts(client)
+        self._count_attempt(client)
         loop = asyncio.get_running_loop()
         line = self._users.get(user)
-        fits = await loop.run_in_executor(_threads(), passwords.fits, line, password)
-        if not fits:
-            self._count_attempt(client)
+        if not await loop.run_in_executor(_threads(), passwords.fits, line, password):
             raise Fault("unauthorized", "wrong name or password", self._fields)
-        remember(self._right, mark, self._now() + _REMEMBERED_FOR, _MOST_REMEMBERED)
-        self._admit(exchange, request, user)
+        if client in self._wrong:
+            self._wrong[client] -= _EVERY
 
     def _check_attempts(self, client: str) -> None:
         wait = self._wrong.get(client, 0.0) - self._now() - (_BURST - 1) * _EVERY
@@ -110,15 +126,17 @@ class BasicAuthentication:
 
     def _admit(self, exchange: Exchange, request: Request, user: bytes) -> None:
         exchange.user = user.decode("utf-8", "replace")
-        gone = {b"remote-user"} if self._forward else {b"remote-user", b"authorization"}
-        told = (b"remote-user", bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F))
+        request.user = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
         same = request.fields is request.uncached_fields
-        request.fields = [*(one for one in request.fields if one[0] not in gone), told]
+        request.fields = self._without_credentials(request.fields)
         request.uncached_fields = (
-            request.fields
-            if same
-            else [*(one for one in request.uncached_fields if one[0] not in gone), told]
+            request.fields if same else self._without_credentials(request.uncached_fields)
         )
+
+    def _without_credentials(self, fields: Fields) -> Fields:
+        """Leave out what the application learns from us. CGI reads "_" and "-" alike."""
+        gone = {b"remote-user"} if self._forward else {b"remote-user", b"authorization"}
+        return [field for field in fields if field[0].replace(b"_", b"-") not in gone]
 
 
 def _threads() -> ThreadPoolExecutor:

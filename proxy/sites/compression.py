@@ -27,7 +27,7 @@ from ..errors import Fault
 from ..handlers.files.precompressed import acceptable
 from ..protocol.exchange import Exchange
 from ..protocol.message import Fields, FileBody, Request, Response, StreamBody, Tunnel
-from .encoders import Encoder, Level, encoder
+from .encoders import Encoder, Level, affordable, encoder
 
 _READ = 64 * 1024
 # Bytes that are compressed before other connections get their turn: some milliseconds.
@@ -58,6 +58,7 @@ class Compress:
         self._types = tuple(one.encode() for one in rules.types)
         self._files: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._kept_bytes = 0
+        self._collecting: set[tuple[object, ...]] = set()  # each file once, however many read it
 
     def response(self, exchange: Exchange, response: Response) -> Response:
         request = exchange.request
@@ -95,7 +96,8 @@ class Compress:
         """Whether a response gains by it, whoever asks."""
         if b"content-encoding" in fields or b"content-range" in fields:
             return False
-        if b"no-transform" in fields.get(b"cache-control", b""):
+        said = [value for name, value in response.fields if name == b"cache-control"]
+        if b"no-transform" in b",".join(said).lower():  # RFC 9111 §5.2: in any case
             return False
         kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not kind.startswith(self._types) and not kind.endswith((b"+json", b"+xml")):
@@ -139,32 +141,46 @@ class Compress:
                 made.shared = True
                 _keep(response, (self, coding), made)
             return made
-        if isinstance(body, FileBody):
-            made.body = self._file(body, coding)
-        elif isinstance(body, Tunnel):
+        if isinstance(body, Tunnel):
             return response
-        else:
-            made.body = CompressedBody(body, encoder(coding, self._level))
+        compressed = self._streamed(body, coding)
+        if compressed is None:
+            return self._plain(response)
+        made.body = compressed
         _describe(made, coding)
         return made
 
-    # Files
-
-    def _file(self, body: FileBody, coding: bytes) -> bytes | CompressedBody:
-        status = os.fstat(body.fd)
-        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, coding)
-        found = self._files.get(key)
-        if found is not None:
-            self._files.move_to_end(key)
-            body.release()
-            return found
-        stream = CompressedBody(_FileStream(body), encoder(coding, self._level))
-        if body.length <= _KEPT_FILE:
-            stream.collect(lambda whole: self._keep_file(key, whole))
+    def _streamed(self, body: FileBody | StreamBody, coding: bytes) -> bytes | StreamBody | None:
+        """The compressed body; None where too many are under way."""
+        file = None
+        if isinstance(body, FileBody):
+            file = _file_key(body, coding)
+            found = self._files.get(file)
+            if found is not None:
+                self._files.move_to_end(file)
+                body.release()
+                return found
+        level = affordable(coding, self._level)
+        if level is None:
+            return None
+        if not isinstance(body, FileBody):
+            return CompressedBody(body, encoder(coding, level))
+        stream = CompressedBody(_FileStream(body), encoder(coding, level))
+        if (
+            file is not None
+            and file not in self._collecting
+            and body.length <= _KEPT_FILE
+            and level == self._level
+        ):
+            self._collecting.add(file)
+            stream.collect(lambda whole: self._keep_file(file, whole))
         return stream
 
-    def _keep_file(self, key: tuple[object, ...], whole: bytes) -> None:
-        if key in self._files:
+    # Files
+
+    def _keep_file(self, key: tuple[object, ...], whole: bytes | None) -> None:
+        self._collecting.discard(key)
+        if key in self._files or whole is None:
             return
         self._files[key] = whole
         self._kept_bytes += len(whole)
@@ -180,15 +196,16 @@ class CompressedBody:
 
     def __init__(self, source: StreamBody, made: Encoder) -> None:
         self._source = source
-        self._encoder = made
+        self._encoder: Encoder | None = made  # until the end, for it holds memory
         self._unflushed = False
         self._ended = False
         self._work = 0
         self._collected: list[bytes] | None = None
-        self._take: Callable[[bytes], None] | None = None
+        self._take: Callable[[bytes | None], None] | None = None
 
-    def collect(self, take: Callable[[bytes], None]) -> None:
-        """Call ``take`` with all bytes when they have been made."""
+    def collect(self, take: Callable[[bytes | None], None]) -> None:
+        """Call ``take`` once: with all bytes when they have been made, with None if they never
+        are."""
         self._collected = []
         self._take = take
 
@@ -228,19 +245,26 @@ class CompressedBody:
         return made
 
     def close(self, complete: bool) -> None:
+        self._encoder = None
+        if self._collected is not None and self._take is not None:
+            self._take(None)
+        self._collected = None
         self._source.close(complete)
 
     def _fed(self, piece: bytes) -> bytes:
+        assert self._encoder is not None  # noqa: S101 - nothing is read behind the end
         if not piece:
             self._ended = True
-            return self._gathered(self._encoder.finish())
+            rest = self._encoder.finish()
+            self._encoder = None
+            return self._gathered(rest)
         self._work += len(piece)
         self._unflushed = True
         return self._gathered(self._encoder.feed(piece))
 
     def _flushed(self) -> bytes | None:
         """What the receiver must have before we wait; None where that is nothing."""
-        if not self._unflushed:
+        if not self._unflushed or self._encoder is None:
             return None
         self._unflushed = False
         return self._gathered(self._encoder.flush()) or None
@@ -252,6 +276,11 @@ class CompressedBody:
                 self._take(b"".join(self._collected))
                 self._collected = None
         return made
+
+
+def _file_key(body: FileBody, coding: bytes) -> tuple[object, ...]:
+    status = os.fstat(body.fd)
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, coding
 
 
 class _FileStream:

@@ -2,6 +2,11 @@
 
 The libraries are imported by the first call of `load`, before a process is confined: nothing is
 imported on the path of a request.
+
+An encoder holds its window and tables for as long as its stream lasts, and a client that reads
+slowly, on many streams, decides how long that is. So what all encoders of a process hold together
+is bounded: `affordable` says at which level one more may be made. The account follows the life of
+the objects, as the memory does.
 """
 
 from __future__ import annotations
@@ -20,6 +25,23 @@ _LEVELS: dict[bytes, dict[Level, int]] = {
 }
 
 
+# What an encoder holds at most, in KiB, by measure of a megabyte of text.
+_HOLDS: dict[bytes, dict[Level, int]] = {
+    b"zstd": {"fast": 1_400, "usual": 2_200, "best": 45_000},
+    b"br": {"fast": 1_400, "usual": 4_400, "best": 38_000},
+    b"gzip": {"fast": 300, "usual": 300, "best": 300},
+}
+# All of them together; beyond the first bound new ones are made at the level "fast".
+_MOST_AT_ANY_LEVEL = 96 * 1024
+_MOST = 160 * 1024
+
+
+class _Account:
+    """What the encoders of this process hold, in KiB."""
+
+    held = 0
+
+
 class Encoder(Protocol):
     """Each gives what is ready to be sent. After ``flush`` the receiver can decode all that was
     fed; after ``finish`` nothing is fed any more."""
@@ -31,8 +53,20 @@ class Encoder(Protocol):
     def finish(self) -> bytes: ...
 
 
-class _Gzip:
-    def __init__(self, level: int) -> None:
+class _Held:
+    """Counts for as long as it lives."""
+
+    def __init__(self, holds: int) -> None:
+        self._holds = holds
+        _Account.held += holds
+
+    def __del__(self) -> None:
+        _Account.held -= self._holds
+
+
+class _Gzip(_Held):
+    def __init__(self, level: int, holds: int) -> None:
+        super().__init__(holds)
         # 31: a window of 32 KiB, and the header and trailer of gzip (RFC 1952).
         self._made = zlib.compressobj(level, zlib.DEFLATED, 31)
         self.feed = self._made.compress
@@ -44,16 +78,18 @@ class _Gzip:
         return self._made.flush(zlib.Z_FINISH)
 
 
-class _Brotli:
-    def __init__(self, level: int) -> None:
+class _Brotli(_Held):
+    def __init__(self, level: int, holds: int) -> None:
+        super().__init__(holds)
         made = _libraries()[b"br"].Compressor(quality=level)
         self.feed: Callable[[bytes], bytes] = made.process
         self.flush: Callable[[], bytes] = made.flush
         self.finish: Callable[[], bytes] = made.finish
 
 
-class _Zstd:
-    def __init__(self, level: int) -> None:
+class _Zstd(_Held):
+    def __init__(self, level: int, holds: int) -> None:
+        super().__init__(holds)
         zstd = _libraries()[b"zstd"]
         # RFC 9659: at most 8 MiB of window for a content coding.
         options = {
@@ -102,4 +138,12 @@ def load() -> None:
 
 def encoder(coding: bytes, level: Level = "usual") -> Encoder:
     """A new encoder for a content coding: ``gzip``, ``br`` or ``zstd``."""
-    return _CLASSES[coding](_LEVELS[coding][level])
+    return _CLASSES[coding](_LEVELS[coding][level], _HOLDS[coding][level])
+
+
+def affordable(coding: bytes, level: Level) -> Level | None:
+    """Return the level at which one more stream may be compressed; None where it may not."""
+    held = _Account.held
+    if held + _HOLDS[coding][level] <= _MOST_AT_ANY_LEVEL:
+        return level
+    return "fast" if held + _HOLDS[coding]["fast"] <= _MOST else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -21,7 +20,7 @@ from typing import Any
 
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
 from ..log import Seldom
-from ..protocol.client_address import UNIX, TrustedProxies
+from ..protocol.client_address import UNIX, TrustedProxies, subscriber
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
 from ..system.listeners import Listener
@@ -153,7 +152,7 @@ class Acceptor:
             # Its connections are those of many clients, and nobody knows yet of which.
             connection.proxies = self._trusted
             return serve(sock, connection, service)
-        key = fairness_key(connection.peer)
+        key = subscriber(connection.peer)
         if not self._counts.acquire_for(key, self._limits.connections_per_address):
             self._turn_away(sock, "connections_per_address", connection.peer)
             return None
@@ -266,11 +265,3 @@ def _peer(address: Any) -> tuple[str, int]:
             host = host.removeprefix("::ffff:")
         return host, address[1]
     return UNIX, 0
-
-
-def fairness_key(peer: str) -> str:
-    """Return what a connection counts for: its IPv4 address, or the /64 that one IPv6 subscriber
-    has."""
-    if ":" not in peer:
-        return peer
-    return str(ipaddress.ip_network((peer.partition("%")[0], 64), strict=False))

@@ -24,11 +24,11 @@ from ..ipc.messages import (
     DropChallenge,
     WantCertificate,
 )
+from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
 from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates
 from ..transport.clock import Clock
-from .acceptor import fairness_key
 from .inbox import Unusable
 from .on_demand import OnDemandCertificates
 from .startup import WorkerInit
@@ -65,7 +65,7 @@ class Credentials:
         self.http01 = Http01Handler()
         self.alpn = AlpnChallenges()
         self.on_demand = OnDemandCertificates(
-            config, names_on_demand, self.certificates, sites.configured, fairness_key, say, loop,
+            config, names_on_demand, self.certificates, sites.configured, subscriber, say, loop,
             clock,
         )  # fmt: skip
         for announced in init.certificates:

@@ -55,6 +55,7 @@ from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, access_format
 from ..metrics import process_stats
 from ..metrics.counters import Counters
+from ..protocol.client_address import subscriber
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
 from ..protocol.h2 import server as h2
@@ -68,7 +69,7 @@ from ..system.privileges import confine_process
 from ..transport import openssl
 from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
-from .acceptor import Acceptor, fairness_key
+from .acceptor import Acceptor
 from .access_log import AccessLog
 from .admin import AdminService
 from .context import WorkerContext
@@ -148,7 +149,7 @@ class Worker:
         share = -(-config.limits.streams_per_address // config.workers)
         self._http2 = Shared(
             share,
-            fairness_key,
+            subscriber,
             counters,
             own_engine=config.fast_lane,
             websocket=config.websocket_over_http2,
@@ -181,7 +182,7 @@ class Worker:
         def rates(site: Site) -> RateLimits:
             # Not the worker's own clock, whose ticks the others do not share.
             return RateLimits(
-                site.names[0], site.rate_limits, init.buckets, time.monotonic, fairness_key
+                site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
         chains = Chains(config.tls, rates)

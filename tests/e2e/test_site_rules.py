@@ -106,16 +106,22 @@ class Place:
     def asks(
         self, path: str, method: str = "GET", peer: str = "127.0.0.1", **fields: str
     ) -> httpx.Response:
-        """One request to a.test, from an address of this machine."""
+        """One request to a.test, from an address of this machine. "_" in a name stands for "-"."""
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        return self.asks_raw(path, named, method, peer)
+
+    def asks_raw(
+        self, path: str, fields: dict[str, str], method: str = "GET", peer: str = "127.0.0.1"
+    ) -> httpx.Response:
+        """The same with fields as they are spelt."""
         using: ssl.SSLContext = context(self.ca)
         transport = httpx.HTTPTransport(
             verify=using, http1=not self.http2, http2=self.http2, local_address=peer
         )
-        named = {name.replace("_", "-"): value for name, value in fields.items()}
         with httpx.Client(transport=transport, follow_redirects=False) as client:
             return client.request(
                 method, f"https://127.0.0.1:{self.port}{path}",
-                headers={"Host": "a.test", **named}, extensions={"sni_hostname": "a.test"},
+                headers={"Host": "a.test", **fields}, extensions={"sni_hostname": "a.test"},
             )  # fmt: skip
 
     http2: bool = False
@@ -334,5 +340,14 @@ def test_a_backend_learns_who_it_is_and_no_password(place: Place) -> None:
     assert "remote-user: alice" in lines
     assert not [line for line in lines if line.startswith("authorization")]
     assert "content-encoding" not in response.headers  # beside a login: BREACH
+    assert not [line for line in lines if "root" in line]
+    forged = place.asks_raw(
+        "/api/x", {"Authorization": RIGHT, "Remote_User": "root", "X_Forwarded_For": "192.0.2.66"}
+    )
+    told = [line for line in forged.text.splitlines() if "root" in line or "192.0.2.66" in line]
+    assert (forged.status_code, told) == (200, [])
+    if not place.http2:
+        named = place.asks("/api/x", Authorization=RIGHT, Connection="Remote-User, X-Forwarded-For")
+        assert "remote-user: alice" in named.text.splitlines()
     assert place.asks("/api/x", Authorization=WRONG).status_code == 401
     assert place.asks("/api/x", Remote_User="alice").status_code == 401

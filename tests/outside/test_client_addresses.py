@@ -7,9 +7,8 @@ import struct
 
 import pytest
 
-from proxy.protocol.client_address import TrustedProxies
+from proxy.protocol.client_address import TrustedProxies, subscriber
 from proxy.protocol.message import Connection, Request
-from proxy.worker.acceptor import fairness_key
 from proxy.worker.proxy_protocol import Header, parse
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -48,7 +47,7 @@ def test_a_proxy_header_names_the_client(data: bytes, client: str) -> None:
 
 def test_clients_over_ipv4_are_not_one_network_of_ipv6() -> None:
     clients = {parse(second(f"::ffff:203.0.113.{n}")).peer for n in range(1, 10)}
-    assert len({fairness_key(one) for one in clients if one}) == 9
+    assert len({subscriber(one) for one in clients if one}) == 9
 
 
 TRUSTED = ("10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7/32")

@@ -120,6 +120,7 @@ class Forwarder:
         self._not_copied = _NOT_COPIED | {b"via"} if via else _NOT_COPIED
         if self._own_fields is not None:
             self._not_copied |= self._own_fields.replaced
+        self._replaces_user = b"remote-user" in self._not_copied
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
@@ -220,6 +221,7 @@ class Forwarder:
             request.connection,
         )
         plain.id = request.id
+        plain.user = request.user
         head = self.head(plain, host, framing, prefix)
         request.id = plain.id
         return head
@@ -242,6 +244,8 @@ class Forwarder:
             about = self._about(connection, request.authority)
         if connection.client_certificate:
             about += connection.client_certificate
+        if request.user is not None and not self._replaces_user:
+            about += b"remote-user: %b\r\n" % request.user
         if not request.id:
             good = given_id and _REQUEST_ID.fullmatch(given_id)
             request.id = given_id if good else self._next_id()

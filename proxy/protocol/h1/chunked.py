@@ -75,6 +75,7 @@ FORBIDDEN_TRAILERS = frozenset(
         b"proxy-authorization",
         b"proxy-connection",
         b"range",
+        b"remote-user",
         b"retry-after",
         b"set-cookie",
         b"te",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import dataclass
 
@@ -71,7 +72,22 @@ async def test_the_right_password_gets_in_and_the_application_is_told_who(
     assert await outcome(guard, one) == "in"
     assert one.user == "alice"
     assert one.request is not None
-    assert one.request.fields == one.request.uncached_fields == [(b"remote-user", b"alice")]
+    assert one.request.user == b"alice"
+    assert one.request.fields == one.request.uncached_fields == []
+
+
+@pytest.mark.parametrize("name", [b"remote-user", b"remote_user"])
+@pytest.mark.parametrize("known", [False, True], ids=["verified", "remembered"])
+async def test_no_spelling_of_remote_user_comes_from_the_client(
+    guard: BasicAuthentication, name: bytes, known: bool
+) -> None:
+    if known:
+        assert await outcome(guard, exchange()) == "in"
+    one = exchange()
+    assert one.request is not None
+    one.request.fields += [(name, b"root"), (name, b"root")]
+    assert await outcome(guard, one) == "in"
+    assert one.request.fields == one.request.uncached_fields == []
 
 
 async def test_authorization_goes_on_if_that_is_wanted(clock: Clock) -> None:
@@ -143,6 +159,55 @@ async def test_an_address_that_keeps_guessing_waits_and_others_do_not(
     clock.now += 7
     assert await outcome(guard, exchange(password="x")) == "unauthorized"
     assert await outcome(guard, exchange(password="y")) == "rate_limited"
+
+
+@pytest.mark.parametrize("peers", [["192.0.2.9"], ["2001:db8::1", "2001:db8::ffff:2"]])
+async def test_many_guesses_at_once_are_no_way_around(
+    guard: BasicAuthentication, monkeypatch: pytest.MonkeyPatch, peers: list[str]
+) -> None:
+    """As many streams of one HTTP/2 connection send them, or many addresses of one subscriber."""
+    asked_for: list[bytes] = []
+
+    def counted(line: str | None, password: bytes) -> bool:
+        asked_for.append(password)
+        return False
+
+    monkeypatch.setattr(basic_auth.passwords, "fits", counted)
+    found = await asyncio.gather(
+        *(outcome(guard, exchange(password=str(n), peer=peers[n % len(peers)])) for n in range(100))
+    )
+    assert sorted(found) == ["rate_limited"] * 90 + ["unauthorized"] * 10
+    assert len(asked_for) == 10
+
+
+async def test_a_guess_counts_for_a_client_that_leaves_before_the_answer(
+    guard: BasicAuthentication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(basic_auth.passwords, "fits", lambda line, password: False)
+    for n in range(10):
+        task = asyncio.ensure_future(outcome(guard, exchange(password=str(n))))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await outcome(guard, exchange()) == "rate_limited"
+
+
+async def test_a_page_with_many_pictures_costs_one_verification(
+    guard: BasicAuthentication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work: list[bytes] = []
+
+    def counted(line: str | None, password: bytes) -> bool:
+        work.append(password)
+        return password == b"geheim"
+
+    monkeypatch.setattr(basic_auth.passwords, "fits", counted)
+    found = await asyncio.gather(*(outcome(guard, exchange()) for _ in range(50)))
+    assert found == ["in"] * 50
+    assert work == [b"geheim"]
+    for n in range(30):  # right ones take nothing from the bucket
+        assert await outcome(guard, exchange("alice", "geheim", peer="192.0.2.9")) == "in", n
 
 
 @pytest.mark.parametrize(

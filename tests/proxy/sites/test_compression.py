@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proxy.config.schema.rules import Compression
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Fields, FileBody, Request, Response, StreamBody
+from proxy.sites import encoders
 from proxy.sites.compression import Compress, CompressedBody
 from proxy.sites.encoders import encoder, load
 
@@ -230,3 +231,47 @@ async def test_a_large_file_is_kept_compressed_and_a_newer_version_is_compressed
     assert len(released) == 2
     path.write_bytes(b"new " * 30000)
     assert decoder(b"gzip")(await get()) == b"new " * 30000
+
+
+def streamed(compress: Compress, coding: bytes = b"br") -> Response:
+    """The answer to a client that reads nothing of it."""
+    request = Request(b"GET", b"/", b"1.1", b"h", b"h", [(b"accept-encoding", coding)], PEER)
+    response = Response(200, [(b"content-type", b"text/plain")], Source([TEXT * 20, None, TEXT]))
+    made = compress.response(Exchange(PEER, request), response)
+    assert isinstance(made, Response)
+    if isinstance(made.body, CompressedBody):
+        made.body.read_now()
+    return made
+
+
+@pytest.mark.parametrize("coding", [b"br", b"zstd"])
+def test_slow_readers_of_many_streams_cannot_fill_the_memory(coding: bytes) -> None:
+    compress = Compress(Compression(mode="true", level="best"))
+    held = encoders._Account.held
+    many = [streamed(compress, coding) for _ in range(300)]
+    assert encoders._Account.held <= encoders._MOST
+    plain = [one for one in many if isinstance(one.body, Source)]
+    assert plain  # they get what they asked for, uncompressed
+    assert all((b"vary", b"accept-encoding") in one.fields for one in plain)
+    assert not [one for one in plain if b"content-encoding" in dict(one.fields)]
+    for one in many:
+        one.discard()
+    assert encoders._Account.held == held
+    again = streamed(compress, coding)
+    assert isinstance(again.body, CompressedBody)
+    while again.body.read_now():
+        pass
+    assert encoders._Account.held == held  # at the end, though the client has not taken everything
+
+
+@pytest.mark.parametrize(
+    "values", [[b"No-Transform"], [b"no-transform", b"max-age=60"], [b"max-age=60,no-TRANSFORM"]]
+)
+def test_no_transform_is_obeyed_however_it_is_spelt(values: list[bytes]) -> None:
+    request = Request(b"GET", b"/", b"1.1", b"h", b"h", [(b"accept-encoding", b"br")], PEER)
+    fields = [(b"content-type", b"text/plain"), *((b"cache-control", one) for one in values)]
+    made = Compress(Compression(mode="true")).response(
+        Exchange(PEER, request), Response(200, fields, TEXT)
+    )
+    assert isinstance(made, Response)
+    assert made.body == TEXT

@@ -15,6 +15,7 @@ from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Si
 from proxy.handlers.http01 import Http01Handler
 from proxy.ipc.channel import sealed
 from proxy.ipc.connection_counters import ConnectionCounters
+from proxy.protocol.client_address import subscriber
 from proxy.protocol.service import Serve
 from proxy.sites.site import SiteTable
 from proxy.tls.acme_alpn import AlpnChallenges
@@ -22,7 +23,7 @@ from proxy.tls.contexts import Certificates, server_context
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from proxy.worker import acceptor, tls_accept
-from proxy.worker.acceptor import Acceptor, fairness_key
+from proxy.worker.acceptor import Acceptor
 from proxy.worker.context import WorkerContext
 from proxy.worker.limits import LimitReporter
 from proxy.worker.on_demand import OnDemandCertificates
@@ -44,7 +45,7 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)
     config = Config((site,), Path("/"))
     waiting = OnDemandCertificates(
-        config, {}, certificates, lambda host: host == b"a.example.org", fairness_key,
+        config, {}, certificates, lambda host: host == b"a.example.org", subscriber,
         lambda _: None, loop, clock,
     )  # fmt: skip
     counts = ConnectionCounters.for_one_worker(Limits().connections)

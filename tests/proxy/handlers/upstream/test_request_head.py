@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.config.schema.rules import RequestFieldRules
 from proxy.errors import Fault
 from proxy.handlers.upstream.request_head import OURS, PSEUDONYM, Forwarder, end_to_end
 from proxy.protocol import claims
@@ -61,6 +62,26 @@ def test_forwarding_fields_cannot_be_named_away() -> None:
     got = forwarded([HOST, (b"connection", b"X-Forwarded-For, CDN-Loop, X-Real-IP")])
     assert values(got, b"x-forwarded-for") == values(got, b"x-real-ip") == [b"192.0.2.1"]
     assert values(got, b"cdn-loop") == [PSEUDONYM]
+
+
+@pytest.mark.parametrize(
+    "more", [[], [(b"connection", b"Remote-User, X-A")], [(b"connection", b"close")]]
+)
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (RequestFieldRules(), [b"alice"]),
+        (RequestFieldRules(remove=("remote-user",)), []),
+        (RequestFieldRules(set=(("remote-user", "bob"),)), [b"bob"]),
+    ],
+)
+def test_who_has_logged_in_is_told_once_whatever_connection_names(
+    more: Fields, rules: RequestFieldRules, told: list[bytes]
+) -> None:
+    request = Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", [HOST, *more], PEER)
+    request.user = b"alice"
+    lines = Forwarder((), rules=rules).head(request, None, b"").split(b"\r\n")
+    assert [line[13:] for line in lines if line.startswith(b"remote-user: ")] == told
 
 
 def test_te_keeps_trailers_only() -> None:
