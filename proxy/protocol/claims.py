@@ -8,7 +8,8 @@ meant for another server; the proxy drops it and, where it knows the same thing,
 The names come from the documentation of the proxies, clouds and frameworks that write or read them.
 A name belongs here when it claims something that this server tells backends itself (the address,
 the scheme, the host, the certificate), or that it would have to tell if it were so (a rewritten
-path). Names of an application's own, and who the user is (Remote-User), do not.
+path). Names of an application's own, and who the user is (Remote-User), do not. Where a site has
+users of its own (`basic_auth`), its forwarders treat Remote-User like a claim.
 
 Compare with "-" for "_": CGI and its heirs (WSGI, Rack, PHP) read both alike.
 """

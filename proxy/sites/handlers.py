@@ -49,6 +49,13 @@ class Handlers:
             fast_lane=config.fast_lane,
             counters=counters,
         )
+        # Of sites where users log in: no route of theirs lets a client say who it is.
+        self._tells_users = frozenset(
+            route.action
+            for site in config.sites
+            if any(one.rules.basic_auth is not None for one in site.routes)
+            for route in site.routes
+        )
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []
 
@@ -76,7 +83,7 @@ class Handlers:
             case FilesAction():
                 return FileHandler(action.root, self._clock)
             case ProxyAction():
-                upstream = Upstream(action, self._upstream_context)
+                upstream = Upstream(action, self._upstream_context, action in self._tells_users)
                 self._proxies.append(upstream)
                 return upstream
             case RedirectAction():

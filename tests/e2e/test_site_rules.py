@@ -351,6 +351,11 @@ def test_a_backend_learns_who_it_is_and_no_password(place: Place) -> None:
     )
     told = [line for line in forged.text.splitlines() if "root" in line or "192.0.2.66" in line]
     assert (forged.status_code, told) == (200, [])
+    for name in ("Remote-User", "remote_user"):  # the same backend by a route without a login
+        forged = place.asks_raw("/app/x", {name: "root"})
+        assert (forged.status_code, "root" in forged.text) == (200, False)
+        vouched = place.asks_raw("/app/x", {"Remote-User": "carol"}, peer="127.0.0.2")
+        assert "remote-user: carol" in vouched.text.splitlines()
     if not place.http2:
         named = place.asks("/api/x", Authorization=RIGHT, Connection="Remote-User, X-Forwarded-For")
         assert "remote-user: alice" in named.text.splitlines()

@@ -52,11 +52,15 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 
 class Upstream:
-    def __init__(self, action: ProxyAction, context: UpstreamContext) -> None:
+    def __init__(
+        self, action: ProxyAction, context: UpstreamContext, tells_users: bool = False
+    ) -> None:
         self.action = action
         self.patience = action.response_timeout
         self._context = context
-        self._forwarder = Forwarder(context.trusted_proxies, action.via, action.request_headers)
+        self._forwarder = Forwarder(
+            context.trusted_proxies, action.via, action.request_headers, tells_users
+        )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [

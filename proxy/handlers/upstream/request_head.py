@@ -113,7 +113,10 @@ class Forwarder:
         trusted_proxies: tuple[str, ...],
         via: bool = False,
         rules: RequestFieldRules = _NO_RULES,
+        tells_users: bool = False,
     ) -> None:
+        """``tells_users``: the backend hears of users who have logged in here, on this route or on
+        another, so it hears of none from a client."""
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
         self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
@@ -121,6 +124,9 @@ class Forwarder:
         if self._own_fields is not None:
             self._not_copied |= self._own_fields.replaced
         self._replaces_user = b"remote-user" in self._not_copied
+        self._tells_users = tells_users and not self._replaces_user
+        if tells_users:
+            self._not_copied |= {b"remote-user"}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
@@ -157,7 +163,7 @@ class Forwarder:
                 loop += value + b", "
             elif name == b"via":
                 via += value + b", "
-            elif is_claim(name):
+            elif is_claim(name) or (name == b"remote-user" and self._tells_users):
                 before.append(field)
         if request.cached_fields is not None:
             lines.append(self._lines(request.cached_fields))  # of other names

@@ -84,6 +84,18 @@ def test_who_has_logged_in_is_told_once_whatever_connection_names(
     assert [line[13:] for line in lines if line.startswith(b"remote-user: ")] == told
 
 
+@pytest.mark.parametrize("tells_users", [False, True])
+@pytest.mark.parametrize("trusted", [(), ("192.0.2.1/32",)])
+@pytest.mark.parametrize("name", [b"remote-user", b"remote_user"])
+def test_where_users_log_in_no_client_says_who_it_is(
+    tells_users: bool, trusted: tuple[str, ...], name: bytes
+) -> None:
+    request = Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", [HOST, (name, b"root")], PEER)
+    head = Forwarder(trusted, tells_users=tells_users).head(request, None, b"")
+    vouched = bool(trusted) and name == b"remote-user"
+    assert head.count(b"root") == (not tells_users or vouched)
+
+
 def test_te_keeps_trailers_only() -> None:
     assert values(forwarded([HOST, (b"te", b"trailers, deflate")]), b"te") == [b"trailers"]
     assert values(forwarded([HOST, (b"te", b"deflate")]), b"te") == []
