@@ -29,6 +29,9 @@ _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]"
 _UP = re.compile(rb"(?:^|/)\.\.(?:/|$)")
 _HERE = re.compile(rb"(?<=/)\.(?:/|$)")
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
+_PARAMETERS = re.compile(rb";[^/]*")
+# The same for those who decode first; an encoded slash ends a segment for them as well.
+_DECODED_PARAMETERS = re.compile(rb"(?:;|%3[bB])(?:(?!%2[fF])[^/])*")
 _ENCODED_BACKSLASH = re.compile(rb"%5[cC]")
 # What may stand in a path as it is (RFC 3986 §3.3); a percent sign only before two hex digits.
 _NOT_IN_A_PATH = re.compile(rb"[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]|%(?![0-9A-Fa-f]{2})")
@@ -77,6 +80,13 @@ def readings(path: bytes) -> set[bytes] | None:
             one = _resolved(one)
         found.add(one)
     return found
+
+
+def without_parameters(path: bytes) -> set[bytes]:
+    """The path as servlet containers have it, still percent-encoded: without path parameters, from
+    a semicolon to the end of the segment, so that ``/a/..;/b`` is ``/a/../b``. Empty for a path
+    that has none."""
+    return {_PARAMETERS.sub(b"", path), _DECODED_PARAMETERS.sub(b"", path)} - {path}
 
 
 def sendable(path: bytes) -> bytes:

@@ -42,6 +42,8 @@ class Chains:
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[_Key, Chain | None] = {}
         self._rates_of: dict[tuple[str, tuple[model.RateLimit, ...]], RateLimit] = {}
+        self._addresses: dict[_Key, AddressRule] = {}
+        self._certificates: dict[str, ClientCertificate] = {}
         self._logins: dict[BasicAuth, BasicAuthentication] = {}
         self._compressors: dict[Compression, Compress] = {}
 
@@ -67,10 +69,10 @@ class Chains:
     def _before(self, site: model.Site, rules: Rules) -> list[RequestFilter]:
         found: list[RequestFilter] = []
         if rules.allow is not None or rules.deny:
-            allow = None if rules.allow is None else networks(rules.allow)
-            found.append(AddressRule(allow, networks(rules.deny)))
+            found.append(self._address_rule(rules))
         if site.client_auth is not None:
-            found.append(ClientCertificate(site.names[0]))
+            first = site.names[0]
+            found.append(self._certificates.setdefault(first, ClientCertificate(first)))
         limits = _limits(site, rules)
         if limits:
             name = site.names[0], limits
@@ -80,6 +82,15 @@ class Chains:
         if rules.basic_auth is not None:
             found.append(self._basic_auth(rules.basic_auth))
         return found
+
+    def _address_rule(self, rules: Rules) -> AddressRule:
+        """One for all routes with the same lists: the router asks whether filters are the same."""
+        key = rules.allow, rules.deny
+        made = self._addresses.get(key)
+        if made is None:
+            allow = None if rules.allow is None else networks(rules.allow)
+            made = self._addresses[key] = AddressRule(allow, networks(rules.deny))
+        return made
 
     def _basic_auth(self, rules: BasicAuth) -> BasicAuthentication:
         """One for all routes with the same users, so that a password is verified once."""

@@ -87,6 +87,11 @@ class Chain:
         fixed = self._after[0] if len(self._after) == 1 else None
         self._only_fixed = fixed if isinstance(fixed, Fixed) else None
 
+    @property
+    def guards(self) -> tuple[RequestFilter, ...]:
+        """What stands before the handler."""
+        return self._before
+
     def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
         """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
         raised."""

@@ -9,9 +9,11 @@ its requests pass unread. On a site with several, paths are compared as `paths.u
 them. A path that programs read differently (an encoded slash, a backslash, dot segments: see
 `paths.readings`) takes a route only if every reading takes the same handler under the same filters;
 then it goes to the backend as it came. Else it is refused. Routes that are answered here (files,
-redirects) read the path with this very function, so one reading is enough for them. Path parameters
-(``;``) and case are left to backends: a route that protects something does not rely on their
-reading of either.
+redirects) read the path with this very function, so one reading is enough for them.
+
+Path parameters (``;``) are left to backends, which read them or not, but they are no way around a
+filter: a path that would meet other request filters (a password, an address rule, a rate) without
+its parameters is refused. Case is left to backends altogether.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from urllib.parse import unquote_to_bytes
 from ..bounded_cache import remember
 from ..errors import Fault
 from ..protocol.message import Handler, Request, Response
-from ..protocol.paths import readings, understood
-from .filters import Chain
+from ..protocol.paths import readings, understood, without_parameters
+from .filters import Chain, RequestFilter
 
 # Paths whose route is remembered, per site; a site's busy ones are fewer.
 _MOST_FOUND = 4096
@@ -85,10 +87,20 @@ class Router:
             return route
         found = self._found.get(request.path)
         if found is None:
-            found = self._look_for(request.path)
+            found = self._guarded(request.path, *self._look_for(request.path))
             remember(self._found, request.path, found, _MOST_FOUND)
         route, request.matched = found
         return route
+
+    def _guarded(self, path: bytes, route: Route, prefix: bytes) -> tuple[Route, bytes]:
+        """The route, unless leaving out path parameters would be a way to or from its filters."""
+        if route.passes_on:
+            for plain in without_parameters(path):
+                for one in readings(plain) or ():
+                    if _guards(self._take(one)[0]) != _guards(route):
+                        why = f"{path[:64]!r} meets other filters without its parameters"
+                        return self._refused(why)
+        return route, prefix
 
     def _look_for(self, path: bytes) -> tuple[Route, bytes]:
         try:
@@ -133,3 +145,7 @@ class Router:
             if path.startswith(prefix):
                 return route, prefix
         return self._none, b"/"
+
+
+def _guards(route: Route) -> tuple[RequestFilter, ...]:
+    return () if route.chain is None else route.chain.guards

@@ -334,6 +334,11 @@ def test_nothing_gets_past_a_password(place: Place, path: str, method: str) -> N
             assert response.headers["x-site"].startswith("a.test")  # later steps act on it
 
 
+@pytest.mark.parametrize("path", ["/app/..;/api/x", "/app/..;a/api/x", "/app/%2e%2e;/api/x"])
+def test_a_path_that_tomcat_reads_differently_is_refused(place: Place, path: str) -> None:
+    assert place.asks(path).status_code == 400
+
+
 def test_a_backend_learns_who_it_is_and_no_password(place: Place) -> None:
     response = place.asks("/api/x", Authorization=RIGHT, Remote_User="root", Accept_Encoding="gzip")
     lines = response.text.splitlines()

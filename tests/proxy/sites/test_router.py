@@ -15,6 +15,7 @@ from proxy.config.model import Route as Configured
 from proxy.errors import Fault
 from proxy.protocol.message import Connection, Request, Response
 from proxy.protocol.paths import understood
+from proxy.sites.filters import Chain
 from proxy.sites.router import Route, Router
 from proxy.sites.site import SiteTable
 
@@ -194,6 +195,46 @@ def test_routes_that_are_answered_here_read_the_path_as_the_router_does():
 def test_a_path_parameter_is_the_backends_business():
     """Servlet containers cut ";x" off: what protects something behind them stands before them."""
     assert route(PATHS, "all", b"/api;x/") == "all /*"
+
+
+class Guard:
+    def request(self, exchange: object) -> None:
+        """Let everybody in."""
+
+
+GUARD = Guard()
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        (b"/app/x;a=b", "/app/*"),
+        (b"/app/;a=b/x;c", "/app/*"),
+        (b"/secret/x;a=b", "/secret/*"),
+        (b"/safe;v=1/x", "/*"),  # what protects both is the same: nothing
+        (b"/app/..;/secret/x", ""),
+        (b"/app/..;a=b/secret/x", ""),
+        (b"/app/%2e%2e;/secret/x", ""),
+        (b"/app/..%3b/secret/x", ""),
+        (b"/app/..;%2fsecret/x", ""),
+        (b"/secret;a=b/x", ""),
+        (b"/secret%3Ba=b/x", ""),
+        (b"/;/secret/x", ""),
+        (b"/secret/..;/app/x", ""),
+    ],
+)
+def test_path_parameters_are_no_way_around_what_stands_before_a_route(
+    path: bytes, taken: str
+) -> None:
+    """Tomcat and its kin serve /secret/x for each of those that are refused."""
+    guarded = Chain([GUARD])
+    routes = [
+        Route("/app/*", Named("app"), passes_on=True),
+        Route("/safe/*", Named("safe"), passes_on=True),
+        Route("/secret/*", Named("app"), guarded, passes_on=True),
+        Route("/*", Named("all"), passes_on=True),
+    ]
+    assert Router(routes).find(request("h", path)).path == taken
 
 
 @pytest.mark.parametrize("path", [b"/a/../b", b"/%2f", b"/%zz", b"*"])
