@@ -165,7 +165,9 @@ def test_via_is_sent_where_it_is_asked_for() -> None:
     assert values(forwarded([HOST, other], via=True), b"via") == grown
 
 
-@pytest.mark.parametrize("ours", [PSEUDONYM, b"a.example; x=1, " + PSEUDONYM + b"; y"])
+@pytest.mark.parametrize(
+    "ours", [PSEUDONYM, b"a.example; x=1, " + PSEUDONYM + b"; y"], ids=["alone", "in a list"]
+)
 def test_a_cdn_loop_of_others_grows_and_ours_is_a_loop(ours: bytes) -> None:
     """RFC 8586 §2."""
     other = (b"cdn-loop", b'a.example:80; trace="b"')
