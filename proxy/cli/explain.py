@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ..config.checks.reader import Reader, reach
@@ -36,9 +37,11 @@ from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.request_head import Forwarder
 from ..protocol.client_address import TrustedProxies
+from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
+from ..sites.filters import Chain
 from ..sites.router import Refusing, Router
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
@@ -190,13 +193,16 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
 def _secure(config: Config, request: Request) -> Iterator[Row]:
     table = SiteTable(config.sites)
     handlers: dict[Served, Route] = {}
+    chains: dict[_Filters, Chain] = {}
 
     def router(site: Site) -> Router:
         routes = []
         for route in site.routes:
             passes_on = isinstance(route.action, ProxyAction)
             # Routes of one action have one handler, by which the router tells them apart.
-            served = Served(route.path, _Place(route.action), passes_on=passes_on)
+            filters = _Filters.of(route)
+            chain = chains.setdefault(filters, Chain([filters.before]))
+            served = Served(route.path, _Place(route.action), chain, passes_on=passes_on)
             handlers[served] = route
             routes.append(served)
         return Router(routes)
@@ -239,6 +245,29 @@ class _Place:
 
     def handle(self, _request: Request) -> Response:
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """Stands in a chain for the request filters of a route; the same for the same rules."""
+
+    rules: tuple[object, ...]
+
+    def request(self, _exchange: Exchange) -> None:
+        raise NotImplementedError
+
+
+class _Filters(NamedTuple):
+    """What the filters of a route depend on, before its handler and behind it."""
+
+    before: _Guard
+    after: tuple[object, ...]
+
+    @classmethod
+    def of(cls, route: Route) -> _Filters:
+        rules = route.rules
+        before = rules.allow, rules.deny, rules.rate_limit, rules.basic_auth
+        return cls(_Guard(before), (rules.compress, rules.headers))
 
 
 def _found_by(match: Match) -> str:

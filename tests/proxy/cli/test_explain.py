@@ -26,6 +26,7 @@ sites:
       - {{path: /old/*, redirect: "https://b.test/{{rest}}"}}
       - path: /*
         root: {folder}/www
+      - {{path: /api/inner/*, backend: [http://127.0.0.1:8000, http://127.0.0.1:8001], balance: least_conn, deny: [192.0.2.1]}}
 """
 
 
@@ -115,6 +116,8 @@ def test_a_request_meets(
     [
         (["get", "https://a.test/"], "400"),
         (["https://a.test/api/..%2fx"], "bad_path"),
+        (["https://a.test/api/x/..;/inner/x"], "bad_path"),  # other filters for Tomcat
+        (["https://a.test/api/x/..%2finner/x"], "bad_path"),
         (["https://a.test/", "-H", "Transfer-Encoding: gzip, chunked"], "501"),
         (["https://a.test/", "-H", "Content-Length: 1", "-H", "Content-Length: 2"], "400"),
     ],
