@@ -42,6 +42,7 @@ from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
 from ..sites.filters import Chain
+from ..sites.handlers import telling_users
 from ..sites.router import Refusing, Router
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
@@ -374,7 +375,12 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     if not action.preserve_host:
         host = backend.url.partition("://")[2].partition("/")[0].encode()
         host = b"localhost" if backend.scheme == "unix" else host
-    forwarder = Forwarder(config.trusted_proxies, action.via, action.request_headers)
+    forwarder = Forwarder(
+        config.trusted_proxies,
+        action.via,
+        action.request_headers,
+        action in telling_users(config),
+    )
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())
     except Fault as fault:

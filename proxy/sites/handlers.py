@@ -31,6 +31,16 @@ from .chains import Chains
 from .router import Refusing, Route, Router
 
 
+def telling_users(config: Config) -> frozenset[Action]:
+    """The actions of sites where users log in: no route of theirs lets a client say who it is."""
+    return frozenset(
+        route.action
+        for site in config.sites
+        if any(one.rules.basic_auth is not None for one in site.routes)
+        for route in site.routes
+    )
+
+
 class Handlers:
     def __init__(
         self,
@@ -49,13 +59,7 @@ class Handlers:
             fast_lane=config.fast_lane,
             counters=counters,
         )
-        # Of sites where users log in: no route of theirs lets a client say who it is.
-        self._tells_users = frozenset(
-            route.action
-            for site in config.sites
-            if any(one.rules.basic_auth is not None for one in site.routes)
-            for route in site.routes
-        )
+        self._tells_users = telling_users(config)
         self._handlers: dict[Action, Handler] = {}
         self._proxies: list[Upstream] = []
 
