@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
-from ..config.load import ConfigurationFaults, Options, load
+from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
 from ..version import VERSION
@@ -306,6 +306,27 @@ def explain(
         return
     for line in explaining.lines(rows):
         click.echo(printable(line))
+
+
+@program.command()
+@click.option("--remove", is_flag=True, help="Take the root out again.")
+@server_options
+def trust(remove: bool, config: Path | None, state: Path | None) -> None:
+    """Have this machine and its browsers trust the built-in CA.
+
+    \b
+    sudo treehouse-proxy trust
+    sudo treehouse-proxy trust --remove
+    """
+    from . import trust as trusting
+
+    try:
+        for line in trusting.trust(state_directory(config, state), remove=remove):
+            click.echo(line)
+    except ConfigurationFaults as faults:
+        complain(str(faults), USAGE)
+    except trusting.CannotTrust as error:
+        complain(str(error), FAILED)
 
 
 @program.command("hash-password")

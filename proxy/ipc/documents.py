@@ -88,7 +88,7 @@ class Status(TypedDict):
 
 
 class ProcessFigures(TypedDict):
-    """What the kernel counts of a process (`metrics.process_figures`)."""
+    """What the kernel counts of a process (`metrics.process_stats`)."""
 
     process: str
     cpu_seconds: float
