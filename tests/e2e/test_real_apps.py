@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,10 +86,9 @@ class Apps:
 
 
 @pytest.fixture(scope="module")
-def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apps]:
-    folder = Path(tmp_path_factory.mktemp("apps", numbered=True))
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
+def apps() -> Iterator[Apps]:
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))  # nobody may enter pytest's own
+    folder.chmod(0o755)
     (folder / "app.py").write_text(WSGI)
     (folder / "cherry.py").write_text(CHERRYPY)
     (folder / "style.css").write_text("a { color: red }\n" * 5000)
@@ -120,6 +120,7 @@ sites:
 {sites}"""
     )
     with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
         for command in commands.values():
             process = subprocess.Popen(
                 command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

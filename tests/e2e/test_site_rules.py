@@ -6,14 +6,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.server
+import shutil
 import socket
 import ssl
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import brotli
 import httpx
@@ -148,10 +149,7 @@ class Place:
 
 
 @pytest.fixture(scope="module", params=["fast", "h11", "h2"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Place]:
-    import shutil
-    import tempfile
-
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     root = folder / "www"
