@@ -82,7 +82,7 @@ def test_with_an_interpreter_that_only_root_can_read(
     packages = next((hidden / "venv/lib").glob("python*/site-packages"))
     ours = next(Path(sys.prefix, "lib").glob("python*/site-packages"))
     subprocess.run(["cp", "-r", *map(str, ours.glob("[!a]*")), str(packages)], check=True)
-    subprocess.run(["cp", "-r", *map(str, ours.glob("a[cnt]*")), str(packages)], check=True)
+    subprocess.run(["cp", "-r", *map(str, ours.glob("a[cnrt]*")), str(packages)], check=True)
     for package in ("proxy", "acme_client"):
         subprocess.run(["cp", "-r", str(REPOSITORY / package), str(hidden)], check=True)
     state = folder / "state"

@@ -212,7 +212,7 @@ sites:
         configure("RSA", "RSA")
         done = treehouse("reload", "--config", str(path))
         assert done.returncode == 2
-        assert "a second certificate for RSA keys" in done.stderr
+        assert "both are for RSA keys" in done.stderr
         assert serials(ports[1], "own.example", own.ca_file) == (before[0], following)
         # The other way round, and then RSA alone.
         configure("RSA", "ECDSA")
