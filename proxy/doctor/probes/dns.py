@@ -23,8 +23,8 @@ from ..rules.dns import CaaFacts, CaaRecord, NameFacts
 
 Resolver = tuple[str, int]
 
-_ASKED_WITHIN = 3.0
-_RESOLVED_WITHIN = 8.0
+_ASKED_WITHIN = 2.0
+_RESOLVED_WITHIN = 4.0
 # Of the zone's servers; the others serve from the same place.
 _SERVERS_MOST = 8
 
@@ -57,6 +57,8 @@ class Names:
             except dns.resolver.NXDOMAIN:
                 return NameFacts(name, exists=False)
             except (dns.exception.DNSException, OSError) as error:
+                if isinstance(error, dns.resolver.LifetimeTimeout):
+                    self._broken = _said(error)  # nobody waits for it a second time
                 return NameFacts(name, error=_said(error))
             target = _text(answer.canonical_name)
             alias = target if target != name else alias
