@@ -81,6 +81,7 @@ state: {folder / "state"}
 tls: {{min_version: "1.3"}}
 log: {{format: text, level: warning, access: {folder / "access.log"}}}
 limits: {{connections_per_address: 10000, requests_per_connection: 1000000000}}
+compress: false  # as the others by default: the same bytes for all
 sites:
   - names: [localhost]
     certificate: {{chain: {place.chain}, key: {place.key}}}
