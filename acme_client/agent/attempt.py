@@ -43,6 +43,7 @@ BUSY_PAUSE = 60.0
 # A CA that did not answer is not asked for another certificate so soon, if there is another CA and
 # nothing is served meanwhile: a hundred new names must not wait for a hundred time-outs.
 SILENT_FOR = 60.0
+_NOTED_WITHIN = 1.0  # seconds between threads that look at the clock and note what they saw
 # With more runway than this, no certificate is ordered that could not be kept on disk: every start
 # would order it again, against the CA's limits.
 UNKEPT_BELOW = 2 * 86400.0
@@ -122,7 +123,8 @@ class Obtainer:
     def _is_silent(self, directory: str, now: float) -> bool:
         """Whether the CA did not answer an attempt for any certificate in the last minute."""
         since = self._silent_since.get(directory)
-        return since is not None and since <= now < since + SILENT_FOR
+        # Another thread may note a silence while this one looks: then it lies a moment ahead.
+        return since is not None and since - _NOTED_WITHIN <= now < since + SILENT_FOR
 
     @staticmethod
     def _renews(managed: ManagedCertificate, directory: str) -> bool:
