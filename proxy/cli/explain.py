@@ -35,7 +35,7 @@ from ..errors import Fault
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
-from ..handlers.upstream.request_head import Forwarder
+from ..handlers.upstream.request_head import Forwarder, authority
 from ..protocol.client_address import TrustedProxies
 from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
@@ -371,10 +371,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     else:
         yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
     backend = action.backends[0]
-    host = None
-    if not action.preserve_host:
-        host = backend.url.partition("://")[2].partition("/")[0].encode()
-        host = b"localhost" if backend.scheme == "unix" else host
+    host = None if action.preserve_host else authority(backend).encode("ascii")
     forwarder = Forwarder(
         config.trusted_proxies,
         action.via,

@@ -84,6 +84,12 @@ def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
             yield parsed.origins.fault(("acme", "dns", index, "hook"), *trouble)
 
 
+def _levels(parsed: Parsed) -> Iterator[tuple[Path, Rules]]:
+    """Every place where a rule may stand, from the top of the document on."""
+    yield (), parsed.document
+    yield from _servings(parsed)
+
+
 def _servings(parsed: Parsed) -> Iterator[tuple[Path, Serving]]:
     for index, site in parsed.sites:
         yield ("sites", index), site
@@ -119,8 +125,7 @@ def _named(section: Section, path: Path) -> Iterator[Place]:
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Check files of addresses, which workers read before they are confined."""
-    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
-    for path, rules in levels:
+    for path, rules in _levels(parsed):
         for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
             for number, entry in enumerate(entries):
                 if not isinstance(entry, AddressFile):
@@ -142,8 +147,7 @@ def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
 
 def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Users and their hashes, which workers read before they are confined."""
-    levels: list[tuple[Path, Rules]] = [((), parsed.document), *_servings(parsed)]
-    for path, rules in levels:
+    for path, rules in _levels(parsed):
         if rules.basic_auth is None or rules.basic_auth.users_file is None:
             continue
         file = rules.basic_auth.users_file

@@ -24,6 +24,7 @@ from dataclasses import asdict
 
 from ...config.model import Backend, Config, ProxyAction
 from ...handlers.upstream.connector import speaks_http2, tls_context
+from ...handlers.upstream.request_head import authority
 from ...protocol.h2.engine import Terms
 from ...protocol.h2.events import Answer
 from ...protocol.h2.frames import ConnectionFailed
@@ -146,7 +147,7 @@ def _ask(
                 return "silent", 0, "", None
             except OSError as error:
                 return "no_tls", 0, getattr(error, "reason", None) or str(error), None
-        host = site if action.preserve_host else _authority(backend)
+        host = site if action.preserve_host else authority(backend)
         if speaks_http2(backend, action):
             return _ask_http2(stream, path, host)
         try:
@@ -277,11 +278,3 @@ def _request(path: str, host: str) -> bytes:
         "Accept: */*\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
     )
     return text.encode("ascii")
-
-
-def _authority(backend: Backend) -> str:
-    if backend.scheme == "unix":
-        return "localhost"
-    host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    usual = 443 if backend.scheme == "https" else 80
-    return host if backend.port == usual else f"{host}:{backend.port}"
