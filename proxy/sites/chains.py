@@ -23,6 +23,7 @@ from . import encoders
 from .access import ClientCertificate, RateLimit
 from .addresses import AddressRule, networks
 from .compression import Compress
+from .error_pages import ErrorPages
 from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .response_fields import StrictTransportSecurity
@@ -32,7 +33,7 @@ _Made = TypeVar("_Made")
 # The keys that the slots of requests go by, and those of responses: routes that have the same of
 # them are treated alike (`cli.explain` makes no filters, and compares these).
 ON_REQUEST = ("allow", "deny", "rate_limit", "basic_auth")
-ON_RESPONSE = ("compress", "headers")
+ON_RESPONSE = ("error_pages", "intercept", "compress", "headers")
 
 
 class Chains:
@@ -55,11 +56,11 @@ class Chains:
             self._basic_auth,
             # body_size, body_timeout
             # use
-            # strip_prefix, rewrite
+            # strip_prefix and rewrite stand between these and the handler (`rewriting`)
         )
         # From the handler to the client.
         self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
-            # error_pages
+            self._error_pages,
             # use
             self._compress,
             # cors
@@ -131,6 +132,12 @@ class Chains:
         return self._once(("basic_auth", login), make)
 
     # Slots of responses
+
+    def _error_pages(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if not rules.error_pages:
+            return None
+        key = rules.error_pages, rules.intercept
+        return self._once(("error_pages", *key), lambda: ErrorPages(*key))
 
     def _compress(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
         """One for all routes with the same rules, so that files are kept once."""

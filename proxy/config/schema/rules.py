@@ -1,9 +1,10 @@
 """What a site or a route may say beside its action; every key here may stand at the top as well.
 
-To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
-backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
-accepted at the top of the document, at a site and at a route; the innermost that is given wins
-(`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
+To add such a key, write one field in `Rules` (in `BackendRules` or `files.FileRules` where it
+means nothing without a backend or a root, in `answers.AnswerRules` where it changes what is asked
+for or answers itself): its type, default and description. Nothing else in `proxy.config` names it.
+It is then accepted at the top of the document, at a site and at a route; the innermost that is
+given wins (`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
 ``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
 value that joins the outer one instead of replacing it is marked with `AddsUp`.
 
@@ -41,6 +42,8 @@ from ..syntax.kinds import (
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
 from ..values import HashKey
+from .answers import AnswerRules
+from .files import FileRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +412,7 @@ class RateLimit(Section):
 
 
 @section
-class Rules(BackendRules):
+class Rules(BackendRules, FileRules, AnswerRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
 
     rate_limit: Many[RateLimit] | None = Field(
