@@ -8,37 +8,49 @@ closed here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from ..config.model import (
     Action,
     Config,
     FilesAction,
+    ForwardAuth,
     ProxyAction,
     RedirectAction,
     RefuseAction,
     Site,
+    login_service,
 )
 from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
+from ..handlers.upstream.login_service import LoginService
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
 from .chains import Chains
+from .forward_auth import believed
 from .router import Refusing, Route, Router
 
 
-def telling_users(config: Config) -> frozenset[Action]:
-    """The actions of sites where users log in: no route of theirs lets a client say who it is."""
-    return frozenset(
-        route.action
-        for site in config.sites
-        if any(one.rules.basic_auth is not None for one in site.routes)
-        for route in site.routes
-    )
+def told_of_users(config: Config) -> Mapping[Action, frozenset[bytes]]:
+    """For the actions of sites where users log in, the fields that tell who they are: no route of
+    such a site lets a client write them."""
+    found: dict[Action, frozenset[bytes]] = {}
+    for site in config.sites:
+        names: frozenset[bytes] = frozenset()
+        for route in site.routes:
+            if route.rules.basic_auth is not None:
+                names |= {b"remote-user"}
+            if route.rules.forward_auth is not None:
+                names |= believed(route.rules.forward_auth)
+        if names:
+            for route in site.routes:
+                found[route.action] = found.get(route.action, frozenset()) | names
+    return found
 
 
 class Handlers:
@@ -59,8 +71,9 @@ class Handlers:
             fast_lane=config.fast_lane,
             counters=counters,
         )
-        self._tells_users = telling_users(config)
+        self._told = told_of_users(config)
         self._handlers: dict[Action, Handler] = {}
+        self._services: dict[Action, Upstream] = {}
         self._proxies: list[Upstream] = []
 
     def router(self, site: Site, chains: Chains) -> Router:
@@ -87,13 +100,24 @@ class Handlers:
             case FilesAction():
                 return FileHandler(action.root, self._clock)
             case ProxyAction():
-                upstream = Upstream(action, self._upstream_context, action in self._tells_users)
+                told = self._told.get(action, frozenset())
+                upstream = Upstream(action, self._upstream_context, told)
                 self._proxies.append(upstream)
                 return upstream
             case RedirectAction():
                 return Redirect(action)
             case RefuseAction():
                 return Refusing("not_found")
+
+    def login_service(self, rule: ForwardAuth) -> LoginService:
+        """Whoever a rule asks; rules that ask the same share its connections."""
+        action = login_service(rule)
+        upstream = self._services.get(action)
+        if upstream is None:
+            upstream = Upstream(action, self._upstream_context, reports_pauses=False)
+            self._services[action] = upstream
+            self._proxies.append(upstream)
+        return LoginService(rule, upstream, believed(rule))
 
     def start(self) -> None:
         for upstream in self._proxies:

@@ -185,7 +185,7 @@ class Worker:
                 site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
-        chains = Chains(config.tls, rates)
+        chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
         sites.bind(lambda site: self._handlers.router(site, chains))
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:

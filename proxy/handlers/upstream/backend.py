@@ -38,6 +38,7 @@ class Backend:
         "_fields",
         "_out_until",
         "_passing",
+        "_reports_pauses",
         "_slow_start",
         "_tried",
         "_warm_since",
@@ -51,8 +52,16 @@ class Backend:
         "weight",
     )
 
-    def __init__(self, config: model.Backend, pool: Pool, action: model.ProxyAction) -> None:
+    def __init__(
+        self,
+        config: model.Backend,
+        pool: Pool,
+        action: model.ProxyAction,
+        *,
+        reports_pauses: bool = True,
+    ) -> None:
         self.config = config
+        self._reports_pauses = reports_pauses
         self._fields = {"backend": config.url}  # of its log records
         self.pool = pool
         self.weight = float(config.weight)
@@ -118,7 +127,7 @@ class Backend:
         self.failures += 1
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
-        if now >= self._out_until:
+        if now >= self._out_until and self._reports_pauses:
             text = "%s is left out for %g s: %s"
             log.warning(text, self.config.url, pause, why, extra=self._fields)
         self._out_until = now + pause

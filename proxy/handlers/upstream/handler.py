@@ -53,13 +53,20 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 class Upstream:
     def __init__(
-        self, action: ProxyAction, context: UpstreamContext, tells_users: bool = False
+        self,
+        action: ProxyAction,
+        context: UpstreamContext,
+        told: frozenset[bytes] = frozenset(),
+        *,
+        reports_pauses: bool = True,
     ) -> None:
+        """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
+        left out, beside the requests that fail."""
         self.action = action
         self.patience = action.response_timeout
         self._context = context
         self._forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, tells_users
+            context.trusted_proxies, action.via, action.request_headers, told
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
@@ -70,6 +77,7 @@ class Upstream:
                     config, action, tls, context, parser
                 ),
                 action,
+                reports_pauses=reports_pauses,
             )
             for config in action.backends
         ]
@@ -111,19 +119,19 @@ class Upstream:
         the request."""
         payload = Payload(request)
         if self._held is None:
-            return self._ask(request, payload)
+            return self.ask(request, payload)
         return self._ask_patiently(request, payload, self._held)
 
     async def _ask_patiently(
         self, request: Request, payload: Payload, held: HeldRequests
     ) -> Response:
-        """`_ask`, and again when a backend takes connections, where none did."""
+        """`ask`, and again when a backend takes connections, where none did."""
         until = self._context.clock.look() + self.action.wait_for_backend
         if held:
             await held.wait(until, Fault("backend_refused", "no backend takes connections"))
         while True:
             try:
-                return await self._ask(request, payload)
+                return await self.ask(request, payload)
             except Fault as fault:
                 # When an app ends, connections that it had not accepted yet are reset.
                 lost = payload.lost and payload.repeats < 2
@@ -134,7 +142,8 @@ class Upstream:
                 payload.lost = False
                 await held.wait(until, fault)
 
-    async def _ask(self, request: Request, payload: Payload) -> Response:
+    async def ask(self, request: Request, payload: Payload) -> Response:
+        """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
         fresh = False
         backend: Backend | None = None
