@@ -6,6 +6,7 @@
     words, next_steps     other programs' words for ours; advice as it has to be typed
     table                 tables that cut nothing
     status_table          ``status``
+    top                   ``top``: a page that renews itself
     why                   ``why``: one page on one certificate
     trust                 ``trust``: the built-in CA in trust stores
     explain               ``explain``: what a request would meet

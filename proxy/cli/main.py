@@ -379,4 +379,30 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     show(document)
 
 
+@program.command()
+@server_options
+@click.option("--once", is_flag=True, help="One page, for scripts.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 60), default=1.0, metavar="SECONDS", help="Default 1."
+)
+def top(config: Path | None, state: Path | None, once: bool, interval: float) -> None:
+    """Show requests, errors, latency and bytes by site and backend, as they happen.
+
+    What needs attention comes first. The page renews itself; q ends it.
+
+    \b
+    sudo treehouse-proxy top
+    sudo treehouse-proxy top --once --interval 10
+    """
+    from typing import cast
+
+    from ..ipc.documents import TopDocument
+    from . import top as pages
+
+    def asked() -> TopDocument:
+        return cast(TopDocument, ask(config, state, {"command": "top"}))
+
+    pages.watch(asked, interval, once=once, out=sys.stdout)
+
+
 program.add_command(certs)
