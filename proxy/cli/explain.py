@@ -41,6 +41,7 @@ from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
+from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.filters import Chain
 from ..sites.handlers import telling_users
 from ..sites.router import Refusing, Router
@@ -266,9 +267,8 @@ class _Filters(NamedTuple):
 
     @classmethod
     def of(cls, route: Route) -> _Filters:
-        rules = route.rules
-        before = rules.allow, rules.deny, rules.rate_limit, rules.basic_auth
-        return cls(_Guard(before), (rules.compress, rules.headers))
+        before = tuple(getattr(route.rules, key) for key in ON_REQUEST)
+        return cls(_Guard(before), tuple(getattr(route.rules, key) for key in ON_RESPONSE))
 
 
 def _found_by(match: Match) -> str:
