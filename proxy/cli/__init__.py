@@ -7,9 +7,7 @@
     table                 tables that cut nothing
     status_table          ``status``
     top                   ``top``: a page that renews itself
-    why                   ``why``: one page on one certificate
     trust                 ``trust``: the built-in CA in trust stores
-    explain               ``explain``: what a request would meet
     export                ``certs export``
     import_certificates   ``certs import``
 

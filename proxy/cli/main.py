@@ -199,7 +199,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     \b
     sudo treehouse-proxy why example.org
     """
-    from . import why as whys
+    from ..explain import certificate as whys
 
     document = status_of(config, state)
     running = document["pid"] is not None
@@ -288,7 +288,7 @@ def explain(
     """
     import os
 
-    from . import explain as explaining
+    from ..explain import request as explaining
 
     if len(request) > 2:
         raise click.UsageError("one request at a time: [METHOD] URL")
