@@ -34,7 +34,7 @@ from .response_fields import StrictTransportSecurity
 _Made = TypeVar("_Made")
 
 # The keys that the slots of requests go by, and those of responses: routes that have the same of
-# them are treated alike (`cli.explain` makes no filters, and compares these).
+# them are treated alike (`explain.request` makes no filters, and compares these).
 ON_REQUEST = (
     "allow", "deny", "rate_limit", "cors", "forward_auth", "basic_auth", "body_size",
     "body_timeout",

@@ -123,6 +123,10 @@ class Handlers:
         for upstream in self._proxies:
             upstream.start()
 
+    def count_in(self, counters: Counters) -> None:
+        """Count requests to backends from now on."""
+        self._upstream_context.counters = counters
+
     def tick(self, now: float) -> None:
         for upstream in self._proxies:
             upstream.tick(now)
@@ -130,6 +134,11 @@ class Handlers:
     def drain(self) -> None:
         for upstream in self._proxies:
             upstream.drain()
+
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give the backend with this URL no new clients, or (``on`` False) its share again."""
+        for upstream in self._proxies:
+            upstream.drain_backend(url, on)
 
     def close(self) -> None:
         for upstream in self._proxies:

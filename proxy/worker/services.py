@@ -224,6 +224,10 @@ class HttpsService(BaseService):
             covered = ", ".join(connection.certificate_names[:8])
             detail = f"{host.decode('ascii')} on a connection whose certificate is for {covered}"
             raise Fault("misdirected", detail)
+        request = exchange.request
+        if not match.site.config.http2 and request is not None and request.version == b"2":
+            # Its certificate is also that of a site which has HTTP/2.
+            raise Fault("misdirected", f"{host.decode('ascii')} is served without HTTP/2")
         connection.match = match
         connection.authorized_host = host
         return match

@@ -44,6 +44,7 @@ class Backend:
         "_warm_since",
         "config",
         "credit",
+        "draining",
         "failures",
         "in_flight",
         "last_error",
@@ -65,6 +66,7 @@ class Backend:
         self._fields = {"backend": config.url}  # of its log records
         self.pool = pool
         self.weight = float(config.weight)
+        self.draining = config.drain  # in maintenance; somebody may say so while it serves
         self._slow_start = action.slow_start
         self._warm_since = float("-inf")  # since when it is in; one that was never out is warm
         self._breaker = action.breaker
@@ -155,7 +157,7 @@ class Backend:
             "url": self.config.url,
             "healthy": self.healthy(now),
             "last_error": self.last_error,
-            "draining": self.config.drain,
+            "draining": self.draining,
             "in_flight": self.in_flight,
             "failures": self.failures,
         }

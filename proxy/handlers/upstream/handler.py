@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -103,6 +104,12 @@ class Upstream:
     def drain(self) -> None:
         """Do nothing: requests under way go on, and kept connections age."""
 
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give this backend no new clients, or (``on`` False) its share again."""
+        for backend in self._backends:
+            if backend.config.url == url:
+                backend.draining = on or backend.config.drain
+
     def close(self) -> None:
         if self._held is not None:
             self._held.close()
@@ -162,6 +169,8 @@ class Upstream:
                     raise
                 backend.in_flight += 1
                 kept = not connection.fresh
+                counters = self._context.counters
+                began = time.monotonic() if counters is not None else 0.0
                 attempt = Attempt(self, backend, connection, request, payload)
                 try:
                     response = await attempt.run()
@@ -188,9 +197,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self._context.clock.now, response.status >= 500)
-                if self._context.counters is not None:
+                if counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
-                    self._context.counters.upstream(backend.config.url, outcome)
+                    counters.upstream(backend.config.url, outcome, time.monotonic() - began)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
@@ -203,7 +212,7 @@ class Upstream:
     async def _probe(self) -> bool:
         """Whether one of the backends takes connections."""
         for backend in self._backends:
-            if backend.config.drain:
+            if backend.draining:
                 continue
             try:
                 connection = await backend.pool.open_another()
@@ -228,7 +237,7 @@ class Upstream:
             if bound is not None and bound in left and bound.is_available(now):
                 return bound
         # In maintenance beats broken, and broken is tried before giving up.
-        wanted = [one for one in left if not one.config.drain] or left
+        wanted = [one for one in left if not one.draining] or left
         return self._policy([one for one in wanted if one.is_available(now)] or wanted, request)
 
     def _demand_one_closed(self, now: float) -> None:
