@@ -8,11 +8,12 @@ comment says. Each part of the program is handed only its branch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
 from .schema.answers import ErrorPage, Respond
@@ -36,10 +37,10 @@ from .values import Address, Backend, HashKey, KeyType, Runway
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
     "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FileRules",
-    "FilesAction", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen", "Listing", "Log",
-    "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit", "RedirectAction",
-    "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway", "Site", "StickyCookie",
-    "Tls", "Tsig",
+    "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
+    "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
+    "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
+    "Site", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -84,6 +85,20 @@ class ProxyAction(BackendRules, _Backends):
 
 
 _NO_TLS_RULES = BackendTls()
+
+
+def login_service(rule: ForwardAuth) -> ProxyAction:
+    """The backend that `forward_auth` asks. Rules that differ only in what becomes of its answer
+    share it."""
+    tls = rule.tls
+    return ProxyAction(
+        backends=(rule.url.backend,),
+        connect_timeout=rule.timeout,
+        response_timeout=rule.timeout,
+        idle_timeout=rule.timeout,
+        preserve_host=rule.preserve_host,
+        backend_tls=BackendTls(tls.ca_file, tls.insecure, server_name=tls.server_name),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +183,18 @@ class Site:
     def paired(self) -> bool:
         """Whether it has two certificates, for two kinds of key."""
         return len(self.certificates or self.key_types) > 1
+
+
+def proxied(sites: Iterable[Site]) -> Iterator[tuple[Site, ProxyAction]]:
+    """Every action whose backends are asked, with the site that needs it: those of routes, and
+    login services. Some come several times."""
+    for site in sites:
+        for route in site.routes:
+            if isinstance(route.action, ProxyAction):
+                yield site, route.action
+        for rules in (site.rules, *(route.rules for route in site.routes)):
+            if rules.forward_auth is not None:
+                yield site, login_service(rules.forward_auth)
 
 
 @dataclass(frozen=True, slots=True)

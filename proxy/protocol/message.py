@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
 
@@ -96,6 +97,13 @@ class Body(Protocol):
         ...
 
 
+class RequestBody(Body, Protocol):
+    """The body of a request. ``limits``: how large and how slow it may be; a filter may give it
+    others before anything is read."""
+
+    limits: Limits
+
+
 class FieldBlock:
     """Fields that many requests have in common: each of them holds the same object, so that what
     somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
@@ -110,6 +118,20 @@ class FieldBlock:
         self.fields = fields
         accepted = [value for name, value in fields if name == b"accept-encoding"]
         self.accept_encoding = accepted[-1] if accepted else None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who has logged in here, by a password or with a login service.
+
+    ``user``: the name, of visible characters and blanks; b"" where nobody has told it. ``fields``
+    tell a backend of it: whoever sends the request on sends them, and nothing of these names from a
+    client. ``password``: each request carries the secret itself (Authorization).
+    """
+
+    user: bytes
+    fields: Fields
+    password: bool = False
 
 
 class Request:
@@ -136,6 +158,7 @@ class Request:
         "host",
         "id",
         "inform",
+        "login",
         "matched",
         "method",
         "path",
@@ -143,7 +166,6 @@ class Request:
         "target",
         "uncached_fields",
         "upgrade",
-        "user",
         "version",
     )
 
@@ -156,7 +178,7 @@ class Request:
         host: bytes,
         fields: Fields,
         connection: Connection,
-        body: Body | None = None,
+        body: RequestBody | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -176,7 +198,7 @@ class Request:
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
         self.backend: str | None = None  # the backend that was asked when the client left
         self.id = b""  # X-Request-Id; a handler that needs one makes it
-        self.user: bytes | None = None  # who has shown a password; visible characters and blanks
+        self.login: Login | None = None
 
     @property
     def original(self) -> Request:

@@ -33,7 +33,7 @@ class Rewritten(Request):
         self.matched = b"/"
         self.upgrade = request.upgrade
         self.expects_continue = request.expects_continue
-        self.user = request.user
+        self.login = request.login
 
     @property
     def original(self) -> Request:

@@ -26,6 +26,7 @@ from ..syntax import field_rules
 from ..syntax.address_sets import AddressEntry, parse_entry
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
+    SIZE,
     File,
     Many,
     Section,
@@ -33,6 +34,7 @@ from ..syntax.kinds import (
     count,
     duration,
     from_folder,
+    number_word,
     one_of,
     pairs,
     section,
@@ -41,7 +43,9 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
+from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
+from .access import CorsEntry, ForwardAuthEntry, off_is_none
 from .answers import AnswerRules
 from .files import FileRules
 
@@ -342,6 +346,12 @@ class BasicAuth(Section):
     )
 
 
+BasicAuthEntry = Annotated[
+    BasicAuth | None,
+    BeforeValidator(off_is_none, json_schema_input_type=BasicAuth | Literal["off"] | None),
+]
+
+
 # What gains by compression, and is not compressed already (as Caddy and nginx have it).
 _COMPRESSIBLE = (
     "text/",
@@ -411,6 +421,24 @@ class RateLimit(Section):
     )
 
 
+UNLIMITED = 2**63 - 1  # of ``body_size``, where None is "as at the outer level"
+
+
+def _parse_body_size(text: str) -> int:
+    """Bytes; `UNLIMITED` for that word."""
+    if text.strip().lower() in ("none", "off", "infinite", "inf", "-1", "no"):
+        raise Wrong(f"{shown(text)} is not a size", "write unlimited")
+    if text.strip() == "unlimited":
+        return UNLIMITED
+    octets = parse_size(text)
+    if octets > 10**15:
+        raise Wrong(f"{spell_size(octets)} is out of bounds", "write unlimited")
+    return octets
+
+
+BodySize = Annotated[int, number_word(_parse_body_size, pattern=f"{SIZE}|^unlimited$")]
+
+
 @section
 class Rules(BackendRules, FileRules, AnswerRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
@@ -427,8 +455,22 @@ class Rules(BackendRules, FileRules, AnswerRules):
     deny: Many[AddressWord] = Field(
         default=(), description="Clients from these networks get 403, even if allowed."
     )
-    basic_auth: BasicAuth | None = Field(
-        default=None, description="Only users with a password get in."
+    basic_auth: BasicAuthEntry = Field(
+        default=None, description="Only users with a password get in; off: all, at an inner level."
+    )
+    forward_auth: ForwardAuthEntry = Field(
+        default=None,
+        description="Only requests that a login service lets in get in; off: all, at an inner "
+        "level.",
+    )
+    cors: CorsEntry = Field(
+        default=None, description="What scripts of other origins may do; preflights end here."
+    )
+    body_size: BodySize | None = Field(
+        default=None, description="As limits.body_size, for these requests."
+    )
+    body_timeout: Annotated[float, duration("1s", "1h")] | None = Field(
+        default=None, description="As limits.body_timeout, for these requests."
     )
     compress: CompressionEntry = Field(
         default=Compression("auto"),

@@ -32,6 +32,7 @@ from ..config.model import (
 )
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
+from ..config.values import ServiceUrl
 from ..errors import Fault
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
@@ -45,7 +46,7 @@ from ..protocol.paths import understood
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
 from ..sites.filters import Chain
-from ..sites.handlers import condition_of, rewrites, telling_users
+from ..sites.handlers import condition_of, rewrites, told_of_users
 from ..sites.rewriting import Rewriting
 from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
@@ -334,6 +335,8 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, ServiceUrl):
+        return str(value)
     if hasattr(value, "__dataclass_fields__"):
         parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
         return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"
@@ -428,7 +431,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
         config.trusted_proxies,
         action.via,
         action.request_headers,
-        action in telling_users(config),
+        told_of_users(config).get(action, frozenset()),
     )
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())
