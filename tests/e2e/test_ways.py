@@ -24,7 +24,7 @@ from support.program.server import Server
 HASH = hashed("geheim")
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 PAGE = "<h1>Sorry, said at length</h1>" + "<p>again and again</p>" * 100
-NAMES = ("a.test", "b.test", "c.test", "d.test")
+NAMES = ("a.test", "b.test", "c.test", "d.test", "e.test")
 CONFIG = """\
 state: {state}
 listen: {{http: ['127.0.0.1:{one}'], https: ['127.0.0.1:{two}']}}
@@ -64,7 +64,7 @@ sites:
     redirect: "https://new.example{{path}}"
     status: 302
     routes:
-      - {{path: /.well-known/*, root: {root}}}
+      - {{path: /.well-known/*, root: {root}/.well-known}}
       - {{path: /inherits/*}}
   - names: [c.test]
     respond: {{status: 503, body: "Back at noon.", retry_after: 5m}}
@@ -75,6 +75,14 @@ sites:
     root: {root}
     basic_auth: {{users: {{alice: "{hash}"}}}}
     error_pages: {{401: /errors/open.html}}
+  - names: [e.test]
+    error_pages: {{405: /errors/404.html}}
+    routes:
+      - {{path: /form, methods: POST, backend: 'http://127.0.0.1:{back}'}}
+      - {{path: /form, methods: [get], respond: {{body: a form}}}}
+      - {{path: /locked, methods: [PUT], respond: 204, basic_auth: {{users: {{alice: "{hash}"}}}}}}
+      - {{path: /errors/*, root: {root}/errors}}
+      - {{path: /shared/*, methods: [GET], cors: {{origins: ["https://app.test"]}}, respond: {{body: shared}}}}
 """
 
 
@@ -264,7 +272,7 @@ def test_files_are_looked_for_at_another_path(
 
 def test_the_log_has_the_path_that_the_client_asked_for(place: Place) -> None:
     place.asks("/api/logged")
-    line = place.server.await_access(lambda line: line.get("target") == "/api/logged")
+    line = place.server.await_access(target="/api/logged")
     assert line["status"] == 200
 
 
@@ -334,11 +342,29 @@ def test_a_route_goes_by_the_client_that_a_trusted_proxy_names(place: Place) -> 
 
 
 def test_where_only_the_method_fails_the_answer_says_which_are_taken(place: Place) -> None:
-    for method in ("PUT", "DELETE", "OPTIONS"):
-        response = place.asks("/form", method)
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
+        response = place.asks("/form", method, host="e.test")
+        if method == "HEAD":
+            assert response.status_code == 200
+            continue
         assert response.status_code == 405
         assert response.headers["allow"] == "POST, GET, HEAD"
         assert response.text == PAGE
+    assert place.asks("/locked", "GET", host="e.test").status_code == 401
+    known = place.asks("/locked", "GET", host="e.test", Authorization=RIGHT)
+    assert (known.status_code, known.headers["allow"]) == (405, "PUT")
+    assert place.asks("/locked", "PUT", host="e.test", Authorization=RIGHT).status_code == 204
+
+
+def test_a_preflight_goes_by_the_method_that_it_asks_about(place: Place) -> None:
+    asked = {"Origin": "https://app.test", "Access_Control_Request_Method": "GET"}
+    response = place.asks("/shared/x", "OPTIONS", host="e.test", **asked)
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-origin"] == "https://app.test"
+    refused = place.asks("/shared/x", "PUT", host="e.test", Origin="https://app.test")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert refused.headers["access-control-allow-origin"] == "https://app.test"
+    assert place.asks("/shared/x", "OPTIONS", host="e.test").status_code == 405
 
 
 # Pages for errors
