@@ -378,7 +378,8 @@ class Compression(Section):
 
     mode: Annotated[Literal["auto", "true", "false"], one_of("auto", "true", "false")] = Field(
         default="true",
-        description="auto leaves out responses that set a cookie or answer Authorization.",
+        description="auto leaves out what sets a cookie, answers Authorization, or answers a session "
+        "that another site may be behind.",
     )
     algorithms: Many[Annotated[str, one_of("zstd", "br", "gzip")]] = Field(
         default=("zstd", "br", "gzip"), description="Those that may be used; clients choose."
