@@ -25,6 +25,7 @@ from .schema.document import (
     Log,
     OnDemand,
     OwnCertificate,
+    SiteLog,
     Tls,
 )
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
@@ -34,10 +35,9 @@ from .values import Address, Backend, HashKey, KeyType, Runway
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
     "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "ForwardAuth",
-    "HashKey", "Health",
-    "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
-    "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
-    "Site", "StickyCookie", "Tls", "Tsig",
+    "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand",
+    "OwnCertificate", "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route",
+    "Rules", "Runway", "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -158,6 +158,7 @@ class Site:
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
+    log: SiteLog = field(default_factory=SiteLog)
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
     # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

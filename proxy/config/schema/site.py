@@ -79,7 +79,7 @@ class Route(Serving):
 
 # What answers a request; of these keys a site or a route has one, and none is inherited.
 ACTIONS = ("root", "backend", "redirect", "status")
-_ABOUT_BACKENDS = tuple(BackendRules.fields())
+_ABOUT_BACKENDS = tuple(BackendRules.known_keys())
 
 
 def check(
