@@ -109,3 +109,6 @@ class Fault(Exception):
             fields = [(b"retry-after", b"%d" % self.what.retry_after)]
         self.fields = fields or []
         self.backend: str | None = None
+
+    # What is answered instead of one sentence, a `protocol.message.Response`: its body and fields.
+    page: object = None

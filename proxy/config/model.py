@@ -16,6 +16,7 @@ from typing import Literal
 from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
+from .schema.answers import ErrorPage, Respond
 from .schema.document import (
     Admin,
     ClientAuth,
@@ -28,16 +29,19 @@ from .schema.document import (
     SiteLog,
     Tls,
 )
+from .schema.files import FileRules, Listing
+from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "ForwardAuth",
-    "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand",
-    "OwnCertificate", "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route",
-    "Rules", "Runway", "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
+    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FileRules",
+    "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
+    "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
+    "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -61,7 +65,10 @@ class Acme:
 
 @dataclass(frozen=True, slots=True)
 class FilesAction:
+    """The files below ``root``; ``rules``: how they are answered."""
+
     root: Path
+    rules: FileRules = field(default_factory=FileRules)
 
 
 @section
@@ -104,18 +111,27 @@ class RedirectAction:
 
 
 @dataclass(frozen=True, slots=True)
+class RespondAction:
+    """A fixed answer."""
+
+    answer: Respond
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseAction:
     """A fixed answer without content: for names that are known and have nothing."""
 
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RefuseAction
+Action = FilesAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins.
+    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins, among
+    equal ones the first that takes the request's method (any if there are no ``methods``) and what
+    ``match`` asks for.
 
     ``rules`` hold for it, with what it inherits of its site and of the top of the document.
     ``origins`` tells where each key that was given stands (FILE:LINE:COL, or a flag).
@@ -124,6 +140,8 @@ class Route:
     path: str
     action: Action
     rules: Rules = field(default_factory=Rules)
+    methods: tuple[str, ...] = ()
+    match: Match | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
