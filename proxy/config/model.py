@@ -27,12 +27,14 @@ from .schema.document import (
     Tls,
 )
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
+from .schema.scripts import FastCgi
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "HashKey", "Health",
+    "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FastCgi",
+    "FastCgiAction", "FilesAction", "HashKey", "Health",
     "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
     "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
     "Site", "StickyCookie", "Tls", "Tsig",
@@ -79,6 +81,17 @@ class ProxyAction(BackendRules, _Backends):
 _NO_TLS_RULES = BackendTls()
 
 
+@section
+class _Scripts:
+    root: Path
+    fastcgi: FastCgi
+
+
+@section
+class FastCgiAction(ProxyAction, _Scripts):
+    """Scripts below ``root``, run by ``backends``, and the files beside them."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedirectAction:
     """``target`` may hold {rest} (what * matched), {path}, {query}, {host}."""
@@ -94,7 +107,7 @@ class RefuseAction:
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RefuseAction
+Action = FilesAction | FastCgiAction | ProxyAction | RedirectAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import model
 from .checks.consistency import internal
@@ -17,7 +18,7 @@ from .schema import acme as acme_keys
 from .schema import document as schema
 from .schema.inherit import Inherited, innermost
 from .schema.parse import Parsed
-from .schema.rules import BackendRules
+from .schema.rules import BackendRules, Rules
 from .schema.site import ACTIONS, Route, Serving
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
@@ -165,18 +166,28 @@ def _origins(
 
 def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
     """``name`` is the site's first one, which a health check says as Host like any request."""
+    if serving.fastcgi is not None and serving.root is not None:
+        return model.FastCgiAction(
+            root=serving.root,
+            fastcgi=serving.fastcgi,
+            backends=serving.fastcgi.url,
+            **_about_backends(inherited.rules, name),
+        )
     if serving.root is not None:
         return model.FilesAction(serving.root)
     if serving.redirect is not None:
         return model.RedirectAction(serving.redirect, serving.status)
     if serving.backend is None:
         return model.RefuseAction()
-    rules = inherited.rules
-    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
-        rules = replace(rules, health=replace(rules.health, host=name))
     return model.ProxyAction(
         backends=tuple(
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
-        **{key: getattr(rules, key) for key in _BACKEND_RULES},
+        **_about_backends(inherited.rules, name),
     )
+
+
+def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
+    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
+        rules = replace(rules, health=replace(rules.health, host=name))
+    return {key: getattr(rules, key) for key in _BACKEND_RULES}

@@ -12,12 +12,14 @@ import asyncio
 from ..config.model import (
     Action,
     Config,
+    FastCgiAction,
     FilesAction,
     ProxyAction,
     RedirectAction,
     RefuseAction,
     Site,
 )
+from ..handlers.fastcgi.handler import FastCgiHandler
 from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.context import UpstreamContext
@@ -84,6 +86,12 @@ class Handlers:
 
     def _make(self, action: Action) -> Handler:
         match action:
+            case FastCgiAction():
+                scripts = FastCgiHandler(
+                    action, self._upstream_context, action in self._tells_users
+                )
+                self._proxies.append(scripts.servers)
+                return scripts
             case FilesAction():
                 return FileHandler(action.root, self._clock)
             case ProxyAction():
