@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.sites.passwords import hashed
 from support.http.client import context
 from support.program.php_fpm import PhpFpm, program
 from support.program.ports import free_ports
@@ -49,7 +50,7 @@ sites:
   - names: [staff.test]
     root: {root}
     fastcgi: unix:{socket}
-    basic_auth: {{users: {{alice: "$2b$04$nKr8iQSGNQnXs6sBoNhv5.9rU5PSRkjkqlzZQOQeCm6DcuBkqf7Bm"}}}}
+    basic_auth: {{users: {{alice: "{hash}"}}}}
 """
 
 SHOW = """<?php
@@ -144,7 +145,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     config.write_text(
         CONFIG.format(
             state=folder / "state", one=one, two=two, root=root, socket=fpm.socket,
-            fast=str(request.param != "h11").lower(),
+            fast=str(request.param != "h11").lower(), hash=hashed("geheim"),
         )
     )  # fmt: skip
     try:
@@ -429,6 +430,10 @@ def test_a_script_ends_when_its_client_leaves(place: Place) -> None:
 def test_a_user_who_has_logged_in(place: Place) -> None:
     assert place.asks("/show.php", site="staff.test").status_code == 401
     assert place.asks("/index.php/x", site="staff.test").status_code == 401
+    server = place.shown("/show.php", site="staff.test", auth=("alice", "geheim"))["server"]
+    assert (server["REMOTE_USER"], server["AUTH_TYPE"]) == ("alice", "Basic")
+    assert server["HTTP_REMOTE_USER"] == "alice"
+    assert not {"HTTP_AUTHORIZATION", "PHP_AUTH_PW"} & server.keys()
 
 
 def test_own_parameters_and_kept_connections(place: Place) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
 
 from ...config import model
@@ -65,7 +66,7 @@ class ScriptServers(Upstream):
         body = request.body
         if body is not None and body.length is None:
             return self._run_collected(request, body, script)
-        return self.ask(request, ScriptPayload(request, script, None))
+        return self.send(request, ScriptPayload(request, script, None))
 
     async def _run_collected(self, request: Request, body: Body, script: Script) -> Response:
         pieces, size = [], 0
@@ -74,7 +75,7 @@ class ScriptServers(Upstream):
             if size > _MOST_COLLECTED:
                 raise Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
             pieces.append(piece)
-        return await self.ask(request, ScriptPayload(request, script, b"".join(pieces)))
+        return await self.send(request, ScriptPayload(request, script, b"".join(pieces)))
 
     def pool(
         self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
@@ -105,24 +106,44 @@ class ScriptServers(Upstream):
                 log.warning("%s: a script says: %s", site, line[:_LONGEST_LINE], extra=extra)
 
 
+def scripts_of(action: FastCgiAction) -> Scripts:
+    """What finds the scripts of a route."""
+    rules = action.fastcgi
+    return Scripts(
+        DocumentRoot(action.root),
+        rules.endings,
+        rules.index,
+        action.files.index,
+        front_controller=rules.front_controller,
+        listing=action.files.listing.format != "off",
+    )
+
+
+def below_root(request: Request) -> bytes:
+    """The path that is asked for, relative to the document root. Raises `Fault` ("bad_path")."""
+    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
+
+
 class FastCgiHandler:
     """Answers from one document root with scripts."""
 
     def __init__(
-        self, action: FastCgiAction, context: UpstreamContext, tells_users: bool = False
+        self,
+        action: FastCgiAction,
+        context: UpstreamContext,
+        told: frozenset[bytes] = frozenset(),
     ) -> None:
         rules = action.fastcgi
-        self.servers = ScriptServers(action, context, tells_users)
-        self._files = FileHandler(action.root, context.clock)
-        self._scripts = Scripts(
-            DocumentRoot(action.root), rules.endings, rules.index, rules.front_controller
-        )
+        self.servers = ScriptServers(action, context, told)
+        self._scripts = scripts_of(action)
+        files = replace(action.files, index=self._scripts.pages, fallback=None, extensions=())
+        self._files = FileHandler(action.root, context.clock, files)
         self._clock = context.clock
         self._root = rules.script_root.encode() if rules.script_root else self._scripts.root.path
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """The response, or an awaitable of it. Raises `Fault`."""
-        path = understood(request.path).removeprefix(request.matched)
+        path = below_root(request)
         try:
             found = self._scripts.find(path, self._clock.now)
         except OSError as error:
@@ -134,8 +155,9 @@ class FastCgiHandler:
             case SendFile():
                 return self._files.handle(request)
             case AddSlash():
-                query = b"?" + request.query if b"?" in request.target else b""
-                location = one_slash(sendable(request.path) + b"/" + query)
+                asked = request.original
+                query = b"?" + asked.query if b"?" in asked.target else b""
+                location = one_slash(sendable(asked.path) + b"/" + query)
                 return Response(308, [(b"location", location)], handler="static")
             case Unreadable(why):
                 raise Fault("unreadable", why)

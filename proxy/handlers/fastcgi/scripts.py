@@ -59,20 +59,26 @@ Found = Run | SendFile | AddSlash | Nothing | Unreadable
 
 class Scripts:
     """``endings`` are those of scripts, like ``.php``; ``index`` is the script that a folder is
-    asked for, and the root's is the front controller where ``front_controller`` says so."""
+    asked for, before the ``pages``, and the root's is the front controller where
+    ``front_controller`` says so. ``listing``: what a folder holds may be told."""
 
     def __init__(
         self,
         root: DocumentRoot,
         endings: Sequence[str] = (".php",),
         index: str = "index.php",
+        pages: Sequence[str] = ("index.html",),
+        *,
         front_controller: bool = True,
+        listing: bool = False,
     ) -> None:
         self.root = root
         self._endings = tuple(ending.encode() for ending in endings)
         split = b"|".join(map(re.escape, self._endings))
         self._split = re.compile(rb"[^/](?:%b)(?=/|$)" % split)
         self._index = index.encode()
+        self.pages = tuple(page for page in pages if not self._is_source(page.encode()))
+        self._listing = listing
         self._front_controller = front_controller
         self._found: dict[bytes, tuple[Found, float]] = {}
 
@@ -111,13 +117,21 @@ class Scripts:
         below = path if not path or path.endswith(b"/") else path + b"/"
         index = self.root.entry(below + self._index)
         is_script = isinstance(index, Entry) and self._is_script(index)
-        page = self.root.entry(below + b"index.html")
-        has_page = isinstance(page, Entry) and stat.S_ISREG(page.mode)
-        if not is_script and (not has_page or self._is_source(page.name)):  # type: ignore[union-attr] # an entry, for it has a page
-            return self._otherwise()
+        if not is_script and not self._has_page(below):
+            found = self._otherwise()
+            if not (self._listing and isinstance(found, Nothing)):
+                return found
         if below != path:
             return AddSlash()
         return Run(below + self._index) if is_script else SendFile()
+
+    def _has_page(self, folder: bytes) -> bool:
+        """Whether the first index that is there may be sent."""
+        for page in self.pages:
+            entry = self.root.entry(folder + page.encode())
+            if isinstance(entry, Entry) and stat.S_ISREG(entry.mode):
+                return not self._is_source(entry.name)
+        return False
 
     def _otherwise(self) -> Found:
         """The front controller."""

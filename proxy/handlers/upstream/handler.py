@@ -23,6 +23,7 @@ import asyncio
 import logging
 import math
 import ssl
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -54,18 +55,26 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 class Upstream:
     def __init__(
-        self, action: ProxyAction, context: UpstreamContext, tells_users: bool = False
+        self,
+        action: ProxyAction,
+        context: UpstreamContext,
+        told: frozenset[bytes] = frozenset(),
+        *,
+        reports_pauses: bool = True,
     ) -> None:
+        """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
+        left out, beside the requests that fail."""
         self.action = action
         self.patience = action.response_timeout
         self.context = context
         self.forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, tells_users
+            context.trusted_proxies, action.via, action.request_headers, told
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [
-            Backend(config, self.pool(config, tls, parser), action) for config in action.backends
+            Backend(config, self.pool(config, tls, parser), action, reports_pauses=reports_pauses)
+            for config in action.backends
         ]
         self._policy: Policy[Backend] = policy(action)
         sticky = action.sticky_cookie
@@ -96,6 +105,12 @@ class Upstream:
     def drain(self) -> None:
         """Do nothing: requests under way go on, and kept connections age."""
 
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give this backend no new clients, or (``on`` False) its share again."""
+        for backend in self._backends:
+            if backend.config.url == url:
+                backend.draining = on or backend.config.drain
+
     def close(self) -> None:
         if self._held is not None:
             self._held.close()
@@ -110,24 +125,24 @@ class Upstream:
     def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the backend's response. Raises `Fault`; its detail names the backend, the site and
         the request."""
-        return self.ask(request, Payload(request))
+        return self.send(request, Payload(request))
 
-    def ask(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
+    def send(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
         """`handle`, for a request whose body has been looked at."""
         if self._held is None:
-            return self._ask(request, payload)
+            return self.ask(request, payload)
         return self._ask_patiently(request, payload, self._held)
 
     async def _ask_patiently(
         self, request: Request, payload: Payload, held: HeldRequests
     ) -> Response:
-        """`_ask`, and again when a backend takes connections, where none did."""
+        """`ask`, and again when a backend takes connections, where none did."""
         until = self.context.clock.look() + self.action.wait_for_backend
         if held:
             await held.wait(until, Fault("backend_refused", "no backend takes connections"))
         while True:
             try:
-                return await self._ask(request, payload)
+                return await self.ask(request, payload)
             except Fault as fault:
                 # When an app ends, connections that it had not accepted yet are reset.
                 lost = payload.lost and payload.repeats < 2
@@ -138,7 +153,8 @@ class Upstream:
                 payload.lost = False
                 await held.wait(until, fault)
 
-    async def _ask(self, request: Request, payload: Payload) -> Response:
+    async def ask(self, request: Request, payload: Payload) -> Response:
+        """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
         fresh = False
         backend: Backend | None = None
@@ -157,6 +173,8 @@ class Upstream:
                     raise
                 backend.in_flight += 1
                 kept = not connection.fresh
+                counters = self.context.counters
+                began = time.monotonic() if counters is not None else 0.0
                 attempt = Attempt(self, backend, connection, request, payload)
                 try:
                     response = await attempt.run()
@@ -183,9 +201,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self.context.clock.now, response.status >= 500)
-                if self.context.counters is not None:
+                if counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
-                    self.context.counters.upstream(backend.config.url, outcome)
+                    counters.upstream(backend.config.url, outcome, time.monotonic() - began)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
@@ -198,7 +216,7 @@ class Upstream:
     async def _probe(self) -> bool:
         """Whether one of the backends takes connections."""
         for backend in self._backends:
-            if backend.config.drain:
+            if backend.draining:
                 continue
             try:
                 connection = await backend.pool.open_another()
@@ -223,7 +241,7 @@ class Upstream:
             if bound is not None and bound in left and bound.is_available(now):
                 return bound
         # In maintenance beats broken, and broken is tried before giving up.
-        wanted = [one for one in left if not one.config.drain] or left
+        wanted = [one for one in left if not one.draining] or left
         return self._policy([one for one in wanted if one.is_available(now)] or wanted, request)
 
     def _demand_one_closed(self, now: float) -> None:

@@ -56,7 +56,7 @@ def parameters(
         b"SERVER_PORT": port or _USUAL_PORTS[scheme],
         b"SERVER_ADDR": connection.local.encode("ascii"),
         b"REQUEST_METHOD": request.method,
-        b"REQUEST_URI": request.target,
+        b"REQUEST_URI": request.original.target,
         b"REQUEST_SCHEME": scheme,
         b"QUERY_STRING": request.query,
         b"SCRIPT_NAME": script.name,
@@ -75,9 +75,10 @@ def parameters(
         told[b"PATH_TRANSLATED"] = script.root + script.path_info
     if scheme == b"https":
         told[b"HTTPS"] = b"on"
-    if request.user is not None:
-        told[b"AUTH_TYPE"] = b"Basic"
-        told[b"REMOTE_USER"] = request.user
+    if request.login is not None and request.login.user:
+        told[b"REMOTE_USER"] = request.login.user
+        if request.login.password:
+            told[b"AUTH_TYPE"] = b"Basic"
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b": ")
         if name == b"content-type":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.model import Backend, FastCgi, FastCgiAction, Limits
+from proxy.config.model import Backend, FastCgi, FastCgiAction, FileRules, Limits
 from proxy.handlers.fastcgi.handler import FastCgiHandler
 from proxy.handlers.upstream.context import UpstreamContext
 from proxy.protocol.fastcgi import records
@@ -84,6 +84,7 @@ async def three(
         action = FastCgiAction(
             root=root,
             fastcgi=FastCgi(urls, keep=keep),
+            files=FileRules(),
             backends=urls,
             **options,  # type: ignore[arg-type]
         )

@@ -68,8 +68,7 @@ def test_whatever_a_script_says_is_a_head_or_a_fault(head: bytes) -> None:
         return
     try:
         found = parse(head, b"GET")
-    except Fault as fault:
-        assert fault.kind == "backend_protocol"
+    except Fault:
         return
     assert 200 <= found.status <= 999
     for name, value in found.fields:
