@@ -8,6 +8,7 @@ import pytest
 
 from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateFacts
+from proxy.ipc.packs import alone
 from proxy.supervisor.self_check import expected_certificates
 from proxy.worker.startup import Announced
 
@@ -24,7 +25,7 @@ def site(name: str, *, paired: bool = False, auth: bool = False) -> Site:
 def certificate(name: str, family: str, *names: str, not_after: float = 2e9) -> Announced:
     site = name.partition("/")[0]
     facts = CertificateFacts(name, site, names, not_after, f"{name} {family}", family)
-    return Announced(facts, -1)
+    return Announced(facts, alone(b""))
 
 
 def seen(certificates: list[Announced], *sites: Site, tls: Tls | None = None) -> dict[str, str]:
