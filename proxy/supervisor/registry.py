@@ -38,6 +38,7 @@ from ..ipc.messages import (
 )
 from ..ipc.packs import MOST, Bundle, NotInPack, Pack, repacked
 from ..metrics.renewals import Renewals
+from ..name_table import wildcard_of
 from ..system.certificate_files import LoadedCertificate
 from ..worker.startup import Announced
 from .deliveries import Deliveries, Refusals
@@ -71,9 +72,11 @@ class Registry:
         return tuple(self._certificates.values())
 
     def related(self, names: Collection[str]) -> list[Announced]:
-        """The certificates that are called so, and all others for one of their names."""
+        """The certificates that are called so, and all others for one of their names or for the
+        wildcard that covers it."""
         found = [self._certificates[name] for name in names if name in self._certificates]
         hosts = {host for one in found for host in one.facts.names}
+        hosts |= set(map(wildcard_of, hosts))
         return [one for one in self._certificates.values() if not hosts.isdisjoint(one.facts.names)]
 
     def challenges(self) -> tuple[tuple[ChallengeFacts, int | None], ...]:

@@ -26,6 +26,7 @@ from ..ipc.messages import (
 )
 from ..ipc.packs import Bundle, Pack
 from ..ipc.reserve import Reserve
+from ..name_table import NameTable
 from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
 from ..tls.acme_alpn import AlpnChallenges
@@ -65,6 +66,7 @@ class Credentials:
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
             self._paired,
             self._without_http2,
+            NameTable({name: site.names[0] for site in config.sites for name in site.names}),
             # A process full of connections still loads the certificate that is asked for.
             Reserve(_TO_LOAD).lent,
         )
