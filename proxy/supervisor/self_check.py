@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from ..config.model import Config, Site
 from ..ipc.messages import CertificateFacts, Probe, ProbeResult
-from ..name_table import wildcard_of
+from ..name_table import NameTable, covers, wildcard_of
 from ..worker.startup import Announced
 from .process_table import Child, Processes
 from .registry import Registry
@@ -141,13 +141,21 @@ def expected_certificates(
     only ("rsa")."""
     sites = {site.names[0]: site for site in config.sites}
     offered: dict[str, list[Announced]] = {}
+    of_site: dict[str, list[Announced]] = {}
     for one in sorted(certificates, key=lambda one: one.facts.not_after):
         if _knows(sites, one.facts):
+            of_site.setdefault(one.facts.site, []).append(one)
             for name in one.facts.names:
                 offered.setdefault(name, []).append(one)
+    owners = NameTable({name: site.names[0] for site in sites.values() for name in site.names})
     seen = {}
     for name, several in offered.items():
-        # Of several sites the one whose certificate lasts longest, as `Certificates.find` chooses.
+        # As `Certificates.find` chooses: that of the host's own site, else the one that lasts
+        # longest.
+        host = _visited(name) or name
+        owner = owners.find(host)
+        own = of_site.get(owner[1], ()) if owner is not None else ()
+        several = [one for one in own if covers(one.facts.names, host)] or several
         site = several[-1].facts.site
         kinds = {one.facts.family: one for one in several if one.facts.site == site}
         seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]
