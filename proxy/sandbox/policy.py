@@ -36,7 +36,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config.model import Acme, Config, FilesAction, ProxyAction, proxied
+from ..config.model import Acme, Config, FastCgiAction, FilesAction, ProxyAction, proxied
 from .grants import Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
@@ -256,7 +256,7 @@ def _roots(config: Config) -> Iterator[Grant]:
     served: dict[Path, str] = {}
     for site in config.sites:
         for route in site.routes:
-            if isinstance(route.action, FilesAction):
+            if isinstance(route.action, FilesAction | FastCgiAction):
                 served.setdefault(route.action.root, site.names[0])
     for root, name in served.items():
         yield Grant(root, f"document root of {name}")

@@ -28,6 +28,7 @@ from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
+from ..values import Backend
 from . import certificates, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
@@ -66,7 +67,7 @@ def check(
     yield from _address_lists(parsed, reader)
     yield from _password_files(parsed, reader)
     yield from pages.check(parsed, reader, notices)
-    yield from _sockets(parsed, reader)
+    yield from _sockets(parsed, reader, notices)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
     yield from _command(parsed, reader)
@@ -174,24 +175,35 @@ def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
             yield parsed.origins.fault((*path, "basic_auth", "users_file"), *trouble)
 
 
-def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+def _sockets(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Iterator[Fault]:
     """Check the sockets of backends as the user that connects. A missing one is the app's to
     make."""
+    for path, backend in _backends(parsed):
+        if backend.scheme != "unix" or backend.path.startswith("@"):
+            continue
+        file = FilePath(backend.path)
+        try:
+            is_socket = stat.S_ISSOCK(os.stat(file).st_mode)
+        except PermissionError:
+            trouble = reach(file, os.F_OK, reader) if reader and reader.here else None
+        except OSError:
+            if "fastcgi" in path:  # no app of one's own, which starts when it starts
+                what = f"there is no socket {file} yet"
+                remedy = "start PHP-FPM, or name the socket that listen says in its pool"
+                notices.append(parsed.origins.fault(path, what, remedy))
+            continue
+        else:
+            trouble = _no_socket(file, is_socket, reader)
+        if trouble:
+            yield parsed.origins.fault(path, *trouble)
+
+
+def _backends(parsed: Parsed) -> Iterator[tuple[Path, Backend]]:
     for path, serving in _servings(parsed):
         for number, each in enumerate(serving.backend or ()):
-            if each.url.scheme != "unix" or each.url.path.startswith("@"):
-                continue
-            file = FilePath(each.url.path)
-            try:
-                is_socket = stat.S_ISSOCK(os.stat(file).st_mode)
-            except PermissionError:
-                trouble = reach(file, os.F_OK, reader) if reader and reader.here else None
-            except OSError:
-                continue
-            else:
-                trouble = _no_socket(file, is_socket, reader)
-            if trouble:
-                yield parsed.origins.fault((*path, "backend", number), *trouble)
+            yield (*path, "backend", number), each.url
+        for one in serving.fastcgi.url if serving.fastcgi is not None else ():
+            yield (*path, "fastcgi"), one
 
 
 def _no_socket(file: FilePath, is_socket: bool, reader: Reader | None) -> Trouble | None:
