@@ -42,7 +42,9 @@ def run(config: Config, channel: Channel) -> int:
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
     outside = Outside(confine_hook, apis)
     try:
-        agent.run(wanted, ChannelLink(channel), open_store(config.state), outside)
+        link = ChannelLink(channel)
+        logs.tell_warnings("certifier", link.warned)
+        agent.run(wanted, link, open_store(config.state), outside)
     except LinkBroken:
         return 1
     except agent.Hangs as why:

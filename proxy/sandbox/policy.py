@@ -43,7 +43,7 @@ from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
-from ..config.model import Acme, Config, Dns, FilesAction, ProxyAction
+from ..config.model import Acme, Config, Dns, FastCgiAction, FilesAction, ProxyAction, proxied
 from .grants import Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
@@ -302,17 +302,14 @@ def _roots(config: Config) -> Iterator[Grant]:
     served: dict[Path, str] = {}
     for site in config.sites:
         for route in site.routes:
-            if isinstance(route.action, FilesAction):
+            if isinstance(route.action, FilesAction | FastCgiAction):
                 served.setdefault(route.action.root, site.names[0])
     for root, name in served.items():
         yield Grant(root, f"document root of {name}")
 
 
 def _proxied(config: Config) -> Iterator[ProxyAction]:
-    for site in config.sites:
-        for route in site.routes:
-            if isinstance(route.action, ProxyAction):
-                yield route.action
+    return (action for _site, action in proxied(config.sites))
 
 
 def _backend_trust(config: Config) -> Iterator[Grant]:

@@ -10,7 +10,8 @@ import pytest
 import trustme
 
 from proxy.config.model import Tls
-from proxy.ipc.channel import sealed
+from proxy.ipc.packs import alone
+from proxy.name_table import NameTable
 from proxy.tls.contexts import Certificates, ServerSocket, server_context
 
 CA = trustme.CA()
@@ -19,9 +20,7 @@ CA = trustme.CA()
 def put(table, *names, not_after=2e9, site=None, name=None, key_type=trustme.KeyType.ECDSA):
     cert = CA.issue_cert(*names, key_type=key_type)
     pem = b"".join(blob.bytes() for blob in cert.cert_chain_pems) + cert.private_key_pem.bytes()
-    bundle = sealed("bundle", pem)
-    table.put(site or names[0], name or names[0], names, not_after, bundle)
-    os.close(bundle)
+    table.put(site or names[0], name or names[0], names, not_after, alone(pem))
 
 
 @contextmanager
@@ -118,6 +117,23 @@ def test_the_certificate_that_lasts_longer_wins_for_a_shared_name():
     assert served.name == "a.test"
 
 
+def test_a_host_gets_the_certificate_of_its_own_site_whichever_else_would_do():
+    """The rules for its handshakes, whether clients show certificates among them, hang on it."""
+    owners = {"a.test": "a.test", "b.test": "b.test", "*.c.test": "b.test", "x.c.test": "a.test"}
+    table = Certificates(Tls(), without_http2=frozenset({"b.test"}), sites=NameTable(owners))
+    put(table, "a.test", "b.test", "*.c.test", not_after=2e9)
+    put(table, "b.test", "a.test", "*.c.test", "x.c.test", "y.d.test", not_after=1e9)
+    for host in ("a.test", "b.test", "x.c.test", "y.c.test", "y.d.test"):
+        served = table.find(host)
+        assert served is not None
+        wanted = "a.test" if host in ("a.test", "x.c.test") else "b.test"
+        assert (served.name, served.http2) == (wanted, wanted == "a.test"), host
+    table.remove("b.test", "b.test")
+    served = table.find("y.c.test")
+    assert served is not None
+    assert served.name == "a.test", "another site's is better than none"
+
+
 def test_a_certificate_that_was_removed_is_not_served():
     table = Certificates(Tls())
     put(table, "a.test")
@@ -193,7 +209,7 @@ def test_changing_one_of_the_two_keeps_the_other(pair):
 def test_a_pair_that_cannot_be_used_changes_nothing(pair):
     one = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
     other = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
-    bundle = sealed("torn", one.cert_chain_pems[0].bytes() + other.private_key_pem.bytes())
+    bundle = alone(one.cert_chain_pems[0].bytes() + other.private_key_pem.bytes())
     with serving(pair) as address:
         before = [seen(address, "a.test", knows(one)) for one in ("ECDSA", "RSA")]
         with pytest.raises(ssl.SSLError):
@@ -224,16 +240,17 @@ def test_of_two_with_the_same_kind_of_key_the_one_that_lasts_longer_is_shown(pai
         assert seen(address, "a.test", knows("RSA")) != before
 
 
-def test_memfds_are_kept_for_pairs_alone_and_given_back():
+def test_a_bundle_is_kept_as_long_as_its_certificate_is_served():
     table = Certificates(Tls(), paired=frozenset({"a.test"}))
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         put(table, "b.test")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == before + 1
     for _ in range(3):
         put(table, "a.test")
         put_rsa(table, "a.test")
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    table.remove("b.test", "b.test")
     table.remove("a.test", "a.test/rsa")
     table.remove("a.test", "a.test")
     assert len(os.listdir("/proc/self/fd")) == before
