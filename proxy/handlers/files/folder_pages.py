@@ -7,7 +7,7 @@ meanwhile wait for the same page.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from ...bounded_cache import remember
@@ -40,8 +40,10 @@ class _Page:
 class FolderPages:
     """Lists the folders of a document root by ``rules``."""
 
-    def __init__(self, root: DocumentRoot, rules: Listing) -> None:
-        self._listings = Listings(root)
+    def __init__(
+        self, root: DocumentRoot, rules: Listing, hides: Callable[[bytes], bool] | None = None
+    ) -> None:
+        self._listings = Listings(root, hides)
         self._rules = rules
         self._pages: dict[_Key, _Page] = {}
 

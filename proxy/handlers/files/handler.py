@@ -50,10 +50,17 @@ Answer = Response | Awaitable[Response]
 class FileHandler:
     """Answers from one document root, by ``rules``."""
 
-    def __init__(self, root: Path, clock: Clock, rules: FileRules = _USUAL) -> None:
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        rules: FileRules = _USUAL,
+        hides: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """``hides``: whether a file of this name is not sent, and so not listed."""
         self._root = DocumentRoot(root)
         self._files = FileCache(self._root, CacheControl(rules.cache_control))
-        self._folders = FolderPages(self._root, rules.listing)
+        self._folders = FolderPages(self._root, rules.listing, hides)
         self._clock = clock
         self._rules = rules
         self._index = [name.encode() for name in rules.index]
@@ -95,6 +102,10 @@ class FileHandler:
         if asked is not None:
             return self._conditional(request, found, asked)
         return found.response or _whole(found)
+
+    def fault(self, request: Request, kind: str, detail: str = "") -> Fault:
+        """A fault of this kind, with the page that the root has for what is not there."""
+        return self._fault(kind, detail, bound(self._look, request.field(b"accept-encoding")))
 
     def close(self) -> None:
         self._files.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -58,9 +59,11 @@ class Folder:
 
 @dataclass(slots=True)
 class Listings:
-    """What the folders of a document root hold. Used in a thread."""
+    """What the folders of a document root hold. Used in a thread. ``hides``: whether a file of this
+    name is not sent."""
 
     root: DocumentRoot
+    hides: Callable[[bytes], bool] | None = None
     _folders: dict[bytes, Folder] = field(default_factory=dict)
     _keys: dict[Identity, bool] = field(default_factory=dict)  # whether a file holds a private key
 
@@ -91,6 +94,8 @@ class Listings:
 
     def _entry(self, path: bytes, folder: int, name: bytes) -> Entry | None:
         """What is called so in a folder; None where nothing would be sent."""
+        if self.hides is not None and self.hides(name):
+            return None
         reference = quote(name, safe="!$&'()*+,;=@-._~")
         if "%" in reference and not _reads_as(reference, name):
             return None
