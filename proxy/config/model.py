@@ -16,6 +16,7 @@ from typing import Literal
 from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
+from .schema.answers import ErrorPage, Respond
 from .schema.document import (
     Admin,
     ClientAuth,
@@ -25,19 +26,24 @@ from .schema.document import (
     Log,
     OnDemand,
     OwnCertificate,
+    SiteLog,
     Tls,
 )
+from .schema.files import FileRules, Listing
+from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
+from .schema.scripts import FastCgi
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "ForwardAuth",
-    "HashKey", "Health",
-    "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
-    "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
-    "Site", "StickyCookie", "Tls", "Tsig",
+    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FastCgi",
+    "FastCgiAction", "FileRules",
+    "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
+    "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
+    "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -61,7 +67,10 @@ class Acme:
 
 @dataclass(frozen=True, slots=True)
 class FilesAction:
+    """The files below ``root``; ``rules``: how they are answered."""
+
     root: Path
+    rules: FileRules = field(default_factory=FileRules)
 
 
 @section
@@ -79,6 +88,18 @@ class ProxyAction(BackendRules, _Backends):
 
 
 _NO_TLS_RULES = BackendTls()
+
+
+@section
+class _Scripts:
+    root: Path
+    fastcgi: FastCgi
+    files: FileRules
+
+
+@section
+class FastCgiAction(ProxyAction, _Scripts):
+    """Scripts below ``root``, run by ``backends``, and the files beside them."""
 
 
 def login_service(rule: ForwardAuth) -> ProxyAction:
@@ -104,18 +125,27 @@ class RedirectAction:
 
 
 @dataclass(frozen=True, slots=True)
+class RespondAction:
+    """A fixed answer."""
+
+    answer: Respond
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseAction:
     """A fixed answer without content: for names that are known and have nothing."""
 
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RefuseAction
+Action = FilesAction | FastCgiAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins.
+    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins, among
+    equal ones the first that takes the request's method (any if there are no ``methods``) and what
+    ``match`` asks for.
 
     ``rules`` hold for it, with what it inherits of its site and of the top of the document.
     ``origins`` tells where each key that was given stands (FILE:LINE:COL, or a flag).
@@ -124,6 +154,8 @@ class Route:
     path: str
     action: Action
     rules: Rules = field(default_factory=Rules)
+    methods: tuple[str, ...] = ()
+    match: Match | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -158,6 +190,7 @@ class Site:
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
+    log: SiteLog = field(default_factory=SiteLog)
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
     # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

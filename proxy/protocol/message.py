@@ -144,6 +144,9 @@ class Request:
     asks for a tunnel (Connection: upgrade), else None.
     """
 
+    # What was left out of the path for a backend; `rewritten.Rewritten` says otherwise.
+    stripped: bytes = b""
+
     __slots__ = (
         "authority",
         "backend",
@@ -196,6 +199,11 @@ class Request:
         self.backend: str | None = None  # the backend that was asked when the client left
         self.id = b""  # X-Request-Id; a handler that needs one makes it
         self.login: Login | None = None
+
+    @property
+    def original(self) -> Request:
+        """The request as the client sent it, where a site changes its path; else this one."""
+        return self
 
     @property
     def client(self) -> str:

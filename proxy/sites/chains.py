@@ -25,6 +25,7 @@ from .access import ClientCertificate, RateLimit
 from .addresses import AddressRule, networks
 from .compression import Compress
 from .cross_origin import CrossOrigin
+from .error_pages import ErrorPages
 from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .forward_auth import ForwardAuthentication, LoginCookies
@@ -39,7 +40,7 @@ ON_REQUEST = (
     "allow", "deny", "rate_limit", "cors", "forward_auth", "basic_auth", "body_size",
     "body_timeout",
 )  # fmt: skip
-ON_RESPONSE = ("compress", "headers")
+ON_RESPONSE = ("error_pages", "intercept", "compress", "headers")
 
 
 class Chains:
@@ -71,11 +72,11 @@ class Chains:
             self._basic_auth,
             self._request_limits,
             # use
-            # strip_prefix, rewrite
+            # strip_prefix and rewrite stand between these and the handler (`rewriting`)
         )
         # From the handler to the client.
         self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
-            # error_pages
+            self._error_pages,
             # use
             self._login_cookies,
             self._compress,
@@ -175,6 +176,12 @@ class Chains:
         return self._once(("cors", rule), lambda: CrossOrigin(rule))
 
     # Slots of responses
+
+    def _error_pages(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if not rules.error_pages:
+            return None
+        key = rules.error_pages, rules.intercept
+        return self._once(("error_pages", *key), lambda: ErrorPages(*key))
 
     def _login_cookies(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
         if rules.forward_auth is None or "set-cookie" not in rules.forward_auth.copy:

@@ -26,7 +26,7 @@ import uvloop
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config, Site
+from ..config.model import Config, Site, SiteLog
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import WorkerStats
@@ -42,7 +42,7 @@ from ..ipc.messages import (
     OverviewAnswer,
     Probe,
     ProbeResult,
-    PutCertificate,
+    PutCertificates,
     PutChallenge,
     Ready,
     ReplaceAccessLog,
@@ -204,7 +204,8 @@ class Worker:
         if self._log_file is None or init.access_log is None:
             return None
         form = access_format(init.config.log.format, init.access_log)
-        return AccessLog(self._log_file, form, self._loop)
+        sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
+        return AccessLog(self._log_file, form, self._loop, sites)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)
@@ -245,8 +246,8 @@ class Worker:
     def take(self, message: ToWorker, fds: list[int]) -> None:
         """Act on a message, see `inbox`."""
         match message:
-            case PutCertificate(facts):
-                self._credentials.put(facts, fds[0])
+            case PutCertificates():
+                self._credentials.put(message, fds[0])
             case DropCertificate():
                 self._credentials.drop(message)
             case OnDemandResult():

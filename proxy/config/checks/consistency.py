@@ -321,10 +321,13 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
 
 
 def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
-    first: dict[tuple[bool, bytes], Path] = {}
+    """Find routes that no request reaches: one before takes all that they would."""
+    first: dict[tuple[object, ...], Path] = {}
     for number, route in enumerate(site.routes):
         path = (*at, "routes", number, "path")
-        requests = same_requests(route.path)
+        everything = (same_requests(route.path), (), None)
+        requests = (same_requests(route.path), route.methods, route.match)
+        requests = everything if everything in first else requests
         if requests in first:
             yield origins.fault(
                 path,

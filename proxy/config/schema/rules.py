@@ -1,9 +1,10 @@
 """What a site or a route may say beside its action; every key here may stand at the top as well.
 
-To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
-backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
-accepted at the top of the document, at a site and at a route; the innermost that is given wins
-(`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
+To add such a key, write one field in `Rules` (in `BackendRules` or `files.FileRules` where it
+means nothing without a backend or a root, in `answers.AnswerRules` where it changes what is asked
+for or answers itself): its type, default and description. Nothing else in `proxy.config` names it.
+It is then accepted at the top of the document, at a site and at a route; the innermost that is
+given wins (`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
 ``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
 value that joins the outer one instead of replacing it is marked with `AddsUp`.
 
@@ -45,6 +46,8 @@ from ..syntax.password_hashes import NotAHash, check_hash, check_user
 from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
+from .answers import AnswerRules
+from .files import FileRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +381,8 @@ class Compression(Section):
 
     mode: Annotated[Literal["auto", "true", "false"], one_of("auto", "true", "false")] = Field(
         default="true",
-        description="auto leaves out responses that set a cookie or answer Authorization.",
+        description="auto leaves out what sets a cookie or answers Authorization, and what answers "
+        "a session where another site may be behind the request.",
     )
     algorithms: Many[Annotated[str, one_of("zstd", "br", "gzip")]] = Field(
         default=("zstd", "br", "gzip"), description="Those that may be used; clients choose."
@@ -437,7 +441,7 @@ BodySize = Annotated[int, number_word(_parse_body_size, pattern=f"{SIZE}|^unlimi
 
 
 @section
-class Rules(BackendRules):
+class Rules(BackendRules, FileRules, AnswerRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
 
     rate_limit: Many[RateLimit] | None = Field(

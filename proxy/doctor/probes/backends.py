@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from ...config.model import Backend, Config, ProxyAction, proxied
+from ...config.model import Backend, Config, FastCgiAction, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
 from ...handlers.upstream.request_head import authority
 from ...protocol.h2.engine import Terms
@@ -133,6 +133,8 @@ def _ask(
         return reached, 0, error.strerror or str(error), None
     with sock:
         sock.settimeout(_ANSWERED_WITHIN)
+        if isinstance(action, FastCgiAction):
+            return _ask_fastcgi(sock)
         stream: socket.socket = sock
         if backend.scheme == "https":
             context = tls_context(action)
@@ -164,6 +166,19 @@ def _ask(
         return "silent", 0, "", None
     shown = f"({beginning[:40]!r})" if beginning else "(the connection was closed)"
     return "no_http", 0, shown, language
+
+
+def _ask_fastcgi(sock: socket.socket) -> tuple[Reached, int, str, Language | None]:
+    """As `_ask`, where FastCGI is expected. What the scripts do is not looked at."""
+    try:
+        heard = _beginning(sock, _FASTCGI_QUESTION)
+    except TimeoutError:
+        return "silent", 0, "", None
+    except OSError as error:
+        return "no_fastcgi", 0, f"({error.strerror})", None
+    if heard.startswith(_FASTCGI_ANSWER):
+        return "fastcgi", 0, "", None
+    return "no_fastcgi", 0, f"({heard[:40]!r})" if heard else "(the connection was closed)", None
 
 
 def _ask_http2(

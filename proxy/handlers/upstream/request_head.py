@@ -31,6 +31,7 @@ from ...protocol.h1.grammar import HOP_BY_HOP, OWS, connection_options
 from ...protocol.h1.serializer import field_lines
 from ...protocol.message import Connection, FieldBlock, Fields, Request
 from ...protocol.placeholders import filled
+from ...protocol.rewritten import Rewritten
 
 # What we say of the client ourselves.
 OURS = frozenset(
@@ -58,6 +59,7 @@ _LOOP_LINE = b"cdn-loop: " + PSEUDONYM + b"\r\n"
 VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
+_PREFIX = b"x-forwarded-prefix"
 _UNDERLINE = ord("_")  # `in` tries a number first
 _MOST_KNOWN = 4096
 # Each keeps its lines, some kilobytes, in memory; one route's clients are of few kinds.
@@ -228,6 +230,8 @@ class Forwarder:
         )
         plain.id = request.id
         plain.login = request.login
+        if request.stripped:
+            plain = Rewritten(plain, plain.target, request.stripped)
         head = self.head(plain, host, framing, prefix)
         request.id = plain.id
         return head
@@ -251,6 +255,8 @@ class Forwarder:
             about = _extended(connection, client, request.authority, before)
         else:
             about = self._about(connection, request.authority)
+        if request.stripped:
+            about = _told_prefix(about, request.stripped)
         if connection.client_certificate:
             about += connection.client_certificate
         if login is not None:
@@ -283,6 +289,19 @@ class Forwarder:
             about = _extended(connection, connection.peer, authority, [])
             told = connection.told = authority, about
         return told[1]
+
+
+def _told_prefix(about: bytes, stripped: bytes) -> bytes:
+    """Return the forwarding lines with X-Forwarded-Prefix: what we have left out of the path,
+    behind what a trusted proxy before us has."""
+    kept, outer = [], b""
+    for line in about.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name == _PREFIX:
+            outer = value.rstrip(b"/")
+        else:
+            kept.append(line)
+    return b"\r\n".join(kept) + b"%b: %b%b\r\n" % (_PREFIX, outer, stripped)
 
 
 def _extended(connection: Connection, client: str, authority: bytes, before: Fields) -> bytes:
