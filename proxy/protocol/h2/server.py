@@ -58,10 +58,14 @@ _FRAME = 16 * 1024
 _LEAST_RATE = 500.0
 # What is left of a body that nobody wants is read if it is this short.
 _WORTH_READING = 64 * 1024
-# How long a client has to answer the ping before the last stream is named, and how long, at the
-# end, it is listened to so that GOAWAY reaches it before a reset would take it away.
+# How long a client has to answer the ping before the last stream is named.
 _PING_WITHIN = 5.0
-_LINGER = 2.0
+# How long, at the end, it is listened to so that what was sent reaches it before a reset would take
+# it away: while it reads it sends window updates. As in HTTP/1.1 (`h1.lingering`).
+_LINGER = 30.0
+_LINGER_SILENT = 5.0
+# And whom we have ended, for what it did.
+_LINGER_FAILED = 2.0
 _LINGER_BYTES = 1024 * 1024
 _PING = b"draining"
 _ALLOWED = [(b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")]
@@ -819,22 +823,28 @@ class _Server:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.sleep(0)  # their callbacks
         self._flush()
-        self._deadlines.release(self._timeouts)
-        self._timeouts.idle = False
         if self._rest and self._writer is not None:
-            self._stream.deadline = self._service.clock.now + _LINGER
+            self._stream.deadline = self._service.clock.now + _LINGER_FAILED
             await asyncio.gather(self._writer, return_exceptions=True)
         self._engine.close()
-        await self._linger()
+        try:
+            await self._linger()
+        finally:
+            self._deadlines.release(self._timeouts)
+            self._timeouts.idle = False
 
     async def _linger(self) -> None:
-        """End our side, and listen until the client has ended its own, within bounds."""
-        stream = self._stream
-        stream.deadline = self._service.clock.now + _LINGER
+        """End our side, and listen until the client has ended its own, within bounds. Nothing of it
+        is under way any more, so that it may be ended for others."""
+        stream, clock = self._stream, self._service.clock
+        failed = self._engine.failed
+        end = clock.now + (_LINGER_FAILED if failed else _LINGER)
         heard = 0
+        self._timeouts.idle = True
         try:
             await stream.send_eof()
-            while heard < _LINGER_BYTES:
+            while clock.now < end and not (failed and heard >= _LINGER_BYTES):
+                stream.deadline = min(end, clock.now + _LINGER_SILENT)
                 data = await stream.read()
                 if not data:
                     return
