@@ -704,10 +704,10 @@ async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> 
         await client.says(*(headers(2 * n + 1, target(b"/%d" % n)) for n in range(20)))
         await client.until(lambda: bool(client.shared._servers))
         [server] = client.shared._servers
-        await client.until(lambda: bool(server._rest))  # type: ignore[attr-defined]
+        await client.until(lambda: bool(server._sender.rest))  # type: ignore[attr-defined]
         taken = [10_000 - len(body.left) for body in bodies]
         assert sum(taken) * 16_000 < 8 << 20  # the kernel's buffers, and less than 200 KiB of ours
-        assert len(server._rest) + server._engine.unsent < 200 * 1024  # type: ignore[attr-defined]
+        assert len(server._sender.rest) + server._engine.unsent < 200 * 1024  # type: ignore[attr-defined]
 
 
 # Whose turn it is
