@@ -13,7 +13,7 @@ import asyncio
 from ...errors import Fault
 from ...protocol.h1.chunked import LAST_CHUNK, reframe
 from ...protocol.h1.serializer import field_lines
-from ...protocol.h2.client import BackendExchange
+from ...protocol.h2.client_exchange import BackendExchange
 from ...protocol.message import Body, Request
 from ...transport.stream import StreamBroken
 from .pool import Connection
