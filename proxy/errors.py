@@ -49,6 +49,7 @@ FAULTS: dict[str, Kind] = {
     "body_timeout": Kind(408, _CLIENT, "The request's body did not arrive in time.", True),
     "target_too_long": Kind(414, _CLIENT, "The request's target is too long.", True),
     "head_too_large": Kind(431, _CLIENT, "The request's head is too large.", True),
+    "length_required": Kind(411, _CLIENT, "The request's body needs a Content-Length.", True),
     "body_too_large": Kind(413, _CLIENT, "The request's body is too large.", True),
     "misdirected": Kind(421, _CLIENT, "This connection's certificate does not cover that host."),
     "unknown_host": Kind(404, _CLIENT, "No site of that name is served here."),
@@ -69,6 +70,9 @@ FAULTS: dict[str, Kind] = {
     "backend_broke_off": Kind(502, _BACKEND, "The backend closed the connection early."),
     "backend_protocol": Kind(502, _BACKEND, "The backend's answer is not well-formed HTTP."),
     "backend_tls": Kind(502, _BACKEND, "The backend's certificate could not be verified."),
+    # A login service that cannot be asked lets nobody in.
+    "auth_refused": Kind(502, _BACKEND, "The login service could not be asked."),
+    "auth_timeout": Kind(504, _BACKEND, "The login service did not answer in time."),
     "loop": Kind(508, _OURS, "This request has already passed through here."),
     # Connections become free, and idle ones are ended, within a second.
     "no_capacity": Kind(
@@ -106,3 +110,6 @@ class Fault(Exception):
             fields = [(b"retry-after", b"%d" % self.what.retry_after)]
         self.fields = fields or []
         self.backend: str | None = None
+
+    # What is answered instead of one sentence, a `protocol.message.Response`: its body and fields.
+    page: object = None

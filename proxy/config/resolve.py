@@ -10,20 +10,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import model
 from .checks.consistency import internal
 from .schema import acme as acme_keys
 from .schema import document as schema
+from .schema.files import FileRules
 from .schema.inherit import Inherited, innermost
 from .schema.parse import Parsed
-from .schema.rules import BackendRules
-from .schema.site import ACTIONS, Route, Serving
+from .schema.rules import BackendRules, Rules
+from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
 from .syntax.kinds import Section
 
-_BACKEND_RULES = tuple(BackendRules.fields())
+_FILE_RULES = tuple(FileRules.known_keys())
+_BACKEND_RULES = tuple(BackendRules.known_keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,11 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         )
         for number, route in enumerate(site.routes)
     )
+    if not routes or (_answers_all(rules.rules) and not any(map(_takes_all, site.routes))):
+        routes += (_route("/*", site, site.names[0], at, rules, parsed.origins),)
     return model.Site(
         names=site.names,
-        routes=routes or (_route("/*", site, site.names[0], at, rules, parsed.origins),),
+        routes=routes,
         certificates=site.certificate,
         key_types=site.key_type or document.acme.key_type,
         http2=(site.http2 or document.http2) == "auto",
@@ -138,9 +143,19 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         client_auth=site.tls.client_auth,
         rate_limits=model.rate_limits(rules.rules),
         on_demand=site.on_demand,
+        log=site.log,
         rules=rules.rules,
         origins={key: str(parsed.origins.of_key((*at, key))) for key in site.given},
     )
+
+
+def _answers_all(rules: Rules) -> bool:
+    """Whether a site answers what none of its routes takes."""
+    return responds(rules) or rules.redirect is not None
+
+
+def _takes_all(route: Route) -> bool:
+    return route.path == "/*" and not route.methods and route.match is None
 
 
 def _route(
@@ -152,31 +167,52 @@ def _route(
     origins: Origins,
 ) -> model.Route:
     action = _action(serving, name, inherited)
-    return model.Route(path, action, inherited.rules, _origins(serving, at, inherited, origins))
+    places = _origins(serving, at, inherited, origins)
+    if isinstance(serving, Route):
+        return model.Route(path, action, inherited.rules, serving.methods, serving.match, places)
+    return model.Route(path, action, inherited.rules, origins=places)
 
 
 def _origins(
     serving: Serving, at: KeyPath, inherited: Inherited, origins: Origins
 ) -> Mapping[str, str]:
-    own = ("path", *ACTIONS)
+    own = ("path", "methods", "match", *ACTIONS)
     paths = {key: (*at, key) for key in own if key in serving.given} | dict(inherited.paths)
     return {key: str(origins.of_key(path)) for key, path in paths.items()}
 
 
 def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
     """``name`` is the site's first one, which a health check says as Host like any request."""
-    if serving.root is not None:
-        return model.FilesAction(serving.root)
-    if serving.redirect is not None:
-        return model.RedirectAction(serving.redirect, serving.status)
-    if serving.backend is None:
-        return model.RefuseAction()
     rules = inherited.rules
-    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
-        rules = replace(rules, health=replace(rules.health, host=name))
+    if rules.respond is not None and responds(rules):
+        return model.RespondAction(rules.respond)
+    if serving.fastcgi is not None and serving.root is not None:
+        return model.FastCgiAction(
+            root=serving.root,
+            fastcgi=serving.fastcgi,
+            files=_file_rules(rules),
+            backends=serving.fastcgi.url,
+            **_about_backends(rules, name),
+        )
+    if serving.root is not None:
+        return model.FilesAction(serving.root, _file_rules(rules))
+    if serving.backend is None:
+        if rules.redirect is not None:
+            return model.RedirectAction(rules.redirect, rules.status)
+        return model.RefuseAction()
     return model.ProxyAction(
         backends=tuple(
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
-        **{key: getattr(rules, key) for key in _BACKEND_RULES},
+        **_about_backends(inherited.rules, name),
     )
+
+
+def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
+    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
+        rules = replace(rules, health=replace(rules.health, host=name))
+    return {key: getattr(rules, key) for key in _BACKEND_RULES}
+
+
+def _file_rules(rules: Rules) -> FileRules:
+    return FileRules(**{key: getattr(rules, key) for key in _FILE_RULES})

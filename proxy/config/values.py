@@ -18,18 +18,30 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One backend. ``scheme`` is http, https or h2c (HTTP/2 without TLS) with host and port,
-    or unix with ``path``.
+    """One backend. ``scheme`` is http, https, h2c (HTTP/2 without TLS) or tcp (FastCGI) with host
+    and port, or unix with ``path``.
     ``prefix`` begins with a slash and does not end with one."""
 
     url: str  # as configured, for log and status
-    scheme: Literal["http", "https", "h2c", "unix"]
+    scheme: Literal["http", "https", "h2c", "tcp", "unix"]
     host: str = ""
     port: int = 0
     path: str = ""  # of the socket; "@name" in the abstract namespace (unix(7))
     weight: int = 1  # its share of the requests, beside the other backends' weights
     drain: bool = False  # in maintenance: only clients bound to it by a cookie still get there
     prefix: str = ""  # put before the path that is asked for, like "/app"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ServiceUrl:
+    """A service that this server itself asks: ``backend`` is asked for ``target``, a path with its
+    query. It is shown without the query, which may hold a secret."""
+
+    backend: Backend
+    target: str
+
+    def __repr__(self) -> str:
+        return self.backend.url
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,33 +16,50 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..config import model
-from ..config.schema.rules import Rules
+from ..config.schema.rules import UNLIMITED, Rules
 from ..config.syntax.password_hashes import read_users
+from ..handlers.upstream.login_service import LoginService
 from ..ipc.rate_buckets import RateLimits
 from . import encoders
 from .access import ClientCertificate, RateLimit
 from .addresses import AddressRule, networks
 from .compression import Compress
+from .cross_origin import CrossOrigin
+from .error_pages import ErrorPages
 from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
+from .forward_auth import ForwardAuthentication, LoginCookies
+from .request_limits import RequestLimits
 from .response_fields import StrictTransportSecurity
 
 _Made = TypeVar("_Made")
 
 # The keys that the slots of requests go by, and those of responses: routes that have the same of
-# them are treated alike (`cli.explain` makes no filters, and compares these).
-ON_REQUEST = ("allow", "deny", "rate_limit", "basic_auth")
-ON_RESPONSE = ("compress", "headers")
+# them are treated alike (`explain.request` makes no filters, and compares these).
+ON_REQUEST = (
+    "allow", "deny", "rate_limit", "cors", "forward_auth", "basic_auth", "body_size",
+    "body_timeout",
+)  # fmt: skip
+ON_RESPONSE = ("error_pages", "intercept", "compress", "headers")
 
 
 class Chains:
-    """Makes the chains of a generation. ``rates`` makes the counters of a site's rate limits.
+    """Makes the chains of a generation. ``limits`` are the server's; ``rates`` makes the counters
+    of a site's rate limits, ``login_service`` who is asked by `forward_auth`.
 
     Files that rules name are read here, before the process is confined.
     """
 
-    def __init__(self, tls: model.Tls, rates: Callable[[model.Site], RateLimits]) -> None:
+    def __init__(
+        self,
+        tls: model.Tls,
+        limits: model.Limits,
+        rates: Callable[[model.Site], RateLimits],
+        login_service: Callable[[model.ForwardAuth], LoginService],
+    ) -> None:
+        self._limits = limits
         self._rates = rates
+        self._login_service = login_service
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[tuple[object, ...], object] = {}
         # From the client to the handler.
@@ -50,19 +67,20 @@ class Chains:
             self._addresses,
             self._client_certificate,
             self._rate_limit,
-            # cors: preflights, which come without credentials
-            # forward_auth
+            self._cors,  # preflights, which come without credentials
+            self._forward_auth,
             self._basic_auth,
-            # body_size, body_timeout
+            self._request_limits,
             # use
-            # strip_prefix, rewrite
+            # strip_prefix and rewrite stand between these and the handler (`rewriting`)
         )
         # From the handler to the client.
         self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
-            # error_pages
+            self._error_pages,
             # use
+            self._login_cookies,
             self._compress,
-            # cors
+            self._cors,
             self._fixed_fields,
             self._filled_fields,
         )
@@ -130,7 +148,45 @@ class Chains:
 
         return self._once(("basic_auth", login), make)
 
+    def _forward_auth(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        """One for all routes with the same rule, so that a verdict is remembered once."""
+        if (rule := rules.forward_auth) is None:
+            return None
+        return self._once(
+            ("forward_auth", rule),
+            lambda: ForwardAuthentication(rule, self._login_service(rule)),
+        )
+
+    def _request_limits(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        size, patience = rules.body_size, rules.body_timeout
+        if size is None and patience is None:
+            return None
+        limits = self._limits
+        if size is not None:
+            limits = replace(limits, body_size=None if size == UNLIMITED else size)
+        if patience is not None:
+            limits = replace(limits, body_timeout=patience)
+        return self._once(("request limits", size, patience), lambda: RequestLimits(limits))
+
+    # Slots of both
+
+    def _cors(self, _site: model.Site, rules: Rules) -> CrossOrigin | None:
+        if (rule := rules.cors) is None:
+            return None
+        return self._once(("cors", rule), lambda: CrossOrigin(rule))
+
     # Slots of responses
+
+    def _error_pages(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if not rules.error_pages:
+            return None
+        key = rules.error_pages, rules.intercept
+        return self._once(("error_pages", *key), lambda: ErrorPages(*key))
+
+    def _login_cookies(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if rules.forward_auth is None or "set-cookie" not in rules.forward_auth.copy:
+            return None
+        return self._once(("login cookies",), LoginCookies)
 
     def _compress(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
         """One for all routes with the same rules, so that files are kept once."""

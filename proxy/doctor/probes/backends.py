@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from ...config.model import Backend, Config, ProxyAction
+from ...config.model import Backend, Config, FastCgiAction, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
 from ...handlers.upstream.request_head import authority
 from ...protocol.h2.client_session import ClientSession
@@ -88,12 +88,11 @@ def _wanted(
     for site in config.sites:
         if sites and site.names[0] not in sites:
             continue
-        for route in site.routes:
-            if isinstance(route.action, ProxyAction):
-                for backend in route.action.backends:
-                    entry = found.setdefault(backend.url, (backend, route.action, []))
-                    if site.names[0] not in entry[2]:
-                        entry[2].append(site.names[0])
+        for _, action in proxied([site]):
+            for backend in action.backends:
+                entry = found.setdefault(backend.url, (backend, action, []))
+                if site.names[0] not in entry[2]:
+                    entry[2].append(site.names[0])
     for backend, action, needed_by in found.values():
         host = needed_by[0].replace("*", "www", 1)
         yield backend, action, tuple(needed_by), host
@@ -134,6 +133,8 @@ def _ask(
         return reached, 0, error.strerror or str(error), None
     with sock:
         sock.settimeout(_ANSWERED_WITHIN)
+        if isinstance(action, FastCgiAction):
+            return _ask_fastcgi(sock)
         stream: socket.socket = sock
         if backend.scheme == "https":
             context = tls_context(action)
@@ -165,6 +166,19 @@ def _ask(
         return "silent", 0, "", None
     shown = f"({beginning[:40]!r})" if beginning else "(the connection was closed)"
     return "no_http", 0, shown, language
+
+
+def _ask_fastcgi(sock: socket.socket) -> tuple[Reached, int, str, Language | None]:
+    """As `_ask`, where FastCGI is expected. What the scripts do is not looked at."""
+    try:
+        heard = _beginning(sock, _FASTCGI_QUESTION)
+    except TimeoutError:
+        return "silent", 0, "", None
+    except OSError as error:
+        return "no_fastcgi", 0, f"({error.strerror})", None
+    if heard.startswith(_FASTCGI_ANSWER):
+        return "fastcgi", 0, "", None
+    return "no_fastcgi", 0, f"({heard[:40]!r})" if heard else "(the connection was closed)", None
 
 
 def _ask_http2(

@@ -22,6 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -40,7 +42,7 @@ from .connector import NotAllowed, speaks_http2, tls_context
 from .context import UpstreamContext
 from .h2_pool import H2Pool
 from .held_requests import HeldRequests
-from .pool import Pool
+from .pool import Connection, Pool
 from .request_body import Payload
 from .request_head import Forwarder, authority
 from .sticky import StickyCookie
@@ -53,24 +55,25 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 class Upstream:
     def __init__(
-        self, action: ProxyAction, context: UpstreamContext, tells_users: bool = False
+        self,
+        action: ProxyAction,
+        context: UpstreamContext,
+        told: frozenset[bytes] = frozenset(),
+        *,
+        reports_pauses: bool = True,
     ) -> None:
+        """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
+        left out, beside the requests that fail."""
         self.action = action
         self.patience = action.response_timeout
-        self._context = context
-        self._forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, tells_users
+        self.context = context
+        self.forwarder = Forwarder(
+            context.trusted_proxies, action.via, action.request_headers, told
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [
-            Backend(
-                config,
-                (H2Pool if speaks_http2(config, action) else Pool)(
-                    config, action, tls, context, parser
-                ),
-                action,
-            )
+            Backend(config, self.pool(config, tls, parser), action, reports_pauses=reports_pauses)
             for config in action.backends
         ]
         self._policy: Policy[Backend] = policy(action)
@@ -81,12 +84,19 @@ class Upstream:
         if action.wait_for_backend:
             self._held = HeldRequests(action.max_queued, context.clock, self._probe)
 
+    def pool(
+        self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
+    ) -> Pool:
+        """Return the connections to a backend."""
+        kind = H2Pool if speaks_http2(config, self.action) else Pool
+        return kind(config, self.action, tls, self.context, parser)
+
     # Life
 
     def start(self) -> None:
         if self.action.health is not None:
             for backend in self._backends:
-                backend.start_checks(self.action.health, self._context.loop)
+                backend.start_checks(self.action.health, self.context.loop)
 
     def tick(self, now: float) -> None:
         for backend in self._backends:
@@ -95,6 +105,12 @@ class Upstream:
     def drain(self) -> None:
         """Do nothing: requests under way go on, and kept connections age."""
 
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give this backend no new clients, or (``on`` False) its share again."""
+        for backend in self._backends:
+            if backend.config.url == url:
+                backend.draining = on or backend.config.drain
+
     def close(self) -> None:
         if self._held is not None:
             self._held.close()
@@ -102,28 +118,31 @@ class Upstream:
             backend.close()
 
     def status(self) -> list[UpstreamStatus]:
-        return [backend.status(self._context.clock.now) for backend in self._backends]
+        return [backend.status(self.context.clock.now) for backend in self._backends]
 
     # An exchange
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the backend's response. Raises `Fault`; its detail names the backend, the site and
         the request."""
-        payload = Payload(request)
+        return self.send(request, Payload(request))
+
+    def send(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
+        """`handle`, for a request whose body has been looked at."""
         if self._held is None:
-            return self._ask(request, payload)
+            return self.ask(request, payload)
         return self._ask_patiently(request, payload, self._held)
 
     async def _ask_patiently(
         self, request: Request, payload: Payload, held: HeldRequests
     ) -> Response:
-        """`_ask`, and again when a backend takes connections, where none did."""
-        until = self._context.clock.look() + self.action.wait_for_backend
+        """`ask`, and again when a backend takes connections, where none did."""
+        until = self.context.clock.look() + self.action.wait_for_backend
         if held:
             await held.wait(until, Fault("backend_refused", "no backend takes connections"))
         while True:
             try:
-                return await self._ask(request, payload)
+                return await self.ask(request, payload)
             except Fault as fault:
                 # When an app ends, connections that it had not accepted yet are reset.
                 lost = payload.lost and payload.repeats < 2
@@ -134,7 +153,8 @@ class Upstream:
                 payload.lost = False
                 await held.wait(until, fault)
 
-    async def _ask(self, request: Request, payload: Payload) -> Response:
+    async def ask(self, request: Request, payload: Payload) -> Response:
+        """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
         fresh = False
         backend: Backend | None = None
@@ -153,6 +173,8 @@ class Upstream:
                     raise
                 backend.in_flight += 1
                 kept = not connection.fresh
+                counters = self.context.counters
+                began = time.monotonic() if counters is not None else 0.0
                 attempt = Attempt(self, backend, connection, request, payload)
                 try:
                     response = await attempt.run()
@@ -165,11 +187,11 @@ class Upstream:
                             fresh = True
                             continue
                         self._name(request, backend, broken)
-                        self._context.count(backend.config.url, "broke_off")
+                        self.context.count(backend.config.url, "broke_off")
                         raise broken from None
                     payload.lost = again
                     self._count(request, backend, broken)
-                    backend.failed(self._context.clock.now, str(nothing))
+                    backend.failed(self.context.clock.now, str(nothing))
                     if again and len(tried) < len(self._backends):
                         continue
                     raise broken from None
@@ -178,23 +200,23 @@ class Upstream:
                     raise
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
-                    backend.count(self._context.clock.now, response.status >= 500)
-                if self._context.counters is not None:
+                    backend.count(self.context.clock.now, response.status >= 500)
+                if counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
-                    self._context.counters.upstream(backend.config.url, outcome)
+                    counters.upstream(backend.config.url, outcome, time.monotonic() - began)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
         except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             if backend is not None:
                 request.backend = backend.config.url
-                self._context.count(backend.config.url, "client_gone")
+                self.context.count(backend.config.url, "client_gone")
             raise
 
     async def _probe(self) -> bool:
         """Whether one of the backends takes connections."""
         for backend in self._backends:
-            if backend.config.drain:
+            if backend.draining:
                 continue
             try:
                 connection = await backend.pool.open_another()
@@ -208,7 +230,7 @@ class Upstream:
 
     def _choose(self, request: Request, tried: list[Backend]) -> Backend:
         backends = self._backends
-        now = self._context.clock.now
+        now = self.context.clock.now
         if self.action.breaker is not None:
             self._demand_one_closed(now)
         if len(backends) == 1:
@@ -219,7 +241,7 @@ class Upstream:
             if bound is not None and bound in left and bound.is_available(now):
                 return bound
         # In maintenance beats broken, and broken is tried before giving up.
-        wanted = [one for one in left if not one.config.drain] or left
+        wanted = [one for one in left if not one.draining] or left
         return self._policy([one for one in wanted if one.is_available(now)] or wanted, request)
 
     def _demand_one_closed(self, now: float) -> None:
@@ -233,10 +255,10 @@ class Upstream:
 
     def _count(self, request: Request, backend: Backend, fault: Fault) -> None:
         if fault.kind in _COUNTS_AGAINST:
-            backend.failed(self._context.clock.now, fault.detail or fault.kind)
+            backend.failed(self.context.clock.now, fault.detail or fault.kind)
         if fault.what.blame is Blame.BACKEND:
-            backend.count(self._context.clock.now, True)
-            self._context.count(backend.config.url, fault.kind.removeprefix("backend_"))
+            backend.count(self.context.clock.now, True)
+            self.context.count(backend.config.url, fault.kind.removeprefix("backend_"))
         self._name(request, backend, fault)
 
     @staticmethod
@@ -253,13 +275,17 @@ class Upstream:
     def tell(self, request: Request, backend: Backend, fault: Fault) -> None:
         """Write a fault into the log that ends a response in its body."""
         self._name(request, backend, fault)
-        now = self._context.clock.now
+        now = self.context.clock.now
         text = f"{fault.kind}, within a response: %s"
         url = backend.config.url
         extra = {"backend": url, "peer": request.client, "site": request.host.decode("latin-1")}
         self._seldom.warning(now, text, fault.detail, about=url, extra=extra)
 
-    def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
-        host = None if self.action.preserve_host else authority(backend).encode("ascii")
-        prefix = backend.prefix.encode("ascii") if backend.prefix else b""
-        return self._forwarder.head(request, host, framing, prefix)
+    def message(
+        self, request: Request, backend: Backend, _connection: Connection, payload: Payload
+    ) -> bytes:
+        """Return the head for a backend, and the body if it is all here. Raises `Fault`."""
+        config = backend.config
+        host = None if self.action.preserve_host else authority(config).encode("ascii")
+        prefix = config.prefix.encode("ascii") if config.prefix else b""
+        return self.forwarder.head(request, host, payload.framing, prefix) + payload.whole

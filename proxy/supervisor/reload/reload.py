@@ -109,8 +109,7 @@ class Reloader:
             return
         for notice in config.notices:
             log.warning("%s", Composed(notice))
-        for certificate in certificates:
-            self._registry.from_files(certificate)
+        self._registry.from_files(certificates)
         self._follow(config, listeners)
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
@@ -179,7 +178,7 @@ class Reloader:
     def _answer(self, answer: Answer) -> None:
         reply, self._reply = self._reply, None
         if reply is not None:
-            self._overview.reloaded(answer["ok"])
+            self._overview.reloaded(None if answer["ok"] else str(answer["error"]))
             self._notifier.ready()  # the reload is over, either way
             reply(answer)
 
