@@ -50,6 +50,10 @@ test: $(READY_DEV) packages check ## everything: the gate, then the real program
 bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
 
+.PHONY: scale
+scale: $(READY_DEV) packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
+	$(BIN)/python -m benchmarks.scale $(if $(QUICK),--quick)
+
 .PHONY: floods
 floods: $(READY_DEV) ## how long ordinary requests take while others flood; half a minute
 	$(BIN)/python -m benchmarks.floods

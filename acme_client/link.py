@@ -11,6 +11,7 @@ of the certifier; ``receive`` only from its main thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -171,6 +172,7 @@ class Served:
     source: Literal["acme", "internal", "file"]
     family: str = "ecdsa"  # of the key
     on_demand_for: str | None = None
+    digest: str = ""  # of the chain, `x509.verify.digest_of`
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +207,23 @@ class Command:
     ticket: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What workers say of certificates: whether all have ``acknowledged`` them in time, and why
+    they cannot serve some, by name; in the place of these they serve the certificates before."""
+
+    acknowledged: bool
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+
+# Certificates that are published at once, at most.
+PUBLISHED_TOGETHER = 256
+
+
 class Link(Protocol):
-    def publish(self, served: Served) -> bool:
-        """Have it served by every worker; False when not all acknowledged in time. Raises
-        `IssuanceError` when one cannot serve it; then all serve the certificate before it, if there
-        is one."""
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        """Have these served by every worker. ``new``: no worker has served them before, and each
+        tries them first."""
         ...
 
     def present(self, challenge: Challenge) -> bool:

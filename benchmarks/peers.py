@@ -59,7 +59,7 @@ def version(name: str) -> str:
         "treehouse-proxy": [sys.executable, "-m", "proxy", "--version"],
         "nginx": ["nginx", "-v"],
         "haproxy": ["haproxy", "-v"],
-        "caddy": [_caddy(), "version"],
+        "caddy": [caddy(), "version"],
         "uvicorn": [sys.executable, "-m", "uvicorn", "--version"],
         "hypercorn": [sys.executable, "-c", "import importlib.metadata as m;print(m.version('hypercorn'))"],
     }[name]  # fmt: skip
@@ -67,7 +67,7 @@ def version(name: str) -> str:
     return (done.stdout or done.stderr).splitlines()[0].strip()
 
 
-def _caddy() -> str:
+def caddy() -> str:
     return str(Path(sys.executable).parent / "caddy")
 
 
@@ -191,7 +191,7 @@ https://localhost:{peer.port} {{
 }}
 """
     )
-    return ["env", f"GOMAXPROCS={workers}", f"HOME={folder}", _caddy(), "run", "--config", str(config), "--adapter", "caddyfile"]  # fmt: skip
+    return ["env", f"GOMAXPROCS={workers}", f"HOME={folder}", caddy(), "run", "--config", str(config), "--adapter", "caddyfile"]  # fmt: skip
 
 
 def _uvicorn(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:

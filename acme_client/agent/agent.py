@@ -15,6 +15,7 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,15 @@ from ..challenges.worker_solver import Challenges
 from ..issuers import account_files
 from ..issuers.interface import Issuer
 from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
-from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings
+from ..link import (
+    INTERNAL,
+    PUBLISHED_TOGETHER,
+    Authority,
+    Command,
+    Link,
+    LinkBroken,
+    Settings,
+)
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import NamesFile, Remembered
 from ..rate_limits.ledger import Ledger
@@ -126,6 +135,7 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
+        self._to_serve: deque[Run] = deque()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changes: Callable[[], set[str]] | None = None
         self._unreadable = False
@@ -258,9 +268,30 @@ class Agent:
             case Task.ASK | Task.REVOKE:
                 self._executors.ask(run.directory, lambda: self._work(run))
             case Task.SERVE:
-                self._executors.publish(lambda: self._work(run))
+                self._to_serve.append(run)
+                self._executors.publish(self._serve_some)
             case _:
                 self._executors.store(lambda: self._work(run))
+
+    def _serve_some(self) -> None:
+        """In a thread: have those who wait for it served, as many together as have come. At a start
+        thousands wait, and each would wait for an answer of its own."""
+        runs: list[Run] = []
+        while self._to_serve and len(runs) < PUBLISHED_TOGETHER:
+            runs.append(self._to_serve.popleft())
+        if not runs:
+            return  # done together with others
+        try:
+            self._keeper.serve_again([run.managed for run in runs])
+            for run in runs:
+                self._keeper.report(run.managed)
+        except LinkBroken:
+            log.debug("the supervisor is gone")  # the main thread ends by it
+        except Exception:
+            log.exception("a fault in the certifier itself")
+        finally:
+            for run in runs:
+                self._happened(Finished(run))
 
     def _work(self, run: Run) -> None:
         """In a thread."""
@@ -384,7 +415,7 @@ def perform(
         case Task.KEEP_RECORD:
             keeper.keep_record(managed)
         case Task.SERVE:
-            keeper.serve_or_log(managed)
+            keeper.serve_again([managed])
             keeper.report(managed)
         case Task.ATTEMPT:
             obtainer.attempt(managed)

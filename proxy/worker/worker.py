@@ -42,7 +42,7 @@ from ..ipc.messages import (
     OverviewAnswer,
     Probe,
     ProbeResult,
-    PutCertificate,
+    PutCertificates,
     PutChallenge,
     Ready,
     ReplaceAccessLog,
@@ -238,8 +238,8 @@ class Worker:
     def take(self, message: ToWorker, fds: list[int]) -> None:
         """Act on a message, see `inbox`."""
         match message:
-            case PutCertificate(facts):
-                self._credentials.put(facts, fds[0])
+            case PutCertificates():
+                self._credentials.put(message, fds[0])
             case DropCertificate():
                 self._credentials.drop(message)
             case OnDemandResult():
