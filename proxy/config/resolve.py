@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import model
 from .checks.consistency import internal
@@ -185,20 +186,32 @@ def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
     rules = inherited.rules
     if rules.respond is not None and responds(rules):
         return model.RespondAction(rules.respond)
+    if serving.fastcgi is not None and serving.root is not None:
+        return model.FastCgiAction(
+            root=serving.root,
+            fastcgi=serving.fastcgi,
+            files=_file_rules(rules),
+            backends=serving.fastcgi.url,
+            **_about_backends(rules, name),
+        )
     if serving.root is not None:
         return model.FilesAction(serving.root, _file_rules(rules))
     if serving.backend is None:
         if rules.redirect is not None:
             return model.RedirectAction(rules.redirect, rules.status)
         return model.RefuseAction()
-    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
-        rules = replace(rules, health=replace(rules.health, host=name))
     return model.ProxyAction(
         backends=tuple(
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
-        **{key: getattr(rules, key) for key in _BACKEND_RULES},
+        **_about_backends(inherited.rules, name),
     )
+
+
+def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
+    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
+        rules = replace(rules, health=replace(rules.health, host=name))
+    return {key: getattr(rules, key) for key in _BACKEND_RULES}
 
 
 def _file_rules(rules: Rules) -> FileRules:
