@@ -73,7 +73,7 @@ class FilterCode:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that have been read."""
-        return tuple(Path(one.path) for one in self.sources.values() if one.text)
+        return tuple(Path(one.path) for one in self.sources.values() if one.path.endswith(".py"))
 
     def gather(self, name: FilterName) -> None:
         """Add the sources of a filter. Raises `CannotLoad` for a file that cannot be read, or is no
@@ -186,7 +186,8 @@ def _found(folder: Path, module: str) -> list[Source]:
         else:
             return []
         at = at / part
-    return found if found[-1].text or len(found) > 1 else []
+    # Any folder of that name would be a namespace; alone it says nothing.
+    return found if found[-1].path.endswith(".py") or len(found) > 1 else []
 
 
 def _read(path: Path) -> bytes:

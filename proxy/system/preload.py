@@ -53,6 +53,7 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
             "proxy.metrics.exposition",
+            "proxy.worker.admin.service",
             "proxy.sites.basic_auth",
             "proxy.sites.passwords",
         ):
