@@ -65,7 +65,7 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
         (["https://a.test/api/x?q"], [
             ("route", "/api/*", "6"),
             ("rule", "strip_prefix: true", "6"),
-            ("rule", "error_pages: [{codes: [5xx], path: /sorry.html, page_file: None}]", "2"),
+            ("rule", "error_pages: [{codes: [5xx], path: /sorry.html, page_file: null}]", "2"),
             ("rewritten", "/x?q", "6"),
             ("sent on", "GET /x?q HTTP/1.1", ""),
             ("sent on", "x-forwarded-prefix: /api", ""),
