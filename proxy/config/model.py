@@ -228,6 +228,8 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
+    # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
+    admin_site: Site | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise
