@@ -30,6 +30,7 @@ _SOURCE = re.compile(
 )
 _TRUSTED = 1.0  # seconds for which what was found is believed, as `file_cache` does
 _MOST_FOUND = 4096
+_LONGEST_KNOWN = 512
 _MOST_SPLITS = 16  # folders may be called x.php; a path with more of them is nonsense
 
 
@@ -60,7 +61,7 @@ Found = Run | SendFile | AddSlash | Nothing | Unreadable
 class Scripts:
     """``endings`` are those of scripts, like ``.php``; ``index`` is the script that a folder is
     asked for, before the ``pages``, and the root's is the front controller where
-    ``front_controller`` says so. ``listing``: what a folder holds may be told."""
+    ``front_controller`` says so."""
 
     def __init__(
         self,
@@ -70,7 +71,6 @@ class Scripts:
         pages: Sequence[str] = ("index.html",),
         *,
         front_controller: bool = True,
-        listing: bool = False,
     ) -> None:
         self.root = root
         self._endings = tuple(ending.encode() for ending in endings)
@@ -78,7 +78,6 @@ class Scripts:
         self._split = re.compile(rb"[^/](?:%b)(?=/|$)" % split)
         self._index = index.encode()
         self.pages = tuple(page for page in pages if not self._is_source(page.encode()))
-        self._listing = listing
         self._front_controller = front_controller
         self._found: dict[bytes, tuple[Found, float]] = {}
 
@@ -89,7 +88,8 @@ class Scripts:
         if known is not None and now - known[1] < _TRUSTED:
             return known[0]
         found = self._look_for(path)
-        remember(self._found, path, (found, now), _MOST_FOUND)
+        if len(path) <= _LONGEST_KNOWN:
+            remember(self._found, path, (found, now), _MOST_FOUND)
         return found
 
     def _look_for(self, path: bytes) -> Found:
@@ -118,9 +118,7 @@ class Scripts:
         index = self.root.entry(below + self._index)
         is_script = isinstance(index, Entry) and self._is_script(index)
         if not is_script and not self._has_page(below):
-            found = self._otherwise()
-            if not (self._listing and isinstance(found, Nothing)):
-                return found
+            return self._otherwise()
         if below != path:
             return AddSlash()
         return Run(below + self._index) if is_script else SendFile()
