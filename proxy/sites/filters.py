@@ -9,10 +9,10 @@ A `Chain` holds the filters of a route in the order in which they act. It is mad
 generation. A route without filters has no chain and pays nothing; a chain whose filters all answer
 at once costs no task switch, because nothing in it is awaited then.
 
-Often it is certain what a route's response filters make of a response that answers many requests (a
-cached file), whoever asks: a file that is too small to be compressed, say, gets the same fields each
-time. Filters that can tell so have `SettlingFilter.settle`. When all of a chain do, they are asked
-once, and the outcome is kept with the response.
+Often it is certain what a route's response filters make of a response that answers many requests
+(a cached file), whoever asks: a file that is too small to be compressed, say, gets the same fields
+each time. Filters that can tell so have `SettlingFilter.settle`. When all of a chain do, they are
+asked once, and the outcome is kept with the response.
 
 A *field filter* is the simplest kind of response filter: what it does depends on the route alone,
 never on the request. `Fixed` is a row of such filters.
@@ -93,43 +93,39 @@ class Fixed:
 
 
 class Chain:
-    """The filters of a route: ``before`` its handler, and ``after``, each in order."""
+    """The filters of a route: ``before`` its handler (``guards``), and ``after``, each in order."""
 
     def __init__(
         self, before: Sequence[RequestFilter] = (), after: Sequence[ResponseFilter] = ()
     ) -> None:
-        self._before = tuple(before)
+        self.guards = tuple(before)
         self._after = tuple(after)
         settling = [one for one in after if isinstance(one, SettlingFilter)]
         self._settling = settling if len(settling) == len(after) else None
-
-    @property
-    def guards(self) -> tuple[RequestFilter, ...]:
-        """What stands before the handler."""
-        return self._before
 
     def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
         """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
         raised."""
         try:
-            if self._before:
-                answer = self._answer(exchange, handler, ask)
-            else:
-                answer = ask(exchange, handler)
+            answer = self._answer(exchange, handler, ask)
         except Exception as error:
             answer = failed(exchange, error)
-        if isinstance(answer, Response):
-            if answer.shared and self._settling is not None:
-                kept = answer.kept
-                settled = _UNASKED if kept is None else kept.get(self, _UNASKED)
-                if settled is _UNASKED:
-                    settled = self._settled(answer)
-                if settled is not None:
-                    return settled
-            return self.filtered(exchange, answer, failed)
-        return self._handle_later(exchange, answer, failed)
+        return self.changed(exchange, answer, failed)
 
-    async def _handle_later(
+    def changed(self, exchange: Exchange, answer: Answer, failed: Failed) -> Answer:
+        """What the response filters make of an answer."""
+        if not isinstance(answer, Response):
+            return self._changed_later(exchange, answer, failed)
+        if answer.shared and self._settling is not None:
+            kept = answer.kept
+            settled = _UNASKED if kept is None else kept.get(self, _UNASKED)
+            if settled is _UNASKED:
+                settled = self._settled(answer)
+            if settled is not None:
+                return settled
+        return self.filtered(exchange, answer, failed)
+
+    async def _changed_later(
         self, exchange: Exchange, waiting: Awaitable[Response], failed: Failed
     ) -> Response:
         try:
@@ -142,7 +138,7 @@ class Chain:
     # Before the handler
 
     def _answer(self, exchange: Exchange, handler: Handler, ask: Ask) -> Answer:
-        for place, one in enumerate(self._before):
+        for place, one in enumerate(self.guards):
             found = one.request(exchange)
             if found is not None:
                 if isinstance(found, Response):
@@ -159,7 +155,7 @@ class Chain:
         place: int,
     ) -> Response:
         found = await waiting
-        for one in self._before[place:]:
+        for one in self.guards[place:]:
             if found is not None:
                 return found
             given = one.request(exchange)

@@ -17,6 +17,7 @@ from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..name_table import covers
 from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Handler, Request, RequestBody, Response
+from ..sites.filters import Chain
 from ..sites.site import Match
 from ..tls.contexts import Certificates
 from .context import WorkerContext
@@ -199,21 +200,25 @@ class HttpsService(BaseService):
         request, connection = exchange.request, exchange.connection
         assert request is not None  # noqa: S101 - the contract of `Service`
         self.context.in_flight += 1
+        chain: Chain | None = None
         try:
-            match = connection.match
-            if request.host != connection.authorized_host or not isinstance(match, Match):
+            if request.host == connection.authorized_host:
+                match: Match = connection.match  # type: ignore[assignment] # `_authorize` set both
+            else:
                 match = self._authorize(exchange, request.host)
             exchange.match = match
             route = match.site.router.find(request)
-            handler, chain = route.handler, route.chain
-            if chain is not None:
-                return chain.handle(exchange, handler, self._ask, self._failed)
+            chain = route.chain
+            if chain is not None and chain.guards:
+                return chain.handle(exchange, route.handler, self._ask, self._failed)
             if request.body is None and request.upgrade is None:
-                answer = handler.handle(request)  # nearly always
+                answer = route.handler.handle(request)  # nearly always
             else:
-                answer = self._ask(exchange, handler)
+                answer = self._ask(exchange, route.handler)
         except Exception as error:
-            return self._failed(exchange, error)
+            answer = self._failed(exchange, error)
+        if chain is not None:
+            return chain.changed(exchange, answer, self._failed)
         return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
 
     def _authorize(self, exchange: Exchange, host: bytes) -> Match:
