@@ -26,7 +26,7 @@ from ..config.model import (
 )
 from ..config.model import Route as ConfiguredRoute
 from ..handlers.fastcgi.handler import FastCgiHandler
-from ..handlers.files.handler import FileHandler
+from ..handlers.files.handler import file_handler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
 from ..handlers.upstream.context import UpstreamContext
@@ -150,7 +150,7 @@ class Handlers:
                 self._proxies.append(scripts.servers)
                 return scripts
             case FilesAction():
-                return FileHandler(action.root, self._clock, action.rules)
+                return file_handler(action.root, self._clock, action.rules)
             case ProxyAction():
                 told = self._told.get(action, frozenset())
                 upstream = Upstream(action, self._upstream_context, told)
