@@ -43,18 +43,12 @@ class BaseService:
         assert request is not None  # noqa: S101 - the contract of `Service`
         self.context.in_flight += 1
         try:
-            answer = self._handle(exchange, request)
+            return self._handle(exchange, request)
         except Exception as error:
-            return self._failed(exchange, error)
-        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
+            return self.failed(exchange, error)
 
-    async def _awaited(self, exchange: Exchange, answer: Awaitable[Response]) -> Response:
-        try:
-            return await answer
-        except Exception as error:
-            return self._failed(exchange, error)
-
-    def _failed(self, exchange: Exchange, error: Exception) -> Response:
+    def failed(self, exchange: Exchange, error: Exception) -> Response:
+        """Make the response to whatever has been raised."""
         if isinstance(error, Fault):
             return self.refuse(exchange, error)
         log.error("a request failed inside the server", exc_info=error)
@@ -210,16 +204,14 @@ class HttpsService(BaseService):
             route = match.site.router.find(request)
             chain = route.chain
             if chain is not None and chain.guards:
-                return chain.handle(exchange, route.handler, self._ask, self._failed)
+                return chain.handle(exchange, route.handler, self._ask, self.failed)
             if request.body is None and request.upgrade is None:
                 answer = route.handler.handle(request)  # nearly always
             else:
                 answer = self._ask(exchange, route.handler)
         except Exception as error:
-            answer = self._failed(exchange, error)
-        if chain is not None:
-            return chain.changed(exchange, answer, self._failed)
-        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
+            answer = self.failed(exchange, error)
+        return answer if chain is None else chain.changed(exchange, answer, self.failed)
 
     def _authorize(self, exchange: Exchange, host: bytes) -> Match:
         """The site of a host that this connection may be used for. Raises `Fault`."""

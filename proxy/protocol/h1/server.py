@@ -68,7 +68,8 @@ async def serve(
                 server.failed()
                 raise
             finally:
-                server.finish()
+                if server.begun:
+                    server.finish()
     finally:
         deadlines.release(timeouts)
 
@@ -191,20 +192,41 @@ class _Server:
             head = await self._reader.head(self)
             if not head:
                 return False
-            if not self.begun and self._begin(head):
-                await self._give_turn()
-                return True
+            answered = not self.begun and self._begin(head)
         except Fault as fault:
             await self.refuse(fault)
             return False
+        if not answered and not await self._go_on():
+            return False
+        if self._answered % _TURN == 0 and self._reader.buffered:
+            await asyncio.sleep(0)
+        return True
+
+    async def _go_on(self) -> bool:
+        """Answer the request that was begun; whether the connection goes on."""
         exchange = self._exchange
         assert exchange is not None and exchange.request is not None  # noqa: S101, PT018 - begun
-        request = exchange.request
+        request, response = exchange.request, exchange.response
         body = request.body
-        whole = await self._respond(exchange, request)
-        self.finish()
-        if not whole:
+        if response is None:  # else it was known at once
+            answer, self._answer = self._answer, None
+            assert isinstance(answer, Awaitable)  # noqa: S101 - or it would be in the exchange
+            timeouts = self._timeouts
+            timeouts.waiting_since = self._service.clock.now
+            try:
+                response = await answer
+            except asyncio.CancelledError:
+                if not client_left(timeouts):
+                    raise
+                self._was_left(exchange, request)
+                return False
+            except Exception as error:
+                response = self._service.failed(exchange, error)
+            timeouts.waiting_since = NEVER
+            exchange.response = response
+        if not await self._send(exchange, request, response):
             return False
+        self.finish()
         if self._close:
             if body is not None and not body.at_end:
                 await linger(self._reader)
@@ -212,21 +234,10 @@ class _Server:
         if body is not None and not body.at_end and not await read_over(body):
             return False
         self._answered += 1
-        await self._give_turn()
         return True
 
-    async def _give_turn(self) -> None:
-        """Let others run, now and then, before the next of many requests that are here already."""
-        if self._answered % _TURN == 0 and self._reader.buffered:
-            await asyncio.sleep(0)
-
-    async def _respond(self, exchange: Exchange, request: Request) -> bool:
+    async def _send(self, exchange: Exchange, request: Request, response: Response) -> bool:
         """Whether the response has been sent whole, and the connection is still HTTP/1.1."""
-        response = exchange.response
-        if response is None:  # else it was known at once
-            response = await self._awaited(exchange, request)
-            if response is None:
-                return False
         writer = self._writer
         self._answer = None
         if not writer.unsent:
@@ -241,6 +252,14 @@ class _Server:
             return False
         return await writer.send(exchange, response, self._close)
 
+    def _was_left(self, exchange: Exchange, request: Request) -> None:
+        """Note that the client has left before there was a response."""
+        fault = Fault("client_gone", "the answer was still awaited")
+        fault.backend = request.backend
+        exchange.error = fault.kind
+        exchange.response = self._service.refuse(exchange, fault)
+        self._stream.abort()
+
     def _decide_close(self, request: Request, response: Response) -> None:
         """Decide what the connection is worth after this response."""
         body = request.body
@@ -254,27 +273,6 @@ class _Server:
         )
         if self._answered == self._most:
             self._service.limited("requests_per_connection", self._connection)
-
-    async def _awaited(self, exchange: Exchange, request: Request) -> Response | None:
-        """The response; None when the client has left before there was one."""
-        answer, self._answer = self._answer, None
-        assert answer is not None and not isinstance(answer, Response)  # noqa: S101, PT018 - no response yet
-        timeouts = self._timeouts
-        timeouts.waiting_since = self._service.clock.now
-        try:
-            response = await answer
-        except asyncio.CancelledError:
-            if not client_left(timeouts):
-                raise
-            fault = Fault("client_gone", "the answer was still awaited")
-            fault.backend = request.backend
-            exchange.error = fault.kind
-            exchange.response = self._service.refuse(exchange, fault)
-            self._stream.abort()
-            return None
-        timeouts.waiting_since = NEVER
-        self._answer = exchange.response = response
-        return response
 
     async def refuse(self, fault: Fault, seen: bytes = b"") -> None:
         """Answer what never became a request, and listen until the client has heard it."""
