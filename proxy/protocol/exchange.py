@@ -39,6 +39,7 @@ class Exchange:
     passed since then at the end. ``match`` is the site of its host, None where no site has that
     name. ``tunnel``: it counts as a tunnel. ``user``: who has logged in.
     ``cookies``: the fields Set-Cookie that a login service gives the client with the answer.
+    ``for_filters``: the request as filters of users see it (`sites.own_filters`).
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Exchange:
         "cookies",
         "duration",
         "error",
+        "for_filters",
         "match",
         "partial",
         "request",
@@ -66,6 +68,7 @@ class Exchange:
         self.partial: PartialHead | None = None
         self.tunnel = False
         self.user: str | None = None
+        self.for_filters: object = None
         self.cookies: Fields = _NONE
         self.response: Response | None = None
         self.sent = 0
