@@ -31,7 +31,7 @@ from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
-from ..handlers.upstream.login_service import LoginService
+from ..handlers.upstream.login_service import LoginService, ServiceQuestion
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
@@ -171,7 +171,7 @@ class Handlers:
             upstream = Upstream(action, self._upstream_context, reports_pauses=False)
             self._services[action] = upstream
             self._proxies.append(upstream)
-        return LoginService(rule, upstream, believed(rule))
+        return LoginService(rule, upstream, ServiceQuestion(rule, believed(rule)))
 
     def start(self) -> None:
         for upstream in self._proxies:

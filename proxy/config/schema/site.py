@@ -155,9 +155,9 @@ def _without_rest(key: str, at: Path, origins: Origins, taken: str) -> Iterator[
         )
 
 
-# What is of no use with FastCGI: it has no TLS, Host is a parameter, Via names HTTP, what no
-# file takes is the front controller's, and a listing would name sources.
-_NOT_FOR_FASTCGI = ("backend_tls", "preserve_host", "via", "fallback", "extensions", "listing")
+# What is of no use with FastCGI: it has no TLS, Host is a parameter, Via names HTTP, and what no
+# file takes is the front controller's.
+_NOT_FOR_FASTCGI = ("backend_tls", "preserve_host", "via", "fallback", "extensions")
 
 
 def _fastcgi(serving: Serving, at: Path, origins: Origins) -> Iterator[Fault]:

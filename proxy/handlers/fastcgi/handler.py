@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 
 from ...config import model
-from ...config.model import FastCgiAction, Listing
+from ...config.model import FastCgiAction
 from ...errors import Fault
 from ...protocol.fastcgi import records
 from ...protocol.fastcgi.client import FastCgiConnection
@@ -39,7 +39,6 @@ log = logging.getLogger("treehouse.upstream")
 
 # Of a body without a length, in bytes; browsers always say one.
 _MOST_COLLECTED = 1024 * 1024
-_NO_LISTING = Listing("off")  # it would name what is never sent
 _LONGEST_LINE = 1000  # of what a script writes for the log
 
 
@@ -116,6 +115,7 @@ def scripts_of(action: FastCgiAction) -> Scripts:
         rules.index,
         action.files.index,
         front_controller=rules.front_controller,
+        listing=action.files.listing.format != "off",
     )
 
 
@@ -136,13 +136,7 @@ class FastCgiHandler:
         rules = action.fastcgi
         self.servers = ScriptServers(action, context, told)
         self._scripts = scripts_of(action)
-        files = replace(
-            action.files,
-            index=self._scripts.pages,
-            fallback=None,
-            extensions=(),
-            listing=_NO_LISTING,
-        )
+        files = replace(action.files, index=self._scripts.pages, fallback=None, extensions=())
         self._files = FileHandler(action.root, context.clock, files, self._scripts.hides)
         self._clock = context.clock
         self._root = rules.script_root.encode() if rules.script_root else self._scripts.root.path

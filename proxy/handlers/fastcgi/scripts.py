@@ -61,7 +61,7 @@ Found = Run | SendFile | AddSlash | Nothing | Unreadable
 class Scripts:
     """``endings`` are those of scripts, like ``.php``; ``index`` is the script that a folder is
     asked for, before the ``pages``, and the root's is the front controller where
-    ``front_controller`` says so."""
+    ``front_controller`` says so. ``listing``: what a folder holds may be told."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Scripts:
         pages: Sequence[str] = ("index.html",),
         *,
         front_controller: bool = True,
+        listing: bool = False,
     ) -> None:
         self.root = root
         self._endings = tuple(ending.encode() for ending in endings)
@@ -78,6 +79,7 @@ class Scripts:
         self._split = re.compile(rb"[^/](?:%b)(?=/|$)" % split)
         self._index = index.encode()
         self.pages = tuple(page for page in pages if not self._is_source(page.encode()))
+        self._listing = listing
         self._front_controller = front_controller
         self._found: dict[bytes, tuple[Found, float]] = {}
 
@@ -118,7 +120,9 @@ class Scripts:
         index = self.root.entry(below + self._index)
         is_script = isinstance(index, Entry) and self._is_script(index)
         if not is_script and not self._has_page(below):
-            return self._otherwise()
+            found = self._otherwise()
+            if not (self._listing and isinstance(found, Nothing)):
+                return found
         if below != path:
             return AddSlash()
         return Run(below + self._index) if is_script else SendFile()
