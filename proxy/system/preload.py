@@ -55,6 +55,9 @@ def while_root(uid: int, gid: int) -> None:
             "proxy.sites.passwords",
         ):
             importlib.import_module(name)
+        if importlib.util.find_spec("opentelemetry") is not None:
+            importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        importlib.import_module("proxy.exporter.process")
         limits = importlib.import_module("acme_client.rate_limits.published")
         limits.registered_domain("example.org")
         limits.is_public_suffix("example.org")

@@ -64,6 +64,7 @@ class LoginService:
 
     def __init__(self, rule: ForwardAuth, upstream: Upstream, copied: frozenset[bytes]) -> None:
         self._upstream = upstream
+        upstream.purpose = "forward_auth"
         self._target = rule.url.target.encode("ascii")
         self._left_out = _LEFT_OUT | (copied - _PROOFS)
         self._timeout = rule.timeout + _GRACE
@@ -78,6 +79,8 @@ class LoginService:
             asked.uncached_fields = self._passed_on(request.uncached_fields)
             asked.cached_fields = request.cached_fields
         asked.id = request.id
+        if hasattr(request, "trace"):
+            asked.trace = request.trace
         return asked
 
     def _passed_on(self, fields: Fields) -> Fields:
