@@ -365,7 +365,7 @@ class Response:
         # Of a shared response: its head over HTTP/2, made once, and whether Date is in it.
         self.block: tuple[bytes, bool] | None = None
         # Of a shared response: what filters that always do the same have made of it, by filters.
-        self.kept: dict[object, Response] | None = None
+        self.kept: dict[object, Response | None] | None = None
 
     def copy(self) -> Response:
         """The same response, for one request alone."""

@@ -27,6 +27,7 @@ import uvloop
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config, Site, SiteLog
+from ..filters.code import CannotLoad
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import WorkerStats
@@ -100,7 +101,11 @@ def run(init: WorkerInit, channel: Channel) -> int:
     random.seed()  # the state inherited by fork is every worker's
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = Worker(init, channel, loop)
+    try:
+        worker = Worker(init, channel, loop)
+    except CannotLoad as error:
+        log.error("the filter %s", error)
+        return 1
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
@@ -169,7 +174,10 @@ class Worker:
                 site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
-        chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
+        config.filter_code.install()
+        chains = Chains(
+            config.tls, config.limits, rates, self._handlers.login_service, config.filter_code
+        )
         self._connections = Acceptor(
             context,
             loop,

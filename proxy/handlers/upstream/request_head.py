@@ -225,22 +225,10 @@ class Forwarder:
         kept = [
             field for field in request.fields if field[0] != b"connection" and field[0] not in named
         ]
-        plain = Request(
-            request.method,
-            request.target,
-            request.version,
-            request.authority,
-            request.host,
-            kept,
-            request.connection,
-        )
-        plain.id = request.id
-        plain.login = request.login
-        if request.stripped:
-            plain = Rewritten(plain, plain.target, request.stripped)
-        head = self.head(plain, host, framing, prefix)
-        request.id = plain.id
-        return head
+        plain = Rewritten(request, request.target, request.stripped)
+        plain.fields = plain.uncached_fields = kept
+        plain.cached_fields = None
+        return self.head(plain, host, framing, prefix)
 
     def _finish(
         self,
