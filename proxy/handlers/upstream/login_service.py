@@ -83,6 +83,8 @@ class ServiceQuestion:
             asked.uncached_fields = self._passed_on(request.uncached_fields)
             asked.cached_fields = block
         asked.id = request.id
+        if hasattr(request, "trace"):
+            asked.trace = request.trace
         return asked
 
     def _passed_on(self, fields: Fields) -> Fields:
@@ -95,6 +97,7 @@ class LoginService:
 
     def __init__(self, rule: ForwardAuth, upstream: Upstream, question: ServiceQuestion) -> None:
         self._upstream = upstream
+        upstream.purpose = "forward_auth"
         self._timeout = rule.timeout + _GRACE
         self.question = question
 
