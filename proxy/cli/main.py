@@ -26,6 +26,7 @@ from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
@@ -380,3 +381,4 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
 
 
 program.add_command(certs)
+program.add_command(config)
