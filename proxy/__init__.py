@@ -7,6 +7,7 @@ Layers, from the top; a module imports from its own layer's folder and from lowe
     supervisor/  owns the sockets and the children; never speaks to a client
     worker/      speaks to clients: TLS, HTTP, services
     doctor/      ``treehouse-proxy doctor``; never loaded by the server
+    explain/     pages for people: on a request, on a certificate
     certifier/   ``acme_client`` as a child of the supervisor
     alerts/      telling people when certificates fail
     sites/       which site, which handler, under which rules

@@ -69,6 +69,9 @@ FAULTS: dict[str, Kind] = {
     "backend_broke_off": Kind(502, _BACKEND, "The backend closed the connection early."),
     "backend_protocol": Kind(502, _BACKEND, "The backend's answer is not well-formed HTTP."),
     "backend_tls": Kind(502, _BACKEND, "The backend's certificate could not be verified."),
+    # A login service that cannot be asked lets nobody in.
+    "auth_refused": Kind(502, _BACKEND, "The login service could not be asked."),
+    "auth_timeout": Kind(504, _BACKEND, "The login service did not answer in time."),
     "loop": Kind(508, _OURS, "This request has already passed through here."),
     # Connections become free, and idle ones are ended, within a second.
     "no_capacity": Kind(
@@ -106,3 +109,6 @@ class Fault(Exception):
             fields = [(b"retry-after", b"%d" % self.what.retry_after)]
         self.fields = fields or []
         self.backend: str | None = None
+
+    # What is answered instead of one sentence, a `protocol.message.Response`: its body and fields.
+    page: object = None

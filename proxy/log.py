@@ -22,6 +22,8 @@ import socket
 import stat
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -256,11 +258,13 @@ class _Handler(logging.Handler):
     def __init__(self, file: LogFile) -> None:
         super().__init__()
         self._file = file
-
         self._lost = 0
+        self.told: Callable[[logging.LogRecord], None] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self._file.write(self._line(record))
+        if self.told is not None and record.levelno >= logging.WARNING:
+            self.told(record)
         lost = self._file.lost()
         if lost:
             self._lost += lost
@@ -323,6 +327,31 @@ def set_up(process: str, wanted: LogFormat | None, level: str, *, starting: bool
     logging.getLogger("treehouse").setLevel(_LEVELS[level])
     logging.raiseExceptions = False
     sys.excepthook = _log_uncaught
+
+
+# Of one process, for the admin page: a log that is flooded must not flood another process.
+_TOLD_MOST, _TOLD_WITHIN = 20, 60.0
+_TOLD_LENGTH = 400
+
+
+def tell_warnings(process: str, tell: Callable[[float, str, str, str], None]) -> None:
+    """Call ``tell`` with each warning or error that this process writes: moment (Unix seconds),
+    level, ``process``, and the line without control characters. `set_up` ends that. ``tell`` may be
+    called from any thread; what it raises is dropped."""
+    told: deque[float] = deque(maxlen=_TOLD_MOST)
+
+    def hear(record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if len(told) == _TOLD_MOST and now - told[0] < _TOLD_WITHIN:
+            return
+        told.append(now)
+        with contextlib.suppress(Exception):
+            text = _message(record)[:_TOLD_LENGTH]
+            tell(record.created, record.levelname.lower(), process, text)
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.told = hear
 
 
 class _ErrorsAsText(logging.Formatter):

@@ -37,6 +37,7 @@ from ..ipc.messages import (
     Publish,
     Report,
     Retract,
+    Warned,
 )
 
 log = logging.getLogger("treehouse.certifier")
@@ -103,6 +104,10 @@ class ChannelLink:
     def report(self, name: str, status: CertificateStatus | None) -> None:
         self._beat()  # thousands of certificates are taken on in one go
         self._send(Report(name, status))
+
+    def warned(self, at: float, level: str, process: str, text: str) -> None:
+        """Tell the supervisor of a line in the log; any thread may."""
+        self._send(Warned({"at": at, "level": level, "process": process, "text": text}))
 
     def loaded(self) -> None:
         self._send(Loaded())

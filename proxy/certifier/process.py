@@ -34,7 +34,9 @@ def run(config: Config, channel: Channel) -> int:
     confine_hook = _hook_confinement(config)
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
     try:
-        agent.run(wanted, ChannelLink(channel), open_store(config.state), confine_hook)
+        link = ChannelLink(channel)
+        logs.tell_warnings("certifier", link.warned)
+        agent.run(wanted, link, open_store(config.state), confine_hook)
     except LinkBroken:
         return 1
     except agent.Hangs as why:

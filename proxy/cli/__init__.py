@@ -6,9 +6,8 @@
     words, next_steps     other programs' words for ours; advice as it has to be typed
     table                 tables that cut nothing
     status_table          ``status``
-    why                   ``why``: one page on one certificate
+    top                   ``top``: a page that renews itself
     trust                 ``trust``: the built-in CA in trust stores
-    explain               ``explain``: what a request would meet
     export                ``certs export``
     import_certificates   ``certs import``
 

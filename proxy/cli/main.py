@@ -200,7 +200,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     \b
     sudo treehouse-proxy why example.org
     """
-    from . import why as whys
+    from ..explain import certificate as whys
 
     document = status_of(config, state)
     running = document["pid"] is not None
@@ -289,7 +289,7 @@ def explain(
     """
     import os
 
-    from . import explain as explaining
+    from ..explain import request as explaining
 
     if len(request) > 2:
         raise click.UsageError("one request at a time: [METHOD] URL")
@@ -378,6 +378,32 @@ def status(config: Path | None, state: Path | None, as_json: bool) -> None:
     from .status_table import show
 
     show(document)
+
+
+@program.command()
+@server_options
+@click.option("--once", is_flag=True, help="One page, for scripts.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 60), default=1.0, metavar="SECONDS", help="Default 1."
+)
+def top(config: Path | None, state: Path | None, once: bool, interval: float) -> None:
+    """Show requests, errors, latency and bytes by site and backend, as they happen.
+
+    What needs attention comes first. The page renews itself; q ends it.
+
+    \b
+    sudo treehouse-proxy top
+    sudo treehouse-proxy top --once --interval 10
+    """
+    from typing import cast
+
+    from ..ipc.documents import TopDocument
+    from . import top as pages
+
+    def asked() -> TopDocument:
+        return cast(TopDocument, ask(config, state, {"command": "top"}))
+
+    pages.watch(asked, interval, once=once, out=sys.stdout)
 
 
 program.add_command(certs)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "certs import": "import migrate",
     "certs export": "export",
     "doctor": "diagnose debug troubleshoot",
+    "top": "htop monitor watch stats",
     "why": "explain-certificate",
     "plan": "diff dry-run",
     "--help": "help man usage",

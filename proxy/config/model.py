@@ -8,13 +8,15 @@ comment says. Each part of the program is handed only its branch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
+from .schema.answers import ErrorPage, Respond
 from .schema.document import (
     Admin,
     ClientAuth,
@@ -26,15 +28,18 @@ from .schema.document import (
     OwnCertificate,
     Tls,
 )
+from .schema.files import FileRules, Listing
+from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ExternalAccount", "FilesAction", "HashKey", "Health",
-    "Hsts", "KeyType", "Limits", "Listen", "Log", "Mail", "OnDemand", "OwnCertificate",
-    "ProxyAction", "RateLimit", "RedirectAction", "RefuseAction", "Route", "Rules", "Runway",
+    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FileRules",
+    "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
+    "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
+    "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
     "Site", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
@@ -59,7 +64,10 @@ class Acme:
 
 @dataclass(frozen=True, slots=True)
 class FilesAction:
+    """The files below ``root``; ``rules``: how they are answered."""
+
     root: Path
+    rules: FileRules = field(default_factory=FileRules)
 
 
 @section
@@ -79,6 +87,20 @@ class ProxyAction(BackendRules, _Backends):
 _NO_TLS_RULES = BackendTls()
 
 
+def login_service(rule: ForwardAuth) -> ProxyAction:
+    """The backend that `forward_auth` asks. Rules that differ only in what becomes of its answer
+    share it."""
+    tls = rule.tls
+    return ProxyAction(
+        backends=(rule.url.backend,),
+        connect_timeout=rule.timeout,
+        response_timeout=rule.timeout,
+        idle_timeout=rule.timeout,
+        preserve_host=rule.preserve_host,
+        backend_tls=BackendTls(tls.ca_file, tls.insecure, server_name=tls.server_name),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RedirectAction:
     """``target`` may hold {rest} (what * matched), {path}, {query}, {host}."""
@@ -88,18 +110,27 @@ class RedirectAction:
 
 
 @dataclass(frozen=True, slots=True)
+class RespondAction:
+    """A fixed answer."""
+
+    answer: Respond
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseAction:
     """A fixed answer without content: for names that are known and have nothing."""
 
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RefuseAction
+Action = FilesAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins.
+    """``path`` is exact (/a/b), or a prefix when it ends in /* ; the longest match wins, among
+    equal ones the first that takes the request's method (any if there are no ``methods``) and what
+    ``match`` asks for.
 
     ``rules`` hold for it, with what it inherits of its site and of the top of the document.
     ``origins`` tells where each key that was given stands (FILE:LINE:COL, or a flag).
@@ -108,6 +139,8 @@ class Route:
     path: str
     action: Action
     rules: Rules = field(default_factory=Rules)
+    methods: tuple[str, ...] = ()
+    match: Match | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -150,6 +183,18 @@ class Site:
     def paired(self) -> bool:
         """Whether it has two certificates, for two kinds of key."""
         return len(self.certificates or self.key_types) > 1
+
+
+def proxied(sites: Iterable[Site]) -> Iterator[tuple[Site, ProxyAction]]:
+    """Every action whose backends are asked, with the site that needs it: those of routes, and
+    login services. Some come several times."""
+    for site in sites:
+        for route in site.routes:
+            if isinstance(route.action, ProxyAction):
+                yield site, route.action
+        for rules in (site.rules, *(route.rules for route in site.routes)):
+            if rules.forward_auth is not None:
+                yield site, login_service(rules.forward_auth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,16 @@ from . import model
 from .checks.consistency import internal
 from .schema import acme as acme_keys
 from .schema import document as schema
+from .schema.files import FileRules
 from .schema.inherit import Inherited, innermost
 from .schema.parse import Parsed
-from .schema.rules import BackendRules
-from .schema.site import ACTIONS, Route, Serving
+from .schema.rules import BackendRules, Rules
+from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
 from .syntax.kinds import Section
 
+_FILE_RULES = tuple(FileRules.fields())
 _BACKEND_RULES = tuple(BackendRules.fields())
 
 
@@ -127,9 +129,11 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         )
         for number, route in enumerate(site.routes)
     )
+    if not routes or (_answers_all(rules.rules) and not any(map(_takes_all, site.routes))):
+        routes += (_route("/*", site, site.names[0], at, rules, parsed.origins),)
     return model.Site(
         names=site.names,
-        routes=routes or (_route("/*", site, site.names[0], at, rules, parsed.origins),),
+        routes=routes,
         certificates=site.certificate,
         key_types=site.key_type or document.acme.key_type,
         http2=(site.http2 or document.http2) == "auto",
@@ -143,6 +147,15 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
     )
 
 
+def _answers_all(rules: Rules) -> bool:
+    """Whether a site answers what none of its routes takes."""
+    return responds(rules) or rules.redirect is not None
+
+
+def _takes_all(route: Route) -> bool:
+    return route.path == "/*" and not route.methods and route.match is None
+
+
 def _route(
     path: str,
     serving: Route | schema.Site,
@@ -152,26 +165,31 @@ def _route(
     origins: Origins,
 ) -> model.Route:
     action = _action(serving, name, inherited)
-    return model.Route(path, action, inherited.rules, _origins(serving, at, inherited, origins))
+    places = _origins(serving, at, inherited, origins)
+    if isinstance(serving, Route):
+        return model.Route(path, action, inherited.rules, serving.methods, serving.match, places)
+    return model.Route(path, action, inherited.rules, origins=places)
 
 
 def _origins(
     serving: Serving, at: KeyPath, inherited: Inherited, origins: Origins
 ) -> Mapping[str, str]:
-    own = ("path", *ACTIONS)
+    own = ("path", "methods", "match", *ACTIONS)
     paths = {key: (*at, key) for key in own if key in serving.given} | dict(inherited.paths)
     return {key: str(origins.of_key(path)) for key, path in paths.items()}
 
 
 def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
     """``name`` is the site's first one, which a health check says as Host like any request."""
-    if serving.root is not None:
-        return model.FilesAction(serving.root)
-    if serving.redirect is not None:
-        return model.RedirectAction(serving.redirect, serving.status)
-    if serving.backend is None:
-        return model.RefuseAction()
     rules = inherited.rules
+    if rules.respond is not None and responds(rules):
+        return model.RespondAction(rules.respond)
+    if serving.root is not None:
+        return model.FilesAction(serving.root, _file_rules(rules))
+    if serving.backend is None:
+        if rules.redirect is not None:
+            return model.RedirectAction(rules.redirect, rules.status)
+        return model.RefuseAction()
     if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
         rules = replace(rules, health=replace(rules.health, host=name))
     return model.ProxyAction(
@@ -180,3 +198,7 @@ def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
         ),
         **{key: getattr(rules, key) for key in _BACKEND_RULES},
     )
+
+
+def _file_rules(rules: Rules) -> FileRules:
+    return FileRules(**{key: getattr(rules, key) for key in _FILE_RULES})

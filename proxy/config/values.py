@@ -32,6 +32,18 @@ class Backend:
     prefix: str = ""  # put before the path that is asked for, like "/app"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ServiceUrl:
+    """A service that this server itself asks: ``backend`` is asked for ``target``, a path with its
+    query. It is shown without the query, which may hold a secret."""
+
+    backend: Backend
+    target: str
+
+    def __repr__(self) -> str:
+        return self.backend.url
+
+
 @dataclass(frozen=True, slots=True)
 class HashKey:
     """What ``balance: hash`` goes by; ``name`` is the header's (lower-case) or the cookie's."""

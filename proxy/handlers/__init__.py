@@ -3,5 +3,6 @@
 files/     files of a document root
 upstream/  backends
 redirect   a ``Location``
+respond    a fixed answer
 http01     the answers to HTTP-01 challenges
 """

@@ -17,7 +17,7 @@ import re
 from ..config.model import RedirectAction
 from ..errors import Fault
 from ..protocol.message import Request, Response
-from ..protocol.paths import one_slash, sendable, understood
+from ..protocol.paths import below, one_slash, sendable
 
 # RFC 3986 §3.4: pchar, slash and question mark. Percent signs stay, for a query is passed on as it
 # came.
@@ -43,9 +43,10 @@ class Redirect:
         ``matched`` is the prefix (decoded) whose asterisk took the rest of the path."""
         if not path.startswith(b"/"):
             raise Fault("bad_path", "a redirect needs a path, and not *")
+        rest = below(path, matched)  # the whole path where the prefix ends within, say, a %2F
         given_query = _QUERY_UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], query or b"")
         values = {
-            "rest": sendable(_rest(path, matched)).decode("ascii"),
+            "rest": sendable(path[1:] if rest is None else rest).decode("ascii"),
             "path": sendable(path).decode("ascii"),
             "host": (b"[%b]" % host if b":" in host else host).decode("ascii"),
             "query": given_query.decode("ascii"),
@@ -60,17 +61,3 @@ class Redirect:
         elif self._keeps_query:
             location += f"?{values['query']}"
         return one_slash((location + fill(self._fragment)).encode("ascii"))
-
-
-def _rest(path: bytes, matched: bytes) -> bytes:
-    """What follows ``matched`` in a path as it came, however its beginning is spelt."""
-    at = path.find(b"/") + 1
-    while at > 0:
-        try:
-            if understood(path[:at]) == matched:
-                return path[at:]
-        except Fault:
-            break
-        at = path.find(b"/", at) + 1
-    # The prefix ends within something that is ambiguous: %2F, say.
-    return path[1:]

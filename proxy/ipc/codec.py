@@ -108,7 +108,8 @@ def _reader(hint: Any, *, strict: bool) -> _Read:
     if origin is Annotated:
         inner, *marks = typing.get_args(hint)
         if AS_IT_IS in marks:
-            return _instance(dict if typing.is_typeddict(inner) else list)
+            is_object = typing.is_typeddict(inner) or typing.get_origin(inner) is dict
+            return _instance(dict if is_object else list)
         return _reader(inner, strict=strict)
     if origin in (Union, types.UnionType):
         return _union([_reader(one, strict=strict) for one in typing.get_args(hint)])

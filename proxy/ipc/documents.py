@@ -15,7 +15,8 @@ WorkerState = Literal["starting", "serving", "draining"]
 
 
 class Figures(TypedDict):
-    """What a worker has counted since its start (`metrics.figures`); labels are joined in keys."""
+    """What a worker has counted since its start (`metrics.counters`); labels are joined in keys.
+    ``bytes``: by host, in and out."""
 
     requests: dict[str, int]
     handshakes: dict[str, int]
@@ -24,8 +25,9 @@ class Figures(TypedDict):
     http2: dict[str, int]
     seconds: dict[str, list[int]]
     seconds_sum: dict[str, float]
-    bytes_out: int
-    bytes_in: int
+    bytes: dict[str, list[int]]
+    upstream_seconds: dict[str, list[int]]
+    upstream_seconds_sum: dict[str, float]
 
 
 class UpstreamStatus(TypedDict):
@@ -111,3 +113,78 @@ class Overview(TypedDict):
     processes: list[ProcessFigures]
     certifier_heard: float
     on_demand: dict[str, int]
+
+
+class Rates(TypedDict):
+    """The last minute of a site or a backend: requests a second in all and by class, seconds,
+    bytes a second. ``p50`` is the mean of five-second slots, ``p99`` that of the worst slot."""
+
+    name: str
+    rate: float
+    classes: dict[str, float]
+    p50: float
+    p99: float
+    bytes_in: float
+    bytes_out: float
+
+
+class HistoryDocument(TypedDict):
+    """Rows of ``slot`` seconds, the last one ending ``at`` (Unix seconds); counts are by second."""
+
+    kind: str
+    name: str
+    slot: float
+    at: float
+    columns: list[str]
+    rows: list[list[float]]
+
+
+class Attention(TypedDict):
+    """Something that an operator should look at. ``page``: where the admin page tells more, as
+    KIND/NAME, or ""."""
+
+    level: Literal["wrong", "look"]
+    about: str
+    text: str
+    step: str
+    page: str
+
+
+class Warned(TypedDict):
+    """A line of the log, a warning or worse. ``at``: Unix seconds."""
+
+    at: float
+    level: str
+    process: str
+    text: str
+
+
+class TopRow(TypedDict):
+    """What a site or a backend has counted since the server counts. ``counts``: requests by class
+    of status, or by outcome; ``seconds``: as in `Figures`; ``bytes``: in and out."""
+
+    counts: dict[str, int]
+    seconds: list[int]
+    bytes: list[int]
+
+
+class TopDocument(TypedDict):
+    """The answer to ``top``. ``at``: Unix seconds. ``sites`` and ``backends`` are the busiest;
+    ``all`` is the sum of all sites."""
+
+    at: float
+    version: str
+    pid: int
+    started_at: str
+    generation: int
+    workers: dict[str, int]
+    connections: dict[str, int]
+    all: TopRow
+    sites: dict[str, TopRow]
+    sites_known: int
+    backends: dict[str, TopRow]
+    upstreams: list[UpstreamStatus]
+    handshakes: dict[str, int]
+    processes: list[ProcessFigures]
+    attention: list[Attention]
+    attention_more: int

@@ -21,6 +21,7 @@ from acme_client.status import CertificateStatus
 
 from .codec import AS_IT_IS, Vocabulary
 from .documents import Overview, WorkerStats
+from .documents import Warned as WarnedDocument
 
 ChallengeKind = Literal["http-01", "tls-alpn-01"]
 
@@ -104,9 +105,11 @@ class OnDemandResult:
 
 @dataclass(frozen=True, slots=True)
 class AskStats:
-    """Say how you are; ``thorough``: also what takes a while to count."""
+    """Say how you are; ``thorough``: also what takes a while to count. ``counting``: somebody asks
+    for figures, so begin to count where you do not yet."""
 
     thorough: bool = False
+    counting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,23 @@ class OverviewAnswer:
 
     number: int
     overview: Annotated[Overview, AS_IT_IS]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAnswer:
+    """The answer to `AskAdmin`: a document for the admin page."""
+
+    number: int
+    document: Annotated[dict[str, object], AS_IT_IS]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBackend:
+    """Give the backend with this URL no new requests, or (``on`` False) its share again."""
+
+    url: str
+    on: bool
+    ticket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +185,8 @@ ToWorker = (
     | AskStats
     | Probe
     | OverviewAnswer
+    | AdminAnswer
+    | DrainBackend
     | ReplaceAccessLog
     | AddGeneration
     | Drain
@@ -230,6 +252,22 @@ class AskOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAdmin:
+    """The admin page asks: ``what`` is a word of `supervisor.control.admin_questions`."""
+
+    number: int
+    what: str
+    value: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning, or worse, has been written into the log."""
+
+    warned: WarnedDocument
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The answer to `AskStats`."""
 
@@ -245,6 +283,8 @@ FromWorker = (
     | WantCertificate
     | CertificateUsed
     | AskOverview
+    | AskAdmin
+    | Warned
     | Stats
 )
 
@@ -326,7 +366,9 @@ class Report:
     status: CertificateStatus | None
 
 
-FromCertifier = Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Truncated
+FromCertifier = (
+    Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Warned | Truncated
+)
 
 
 # Messenger to supervisor

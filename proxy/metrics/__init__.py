@@ -1,6 +1,7 @@
 """What is counted, in which process, and how it is shown at ``/metrics``.
 
     counters       a worker's counts, and how those of several workers are added up
+    history        the last hour of them, by site and backend, in bounded memory (pure)
     process_stats  what the kernel counts of each process
     renewals       the certifier's counts, from its reports                      (pure)
     exposition     all of it in Prometheus' text format

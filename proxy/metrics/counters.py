@@ -18,6 +18,7 @@ from ..protocol.message import Connection, Tunnel
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _SEPARATOR = "\x1f"  # between labels, where JSON wants one string
+_SUM, _IN, _OUT = -3, -2, -1  # behind the buckets of a host
 
 
 class Counters:
@@ -29,10 +30,11 @@ class Counters:
         self._upstreams: dict[tuple[str, str], int] = {}
         self._limited: dict[str, int] = {}
         self._http2: dict[str, int] = {}
-        # By host: how many took at most each of BUCKETS, how many took longer; and their sum.
+        # By host: how many took at most each of BUCKETS, how many took longer; their sum; and the
+        # bytes of bodies that came in, and that went out.
         self._seconds: dict[bytes, list[float]] = {}
-        self._bytes_out = 0
-        self._bytes_in = 0
+        # By backend, the same without bytes: until the head of the answer.
+        self._upstream_seconds: dict[str, list[float]] = {}
 
     def request(self, exchange: Exchange) -> None:
         """Count a finished exchange."""
@@ -40,28 +42,38 @@ class Counters:
         assert response is not None  # noqa: S101 - it is finished
         host = exchange.match.label if exchange.match is not None else b""
         method = b"other"
+        received = 0
         if request is not None:
             if request.method in _METHODS:
                 method = request.method
             if request.body is not None:
-                self._bytes_in += request.body.received
+                received = request.body.received
             if exchange.tunnel and isinstance(response.body, Tunnel):
-                self._bytes_in += response.body.received
+                received += response.body.received
         key = (host, method, response.status, response.handler)
         self._requests[key] = self._requests.get(key, 0) + 1
         seconds = self._seconds.get(host)
         if seconds is None:
-            seconds = self._seconds[host] = [*[0] * (len(BUCKETS) + 1), 0.0]
+            seconds = self._seconds[host] = [*[0] * (len(BUCKETS) + 1), 0.0, 0, 0]
         duration = exchange.duration
         seconds[bisect_left(BUCKETS, duration)] += 1
-        seconds[-1] += duration
-        self._bytes_out += exchange.sent
+        seconds[_SUM] += duration
+        seconds[_IN] += received
+        seconds[_OUT] += exchange.sent
 
-    def upstream(self, backend: str, outcome: str) -> None:
+    def upstream(self, backend: str, outcome: str, duration: float | None = None) -> None:
         """One request to a backend: "ok", "error" for an answer of 500 and more, or what kept it
-        from answering. A client's request may become several of them."""
+        from answering. A client's request may become several of them. ``duration``: seconds until
+        the head of its answer."""
         label = (backend, outcome)
         self._upstreams[label] = self._upstreams.get(label, 0) + 1
+        if duration is None:
+            return
+        seconds = self._upstream_seconds.get(backend)
+        if seconds is None:
+            seconds = self._upstream_seconds[backend] = [*[0] * (len(BUCKETS) + 1), 0.0]
+        seconds[bisect_left(BUCKETS, duration)] += 1
+        seconds[-1] += duration
 
     def handshake(self, connection: Connection, resumed: bool, result: str) -> None:
         key = (connection.tls_version or "", resumed, result)
@@ -90,12 +102,21 @@ class Counters:
             "limited": dict(self._limited),
             "http2": dict(self._http2),
             "seconds": {
-                host.decode(): [int(count) for count in counts[:-1]]
+                host.decode(): [int(count) for count in counts[:_SUM]]
                 for host, counts in self._seconds.items()
             },
-            "seconds_sum": {host.decode(): counts[-1] for host, counts in self._seconds.items()},
-            "bytes_out": self._bytes_out,
-            "bytes_in": self._bytes_in,
+            "seconds_sum": {host.decode(): counts[_SUM] for host, counts in self._seconds.items()},
+            "bytes": {
+                host.decode(): [int(count) for count in counts[_IN:]]
+                for host, counts in self._seconds.items()
+            },
+            "upstream_seconds": {
+                backend: [int(count) for count in counts[:-1]]
+                for backend, counts in self._upstream_seconds.items()
+            },
+            "upstream_seconds_sum": {
+                backend: counts[-1] for backend, counts in self._upstream_seconds.items()
+            },
         }
 
 
@@ -109,9 +130,13 @@ def empty() -> documents.Figures:
 
 def require_buckets(figures: documents.Figures) -> None:
     """Raise `ValueError` if a histogram has other buckets than ours, and could not be added."""
-    for host, counts in figures["seconds"].items():
-        if len(counts) != len(BUCKETS) + 1:
-            raise ValueError(f"the histogram of {host!r:.100} has {len(counts)} buckets")
+    for histograms in (figures["seconds"], figures["upstream_seconds"]):
+        for name, counts in histograms.items():
+            if len(counts) != len(BUCKETS) + 1:
+                raise ValueError(f"the histogram of {name!r:.100} has {len(counts)} buckets")
+    for name, moved in figures["bytes"].items():
+        if len(moved) != 2:
+            raise ValueError(f"the bytes of {name!r:.100} have {len(moved)} directions")
 
 
 def added(one: documents.Figures, other: documents.Figures) -> documents.Figures:

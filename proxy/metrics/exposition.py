@@ -68,24 +68,27 @@ class _Overview(Collector):
             figures["http2"],
             "event",
         )
-        yield self._seconds()
+        yield _histogram(
+            "treehouse_request_seconds", "From head to last byte.", "site",
+            figures["seconds"], figures["seconds_sum"],
+        )  # fmt: skip
+        yield _histogram(
+            "treehouse_upstream_seconds", "Until the head of a backend's answer.", "upstream",
+            figures["upstream_seconds"], figures["upstream_seconds_sum"],
+        )  # fmt: skip
         moved = CounterMetricFamily(
             "treehouse_bytes", "Bytes of bodies and tunnels.", labels=["direction"]
         )
-        moved.add_metric(["in"], figures["bytes_in"])
-        moved.add_metric(["out"], figures["bytes_out"])
-        yield moved
-        yield from self._gauges()
-
-    def _seconds(self) -> Metric:
-        family = HistogramMetricFamily(
-            "treehouse_request_seconds", "From head to last byte.", labels=["site"]
+        of_sites = CounterMetricFamily(
+            "treehouse_site_bytes", "The same, by site.", labels=["site", "direction"]
         )
-        bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-        for site, counts in self._counters["seconds"].items():
-            buckets = list(zip(bounds, accumulate(counts), strict=True))
-            family.add_metric([site], buckets, self._counters["seconds_sum"][site])
-        return family
+        for number, direction in enumerate(("in", "out")):
+            moved.add_metric([direction], sum(one[number] for one in figures["bytes"].values()))
+            for site, counts in figures["bytes"].items():
+                of_sites.add_metric([site, direction], counts[number])
+        yield moved
+        yield of_sites
+        yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:
         connections = GaugeMetricFamily(
@@ -155,6 +158,17 @@ def _counter(name: str, said: str, counts: dict[str, int], *names: str) -> Metri
     family = CounterMetricFamily(name, said, labels=names)
     for key, count in counts.items():
         family.add_metric(labels(key), count)
+    return family
+
+
+def _histogram(
+    name: str, said: str, label: str, seconds: dict[str, list[int]], sums: dict[str, float]
+) -> Metric:
+    family = HistogramMetricFamily(name, said, labels=[label])
+    bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
+    for one, counts in seconds.items():
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        family.add_metric([one], buckets, sums[one])
     return family
 
 

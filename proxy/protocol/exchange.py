@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .message import Connection, HostMatch, Request, Response
+from .message import Connection, Fields, HostMatch, Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Exchange:
     None; then ``response.error`` still tells why the answer is what it is. ``started`` is when the
     head was complete (monotonic seconds, 0.0 without a request), ``duration`` how many seconds have
     passed since then at the end. ``match`` is the site of its host, None where no site has that
-    name. ``tunnel``: it counts as a tunnel. ``user``: who has shown a password.
+    name. ``tunnel``: it counts as a tunnel. ``user``: who has logged in.
+    ``cookies``: the fields Set-Cookie that a login service gives the client with the answer.
     """
 
     # Defaults of the class: an instance is made for each request, and each assignment counts.
@@ -41,6 +42,7 @@ class Exchange:
     partial: PartialHead | None = None
     tunnel = False
     user: str | None = None
+    cookies: Fields = []  # noqa: RUF012 # nobody changes it
     response: Response | None = None
     sent = 0
     error: str | None = None

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
 
@@ -96,6 +97,13 @@ class Body(Protocol):
         ...
 
 
+class RequestBody(Body, Protocol):
+    """The body of a request. ``limits``: how large and how slow it may be; a filter may give it
+    others before anything is read."""
+
+    limits: Limits
+
+
 class FieldBlock:
     """Fields that many requests have in common: each of them holds the same object, so that what
     somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
@@ -112,6 +120,20 @@ class FieldBlock:
         self.accept_encoding = accepted[-1] if accepted else None
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who has logged in here, by a password or with a login service.
+
+    ``user``: the name, of visible characters and blanks; b"" where nobody has told it. ``fields``
+    tell a backend of it: whoever sends the request on sends them, and nothing of these names from a
+    client. ``password``: each request carries the secret itself (Authorization).
+    """
+
+    user: bytes
+    fields: Fields
+    password: bool = False
+
+
 class Request:
     """One request, after validation, in origin form.
 
@@ -121,6 +143,9 @@ class Request:
     ``body`` is None when the request has none. ``upgrade`` is the Upgrade field of a request that
     asks for a tunnel (Connection: upgrade), else None.
     """
+
+    # What was left out of the path for a backend; `rewritten.Rewritten` says otherwise.
+    stripped: bytes = b""
 
     __slots__ = (
         "authority",
@@ -133,6 +158,7 @@ class Request:
         "host",
         "id",
         "inform",
+        "login",
         "matched",
         "method",
         "path",
@@ -140,7 +166,6 @@ class Request:
         "target",
         "uncached_fields",
         "upgrade",
-        "user",
         "version",
     )
 
@@ -153,7 +178,7 @@ class Request:
         host: bytes,
         fields: Fields,
         connection: Connection,
-        body: Body | None = None,
+        body: RequestBody | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -173,7 +198,12 @@ class Request:
         self.inform: Inform | None = None  # sends a 1xx to the client; None where HTTP/1.0
         self.backend: str | None = None  # the backend that was asked when the client left
         self.id = b""  # X-Request-Id; a handler that needs one makes it
-        self.user: bytes | None = None  # who has shown a password; visible characters and blanks
+        self.login: Login | None = None
+
+    @property
+    def original(self) -> Request:
+        """The request as the client sent it, where a site changes its path; else this one."""
+        return self
 
     @property
     def client(self) -> str:

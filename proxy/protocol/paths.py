@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import Fault
 
+_ODD = re.compile(rb"//|/\.|[%\\;]")
 _MANY_SLASHES = re.compile(rb"//+")
 _BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
@@ -87,6 +88,41 @@ def without_parameters(path: bytes) -> set[bytes]:
     a semicolon to the end of the segment, so that ``/a/..;/b`` is ``/a/../b``. Empty for a path
     that has none."""
     return {_PARAMETERS.sub(b"", path), _DECODED_PARAMETERS.sub(b"", path)} - {path}
+
+
+def in_order(path: bytes) -> bytes:
+    """The path in its own spelling, but without empty segments and ``.``: what may be taken apart
+    at its slashes, and put together to another path.
+
+    An encoded slash stays what it is. Raises `Fault` ("bad_path") for a path that some program,
+    decoding it in whatever order and with path parameters or without, reads as leading upwards, or
+    cuts off.
+    """
+    if _ODD.search(path) is None:
+        return path  # nearly all of them
+    for spelling in (path, *without_parameters(path)):
+        several = readings(spelling)
+        if several is None or any(b"\0" in one or _UP.search(one) for one in several):
+            raise Fault("bad_path", f"{path[:64]!r} cannot be rewritten: it may lead upwards")
+    segments = path.split(b"/")[1:]
+    kept = [one for one in segments if unquote_to_bytes(one) not in (b"", b".")]
+    if kept and unquote_to_bytes(segments[-1]) in (b"", b"."):
+        kept.append(b"")  # a folder is a folder
+    return b"/" + b"/".join(kept)
+
+
+def below(path: bytes, prefix: bytes) -> bytes | None:
+    """What follows ``prefix`` (decoded, with slashes around it) in a path as it came, however its
+    beginning is spelt; None where the prefix ends within something ambiguous."""
+    at = path.find(b"/") + 1
+    while at > 0:
+        try:
+            if understood(path[:at]) == prefix:
+                return path[at:]
+        except Fault:
+            break
+        at = path.find(b"/", at) + 1
+    return None
 
 
 def sendable(path: bytes) -> bytes:

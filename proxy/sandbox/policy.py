@@ -36,7 +36,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config.model import Acme, Config, FilesAction, ProxyAction
+from ..config.model import Acme, Config, FilesAction, ProxyAction, proxied
 from .grants import Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
@@ -263,10 +263,7 @@ def _roots(config: Config) -> Iterator[Grant]:
 
 
 def _proxied(config: Config) -> Iterator[ProxyAction]:
-    for site in config.sites:
-        for route in site.routes:
-            if isinstance(route.action, ProxyAction):
-                yield route.action
+    return (action for _site, action in proxied(config.sites))
 
 
 def _backend_trust(config: Config) -> Iterator[Grant]:

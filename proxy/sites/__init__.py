@@ -2,6 +2,10 @@
 
 site             the site of a host: one table, one look-up               (pure)
 router           the route of a path within a site                        (pure)
+conditional_router  the same where routes ask for more than a path        (pure)
+conditions       methods, fields, parameters, addresses                   (pure)
+rewriting        another path for a handler                               (pure)
+error_pages      a response filter: other bodies for errors
 filters          chains of filters around a handler                       (pure)
 chains           which filters act on which route, in which order         (pure)
 access           request filters: client certificates, rates

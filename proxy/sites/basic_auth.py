@@ -28,7 +28,7 @@ from ..config.schema.rules import BasicAuth
 from ..errors import Fault
 from ..protocol.client_address import subscriber
 from ..protocol.exchange import Exchange
-from ..protocol.message import Fields, Request
+from ..protocol.message import Fields, Login, Request
 from . import passwords
 
 _AT_ONCE = 2  # per worker: each takes a core for some 20 ms, and 19 MiB
@@ -126,7 +126,10 @@ class BasicAuthentication:
 
     def _admit(self, exchange: Exchange, request: Request, user: bytes) -> None:
         exchange.user = user.decode("utf-8", "replace")
-        request.user = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
+        name = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
+        before = [] if request.login is None else request.login.fields  # of a login service
+        told = [field for field in before if field[0] != b"remote-user"]
+        request.login = Login(name, [*told, (b"remote-user", name)], password=True)
         same = request.fields is request.uncached_fields
         request.fields = self._without_credentials(request.fields)
         request.uncached_fields = (

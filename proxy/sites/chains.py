@@ -1,134 +1,224 @@
 """Which filters act on which route, and in which order: the one place that knows.
 
-On a request: addresses, client certificates, rates, passwords; then the handler. On a response:
-compression, then the fields of the site and the operator's `headers`. The order is that of
-docs/architecture.md ("The life of a request"). Routes with the same filters share a chain, so that
-what is kept with a shared response is kept once.
+`Chains._on_request` and `Chains._on_response` are that order, a row of slots. A slot is a method
+that makes the filter which a route's rules ask for, or None. It makes one filter for equal rules
+(`Chains._once`), because routes with the same filters share a chain, so that what is kept with a
+shared response is kept once, and because the router asks whether two routes are guarded alike.
+
+A new filter is a class in a file of its own, a slot here, and the slot's name in its place in the
+order. What acts on requests and on responses has a slot in both rows, which make the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from ..config import model
-from ..config.schema.rules import BasicAuth, Compression, Rules
+from ..config.schema.rules import UNLIMITED, Rules
 from ..config.syntax.password_hashes import read_users
+from ..handlers.upstream.login_service import LoginService
 from ..ipc.rate_buckets import RateLimits
 from . import encoders
 from .access import ClientCertificate, RateLimit
 from .addresses import AddressRule, networks
 from .compression import Compress
-from .field_rules import FixedFields, filter_of
+from .cross_origin import CrossOrigin
+from .error_pages import ErrorPages
+from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
+from .forward_auth import ForwardAuthentication, LoginCookies
+from .request_limits import RequestLimits
 from .response_fields import StrictTransportSecurity
 
-if TYPE_CHECKING:
-    from .basic_auth import BasicAuthentication
+_Made = TypeVar("_Made")
 
-# What decides which chain a route has.
-_Key = tuple[object, ...]
+# The keys that the slots of requests go by, and those of responses: routes that have the same of
+# them are treated alike (`explain.request` makes no filters, and compares these).
+ON_REQUEST = (
+    "allow", "deny", "rate_limit", "cors", "forward_auth", "basic_auth", "body_size",
+    "body_timeout",
+)  # fmt: skip
+ON_RESPONSE = ("error_pages", "intercept", "compress", "headers")
 
 
 class Chains:
-    """Makes the chains of a generation. ``rates`` makes the counters of a site's rate limits.
+    """Makes the chains of a generation. ``limits`` are the server's; ``rates`` makes the counters
+    of a site's rate limits, ``login_service`` who is asked by `forward_auth`.
 
     Files that rules name are read here, before the process is confined.
     """
 
-    def __init__(self, tls: model.Tls, rates: Callable[[model.Site], RateLimits]) -> None:
+    def __init__(
+        self,
+        tls: model.Tls,
+        limits: model.Limits,
+        rates: Callable[[model.Site], RateLimits],
+        login_service: Callable[[model.ForwardAuth], LoginService],
+    ) -> None:
+        self._limits = limits
         self._rates = rates
+        self._login_service = login_service
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
-        self._made: dict[_Key, Chain | None] = {}
-        self._rates_of: dict[tuple[str, tuple[model.RateLimit, ...]], RateLimit] = {}
-        self._addresses: dict[_Key, AddressRule] = {}
-        self._certificates: dict[str, ClientCertificate] = {}
-        self._logins: dict[BasicAuth, BasicAuthentication] = {}
-        self._compressors: dict[Compression, Compress] = {}
+        self._made: dict[tuple[object, ...], object] = {}
+        # From the client to the handler.
+        self._on_request: tuple[Callable[[model.Site, Rules], RequestFilter | None], ...] = (
+            self._addresses,
+            self._client_certificate,
+            self._rate_limit,
+            self._cors,  # preflights, which come without credentials
+            self._forward_auth,
+            self._basic_auth,
+            self._request_limits,
+            # use
+            # strip_prefix and rewrite stand between these and the handler (`rewriting`)
+        )
+        # From the handler to the client.
+        self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
+            self._error_pages,
+            # use
+            self._login_cookies,
+            self._compress,
+            self._cors,
+            self._fixed_fields,
+            self._filled_fields,
+        )
 
     def of(self, site: model.Site, rules: Rules) -> Chain | None:
         """The chain for routes of ``site`` that have these rules; None where there is nothing to
         filter."""
-        limits = _limits(site, rules)
-        key = (
-            site.names[0] if limits or site.client_auth is not None else None,
-            limits,
-            rules.allow,
-            rules.deny,
-            rules.basic_auth,
-            rules.compress,
-            rules.headers,
-        )
-        if key not in self._made:
-            before = tuple(self._before(site, rules))
-            after = tuple(self._after(rules))
-            self._made[key] = Chain(before, after) if before or after else None
-        return self._made[key]
+        guards = (slot(site, rules) for slot in self._on_request)
+        changes = (slot(site, rules) for slot in self._on_response)
+        before = tuple(one for one in guards if one is not None)
+        after = tuple(one for one in changes if one is not None)
+        if not before and not after:
+            return None
+        return self._once(("chain", before, after), lambda: Chain(before, after))
 
-    def _before(self, site: model.Site, rules: Rules) -> list[RequestFilter]:
-        found: list[RequestFilter] = []
-        if rules.allow is not None or rules.deny:
-            found.append(self._address_rule(rules))
-        if site.client_auth is not None:
-            first = site.names[0]
-            found.append(self._certificates.setdefault(first, ClientCertificate(first)))
-        limits = _limits(site, rules)
-        if limits:
-            name = site.names[0], limits
-            if name not in self._rates_of:  # routes of a site with the same limits share counters
-                self._rates_of[name] = RateLimit(self._rates(replace(site, rate_limits=limits)))
-            found.append(self._rates_of[name])
-        if rules.basic_auth is not None:
-            found.append(self._basic_auth(rules.basic_auth))
-        return found
-
-    def _address_rule(self, rules: Rules) -> AddressRule:
-        """One for all routes with the same lists: the router asks whether filters are the same."""
-        key = rules.allow, rules.deny
-        made = self._addresses.get(key)
+    def _once(self, key: tuple[object, ...], make: Callable[[], _Made]) -> _Made:
+        """What has been made under this key, which begins with the name of a slot."""
+        made = self._made.get(key)
         if made is None:
+            made = self._made[key] = make()
+        return made  # type: ignore[return-value] # the key says what it is
+
+    # Slots of requests
+
+    def _addresses(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        if rules.allow is None and not rules.deny:
+            return None
+
+        def make() -> AddressRule:
             allow = None if rules.allow is None else networks(rules.allow)
-            made = self._addresses[key] = AddressRule(allow, networks(rules.deny))
-        return made
+            return AddressRule(allow, networks(rules.deny))
 
-    def _basic_auth(self, rules: BasicAuth) -> BasicAuthentication:
+        return self._once(("addresses", rules.allow, rules.deny), make)
+
+    def _client_certificate(self, site: model.Site, _rules: Rules) -> RequestFilter | None:
+        if site.client_auth is None:
+            return None
+        name = site.names[0]
+        return self._once(("client certificate", name), lambda: ClientCertificate(name))
+
+    def _rate_limit(self, site: model.Site, rules: Rules) -> RequestFilter | None:
+        """Routes of a site with the same limits share counters."""
+        limits = _limits(site, rules)
+        if not limits:
+            return None
+        return self._once(
+            ("rate limit", site.names[0], limits),
+            lambda: RateLimit(self._rates(replace(site, rate_limits=limits))),
+        )
+
+    def _basic_auth(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
         """One for all routes with the same users, so that a password is verified once."""
-        made = self._logins.get(rules)
-        if made is None:
+        if (login := rules.basic_auth) is None:
+            return None
+
+        def make() -> RequestFilter:
             from . import passwords  # argon2 and bcrypt: for those who have passwords
             from .basic_auth import BasicAuthentication
 
             passwords.preload()
-            users = dict(rules.users)
-            if rules.users_file is not None:
-                users |= read_users(rules.users_file.read_text())
-            made = self._logins[rules] = BasicAuthentication(rules, users)
-        return made
+            users = dict(login.users)
+            if login.users_file is not None:
+                users |= read_users(login.users_file.read_text())
+            return BasicAuthentication(login, users)
 
-    def _after(self, rules: Rules) -> list[ResponseFilter]:
-        fixed: list[FieldFilter] = []
-        if self._hsts is not None:
-            fixed.append(self._hsts)
-        fields = filter_of(rules.headers)
-        if isinstance(fields, FixedFields):
-            fixed.append(fields)
-        found: list[ResponseFilter] = []
-        if rules.compress.mode != "false":
-            found.append(self._compress(rules.compress))
-        if fixed:
-            found.append(Fixed(fixed))
-        if fields is not None and not isinstance(fields, FixedFields):
-            found.append(fields)
-        return found
+        return self._once(("basic_auth", login), make)
 
-    def _compress(self, rules: Compression) -> Compress:
+    def _forward_auth(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        """One for all routes with the same rule, so that a verdict is remembered once."""
+        if (rule := rules.forward_auth) is None:
+            return None
+        return self._once(
+            ("forward_auth", rule),
+            lambda: ForwardAuthentication(rule, self._login_service(rule)),
+        )
+
+    def _request_limits(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        size, patience = rules.body_size, rules.body_timeout
+        if size is None and patience is None:
+            return None
+        limits = self._limits
+        if size is not None:
+            limits = replace(limits, body_size=None if size == UNLIMITED else size)
+        if patience is not None:
+            limits = replace(limits, body_timeout=patience)
+        return self._once(("request limits", size, patience), lambda: RequestLimits(limits))
+
+    # Slots of both
+
+    def _cors(self, _site: model.Site, rules: Rules) -> CrossOrigin | None:
+        if (rule := rules.cors) is None:
+            return None
+        return self._once(("cors", rule), lambda: CrossOrigin(rule))
+
+    # Slots of responses
+
+    def _error_pages(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if not rules.error_pages:
+            return None
+        key = rules.error_pages, rules.intercept
+        return self._once(("error_pages", *key), lambda: ErrorPages(*key))
+
+    def _login_cookies(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if rules.forward_auth is None or "set-cookie" not in rules.forward_auth.copy:
+            return None
+        return self._once(("login cookies",), LoginCookies)
+
+    def _compress(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
         """One for all routes with the same rules, so that files are kept once."""
-        made = self._compressors.get(rules)
-        if made is None:
+        if rules.compress.mode == "false":
+            return None
+
+        def make() -> Compress:
             encoders.load()
-            made = self._compressors[rules] = Compress(rules)
-        return made
+            return Compress(rules.compress)
+
+        return self._once(("compress", rules.compress), make)
+
+    def _fixed_fields(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        """The field filters in a row, as one filter."""
+        filters = tuple(self._field_filters(rules))
+        if not filters:
+            return None
+        return self._once(("fixed fields", filters), lambda: Fixed(filters))
+
+    def _field_filters(self, rules: Rules) -> Iterator[FieldFilter]:
+        if self._hsts is not None:
+            yield self._hsts
+        fields = self._headers(rules)
+        if isinstance(fields, FixedFields):
+            yield fields
+
+    def _filled_fields(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        fields = self._headers(rules)
+        return fields if isinstance(fields, FilledFields) else None
+
+    def _headers(self, rules: Rules) -> FixedFields | FilledFields | None:
+        return self._once(("headers", rules.headers), lambda: filter_of(rules.headers))
 
 
 def _limits(site: model.Site, rules: Rules) -> tuple[model.RateLimit, ...]:

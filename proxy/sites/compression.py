@@ -332,7 +332,8 @@ def _secret(exchange: Exchange, request: Request, fields: dict[bytes, bytes]) ->
 
 
 def _authorized(exchange: Exchange, request: Request) -> bool:
-    return exchange.user is not None or request.field(b"authorization") is not None
+    login = request.login
+    return (login is not None and login.password) or request.field(b"authorization") is not None
 
 
 def _describe(response: Response, coding: bytes) -> None:

@@ -8,37 +8,79 @@ closed here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from ..config.model import (
     Action,
     Config,
     FilesAction,
+    ForwardAuth,
     ProxyAction,
     RedirectAction,
     RefuseAction,
+    RespondAction,
+    Rules,
     Site,
+    login_service,
 )
+from ..config.model import Route as ConfiguredRoute
 from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
+from ..handlers.respond import FixedAnswer
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
+from ..handlers.upstream.login_service import LoginService
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
+from .addresses import networks
 from .chains import Chains
-from .router import Refusing, Route, Router
+from .conditional_router import router_of
+from .conditions import Condition
+from .forward_auth import believed
+from .rewriting import Rewriting
+from .router import Refusing, RequestRouter, Route
 
 
-def telling_users(config: Config) -> frozenset[Action]:
-    """The actions of sites where users log in: no route of theirs lets a client say who it is."""
-    return frozenset(
-        route.action
-        for site in config.sites
-        if any(one.rules.basic_auth is not None for one in site.routes)
-        for route in site.routes
+def told_of_users(config: Config) -> Mapping[Action, frozenset[bytes]]:
+    """For the actions of sites where users log in, the fields that tell who they are: no route of
+    such a site lets a client write them."""
+    found: dict[Action, frozenset[bytes]] = {}
+    for site in config.sites:
+        names: frozenset[bytes] = frozenset()
+        for route in site.routes:
+            if route.rules.basic_auth is not None:
+                names |= {b"remote-user"}
+            if route.rules.forward_auth is not None:
+                names |= believed(route.rules.forward_auth)
+        if names:
+            for route in site.routes:
+                found[route.action] = found.get(route.action, frozenset()) | names
+    return found
+
+
+def condition_of(route: ConfiguredRoute) -> Condition | None:
+    """What a route asks for beside its path. Reads files of networks; raises OSError, `Wrong`."""
+    match, preflights = route.match, route.rules.cors is not None
+    if match is None:
+        return Condition(route.methods, answers_preflights=preflights) if route.methods else None
+    return Condition(
+        route.methods,
+        match.header,
+        match.query,
+        networks(match.from_) if match.from_ else None,
+        preflights,
     )
+
+
+def rewrites(route: ConfiguredRoute) -> bool:
+    """Whether the handler of a route is asked for another path than the client asks for."""
+    # Below a root, what stands before the asterisk is left out anyway.
+    strips = route.rules.strip_prefix and not isinstance(route.action, FilesAction)
+    answers = isinstance(route.action, RedirectAction | RespondAction | RefuseAction)
+    return not answers and (strips or route.rules.rewrite is not None)
 
 
 class Handlers:
@@ -59,22 +101,38 @@ class Handlers:
             fast_lane=config.fast_lane,
             counters=counters,
         )
-        self._tells_users = telling_users(config)
+        self._told = told_of_users(config)
         self._handlers: dict[Action, Handler] = {}
+        self._services: dict[Action, Upstream] = {}
         self._proxies: list[Upstream] = []
+        self._rewriting: dict[tuple[Handler, bool, str | None], Rewriting] = {}
 
-    def router(self, site: Site, chains: Chains) -> Router:
+    def router(self, site: Site, chains: Chains) -> RequestRouter:
         """The routes of a site, each with its filters."""
         routes = [
             Route(
                 route.path,
-                self.handler(route.action),
+                self._handler_of(route),
                 chains.of(site, route.rules),
                 passes_on=isinstance(route.action, ProxyAction),
+                rewrites=rewrites(route),
+                condition=condition_of(route),
             )
             for route in site.routes
         ]
-        return Router(routes, chains.of(site, site.rules))
+        return router_of(routes, chains.of(site, site.rules))
+
+    def _handler_of(self, route: ConfiguredRoute) -> Handler:
+        handler = self.handler(route.action)
+        return self._rewritten(handler, route.rules) if rewrites(route) else handler
+
+    def _rewritten(self, handler: Handler, rules: Rules) -> Rewriting:
+        """One for all routes that rewrite alike: the router asks whether handlers are the same."""
+        key = handler, rules.strip_prefix, rules.rewrite
+        made = self._rewriting.get(key)
+        if made is None:
+            made = self._rewriting[key] = Rewriting(*key)
+        return made
 
     def handler(self, action: Action) -> Handler:
         made = self._handlers.get(action)
@@ -85,19 +143,36 @@ class Handlers:
     def _make(self, action: Action) -> Handler:
         match action:
             case FilesAction():
-                return FileHandler(action.root, self._clock)
+                return FileHandler(action.root, self._clock, action.rules)
             case ProxyAction():
-                upstream = Upstream(action, self._upstream_context, action in self._tells_users)
+                told = self._told.get(action, frozenset())
+                upstream = Upstream(action, self._upstream_context, told)
                 self._proxies.append(upstream)
                 return upstream
             case RedirectAction():
                 return Redirect(action)
+            case RespondAction(answer):
+                return FixedAnswer(answer)
             case RefuseAction():
                 return Refusing("not_found")
+
+    def login_service(self, rule: ForwardAuth) -> LoginService:
+        """Whoever a rule asks; rules that ask the same share its connections."""
+        action = login_service(rule)
+        upstream = self._services.get(action)
+        if upstream is None:
+            upstream = Upstream(action, self._upstream_context, reports_pauses=False)
+            self._services[action] = upstream
+            self._proxies.append(upstream)
+        return LoginService(rule, upstream, believed(rule))
 
     def start(self) -> None:
         for upstream in self._proxies:
             upstream.start()
+
+    def count_in(self, counters: Counters) -> None:
+        """Count requests to backends from now on."""
+        self._upstream_context.counters = counters
 
     def tick(self, now: float) -> None:
         for upstream in self._proxies:
@@ -106,6 +181,11 @@ class Handlers:
     def drain(self) -> None:
         for upstream in self._proxies:
             upstream.drain()
+
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give the backend with this URL no new clients, or (``on`` False) its share again."""
+        for upstream in self._proxies:
+            upstream.drain_backend(url, on)
 
     def close(self) -> None:
         for upstream in self._proxies:

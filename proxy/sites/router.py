@@ -1,7 +1,7 @@
 """Which handler answers a request of a site: by its path. Pure: a table made once, and look-ups.
 
 An exact path beats a prefix and a longer prefix a shorter one; ``/api/*`` takes ``/api/`` and
-everything below it, and not ``/api``.
+everything below it, and not ``/api``. Of equal paths the first one counts.
 
 Why it is hard: the router and whoever answers must understand the same path, or a route can be
 dodged by spelling it differently. A site with one route for everything has nothing to dodge, and
@@ -19,12 +19,14 @@ its parameters is refused. Case is left to backends altogether.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from ..bounded_cache import remember
 from ..errors import Fault
-from ..protocol.message import Handler, Request, Response
+from ..protocol.message import Fields, Handler, Request, Response
 from ..protocol.paths import readings, understood, without_parameters
+from .conditions import Condition
 from .filters import Chain, RequestFilter
 
 # Paths whose route is remembered, per site; a site's busy ones are fewer.
@@ -34,29 +36,45 @@ _MOST_FOUND = 4096
 class Route:
     """What takes the requests of some paths. ``path`` is exact, or a prefix when it ends in "/*".
     ``chain`` are the filters before and behind ``handler``; None: there are none. ``passes_on``:
-    the handler gives the path to a backend as it came, and does not look at the part that the
-    asterisk took."""
+    the handler gives the path to a backend as it came; ``rewrites``: but for the part before the
+    asterisk. ``condition``: what else must be so of a request (`conditional_router`)."""
 
-    __slots__ = ("chain", "handler", "passes_on", "path")
+    __slots__ = ("chain", "condition", "handler", "passes_on", "path", "rewrites")
 
     def __init__(
-        self, path: str, handler: Handler, chain: Chain | None = None, *, passes_on: bool = False
+        self,
+        path: str,
+        handler: Handler,
+        chain: Chain | None = None,
+        *,
+        passes_on: bool = False,
+        rewrites: bool = False,
+        condition: Condition | None = None,
     ) -> None:
         self.path = path
         self.handler = handler
         self.chain = chain
         self.passes_on = passes_on
+        self.rewrites = rewrites
+        self.condition = condition
 
 
 class Refusing:
     """Answers every request with a fault."""
 
-    def __init__(self, kind: str, detail: str = "") -> None:
+    def __init__(self, kind: str, detail: str = "", fields: Fields | None = None) -> None:
         self._kind = kind
         self._detail = detail
+        self._fields = fields
 
     def handle(self, request: Request) -> Response:
-        raise Fault(self._kind, self._detail)
+        raise Fault(self._kind, self._detail, self._fields)
+
+
+class RequestRouter(Protocol):
+    def find(self, request: Request) -> Route:
+        """The route of a request; one that refuses it where there is none."""
+        ...
 
 
 class Router:
@@ -65,7 +83,8 @@ class Router:
     def __init__(self, routes: Sequence[Route], chain: Chain | None = None) -> None:
         self._only = routes[0] if len(routes) == 1 and routes[0].path == "/*" else None
         self._chain = chain
-        self._none = Route("", Refusing("not_found", "no route takes this path"), chain)
+        # The route of what no route takes.
+        self.none = Route("", Refusing("not_found", "no route takes this path"), chain)
         self._exact: dict[bytes, Route] = {}
         self._prefixes: list[tuple[bytes, Route]] = []
         self._found: dict[bytes, tuple[Route, bytes]] = {}  # by path as it was sent; bounded
@@ -73,7 +92,7 @@ class Router:
             if route.path.endswith("/*"):
                 self._prefixes.append((unquote_to_bytes(route.path[:-1]), route))
             else:
-                self._exact[unquote_to_bytes(route.path)] = route
+                self._exact.setdefault(unquote_to_bytes(route.path), route)
         self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
         whole = bool(self._prefixes) and self._prefixes[-1][0] == b"/"
         # Whatever a path means, it is the same route in all but name.
@@ -135,7 +154,7 @@ class Router:
 
     @staticmethod
     def _treatment(route: Route, prefix: bytes) -> tuple[object, ...]:
-        return route.handler, route.chain, b"" if route.passes_on else prefix
+        return route.handler, route.chain, b"" if route.passes_on and not route.rewrites else prefix
 
     def _take(self, path: bytes) -> tuple[Route, bytes]:
         route = self._exact.get(path)
@@ -144,7 +163,7 @@ class Router:
         for prefix, route in self._prefixes:
             if path.startswith(prefix):
                 return route, prefix
-        return self._none, b"/"
+        return self.none, b"/"
 
 
 def _guards(route: Route) -> tuple[RequestFilter, ...]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from ..config import model
 from ..name_table import NameTable
 from ..protocol.message import HostMatch
-from .router import Router
+from .router import RequestRouter, Router
 
 
 class Site:
@@ -28,7 +28,7 @@ class Site:
     def __init__(self, config: model.Site) -> None:
         self.config = config
         self.name = config.names[0]
-        self.router = Router(())
+        self.router: RequestRouter = Router(())
 
 
 class Match(HostMatch):
@@ -61,7 +61,7 @@ class SiteTable:
             if site.config.default:
                 self._default = Match(site, b"")
 
-    def bind(self, router_of: Callable[[model.Site], Router]) -> None:
+    def bind(self, router_of: Callable[[model.Site], RequestRouter]) -> None:
         """Give every site its routes."""
         for site in self.sites:
             site.router = router_of(site.config)

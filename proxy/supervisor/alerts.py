@@ -59,6 +59,7 @@ class _Outbox:
     failures: int = 0
     not_before: float = 0.0
     error: str | None = None  # the messenger's word, before it ends
+    last_error: str | None = None  # of the last delivery; None where it was taken
     heard: bool = False
 
 
@@ -75,6 +76,14 @@ class Alerting:
         self._look_at = 0.0
         self._file: Path | None = None
         self._kept = b""
+
+    def undelivered(self) -> list[tuple[str, str, int]]:
+        """By channel that fails: why, and how many notices wait."""
+        return [
+            (way, one.last_error, len(incidents.merged(one.carried, one.waiting)))
+            for way, one in self._outboxes.items()
+            if one.failures and one.last_error is not None
+        ]
 
     def look(self, config: Config, generation: int) -> None:
         """Look for incidents and send what is due. Call it every second."""
@@ -159,6 +168,7 @@ class Alerting:
 
     def _settle(self, way: Way, outbox: _Outbox, error: str | None) -> None:
         carried, outbox.carried = outbox.carried, []
+        outbox.last_error = error
         if error is None:
             outbox.failures, outbox.not_before = 0, 0.0
             log.info("told by %s: %s", way, _titles(carried))

@@ -16,7 +16,13 @@ from typing import TypeVar
 
 from ..certifier import settings as certifier
 from ..config.model import Config
-from ..ipc.messages import AddGeneration, CertifierCommand, ReplaceAccessLog, ToWorker
+from ..ipc.messages import (
+    AddGeneration,
+    CertifierCommand,
+    DrainBackend,
+    ReplaceAccessLog,
+    ToWorker,
+)
 from ..ipc.rate_buckets import Buckets
 from ..worker.startup import WorkerInit
 from .backoff import Backoff
@@ -57,6 +63,9 @@ class Spawner:
         self._access_log = access_log
         self._buckets = Buckets()  # one table for all generations
         self._secret = secrets.token_bytes(16)
+        # URLs of backends that get no new clients, until somebody says otherwise: also in later
+        # generations, which come by themselves.
+        self.drained: set[str] = set()
         self._backoff = Backoff()
         self._needs: object = None  # what the certifier was started with
 
@@ -92,6 +101,7 @@ class Spawner:
             buckets=self._buckets,
             counters=generation.counters,
             beside=tuple(one.counters for one in self._generations if one is not generation),
+            drained=frozenset(self.drained),
             secret=self._secret,
         )
         self._fork(
@@ -113,6 +123,14 @@ class Spawner:
     def _log_descriptor(self, ticket: int) -> tuple[ToWorker, tuple[int, ...]] | None:
         fd = self._access_log.fd
         return None if fd is None else (ReplaceAccessLog(ticket), (fd,))
+
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Have all workers give a backend no new clients, or (``on`` False) its share again."""
+        (self.drained.add if on else self.drained.discard)(url)
+        log.warning(
+            "%s %s", url, "gets no new clients" if on else "gets its share of clients again"
+        )
+        self._deliveries.to_all(lambda ticket: (DrainBackend(url, on, ticket), ()))
 
     # The certifier
 

@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import assert_never
 
+from .. import log as logs
 from ..certifier import settings as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
@@ -30,6 +31,7 @@ from ..ipc.messages import (
     FROM_WORKER,
     Acknowledged,
     Alive,
+    AskAdmin,
     AskOverview,
     AskStats,
     CannotServe,
@@ -48,10 +50,13 @@ from ..ipc.messages import (
     Stats,
     Truncated,
     WantCertificate,
+    Warned,
 )
 from ..system.systemd import Notifier
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
+from .control.admin_questions import AdminQuestions
+from .control.board import Board
 from .control.overview import Overview
 from .control.server import ControlSocket
 from .deliveries import Deliveries
@@ -94,11 +99,13 @@ class Parts:
     on_demand: OnDemand
     self_check: SelfCheck
     alerting: Alerting
+    board: Board
     spawner: Spawner
     reloader: Reloader
     succession: Succession
     shutdown: Shutdown
     operations: Operations
+    admin_questions: AdminQuestions
     control: ControlSocket
     notifier: Notifier
 
@@ -130,6 +137,7 @@ class Supervisor:
 
     def _start(self) -> None:
         parts = self._parts
+        logs.tell_warnings("supervisor", parts.board.written)
         if not self._successor:
             parts.control.open()
         gc.freeze()  # what exists now stays shared with the children instead of being copied
@@ -219,7 +227,8 @@ class Supervisor:
                 log.error("%s (pid %d) does not answer any more", child.title, child.pid)
                 parts.processes.kill(child)
             elif child.role is WORKER:
-                parts.processes.tell_worker(child, AskStats())
+                parts.processes.tell_worker(child, AskStats(counting=parts.overview.counting))
+        parts.board.beat(now)
         parts.self_check.beat(now)
         parts.notifier.watchdog()
         if not parts.operations.busy:
@@ -269,6 +278,10 @@ class Supervisor:
                 parts.overview.send(child, number)
             case Stats(stats):
                 parts.overview.heard_worker(child, stats)
+            case AskAdmin():
+                parts.admin_questions.ask(child, message)
+            case Warned(warned):
+                parts.board.warned(warned)
             case _:
                 assert_never(message)
 
@@ -293,6 +306,8 @@ class Supervisor:
                 parts.registry.retract(message)
             case Report(name, status):
                 parts.registry.report(name, status)
+            case Warned(warned):
+                parts.board.warned(warned)
             case Truncated(ticket):
                 log.error("no descriptor is left for what the certifier sends; it sends it again")
                 if ticket is not None:

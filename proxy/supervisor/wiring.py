@@ -11,6 +11,8 @@ import selectors
 
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
+from .control.admin_questions import AdminQuestions
+from .control.board import Board
 from .control.commands import Commands
 from .control.overview import Overview
 from .control.probe_tokens import ProbeTokens
@@ -49,6 +51,7 @@ def supervisor(startup: Startup) -> Supervisor:
     self_check = SelfCheck(processes, registry, generations)
     overview = Overview(processes, registry, generations, on_demand, timers)
     alerting = Alerting(processes, timers, registry, overview)
+    board = Board(processes, registry, generations, overview, alerting)
     succession = Succession(
         selector, timers, lifecycle, startup.program, handoff, managed=notifier.sock is not None
     )
@@ -68,15 +71,16 @@ def supervisor(startup: Startup) -> Supervisor:
         startup.lock, started_as=startup.started_as, sandbox=startup.sandbox,
     )  # fmt: skip
     operations = Operations(lifecycle, reloader, upgrade, shutdown)
-    control.handler = Commands(
-        requests, registry, overview, generations, ProbeTokens(registry, timers),
+    commands = control.handler = Commands(
+        requests, registry, overview, board, generations, ProbeTokens(registry, timers),
         reloader, operations,
     )  # fmt: skip
     made = Supervisor(
         Parts(
             selector, timers, lifecycle, processes, deliveries, registry, requests, generations,
-            overview, on_demand, self_check, alerting, spawner, reloader, succession, shutdown,
-            operations, control, notifier,
+            overview, on_demand, self_check, alerting, board, spawner, reloader, succession,
+            shutdown, operations, AdminQuestions(processes, board, commands, spawner), control,
+            notifier,
         ),
         successor=handoff is not None,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from typing import Any
 from acme_client.x509.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls
-from ..name_table import NameTable
+from ..name_table import NameTable, covers
 
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
@@ -89,7 +89,9 @@ class Held:
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
-    certificates; ``without_http2``: those that do not offer it."""
+    certificates; ``without_http2``: those that do not offer it. ``sites`` has the first name of the
+    site of each configured name: of several certificates for a host that of its own site is served,
+    because a site's rules for handshakes hang on it."""
 
     def __init__(
         self,
@@ -98,8 +100,10 @@ class Certificates:
         client_auth: Mapping[str, ClientAuth] | None = None,
         paired: frozenset[str] = frozenset(),
         without_http2: frozenset[str] = frozenset(),
+        sites: NameTable[str] | None = None,
     ) -> None:
         self._tls = tls
+        self._sites: NameTable[str] = sites or NameTable()
         self._default = default
         self._paired = paired
         self._without_http2 = set(without_http2)
@@ -197,6 +201,11 @@ class Certificates:
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
+        owner = self._sites.find(host)
+        if owner is not None:
+            for served in self._by_site.get(owner[1], ()):
+                if covers(served.names, host):
+                    return served
         found = self._by_host.find(host)
         return None if found is None else found[1]
 

@@ -11,6 +11,7 @@
     on_demand       handshakes that wait for a certificate on demand
     context         what the services of a worker share
     services        the rules of port 80, port 443 and the admin listener, request by request
+    admin_link      the admin listener's questions to the supervisor
     admin           the admin listener's pages
     access_log      a line for each request
     limits          limits that were reached: counted, and logged without a flood

@@ -62,7 +62,7 @@ class Acceptor:
         trusted: tuple[str, ...] = (),
     ) -> None:
         self._clock, self._limits = context.clock, context.limits
-        self._reporter, self._counters = context.limit_reporter, context.counters
+        self._context, self._reporter = context, context.limit_reporter
         self.deadlines = deadlines
         self._loop = loop
         self._services = services
@@ -211,8 +211,8 @@ class Acceptor:
         self._seldom.warning(
             self._clock.now, "out of resources (%s): idle connections are ended", error.strerror
         )
-        if self._counters is not None:
-            self._counters.limited("descriptors")
+        if self._context.counters is not None:
+            self._context.counters.limited("descriptors")
         self.deadlines.expire_silent(self.deadlines.idle()[:_SHED])
         self._loop.remove_reader(listener.sock.fileno())
         self._loop.call_later(_PAUSE, self._arm, listener)

@@ -29,7 +29,7 @@ class Draining(Protocol):
 @dataclass(slots=True, eq=False)
 class WorkerContext:
     """``requests`` counts all that have ended, ``in_flight`` those that have not. ``counters`` is
-    None where nobody can ask for them. Each service adds itself to ``services``."""
+    None until somebody asks for figures. Each service adds itself to ``services``."""
 
     sites: SiteTable
     challenges: Http01Handler

@@ -24,6 +24,7 @@ from ..ipc.messages import (
     DropChallenge,
     WantCertificate,
 )
+from ..name_table import NameTable
 from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
 from ..tls.acme_alpn import AlpnChallenges
@@ -60,6 +61,7 @@ class Credentials:
             {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
             self._paired,
             self._without_http2,
+            NameTable({name: site.names[0] for site in config.sites for name in site.names}),
         )
         self.certificates.listen_with(init.base)
         self.http01 = Http01Handler()

@@ -45,7 +45,8 @@ class Expiring(Protocol):
 
 class LimitReporter:
     """The limits of one worker. ``counts`` are those of all workers. A worker may have ``1/share``
-    of all handshakes, because it can end only its own to make room for a new one."""
+    of all handshakes, because it can end only its own to make room for a new one. ``counters`` is
+    None while nobody asks for figures."""
 
     def __init__(
         self,
@@ -56,15 +57,15 @@ class LimitReporter:
         counts: ConnectionCounters,
     ) -> None:
         self._clock = clock
-        self._counters = counters
+        self.counters = counters
         self._seldom = Seldom(log)
         self._most_tunnels = limits.tunnels
         self._counts = counts
         self.handshakes = Handshakes(-(-limits.handshakes // share), self)
 
     def limit_reached(self, limit: str, peer: str) -> None:
-        if self._counters is not None:
-            self._counters.limited(limit)
+        if self.counters is not None:
+            self.counters.limited(limit)
         if limit not in _ORDINARY:
             text = f"the limit {limit} was reached by %s"
             self._seldom.warning(self._clock.now, text, peer, extra={"peer": peer})

@@ -16,7 +16,7 @@ from ..errors import Blame, Fault
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..name_table import covers
 from ..protocol.exchange import Exchange
-from ..protocol.message import Connection, Handler, Request, Response
+from ..protocol.message import Connection, Handler, Request, RequestBody, Response
 from ..sites.site import Match
 from ..tls.contexts import Certificates
 from .context import WorkerContext
@@ -68,7 +68,7 @@ class BaseService:
         request = exchange.request
         assert request is not None  # noqa: S101 - the contract of `Service`
         if request.body is not None:
-            self._check_length(request.body.length)
+            _check_length(request.body)
         if request.upgrade is not None and not exchange.tunnel:
             self.context.limit_reporter.begin_tunnel()
             exchange.tunnel = True
@@ -77,12 +77,6 @@ class BaseService:
     def limited(self, limit: str, connection: Connection) -> None:
         """Report that a connection has reached a limit of its own."""
         self.context.limit_reporter.limit_reached(limit, connection.peer)
-
-    def _check_length(self, length: int | None) -> None:
-        """A body known to be too large is refused before a byte of it is read."""
-        most = self.limits.body_size
-        if most is not None and length is not None and length > most:
-            raise Fault("body_too_large", f"{length} bytes")
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         """Make the response to a fault, and log what the operator should know of it."""
@@ -103,8 +97,12 @@ class BaseService:
             why = fault.detail or kind.text
             extra = {"peer": exchange.client}
             log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why, extra=extra)
-        body = f"{kind.status} {kind.text}\n".encode()
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
+        page = fault.page
+        if isinstance(page, Response):
+            body, fields = page.body, [*page.fields, *fault.fields]
+        else:
+            body = f"{kind.status} {kind.text}\n".encode()
+            fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
             kind.status, fields, body, handler="error", error=fault.kind, close=kind.closes
         )
@@ -133,6 +131,13 @@ class BaseService:
     def logs(self, exchange: Exchange) -> bool:
         """Whether an exchange gets its line in the access log; not asked where all of them do."""
         return self.logs_all
+
+
+def _check_length(body: RequestBody) -> None:
+    """A body known to be too large is refused before a byte of it is read."""
+    most, length = body.limits.body_size, body.length
+    if most is not None and length is not None and length > most:
+        raise Fault("body_too_large", f"{length} bytes")
 
 
 class HttpService(BaseService):
@@ -223,6 +228,10 @@ class HttpsService(BaseService):
             covered = ", ".join(connection.certificate_names[:8])
             detail = f"{host.decode('ascii')} on a connection whose certificate is for {covered}"
             raise Fault("misdirected", detail)
+        request = exchange.request
+        if not match.site.config.http2 and request is not None and request.version == b"2":
+            # Its certificate is also that of a site which has HTTP/2.
+            raise Fault("misdirected", f"{host.decode('ascii')} is served without HTTP/2")
         connection.match = match
         connection.authorized_host = host
         return match

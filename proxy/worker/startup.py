@@ -34,4 +34,5 @@ class WorkerInit:
     buckets: Buckets
     counters: CounterMemory  # of its own generation, in which it is ``number``
     beside: tuple[CounterMemory, ...]  # of the other generations
+    drained: frozenset[str]  # URLs of backends that somebody has put into maintenance
     secret: bytes  # for the hashes of addresses; all workers have the same

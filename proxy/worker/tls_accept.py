@@ -65,7 +65,7 @@ class TlsAcceptor:
     ) -> None:
         self._clock, self._limits = context.clock, context.limits
         self._certificates, self._on_demand = context.certificates, context.on_demand
-        self._reporter, self._counters = context.limit_reporter, context.counters
+        self._context, self._reporter = context, context.limit_reporter
         self._loop = loop
         self._deadlines = deadlines
         self._base = base
@@ -188,8 +188,8 @@ class TlsAcceptor:
     async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
         """Refuse a client that offers protocols and none of ours (RFC 7301 §3.2), so that it does
         not take HTTP for another protocol. The `ssl` module would go on without any."""
-        if self._counters is not None:
-            self._counters.handshake(connection, False, "failed")
+        if self._context.counters is not None:
+            self._context.counters.handshake(connection, False, "failed")
         self._log.failed("no application protocol", connection.peer, self._clock.now)
         plain = SocketStream(stream.take_socket(), self._loop, self._deadlines)
         plain.deadline = self._clock.look() + self._limits.handshake_timeout
@@ -216,7 +216,7 @@ class TlsAcceptor:
         self, stream: TlsStream, connection: Connection, tls: ServerSocket
     ) -> None:
         ourselves = connection.peer == OURSELVES
-        counters = None if ourselves else self._counters
+        counters = None if ourselves else self._context.counters
         try:
             await stream.handshake()
         except StreamBroken as error:

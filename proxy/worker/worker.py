@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import logging
 import os
 import random
@@ -30,12 +29,13 @@ from .. import sandbox
 from ..config.model import Config, Site
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
-from ..ipc.documents import Overview, WorkerStats
+from ..ipc.documents import WorkerStats
 from ..ipc.messages import (
     AddGeneration,
-    AskOverview,
+    AdminAnswer,
     AskStats,
     Drain,
+    DrainBackend,
     DropCertificate,
     DropChallenge,
     OnDemandResult,
@@ -50,6 +50,7 @@ from ..ipc.messages import (
     Stop,
     ToWorker,
     Truncated,
+    Warned,
 )
 from ..ipc.rate_buckets import RateLimits
 from ..log import LogFile, access_format
@@ -72,6 +73,7 @@ from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor
 from .access_log import AccessLog
 from .admin import AdminService
+from .admin_link import AdminLink
 from .context import WorkerContext
 from .credentials import Credentials
 from .handshake_log import forget_strange_names
@@ -114,6 +116,7 @@ class Worker:
     def __init__(self, init: WorkerInit, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
         config = init.config
         self._config = config
+        self._title = f"worker {init.number}"
         self._listeners = init.listeners
         self._inbox = Inbox(channel, loop, self)
         self._loop = loop
@@ -121,8 +124,7 @@ class Worker:
         self._clock = Clock()
         self._ticked = self._clock.now
         self._memory_trim = MemoryTrim()
-        self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Overview]] = {}
+        self._admin_link = AdminLink(loop, self._inbox.say)
         self._log_file = None if init.access_log is None else LogFile(init.access_log)
         on_demand: dict[str, str] = {}
         sites = SiteTable(config.sites, on_demand)
@@ -163,7 +165,7 @@ class Worker:
             {
                 "http": HttpService(context),
                 "https": HttpsService(context),
-                "admin": AdminService(context, self._overview),
+                "admin": AdminService(context, self._admin_link.overview),
             },
             protocols[USUAL_PROTOCOL],
             TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
@@ -185,8 +187,10 @@ class Worker:
                 site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
-        chains = Chains(config.tls, rates)
+        chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
         sites.bind(lambda site: self._handlers.router(site, chains))
+        for url in init.drained:
+            self._handlers.drain_backend(url, True)
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:
@@ -195,6 +199,7 @@ class Worker:
         return AccessLog(self._log_file, form, self._loop)
 
     async def live(self) -> None:
+        logs.tell_warnings(self._title, self._warned)
         self._handlers.start()
         self._inbox.open()
         self._connections.accept_from(self._listeners)
@@ -217,6 +222,11 @@ class Worker:
             self._context.access_log.tell_losses(self._clock.now)
         self._loop.call_later(TICK, self._tick)
 
+    def _warned(self, at: float, level: str, process: str, text: str) -> None:
+        """Tell the supervisor of a line in the log; any thread may."""
+        said = Warned({"at": at, "level": level, "process": process, "text": text})
+        self._loop.call_soon_threadsafe(self._inbox.say, said)
+
     def _on_empty(self) -> None:
         """End: no connection is left and none will come."""
         if not self._ended.done():
@@ -237,16 +247,20 @@ class Worker:
                 self._credentials.put_challenge(challenge, fds[0] if fds else None)
             case DropChallenge():
                 self._credentials.drop_challenge(message)
-            case AskStats(thorough):
+            case AskStats(thorough, counting):
+                if counting and self._context.counters is None:
+                    self._count()
                 self._inbox.say(Stats(self._stats(thorough)))
             case Probe():
                 task = self._loop.create_task(self._look(message))
                 self._looks.add(task)
                 task.add_done_callback(self._looks.discard)
             case OverviewAnswer(number, overview):
-                asked = self._asked.pop(number, None)
-                if asked is not None and not asked.done():
-                    asked.set_result(overview)
+                self._admin_link.hear_overview(number, overview)
+            case AdminAnswer(number, document):
+                self._admin_link.hear(number, document)
+            case DrainBackend(url, on):
+                self._handlers.drain_backend(url, on)
             case ReplaceAccessLog():
                 self._replace_access_log(fds[0])
             case AddGeneration(workers, buckets):
@@ -271,6 +285,13 @@ class Worker:
         if previous > 2:  # the operational log's place is not ours to close
             os.close(previous)
 
+    def _count(self) -> None:
+        """Begin to count: somebody asks for figures."""
+        counters = self._context.counters = Counters()
+        self._context.limit_reporter.counters = counters
+        self._http2.tally = counters
+        self._handlers.count_in(counters)
+
     async def _look(self, probe: Probe) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once
             try:
@@ -278,14 +299,6 @@ class Worker:
             except OSError:
                 return  # out of descriptors, which says nothing of the certificate
         self._inbox.say(ProbeResult(probe.number, serial))
-
-    async def _overview(self) -> Overview:
-        """What the supervisor knows of all processes. It waits for no worker that hangs."""
-        number = next(self._numbers)
-        asked: asyncio.Future[Overview] = self._loop.create_future()
-        self._asked[number] = asked
-        self._inbox.say(AskOverview(number))
-        return await asked
 
     def _stats(self, thorough: bool) -> WorkerStats:
         """How this worker is. ``thorough``: also what takes a while to count."""

@@ -1,5 +1,5 @@
-"""HTTP/2 at the real program, with the clients that people use: curl, nghttp, h2load, httpx; and what
-only frames can show: coalesced names, sites without, drains, attacks."""
+"""HTTP/2 at the real program, on both engines: curl, h2load, httpx, and what only frames can show:
+coalesced names, sites without, drains, attacks. (`test_http2_clients` has more clients.)"""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ PREFACE = HELLO[:24]
 LARGEST = (1 << 31) - 1
 MODES = {"session": "true", "authority": "false"}
 H2LOAD = shutil.which("h2load")
-NGHTTP = shutil.which("nghttp")
 BIG = os.urandom(3 << 20)
 # What the slow answer of the backend waits for.
 PROCEED = threading.Event()
@@ -186,17 +185,6 @@ def test_interim_answers_and_trailers(running: Running) -> None:
         trailed = talk.asks(request("/trailers", "app.test", (b"te", b"trailers")))
         assert talk.body(trailed) == b"abc"
         assert talk.heads(trailed)[-1] == [(b"sum", b"6")]
-
-
-@pytest.mark.skipif(NGHTTP is None, reason="nghttp2-client is not installed")
-def test_nghttp(running: Running) -> None:
-    done = subprocess.run(
-        [str(NGHTTP), "-nv", "--no-verify-peer", "-H", ":authority: a.test", f"https://127.0.0.1:{running.port}/big"],
-        capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (
-        b":status: 421" in done.stdout or b":status: 200" in done.stdout or b"alert" in done.stderr
-    )
 
 
 @pytest.mark.skipif(H2LOAD is None, reason="nghttp2-client is not installed")

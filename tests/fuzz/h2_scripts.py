@@ -54,6 +54,9 @@ WE_ARE_STRICTER = {
     r"NO_RFC7540_PRIORITIES": "h2 does not know the setting (RFC 9218 §2.1)",
     r"CONTINUATION on stream": "behind no HEADERS, on a stream that has ended (RFC 9113 §6.10)",
     r"RST_STREAM on stream": "on an idle stream (RFC 9113 §6.4)",
+    r"size changes a third time": "one after the other, without a field (RFC 7541 §4.2: two at most)",
+    r"ENABLE_CONNECT_PROTOCOL 0": "taken back, which h2 lets pass (RFC 8441 §3)",
+    r"HEADERS without its priority": "which h2 reads out of the padding (RFC 9113 §6.2)",
     r"PUSH_PROMISE": "of a client, on a stream of which h2 knows nothing any more (RFC 9113 §8.4)",
 }
 

@@ -14,6 +14,7 @@ from itertools import chain, combinations
 
 from acme_client.rate_limits.published import is_public_suffix
 
+from ..schema import access as access_keys
 from ..schema import acme as acme_keys
 from ..schema import alerts as alert_keys
 from ..schema import site as serving_keys
@@ -49,6 +50,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
     yield from _defaults(parsed)
     if "alerts" not in parsed.broken:
         yield from alert_keys.check(parsed.document.alerts, parsed.origins)
+    yield from access_keys.check(parsed.document, (), parsed.origins)
     for index, site in parsed.sites:
         at: Path = ("sites", index)
         if "acme" not in parsed.broken:
@@ -58,10 +60,12 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         top: tuple[Path, Rules] = ((), parsed.document)
         rules = innermost(top, (at, site)).rules
         yield from serving_keys.check(site, at, parsed.origins, "/*", rules, site.routes)
+        yield from access_keys.check(site, at, parsed.origins)
         for number, route in enumerate(site.routes):
             where: Path = (*at, "routes", number)
             rules = innermost(top, (at, site), (where, route)).rules
             yield from serving_keys.check(route, where, parsed.origins, route.path, rules)
+            yield from access_keys.check(route, where, parsed.origins)
         if site.default and site.tls.client_auth:
             yield parsed.origins.fault(
                 (*at, "tls", "client_auth"),
@@ -281,10 +285,13 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
 
 
 def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
-    first: dict[tuple[bool, bytes], Path] = {}
+    """Find routes that no request reaches: one before takes all that they would."""
+    first: dict[tuple[object, ...], Path] = {}
     for number, route in enumerate(site.routes):
         path = (*at, "routes", number, "path")
-        requests = same_requests(route.path)
+        everything = (same_requests(route.path), (), None)
+        requests = (same_requests(route.path), route.methods, route.match)
+        requests = everything if everything in first else requests
         if requests in first:
             yield origins.fault(
                 path,

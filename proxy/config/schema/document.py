@@ -210,6 +210,9 @@ class Limits(Section):
 @section
 class Admin(Section):
     listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
+    actions: Switch = Field(
+        default=False, description="Let the page reload, renew and drain; else it only shows."
+    )
 
 
 @section

@@ -1,9 +1,10 @@
 """What a site or a route may say beside its action; every key here may stand at the top as well.
 
-To add such a key, write one field in `Rules` (in `BackendRules` where it means nothing without a
-backend): its type, default and description. Nothing else in `proxy.config` names it. It is then
-accepted at the top of the document, at a site and at a route; the innermost that is given wins
-(`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
+To add such a key, write one field in `Rules` (in `BackendRules` or `files.FileRules` where it
+means nothing without a backend or a root, in `answers.AnswerRules` where it changes what is asked
+for or answers itself): its type, default and description. Nothing else in `proxy.config` names it.
+It is then accepted at the top of the document, at a site and at a route; the innermost that is
+given wins (`inherit.innermost`); it stands in the JSON schema; and the program finds its value at
 ``Route.rules`` and ``Site.rules`` of `model`, and the place that decided in ``Route.origins``. A
 value that joins the outer one instead of replacing it is marked with `AddsUp`.
 
@@ -25,6 +26,7 @@ from ..syntax import field_rules
 from ..syntax.address_sets import AddressEntry, parse_entry
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
+    SIZE,
     File,
     Many,
     Section,
@@ -32,6 +34,7 @@ from ..syntax.kinds import (
     count,
     duration,
     from_folder,
+    number_word,
     one_of,
     pairs,
     section,
@@ -40,7 +43,11 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
+from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
+from .access import CorsEntry, ForwardAuthEntry, off_is_none
+from .answers import AnswerRules
+from .files import FileRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +346,12 @@ class BasicAuth(Section):
     )
 
 
+BasicAuthEntry = Annotated[
+    BasicAuth | None,
+    BeforeValidator(off_is_none, json_schema_input_type=BasicAuth | Literal["off"] | None),
+]
+
+
 # What gains by compression, and is not compressed already (as Caddy and nginx have it).
 _COMPRESSIBLE = (
     "text/",
@@ -408,8 +421,26 @@ class RateLimit(Section):
     )
 
 
+UNLIMITED = 2**63 - 1  # of ``body_size``, where None is "as at the outer level"
+
+
+def _parse_body_size(text: str) -> int:
+    """Bytes; `UNLIMITED` for that word."""
+    if text.strip().lower() in ("none", "off", "infinite", "inf", "-1", "no"):
+        raise Wrong(f"{shown(text)} is not a size", "write unlimited")
+    if text.strip() == "unlimited":
+        return UNLIMITED
+    octets = parse_size(text)
+    if octets > 10**15:
+        raise Wrong(f"{spell_size(octets)} is out of bounds", "write unlimited")
+    return octets
+
+
+BodySize = Annotated[int, number_word(_parse_body_size, pattern=f"{SIZE}|^unlimited$")]
+
+
 @section
-class Rules(BackendRules):
+class Rules(BackendRules, FileRules, AnswerRules):
     """Every key that may stand at the top, at a site or at a route; the innermost wins."""
 
     rate_limit: Many[RateLimit] | None = Field(
@@ -424,8 +455,22 @@ class Rules(BackendRules):
     deny: Many[AddressWord] = Field(
         default=(), description="Clients from these networks get 403, even if allowed."
     )
-    basic_auth: BasicAuth | None = Field(
-        default=None, description="Only users with a password get in."
+    basic_auth: BasicAuthEntry = Field(
+        default=None, description="Only users with a password get in; off: all, at an inner level."
+    )
+    forward_auth: ForwardAuthEntry = Field(
+        default=None,
+        description="Only requests that a login service lets in get in; off: all, at an inner "
+        "level.",
+    )
+    cors: CorsEntry = Field(
+        default=None, description="What scripts of other origins may do; preflights end here."
+    )
+    body_size: BodySize | None = Field(
+        default=None, description="As limits.body_size, for these requests."
+    )
+    body_timeout: Annotated[float, duration("1s", "1h")] | None = Field(
+        default=None, description="As limits.body_timeout, for these requests."
     )
     compress: CompressionEntry = Field(
         default=Compression("auto"),

@@ -8,15 +8,18 @@ are the business of `checks.files`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origins, Path, shown
-from ..syntax.kinds import File, Many, Section, Switch, count, one_of, section, wide_section, word
-from ..syntax.patterns import is_prefix, parse_redirect, parse_route_path, placeholders
+from ..syntax.kinds import File, Many, Section, Switch, count, section, wide_section, word
+from ..syntax.patterns import is_prefix, parse_route_path, placeholders
 from ..values import Backend
+from .answers import NO_RESPONSE
+from .files import FileRules
+from .matching import Match, parse_method
 from .rules import BackendRules, Rules
 
 BackendUrl = Annotated[Backend, word(parse_backend)]
@@ -54,32 +57,33 @@ class Serving(Rules):
 
     root: File | None = Field(default=None, description="A directory whose files are served.")
     backend: Many[BackendEntry] | None = Field(default=None, description="Who is asked instead.")
-    redirect: Annotated[str, word(parse_redirect)] | None = Field(
-        default=None,
-        description="Where to go instead; {rest}, {path}, {query}, {host} are filled in.",
-    )
-    status: Annotated[Literal[301, 302, 303, 307, 308], one_of(301, 302, 303, 307, 308)] = Field(
-        default=308, description="The redirect's status."
-    )
 
 
 @wide_section
 class Route(Serving):
     other_words: ClassVar = dict.fromkeys(
-        ("match", "pattern", "prefix", "path_prefix", "PathPrefix", "uri", "url", "location"),
+        ("pattern", "prefix", "path_prefix", "PathPrefix", "uri", "url", "location"),
         "here that is path: /api/*",
     )
 
     path: Annotated[str, word(parse_route_path)] = Field(
-        description="/exact or /below/*; the longest match wins."
+        description="/exact or /below/*; the longest match wins, among equal ones the first."
+    )
+    methods: Many[Annotated[str, word(parse_method)]] = Field(
+        default=(), description="Only requests with these; HEAD goes with GET. Others try on."
+    )
+    match: Match | None = Field(
+        default=None, description="Only requests like this: {header: …, query: …, from: …}."
     )
 
 
 # What these keys need of each other
 
-# What answers a request; of these keys a site or a route has one, and none is inherited.
-ACTIONS = ("root", "backend", "redirect", "status")
+# What answers a request, of which a site or a route has one; an outer level's redirect counts where
+# there is none, and `respond` in place of any.
+ACTIONS = ("root", "backend")
 _ABOUT_BACKENDS = tuple(BackendRules.fields())
+_ABOUT_FILES = tuple(FileRules.fields())
 
 
 def check(
@@ -95,10 +99,12 @@ def check(
     is a route itself."""
     given = serving.given
     answers: list[str] = [key for key in ("root", "backend", "redirect") if key in given]
-    if routes:
+    if routes and "redirect" not in answers:
         answers += ["routes"]
-    elif routes is None and not answers:
-        yield origins.fault(at, "this route has no answer", "add root, backend or redirect")
+    elif routes is None and not (answers or rules.redirect or responds(rules)):
+        yield origins.fault(
+            at, "this route has no answer", "add root, backend, redirect or respond"
+        )
     if len(answers) > 1:
         yield origins.fault_of_key(
             (*at, answers[1]),
@@ -112,14 +118,31 @@ def check(
             yield origins.fault_of_key(
                 (*at, key), "this key means nothing without backend", "add backend, or leave it out"
             )
+    if "root" not in given and not any("root" in route.given for route in routes or ()):
+        for key in (key for key in _ABOUT_FILES if key in given):
+            yield origins.fault_of_key(
+                (*at, key), "this key means nothing without root", "add root, or leave it out"
+            )
+    if serving.rewrite is not None and "rest" in placeholders(serving.rewrite):
+        yield from _without_rest("rewrite", at, origins, taken)
     if serving.redirect is None:
-        if "status" in given:
+        if "status" in given and rules.redirect is None:
             yield origins.fault_of_key(
                 (*at, "status"), "this key belongs to a redirect", "add redirect, or leave it out"
             )
-    elif "rest" in placeholders(serving.redirect) and not is_prefix(taken):
+    elif "rest" in placeholders(serving.redirect):
+        yield from _without_rest("redirect", at, origins, taken)
+
+
+def responds(rules: Rules) -> bool:
+    """Whether a fixed answer stands in place of whatever else would answer."""
+    return rules.respond is not None and rules.respond != NO_RESPONSE
+
+
+def _without_rest(key: str, at: Path, origins: Origins, taken: str) -> Iterator[Fault]:
+    if not is_prefix(taken):
         yield origins.fault(
-            (*at, "redirect"),
+            (*at, key),
             f"{{rest}} is what an asterisk takes, and {shown(taken)} has none",
             "end the path in /*, or leave {rest} out",
         )

@@ -1,4 +1,4 @@
-"""The two little languages of routes: which paths one takes, and where a redirect leads.
+"""The little languages of routes: which paths a route takes, where a redirect or rewrite leads.
 
 A route's path is exact (``/a/b``) or everything below (``/a/*``). A redirect's target is a path or
 an http(s) address in which ``{rest}``, ``{path}``, ``{query}`` and ``{host}`` are filled in. Both
@@ -40,6 +40,8 @@ _AUTHORITY = re.compile(
     re.ASCII,
 )
 
+_REWRITE_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*", re.ASCII)
+
 _SAY_ROUTE = "write it like /api/*, or /status for that path alone"
 _SAY_TARGET = "write it like /new/{rest} or https://example.org{path}"
 
@@ -71,6 +73,42 @@ def parse_route_path(text: str) -> str:
     return text
 
 
+def parse_site_path(text: str) -> str:
+    """The path of one page of a site, without a query. Raises `Wrong`."""
+    if "*" in text:
+        raise Wrong(f"{shown(text)} has an asterisk", "name one page, like /404.html")
+    return parse_route_path(text)
+
+
+def parse_rewrite(text: str) -> str:
+    """The path, and perhaps the query, that is asked for instead. Raises `Wrong`."""
+    _check_places(text)
+    literal = _PLACEHOLDER.sub("", text)
+    if "{" in literal or "}" in literal:
+        raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
+    if "://" in text:
+        raise Wrong(
+            f"{shown(text)} is another address",
+            "name that server as backend, or send clients there with redirect",
+        )
+    if not text.startswith(("/", "{path}")):
+        raise Wrong(f"{shown(text)} does not start with a slash", "write it like /new/{rest}")
+    if not _REWRITE_CHARACTERS.fullmatch(literal):
+        raise Wrong(
+            f"{shown(text)} has characters that a path cannot have", "percent-encode them (%20)"
+        )
+    path = literal.partition("?")[0]
+    if _AMBIGUOUS.search(path):
+        raise Wrong(f"{shown(text)} has an encoded slash, backslash or NUL", "leave it out")
+    segments = unquote_to_bytes(_PLACEHOLDER.sub("x", text).partition("?")[0]).split(b"/")
+    if any(one in (b".", b"..") for one in segments) or b"" in segments[1:-1]:
+        raise Wrong(
+            f"{shown(text)} has empty or dot segments",
+            "write the path as it is after they are taken out",
+        )
+    return text
+
+
 def is_prefix(path: str) -> bool:
     return path.endswith("/*")
 
@@ -83,19 +121,7 @@ def same_requests(path: str) -> tuple[bool, bytes]:
 
 def parse_redirect(text: str) -> str:
     """Raises `Wrong`."""
-    if not text.isprintable():
-        raise Wrong(
-            f"{shown(text)} has a line break or control character", "a target is one line of text"
-        )
-    variable = re.search(r"\$(request_uri|uri|host|http_host|args|is_args|scheme)\b", text)
-    if variable is not None:
-        ours = _OF_NGINX.get(variable[1], "{path}")
-        raise Wrong(f"{variable[0]} is a variable of nginx", f"here that is {ours}")
-    for name in _PLACEHOLDER.findall(text):
-        if name in _OF_CADDY:
-            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", f"write {_OF_CADDY[name]}")
-        if name not in PLACEHOLDERS:
-            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", nearest(name, PLACEHOLDERS))
+    _check_places(text)
     literal = _PLACEHOLDER.sub("", text)
     if "{" in literal or "}" in literal:
         raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
@@ -113,6 +139,23 @@ def parse_redirect(text: str) -> str:
     if not (text.startswith(("/", "{path}")) or _AUTHORITY.match(text)):
         raise Wrong(f"{shown(text)} is neither a path nor an http(s) address", _SAY_TARGET)
     return text
+
+
+def _check_places(text: str) -> None:
+    """Raise `Wrong` for a place that nothing here fills in."""
+    if not text.isprintable():
+        raise Wrong(
+            f"{shown(text)} has a line break or control character", "a target is one line of text"
+        )
+    variable = re.search(r"\$(request_uri|uri|host|http_host|args|is_args|scheme)\b", text)
+    if variable is not None:
+        ours = _OF_NGINX.get(variable[1], "{path}")
+        raise Wrong(f"{variable[0]} is a variable of nginx", f"here that is {ours}")
+    for name in _PLACEHOLDER.findall(text):
+        if name in _OF_CADDY:
+            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", f"write {_OF_CADDY[name]}")
+        if name not in PLACEHOLDERS:
+            raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", nearest(name, PLACEHOLDERS))
 
 
 def placeholders(target: str) -> set[str]:

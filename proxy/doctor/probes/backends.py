@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from ...config.model import Backend, Config, ProxyAction
+from ...config.model import Backend, Config, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
 from ...handlers.upstream.request_head import authority
 from ...protocol.h2.engine import Terms
@@ -88,12 +88,11 @@ def _wanted(
     for site in config.sites:
         if sites and site.names[0] not in sites:
             continue
-        for route in site.routes:
-            if isinstance(route.action, ProxyAction):
-                for backend in route.action.backends:
-                    entry = found.setdefault(backend.url, (backend, route.action, []))
-                    if site.names[0] not in entry[2]:
-                        entry[2].append(site.names[0])
+        for _, action in proxied([site]):
+            for backend in action.backends:
+                entry = found.setdefault(backend.url, (backend, action, []))
+                if site.names[0] not in entry[2]:
+                    entry[2].append(site.names[0])
     for backend, action, needed_by in found.values():
         host = needed_by[0].replace("*", "www", 1)
         yield backend, action, tuple(needed_by), host

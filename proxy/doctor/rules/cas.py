@@ -11,12 +11,11 @@ from acme_client.status import CertificateStatus, validity
 from acme_client.text import moment
 
 from ...alerts.incidents import overdue, said, spell
+from ...explain.certificate import CLOCKS_DIFFER
 from ..findings import Finding, Sign
 
 # Below that much of its life a certificate is late: renewal begins with a third or a half left.
 RUNWAY_SHORT = 0.15
-# Seconds that a CA's clock may be ahead of ours without anybody minding.
-CLOCKS_DIFFER = 60.0
 
 
 @dataclass(frozen=True, slots=True)

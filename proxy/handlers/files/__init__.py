@@ -8,4 +8,9 @@ conditional    If-None-Match and its like (RFC 9110 section 13)  (pure)
 ranges         Range (RFC 9110 section 14)                       (pure)
 partial        responses with parts of a file
 media_types    Content-Type by a file's name                     (pure)
+cache_control  Cache-Control by a file's name                    (pure)
+accept         what a client wants to read, by Accept            (pure)
+listing        what a folder holds
+listing_page   a listing as a page or as JSON                    (pure)
+threads        for what takes longer than the event loop may wait
 """

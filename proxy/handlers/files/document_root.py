@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import re
 import shlex
@@ -131,6 +132,36 @@ class DocumentRoot:
             return None
         finally:
             os.close(fd)
+
+    def names(self, path: bytes, most: int) -> list[bytes]:
+        """The names of up to ``most`` things in the folder at ``path``, in no order, hidden ones
+        left out. Raises OSError where there is no folder that can be listed."""
+        if hidden(path) or b"\0" in path:
+            raise FileNotFoundError(errno.ENOENT, "hidden")
+        folder = self._open(path or b".")
+        try:
+            if self._is_hidden(folder):
+                raise FileNotFoundError(errno.ENOENT, "hidden")
+            with os.scandir(folder) as entries:
+                found = (os.fsencode(entry.name) for entry in entries)
+                return list(itertools.islice((name for name in found if not hidden(name)), most))
+        finally:
+            os.close(folder)
+
+    def may_list(self, path: bytes) -> bool:
+        """Whether the folder at ``path`` can be entered and listed."""
+        try:
+            folder = self._open(path or b".")
+        except OSError:
+            return False
+        try:
+            return os.access(f"/proc/self/fd/{folder}", os.R_OK | os.X_OK, effective_ids=True)
+        finally:
+            os.close(folder)
+
+    def denied(self, path: bytes) -> str:
+        """What keeps the folder at ``path`` from being listed, for the operator."""
+        return self._denied(path)
 
     def name(self, path: bytes) -> str:
         """The full name of what is at ``path``, for messages."""

@@ -7,17 +7,23 @@ once a second at most. The cache is bounded in number, in bytes and in descripto
 used lately goes first.
 
 A file that holds a private key in PEM is never sent, whatever its name.
+
+A file that is said to be immutable has an entity tag of its content. A large one must be hashed for
+that, which takes longer than the event loop may wait: it is `Unhashed` until somebody has done it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+from ...bounded_cache import remember
 from ...protocol.h1.serializer import SerialisedHead, serialise
 from ...protocol.message import CachedHead, Fields, Response
+from .cache_control import CacheControl, is_immutable
 from .document_root import Directory, DocumentRoot, Elsewhere, Found, Unreadable
 from .media_types import content_type
 from .precompressed import NEIGHBOURS, acceptable
@@ -78,15 +84,28 @@ class Representation:
             self.fd = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Unhashed:
+    """A large file whose content must be hashed first. The caller closes ``fd``."""
+
+    fd: int
+    identity: Identity
+
+
 Key = tuple[bytes, bytes | None]
-Outcome = Representation | Directory | Elsewhere | Unreadable | None
+Outcome = Representation | Unhashed | Directory | Elsewhere | Unreadable | None
 
 
 @dataclass(slots=True)
 class FileCache:
-    """The representations of one document root. What is kept stays within the bounds above."""
+    """The representations of one document root. What is kept stays within the bounds above.
+
+    ``hashes``: of large files, by what they are; whoever has hashed one puts it there.
+    """
 
     root: DocumentRoot
+    cache_control: CacheControl = field(default_factory=CacheControl)
+    hashes: dict[Identity, bytes] = field(default_factory=dict)
     kept: dict[Key, Representation] = field(default_factory=dict)
     _bytes: int = 0
     _descriptors: int = 0
@@ -128,7 +147,7 @@ class FileCache:
         codings: tuple[bytes, ...],
         present: Representation | None,
         now: float,
-    ) -> Representation | Unreadable:
+    ) -> Representation | Unhashed | Unreadable:
         """The plain file, or a neighbour that holds it encoded and is not older than it."""
         best, coding, varies = plain, b"", False
         for name, suffix in NEIGHBOURS:
@@ -158,14 +177,24 @@ class FileCache:
                 present.checked = now
                 return present
             self._forget(key)
-            if _holds_private_key(plain):
+            if holds_private_key(plain):
                 return Unreadable(f"{self.root.name(path)} holds a private key, and is never sent")
-            made = _make(path, best, coding, varies, now)
+            said = self.cache_control.of(path)
+            content = b""
+            if said and is_immutable(said) and best.status.st_size > SMALL:
+                content = self.hashes.get(identity(best.status), b"")
+                if not content:
+                    return Unhashed(os.dup(best.fd), identity(best.status))
+            made = _make(path, best, coding, varies, now, said, content)
             self._keep(key, made)
             return made
         finally:
             if coding:
                 os.close(best.fd)
+
+    def learn(self, unhashed: Unhashed, content: bytes) -> None:
+        """Keep the hash of a large file."""
+        remember(self.hashes, unhashed.identity, content, _MOST)
 
     def _keep(self, key: Key, made: Representation) -> None:
         self._bytes += made.size if made.body is not None else 0
@@ -209,7 +238,16 @@ def _varies(one: Representation) -> bool:
     return any(name == b"vary" for name, _ in one.fields)
 
 
-def _holds_private_key(found: Found) -> bool:
+def content_hash(fd: int) -> bytes:
+    """A hash of all that an open file holds. Reads it."""
+    made, at = hashlib.sha256(), 0
+    while piece := os.pread(fd, 1024 * 1024, at):
+        made.update(piece)
+        at += len(piece)
+    return made.hexdigest()[:32].encode()
+
+
+def holds_private_key(found: Found) -> bool:
     """Whether the file holds a private key. It is looked for in the plain file, also where an
     encoded neighbour is sent."""
     at, carried = 0, b""
@@ -224,7 +262,16 @@ def _holds_private_key(found: Found) -> bool:
     return False
 
 
-def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) -> Representation:
+def _make(
+    path: bytes,
+    found: Found,
+    coding: bytes,
+    varies: bool,
+    now: float,
+    cache_control: bytes,
+    content: bytes,
+) -> Representation:
+    """``content`` is the hash of a large file whose entity tag is one of its content."""
     status = found.status
     body: bytes | None = None
     if status.st_size <= SMALL:
@@ -233,8 +280,13 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
     # next look finds that it differs.
     size = status.st_size if body is None else len(body)
     modified = status.st_mtime_ns // 1_000_000_000
-    etag = b'"%x-%x-%x' % (status.st_ino, size, status.st_mtime_ns)
-    etag += b"-" + coding + b'"' if coding else b'"'
+    if cache_control and is_immutable(cache_control) and body is not None:
+        content = hashlib.sha256(body).hexdigest()[:32].encode()
+    if content:
+        etag = b'"%b"' % content  # encoded bytes are other content
+    else:
+        etag = b'"%x-%x-%x' % (status.st_ino, size, status.st_mtime_ns)
+        etag += b"-" + coding + b'"' if coding else b'"'
     fields: Fields = [
         (b"content-type", content_type(path)),
         (b"content-length", b"%d" % size),
@@ -242,6 +294,8 @@ def _make(path: bytes, found: Found, coding: bytes, varies: bool, now: float) ->
         (b"etag", etag),
         (b"accept-ranges", b"bytes"),
     ]
+    if cache_control:
+        fields.append((b"cache-control", cache_control))
     if coding:
         fields.append((b"content-encoding", coding))
     if varies:

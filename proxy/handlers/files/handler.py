@@ -5,44 +5,67 @@ The file is taken in the encoding that the client accepts (`file_cache`), then c
 conditions (`conditional`) and ranges (`ranges`, `partial`). A file that was sent a moment ago is in
 the cache: then a request costs two look-ups and no system call.
 
-Nothing here ever waits: the response is returned at once, and a large body is read while it is
-sent.
+The response is returned at once, and a large body is read while it is sent. Only what takes longer
+than the event loop may wait is done in a thread: listing a folder, and hashing a large file that is
+said to be immutable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial as bound
 from pathlib import Path
 
 from ...bounded_cache import remember
+from ...config.schema.files import FileRules
 from ...errors import Fault
 from ...protocol.message import Fields, FileBody, Request, Response
 from ...protocol.paths import one_slash, sendable, understood
 from ...transport.clock import Clock
 from . import ranges
+from .accept import HTML, JSON, XHTML, Accept
+from .cache_control import CacheControl
 from .conditional import FIELDS as CONDITIONS
 from .conditional import evaluate, range_applies
 from .document_root import Directory, DocumentRoot, Elsewhere, Unreadable
-from .file_cache import FileCache, Representation
+from .file_cache import FileCache, Outcome, Representation, Unhashed, content_hash
+from .listing import Listings, in_order, wanted
+from .listing_page import POLICY, document, page
 from .partial import partial
+from .threads import in_thread
 
-_INDEX = b"index.html"
 _ALLOW = [(b"allow", b"GET, HEAD")]
 # The fields that make a difference to which bytes are sent.
 _MATTER = CONDITIONS | {b"range"}
 _MOST_PATHS = 8192
+_NOT_FOUND = b"404.html"
+# How long the absence of that page is believed, in seconds.
+_TRUSTED = 1.0
+_USUAL = FileRules()
+
+Asked = dict[bytes, bytes] | None
+Answer = Response | Awaitable[Response]
 
 
 class FileHandler:
-    """Answers from one document root."""
+    """Answers from one document root, by ``rules``."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
-        self._files = FileCache(DocumentRoot(root))
+    def __init__(self, root: Path, clock: Clock, rules: FileRules = _USUAL) -> None:
+        self._root = DocumentRoot(root)
+        self._files = FileCache(self._root, CacheControl(rules.cache_control))
+        self._listings = Listings(self._root)
         self._clock = clock
+        self._rules = rules
+        self._index = [name.encode() for name in rules.index]
+        self._extensions = [one.encode() for one in rules.extensions]
+        self._fallback = None if rules.fallback is None else understood(rules.fallback.encode())[1:]
         # By path as it was sent and prefix of the route: the name of the file below the root.
         self._paths: dict[tuple[bytes, bytes], bytes] = {}
+        self._no_page_until = 0.0
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Answer:
         """The response. Raises `Fault`: not_found, unreadable, no_index, method_not_allowed,
         bad_path, or no_capacity where a file cannot be opened for want of descriptors."""
         method = request.method
@@ -50,7 +73,7 @@ class FileHandler:
             raise Fault("method_not_allowed", fields=_ALLOW)
         cached = request.cached_fields
         accept_encoding = cached.accept_encoding if cached is not None else None
-        asked: dict[bytes, bytes] | None = None
+        asked: Asked = None
         for name, value in request.uncached_fields:  # none that matters is cached
             if name == b"accept-encoding":
                 accept_encoding = value
@@ -64,11 +87,12 @@ class FileHandler:
             named = self._name(request)
         try:
             found = self._files.get(named, accept_encoding, self._clock.now)
+            if not isinstance(found, Representation):
+                look = bound(self._look, accept_encoding)
+                return self._not_cached(request, found, named, asked, look)
         except OSError as error:
             detail = f"a file could not be opened: {error.strerror}"
             raise Fault("no_capacity", detail) from None
-        if not isinstance(found, Representation):
-            return self._not_a_file(request, found, named)
         found.used = True
         if asked is not None:
             return self._conditional(request, found, asked)
@@ -80,37 +104,184 @@ class FileHandler:
     def _name(self, request: Request) -> bytes:
         """The path of the file below the root; for a directory, that of its index."""
         key = (request.path, request.matched)
-        path = understood(request.path).removeprefix(request.matched)
-        if not path or path.endswith(b"/"):
-            path += _INDEX
+        path = self._below_root(request)
+        if _is_folder(path) and self._index:
+            path += self._index[0]
         remember(self._paths, key, path, _MOST_PATHS)
         return path
 
-    def _not_a_file(
+    @staticmethod
+    def _below_root(request: Request) -> bytes:
+        return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
+
+    def _look(self, accept_encoding: bytes | None, path: bytes) -> Outcome:
+        return self._files.get(path, accept_encoding, self._clock.now)
+
+    # Where the path is not that of a file
+
+    def _not_cached(
         self,
         request: Request,
-        found: Directory | Elsewhere | Unreadable | None,
+        found: Outcome,
         named: bytes,
-    ) -> Response:
-        """The redirect where there is no file but something that leads on. Raises `Fault`."""
-        slash = understood(request.path).endswith(b"/")
-        if found is None and slash:
+        asked: Asked,
+        look: Callable[[bytes], Outcome],
+    ) -> Answer:
+        """The answer where ``found``, at ``named``, is no file whose bytes are here. Raises `Fault`
+        and OSError."""
+        path = self._below_root(request)
+        folder = _is_folder(path)
+        if not folder and isinstance(found, Directory):
+            # A path that was rewritten may lack a slash that the client's has.
+            folder = request.original.path.endswith(b"/")
+            path += b"/" if folder else b""
+            found = look(path + self._index[0]) if folder and self._index else found
+        if found is None or isinstance(found, Directory):
+            found = self._another_index(path, look) if folder else self._another(path, look, found)
+        if isinstance(found, Representation | Unhashed):
+            return self._send(request, found, asked, look)
+        if folder and found is None:
             # No index; and what would be its directory may be a link to the web.
-            folder = named.removesuffix(_INDEX)
-            there = self._files.get(folder, None, self._clock.now)
+            there = look(path)
             if isinstance(there, Directory):
-                name = self._files.root.name(folder)
-                raise Fault("no_index", f"{name} has no {_INDEX.decode()}")
-            found = None if isinstance(there, Representation) else there
+                if self._rules.listing.format != "off":
+                    return self._list(request, path, asked)
+                found = there
+            elif not isinstance(there, Representation | Unhashed):
+                found = there
         if isinstance(found, Unreadable):
-            raise Fault("unreadable", found.why)
+            raise self._fault("unreadable", found.why, look)
         if isinstance(found, Elsewhere):
             # 302: the link may lead elsewhere tomorrow, and nobody should remember this one.
             return _redirect(302, found.target)
-        if isinstance(found, Directory) and not slash:
-            query = b"?" + request.query if b"?" in request.target else b""
-            return _redirect(308, one_slash(sendable(request.path) + b"/" + query))
-        raise Fault("not_found")
+        if isinstance(found, Directory) and not folder:
+            return self._with_slash(request.original)
+        if self._fallback is not None and _wants_page(request):
+            instead = look(self._fallback)
+            if isinstance(instead, Representation | Unhashed):
+                return self._send(request, instead, asked, look)
+            raise self._fault("unreadable", self._missing(instead), look)
+        if isinstance(found, Directory):
+            names = " or ".join(self._rules.index) or "index"
+            raise self._fault("no_index", f"{self._root.name(path)} has no {names}", look)
+        raise self._fault("not_found", "", look)
+
+    def _another(self, path: bytes, look: Callable[[bytes], Outcome], found: Outcome) -> Outcome:
+        """The file that is meant where its ending was left out; else ``found``."""
+        for extension in self._extensions:
+            there = look(path + extension)
+            if isinstance(there, Representation | Unhashed | Unreadable):
+                return there
+        return found
+
+    def _another_index(self, path: bytes, look: Callable[[bytes], Outcome]) -> Outcome:
+        """The first index of a folder that is there, but for the first name; else None."""
+        for name in self._index[1:]:
+            found = look(path + name)
+            if isinstance(found, Representation | Unhashed | Unreadable | Elsewhere):
+                return found
+        return None
+
+    @staticmethod
+    def _with_slash(request: Request) -> Response:
+        query = b"?" + request.query if b"?" in request.target else b""
+        return _redirect(308, one_slash(sendable(request.path) + b"/" + query))
+
+    def _missing(self, instead: Outcome) -> str:
+        if isinstance(instead, Unreadable):
+            return instead.why
+        return f"the fallback {self._root.name(self._fallback or b'')} does not exist"
+
+    def _fault(self, kind: str, detail: str, look: Callable[[bytes], Outcome]) -> Fault:
+        """The fault, with the page that the root has for it."""
+        fault = Fault(kind, detail)
+        if self._clock.now >= self._no_page_until:
+            found = look(_NOT_FOUND)
+            if isinstance(found, Representation):
+                fields = _only(found.fields, _OF_PAGES)
+                body = _whole(found).body if found.body is None else found.body
+                fault.page = Response(404, fields, body)
+                return fault
+            _end(found)
+            self._no_page_until = self._clock.now + _TRUSTED
+        return fault
+
+    def _send(
+        self,
+        request: Request,
+        found: Representation | Unhashed,
+        asked: Asked,
+        look: Callable[[bytes], Outcome],
+    ) -> Answer:
+        if isinstance(found, Unhashed):
+            return self._after_hashing(request, found)
+        found.used = True
+        if asked is not None:
+            return self._conditional(request, found, asked)
+        return found.response or _whole(found)
+
+    async def _after_hashing(self, request: Request, found: Unhashed) -> Response:
+        """The response with a large file, when its content has been hashed."""
+        own = os.dup(found.fd)
+        os.close(found.fd)
+
+        def work() -> bytes:
+            try:
+                return content_hash(own)
+            finally:
+                os.close(own)
+
+        self._files.learn(found, await in_thread(("hash", found.identity), work))
+        answer = self.handle(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    # Listings
+
+    def _list(self, request: Request, path: bytes, asked: Asked) -> Awaitable[Response]:
+        """The response that says what a folder holds."""
+        rules = self._rules.listing
+        form = rules.format
+        if form == "auto":
+            accept = _accept(request)
+            form = "json" if accept.quality(JSON) > accept.quality(HTML) else "html"
+        sort, order = wanted(request.query, rules.sort)
+        now = self._clock.now
+        # Nobody is led above the folder that a route is for.
+        shown = understood(request.original.path).decode("utf-8", "replace")
+
+        def work() -> bytes:
+            folder = self._listings.of(path, now)
+            entries = in_order(folder, sort, order)
+            if form == "json":
+                return document(entries)
+            return page(shown, entries, sort, order, above=bool(path), cut=folder.cut)
+
+        key = (id(self), path, shown, form, sort, order)
+        return self._listed(request, in_thread(key, work), form, asked or {})
+
+    async def _listed(
+        self, request: Request, made: Awaitable[bytes], form: str, asked: dict[bytes, bytes]
+    ) -> Response:
+        body = await made
+        kind = b"application/json" if form == "json" else b"text/html; charset=utf-8"
+        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode()
+        fields = [
+            (b"content-type", kind),
+            (b"etag", etag),
+            (b"cache-control", b"no-cache"),
+            (b"content-security-policy", POLICY.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if self._rules.listing.format == "auto":
+            fields.append((b"vary", b"accept"))
+        tags = {name: value for name, value in asked.items() if name in _OF_TAGS}
+        outcome = evaluate(tags, etag, 0)
+        if outcome != 200:
+            kept = _OF_304 if outcome == 304 else ()
+            return Response(outcome, _only(fields, kept), handler="static")
+        return Response(200, fields, body, handler="static")
+
+    # Conditions
 
     def _conditional(
         self, request: Request, found: Representation, asked: dict[bytes, bytes]
@@ -135,8 +306,34 @@ class FileHandler:
         return found.response or _whole(found)
 
 
+def _is_folder(path: bytes) -> bool:
+    return not path or path.endswith(b"/")
+
+
+def _end(found: Outcome) -> None:
+    if isinstance(found, Unhashed):
+        os.close(found.fd)
+
+
+def _accept(request: Request) -> Accept:
+    return Accept(value for name, value in request.fields if name == b"accept")
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a request asks for HTML: it says so, or takes anything and asks for no name with an
+    ending, as assets have. Browsers ask for scripts and pictures with ``*/*`` and without html."""
+    accept = _accept(request)
+    if max(accept.named(HTML), accept.named(XHTML)) > 0:
+        return True
+    name = request.original.path.rpartition(b"/")[2]
+    return accept.quality(HTML) > 0 and b"." not in name
+
+
+_OF_TAGS = frozenset({b"if-match", b"if-none-match"})
 # RFC 9110 §15.4.5: what a 304 must repeat of the 200.
-_OF_304 = frozenset({b"etag", b"vary", b"last-modified"})
+_OF_304 = frozenset({b"cache-control", b"etag", b"vary", b"last-modified"})
+# What a page for errors keeps of its file: nothing by which the error could be kept or compared.
+_OF_PAGES = frozenset({b"content-type", b"content-encoding", b"vary"})
 
 
 def _only(fields: Fields, names: Iterable[bytes]) -> Fields:

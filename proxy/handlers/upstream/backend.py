@@ -38,11 +38,13 @@ class Backend:
         "_fields",
         "_out_until",
         "_passing",
+        "_reports_pauses",
         "_slow_start",
         "_tried",
         "_warm_since",
         "config",
         "credit",
+        "draining",
         "failures",
         "in_flight",
         "last_error",
@@ -51,11 +53,20 @@ class Backend:
         "weight",
     )
 
-    def __init__(self, config: model.Backend, pool: Pool, action: model.ProxyAction) -> None:
+    def __init__(
+        self,
+        config: model.Backend,
+        pool: Pool,
+        action: model.ProxyAction,
+        *,
+        reports_pauses: bool = True,
+    ) -> None:
         self.config = config
+        self._reports_pauses = reports_pauses
         self._fields = {"backend": config.url}  # of its log records
         self.pool = pool
         self.weight = float(config.weight)
+        self.draining = config.drain  # in maintenance; somebody may say so while it serves
         self._slow_start = action.slow_start
         self._warm_since = float("-inf")  # since when it is in; one that was never out is warm
         self._breaker = action.breaker
@@ -118,7 +129,7 @@ class Backend:
         self.failures += 1
         pause = min(_PAUSE_FIRST * 2**self._failures_in_a_row, _PAUSE_MOST)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
-        if now >= self._out_until:
+        if now >= self._out_until and self._reports_pauses:
             text = "%s is left out for %g s: %s"
             log.warning(text, self.config.url, pause, why, extra=self._fields)
         self._out_until = now + pause
@@ -146,7 +157,7 @@ class Backend:
             "url": self.config.url,
             "healthy": self.healthy(now),
             "last_error": self.last_error,
-            "draining": self.config.drain,
+            "draining": self.draining,
             "in_flight": self.in_flight,
             "failures": self.failures,
         }

@@ -13,12 +13,13 @@ from ...transport.deadlines import Deadlines
 class BackendCounters(Protocol):
     """Where requests to backends are counted, for the metrics."""
 
-    def upstream(self, backend: str, outcome: str) -> None: ...
+    def upstream(self, backend: str, outcome: str, duration: float | None = None) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamContext:
-    """``trusted_proxies`` in CIDR notation; ``fast_lane`` as in the configuration."""
+    """``trusted_proxies`` in CIDR notation; ``fast_lane`` as in the configuration. ``counters`` is
+    set when somebody begins to ask for figures."""
 
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -53,13 +54,20 @@ _COUNTS_AGAINST = frozenset({"backend_refused", "backend_timeout", "backend_tls"
 
 class Upstream:
     def __init__(
-        self, action: ProxyAction, context: UpstreamContext, tells_users: bool = False
+        self,
+        action: ProxyAction,
+        context: UpstreamContext,
+        told: frozenset[bytes] = frozenset(),
+        *,
+        reports_pauses: bool = True,
     ) -> None:
+        """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
+        left out, beside the requests that fail."""
         self.action = action
         self.patience = action.response_timeout
         self._context = context
         self._forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, tells_users
+            context.trusted_proxies, action.via, action.request_headers, told
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
@@ -70,6 +78,7 @@ class Upstream:
                     config, action, tls, context, parser
                 ),
                 action,
+                reports_pauses=reports_pauses,
             )
             for config in action.backends
         ]
@@ -95,6 +104,12 @@ class Upstream:
     def drain(self) -> None:
         """Do nothing: requests under way go on, and kept connections age."""
 
+    def drain_backend(self, url: str, on: bool) -> None:
+        """Give this backend no new clients, or (``on`` False) its share again."""
+        for backend in self._backends:
+            if backend.config.url == url:
+                backend.draining = on or backend.config.drain
+
     def close(self) -> None:
         if self._held is not None:
             self._held.close()
@@ -111,19 +126,19 @@ class Upstream:
         the request."""
         payload = Payload(request)
         if self._held is None:
-            return self._ask(request, payload)
+            return self.ask(request, payload)
         return self._ask_patiently(request, payload, self._held)
 
     async def _ask_patiently(
         self, request: Request, payload: Payload, held: HeldRequests
     ) -> Response:
-        """`_ask`, and again when a backend takes connections, where none did."""
+        """`ask`, and again when a backend takes connections, where none did."""
         until = self._context.clock.look() + self.action.wait_for_backend
         if held:
             await held.wait(until, Fault("backend_refused", "no backend takes connections"))
         while True:
             try:
-                return await self._ask(request, payload)
+                return await self.ask(request, payload)
             except Fault as fault:
                 # When an app ends, connections that it had not accepted yet are reset.
                 lost = payload.lost and payload.repeats < 2
@@ -134,7 +149,8 @@ class Upstream:
                 payload.lost = False
                 await held.wait(until, fault)
 
-    async def _ask(self, request: Request, payload: Payload) -> Response:
+    async def ask(self, request: Request, payload: Payload) -> Response:
+        """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
         fresh = False
         backend: Backend | None = None
@@ -153,6 +169,8 @@ class Upstream:
                     raise
                 backend.in_flight += 1
                 kept = not connection.fresh
+                counters = self._context.counters
+                began = time.monotonic() if counters is not None else 0.0
                 attempt = Attempt(self, backend, connection, request, payload)
                 try:
                     response = await attempt.run()
@@ -179,9 +197,9 @@ class Upstream:
                 response.backend = backend.config.url
                 if self.action.breaker is not None:
                     backend.count(self._context.clock.now, response.status >= 500)
-                if self._context.counters is not None:
+                if counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
-                    self._context.counters.upstream(backend.config.url, outcome)
+                    counters.upstream(backend.config.url, outcome, time.monotonic() - began)
                 if self._sticky is not None:
                     self._sticky.bind(request, response, backend)
                 return response
@@ -194,7 +212,7 @@ class Upstream:
     async def _probe(self) -> bool:
         """Whether one of the backends takes connections."""
         for backend in self._backends:
-            if backend.config.drain:
+            if backend.draining:
                 continue
             try:
                 connection = await backend.pool.open_another()
@@ -219,7 +237,7 @@ class Upstream:
             if bound is not None and bound in left and bound.is_available(now):
                 return bound
         # In maintenance beats broken, and broken is tried before giving up.
-        wanted = [one for one in left if not one.config.drain] or left
+        wanted = [one for one in left if not one.draining] or left
         return self._policy([one for one in wanted if one.is_available(now)] or wanted, request)
 
     def _demand_one_closed(self, now: float) -> None:

@@ -31,6 +31,7 @@ from ...protocol.h1.grammar import HOP_BY_HOP, OWS, connection_options
 from ...protocol.h1.serializer import field_lines
 from ...protocol.message import Connection, FieldBlock, Fields, Request
 from ...protocol.placeholders import filled
+from ...protocol.rewritten import Rewritten
 
 # What we say of the client ourselves.
 OURS = frozenset(
@@ -58,6 +59,7 @@ _LOOP_LINE = b"cdn-loop: " + PSEUDONYM + b"\r\n"
 VIA_LINE = b"via: 1.1 " + PSEUDONYM + b"\r\n"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._=+/-]{1,128}")
+_PREFIX = b"x-forwarded-prefix"
 _UNDERLINE = ord("_")  # `in` tries a number first
 _MOST_KNOWN = 4096
 # Each keeps its lines, some kilobytes, in memory; one route's clients are of few kinds.
@@ -113,20 +115,20 @@ class Forwarder:
         trusted_proxies: tuple[str, ...],
         via: bool = False,
         rules: RequestFieldRules = _NO_RULES,
-        tells_users: bool = False,
+        told: frozenset[bytes] = frozenset(),
     ) -> None:
-        """``tells_users``: the backend hears of users who have logged in here, on this route or on
-        another, so it hears of none from a client."""
+        """``told``: the fields by which the backend hears of users who have logged in here, on this
+        route or on another, so it hears none of them from a client."""
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
         self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
         self._not_copied = _NOT_COPIED | {b"via"} if via else _NOT_COPIED
+        self._replaced: frozenset[bytes] = frozenset()  # what the operator replaces or takes away
         if self._own_fields is not None:
-            self._not_copied |= self._own_fields.replaced
-        self._replaces_user = b"remote-user" in self._not_copied
-        self._tells_users = tells_users and not self._replaces_user
-        if tells_users:
-            self._not_copied |= {b"remote-user"}
+            self._replaced = self._own_fields.replaced
+            self._not_copied |= self._replaced
+        self._told = told - self._not_copied
+        self._not_copied |= told
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
@@ -163,7 +165,7 @@ class Forwarder:
                 loop += value + b", "
             elif name == b"via":
                 via += value + b", "
-            elif is_claim(name) or (name == b"remote-user" and self._tells_users):
+            elif is_claim(name) or name in self._told:
                 before.append(field)
         if request.cached_fields is not None:
             lines.append(self._lines(request.cached_fields))  # of other names
@@ -227,7 +229,9 @@ class Forwarder:
             request.connection,
         )
         plain.id = request.id
-        plain.user = request.user
+        plain.login = request.login
+        if request.stripped:
+            plain = Rewritten(plain, plain.target, request.stripped)
         head = self.head(plain, host, framing, prefix)
         request.id = plain.id
         return head
@@ -242,16 +246,21 @@ class Forwarder:
         before: Fields,
         prefix: bytes,
     ) -> bytes:
-        connection = request.connection
+        connection, login = request.connection, request.login
+        if login is not None and before:
+            ours = {name for name, _ in login.fields}
+            before = [field for field in before if field[0] not in ours]
         if self._trusted.trusts(connection.peer):
             client = self._trusted.client(connection.peer, before)
             about = _extended(connection, client, request.authority, before)
         else:
             about = self._about(connection, request.authority)
+        if request.stripped:
+            about = _told_prefix(about, request.stripped)
         if connection.client_certificate:
             about += connection.client_certificate
-        if request.user is not None and not self._replaces_user:
-            about += b"remote-user: %b\r\n" % request.user
+        if login is not None:
+            about += field_lines([one for one in login.fields if one[0] not in self._replaced])
         if not request.id:
             good = given_id and _REQUEST_ID.fullmatch(given_id)
             request.id = given_id if good else self._next_id()
@@ -280,6 +289,19 @@ class Forwarder:
             about = _extended(connection, connection.peer, authority, [])
             told = connection.told = authority, about
         return told[1]
+
+
+def _told_prefix(about: bytes, stripped: bytes) -> bytes:
+    """Return the forwarding lines with X-Forwarded-Prefix: what we have left out of the path,
+    behind what a trusted proxy before us has."""
+    kept, outer = [], b""
+    for line in about.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name == _PREFIX:
+            outer = value.rstrip(b"/")
+        else:
+            kept.append(line)
+    return b"\r\n".join(kept) + b"%b: %b%b\r\n" % (_PREFIX, outer, stripped)
 
 
 def _extended(connection: Connection, client: str, authority: bytes, before: Fields) -> bytes:

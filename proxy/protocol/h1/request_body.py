@@ -27,10 +27,11 @@ class _Pace:
     """Bounds how long the client may take: ``limits.body_timeout`` for each piece, and on the whole
     a least rate. Only time spent waiting for the client counts, not time that the backend takes."""
 
-    __slots__ = ("_reader", "_waited")
+    __slots__ = ("_patience", "_reader", "_waited")
 
-    def __init__(self, reader: RequestReader) -> None:
+    def __init__(self, reader: RequestReader, patience: float) -> None:
         self._reader = reader
+        self._patience = patience
         self._waited = 0.0
 
     async def more(self, most: int, received: int) -> bytes:
@@ -39,7 +40,7 @@ class _Pace:
             return await reader.more(most)
         clock = reader.service.clock
         begun = clock.now
-        patience = reader.limits.body_timeout
+        patience = self._patience
         left = patience + received / _LEAST_RATE - self._waited
         reader.stream.deadline = begun + min(patience, max(left, 0.0))
         data = await reader.more(most)
@@ -62,6 +63,7 @@ class RequestBody:
         "_request",
         "at_end",
         "length",
+        "limits",
         "received",
         "trailers",
     )
@@ -78,6 +80,7 @@ class RequestBody:
         self._h11 = h11_connection
         self._decoding: BodyReader | None = None
         self._pace: _Pace | None = None
+        self.limits = reader.limits
         self.length = framing if framing >= 0 else None
         self.received = 0
         self.at_end = False
@@ -93,7 +96,7 @@ class RequestBody:
             if self._request.expects_continue:
                 await self._invite()
             if self._pace is None:
-                self._pace = _Pace(self._reader)
+                self._pace = _Pace(self._reader, self.limits.body_timeout)
             piece = self._fed(decoding, await self._pace.more(decoding.wanted, self.received))
             if piece:
                 return piece
@@ -134,6 +137,6 @@ class RequestBody:
 
     def _count(self, size: int) -> None:
         self.received += size
-        most = self._reader.limits.body_size
+        most = self.limits.body_size
         if most is not None and self.received > most:
             raise Fault("body_too_large", f"more than {most} bytes")

@@ -47,7 +47,6 @@ class RequestBody:
         "_clock",
         "_endless",
         "_fault",
-        "_limits",
         "_pieces",
         "_request",
         "_source",
@@ -56,6 +55,7 @@ class RequestBody:
         "at_end",
         "ended",
         "length",
+        "limits",
         "received",
         "trailers",
     )
@@ -71,7 +71,7 @@ class RequestBody:
     ) -> None:
         self._source = source
         self._request = request
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._pieces: deque[bytes] = deque()
         self.ended = False
@@ -145,14 +145,14 @@ class RequestBody:
         self.received += len(piece)
         self.at_end = self.ended and not self._pieces
         self._source.consumed(len(piece))
-        most = self._limits.body_size
+        most = self.limits.body_size
         if most is not None and self.received > most and not self._endless:
             raise Fault("body_too_large", f"more than {most} bytes")
         return piece
 
     async def _more(self) -> None:
         """Wait until something comes. Only time spent waiting for the client counts against it."""
-        clock, patience = self._clock, self._limits.body_timeout
+        clock, patience = self._clock, self.limits.body_timeout
         begun = clock.now
         left = patience + self.received / _LEAST_RATE - self._waited
         waiter = self._waiter = asyncio.get_running_loop().create_future()

@@ -139,8 +139,10 @@ class Decoder:
                     size = byte & 0x1F
                     if size == 0x1F:
                         size, at = _integer(data, at, 0x1F)
-                    if left != most_count or not updates:
+                    if left != most_count:
                         raise CompressionError("the table's size changes within a block")
+                    if not updates:
+                        raise CompressionError("the table's size changes a third time")
                     updates -= 1
                     self._resize(size)
                     block.changed = True

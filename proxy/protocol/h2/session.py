@@ -302,6 +302,8 @@ class Session:
         try:
             if not end:
                 raise Malformed("HEADERS within a body")
+            if flags & _OWN_PARENT:
+                raise Malformed("a stream that depends on itself")
             fields = request.trailers(block)
         except Malformed as error:
             return self._stream_error(number, PROTOCOL_ERROR, str(error))

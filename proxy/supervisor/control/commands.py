@@ -20,6 +20,7 @@ from ..registry import Registry
 from ..reload import plan
 from ..reload.generations import Generations
 from ..reload.reload import Reloader
+from .board import Board
 from .overview import Overview
 from .probe_tokens import ProbeTokens
 
@@ -38,6 +39,7 @@ class Commands:
         requests: CertifierRequests,
         registry: Registry,
         overview: Overview,
+        board: Board,
         generations: Generations,
         probe_tokens: ProbeTokens,
         reloader: Reloader,
@@ -46,6 +48,7 @@ class Commands:
         self._requests = requests
         self._registry = registry
         self._overview = overview
+        self._board = board
         self._generations = generations
         self._probe_tokens = probe_tokens
         self._reloader = reloader
@@ -55,6 +58,9 @@ class Commands:
         match request.get("command"):
             case "status":
                 self._overview.ask(lambda status: reply({**status}))
+            case "top":
+                self._overview.counting = True
+                self._overview.ask(lambda _status: reply({**self._board.top()}))
             case "reload":
                 self._operations.reload(_WHY, reply)
             case "upgrade":
@@ -70,6 +76,12 @@ class Commands:
                 self._requests.ask(verb, request.get("value"), reply)
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
+
+    @property
+    def actions_allowed(self) -> bool:
+        """Whether the admin page may do more than look."""
+        admin = self._generations.serving.config.admin
+        return admin is not None and admin.actions
 
     def _plan(self, reply: Reply) -> None:
         """Reply with what a reload would change, and change nothing."""

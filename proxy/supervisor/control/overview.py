@@ -11,8 +11,8 @@ import os
 import time
 from collections.abc import Callable
 
+from ...ipc.documents import Figures, ProcessFigures, Status, UpstreamStatus, WorkerStats
 from ...ipc.documents import Overview as OverviewDocument
-from ...ipc.documents import ProcessFigures, Status, WorkerStats
 from ...ipc.messages import AskStats, OverviewAnswer
 from ...metrics import counters, process_stats
 from ..on_demand import OnDemand
@@ -44,14 +44,23 @@ class Overview:
         self._started_at = time.time()
         self._retired = counters.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
+        self.refused: tuple[float, str] | None = None  # the last reload: when (Unix), and why
+        self.counting = False  # somebody asks for figures
         self._certifier_heard = 0.0  # Unix seconds
         self._certifier_alive = time.monotonic()
         self._questions: list[status.Question] = []
 
     # What happens
 
-    def reloaded(self, ok: bool) -> None:
-        self._reloads["ok" if ok else "failed"] += 1
+    @property
+    def started_at(self) -> float:
+        """Unix seconds."""
+        return self._started_at
+
+    def reloaded(self, refusal: str | None) -> None:
+        """Note the end of a reload; ``refusal``: why nothing was changed."""
+        self._reloads["ok" if refusal is None else "failed"] += 1
+        self.refused = None if refusal is None else (time.time(), refusal)
 
     def heard_certifier(self) -> None:
         """Note that the certifier's main loop runs."""
@@ -93,7 +102,7 @@ class Overview:
             reply(self._document())
 
         for child in workers:
-            self._processes.tell_worker(child, AskStats(thorough=True))
+            self._processes.tell_worker(child, AskStats(True, self.counting))
         question.settle(0)
         self._timers.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
@@ -101,24 +110,28 @@ class Overview:
         """Send a worker the overview of all processes, for the admin listener."""
         self.ask(lambda document: self._send(child, number, document))
 
-    def _send(self, child: Child, number: int, document: Status) -> None:
+    def figures(self) -> Figures:
+        """What all workers have counted, those that have ended among them."""
         counted = self._retired
         for one in self._processes.workers():
             if one.stats is not None and one.stats["figures"] is not None:
                 counted = counters.added(counted, one.stats["figures"])
+        return counted
+
+    def _send(self, child: Child, number: int, document: Status) -> None:
         overview: OverviewDocument = {
             "status": document,
-            "figures": counted,
+            "figures": self.figures(),
             "reloads": self._reloads,
             "renewals": self._registry.renewals.counts(),
-            "connections": self._connections(),
-            "processes": self._kernel_figures(),
+            "connections": self.connections(),
+            "processes": self.kernel_figures(),
             "certifier_heard": self._certifier_heard,
             "on_demand": self._on_demand.outcomes,
         }
         self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
-    def _connections(self) -> dict[str, int]:
+    def connections(self) -> dict[str, int]:
         """Open connections by listener, also those of draining workers."""
         counts = {one.address: 0 for one in self._generations.serving.listeners}
         for child in self._processes.workers():
@@ -126,7 +139,8 @@ class Overview:
                 counts[address] = counts.get(address, 0) + count
         return counts
 
-    def _kernel_figures(self) -> list[ProcessFigures]:
+    def kernel_figures(self) -> list[ProcessFigures]:
+        """What the kernel counts of each process."""
         found = []
         own = process_stats.of(os.getpid(), "supervisor")
         if own is not None:
@@ -141,6 +155,12 @@ class Overview:
                 one["open_fds"] = child.stats["open_fds"] if child.stats else None
                 found.append(one)
         return found
+
+    def upstreams(self) -> list[UpstreamStatus]:
+        """Every backend, by what all workers said last."""
+        return status.upstreams(
+            [one.stats["upstreams"] for one in self._processes.workers() if one.stats is not None]
+        )
 
     def _document(self) -> Status:
         serving = self._generations.serving

@@ -56,7 +56,7 @@ def document(
         "listeners": [{"address": one.address, "kind": one.kind} for one in listeners],
         "certificates": certificates,
         "unwanted": unwanted,
-        "upstreams": _upstreams(
+        "upstreams": upstreams(
             [one.stats["upstreams"] for one in workers if one.stats is not None]
         ),
     }
@@ -74,7 +74,7 @@ def _worker(child: Child) -> WorkerStatus:
     }
 
 
-def _upstreams(reports: list[list[UpstreamStatus]]) -> list[UpstreamStatus]:
+def upstreams(reports: list[list[UpstreamStatus]]) -> list[UpstreamStatus]:
     """One entry for each backend, over all workers: figures are added, and workers that have tried
     the backend vote on its health."""
     entries: dict[str, UpstreamStatus] = {}

@@ -19,12 +19,15 @@ from ...config.model import (
     Config,
     FilesAction,
     KeyType,
+    Match,
     OnDemand,
     ProxyAction,
     RedirectAction,
+    RespondAction,
     Route,
     Site,
 )
+from ...config.syntax.address_sets import AddressEntry, AddressFile
 from ...config.syntax.addresses import spell_address
 from . import immutable
 
@@ -64,13 +67,17 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     for added in new.names:
         if added not in old.names:
             yield f"site {name}: also answers to {added}"
-    before = {route.path: route for route in old.routes}
-    after = {route.path: route for route in new.routes}
-    for path in before.keys() - after.keys():
-        yield f"site {name}: route {path} goes"
-    for path, route in after.items():
-        if before.get(path) != route:
-            yield f"site {name}: route {_route(route)}" + (" is new" if path not in before else "")
+    before = {_taken(route): route for route in old.routes}
+    after = {_taken(route): route for route in new.routes}
+    for taken in before.keys() - after.keys():
+        yield f"site {name}: route {taken} goes"
+    for taken, route in after.items():
+        if before.get(taken) != route:
+            yield f"site {name}: route {_route(route)}" + (" is new" if taken not in before else "")
+        if taken in before:
+            yield from _route_rules(f"site {name}: route {taken}", before[taken], route, old, new)
+    if before.keys() == after.keys() and list(before) != list(after):
+        yield f"site {name}: routes stand in another order"
     if old.client_auth != new.client_auth:
         yield f"site {name}: client certificates: {_asks(old)} → {_asks(new)}"
     if old.rate_limits != new.rate_limits:
@@ -91,6 +98,35 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: another certificate of your own, or none"
     if old.key_types != new.key_types and not new.certificates:
         yield f"site {name}: keys are {', '.join(old.key_types)} → {', '.join(new.key_types)}"
+
+
+def _taken(route: Route) -> str:
+    """Which requests a route takes; no two routes of a site say the same."""
+    methods = f"{','.join(route.methods)} " if route.methods else ""
+    match = "" if route.match is None else f" where {_said(route.match)}"
+    return f"{methods}{route.path}{match}"
+
+
+def _said(match: Match) -> str:
+    """What must be so of a request."""
+    conditions = [f"{name}: {value}" for name, value in match.header]
+    conditions += [f"?{name}={value}" for name, value in match.query]
+    if match.from_:
+        conditions.append(f"from {', '.join(map(_entry, match.from_))}")
+    return " and ".join(conditions)
+
+
+def _entry(one: AddressEntry) -> str:
+    return f"file:{one.list_file}" if isinstance(one, AddressFile) else one.name
+
+
+def _route_rules(lead: str, old: Route, new: Route, site: Site, new_site: Site) -> Iterator[str]:
+    """What a route says beside its action, where its site does not say the same."""
+    for field in dataclasses.fields(new.rules):
+        was, is_ = getattr(old.rules, field.name), getattr(new.rules, field.name)
+        before, after = getattr(site.rules, field.name), getattr(new_site.rules, field.name)
+        if was != is_ and (was, is_) != (before, after):
+            yield f"{lead}: {field.name}: {was} → {is_}"
 
 
 def _asks(site: Site) -> str:
@@ -117,7 +153,7 @@ def _demand(rule: OnDemand | None) -> str:
 
 
 def _route(route: Route) -> str:
-    return f"{route.path} → {_action(route.action)}"
+    return f"{_taken(route)} → {_action(route.action)}"
 
 
 def _action(action: Action) -> str:
@@ -128,6 +164,8 @@ def _action(action: Action) -> str:
             return ", ".join(backend.url for backend in action.backends)
         case RedirectAction():
             return f"{action.status} to {action.target}"
+        case RespondAction():
+            return f"answers {action.answer.status}"
         case _:
             return "nothing"
 

@@ -179,7 +179,7 @@ class Reloader:
     def _answer(self, answer: Answer) -> None:
         reply, self._reply = self._reply, None
         if reply is not None:
-            self._overview.reloaded(answer["ok"])
+            self._overview.reloaded(None if answer["ok"] else str(answer["error"]))
             self._notifier.ready()  # the reload is over, either way
             reply(answer)
 

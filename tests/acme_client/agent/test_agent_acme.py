@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from acme_client.certificates.record import from_json
 from acme_client.link import Authority, ExternalAccount, Settings
 from acme_client.x509.verify import CertificateAndKey, verify_pair
-from proxy.cli.why import page
 from proxy.doctor.rules.cas import certificate
+from proxy.explain.certificate import page
 from support.acme.ca_faults import Cut, Exchange, Faults, Refuse, Reply, Say
 from support.acme.certifier import Certifier, FakeServer, authority, settings
 from support.acme.pebble import Pebble

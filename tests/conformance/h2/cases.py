@@ -189,6 +189,7 @@ STATES = [
     Case("a second RST_STREAM of the client", (OPEN, rst(1), rst(1)), REQUEST),
     Case("WINDOW_UPDATE behind a RST_STREAM of the client", (OPEN, rst(1), window_update(1, 9)), REQUEST),
     Case("a stream that depends on itself", (frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, _priority(1) + BLOCK),), stream(PROTOCOL_ERROR)),
+    Case("trailers that depend on themselves", (headers(1, POST, end=False), frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, _priority(1) + literal([(b"sum", b"1")]))), stream(PROTOCOL_ERROR)),
     Case("PRIORITY that depends on itself", (frame(PRIORITY, 0, 1, _priority(1)),), connection(PROTOCOL_ERROR)),
     Case("numbers that are passed over", (headers(1, GET), headers(99, GET)), REQUEST),
     Case("DATA on a number that was passed over", (headers(9, GET), data(3, b"x")), connection(STREAM_CLOSED, PROTOCOL_ERROR)),

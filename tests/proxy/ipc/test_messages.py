@@ -18,7 +18,7 @@ import proxy
 from acme_client.status import certificate_status
 from proxy.ipc import handoff_messages, messages
 from proxy.ipc.codec import Malformed, Vocabulary, encode
-from proxy.ipc.documents import WorkerStats
+from proxy.ipc.documents import Warned, WorkerStats
 from proxy.metrics import counters
 
 FACTS = messages.CertificateFacts("a.test", "a.test", ("a.test", "b.test"), 2e9, "ff", "ecdsa")
@@ -35,6 +35,7 @@ STATS: WorkerStats = {
     "requests": 3,
     "upstreams": [],
 }
+WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "it hangs"}
 
 # One example of every message, with the vocabulary that it is read by.
 EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
@@ -46,6 +47,8 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.TO_WORKER, messages.AskStats(thorough=True)),
     (messages.TO_WORKER, messages.Probe(1, "a.test", "rsa")),
     (messages.TO_WORKER, messages.OverviewAnswer(1, typing.cast(Any, {"status": {}}))),
+    (messages.TO_WORKER, messages.AdminAnswer(1, {"ok": True})),
+    (messages.TO_WORKER, messages.DrainBackend("http://10.0.0.1:80", on=True, ticket=1)),
     (messages.TO_WORKER, messages.ReplaceAccessLog(1)),
     (messages.TO_WORKER, messages.AddGeneration(2, 64, 1)),
     (messages.TO_WORKER, messages.Drain()),
@@ -59,6 +62,8 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_WORKER, messages.WantCertificate("a.test")),
     (messages.FROM_WORKER, messages.CertificateUsed("a.test")),
     (messages.FROM_WORKER, messages.AskOverview(1)),
+    (messages.FROM_WORKER, messages.AskAdmin(1, "site", {"name": "a.test"})),
+    (messages.FROM_WORKER, messages.Warned(WARNED)),
     (messages.FROM_WORKER, messages.Stats(STATS)),
     (messages.TO_CERTIFIER, messages.Done(1)),
     (messages.TO_CERTIFIER, messages.CertifierCommand("renew", {"name": "a.test"}, 4)),
@@ -72,6 +77,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Retract("http-01", "a.test", "token")),
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
+    (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
     (messages.FROM_MESSENGER, messages.Delivered("it does not answer")),
     (
         handoff_messages.TO_SUCCESSOR,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from proxy.config import model
@@ -36,11 +38,17 @@ def site(names: str, *, limited: bool = False, default: bool = False, asks: bool
     )
 
 
+def no_login_service(_rule: model.ForwardAuth) -> NoReturn:
+    raise AssertionError("nobody asks for one")
+
+
 def table(*sites: model.Site, on_demand: dict[str, str] | None = None) -> SiteTable:
     buckets = Buckets()
     chains = Chains(
         model.Tls(),
+        model.Limits(),
         lambda one: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str),
+        no_login_service,
     )
     made = SiteTable(sites, on_demand or {})
     made.bind(lambda one: Router([Route("/*", Yes(), chains.of(one, NOTHING))]))
@@ -136,7 +144,9 @@ def test_a_route_has_the_rates_of_its_site_or_its_own():
     buckets = Buckets()
     chains = Chains(
         model.Tls(),
+        model.Limits(),
         lambda one: RateLimits(one.names[0], one.rate_limits, buckets, lambda: 1.0, str),
+        no_login_service,
     )
     once = Rules(rate_limit=(Limit(rate=0.001, burst=1),))
     twice = Rules(rate_limit=(Limit(rate=0.001, burst=2),))

@@ -13,7 +13,7 @@ from proxy.config.schema.rules import BasicAuth
 from proxy.config.syntax.password_hashes import NotAHash, check_hash, check_user, read_users
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.message import Connection, Fields, Request
+from proxy.protocol.message import Connection, Fields, Login, Request
 from proxy.sites import basic_auth
 from proxy.sites.basic_auth import BasicAuthentication
 from proxy.sites.passwords import fits, hashed
@@ -72,7 +72,7 @@ async def test_the_right_password_gets_in_and_the_application_is_told_who(
     assert await outcome(guard, one) == "in"
     assert one.user == "alice"
     assert one.request is not None
-    assert one.request.user == b"alice"
+    assert one.request.login == Login(b"alice", [(b"remote-user", b"alice")], password=True)
     assert one.request.fields == one.request.uncached_fields == []
 
 

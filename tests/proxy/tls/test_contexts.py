@@ -11,6 +11,7 @@ import trustme
 
 from proxy.config.model import Tls
 from proxy.ipc.channel import sealed
+from proxy.name_table import NameTable
 from proxy.tls.contexts import Certificates, ServerSocket, server_context
 
 CA = trustme.CA()
@@ -116,6 +117,23 @@ def test_the_certificate_that_lasts_longer_wins_for_a_shared_name():
     served = table.find("a.test")
     assert served is not None
     assert served.name == "a.test"
+
+
+def test_a_host_gets_the_certificate_of_its_own_site_whichever_else_would_do():
+    """The rules for its handshakes, whether clients show certificates among them, hang on it."""
+    owners = {"a.test": "a.test", "b.test": "b.test", "*.c.test": "b.test", "x.c.test": "a.test"}
+    table = Certificates(Tls(), without_http2=frozenset({"b.test"}), sites=NameTable(owners))
+    put(table, "a.test", "b.test", "*.c.test", not_after=2e9)
+    put(table, "b.test", "a.test", "*.c.test", "x.c.test", "y.d.test", not_after=1e9)
+    for host in ("a.test", "b.test", "x.c.test", "y.c.test", "y.d.test"):
+        served = table.find(host)
+        assert served is not None
+        wanted = "a.test" if host in ("a.test", "x.c.test") else "b.test"
+        assert (served.name, served.http2) == (wanted, wanted == "a.test"), host
+    table.remove("b.test", "b.test")
+    served = table.find("y.c.test")
+    assert served is not None
+    assert served.name == "a.test", "another site's is better than none"
 
 
 def test_a_certificate_that_was_removed_is_not_served():

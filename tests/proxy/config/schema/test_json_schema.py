@@ -45,6 +45,8 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
                 )
             case "enum":
                 good = value in said
+            case "const":
+                good = value == said
             case "pattern":
                 good = not isinstance(value, str) or re.search(said, value) is not None
             case "minimum":

@@ -350,7 +350,7 @@ async def test_a_websocket_becomes_a_tunnel(lanes: bool) -> None:
     exchange = Exchange(all_.service.requests[0].connection, all_.service.requests[0])
     exchange.response, exchange.tunnel = Response(101, [], tunnel), True
     counters.request(exchange)
-    assert counters.message()["bytes_in"] == len(b"earlymore")
+    assert sum(one[0] for one in counters.message()["bytes"].values()) == len(b"earlymore")
 
 
 async def test_a_200_to_an_upgrade_is_an_answer_and_no_tunnel(lanes: bool) -> None:

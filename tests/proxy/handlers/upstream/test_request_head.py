@@ -12,7 +12,7 @@ from proxy.errors import Fault
 from proxy.handlers.upstream.request_head import OURS, PSEUDONYM, Forwarder, end_to_end
 from proxy.protocol import claims
 from proxy.protocol.h1.grammar import FIELD_LINE, HOP_BY_HOP
-from proxy.protocol.message import Connection, Fields, Request
+from proxy.protocol.message import Connection, Fields, Login, Request
 
 PEER = Connection("192.0.2.1", 1, "192.0.2.2", 443, b"https")
 
@@ -79,7 +79,7 @@ def test_who_has_logged_in_is_told_once_whatever_connection_names(
     more: Fields, rules: RequestFieldRules, told: list[bytes]
 ) -> None:
     request = Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", [HOST, *more], PEER)
-    request.user = b"alice"
+    request.login = Login(b"alice", [(b"remote-user", b"alice")])
     lines = Forwarder((), rules=rules).head(request, None, b"").split(b"\r\n")
     assert [line[13:] for line in lines if line.startswith(b"remote-user: ")] == told
 
@@ -91,7 +91,9 @@ def test_where_users_log_in_no_client_says_who_it_is(
     tells_users: bool, trusted: tuple[str, ...], name: bytes
 ) -> None:
     request = Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", [HOST, (name, b"root")], PEER)
-    head = Forwarder(trusted, tells_users=tells_users).head(request, None, b"")
+    head = Forwarder(trusted, told=frozenset({b"remote-user"} if tells_users else ())).head(
+        request, None, b""
+    )
     vouched = bool(trusted) and name == b"remote-user"
     assert head.count(b"root") == (not tells_users or vouched)
 

@@ -50,8 +50,8 @@ class World:
     def start_workers(self, generation: Generation) -> None:
         self.started.append(generation.number)
 
-    def reloaded(self, ok: bool) -> None:
-        self.outcomes.append(ok)
+    def reloaded(self, refusal: str | None) -> None:
+        self.outcomes.append(refusal is None)
 
     # The service manager's end, and certificates in files
 

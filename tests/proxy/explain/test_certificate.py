@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.why import find, page
+from proxy.explain.certificate import find, page
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

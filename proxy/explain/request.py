@@ -11,10 +11,10 @@ backend would answer.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,12 +25,14 @@ from ..config.model import (
     ProxyAction,
     RedirectAction,
     RefuseAction,
+    RespondAction,
     Route,
     Site,
     rate_limits,
 )
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
+from ..config.values import ServiceUrl
 from ..errors import Fault
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
@@ -41,15 +43,18 @@ from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
+from ..sites.chains import ON_REQUEST, ON_RESPONSE
+from ..sites.conditional_router import router_of
 from ..sites.filters import Chain
-from ..sites.handlers import telling_users
-from ..sites.router import Refusing, Router
+from ..sites.handlers import condition_of, rewrites, told_of_users
+from ..sites.rewriting import Rewriting
+from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
 from ..transport.clock import Clock
 
 # Keys that the page tells of in words of their own.
-_TOLD = frozenset({"backend", "root", "redirect", "status", "rate_limit"})
+_TOLD = frozenset({"backend", "root", "redirect", "status", "respond", "rate_limit"})
 
 
 class CannotExplain(Exception):
@@ -196,17 +201,24 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     handlers: dict[Served, Route] = {}
     chains: dict[_Filters, Chain] = {}
 
-    def router(site: Site) -> Router:
+    def router(site: Site) -> RequestRouter:
         routes = []
         for route in site.routes:
-            passes_on = isinstance(route.action, ProxyAction)
             # Routes of one action have one handler, by which the router tells them apart.
+            changed = rewrites(route)
+            ways = (route.rules.strip_prefix, route.rules.rewrite) if changed else None
             filters = _Filters.of(route)
-            chain = chains.setdefault(filters, Chain([filters.before]))
-            served = Served(route.path, _Place(route.action), chain, passes_on=passes_on)
+            served = Served(
+                route.path,
+                _Place((route.action, ways)),
+                chains.setdefault(filters, Chain([filters.before])),
+                passes_on=isinstance(route.action, ProxyAction),
+                rewrites=changed,
+                condition=condition_of(route),
+            )
             handlers[served] = route
             routes.append(served)
-        return Router(routes)
+        return router_of(routes)
 
     table.bind(router)
     match = table.find(request.host)
@@ -234,8 +246,27 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
         return
     route = handlers[found]
     yield Row("route", route.path, route.origins.get("path", "") or _action_place(route))
+    if route.methods:
+        yield Row("rule", f"methods: {', '.join(route.methods)}", route.origins.get("methods", ""))
+    if route.match is not None:
+        yield Row("rule", f"match: {_shown(route.match)}", route.origins.get("match", ""))
     yield from _filters(config, site, route)
+    if rewrites(route):
+        try:
+            request = _rewritten(route, request)
+        except Fault as fault:
+            yield from _refused(fault)
+            return
+        key = "rewrite" if route.rules.rewrite is not None else "strip_prefix"
+        asked = request.target.decode("latin-1")
+        yield Row("rewritten", asked, route.origins.get(key, ""))
     yield from _action(config, route, request)
+
+
+def _rewritten(route: Route, request: Request) -> Request:
+    """The request that the handler gets. Raises `Fault`."""
+    handler = _Place(route.action)
+    return Rewriting(handler, route.rules.strip_prefix, route.rules.rewrite).rewritten(request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +297,8 @@ class _Filters(NamedTuple):
 
     @classmethod
     def of(cls, route: Route) -> _Filters:
-        rules = route.rules
-        before = rules.allow, rules.deny, rules.rate_limit, rules.basic_auth
-        return cls(_Guard(before), (rules.compress, rules.headers))
+        before = tuple(getattr(route.rules, key) for key in ON_REQUEST)
+        return cls(_Guard(before), tuple(getattr(route.rules, key) for key in ON_RESPONSE))
 
 
 def _found_by(match: Match) -> str:
@@ -276,7 +306,7 @@ def _found_by(match: Match) -> str:
 
 
 def _action_place(route: Route) -> str:
-    return next((route.origins[key] for key in ("root", "backend", "redirect")
+    return next((route.origins[key] for key in ("respond", "root", "backend", "redirect")
                  if key in route.origins), "")  # fmt: skip
 
 
@@ -305,9 +335,13 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, ServiceUrl):
+        return str(value)
     if hasattr(value, "__dataclass_fields__"):
         parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
         return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_shown, value)) + "]"
     return str(value)
 
 
@@ -316,8 +350,12 @@ def _shown(value: object) -> str:
 
 def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
     match route.action:
-        case FilesAction(root):
-            yield from _files(config, route, root, request)
+        case FilesAction() as action:
+            yield from _files(config, route, action, request)
+        case RespondAction(answer):
+            after = f", Retry-After: {answer.retry_after:.0f}" if answer.retry_after else ""
+            place = route.origins.get("respond", "")
+            yield Row("answer", f"{answer.status}{after}: {answer.body[:60]!r}", place)
         case RedirectAction() as action:
             try:
                 response = Redirect(action).handle(request)
@@ -333,15 +371,23 @@ def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
             yield Row("answer", f"{status}: the site serves nothing", _action_place(route))
 
 
-def _files(config: Config, route: Route, root: Path, request: Request) -> Iterator[Row]:
-    place = route.origins.get("root", "")
+def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Iterator[Row]:
+    root, place = action.root, route.origins.get("root", "")
     yield Row("handler", f"files below {root}", place)
-    handler = FileHandler(root, Clock())
+    handler = FileHandler(root, Clock(), action.rules)
     try:
-        response = handler.handle(request)
-        path = root / os.fsdecode(understood(request.path).removeprefix(request.matched))
-        if request.path.endswith(b"/"):
-            path /= "index.html"
+        response = asyncio.run(_awaited(handler, request))
+        path = root / os.fsdecode(_below(request))
+        if request.path.endswith(b"/") and action.rules.index:
+            names = [path / name for name in action.rules.index]
+            found = [name for name in names if name.exists()]
+            if found or action.rules.listing.format == "off":
+                path = (found or names)[0]
+        endings = (path.with_name(path.name + ending) for ending in action.rules.extensions)
+        if not path.exists() and path.name:
+            path = next((one for one in endings if one.exists()), path)
+        if not path.exists() and response.status == 200 and action.rules.fallback is not None:
+            path = root / action.rules.fallback.lstrip("/")
         yield Row("file", str(path))
         reader = Reader(config.uid, config.gid, here=os.geteuid() == config.uid)
         trouble = reach(path, os.R_OK, reader) if path.exists() else None
@@ -354,6 +400,15 @@ def _files(config: Config, route: Route, root: Path, request: Request) -> Iterat
         yield from _refused(fault)
     finally:
         handler.close()
+
+
+async def _awaited(handler: FileHandler, request: Request) -> Response:
+    answer = handler.handle(request)
+    return answer if isinstance(answer, Response) else await answer
+
+
+def _below(request: Request) -> bytes:
+    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
 
 
 def _answer(response: Response) -> str:
@@ -376,7 +431,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
         config.trusted_proxies,
         action.via,
         action.request_headers,
-        action in telling_users(config),
+        told_of_users(config).get(action, frozenset()),
     )
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())

@@ -1,0 +1,196 @@
+"""The keys that change what is asked for, or answer in place of the site: ways through a site.
+
+`strip_prefix` and `rewrite` change the path before the handler, `redirect` and `respond` answer in
+its place, `error_pages` give errors another body.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from ..syntax import field_rules
+from ..syntax.faults import Wrong, shown
+from ..syntax.kinds import Section, Switch, duration, number_word, one_of, section, word
+from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
+
+_FILE = "file:"
+_LONGEST_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """What is sent with the statuses of ``codes`` (numbers, or a class like "5xx"): what the site
+    answers for ``path``, or the bytes of ``page_file``. One of the two is given."""
+
+    codes: tuple[int | str, ...]
+    path: str = ""
+    page_file: Path | None = None
+
+
+def parse_codes(text: str) -> tuple[int | str, ...]:
+    """The statuses of "404", "5xx" or "502,503,504". Raises `Wrong`."""
+    found: list[int | str] = []
+    for part in text.split(","):
+        code = part.strip().lower()
+        if code in ("4xx", "5xx"):
+            found.append(code)
+        elif len(code) == 3 and code.isascii() and code.isdigit() and 400 <= int(code) <= 599:
+            found.append(int(code))
+        else:
+            raise Wrong(
+                f"{shown(text)} are no statuses of errors",
+                'write 404, "502,503,504", "4xx" or "5xx"',
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def parse_error_page(text: str, base: Path) -> tuple[str, Path | None]:
+    """A path of the site, or a file: ``file:PATH``, or a whole path at which there is a file now.
+    Raises `Wrong`."""
+    if text.startswith(_FILE):
+        name = text.removeprefix(_FILE)
+        if not name:
+            raise Wrong("file: names no file", "write it like file:/srv/errors/sorry.html")
+        return "", base / name
+    if text.startswith("/") and "\0" not in text and os.path.isfile(text):
+        return "", Path(text)
+    return parse_site_path(text), None
+
+
+class _ErrorPages:
+    """A mapping of statuses and pages, as a tuple of `ErrorPage`."""
+
+    def _read(self, given: object, info: ValidationInfo) -> tuple[ErrorPage, ...]:
+        if isinstance(given, tuple):
+            return given  # made by code
+        if not isinstance(given, dict):
+            raise Wrong("a mapping of STATUS: PAGE belongs here", "write it like {404: /404.html}")
+        base = Path() if info.context is None else info.context.get("base", Path())
+        pages, seen = [], set[int | str]()
+        for codes, page in given.items():
+            if isinstance(page, (list, dict)) or page is None:
+                raise Wrong(f"{shown(str(codes))} needs a single page", "give it a path or a file")
+            one = ErrorPage(parse_codes(str(codes)), *parse_error_page(str(page), base))
+            for code in one.codes:
+                if code in seen:
+                    raise Wrong(f"{code} stands here twice", "leave one out")
+                seen.add(code)
+            pages.append(one)
+        return tuple(pages)
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _parse_body(given: object) -> str:
+    if isinstance(given, (list, dict)):
+        raise Wrong("a text belongs here", "give a single value, in several lines behind |")
+    text = str(given)
+    if len(text.encode()) > _LONGEST_BODY:
+        raise Wrong("this body is longer than 64 KiB", "put it into a file: error_pages or root")
+    return text
+
+
+def _parse_content_type(text: str) -> str:
+    value = field_rules.value(text)
+    if "/" not in value or field_rules.PLACE.search(value):
+        raise Wrong(f"{shown(text)} is no media type", "write it like text/html; charset=utf-8")
+    return value
+
+
+def _parse_own_status(text: str) -> int:
+    if not (len(text) == 3 and text.isascii() and text.isdigit() and 200 <= int(text) <= 599):
+        raise Wrong(f"{shown(text)} is no status of an answer", "write one from 200 to 599")
+    if text.startswith("3"):
+        raise Wrong(f"{text} leads elsewhere", "write redirect: and where to")
+    return int(text)
+
+
+@section
+class Respond(Section):
+    """A fixed answer. ``retry_after`` is in seconds."""
+
+    status: Annotated[int, number_word(_parse_own_status)] = Field(
+        default=200, description="200 to 599, but for redirects."
+    )
+    body: Annotated[str, BeforeValidator(_parse_body)] = Field(default="", description="Its text.")
+    content_type: Annotated[str, word(_parse_content_type)] = Field(
+        default="text/plain; charset=utf-8", description="What the text is."
+    )
+    retry_after: Annotated[float | None, duration("1s", "52w")] = Field(
+        default=None, description="When clients may come again; with 503 this is maintenance."
+    )
+
+
+# Served as if nothing were given, where an outer level responds.
+NO_RESPONSE = Respond(status=0)
+
+
+def _status_alone(given: object) -> object:
+    if isinstance(given, bool):
+        given = str(given)
+    if isinstance(given, str) and given.lower() in ("off", "false", "no"):
+        return NO_RESPONSE
+    if isinstance(given, str) and given.strip().isdigit():
+        return {"status": given}
+    return {"status": str(given)} if isinstance(given, int) else given
+
+
+RespondEntry = Annotated[
+    Respond, BeforeValidator(_status_alone, json_schema_input_type=bool | int | str | Respond)
+]
+
+
+@section
+class AnswerRules(Section):
+    """What is asked for instead, and what is answered instead."""
+
+    strip_prefix: Switch = Field(
+        default=False,
+        description="Leave out of the path what stands before the route's asterisk; backends are "
+        "told in X-Forwarded-Prefix.",
+    )
+    rewrite: Annotated[str, word(parse_rewrite)] | None = Field(
+        default=None,
+        description="The path to ask for instead; {rest}, {path}, {query}, {host} are filled in.",
+    )
+    redirect: Annotated[str, word(parse_redirect)] | None = Field(
+        default=None,
+        description="Where to go instead; {rest}, {path}, {query}, {host} are filled in.",
+    )
+    status: Annotated[Literal[301, 302, 303, 307, 308], one_of(301, 302, 303, 307, 308)] = Field(
+        default=308, description="The redirect's status."
+    )
+    respond: RespondEntry | None = Field(
+        default=None,
+        description="A fixed answer to every request: {status, body, content_type, retry_after}; "
+        "off at a route that goes on.",
+    )
+    error_pages: Annotated[tuple[ErrorPage, ...], _ErrorPages()] = Field(
+        default=(),
+        description="STATUS: PAGE, like 404: /404.html; a path of the site, or a file. Statuses "
+        'are numbers, lists ("502,503") or classes ("5xx").',
+    )
+    intercept: Switch = Field(
+        default=False, description="Use error_pages for the errors of backends as well."
+    )

@@ -1,0 +1,7 @@
+"""Explaining to people: what a request would meet, and how a certificate stands.
+
+    request       what a request meets, and which line of the configuration says so
+    certificate   one page on one certificate: its state, its attempts, the next step   (pure)
+
+The command line shows these pages, and so does the admin page.
+"""

@@ -1,0 +1,231 @@
+"""Gives errors another body: `error_pages`. A response filter, the first behind the handler.
+
+A page is a file on the disk, read when the worker starts, or a path of the site, which is asked for
+as a client would ask: with GET or HEAD, by the site's routes. The status stays what it was, and so
+do the fields that explain it (Retry-After, Allow, WWW-Authenticate). Errors that this server makes
+get their page; a backend's own only where `intercept` says so.
+
+Why it is hard: the page is asked for on behalf of somebody who has just been refused something.
+The filters before the page's route are asked whether this client may have it, but for those that
+stand before the refused route as well: whoever puts both behind one password wants this page shown
+to those who lack it. A page that cannot be had, for whatever reason, leaves the error as it was; an
+error of the page's own never has a page, so nothing goes in circles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+
+from ..config.schema.answers import ErrorPage
+from ..errors import FAULTS, Blame
+from ..handlers.files.media_types import content_type
+from ..protocol.exchange import Exchange
+from ..protocol.message import Handler, Request, Response, Tunnel
+from .filters import RequestFilter
+from .rewriting import Rewriting
+from .router import Refusing, Route
+from .site import Match
+
+# A page on the disk is kept in memory.
+_LARGEST = 1024 * 1024
+_OF_PAGES = frozenset(
+    {b"content-type", b"content-encoding", b"content-language", b"content-length", b"vary"}
+)
+# Of the error's own content, which is not sent.
+_OF_CONTENT = _OF_PAGES | {
+    b"etag",
+    b"last-modified",
+    b"accept-ranges",
+    b"content-disposition",
+    b"content-location",
+    b"content-digest",
+    b"repr-digest",
+    b"content-md5",
+}
+# What the page is asked for with, of what the client sent.
+_ASKED_WITH = frozenset(
+    {b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cookie", b"host",
+     b"user-agent", b"x-forwarded-for", b"x-request-id"}
+)  # fmt: skip
+# Handlers of ours whose plain answers are errors of ours.
+_OURS = frozenset({"static", "error", "respond"})
+
+
+_Page = str | Response
+
+
+class ErrorPages:
+    """``pages`` as configured, more exact statuses before classes. ``intercept``: for the errors
+    of backends as well. Reads the files. Raises `OSError`."""
+
+    def __init__(self, pages: tuple[ErrorPage, ...], intercept: bool) -> None:
+        self._pages = _by_status(pages)
+        self._intercept = intercept
+
+    def response(self, exchange: Exchange, response: Response) -> Response | Awaitable[Response]:
+        """The response with the body of its page; the same one where it has none."""
+        if response.status < 400:
+            return response
+        page = self._pages.get(response.status)
+        if page is None or isinstance(response.body, Tunnel) or not self._replaces(response):
+            return response
+        if isinstance(page, Response):
+            return _answered(response, page)
+        return self._asked(exchange, response, page)
+
+    def _replaces(self, response: Response) -> bool:
+        if response.error is None and response.handler not in _OURS:
+            return self._intercept
+        # What an operator has written is not an error without words.
+        return response.handler != "respond" or not response.body
+
+    def _asked(
+        self, exchange: Exchange, response: Response, path: str
+    ) -> Response | Awaitable[Response]:
+        """The response with what the site answers for ``path``."""
+        refused, match = exchange.request, exchange.match
+        if refused is None or not isinstance(match, Match):
+            return response
+        request = _request(refused, path)
+        asking = Exchange(exchange.connection, request, exchange.started)
+        asking.match = match
+        router = match.site.router
+        try:
+            first = router.find(refused)
+            route = router.find(request)
+            if isinstance(route.handler, Refusing) or _is_down(response, first, route):
+                return response
+            guards = _guards(route, besides=_guards(first))
+            for place, guard in enumerate(guards):
+                found = guard.request(asking)
+                if isinstance(found, Response):
+                    found.discard()
+                    return response
+                if found is not None:
+                    return self._guarded(asking, response, route, found, guards[place + 1 :])
+            given = route.handler.handle(request)
+        except Exception:
+            return response
+        if isinstance(given, Response):
+            return _answered(response, given)
+        return self._awaited(response, given)
+
+    async def _guarded(
+        self,
+        asking: Exchange,
+        response: Response,
+        route: Route,
+        found: Awaitable[Response | None],
+        guards: tuple[RequestFilter, ...],
+    ) -> Response:
+        """The same where a filter takes its time."""
+        request = asking.request
+        assert request is not None  # noqa: S101 - made with one
+        try:
+            refusal = await found
+            for guard in guards:
+                if refusal is not None:
+                    break
+                given = guard.request(asking)
+                refusal = given if given is None or isinstance(given, Response) else await given
+            if refusal is not None:
+                refusal.discard()
+                return response
+            page = route.handler.handle(request)
+        except Exception:
+            return response
+        if isinstance(page, Response):
+            return _answered(response, page)
+        return await self._awaited(response, page)
+
+    @staticmethod
+    async def _awaited(response: Response, given: Awaitable[Response]) -> Response:
+        try:
+            page = await given
+        except Exception:
+            return response
+        return _answered(response, page)
+
+
+def _by_status(pages: tuple[ErrorPage, ...]) -> Mapping[int, _Page]:
+    found: dict[int, _Page] = {}
+    for exact in (False, True):
+        for one in pages:
+            page: _Page = one.path if one.page_file is None else _read(one.page_file)
+            for code in one.codes:
+                if isinstance(code, int):
+                    if exact:
+                        found[code] = page
+                elif not exact:
+                    first = int(code[0]) * 100
+                    found |= dict.fromkeys(range(first, first + 100), page)
+    return found
+
+
+def _read(path: Path) -> Response:
+    with path.open("rb") as file:
+        body = file.read(_LARGEST + 1)
+    if len(body) > _LARGEST:
+        raise OSError(f"{path} is larger than 1 MiB")
+    fields = [
+        (b"content-type", content_type(str(path).encode())),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return Response(200, fields, body, handler="static", shared=True)
+
+
+def _request(refused: Request, path: str) -> Request:
+    """The request for a page, on behalf of the client that was refused."""
+    method = b"HEAD" if refused.method == b"HEAD" else b"GET"
+    fields = [field for field in refused.fields if field[0] in _ASKED_WITH]
+    return Request(
+        method,
+        path.encode(),
+        refused.version,
+        refused.authority,
+        refused.host,
+        fields,
+        refused.connection,
+    )
+
+
+def _guards(route: Route, besides: tuple[RequestFilter, ...] = ()) -> tuple[RequestFilter, ...]:
+    guards = () if route.chain is None else route.chain.guards
+    return tuple(one for one in guards if not any(one is other for other in besides))
+
+
+def _is_down(response: Response, first: Route, page: Route) -> bool:
+    """Whether the page would be asked of the very backend that could not answer."""
+    kind = FAULTS.get(response.error or "")
+    if kind is None or kind.blame is not Blame.BACKEND:
+        return False
+    return _unwrapped(page.handler) is _unwrapped(first.handler)
+
+
+def _unwrapped(handler: Handler) -> Handler:
+    return handler.handler if isinstance(handler, Rewriting) else handler
+
+
+def _answered(response: Response, page: Response) -> Response:
+    """The error with the body of a page; as it was where the page is none."""
+    if page.status != 200 or isinstance(page.body, Tunnel):
+        page.discard()
+        return response
+    response.discard()
+    said = [field for field in response.fields if field[0] not in _OF_CONTENT]
+    # The same error with the same page is the same response, which filters may keep.
+    alike = page.shared and not said and not response.close and response.backend is None
+    key = ErrorPages, response.status, response.error
+    if alike and page.kept is not None and key in page.kept:
+        return page.kept[key]
+    made = response.copy()
+    made.fields = said + [field for field in page.fields if field[0] in _OF_PAGES]
+    made.body = page.body
+    made.cached = None
+    if alike:
+        made.shared = True
+        if page.kept is None:
+            page.kept = {}
+        page.kept[key] = made
+    return made

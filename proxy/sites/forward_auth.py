@@ -1,0 +1,169 @@
+"""Lets requests in that a login service lets in: `forward_auth`. A request filter.
+
+2xx lets in: the fields of the answer that are named in ``copy`` become the request's, in place of a
+client's own. Any other answer is the answer to the request, with its redirect and its cookies. A
+service that cannot be asked lets nobody in.
+
+Why it is hard: what is remembered of a verdict must never let another request in. The service may
+look at anything: the address, the path, the method, each field. So a verdict is kept by all that
+the service is told, and only where the configuration says for how long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from ..bounded_cache import remember
+from ..config.schema.access import ForwardAuth
+from ..errors import Fault
+from ..handlers.upstream.login_service import LoginService, end
+from ..protocol.exchange import Exchange
+from ..protocol.message import Fields, Login, Request, Response
+
+_MOST_REMEMBERED = 4096
+# Of each request another, and nothing that a verdict could depend on.
+_OF_ONE_REQUEST = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
+_FOR_THE_CLIENT = b"set-cookie"
+
+
+class LoginCookies:
+    """Gives the client the cookies that a login service renews. A response filter."""
+
+    def response(self, exchange: Exchange, response: Response) -> Response:
+        if not exchange.cookies:
+            return response
+        changed = response.copy() if response.shared else response
+        changed.fields = [*changed.fields, *exchange.cookies]
+        if not any(name == b"cache-control" for name, _ in changed.fields):
+            changed.fields.append((b"cache-control", b"private"))
+        changed.cached = None
+        return changed
+
+
+class ForwardAuthentication:
+    """One for all routes with the same rule. ``now`` is monotonic seconds."""
+
+    def __init__(
+        self,
+        rule: ForwardAuth,
+        service: LoginService,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._names = tuple(name.encode() for name in rule.copy)
+        self._told = frozenset(self._names) - {_FOR_THE_CLIENT}
+        self._gives_cookies = _FOR_THE_CLIENT in self._names
+        # The name of the user, where a field has it: for logs, and for applications by CGI.
+        users = (one for one in self._names if one.endswith((b"-user", b"-username")))
+        self._user = next(users, b"")
+        self._trust_redirects = rule.trust_redirects
+        self._remember_for = rule.cache
+        self._now = now
+        self._key = secrets.token_bytes(32)
+        self._let_in: dict[bytes, tuple[float, Fields]] = {}
+
+    def request(self, exchange: Exchange) -> Awaitable[Response | None] | None:
+        """None, or wait for the service: None or its answer. Raises `Fault` where it cannot be
+        asked."""
+        request = exchange.request
+        assert request is not None  # noqa: S101 - filters are asked about requests
+        subrequest = self._service.subrequest(request)
+        if not self._remember_for:
+            return self._ask(exchange, request, subrequest, b"")
+        mark = self._mark(request, subrequest)
+        known = self._let_in.get(mark)
+        if known is not None and known[0] > self._now():
+            self._admit(exchange, request, known[1])
+            return None
+        return self._ask(exchange, request, subrequest, mark)
+
+    def _mark(self, request: Request, subrequest: Request) -> bytes:
+        """All that the service is told, as a keyed hash: it holds passwords and sessions."""
+        connection = request.connection
+        words = [
+            request.method, connection.scheme, request.authority, request.target,
+            connection.peer.encode(), request.client.encode(), connection.client_certificate,
+        ]  # fmt: skip
+        for name, value in subrequest.fields:
+            if name not in _OF_ONE_REQUEST:
+                words += name, value
+        # Neither names nor values hold a NUL.
+        return hashlib.blake2b(b"\0".join(words), key=self._key, digest_size=32).digest()
+
+    async def _ask(
+        self, exchange: Exchange, request: Request, subrequest: Request, mark: bytes
+    ) -> Response | None:
+        response = await self._service.ask(request, subrequest)
+        if not 200 <= response.status < 300:
+            return self._refusal(request, response)
+        names = self._told
+        copied = [field for field in response.fields if field[0] in names]
+        cookies = [field for field in response.fields if field[0] == _FOR_THE_CLIENT]
+        await end(response)
+        if mark and not cookies:
+            known = self._now() + self._remember_for, copied
+            remember(self._let_in, mark, known, _MOST_REMEMBERED)
+        self._admit(exchange, request, copied)
+        if self._gives_cookies:
+            exchange.cookies = cookies
+        return None
+
+    def _refusal(self, request: Request, response: Response) -> Response:
+        """The service's answer, which is the answer to the request."""
+        where = next((value for name, value in response.fields if name == b"location"), None)
+        if where is not None and not self._trust_redirects and not _stays(where, request):
+            response.discard()
+            fault = Fault("auth_refused", f"it redirects to another host: {where[:128]!r}")
+            fault.backend = response.backend
+            raise fault
+        response.handler = "auth"
+        return response
+
+    def _admit(self, exchange: Exchange, request: Request, copied: Fields) -> None:
+        """Give the request what the service says of its user."""
+        names = self._told
+        cached = request.cached_fields
+        if cached is not None and any(name in names for name, _ in cached.fields):
+            cached = request.cached_fields = None
+            request.uncached_fields = request.fields
+        alone = request.uncached_fields is request.fields
+        request.fields = _replaced(request.fields, names, copied)
+        request.uncached_fields = (
+            request.fields if alone else _replaced(request.uncached_fields, names, copied)
+        )
+        user = next((value for name, value in copied if name == self._user), b"")
+        user = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
+        vouched = [field for field in copied if field[0] != b"authorization"]
+        request.login = Login(user, vouched)
+        exchange.user = user.decode("utf-8", "replace")
+
+
+def believed(rule: ForwardAuth) -> frozenset[bytes]:
+    """Those of the copied fields that a backend believes without proof, so that no client may send
+    them on another route of the site either."""
+    names = frozenset(name.encode() for name in rule.copy)
+    return names - {b"authorization", _FOR_THE_CLIENT}
+
+
+def _replaced(fields: Fields, names: frozenset[bytes], copied: Fields) -> Fields:
+    """CGI reads "_" and "-" alike."""
+    return [one for one in fields if one[0].replace(b"_", b"-") not in names] + copied
+
+
+def _stays(location: bytes, request: Request) -> bool:
+    """Whether a redirect leads to the host that was asked, as every browser reads it."""
+    text = location.decode("latin-1")
+    if any(ord(character) <= 0x20 for character in text) or "\\" in text:
+        return False  # browsers drop some of these and read others as a slash
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not parts.netloc:
+        return not parts.scheme and not text.startswith("//")
+    return parts.scheme in ("https", "") and (host or "").encode() == request.host

@@ -1,0 +1,70 @@
+"""What the page and `top` say first, in which words, and with which next step."""
+
+from __future__ import annotations
+
+from acme_client.status import certificate_status
+from proxy.alerts.attention import MOST, Situation, look
+from proxy.ipc.documents import UpstreamStatus
+
+NOW = 2e9
+DAY = 86400.0
+
+
+def backend(url: str, healthy: str = "no") -> UpstreamStatus:
+    return {
+        "url": url, "healthy": healthy, "draining": False, "last_error": "connection refused",
+        "in_flight": 0, "failures": 3,
+    }  # type: ignore[typeddict-item] # a word of the three  # fmt: skip
+
+
+def test_nothing_to_do() -> None:
+    fine = certificate_status(
+        name="a.test", names=("a.test",), source="acme", key_type="ecdsa-p256", state="fresh",
+        not_before=NOW - DAY, not_after=NOW + 89 * DAY, renew_at=NOW + 59 * DAY, served=True,
+    )  # fmt: skip
+    situation = Situation([fine], ["a.test"], upstreams=[backend("http://b", "yes")])
+    assert look(situation, NOW) == ([], 0)
+
+
+def test_each_kind_with_its_next_step() -> None:
+    ends = certificate_status(
+        name="b.test", names=("b.test",), source="acme", key_type="ecdsa-p256", state="failed",
+        not_before=NOW - 89 * DAY, not_after=NOW + DAY, renew_at=NOW - 29 * DAY, served=True,
+        attempts=4, last_error="the clock of this machine is 3 days behind",
+        history=[{
+            "at": None, "outcome": "clock", "directory": "https://ca", "challenge": None,
+            "error": "3 days behind", "seconds": 1.0, "problem": None,
+        }],
+    )  # fmt: skip
+    situation = Situation(
+        [ends],
+        ["b.test"],
+        certifier_silent=5000.0,
+        upstreams=[backend("http://10.0.0.1:80")],
+        reached={"connections": 3.2, "rate_limit": 1.0, "requests_per_connection": 900.0},
+        refused=(NOW, "c.yaml:3:1: nonsense: unknown key"),
+        undelivered=[("webhook", "chat.test answers 503", 2)],
+    )
+    found, more = look(situation, NOW)
+    assert more == 0
+    about = {one["about"]: one for one in found}
+    assert "c.yaml:3:1" in about["configuration"]["text"]
+    assert "treehouse-proxy check" in about["configuration"]["step"]
+    assert about["http://10.0.0.1:80"]["page"] == "backend/http://10.0.0.1:80"
+    assert "connection refused" in about["http://10.0.0.1:80"]["text"]
+    assert "2 alerts" in about["alerts by webhook"]["text"]
+    assert "timedatectl" in about["clock"]["step"]
+    assert "3 times" in about["connections"]["text"]
+    assert "once" in about["rate_limit"]["text"]
+    assert "certifier" in about
+    assert about["b.test"]["page"] == "certificate/b.test"
+    assert "requests_per_connection" not in about
+    assert all(one["step"] for one in found)
+    # What is wrong stands before what is to be looked at.
+    levels = [one["level"] for one in found]
+    assert levels == sorted(levels, key=lambda level: level != "wrong")
+
+
+def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:
+    found, more = look(Situation(upstreams=[backend(f"http://b{n}") for n in range(1000)]), NOW)
+    assert (len(found), more) == (MOST, 1000 - MOST)
