@@ -26,6 +26,7 @@ from .schema.document import (
     Log,
     OnDemand,
     OwnCertificate,
+    SiteLog,
     Tls,
 )
 from .schema.files import FileRules, Listing
@@ -40,7 +41,7 @@ __all__ = [
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
-    "Site", "StickyCookie", "Tls", "Tsig",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
 ]  # fmt: skip
 
 
@@ -175,6 +176,7 @@ class Site:
     client_auth: ClientAuth | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
+    log: SiteLog = field(default_factory=SiteLog)
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
     # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -24,8 +24,8 @@ from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
 from .syntax.kinds import Section
 
-_FILE_RULES = tuple(FileRules.fields())
-_BACKEND_RULES = tuple(BackendRules.fields())
+_FILE_RULES = tuple(FileRules.known_keys())
+_BACKEND_RULES = tuple(BackendRules.known_keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         client_auth=site.tls.client_auth,
         rate_limits=model.rate_limits(rules.rules),
         on_demand=site.on_demand,
+        log=site.log,
         rules=rules.rules,
         origins={key: str(parsed.origins.of_key((*at, key))) for key in site.given},
     )

@@ -100,15 +100,27 @@ def in_order(path: bytes) -> bytes:
     """
     if _ODD.search(path) is None:
         return path  # nearly all of them
-    for spelling in (path, *without_parameters(path)):
-        several = readings(spelling)
-        if several is None or any(b"\0" in one or _UP.search(one) for one in several):
-            raise Fault("bad_path", f"{path[:64]!r} cannot be rewritten: it may lead upwards")
+    if _is_ambiguous(path):
+        for spelling in (path, *without_parameters(path)):
+            several = readings(spelling)
+            if several is None or any(b"\0" in one or _UP.search(one) for one in several):
+                raise Fault("bad_path", f"{path[:64]!r} cannot be rewritten: it may lead upwards")
     segments = path.split(b"/")[1:]
     kept = [one for one in segments if unquote_to_bytes(one) not in (b"", b".")]
     if kept and unquote_to_bytes(segments[-1]) in (b"", b"."):
         kept.append(b"")  # a folder is a folder
     return b"/" + b"/".join(kept)
+
+
+def _is_ambiguous(path: bytes) -> bool:
+    """Whether programs may disagree about a path, or leave parameters out of it."""
+    if _DECODED_PARAMETERS.search(path):
+        return True
+    try:
+        understood(path)
+    except Fault:
+        return True
+    return False
 
 
 def below(path: bytes, prefix: bytes) -> bytes | None:

@@ -6,9 +6,8 @@ compressed as it streams, and flushed whenever the backend has nothing more to s
 a server-sent event is never held back.
 
 What is never compressed: parts (206), what is encoded already, ``no-transform``, types that gain
-nothing, and bodies that are too small. Under ``auto`` also nothing beside a secret: a response that
-sets a cookie or answers Authorization may hold a secret beside what an attacker can reflect, and
-its length would tell of it (BREACH, CVE-2013-3587).
+nothing, and bodies that are too small. Under ``auto`` also nothing whose length may tell a secret
+that stands beside what an attacker reflects (BREACH, CVE-2013-3587): see `_tells_a_secret`.
 
 Why it is hard: the compressed bytes are another representation (RFC 9110 §8.8.3). Its entity tag is
 weak, caches must be told that Accept-Encoding decides (Vary), lengths and ranges of the plain bytes
@@ -42,6 +41,8 @@ _GONE = frozenset(
     {b"content-length", b"accept-ranges", b"content-md5", b"content-digest", b"repr-digest"}
 )
 _VARY = b"accept-encoding"
+# Sec-Fetch-Site of requests that no other site has provoked; none: a person typed the address.
+_OWN_SITE = frozenset({b"same-origin", b"same-site", b"none"})
 
 
 class Compress:
@@ -75,7 +76,7 @@ class Compress:
                 return response
             if kept.get(self._always) is response:
                 coding = self._coding(request)
-                if not coding or (self._careful and _authorized(exchange, request)):
+                if not coding or (self._careful and _authorized(request)):
                     return self._plain(response)
                 return self._compressed(request, response, coding)
         fields = dict(response.fields)
@@ -88,7 +89,7 @@ class Compress:
         if response.shared and b"set-cookie" not in fields:
             _keep(response, self._always, response)
         coding = self._coding(request)
-        if not coding or (self._careful and _secret(exchange, request, fields)):
+        if not coding or (self._careful and _tells_a_secret(request, response, fields)):
             return self._plain(response)
         return self._compressed(request, response, coding)
 
@@ -327,11 +328,39 @@ def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
     return length
 
 
-def _secret(exchange: Exchange, request: Request, fields: dict[bytes, bytes]) -> bool:
-    return b"set-cookie" in fields or _authorized(exchange, request)
+def _tells_a_secret(request: Request, response: Response, fields: dict[bytes, bytes]) -> bool:
+    """Whether the compressed length could tell whoever provoked the request a secret.
+
+    The attack needs a browser that sends its credentials along with requests which a page of the
+    attacker makes it send, thousands of them, each with a guess that the answer repeats. So what
+    sets a cookie or answers Authorization is left alone, and what answers a session (a cookie, a
+    client certificate, a login service) unless the browser says that no other site is behind the
+    request. Files repeat nothing of a request.
+    """
+    if b"set-cookie" in fields or _authorized(request):
+        return True
+    if response.handler == "static":
+        return False
+    session = (
+        request.login is not None
+        or bool(request.connection.client_certificate)
+        or request.field(b"cookie") is not None
+    )
+    return session and _may_be_provoked(request)
 
 
-def _authorized(exchange: Exchange, request: Request) -> bool:
+def _may_be_provoked(request: Request) -> bool:
+    """Whether a page of another site may be behind the request. No page can write either of the
+    fields (Fetch Metadata §2.3; the Fetch standard, §2.2.2); a sibling host is the same site, as it
+    is for the cookie."""
+    site = request.field(b"sec-fetch-site")
+    if site is not None:
+        return site not in _OWN_SITE
+    referrer = request.field(b"referer")  # a browser of before 2023
+    return referrer is None or not referrer.startswith(b"https://%b/" % request.authority)
+
+
+def _authorized(request: Request) -> bool:
     login = request.login
     return (login is not None and login.password) or request.field(b"authorization") is not None
 

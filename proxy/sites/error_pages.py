@@ -27,8 +27,8 @@ from .rewriting import Rewriting
 from .router import Refusing, Route
 from .site import Match
 
-# A page on the disk is kept in memory.
-_LARGEST = 1024 * 1024
+# A page on the disk is kept in memory; bytes.
+_LARGEST = 1024 * 1024  # as `config.checks.pages` has it
 _OF_PAGES = frozenset(
     {b"content-type", b"content-encoding", b"content-language", b"content-length", b"vary"}
 )

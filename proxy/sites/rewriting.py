@@ -16,12 +16,14 @@ import re
 from collections.abc import Awaitable
 from urllib.parse import quote
 
+from ..bounded_cache import remember
 from ..errors import Fault
 from ..protocol.message import Handler, Request, Response
 from ..protocol.paths import below, in_order
 from ..protocol.rewritten import Rewritten
 
 _PLACE = re.compile(r"\{(rest|path|query|host)\}")
+_MOST_PATHS = 4096
 # RFC 3986 §3.3, without what separates parameters; percent signs are encodings already.
 _IN_A_QUERY = "/:@!$'()*,-._~%"
 
@@ -36,6 +38,8 @@ class Rewriting:
         self._path, question_mark, self._query = (template or "").partition("?")
         self._whole = template is not None
         self._keeps_query = not question_mark
+        # By path as it was sent and prefix of the route: the path in order, and its rest.
+        self._taken: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """The response of the handler. Raises `Fault` ("bad_path") for a path that cannot be
@@ -46,11 +50,12 @@ class Rewriting:
         """The request that the handler gets."""
         if not request.path.startswith(b"/"):
             return request  # OPTIONS *
-        path = in_order(request.path)
         matched = request.matched
-        rest = below(path, matched)
-        if rest is None:
-            raise Fault("bad_path", f"the prefix of {path[:64]!r} ends within something ambiguous")
+        taken = self._taken.get((request.path, matched))
+        if taken is None:
+            taken = _apart(request.path, matched)
+            remember(self._taken, (request.path, matched), taken, _MOST_PATHS)
+        path, rest = taken
         if self._strip:
             path = b"/" + rest
         query = request.query if b"?" in request.target else None
@@ -83,6 +88,15 @@ class Rewriting:
         if not values["query"]:
             asked = asked.rstrip("&")
         return path, asked.encode("latin-1")
+
+
+def _apart(path: bytes, matched: bytes) -> tuple[bytes, bytes]:
+    """The path in order, and what follows the prefix of the route. Raises `Fault` ("bad_path")."""
+    path = in_order(path)
+    rest = below(path, matched)
+    if rest is None:
+        raise Fault("bad_path", f"the prefix of {path[:64]!r} ends within something ambiguous")
+    return path, rest
 
 
 def _spelt(prefix: bytes) -> bytes:

@@ -31,7 +31,7 @@ _quote = json.encoder.encode_basestring_ascii
 Line = Callable[[str, Exchange, str], str]
 
 # How RFC 9112 §2.3 and Apache's %H spell the version of a request.
-_PROTOCOLS = {b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0", b"2.0": "HTTP/2.0"}
+PROTOCOLS = {b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0", b"2.0": "HTTP/2.0"}
 
 
 def json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
@@ -52,9 +52,9 @@ def json_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
             f'"host":{_quote(request.host.decode("latin-1"))}'
             f',"method":{_quote(request.method.decode("latin-1"))}'
             f',"target":{_quote(request.target.decode("latin-1"))}'
-            f',"protocol":"{_PROTOCOLS.get(request.version, "")}"'
+            f',"protocol":"{PROTOCOLS.get(request.version, "")}"'
         )
-        referrer, agent = _referrer_and_agent(request)
+        referrer, agent = referrer_and_agent(request)
         by = (
             f'"referrer":{_quoted(referrer) if referrer else "null"}'
             f',"user_agent":{_quoted(agent) if agent else "null"}'
@@ -111,16 +111,16 @@ def combined_line(moment: str, exchange: Exchange, _own_id: str = "") -> str:
     assert response is not None  # noqa: S101 - it is finished
     if request is None:
         part = exchange.partial or PartialHead()
-        words = [_apache(one) for one in (part.method, part.target) if one is not None]
+        words = [apache_escaped(one) for one in (part.method, part.target) if one is not None]
         asked, referrer, agent = " ".join(words) or "-", "-", "-"
     else:
-        version = _PROTOCOLS.get(request.version, "-")
-        asked = f"{_apache(request.method)} {_apache(request.target)} {version}"
-        by = _referrer_and_agent(request)
-        referrer, agent = (_apache(one) if one else "-" for one in by)
+        version = PROTOCOLS.get(request.version, "-")
+        asked = f"{apache_escaped(request.method)} {apache_escaped(request.target)} {version}"
+        by = referrer_and_agent(request)
+        referrer, agent = (apache_escaped(one) if one else "-" for one in by)
     client = exchange.client
     peer = _known.get(client) or _within(client)
-    user = _apache(exchange.user.encode()).replace(" ", "\\x20") if exchange.user else "-"
+    user = apache_escaped(exchange.user.encode()).replace(" ", "\\x20") if exchange.user else "-"
     counted = f"{response.status} {exchange.sent}"
     return f'{peer} - {user} [{moment}] "{asked}" {counted} "{referrer}" "{agent}"\n'
 
@@ -198,7 +198,7 @@ def _quoted(text: bytes) -> str:
     return f'"{_known.get(text) or _within(text)}"'
 
 
-def _referrer_and_agent(request: Request) -> tuple[bytes, bytes]:
+def referrer_and_agent(request: Request) -> tuple[bytes, bytes]:
     """The fields Referer and User-Agent; b"" for a field that is not there."""
     referrer = agent = b""
     for name, value in request.fields:
@@ -209,7 +209,8 @@ def _referrer_and_agent(request: Request) -> tuple[bytes, bytes]:
     return referrer, agent
 
 
-def _apache(text: bytes) -> str:
+def apache_escaped(text: bytes) -> str:
+    """Escape as Apache does within quotes."""
     return _TO_ESCAPE.sub(_escaped, text).decode("ascii")
 
 

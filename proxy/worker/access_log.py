@@ -10,11 +10,15 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Mapping
 from itertools import count
+from types import MappingProxyType
 
+from ..config.model import SiteLog
 from ..log import LogFile, is_journal
 from ..protocol.exchange import Exchange
 from .access_lines import FORMS
+from .chosen_facts import line_of
 
 log = logging.getLogger("treehouse.worker")
 
@@ -26,10 +30,20 @@ _GATHER = 320
 
 
 class AccessLog:
-    """``form`` is a key of `FORMS`."""
+    """``form`` is a key of `FORMS`. ``sites``: what sites say of their own lines, by the first name
+    of each."""
 
-    def __init__(self, file: LogFile, form: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        file: LogFile,
+        form: str,
+        loop: asyncio.AbstractEventLoop,
+        sites: Mapping[str, SiteLog] = MappingProxyType({}),
+    ) -> None:
         self.file = file
+        self._lines_of = {
+            name: line_of(form, one.fields) if one.lines else None for name, one in sites.items()
+        }
         self._line, self._say = FORMS[form]
         self._loop = loop
         # journald(8) takes the priority off a line: 6 is info.
@@ -43,6 +57,12 @@ class AccessLog:
 
     def add(self, exchange: Exchange) -> None:
         """Write the line of a finished exchange, at the end of this turn of the loop."""
+        make = self._line
+        if self._lines_of and (match := exchange.match) is not None:
+            own = self._lines_of.get(match.site_name, make)
+            if own is None:
+                return
+            make = own
         now = int(time.time() * 1000)
         if now != self._millisecond:
             self._millisecond = now
@@ -51,7 +71,7 @@ class AccessLog:
         if not lines:
             self._loop.call_soon(self.flush)
         own_id = f"{self._id_prefix}{next(self._serial):x}"
-        lines.append(self._line(self._moment, exchange, own_id))
+        lines.append(make(self._moment, exchange, own_id))
         if len(lines) > _GATHER:
             self.flush()
 

@@ -26,7 +26,7 @@ import uvloop
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config, Site
+from ..config.model import Config, Site, SiteLog
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import WorkerStats
@@ -196,7 +196,8 @@ class Worker:
         if self._log_file is None or init.access_log is None:
             return None
         form = access_format(init.config.log.format, init.access_log)
-        return AccessLog(self._log_file, form, self._loop)
+        sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
+        return AccessLog(self._log_file, form, self._loop, sites)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)

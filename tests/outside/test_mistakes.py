@@ -59,8 +59,37 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (SITE + ", encode: zstd}]", ("sites[0].encode", "compress")),
     (
         SITE + ", access_control_allow_origin: '*'}]",
-        ("access_control_allow_origin", "Access-Control-Allow-Origin"),
+        ("access_control_allow_origin", "here that is cors: {origins"),
     ),
+    (
+        SITE + ", cors: {origins: '*', credentials: true}}]",
+        ("sites[0].cors.credentials", "any page could act as its visitors", "list the origins"),
+    ),
+    (SITE + ", cors: {allow_origin: '*'}}]", ("here that is origins: [https://app.example.org]",)),
+    (SITE + ", cors: {origins: app.test}}]", ("app.test", "write scheme and host")),
+    (SITE + ", cors: {origins: 'https://a.test/x'}}]", ("is no origin",)),
+    (SITE + ", cors: '*'}]", ("sites[0].cors", "origins")),
+    (
+        SITE + ", forward_auth: http://127.0.0.1:9091/api/verify}]",
+        ("sites[0].forward_auth", "write {url:"),
+    ),
+    (SITE + ", forward_auth: {url: '127.0.0.1:9091'}}]", ("write http://127.0.0.1:9091",)),
+    (SITE + ", forward_auth: {url: 'http://a.test/ x'}}]", ("http://a.test/ x",)),
+    (
+        SITE + ", forward_auth: {url: 'http://a.test/x', copy_headers: X}}]",
+        ("here that is copy: [Remote-User, Remote-Groups]",),
+    ),
+    (
+        SITE + ", forward_auth: {url: 'http://a.test/x', copy: X-Forwarded-For}}]",
+        ("says who the client is",),
+    ),
+    (
+        SITE + ", forward_auth: {url: 'http://a.test/x', tls: {insecure: true}}}]",
+        ("not asked over https", "write https://"),
+    ),
+    (SITE + ", log: {fields: [when]}}]", ("nothing that a line could tell",)),
+    (SITE + ", log: {fields: ['request:Cookie']}}]", ("a secret",)),
+    (SITE + ", body_size: none}]", ("write unlimited",)),
     (SITE + ", ssl: true}]", ("HTTPS is always on",)),
     (
         SITE + ", ssl_certificate: x.pem}]",

@@ -22,13 +22,13 @@ from acme_client.x509.trust_bundle import authorities
 
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
-from ..schema.site import Serving
-from ..syntax.address_sets import AddressFile, read_list
+from ..schema.site import Route, Serving
+from ..syntax.address_sets import AddressEntry, AddressFile, read_list
 from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
-from . import certificates
+from . import certificates, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
 
@@ -65,6 +65,7 @@ def check(
     yield from certificates.check(parsed, opener, notices)
     yield from _address_lists(parsed, reader)
     yield from _password_files(parsed, reader)
+    yield from pages.check(parsed, reader, notices)
     yield from _sockets(parsed, reader)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
@@ -125,24 +126,32 @@ def _named(section: Section, path: Path) -> Iterator[Place]:
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Check files of addresses, which workers read before they are confined."""
+    for path, entries in _address_entries(parsed):
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, AddressFile):
+                continue
+            file = entry.list_file
+            trouble = _trouble(file, False, reader)
+            if trouble is None:
+                try:
+                    read_list(file.read_text())
+                except OSError:
+                    continue  # another user's, and fine as far as can be seen
+                except UnicodeDecodeError:
+                    trouble = f"{file} is not text", "write an address or network a line"
+                except Wrong as wrong:
+                    trouble = f"{file}: {wrong.what}", wrong.remedy
+            if trouble:
+                yield parsed.origins.fault((*path, number), *trouble)
+
+
+def _address_entries(parsed: Parsed) -> Iterator[tuple[Path, tuple[AddressEntry, ...]]]:
+    """Every list of addresses, with its place."""
     for path, rules in _levels(parsed):
-        for key, entries in (("allow", rules.allow or ()), ("deny", rules.deny)):
-            for number, entry in enumerate(entries):
-                if not isinstance(entry, AddressFile):
-                    continue
-                file = entry.list_file
-                trouble = _trouble(file, False, reader)
-                if trouble is None:
-                    try:
-                        read_list(file.read_text())
-                    except OSError:
-                        continue  # another user's, and fine as far as can be seen
-                    except UnicodeDecodeError:
-                        trouble = f"{file} is not text", "write an address or network a line"
-                    except Wrong as wrong:
-                        trouble = f"{file}: {wrong.what}", wrong.remedy
-                if trouble:
-                    yield parsed.origins.fault((*path, key, number), *trouble)
+        yield (*path, "allow"), rules.allow or ()
+        yield (*path, "deny"), rules.deny
+        if isinstance(rules, Route) and rules.match is not None:
+            yield (*path, "match", "from"), rules.match.from_
 
 
 def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:

@@ -12,13 +12,14 @@ same, and null means "not given" everywhere.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from ..syntax.address_sets import with_sets
 from ..syntax.addresses import parse_ask_url, parse_listen, parse_network, parse_own_address
-from ..syntax.faults import Wrong, shown
+from ..syntax.faults import Wrong, nearest, shown
 from ..syntax.kinds import (
     Account,
     File,
@@ -283,6 +284,48 @@ class OnDemand(Section):
     )
 
 
+# What a line of the access log may tell of an exchange, beside fields of the messages.
+FACTS = (
+    "peer", "user", "site", "host", "method", "target", "path", "protocol", "status", "bytes",
+    "duration_ms", "handler", "backend", "request_id", "tls", "referrer", "user_agent", "error",
+)  # fmt: skip
+
+
+def _parse_fact(text: str) -> str:
+    kind, colon, name = text.strip().partition(":")
+    if colon and kind in ("request", "response") and re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name):
+        if name.lower() in ("authorization", "cookie", "set-cookie", "proxy-authorization"):
+            raise Wrong(f"{shown(text)} is a secret, which no log should hold", "leave it out")
+        return f"{kind}:{name.lower()}"
+    if text.strip() not in FACTS:
+        raise Wrong(
+            f"{shown(text)} is nothing that a line could tell",
+            nearest(text, [*FACTS, "request:NAME", "response:NAME"]),
+        )
+    return text.strip()
+
+
+@section
+class SiteLog(Section):
+    """The access lines of a site; the place and the form are those of `log` at the top."""
+
+    lines: Switch = Field(default=True, description="false, or log: off: there are none.")
+    fields: Many[Annotated[str, word(_parse_fact)]] = Field(
+        default=(),
+        description="What a line tells, like [status, path, user, request:X-Tenant]; left out: as "
+        "everywhere.",
+    )
+
+
+def _off_alone(given: object) -> object:
+    return {"lines": "false"} if str(given).lower() in ("off", "false", "no", "none") else given
+
+
+SiteLogEntry = Annotated[
+    SiteLog, BeforeValidator(_off_alone, json_schema_input_type=SiteLog | Literal["off"])
+]
+
+
 @wide_section
 class Site(Serving):
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
@@ -298,6 +341,9 @@ class Site(Serving):
         default=None, description="Other names, certified when somebody comes for them."
     )
     http2: Http2 | None = Field(default=None, description="As at the top, for this site alone.")
+    log: SiteLogEntry = Field(
+        default=SiteLog(), description="off, or what the site's access lines tell."
+    )
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."
     )

@@ -13,10 +13,10 @@ from typing import Any
 from ..syntax.faults import Path
 from .rules import AddsUp, Rules
 
-_KEYS = frozenset(Rules.fields())
+_KEYS = frozenset(Rules.known_keys())
 _JOINS = {
     key: mark.join
-    for key, field in Rules.fields().items()
+    for key, field in Rules.known_keys().items()
     for mark in field.metadata
     if isinstance(mark, AddsUp)
 }

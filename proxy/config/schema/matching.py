@@ -120,9 +120,9 @@ class Match(Section):
     )
 
     @classmethod
-    def fields(cls) -> dict[str, FieldInfo]:
+    def known_keys(cls) -> dict[str, FieldInfo]:
         """Return every key; ``from`` is a word of Python's, and has another name within."""
-        return {field.alias or name: field for name, field in super().fields().items()}
+        return {field.alias or name: field for name, field in super().known_keys().items()}
 
 
 setattr(Match, "from", property(lambda match: match.from_))

@@ -92,7 +92,7 @@ def present_names(
     """Return the tree with the present name of each key that has an old one; add a notice for
     each."""
     made: dict[str, Any] = {}
-    known = section.fields()
+    known = section.known_keys()
     for key, value in tree.items():
         new = section.renamed.get(key, key)
         if new != key:
@@ -140,7 +140,7 @@ def _faults(
             case kind if kind in _MISSING:
                 if any(_stands_for(other, loc, section) for other in unknown):
                     continue  # the remedy there is the same
-                described = _section_at(section, loc).fields()[str(loc[-1])].description
+                described = _section_at(section, loc).known_keys()[str(loc[-1])].description
                 yield origins.fault_of_key(path, "this key is missing", f"add it: {described}")
             case "tuple_type":
                 yield origins.fault(path, *_NO_LIST)
@@ -167,7 +167,7 @@ def _section_at(section: type[Section], loc: Path) -> type[Section]:
     """Return the section that holds the key at the end of ``loc``."""
     for step in loc[:-1]:
         if isinstance(step, str):
-            section = subsection(section.fields()[step].annotation) or section
+            section = subsection(section.known_keys()[step].annotation) or section
     return section
 
 
@@ -193,8 +193,8 @@ def _remedy(word: str, section: type[Section]) -> str:
         return f"begin with a dash and path: - {{path: {word}, backend: http://127.0.0.1:3000}}"
     if section is Document and _is_name(word):
         return f"a site stands under sites: - names: [{word}]"
-    known = sorted(section.fields(), key=lambda key: key in Rules.fields())  # its own first
-    if section is not Document and word in Document.fields():
+    known = sorted(section.known_keys(), key=lambda key: key in Rules.known_keys())  # its own first
+    if section is not Document and word in Document.known_keys():
         return f"{word} stands at the top of the file, beside sites"
     said = synonyms.meaning(word, section is Document, _is_key)
     slip = slip_of(word, known)
@@ -221,18 +221,18 @@ def _is_key(path: str) -> bool:
 
 def _leads(section: type[Section] | None, steps: list[str]) -> bool:
     for number, step in enumerate(steps):
-        if section is None or step not in section.fields():
+        if section is None or step not in section.known_keys():
             return False
         if number < len(steps) - 1:
-            section = subsection(section.fields()[step].annotation)
+            section = subsection(section.known_keys()[step].annotation)
     return True
 
 
 def _of_a_section(word: str, here: type[Section]) -> str | None:
     """Say which section at the top has this very key; not of http and https, which mean more."""
-    for owner, field in Document.fields().items():
+    for owner, field in Document.known_keys().items():
         inner = subsection(field.annotation)
-        elsewhere = inner is not None and inner is not here and word in inner.fields()
+        elsewhere = inner is not None and inner is not here and word in inner.known_keys()
         if elsewhere and owner not in ("sites", "listen"):
             return f"it belongs under {owner}"
     return None
@@ -240,10 +240,10 @@ def _of_a_section(word: str, here: type[Section]) -> str | None:
 
 def _of_sites(word: str) -> str | None:
     """Say where else this very key stands."""
-    if word in Site.fields():
+    if word in Site.known_keys():
         return f"{word} belongs to a site: indent it below an entry of sites"
-    for name, field in Site.fields().items():
+    for name, field in Site.known_keys().items():
         inner = subsection(field.annotation)
-        if inner is not None and name != "routes" and word in inner.fields():
+        if inner is not None and name != "routes" and word in inner.known_keys():
             return f"it belongs under {name}, at a site"
     return None

@@ -381,7 +381,8 @@ class Compression(Section):
 
     mode: Annotated[Literal["auto", "true", "false"], one_of("auto", "true", "false")] = Field(
         default="true",
-        description="auto leaves out responses that set a cookie or answer Authorization.",
+        description="auto leaves out what sets a cookie or answers Authorization, and what answers "
+        "a session where another site may be behind the request.",
     )
     algorithms: Many[Annotated[str, one_of("zstd", "br", "gzip")]] = Field(
         default=("zstd", "br", "gzip"), description="Those that may be used; clients choose."

@@ -82,8 +82,8 @@ class Route(Serving):
 # What answers a request, of which a site or a route has one; an outer level's redirect counts where
 # there is none, and `respond` in place of any.
 ACTIONS = ("root", "backend")
-_ABOUT_BACKENDS = tuple(BackendRules.fields())
-_ABOUT_FILES = tuple(FileRules.fields())
+_ABOUT_BACKENDS = tuple(BackendRules.known_keys())
+_ABOUT_FILES = tuple(FileRules.known_keys())
 
 
 def check(

@@ -77,7 +77,7 @@ class Section:
         return found
 
     @classmethod
-    def fields(cls) -> dict[str, FieldInfo]:
+    def known_keys(cls) -> dict[str, FieldInfo]:
         """Return every key with what pydantic knows of it."""
         fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
         return fields
@@ -96,7 +96,7 @@ class Section:
             given = {}
         if not isinstance(given, dict):
             raise Wrong("a mapping of keys belongs here", cls._way_out(given))
-        known = cls.fields()
+        known = cls.known_keys()
         said = {k: v for k, v in given.items() if v is not None or k not in known}
         made = handler(said)
         made.__dict__["_given"] = frozenset(said)
@@ -108,13 +108,13 @@ class Section:
 
         >>> # health: /healthz leads to "write {path: /healthz}"
         """
-        known = ", ".join(cls.fields())
-        required = [name for name, field in cls.fields().items() if field.is_required()]
+        known = ", ".join(cls.known_keys())
+        required = [name for name, field in cls.known_keys().items() if field.is_required()]
         mapping = "{" + ", ".join(f"{name}: ..." for name in required) + "}"
         if isinstance(given, list):
             return f"write KEY: VALUE lines without dashes; known here: {known}"
         text = str(given)
-        if text in cls.fields():
+        if text in cls.known_keys():
             return (
                 f"write {{{text}: ...}}"
                 if text not in _switches(cls)
@@ -123,7 +123,7 @@ class Section:
         if text.lower() in _SWITCH or text.lower() in ("auto", "default", "none"):
             more = f"say more, as in {mapping}" if required else "say more"
             return f"{more}, or leave it out; known here: {known}"
-        takers = [name for name, taken in cls.fields().items() if _takes(taken, text)]
+        takers = [name for name, taken in cls.known_keys().items() if _takes(taken, text)]
         if required:
             takers = [name for name in takers if name in required]
         if 0 < len(takers) <= 2:
@@ -131,11 +131,11 @@ class Section:
             return "write " + " or ".join(f"{{{name}: {spelt}}}" for name in takers)
         if not required:
             return f"known here: {known}"
-        return f"write {mapping}; {required[0]}: {cls.fields()[required[0]].description}"
+        return f"write {mapping}; {required[0]}: {cls.known_keys()[required[0]].description}"
 
 
 def _switches(section: type[Section]) -> list[str]:
-    return [name for name, field in section.fields().items() if field.annotation is bool]
+    return [name for name, field in section.known_keys().items() if field.annotation is bool]
 
 
 def _takes(field: FieldInfo, text: str) -> bool:

@@ -11,6 +11,7 @@ media_types    Content-Type by a file's name                     (pure)
 cache_control  Cache-Control by a file's name                    (pure)
 accept         what a client wants to read, by Accept            (pure)
 listing        what a folder holds
+folder_pages   the response that says so
 listing_page   a listing as a page or as JSON                    (pure)
 threads        for what takes longer than the event loop may wait
 """

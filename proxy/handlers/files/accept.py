@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ...protocol.message import Request
+
 _QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 _LONGEST = 2048  # of Accept; what stands behind that is nobody's wish
 HTML = "text/html"
@@ -38,6 +40,11 @@ class Accept:
             if one in self._qualities:
                 return self._qualities[one]
         return 0.0
+
+
+def accept_of(request: Request) -> Accept:
+    """The wishes of a request."""
+    return Accept(value for name, value in request.fields if name == b"accept")
 
 
 def _quality(parameters: Iterable[str]) -> float:

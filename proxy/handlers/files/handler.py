@@ -12,7 +12,6 @@ said to be immutable.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial as bound
@@ -25,14 +24,13 @@ from ...protocol.message import Fields, FileBody, Request, Response
 from ...protocol.paths import one_slash, sendable, understood
 from ...transport.clock import Clock
 from . import ranges
-from .accept import HTML, JSON, XHTML, Accept
+from .accept import HTML, XHTML, accept_of
 from .cache_control import CacheControl
 from .conditional import FIELDS as CONDITIONS
 from .conditional import evaluate, range_applies
 from .document_root import Directory, DocumentRoot, Elsewhere, Unreadable
 from .file_cache import FileCache, Outcome, Representation, Unhashed, content_hash
-from .listing import Listings, in_order, wanted
-from .listing_page import POLICY, document, page
+from .folder_pages import FolderPages
 from .partial import partial
 from .threads import in_thread
 
@@ -55,7 +53,7 @@ class FileHandler:
     def __init__(self, root: Path, clock: Clock, rules: FileRules = _USUAL) -> None:
         self._root = DocumentRoot(root)
         self._files = FileCache(self._root, CacheControl(rules.cache_control))
-        self._listings = Listings(self._root)
+        self._folders = FolderPages(self._root, rules.listing)
         self._clock = clock
         self._rules = rules
         self._index = [name.encode() for name in rules.index]
@@ -145,7 +143,7 @@ class FileHandler:
             there = look(path)
             if isinstance(there, Directory):
                 if self._rules.listing.format != "off":
-                    return self._list(request, path, asked)
+                    return self._folders.answer(request, path, asked or {}, self._clock.now)
                 found = there
             elif not isinstance(there, Representation | Unhashed):
                 found = there
@@ -235,52 +233,6 @@ class FileHandler:
         answer = self.handle(request)
         return answer if isinstance(answer, Response) else await answer
 
-    # Listings
-
-    def _list(self, request: Request, path: bytes, asked: Asked) -> Awaitable[Response]:
-        """The response that says what a folder holds."""
-        rules = self._rules.listing
-        form = rules.format
-        if form == "auto":
-            accept = _accept(request)
-            form = "json" if accept.quality(JSON) > accept.quality(HTML) else "html"
-        sort, order = wanted(request.query, rules.sort)
-        now = self._clock.now
-        # Nobody is led above the folder that a route is for.
-        shown = understood(request.original.path).decode("utf-8", "replace")
-
-        def work() -> bytes:
-            folder = self._listings.of(path, now)
-            entries = in_order(folder, sort, order)
-            if form == "json":
-                return document(entries)
-            return page(shown, entries, sort, order, above=bool(path), cut=folder.cut)
-
-        key = (id(self), path, shown, form, sort, order)
-        return self._listed(request, in_thread(key, work), form, asked or {})
-
-    async def _listed(
-        self, request: Request, made: Awaitable[bytes], form: str, asked: dict[bytes, bytes]
-    ) -> Response:
-        body = await made
-        kind = b"application/json" if form == "json" else b"text/html; charset=utf-8"
-        etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode()
-        fields = [
-            (b"content-type", kind),
-            (b"etag", etag),
-            (b"cache-control", b"no-cache"),
-            (b"content-security-policy", POLICY.encode()),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-        if self._rules.listing.format == "auto":
-            fields.append((b"vary", b"accept"))
-        tags = {name: value for name, value in asked.items() if name in _OF_TAGS}
-        outcome = evaluate(tags, etag, 0)
-        if outcome != 200:
-            kept = _OF_304 if outcome == 304 else ()
-            return Response(outcome, _only(fields, kept), handler="static")
-        return Response(200, fields, body, handler="static")
-
     # Conditions
 
     def _conditional(
@@ -315,21 +267,16 @@ def _end(found: Outcome) -> None:
         os.close(found.fd)
 
 
-def _accept(request: Request) -> Accept:
-    return Accept(value for name, value in request.fields if name == b"accept")
-
-
 def _wants_page(request: Request) -> bool:
     """Whether a request asks for HTML: it says so, or takes anything and asks for no name with an
     ending, as assets have. Browsers ask for scripts and pictures with ``*/*`` and without html."""
-    accept = _accept(request)
+    accept = accept_of(request)
     if max(accept.named(HTML), accept.named(XHTML)) > 0:
         return True
     name = request.original.path.rpartition(b"/")[2]
     return accept.quality(HTML) > 0 and b"." not in name
 
 
-_OF_TAGS = frozenset({b"if-match", b"if-none-match"})
 # RFC 9110 §15.4.5: what a 304 must repeat of the 200.
 _OF_304 = frozenset({b"cache-control", b"etag", b"vary", b"last-modified"})
 # What a page for errors keeps of its file: nothing by which the error could be kept or compared.

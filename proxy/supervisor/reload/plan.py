@@ -84,6 +84,9 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: " + ("other rate limits" if new.rate_limits else "no rate limit")
     if old.http2 != new.http2:
         yield f"site {name}: HTTP/2 is " + ("offered" if new.http2 else "not offered")
+    if old.log != new.log:
+        told = f"tell {', '.join(new.log.fields) or 'everything'}" if new.log.lines else "are off"
+        yield f"site {name}: access lines {told}"
     if old.default != new.default:
         yield f"site {name}: " + ("the default site" if new.default else "not the default site")
     if old.internal != new.internal and not new.certificates:

@@ -35,7 +35,7 @@ def resolved(path: Path) -> model.Config:
 
 
 def keys_of(section: type[Section], prefix: str = "") -> Iterator[str]:
-    for name, field in section.fields().items():
+    for name, field in section.known_keys().items():
         yield prefix + name
         below = subsection(field.annotation)
         if below is not None:

@@ -118,7 +118,7 @@ def test_everything_about_a_proxied_route_arrives(resolved):
             route.rules,
         )
     )
-    for key in BackendRules.fields():
+    for key in BackendRules.known_keys():
         assert getattr(route.rules, key) == getattr(route.action, key), key
 
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import brotli
@@ -16,7 +17,15 @@ from hypothesis import strategies as st
 
 from proxy.config.schema.rules import Compression
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.message import Connection, Fields, FileBody, Request, Response, StreamBody
+from proxy.protocol.message import (
+    Connection,
+    Fields,
+    FileBody,
+    Login,
+    Request,
+    Response,
+    StreamBody,
+)
 from proxy.sites import encoders
 from proxy.sites.compression import Compress, CompressedBody
 from proxy.sites.encoders import encoder, load
@@ -160,6 +169,65 @@ def test_what_is_left_alone(response: Response, asked: dict[str, bytes]) -> None
     made = Compress(Compression("auto")).response(exchange(b"gzip", **asked), response)
     assert dict(made.fields).get(b"content-encoding") in (None, b"br")
     assert made.body == response.body
+
+
+@pytest.mark.parametrize(
+    ("asked", "compressed"),
+    [
+        ({}, True),  # nobody's session
+        ({"cookie": b"session=1"}, False),
+        ({"cookie": b"session=1", "sec_fetch_site": b"cross-site"}, False),
+        ({"cookie": b"session=1", "sec_fetch_site": b"something-new"}, False),
+        ({"cookie": b"session=1", "sec_fetch_site": b"same-origin"}, True),
+        ({"cookie": b"session=1", "sec_fetch_site": b"same-site"}, True),
+        ({"cookie": b"session=1", "sec_fetch_site": b"none"}, True),
+        ({"cookie": b"session=1", "referer": b"https://h/page"}, True),
+        ({"cookie": b"session=1", "referer": b"https://h.evil.test/"}, False),
+        ({"cookie": b"session=1", "referer": b"http://h/"}, False),
+        ({"cookie": b"session=1", "referer": b"https://evil.test/?https://h/"}, False),
+        # What the browser knows better than the page's own word.
+        (
+            {"cookie": b"s=1", "sec_fetch_site": b"cross-site", "referer": b"https://h/"},
+            False,
+        ),
+        ({"sec_fetch_site": b"cross-site"}, True),
+        ({"authorization": b"Basic eDp5", "sec_fetch_site": b"same-origin"}, False),
+    ],
+)
+def test_a_session_is_answered_compressed_where_no_other_site_can_be_behind_it(
+    asked: dict[str, bytes], compressed: bool
+) -> None:
+    asked = {name.replace("_", "-"): value for name, value in asked.items()}
+    made = Compress(Compression("auto")).response(exchange(b"gzip", **asked), answer())
+    assert (dict(made.fields).get(b"content-encoding") == b"gzip") == compressed
+    assert dict(made.fields)[b"vary"] == b"accept-encoding"
+    always = Compress(Compression("true")).response(exchange(b"gzip", **asked), answer())
+    assert dict(always.fields)[b"content-encoding"] == b"gzip"
+
+
+@pytest.mark.parametrize("password", [False, True])
+@pytest.mark.parametrize("certificate", [b"", b"client-cert: :MII=:\r\n"])
+def test_other_credentials_that_a_browser_sends_by_itself_are_a_session_too(
+    password: bool, certificate: bytes
+) -> None:
+    asked = exchange(b"gzip")
+    assert asked.request is not None
+    asked.request.connection = replace(PEER, client_certificate=certificate)
+    asked.request.login = Login(b"alice", [], password) if password or not certificate else None
+    made = Compress(Compression("auto")).response(asked, answer())
+    assert b"content-encoding" not in dict(made.fields)
+
+
+def test_a_file_repeats_nothing_of_a_request_and_is_compressed_for_a_session() -> None:
+    file = answer()
+    file.handler = "static"
+    for shared in (False, True):
+        file.shared = shared
+        for _ in range(2):
+            made = Compress(Compression("auto")).response(exchange(b"gzip", cookie=b"a=b"), file)
+            assert dict(made.fields)[b"content-encoding"] == b"gzip"
+            file = answer()
+            file.handler, file.shared = "static", shared
 
 
 def test_beside_a_secret_only_if_that_is_asked_for() -> None:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.schema.document import FACTS, SiteLog
 from proxy.log import LogFile
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.message import Connection, Request, Response
+from proxy.protocol.message import Connection, HostMatch, Request, Response
 from proxy.worker.access_lines import (
     combined_line,
     common_log,
@@ -23,6 +24,7 @@ from proxy.worker.access_lines import (
     vhost_combined_line,
 )
 from proxy.worker.access_log import AccessLog
+from proxy.worker.chosen_facts import line_of
 
 MOMENT = "2026-11-24T20:00:00.123Z"
 ANY = st.binary(max_size=40)
@@ -202,4 +204,72 @@ def test_a_burst_is_written_before_it_grows_large(
     for _ in range(1000):
         log.add(exchange(asked, answered(), 1))
     assert path.stat().st_size > 0
+    os.close(fd)
+
+
+ALL_FACTS = (*FACTS, "request:x-tenant", "response:x-cache")
+
+
+def asked_by_alice() -> Exchange:
+    asked = request(target=b"/x?secret=1")
+    asked.fields += [(b"user-agent", b'Mozilla "5" \\'), (b"x-tenant", b'a\x1b[2J"\n b')]
+    response = answered()
+    response.fields = [(b"x-cache", b"HIT"), (b"x-cache", b"MISS")]
+    made = exchange(asked, response, 12)
+    made.user = "alice b\u00e9"
+    made.match = HostMatch("a.test", b"www.a.test")
+    return made
+
+
+def test_a_site_chooses_what_its_lines_tell() -> None:
+    facts = ("status", "path", "user", "request:x-tenant", "response:x-cache", "request:x-none")
+    line = line_of("json", facts)(MOMENT, asked_by_alice(), "own")
+    assert json.loads(line) == {
+        "time": MOMENT, "log": "access", "status": 200, "path": "/x", "user": "alice b\u00e9",
+        "request:x-tenant": 'a\x1b[2J"\n b', "response:x-cache": "HIT, MISS",
+        "request:x-none": None,
+    }  # fmt: skip
+    text = line_of("text", ("status", "path", "user", "backend"))(MOMENT, asked_by_alice(), "own")
+    assert text == (
+        f'{MOMENT} access status=200 path=/x user="alice b\\u00e9" backend=http://127.0.0.1:3000\n'
+    )
+
+
+def test_what_a_site_leaves_out_is_a_hyphen_in_forms_with_places() -> None:
+    line = line_of("combined", ("status", "method", "path", "user"))
+    assert (
+        line("T", asked_by_alice(), "")
+        == '- - alice\\x20b\\xc3\\xa9 [T] "GET /x -" 200 - "-" "-"\n'
+    )
+    wide = line_of("vhost_combined", FACTS)("T", asked_by_alice(), "")
+    assert wide == "a.test:443 " + combined_line("T", asked_by_alice())
+
+
+@pytest.mark.parametrize("style", ["json", "text", "combined", "vhost_combined"])
+@given(target=ANY, value=ANY, user=st.text(max_size=20), host=ANY)
+def test_no_chosen_fact_splits_a_line(
+    style: str, target: bytes, value: bytes, user: str, host: bytes
+) -> None:
+    made = asked_by_alice()
+    assert made.request is not None
+    made.request.target = made.request.path = target
+    made.request.host, made.user = host, user.encode("utf-8", "replace").decode()
+    made.request.fields = [(b"x-tenant", value), (b"user-agent", value), (b"referer", value)]
+    line = line_of(style, ALL_FACTS)(MOMENT, made, "own")
+    assert re.fullmatch(r"[ -~]+\n", line)
+
+
+def test_a_site_may_have_no_lines(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> None:
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sites = {"a.test": SiteLog(lines=False), "b.test": SiteLog(fields=("status",))}
+    log = AccessLog(LogFile(fd), "json", loop, sites)
+    for name in ("a.test", "b.test", "c.test"):
+        made = asked_by_alice()
+        made.match = HostMatch(name, b"")
+        log.add(made)
+    log.flush()
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first.keys() == {"time", "log", "status"}
+    assert second["target"] == "/x?secret=1"
     os.close(fd)
