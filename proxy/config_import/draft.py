@@ -118,6 +118,13 @@ class Route(Level):
         keys = {key: Entry(one.value, one.place, one.inner) for key, one in self.keys.items()}
         return Route(self.place, keys, [], [], path)
 
+    def serve_whole(self, base: str, place: Place) -> None:
+        """Serve files from ``base`` by their whole path, prefix included. Without this the folder
+        of the route must be there, and nothing outside it can be sent in a file's place."""
+        self.put("root", base or "/", place)
+        if self.path.endswith("/*") and self.path != "/*":
+            self.put("rewrite", f"{self.path[:-1]}{{rest}}", place)
+
 
 @dataclass(slots=True)
 class Site(Level):

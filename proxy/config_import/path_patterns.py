@@ -157,7 +157,7 @@ def filled(
         nonlocal lost
         number = int(found[1])
         if number == abs(form.rest) and number:
-            # The route's asterisk begins behind a slash; a group that began before it took that too.
+            # The asterisk begins behind a slash; a group that began before it took that too.
             return "{rest}" if form.rest > 0 else "/{rest}"
         if number == 0:
             return "{path}"

@@ -30,6 +30,7 @@ _ROUNDS = 200  # each takes something out; a file with more faults than that is 
 
 def proofread(draft: Draft) -> Text:
     """Return the text, of which nothing is refused. The draft loses what was."""
+    _find_folders(draft)
     tidy(draft)
     for _round in range(_ROUNDS):
         text = write(draft)
@@ -48,6 +49,24 @@ def proofread(draft: Draft) -> Text:
             return text  # there is no site, and that is told
         tidy(draft)
     raise AssertionError("what was written is still refused")
+
+
+def _find_folders(draft: Draft) -> None:
+    """A route for what lies below a folder's name needs that folder. Where it is not there, the
+    folder around it is served by whole paths, which answers 404 as long as there is nothing."""
+    for site in draft.sites:
+        for route in site.routes:
+            entry = route.keys.get("root")
+            beneath = route.path.removesuffix("/*")
+            if entry is None or route.path in ("/*", beneath) or "rewrite" in route.keys:
+                continue
+            base = str(entry.value).removesuffix(beneath)
+            if (
+                base != entry.value
+                and not os.path.isdir(entry.value)
+                and os.path.isdir(base or "/")
+            ):
+                route.serve_whole(base, entry.place)
 
 
 def refused(text: str) -> list[Fault]:
@@ -129,7 +148,10 @@ def _drop_level(draft: Draft, level: Level, why: str) -> None:
                 shut.leave(level.place, level.path, f"{why}; closed to everybody", guard=True)
                 if not any(other.path == level.path for other in site.routes):
                     site.routes.append(shut)
-            site.left += [*level.left, Left(level.place, f"the route {level.path}", why)]
+            status = str((level.value("respond") or {}).get("status", ""))
+            guard = status.startswith("4")  # it refused some requests, which others now answer
+            what = Left(level.place, f"the route {level.path}", why, guard)
+            site.left += [*level.left, what]
             return
 
 

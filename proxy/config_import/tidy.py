@@ -9,7 +9,8 @@ from __future__ import annotations
 from ..config.schema.rules import Rules
 from .draft import ACTIONS, Draft, Entry, Route, Site
 
-_INHERITED = frozenset(Rules.fields())
+# What stands beside an answer. What answers, or changes the path that is asked for, stays.
+_INHERITED = frozenset(Rules.known_keys()) - ACTIONS - {"status", "rewrite", "strip_prefix"}
 
 
 def tidy(draft: Draft) -> None:
@@ -30,7 +31,7 @@ def _hoist(site: Site) -> None:
         return
     first = site.routes[0]
     for key, entry in list(first.keys.items()):
-        if key not in _INHERITED or key in ACTIONS or key in site.keys:
+        if key not in _INHERITED or key in site.keys:
             continue
         if all(_same(route, key, entry) for route in site.routes):
             site.keys[key] = entry

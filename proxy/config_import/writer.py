@@ -52,7 +52,9 @@ def write(draft: Draft) -> Text:
     left = draft.all_left()
     text.add(f"# From {draft.source}: {_said(str(draft.place))}")
     if left:
-        text.add(f"# {len(left)} {'thing' if len(left) == 1 else 'things'} could not be taken over:")
+        text.add(
+            f"# {len(left)} {'thing' if len(left) == 1 else 'things'} could not be taken over:"
+        )
         text.add('# look for "left out" below.')
     text.add("")
     _remarks(text, draft, "")
@@ -101,9 +103,7 @@ def _keys(text: Text, level: Level, indent: str, around: Place | None = None) ->
         _value(text, key, entry.value, indent, beside, Owner(level, (key,)))
 
 
-def _value(
-    text: Text, key: str, value: Any, indent: str, beside: str, owner: Owner
-) -> None:
+def _value(text: Text, key: str, value: Any, indent: str, beside: str, owner: Owner) -> None:
     name = f"{indent}{scalar(key)}:"
     if isinstance(value, dict) and value:
         text.add(f"{name}{beside}", owner)

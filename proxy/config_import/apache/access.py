@@ -11,13 +11,18 @@ import re
 from collections.abc import Sequence
 
 from ..draft import EVERYBODY, Level, Place
+from ..word_lists import words
 from .directives import Directive, here, last
 
 NAMES = frozenset(
-    """require requireany requireall requirenone authtype authname authuserfile authgroupfile
-    authbasicprovider order allow deny satisfy sslverifyclient sslrequire sslrequiressl limit
-    limitexcept authmerging authdigestprovider sslcacertificatefile sslcacertificatepath
-    authldapurl authformprovider""".split()
+    words(
+        """
+    require requireany requireall requirenone authtype authname authuserfile authgroupfile
+    authbasicprovider order allow deny satisfy sslverifyclient sslrequire sslrequiressl
+    limit limitexcept authmerging authdigestprovider sslcacertificatefile
+    sslcacertificatepath authldapurl authformprovider
+    """
+    )
 )
 
 
@@ -115,13 +120,17 @@ def _required(
 
 
 def passwords(directives: Sequence[Directive], level: Level, place: Place) -> None:
-    kind, file, realm = (last(directives, name) for name in ("authtype", "authuserfile", "authname"))
+    kind, file, realm = (
+        last(directives, name) for name in ("authtype", "authuserfile", "authname")
+    )
     here(directives, "authbasicprovider", "authgroupfile")
     if kind is not None and kind.arg.lower() != "basic":
         level.close(kind.place, str(kind), "passwords are asked for by basic_auth")
         return
     if file is None:
-        level.close(place, "Require valid-user", "whose passwords are asked for is not said by a file")
+        level.close(
+            place, "Require valid-user", "whose passwords are asked for is not said by a file"
+        )
         return
     level.put_in(("basic_auth", "users_file"), file.arg, file.place)
     if realm is not None:

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..draft import Level, Place, Route, Site
+from ..draft import Level, Place, Route
 from ..path_patterns import PathForm, filled, forms
 from .directives import Directive
 
 _HOST = re.compile(r"%\{(?:HTTP_HOST|SERVER_NAME|HTTP:Host)\}")
+_FILE = (
+    "%{REQUEST_FILENAME}",
+    "%{DOCUMENT_ROOT}%{REQUEST_URI}",
+    "%{DOCUMENT_ROOT}/%{REQUEST_URI}",
+)
 _VARIABLES = {
     "HTTP_HOST": "{host}",
     "SERVER_NAME": "{host}",
@@ -117,8 +122,7 @@ def _rule(
         found.to_https = True
         return
     hosts = [test for test in tests if _HOST.fullmatch(test[0])]
-    files = [test for test in tests if test[0] in ("%{REQUEST_FILENAME}", "%{DOCUMENT_ROOT}%{REQUEST_URI}",
-                                                   "%{DOCUMENT_ROOT}/%{REQUEST_URI}")]  # fmt: skip
+    files = [test for test in tests if test[0] in _FILE]
     others = [test for test in tests if test not in hosts and test not in files]
     if target == "-" and not flags.refuse and not flags.status:
         return  # stops here; what comes after it is asked only of what it does not take
@@ -220,7 +224,9 @@ def _match(tests: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
     """The conditions as ``match`` has them; None where they cannot be said."""
     said: dict[str, Any] = {}
     for variable, wanted in tests:
-        name = re.fullmatch(r"%\{(?:HTTP:([\w-]+)|HTTP_(USER_AGENT|REFERER|COOKIE|ACCEPT))\}", variable)
+        name = re.fullmatch(
+            r"%\{(?:HTTP:([\w-]+)|HTTP_(USER_AGENT|REFERER|COOKIE|ACCEPT))\}", variable
+        )
         query = re.fullmatch(r"\^?(?:\(\^\|&\)|\(\?:\^\|&\))?(\w+)=([\w-]+)\$?", wanted)
         if variable == "%{QUERY_STRING}" and query:
             said.setdefault("query", {})[query[1]] = query[2]
@@ -256,9 +262,11 @@ def _by_path(
         shapes: list[PathForm] | None = [PathForm("/*", 1 if "(" in expression else 0)]
     else:
         shapes = forms(expression)
-    if shapes is None or "NC" in flags.words and False:
+    if shapes is None:
         guard = bool(flags.refuse)
-        level.leave(one.place, str(one), "a route is an exact path, or all below a folder", guard=guard)
+        level.leave(
+            one.place, str(one), "a route is an exact path, or all below a folder", guard=guard
+        )
         return
     if base is not None and not target.startswith(("/", "http", "-")):
         target = f"{base.rstrip('/')}/{target}"
@@ -283,6 +291,3 @@ def _by_path(
                 level.leave(one.place, str(one), "a rewrite changes the path alone")
                 return
         found.routes.append(route)
-
-
-__all__ = ["Rewrites", "Site", "read"]

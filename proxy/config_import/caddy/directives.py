@@ -17,20 +17,31 @@ from typing import Any
 from ..draft import Entry, Place, Route, Site
 from ..shapes import Matcher, covers, specific_first
 from ..times import size
+from ..word_lists import words
 from . import matchers, proxying
 from .placeholders import in_field, in_target
 from .tokens import Directive
 
 # Caddy's own order; a directive that is not in it stands at its end.
-_ORDER = """tracing map vars fs root log_append log_skip log_name header copy_response_headers
-request_body redir method rewrite uri try_files basicauth basic_auth forward_auth request_header
-encode push intercept templates invoke handle handle_path route abort error copy_response respond
-metrics reverse_proxy php_fastcgi file_server acme_server""".split()
+_ORDER = words(
+    """
+    tracing map vars fs root log_append log_skip log_name header copy_response_headers
+    request_body redir method rewrite uri try_files basicauth basic_auth forward_auth
+    request_header encode push intercept templates invoke handle handle_path route abort
+    error copy_response respond metrics reverse_proxy php_fastcgi file_server acme_server
+    """
+)
 _RANK = {name: number for number, name in enumerate(_ORDER)}
 _TERMINAL = frozenset(
-    "redir handle handle_path route abort error respond reverse_proxy php_fastcgi file_server".split()
+    words(
+        """
+    redir handle handle_path route abort error respond reverse_proxy php_fastcgi file_server
+    """
+    )
 )
-_NEEDLESS = frozenset("log log_skip log_append log_name tracing push fs copy_response_headers".split())
+_NEEDLESS = frozenset(
+    ["log", "log_skip", "log_append", "log_name", "tracing", "push", "fs", "copy_response_headers"]
+)
 _WHY = {
     "templates": "pages are sent as they are",
     "map": "the variables that it makes have no counterpart",
@@ -41,6 +52,12 @@ _WHY = {
     "intercept": "error_pages with intercept replace a backend's errors",
     "method": "a request keeps its method",
 }
+_PHP_NEEDLESS = words(
+    """
+    try_files split resolve_root_symlink capture_stderr dial_timeout read_timeout write_timeout
+    index
+    """
+)
 _GUARDS = frozenset(("basic_auth", "basicauth", "forward_auth"))
 
 
@@ -141,7 +158,7 @@ def read_block(
 def _rank(rule: _Rule) -> tuple[int, int, int]:
     name = rule.directive.name
     rank = _RANK.get("basic_auth" if name == "basicauth" else name, len(_RANK))
-    if name in ("handle_path",):
+    if name == "handle_path":
         rank = _RANK["handle"]
     longest = max((len(path) for path in rule.matcher.paths or ("",)), default=0)
     last = rule.matcher.paths is None and not rule.matcher.conditional and not rule.matcher.endings
@@ -161,6 +178,7 @@ def compile_site(block: Block, site: Site) -> None:
                 route.put("respond", {"status": "200"}, site.place)
             made.append(route)
         for route in made:
+            route.keys.pop("_whole", None)
             for left in route.left:
                 if (left.place, left.text) not in told:
                     told.add((left.place, left.text))
@@ -396,6 +414,11 @@ def _folder(state: _State, one: Directive) -> bool:
         below = path[:-2].removeprefix(state.stripped) if state.stripped else path[:-2]
         folder = f"{folder.rstrip('/')}{below}"
     route.put("root", folder, place)
+    beneath = route.value("_whole")
+    if beneath:
+        del route.keys["_whole"]
+        if folder.endswith(beneath) and not state.stripped:
+            route.serve_whole(folder.removesuffix(beneath), place)
     return True
 
 
@@ -407,7 +430,13 @@ def _files(one: Directive, args: list[str], state: _State) -> None:
         route.put("listing", True, one.place)
     for each in one.block or ():
         match each.name:
-            case "root" | "browse" | "precompressed" | "disable_canonical_uris" | "etag_file_extensions":
+            case (
+                "root"
+                | "browse"
+                | "precompressed"
+                | "disable_canonical_uris"
+                | "etag_file_extensions"
+            ):
                 pass
             case "index":
                 route.put("index", each.args, each.place)
@@ -425,7 +454,11 @@ def _php(one: Directive, args: list[str], state: _State) -> None:
     if not args or not _folder(state, one):
         return
     address = args[0]
-    where = f"unix:{address.removeprefix('unix/')}" if address.startswith("unix/") else f"tcp://{address}"
+    where = (
+        f"unix:{address.removeprefix('unix/')}"
+        if address.startswith("unix/")
+        else f"tcp://{address}"
+    )
     route.put("fastcgi", where, one.place)
     if len(args) > 1:
         route.leave(one.place, str(one), "scripts are run in one place")
@@ -436,8 +469,7 @@ def _php(one: Directive, args: list[str], state: _State) -> None:
             route.leave(each.place, str(each), "only what CGI names is told to scripts")
         elif each.name == "root" and each.args:
             pass
-        elif each.name not in ("try_files", "split", "resolve_root_symlink", "capture_stderr",
-                               "dial_timeout", "read_timeout", "write_timeout", "index"):  # fmt: skip
+        elif each.name not in _PHP_NEEDLESS:
             route.leave(each.place, str(each), "it has no counterpart here")
     else:
         if route.path == "/*" and "fallback" not in route.keys:
@@ -561,7 +593,7 @@ def _login(one: Directive, args: list[str], route: Route) -> None:
 def _rewrite(target: str, rule: _Rule, state: _State) -> None:
     route, place = state.route, rule.directive.place
     made = in_target(target, rule.matcher.groups.get(route.path))
-    if made is None or in_field(target) is None and "{" in target and "uri" not in target:
+    if made is None or (in_field(target) is None and "{" in target and "uri" not in target):
         route.leave(place, str(rule.directive), "it has a placeholder that is not known here")
         return
     route.put("rewrite", made, place)
@@ -570,9 +602,7 @@ def _rewrite(target: str, rule: _Rule, state: _State) -> None:
 def _tried(one: Directive, args: list[str], route: Route) -> None:
     *names, last = args or [""]
     ends = []
-    if last in ("{path}", "{path}/", "{path}/index.html"):
-        names, last = args, ""
-    elif re.fullmatch(r"\{path\}(\.\w+)", last):
+    if last in ("{path}", "{path}/", "{path}/index.html") or re.fullmatch(r"\{path\}(\.\w+)", last):
         names, last = args, ""
     for name in names:
         found = re.fullmatch(r"\{path\}(\.\w+)", name)
@@ -591,7 +621,7 @@ def _tried(one: Directive, args: list[str], route: Route) -> None:
     beneath = route.path[:-2] if route.path.endswith("/*") else ""
     if beneath:
         if not path.startswith(f"{beneath}/"):
-            route.leave(one.place, str(one), f"the file that is sent instead lies below {beneath}")
-            return
-        path = path.removeprefix(beneath)
+            route.put("_whole", beneath, one.place)
+        else:
+            path = path.removeprefix(beneath)
     route.put("fallback", path if path.startswith("/") else f"/{path}", one.place)

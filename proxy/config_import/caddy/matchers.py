@@ -105,7 +105,7 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
         case "remote_ip" | "client_ip" if args and "forwarded" not in args:
             found["conditions"]["from"] = ["private" if one == _PRIVATE else one for one in args]
         case "protocol":
-            if args in (["https"],):
+            if args == ["https"]:
                 return ""
             return "here is nothing but https"
         case "not":

@@ -36,7 +36,9 @@ _IN_FIELDS = {
 }
 
 
-def in_target(text: str, groups: tuple[int, tuple[tuple[int, str], ...]] | None = None) -> str | None:
+def in_target(
+    text: str, groups: tuple[int, tuple[tuple[int, str], ...]] | None = None
+) -> str | None:
     """None where a placeholder has no counterpart. ``groups``: of a path_regexp."""
     made = _filled(text, _IN_TARGETS, groups)
     return None if made is None else re.sub(r"\?\{query\}$", "", made)

@@ -6,6 +6,7 @@ import re
 
 from ..draft import Route
 from ..times import duration
+from ..word_lists import words
 from .placeholders import in_field
 from .tokens import Directive
 
@@ -19,20 +20,32 @@ _POLICIES = {
     "uri_hash": {"balance": "hash", "hash_by": "path"},
 }
 _NEEDLESS = frozenset(
-    """flush_interval request_buffers response_buffers stream_timeout stream_close_delay
+    words(
+        """
+    flush_interval request_buffers response_buffers stream_timeout stream_close_delay
     stream_buffer_size lb_try_interval lb_retries lb_retry_match fail_duration max_fails
     unhealthy_status unhealthy_latency unhealthy_request_count trusted_proxies verbose_logs
     health_headers health_method health_request_body health_passes health_fails health_port
-    health_body health_status health_follow_redirects""".split()
+    health_body health_status health_follow_redirects
+    """
+    )
 )
 _TRANSPORT_NEEDLESS = frozenset(
-    """keepalive keepalive_interval keepalive_idle_conns keepalive_idle_conns_per_host read_buffer
-    write_buffer max_response_header compression max_conns_per_host write_timeout
-    expect_continue_timeout resolvers dial_fallback_delay local_address tls_renegotiation
-    tls_timeout tls_curves tls""".split()
+    words(
+        """
+    keepalive keepalive_interval keepalive_idle_conns keepalive_idle_conns_per_host
+    read_buffer write_buffer max_response_header compression max_conns_per_host
+    write_timeout expect_continue_timeout resolvers dial_fallback_delay local_address
+    tls_renegotiation tls_timeout tls_curves tls
+    """
+    )
 )
-_TOLD = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-forwarded-port",
-         "upgrade", "connection", "via", "x-request-id"}  # fmt: skip
+_TOLD = words(
+    """
+    x-forwarded-for x-forwarded-proto x-forwarded-host x-real-ip x-forwarded-port upgrade
+    connection via x-request-id
+    """
+)
 
 
 def backend(text: str) -> str | None:
@@ -56,7 +69,9 @@ def reverse_proxy(one: Directive, upstreams: list[str], route: Route) -> None:
     for each in one.inner("to"):
         addresses += each.args
     secure = any(
-        inner.name.startswith("tls") for each in one.inner("transport") for inner in each.block or ()
+        inner.name.startswith("tls")
+        for each in one.inner("transport")
+        for inner in each.block or ()
     )
     backends = []
     for address in addresses:

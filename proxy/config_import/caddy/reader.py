@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+import shutil
+import subprocess
+import tempfile
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Place, Site
 from ..times import duration
-from . import directives, matchers, proxying
+from ..word_lists import words
+from . import adapted, directives, matchers
 from .tokens import Directive, Parser
 
-_KEY_TYPES = {"p256": "ecdsa-p256", "p384": "ecdsa-p384", "rsa2048": "rsa-2048", "rsa4096": "rsa-4096"}
+_KEY_TYPES = {
+    "p256": "ecdsa-p256",
+    "p384": "ecdsa-p384",
+    "rsa2048": "rsa-2048",
+    "rsa4096": "rsa-4096",
+}
+_PATIENCE = 20.0  # for caddy adapt, which takes a tenth of a second
 _NEEDLESS = frozenset(
-    """admin debug order log grace_period shutdown_delay auto_https_dry_run persist_config
-    renew_interval ocsp_stapling ocsp_interval storage_clean_interval default_sni fallback_sni
-    cert_lifetime filesystem metrics skip_install_trust cert_issuer default_bind""".split()
+    words(
+        """
+    admin debug order log grace_period shutdown_delay auto_https_dry_run persist_config
+    renew_interval ocsp_stapling ocsp_interval storage_clean_interval default_sni
+    fallback_sni cert_lifetime storage filesystem metrics skip_install_trust cert_issuer
+    default_bind
+    """
+    )
 )
 
 
@@ -26,11 +40,15 @@ def import_caddy(path: str) -> Draft:
     if os.path.isdir(path):
         path = os.path.join(path, "Caddyfile")
     if path.endswith(".json"):
-        from .adapted import import_adapted
-
-        return import_adapted(path)
+        return _of_json(path)
     parser = Parser(os.environ)
-    top = parser.file(path)
+    try:
+        top = parser.file(path)
+    except CannotRead:
+        made = _adapt(path)
+        if made is None:
+            raise
+        return made
     draft = Draft(Place(path), source="Caddy")
     for place, text, why in parser.notes:
         draft.leave(place, text, why)
@@ -39,6 +57,36 @@ def import_caddy(path: str) -> Draft:
         _global(options, draft)
     for addresses, place, block in _site_blocks(top):
         _site(addresses, place, block, draft)
+    return draft
+
+
+def _of_json(path: str) -> Draft:
+    draft = Draft(Place(path), source="Caddy")
+    sites, options = adapted.read(path)
+    _global(Directive("", [], draft.place, options), draft)
+    for addresses, place, block in sites:
+        _site(addresses, place, block, draft, ordered=False)
+    return draft
+
+
+def _adapt(path: str) -> Draft | None:
+    """What Caddy itself makes of a file that cannot be read here; None where there is no Caddy, or
+    it cannot either."""
+    program = shutil.which("caddy")
+    if program is None or not os.path.isfile(path):
+        return None
+    command = [program, "adapt", "--adapter", "caddyfile", "--config", path]
+    try:
+        # The program of the caller's PATH, for a file that the caller names.
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        made = os.path.join(folder, "Caddyfile.json")
+        with open(made, "wb") as file:
+            file.write(done.stdout)
+        draft = _of_json(made)
+    draft.note(draft.place, f"{path}, as caddy adapt reads it; places are lines of its JSON")
     return draft
 
 
@@ -65,7 +113,14 @@ def _site_blocks(top: list[Directive]) -> list[tuple[list[str], Place, list[Dire
 # Sites
 
 
-def _site(addresses: list[str], place: Place, block: list[Directive], draft: Draft) -> None:
+def _site(
+    addresses: list[str],
+    place: Place,
+    block: list[Directive],
+    draft: Draft,
+    *,
+    ordered: bool = True,
+) -> None:
     names: list[str] = []
     plain: list[str] = []
     nameless = False
@@ -109,7 +164,7 @@ def _site(addresses: list[str], place: Place, block: list[Directive], draft: Dra
         if host in rest:
             rest.remove(host)
         if host not in there:
-            _one(Site(place, names=[host]), block, host, draft, there)
+            _one(Site(place, names=[host]), block, host, draft, there, ordered)
     site = Site(place, names=rest)
     if not rest and nameless:
         if "localhost" in there:
@@ -122,11 +177,16 @@ def _site(addresses: list[str], place: Place, block: list[Directive], draft: Dra
     if site.names:
         if plain and not _only_to_https(block):
             site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
-        _one(site, block, "" if not hosts else "\0", draft, there)
+        _one(site, block, "" if not hosts else "\0", draft, there, ordered)
 
 
 def _one(
-    site: Site, block: list[Directive], host: str, draft: Draft, there: set[str]
+    site: Site,
+    block: list[Directive],
+    host: str,
+    draft: Draft,
+    there: set[str],
+    ordered: bool,
 ) -> None:
     for one in block:
         match one.name:
@@ -136,7 +196,7 @@ def _one(
                 site.leave(one.place, str(one), "addresses are listened on for all sites: listen")
             case "handle_errors":
                 pass
-    directives.compile_site(directives.read_block(block, site, host), site)
+    directives.compile_site(directives.read_block(block, site, host, ordered=ordered), site)
     for one in block:
         if one.name == "handle_errors":
             _errors(one, site)
@@ -150,7 +210,9 @@ def _hosts(block: list[Directive]) -> list[str]:
     for one in block:
         if one.name.startswith("@"):
             matcher = matchers.named(one)
-            found += [name for name in matcher.hosts if not name.startswith("*") and "{" not in name]
+            found += [
+                name for name in matcher.hosts if not name.startswith("*") and "{" not in name
+            ]
     return list(dict.fromkeys(found))
 
 
@@ -192,7 +254,9 @@ def _tls(one: Directive, site: Site, draft: Draft) -> None:
             case "protocols" | "ciphers" | "curves" | "alpn" | "propagation_timeout" | "resolvers":
                 pass
             case "dns":
-                site.leave(each.place, str(each), "acme.dns says how records are set: zone, provider")
+                site.leave(
+                    each.place, str(each), "acme.dns says how records are set: zone, provider"
+                )
             case "ca" if each.args:
                 draft.put_in(("acme", "directory"), each.args[0], each.place)
             case "ca_root" if each.args:
@@ -247,13 +311,11 @@ def _errors(one: Directive, site: Site) -> None:
         else:
             site.leave(each.place, str(each), "an error page is a file, or a path of the site")
     for route in site.routes if pages else ():
-        if route.action not in ("redirect",):
+        if route.action != "redirect":
             route.put("error_pages", dict(pages), one.place)
 
 
-def _page(
-    codes: list[str], target: str, site: Site, pages: dict[str, str], one: Directive
-) -> None:
+def _page(codes: list[str], target: str, site: Site, pages: dict[str, str], one: Directive) -> None:
     if "{" not in target:
         pages[",".join(codes)] = target
         return
@@ -262,7 +324,20 @@ def _page(
         return
     root = next((route.value("root") for route in site.routes if route.value("root")), None)
     found = []
-    for status in ("400", "401", "403", "404", "405", "410", "413", "429", "500", "502", "503", "504"):
+    for status in (
+        "400",
+        "401",
+        "403",
+        "404",
+        "405",
+        "410",
+        "413",
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+    ):
         path = _ERROR.sub(status, target)
         if root is not None and os.path.isfile(f"{root}{path}"):
             pages[status] = path
@@ -333,6 +408,3 @@ def _servers(one: Directive, draft: Draft) -> None:
                                "keepalive_interval", "trusted_proxies_strict", "client_ip_headers",
                                "enable_full_duplex", "name", "trace"):  # fmt: skip
             draft.leave(each.place, str(each), "it has no counterpart here")
-
-
-__all__ = ["Any", "import_caddy", "proxying"]

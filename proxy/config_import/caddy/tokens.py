@@ -1,8 +1,8 @@
 """Caddyfiles as trees of directives: words, quotes, braces, snippets, imports, heredocs.
 
-As Caddy's own reader has it: a directive is a line of words; an opening brace at a line's end begins
-a block; ``{$NAME:default}`` is a variable of the environment; ``(name) { … }`` is a snippet, and
-``import name a b`` puts it in place with ``{args[0]}`` filled in, or another file.
+As Caddy's own reader has it: a directive is a line of words; an opening brace at a line's end
+begins a block; ``{$NAME:default}`` is a variable of the environment; ``(name) { … }`` is a snippet,
+and ``import name a b`` puts it in place with ``{args[0]}`` filled in, or another file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def lines_of(text: str, file: str, environment: Mapping[str, str]) -> list[list[
 
 def _quoted(text: str, start: int, place: Place) -> tuple[str, int]:
     mark = text[start]
-    word, position = [], start + 1
+    word: list[str] = []
+    position = start + 1
     while position < len(text):
         char = text[position]
         if char == mark:
@@ -104,7 +105,7 @@ def _quoted(text: str, start: int, place: Place) -> tuple[str, int]:
 
 
 def _heredoc(text: str, start: int, marker: str, place: Place) -> tuple[str, int]:
-    lines = []
+    lines: list[str] = []
     position = start
     while position < len(text):
         end = text.find("\n", position)
@@ -186,8 +187,7 @@ class Parser:
         if depth >= _DEPTH:
             raise CannotRead(f"{one.place}: imports lead in a circle")
         if name in self.snippets:
-            made = [_filled(each, args) for each in self.snippets[name]]
-            return [each for each in made]
+            return [_filled(each, args) for each in self.snippets[name]]
         pattern = os.path.join(folder, name)
         paths = sorted(glob.glob(pattern))
         if not paths and not glob.has_magic(name):

@@ -8,6 +8,7 @@ from typing import Any
 from ..draft import Level, Place
 from .directives import Directive, Scope
 
+_EVERYTHING = ("^", "^/(.*)$", "^/(.*)", "^(.*)$", "^(.*)", "^/?(.*)$")
 _FIELD = re.compile(r"\$(?:http_(\w+)|arg_(\w+)|cookie_(\w+))")
 
 
@@ -55,11 +56,12 @@ def _sent_elsewhere(one: Directive) -> tuple[str, str] | None:
     for inner in one.block or ():
         if inner.name == "return" and len(inner.args) == 2 and inner.args[1].startswith("http"):
             return inner.args[1], inner.args[0]
-        if inner.name == "rewrite" and len(inner.args) == 3 and inner.args[1].startswith("http"):
-            if inner.args[0] in ("^", "^/(.*)$", "^/(.*)", "^(.*)$", "^(.*)", "^/?(.*)$"):
-                slash = "" if inner.args[0].startswith("^(") else "/"
-                target = re.sub(rf"{slash}\$1$", "$request_uri", inner.args[1])
-                return target, "301" if inner.args[2] == "permanent" else "302"
+        if inner.name != "rewrite" or len(inner.args) != 3 or inner.args[0] not in _EVERYTHING:
+            continue
+        if inner.args[1].startswith("http"):
+            slash = "" if inner.args[0].startswith("^(") else "/"
+            target = re.sub(rf"{slash}\$1$", "$request_uri", inner.args[1])
+            return target, "301" if inner.args[2] == "permanent" else "302"
     return None
 
 
@@ -116,6 +118,8 @@ def front_controller(one: Directive) -> str | None:
 def leave(one: Directive, level: Level) -> None:
     one.use()
     inner = "; ".join(str(each) for each in one.block or ())
-    guard = any(each.name in ("return", "deny") and each.arg[:1] in "4a" for each in one.block or ())
+    guard = any(
+        each.name in ("return", "deny") and each.arg[:1] in "4a" for each in one.block or ()
+    )
     text = f"if ({' '.join(one.args)}) {{ {inner} }}"
     level.leave(one.place, text, "this condition has no counterpart in match", guard=guard)

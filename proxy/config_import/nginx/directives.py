@@ -42,11 +42,17 @@ class Directive:
 
 @dataclass(slots=True)
 class Scope:
-    """The directives of one block, and of those around it."""
+    """The directives of one block, and of those around it. ``folder``: that of nginx.conf, from
+    which relative names of files start."""
 
     directives: Sequence[Directive]
     outer: Scope | None = None
     constants: dict[str, str] = field(default_factory=dict)  # of ``set``
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outer is not None:
+            self.folder = self.outer.folder
 
     def here(self, name: str) -> list[Directive]:
         """Those that stand in this very block."""
@@ -95,21 +101,19 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
 def read(path: str) -> tuple[list[Directive], list[tuple[Place, str]]]:
     """The directives of a file with what it includes, and what could not be read of it. Raises
     `CannotRead`."""
-    import crossplane
+    import crossplane  # type: ignore[import-untyped] # it has no types
 
     if os.path.isdir(path):
         path = os.path.join(path, "nginx.conf")
     if not os.access(path, os.R_OK):
         why = "it cannot be read" if os.path.exists(path) else "there is no such file"
         raise CannotRead(f"{path}: {why}")
-    parsed = crossplane.parse(
-        path, combine=True, strict=False, check_ctx=False, check_args=False, comments=False
-    )
+    # Not with ``combine``: it tells the file that was included last as the place of what follows.
+    parsed = crossplane.parse(path, strict=False, check_ctx=False, check_args=False)
     errors = [
         (Place(one["file"], one.get("line") or 0), _plain(one["error"])) for one in parsed["errors"]
     ]
-    config = parsed["config"]
-    found = _tree(config[0]["parsed"] if config else [], [0])
+    found = _Tree(parsed["config"]).file(0) if parsed["config"] else []
     if not found and errors:
         place, why = errors[0]
         raise CannotRead(f"{place}: {why}")
@@ -122,26 +126,39 @@ def _plain(error: str) -> str:
     return text.rpartition(" in ")[0] if " in /" in text else text
 
 
-def _tree(parsed: Sequence[Mapping[str, Any]], count: list[int]) -> list[Directive]:
-    found = []
-    for one in parsed:
-        count[0] += 1
-        if count[0] > _MOST:
-            raise CannotRead(f"{one['file']}: more than {_MOST} directives")
-        args = tuple(one["args"])
-        name = one["directive"]
-        block = one.get("block")
-        if name == "if" and args:  # crossplane keeps a bracket that stands beside a blank
-            args = tuple(word for word in _unbracketed(args) if word)
-        found.append(
-            Directive(
-                name,
-                args,
-                Place(one["file"], one["line"]),
-                None if block is None else _tree(block, count),
-            )
-        )
-    return found
+@dataclass(slots=True)
+class _Tree:
+    """Puts the files that crossplane has read into each other."""
+
+    files: Sequence[Mapping[str, Any]]
+    count: int = 0
+    open: list[int] = field(default_factory=list)
+
+    def file(self, number: int) -> list[Directive]:
+        if number in self.open:
+            raise CannotRead(f"{self.files[number]['file']}: includes lead in a circle")
+        self.open.append(number)
+        found = self._block(self.files[number]["parsed"], self.files[number]["file"])
+        self.open.pop()
+        return found
+
+    def _block(self, parsed: Sequence[Mapping[str, Any]], file: str) -> list[Directive]:
+        found: list[Directive] = []
+        for one in parsed:
+            self.count += 1
+            if self.count > _MOST:
+                raise CannotRead(f"{file}: more than {_MOST} directives")
+            if "includes" in one:
+                for number in one["includes"]:
+                    found += self.file(number)
+                continue
+            args = tuple(one["args"])
+            if one["directive"] == "if" and args:
+                args = tuple(word for word in _unbracketed(args) if word)
+            block = one.get("block")
+            inner = None if block is None else self._block(block, file)
+            found.append(Directive(one["directive"], args, Place(file, one["line"]), inner))
+        return found
 
 
 def _unbracketed(args: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Fields of requests and responses, caching, compression, sizes: what may stand beside an answer."""
+"""Fields of requests and responses, caching, compression, sizes: what stands beside an answer."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def request_fields(scope: Scope, route: Route, host: str, kind: str = "proxy") -
         name, text = (*one.args, "", "")[:2]
         low = name.lower()
         if low == "host":
-            if re.fullmatch(r"\$\{?(http_)?host\}?(:\$server_port)?|\$server_name(:\$server_port)?", text):
+            if re.fullmatch(
+                r"\$\{?(http_)?host\}?(:\$server_port)?|\$server_name(:\$server_port)?", text
+            ):
                 preserved = True
             elif text not in ("$proxy_host", host, "$proxy_host:$proxy_port"):
                 route.leave(one.place, str(one), "Host is the client's, or the backend's own")

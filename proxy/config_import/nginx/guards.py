@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..draft import Draft, Level, Place, Route, Site
+from ..word_lists import words
 from . import fields
 from .directives import Directive, Scope
 
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 
 # Directives that keep people out: left out, they are told first.
 NAMES = frozenset(
-    """allow deny auth_basic auth_basic_user_file auth_request auth_jwt satisfy ssl_verify_client
-    ssl_client_certificate secure_link secure_link_md5 limit_except internal valid_referers
-    auth_digest auth_pam limit_req limit_conn""".split()
+    words(
+        """
+    allow deny auth_basic auth_basic_user_file auth_request auth_jwt satisfy
+    ssl_verify_client ssl_client_certificate secure_link secure_link_md5 limit_except
+    internal valid_referers auth_digest auth_pam limit_req limit_conn
+    """
+    )
 )
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -47,6 +52,7 @@ def access(scope: Scope, route: Route) -> None:
             if "GET" in methods and "HEAD" not in methods:
                 methods.append("HEAD")
             route.put("methods", methods, one.place)
+            route.put("_refuse", "403", one.place)
         else:
             route.close(one.place, str(one), "who may do what is not told apart by method here")
 
@@ -121,8 +127,7 @@ def _passwords(scope: Scope, route: Route) -> None:
     if file is None or "$" in file.arg:
         route.close(realm.place, str(realm), "whose passwords are asked for is not said")
         return
-    folder = file.place.file.rpartition("/")[0]
-    path = fields.absolute(file.arg, folder)
+    path = fields.absolute(file.arg, scope.folder)
     route.put_in(("basic_auth", "users_file"), path, file.place)
     if "$" not in realm.arg and realm.arg:
         route.put_in(("basic_auth", "realm"), realm.arg, realm.place)
@@ -136,8 +141,7 @@ def client_certificates(scope: Scope, site: Site) -> None:
         site.close(verify.place, str(verify), "whose certificates are asked for is not said")
         return
     mode = "require" if verify.arg == "on" else "request"
-    folder = ca.place.file.rpartition("/")[0]
-    path = fields.absolute(ca.arg, folder)
+    path = fields.absolute(ca.arg, scope.folder)
     site.put_in(("tls", "client_auth"), {"ca_file": path, "mode": mode}, verify.place)
     if mode == "request":
         site.note(verify.place, "the backend decides: it is told in Client-Cert")

@@ -7,17 +7,19 @@ the default site.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
-from ..draft import CannotRead, Draft, Level, Place, Route, Site
+from ..draft import CannotRead, Draft, Level, Place, Site
 from . import conditions, fields, guards, locations
 from .directives import Directive, Scope, read, walk
 from .needless import NEEDLESS, WHY
 from .variables import in_target
+from .world import World
 
 _NAMELESS = ("", "_", "__", "-", "@", "*", "default", "localhost.localdomain")
 # Where certbot keeps what it obtained. From now on that is our business.
@@ -43,7 +45,8 @@ class Listen:
         host, colon, port = where.rpartition(":")
         if not colon or not port.isdigit():
             host, port = where, "443" if "ssl" in flags else "80"
-        address = f":{port}" if host in ("", "*", "0.0.0.0", "[::]") else f"{host}:{port}"  # noqa: S104
+        everywhere = ("", "*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
+        address = f":{port}" if host in everywhere else f"{host}:{port}"
         secure = "ssl" in flags or "quic" in flags or all_secure
         default = bool({"default_server", "default"} & set(flags))
         return cls(address, secure, default, "proxy_protocol" in flags)
@@ -77,12 +80,12 @@ def import_nginx(path: str) -> Draft:
     draft = Draft(Place(path), source="nginx")
     for place, why in errors:
         draft.leave(place, "include", why)
-    top = Scope(directives)
+    top = Scope(directives, folder=os.path.dirname(os.path.abspath(path)))
     http = [one for one in directives if one.name == "http"]
     for one in http:
         one.used = True
     scope = Scope([inner for one in http for inner in one.block or ()], top) if http else top
-    world = locations.World(scope, draft)
+    world = World(scope, draft)
     blocks = [one for one in scope.directives if one.name == "server"]
     if not blocks and not http:
         raise CannotRead(f"{path}: there is no server block; name nginx.conf, or a site's file")
@@ -90,8 +93,8 @@ def import_nginx(path: str) -> Draft:
     _user(top, draft)
     _listeners(servers, draft)
     guards.client_addresses(scope, servers, draft)
-    _sites(servers, world, draft)
     _tls_versions(servers, scope, draft)
+    _sites(servers, world, draft)
     world.finish()
     _unused(directives, draft, draft)
     return draft
@@ -103,11 +106,11 @@ def _server(block: Directive, outer: Scope, draft: Draft) -> Server:
     all_secure = scope.word("ssl") == "on"
     listens = []
     for directive in scope.here("listen") or [Directive("listen", ("80",), block.place)]:
-        one = Listen.parse(directive, all_secure)
-        if one is None:
+        listen = Listen.parse(directive, all_secure)
+        if listen is None:
             draft.leave(directive.place, str(directive), "clients come by TCP")
         else:
-            listens.append(one)
+            listens.append(listen)
     names: list[str] = []
     nameless = False
     given = [word for one in scope.here("server_name") for word in one.args]
@@ -143,7 +146,9 @@ def _listeners(servers: list[Server], draft: Draft) -> None:
                 if one.secure is secure:
                     found.setdefault(one.address, server.block.place)
         wild = {one for one in found if one.startswith(":")}
-        addresses = [one for one in found if one in wild or f":{one.rpartition(':')[2]}" not in wild]
+        addresses = [
+            one for one in found if one in wild or f":{one.rpartition(':')[2]}" not in wild
+        ]
         if addresses and addresses != [usual]:
             draft.put_in(("listen", kind), addresses, found[addresses[0]])
             if len(addresses) > 1:
@@ -163,7 +168,7 @@ def _tls_versions(servers: Iterable[Server], scope: Scope, draft: Draft) -> None
 # Sites
 
 
-def _sites(servers: list[Server], world: locations.World, draft: Draft) -> None:
+def _sites(servers: list[Server], world: World, draft: Draft) -> None:
     taken: dict[str, Site] = {}
     ordered = sorted(servers, key=lambda one: not one.secure)  # what is on 443 has its names first
     secure_names = {name for one in servers if one.secure for name in one.names}
@@ -172,13 +177,12 @@ def _sites(servers: list[Server], world: locations.World, draft: Draft) -> None:
         place = servers.index(server)
         if not server.secure and _only_to_https(server, secure_names):
             continue
-        for site in _split(server, world, taken, secure_names):
-            made.append((place, site))
+        made += [(place, site) for site in _split(server, world, taken, secure_names)]
     draft.sites += [site for _place, site in sorted(made, key=lambda pair: pair[0])]
 
 
 def _split(
-    server: Server, world: locations.World, taken: dict[str, Site], secure_names: set[str]
+    server: Server, world: World, taken: dict[str, Site], secure_names: set[str]
 ) -> list[Site]:
     """The sites of a block: one, and beside it one for names that are redirected elsewhere."""
     draft, scope, place = world.draft, server.scope, server.block.place
@@ -250,16 +254,18 @@ def _refuses(scope: Scope) -> bool:
 
 def _only_to_https(server: Server, secure_names: set[str]) -> bool:
     """Whether a block on port 80 only leads to the same host with https, and marks it as taken."""
-    scope = server.scope
-    if not _leads_to_https(scope, server.names):
+    # A name that is only redirected needs a site, which has a certificate.
+    known = set(server.names) <= secure_names
+    if not _leads_to_https(server.scope, server.names, secure_names if known else set()):
         return False
-    if server.names and not set(server.names) <= secure_names:
-        return False  # a name that is only redirected needs a site, which has a certificate
+    if server.names and not known:
+        return False
     server.block.use()
     return True
 
 
-def _leads_to_https(scope: Scope, names: list[str]) -> bool:
+def _leads_to_https(scope: Scope, names: list[str], sites: set[str]) -> bool:
+    """``sites``: names that are served; a redirect to one of these comes in two steps here."""
     found = [one for one in scope.directives if one.name in ("return", "rewrite")]
     roots = [
         one for one in scope.directives
@@ -273,16 +279,15 @@ def _leads_to_https(scope: Scope, names: list[str]) -> bool:
     targets = [word for one in found for word in one.args if "//" in word]
     if not targets:
         return False
-    return all(_same_host(target, names) for target in targets)
+    return all(_same_host(target, names, sites) for target in targets)
 
 
-def _same_host(target: str, names: list[str]) -> bool:
-    hosts = "|".join([r"\$host", r"\$http_host", r"\$server_name", *map(re.escape, names[:1])])
-    if len(names) > 1:
-        hosts = hosts.rpartition("|")[0]  # one of several names: a redirect between hosts
-    return bool(
-        re.fullmatch(rf"https://(?:{hosts})(?::443)?/?(?:\$request_uri|\$uri|\$1)?(?:\$is_args\$args)?", target)
-    )
+def _same_host(target: str, names: list[str], sites: set[str]) -> bool:
+    words = [r"\$host", r"\$http_host", r"\$server_name", *map(re.escape, sorted(sites))]
+    if len(names) == 1:
+        words += [re.escape(names[0])]
+    path = r"/?(?:\$request_uri|\$uri|\$1)?(?:\$is_args\$args)?"
+    return bool(re.fullmatch(rf"https://(?:{'|'.join(words)})(?::443)?{path}", target))
 
 
 def _upgrade_conditions(server: Server) -> None:
@@ -304,15 +309,15 @@ def _certificates(server: Server, site: Site) -> None:
         if _ORDERED.search(chain.arg) and not any(name.startswith("*") for name in site.names):
             site.note(
                 chain.place,
-                "the certificate is ordered from now on; treehouse-proxy certs import certbot takes "
-                "over what is there"
+                "the certificate is ordered from now on; treehouse-proxy certs import certbot "
+                "takes over what is there"
                 if "letsencrypt" in chain.arg
                 else "the certificate is ordered from now on",
             )
         elif "$" in chain.arg or chain.arg.startswith(("data:", "engine:")):
             site.leave(chain.place, str(chain), "a certificate is a file with a name")
         else:
-            folder = chain.place.file.rpartition("/")[0]
+            folder = scope.folder
             pairs.append(
                 {
                     "chain": fields.absolute(chain.arg, folder),
@@ -340,6 +345,3 @@ def _unused(directives: Iterable[Directive], level: Level, draft: Draft) -> None
                 inner.used = True
         why = WHY.get(one.name, "it has no counterpart here")
         level.leave(one.place, str(one), why, guard=one.name in guards.NAMES)
-
-
-__all__ = ["Route", "import_nginx"]

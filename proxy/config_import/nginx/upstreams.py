@@ -91,9 +91,7 @@ class Target:
     upstream: Upstream | None
 
 
-def target(
-    text: str, upstreams: dict[str, Upstream], schemes: dict[str, str]
-) -> Target | None:
+def target(text: str, upstreams: dict[str, Upstream], schemes: dict[str, str]) -> Target | None:
     """None where the text has a variable, or is no address. ``schemes``: theirs to ours."""
     found = re.fullmatch(r"([a-z]+)://(unix:[^:]+|[^/]+)(?::(?=/|$))?(/.*)?", text)
     if not found or found[1] not in schemes or "$" in text:
@@ -157,8 +155,8 @@ def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> Non
         level.put_in(("backend_tls", "insecure"), True, verify.place if verify else place)
         level.note(
             place,
-            "nginx verifies no backend's certificate unless told to; take insecure out where it can "
-            "be verified",
+            "nginx verifies no backend's certificate unless told to; take insecure out where it "
+            "can be verified",
         )
     if name is not None and "$" not in name.arg:
         level.put_in(("backend_tls", "server_name"), name.arg, name.place)

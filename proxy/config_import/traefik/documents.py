@@ -52,7 +52,7 @@ class Node:
         self.used = True
         yield from self.value.items() if isinstance(self.value, dict) else ()
 
-    def list(self) -> list[Node]:
+    def members(self) -> list[Node]:
         self.used = True
         if isinstance(self.value, list):
             return self.value
@@ -64,7 +64,7 @@ class Node:
             return []
         if isinstance(found.value, str):  # a label has its list in one word
             return [word.strip() for word in found.value.split(",") if word.strip()]
-        return [one.value for one in found.list() if isinstance(one.value, str)]
+        return [one.value for one in found.members() if isinstance(one.value, str)]
 
     def use(self) -> None:
         """Mark it and all that stands in it."""
@@ -112,8 +112,8 @@ def read(path: str) -> Source:
     file = tree.get("providers", "file")
     if file is not None:
         folder = os.path.dirname(os.path.abspath(path))
-        named = [file.word("filename")] + _folder(os.path.join(folder, file.word("directory"))
-                                                  if file.word("directory") else "")  # fmt: skip
+        inside = file.word("directory")
+        named = [file.word("filename"), *_folder(os.path.join(folder, inside) if inside else "")]
         for one in named:
             if not one:
                 continue
@@ -125,17 +125,23 @@ def read(path: str) -> Source:
         try:
             _join(source.tree, _tree(one))
         except CannotRead as error:
-            source.left.append((file.place if file else tree.place, f"providers.file {one}", str(error)))
+            source.left.append(
+                (file.place if file else tree.place, f"providers.file {one}", str(error))
+            )
     return source
 
 
 def _merged(paths: list[str], place: Place) -> Source:
     if not paths:
         raise CannotRead(f"{place}: there is no YAML and no TOML file in it")
-    tree = Node({}, place)
+    whole = Source(Node({}, place))
     for path in paths:
-        _join(tree, _tree(path))
-    return Source(tree)
+        one = read(path)
+        _join(whole.tree, one.tree)
+        whole.ports |= one.ports
+        whole.left += one.left
+        whole.compose = whole.compose or one.compose
+    return whole
 
 
 def _folder(path: str) -> list[str]:
@@ -148,14 +154,15 @@ def _folder(path: str) -> list[str]:
 def _join(tree: Node, other: Node) -> None:
     if not isinstance(tree.value, dict) or not isinstance(other.value, dict):
         return
+    known = {key.lower(): key for key in tree.value}
     for key, one in other.value.items():
-        there = tree.value.get(key)
-        if there is not None and isinstance(there.value, dict) and isinstance(one.value, dict):
+        there = tree.value.get(known.get(key.lower(), key))
+        if there is None:
+            tree.value[key] = one
+        elif isinstance(there.value, dict) and isinstance(one.value, dict):
             _join(there, one)
-        elif there is not None and isinstance(there.value, list) and isinstance(one.value, list):
-            there.value += one.value
-        else:
-            tree.value.setdefault(key, one)
+        elif key.lower() == "certificates" and isinstance(there.value, list):
+            there.value += one.members()
 
 
 def _tree(path: str) -> Node:
@@ -259,7 +266,7 @@ def _compose(tree: Node, path: str) -> Source:
             (key, one) for key, one in labels.items()
         ] or [
             (one.value.partition("=")[0], Node(one.value.partition("=")[2], one.place))
-            for one in labels.list() if isinstance(one.value, str)
+            for one in labels.members() if isinstance(one.value, str)
         ]  # fmt: skip
         if any(key == "traefik.enable" and one.value == "false" for key, one in pairs):
             continue
@@ -277,7 +284,7 @@ def _own_flags(service: Node, made: Node) -> None:
     if not image.partition(":")[0].endswith("traefik"):
         return
     command = service.get("command")
-    for one in command.list() if command is not None else ():
+    for one in command.members() if command is not None else ():
         if not isinstance(one.value, str):
             continue
         for word in one.value.split():

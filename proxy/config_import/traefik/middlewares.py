@@ -8,7 +8,7 @@ from typing import Any
 
 from ..draft import Route
 from ..path_patterns import filled, forms
-from ..times import duration
+from ..times import size
 from .documents import Node
 
 _NEEDLESS = frozenset(("contenttype", "grpcweb", "redirectscheme", "passtlsclientcert", "retry"))
@@ -67,7 +67,7 @@ def add(kind: str, one: Node, route: Route) -> None:
             if one.get("excludedContentTypes") or one.get("includedContentTypes"):
                 route.note(place, "which types are compressed is said by compress: {types}")
         case "buffering" if one.word("maxRequestBodyBytes"):
-            route.put("body_size", f"{one.word('maxRequestBodyBytes')}B", place)
+            route.put("body_size", size(one.word("maxRequestBodyBytes")), place)
         case "buffering":
             pass
         case "circuitbreaker":
@@ -84,7 +84,9 @@ def add(kind: str, one: Node, route: Route) -> None:
         case "errors":
             route.leave(place, "errors", "an error page is a file, or a path of the site")
         case "inflightreq":
-            route.leave(place, "inFlightReq", "requests are limited by rate_limit and max_connections")
+            route.leave(
+                place, "inFlightReq", "requests are limited by rate_limit and max_connections"
+            )
         case _:
             # Nobody knows what it does; it may keep people out.
             route.close(place, f"the middleware {kind}", "it has no counterpart here")
@@ -146,7 +148,7 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
             if kept:
                 slash = "" if path.startswith("(") else "/"
                 made = made.replace(f"{slash}${groups + 1}", "{path}")
-            if host.startswith(r"www\.(") or host.startswith("www.("):
+            if host.startswith((r"www\.(", "www.(")):
                 # www.X leads to X, for each of the names
                 bare = [name.removeprefix("www.") for name in hosts if name.startswith("www.")]
                 if len(set(bare)) == 1:
@@ -182,12 +184,17 @@ def _address(expression: str) -> tuple[str | None, str]:
 
 def _headers(one: Node, route: Route) -> None:
     place = one.place
-    for kind, section in (("headers", "customResponseHeaders"), ("request_headers", "customRequestHeaders")):
+    for kind, section in (
+        ("headers", "customResponseHeaders"),
+        ("request_headers", "customRequestHeaders"),
+    ):
         node = one.get(section)
         for name, value in node.items() if node is not None else ():
             text = value.value if isinstance(value.value, str) else ""
             if name.lower() == "host" and kind == "request_headers":
-                route.leave(value.place, f"Host: {text}", "Host is the client's, or the backend's own")
+                route.leave(
+                    value.place, f"Host: {text}", "Host is the client's, or the backend's own"
+                )
             elif name.lower() in ("x-forwarded-proto", "x-forwarded-for", "x-forwarded-host"):
                 continue
             elif text:
@@ -274,4 +281,3 @@ def _rate(one: Node, route: Route) -> None:
 
 
 Adder = Callable[[str, Node, Route], None]
-__all__ = ["Adder", "add", "duration", "redirect"]

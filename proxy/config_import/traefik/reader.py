@@ -16,13 +16,18 @@ from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Place, Route, Site
 from ..shapes import specific_first
 from ..times import duration
+from ..word_lists import words
 from . import middlewares
 from .documents import Node, Source, read
 from .rules import Asked, NotARule, alternatives, asked
 
 _STATIC_NEEDLESS = frozenset(
-    """global log accesslog metrics tracing ping serverstransport experimental core hostresolver
-    spiffe ocsp""".split()
+    words(
+        """
+    global log accesslog metrics tracing ping serverstransport experimental core
+    hostresolver spiffe ocsp
+    """
+    )
 )
 
 
@@ -99,6 +104,7 @@ class _World:
         """What the static configuration has beside entry points, and what is left of all."""
         resolvers = self.tree.get("certificatesResolvers")
         for _name, one in resolvers.items() if resolvers is not None else ():
+            one.used = True
             acme = one.get("acme")
             if acme is None:
                 continue
@@ -126,10 +132,10 @@ class _World:
             self.draft.note(api.place, "the dashboard is here: admin: {listen: 127.0.0.1:2020}")
             api.use()
         for kind in ("tcp", "udp"):
-            one = self.tree.get(kind)
-            if one is not None:
-                self.draft.leave(one.place, kind, "only HTTP is passed on")
-                one.use()
+            other = self.tree.get(kind)
+            if other is not None:
+                self.draft.leave(other.place, kind, "only HTTP is passed on")
+                other.use()
         for at, node in self.tree.unused():
             top = at.partition(".")[0].lower()
             if top in _STATIC_NEEDLESS or at.lower().endswith(".container"):
@@ -153,12 +159,14 @@ class _World:
                 self._client_auth(name, one, auth)
             one.use()
         certificates = self.tree.get("tls", "certificates")
-        for one in certificates.list() if certificates is not None else ():
+        for one in certificates.members() if certificates is not None else ():
             self._certificate(one)
         stores = self.tree.get("tls", "stores")
         if stores is not None:
             stores.use()
-            self.draft.note(stores.place, "clients that name no site get the default site's, if any")
+            self.draft.note(
+                stores.place, "clients that name no site get the default site's, if any"
+            )
 
     def _client_auth(self, name: str, one: Node, auth: Node) -> None:
         files = auth.words("caFiles")
@@ -167,7 +175,10 @@ class _World:
             wants = site.value("_options") == name or name == "default"
             if not wants or mode in ("", "NoClientCert"):
                 continue
-            if len(files) != 1 or mode not in ("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"):
+            if len(files) != 1 or mode not in (
+                "RequireAndVerifyClientCert",
+                "VerifyClientCertIfGiven",
+            ):
                 site.close(one.place, f"clientAuth {mode}", "it needs one file, and to be verified")
                 continue
             value = {
@@ -269,9 +280,8 @@ class _World:
             return
         site = Site(place, names=good)
         routers = sorted(routers, key=lambda one: -one.priority)
-        secure = {shape for one in routers if not one.plain for shape in one.asked.matcher.shapes() or ("/*",)}
-        routers = [one for one in routers
-                   if not one.plain or not secure & set(one.asked.matcher.shapes() or ("/*",))]  # fmt: skip
+        secure = {shape for one in routers if not one.plain for shape in _shapes(one)}
+        routers = [one for one in routers if not one.plain or not secure & set(_shapes(one))]
         shapes: list[str] = []
         for router in routers:
             shapes += router.asked.matcher.paths or ("/*",)
@@ -358,7 +368,9 @@ class _World:
             mine = [each for _name, each in services.items() if each.word("container") == container]
             one = mine[0] if mine else None
         if one is None:
-            route.leave(router.node.place, f"service {name or '(none)'}", "there is no such service")
+            route.leave(
+                router.node.place, f"service {name or '(none)'}", "there is no such service"
+            )
             return
         self._backends(bare, one, route, 0)
 
@@ -368,7 +380,7 @@ class _World:
         weighted = one.get("weighted", "services")
         if weighted is not None and depth == 0:
             backends: list[Any] = []
-            for each in weighted.list():
+            for each in weighted.members():
                 inner = self.tree.get("http", "services", each.word("name").partition("@")[0])
                 each.use()
                 if inner is None:
@@ -394,7 +406,7 @@ class _World:
         place = balancer.place
         backends: list[Any] = []
         servers = balancer.get("servers")
-        for each in servers.list() if servers is not None else ():
+        for each in servers.members() if servers is not None else ():
             url = each.word("url").rstrip("/")
             weight = each.word("weight")
             each.use()
@@ -415,8 +427,7 @@ class _World:
         backends = [one for one in backends if _is_http(one)] or backends
         route.put("backend", backends[0] if len(backends) == 1 and isinstance(backends[0], str)
                   else backends, place)  # fmt: skip
-        pass_host = balancer.word("passHostHeader")
-        if pass_host == "false":
+        if balancer.word("passHostHeader") == "false":
             route.put("preserve_host", False, place)
         cookie = balancer.get("sticky", "cookie")
         if cookie is not None:
@@ -454,6 +465,10 @@ class _World:
         head = one.word("forwardingTimeouts", "responseHeaderTimeout")
         if head and duration(head) and head not in ("0", "0s"):
             route.put("response_timeout", duration(head), one.place)
+
+
+def _shapes(router: _Router) -> tuple[str, ...]:
+    return router.asked.matcher.shapes() or ("/*",)
 
 
 def _is_http(one: Any) -> bool:

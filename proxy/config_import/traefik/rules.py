@@ -177,5 +177,8 @@ def asked(terms: list[Term]) -> Asked:
 
 def _wildcard(word: str) -> str | None:
     """``{name:.+}.example.org`` and ``^[^.]+\\.example\\.org$`` are ``*.example.org``."""
-    found = re.fullmatch(r"(?:\{[a-z]*:[^}]*\}|\^?(?:\[[^\]]*\][+*]|\.\+|\.\*|\(\.\+\)))((?:\\?\.[A-Za-z0-9-]+)+)\$?", word)
+    found = re.fullmatch(
+        r"(?:\{[a-z]*:[^}]*\}|\^?(?:\[[^\]]*\][+*]|\.\+|\.\*|\(\.\+\)))((?:\\?\.[A-Za-z0-9-]+)+)\$?",
+        word,
+    )
     return f"*{found[1]}".replace("\\", "") if found else None
