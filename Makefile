@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl iproute2 slowhttptest testssl.sh knot man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs
+PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl iproute2 slowhttptest testssl.sh knot bind9-dnsutils man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs php-fpm php-sqlite3 adminer
 
 .PHONY: help
 help: ## this list
@@ -50,6 +50,10 @@ test: $(READY_DEV) packages check ## everything: the gate, then the real program
 bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
 
+.PHONY: scale
+scale: $(READY_DEV) packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
+	$(BIN)/python -m benchmarks.scale $(if $(QUICK),--quick)
+
 .PHONY: floods
 floods: $(READY_DEV) ## how long ordinary requests take while others flood; half a minute
 	$(BIN)/python -m benchmarks.floods
@@ -67,6 +71,11 @@ fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real pro
 .PHONY: soak
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -q -s tests/e2e/test_soak.py
+
+.PHONY: drains
+drains: $(READY_DEV) packages ## fifty reloads and ten upgrades under HTTP/2, gRPC and a browser; four minutes
+	DRAIN_RELOADS=$(or $(RELOADS),50) DRAIN_UPGRADES=$(or $(UPGRADES),10) \
+	  $(BIN)/python -m pytest -q -s tests/e2e/test_http2_drains.py
 
 .PHONY: live
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds

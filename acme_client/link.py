@@ -11,6 +11,7 @@ of the certifier; ``receive`` only from its main thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -76,12 +77,48 @@ class DnsUpdates(ProviderSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """One setting of a provider or hook, which may be a secret. ``file``: where it was read, for
+    messages; ``value`` is None where that file cannot be read."""
+
+    name: str
+    value: str | None = field(repr=False)
+    file: Path | None = None
+
+
+# How a hook is called: in our own way, or as programs for other ACME clients expect it.
+HookStyle = Literal["treehouse", "certbot", "acme.sh", "lego", "lego-raw"]
+
+
+def acme_sh(plugin: Path) -> Path:
+    """Return where acme.sh itself is expected, which its plug-ins call: above the folder
+    ``dnsapi``, or beside the plug-in."""
+    folder = plugin.parent
+    return (folder.parent if folder.name == "dnsapi" else folder) / "acme.sh"
+
+
+@dataclass(frozen=True, slots=True)
 class DnsHook(ProviderSettings):
-    """A program of the operator's that sets and removes records."""
+    """A program of the operator's that sets and removes records. ``cleanup_program``: the one that
+    removes them, where that is another (certbot's ``--manual-cleanup-hook``). ``environment``: what
+    it is given beside the record."""
 
     program: Path
     timeout: float
     scratch: Path  # a folder for its own files, made if it is missing
+    style: HookStyle = "treehouse"
+    cleanup_program: Path | None = None
+    environment: tuple[Credential, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DnsApi(ProviderSettings):
+    """The interface of a DNS provider that `challenges.dns_api` knows by name."""
+
+    provider: str
+    credentials: tuple[Credential, ...]
+    timeout: float
+    ttl: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +208,7 @@ class Served:
     source: Literal["acme", "internal", "file"]
     family: str = "ecdsa"  # of the key
     on_demand_for: str | None = None
+    digest: str = ""  # of the chain, `x509.verify.digest_of`
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +243,23 @@ class Command:
     ticket: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What workers say of certificates: whether all have ``acknowledged`` them in time, and why
+    they cannot serve some, by name; in the place of these they serve the certificates before."""
+
+    acknowledged: bool
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+
+# Certificates that are published at once, at most.
+PUBLISHED_TOGETHER = 256
+
+
 class Link(Protocol):
-    def publish(self, served: Served) -> bool:
-        """Have it served by every worker; False when not all acknowledged in time. Raises
-        `IssuanceError` when one cannot serve it; then all serve the certificate before it, if there
-        is one."""
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        """Have these served by every worker. ``new``: no worker has served them before, and each
+        tries them first."""
         ...
 
     def present(self, challenge: Challenge) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -29,14 +30,36 @@ def cpu_seconds(root: int) -> float:
     return total / _TICKS
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """User and system time of one process alone."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 def pss_kib(root: int) -> int:
     """Proportional set size of the tree: shared pages count once among those who share them."""
-    total = 0
-    for pid in tree(root):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total
+    return sum(map(own_pss_kib, tree(root)))
+
+
+def own_pss_kib(pid: int) -> int:
+    """Proportional set size of one process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def written(pid: int) -> int:
+    """Bytes that a process has handed to write(2) since its start: files, for the most part."""
+    return int(re.findall(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text())[0])
+
+
+def title(pid: int) -> str:
+    """The command line of a process, as `ps` shows it."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def start(command: list[str], core: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:

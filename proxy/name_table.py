@@ -32,6 +32,9 @@ class NameTable(Generic[_Entry]):
     def put(self, name: str, entry: _Entry) -> None:
         self._entries[name] = entry
 
+    def remove(self, name: str) -> None:
+        self._entries.pop(name, None)
+
     def exact(self, name: str) -> _Entry | None:
         """The entry of this very name (or wildcard)."""
         return self._entries.get(name)

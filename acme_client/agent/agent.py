@@ -15,17 +15,27 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from ..certificates.managed import Task
 from ..certificates.repository import CertificateRepository, forgotten
 from ..challenges.dns01_solver import DnsRecords
+from ..challenges.dns_provider import Outside
 from ..challenges.worker_solver import Challenges
 from ..issuers import account_files
 from ..issuers.interface import Issuer
 from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
-from ..link import INTERNAL, Authority, Command, Link, LinkBroken, Settings
+from ..link import (
+    INTERNAL,
+    PUBLISHED_TOGETHER,
+    Authority,
+    Command,
+    Link,
+    LinkBroken,
+    Settings,
+)
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import NamesFile, Remembered
 from ..rate_limits.ledger import Ledger
@@ -83,12 +93,11 @@ def run(
     settings: Settings,
     link: Link,
     store: Store,
-    confine_hook: Callable[[], None] | None = None,
+    outside: Outside | None = None,
 ) -> None:
     """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer,
-    or `Hangs`. ``confine_hook`` is what the operator's DNS hook does before it runs, in its own
-    process."""
-    Agent(settings, link, store, confine_hook=confine_hook).serve()
+    or `Hangs`. ``outside`` is how providers of DNS records leave this process."""
+    Agent(settings, link, store, outside=outside).serve()
 
 
 class Agent:
@@ -102,7 +111,7 @@ class Agent:
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         executors: Executors | None = None,
-        confine_hook: Callable[[], None] | None = None,
+        outside: Outside | None = None,
         issuer: Callable[[Authority], Issuer] | None = None,
     ) -> None:
         rng = rng or random.SystemRandom()
@@ -115,7 +124,7 @@ class Agent:
         self._repository = CertificateRepository(store)
         self._challenges = Challenges(store, link)
         self._ledger = Ledger(store, now)
-        self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
+        self._records = DnsRecords(settings.dns, store, self._stopping, outside)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
@@ -126,6 +135,7 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
+        self._to_serve: deque[Run] = deque()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changes: Callable[[], set[str]] | None = None
         self._unreadable = False
@@ -258,9 +268,30 @@ class Agent:
             case Task.ASK | Task.REVOKE:
                 self._executors.ask(run.directory, lambda: self._work(run))
             case Task.SERVE:
-                self._executors.publish(lambda: self._work(run))
+                self._to_serve.append(run)
+                self._executors.publish(self._serve_some)
             case _:
                 self._executors.store(lambda: self._work(run))
+
+    def _serve_some(self) -> None:
+        """In a thread: have those who wait for it served, as many together as have come. At a start
+        thousands wait, and each would wait for an answer of its own."""
+        runs: list[Run] = []
+        while self._to_serve and len(runs) < PUBLISHED_TOGETHER:
+            runs.append(self._to_serve.popleft())
+        if not runs:
+            return  # done together with others
+        try:
+            self._keeper.serve_again([run.managed for run in runs])
+            for run in runs:
+                self._keeper.report(run.managed)
+        except LinkBroken:
+            log.debug("the supervisor is gone")  # the main thread ends by it
+        except Exception:
+            log.exception("a fault in the certifier itself")
+        finally:
+            for run in runs:
+                self._happened(Finished(run))
 
     def _work(self, run: Run) -> None:
         """In a thread."""
@@ -384,7 +415,7 @@ def perform(
         case Task.KEEP_RECORD:
             keeper.keep_record(managed)
         case Task.SERVE:
-            keeper.serve_or_log(managed)
+            keeper.serve_again([managed])
             keeper.report(managed)
         case Task.ATTEMPT:
             obtainer.attempt(managed)

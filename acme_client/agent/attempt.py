@@ -221,7 +221,7 @@ class Obtainer:
             now,
             self._rng,
         )
-        self._keeper.serve_or_log(managed)
+        self._keeper.serve_again([managed])
         self._keeper.report(managed)
         return True
 

@@ -17,9 +17,9 @@ from ..link import ATTEMPTS_AT_ONCE, LinkBroken
 
 log = logging.getLogger("treehouse.certifier")
 
-# Certificates that the workers are given at once. Each waits for all workers to acknowledge, and
-# thousands are given at the start.
-PUBLISHED_AT_ONCE = 4
+# Threads that tell the workers of certificates from the store. Each waits until all workers have
+# acknowledged what it sent, and what has come meanwhile is sent together.
+PUBLISHED_AT_ONCE = 2
 
 Work = Callable[[], None]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..certificates import ca_choice, recovery, transitions
@@ -25,6 +25,8 @@ from ..text import spell, timestamp
 from ..x509.verify import CertificateAndKey, in_its_dates
 
 log = logging.getLogger("treehouse.certifier")
+
+_NAMED = 3  # names in a line of the log about many
 
 
 class CertificateKeeper:
@@ -175,22 +177,33 @@ class CertificateKeeper:
 
     # What goes out
 
-    def serve_or_log(self, managed: ManagedCertificate) -> None:
-        """The same for a certificate from the store, where nobody waits for the outcome."""
-        try:
-            self.serve(managed)
-        except IssuanceError as problem:
-            managed.republish_at = self._now() + TELL_AGAIN
-            if self._unservable.get(managed.name) != problem.text:
-                self._unservable[managed.name] = problem.text
-                log.error("%s: %s", managed.name, problem.text)
-        else:
-            self._unservable.pop(managed.name, None)
+    def serve_again(self, several: Sequence[ManagedCertificate]) -> None:
+        """Have certificates from the store served, all of them together; nobody waits for the
+        outcome."""
+        taken = self._link.publish([one.as_served() for one in several], new=False)
+        for managed in several:
+            refusal = taken.refusals.get(managed.name)
+            managed.served = taken.acknowledged and refusal is None
+            if not managed.served:
+                managed.republish_at = self._now() + TELL_AGAIN
+            if refusal is None:
+                self._unservable.pop(managed.name, None)
+            elif self._unservable.get(managed.name) != refusal:
+                self._unservable[managed.name] = refusal
+                log.error("%s: %s", managed.name, _unservable(refusal))
+        if not taken.acknowledged:
+            names = ", ".join(one.name for one in several[:_NAMED])
+            more = f" and {len(several) - _NAMED} others" if len(several) > _NAMED else ""
+            log.warning("%s%s: not all workers have taken the certificates yet", names, more)
 
     def serve(self, managed: ManagedCertificate) -> None:
-        """Have the certificate at hand served by all workers. Raises `IssuanceError` when one
-        cannot."""
-        managed.served = self._link.publish(managed.as_served())
+        """Have a new certificate served by all workers. Raises `IssuanceError` when one cannot."""
+        taken = self._link.publish([managed.as_served()], new=True)
+        refusal = taken.refusals.get(managed.name)
+        if refusal is not None:
+            managed.served = False
+            raise IssuanceError("unproven", _unservable(refusal))
+        managed.served = taken.acknowledged
         if not managed.served:
             managed.republish_at = self._now() + TELL_AGAIN
             log.warning("%s: not all workers have taken the certificate yet", managed.name)
@@ -222,6 +235,10 @@ class CertificateKeeper:
                     words(error),
                 )
             managed.saved = False
+
+
+def _unservable(refusal: str) -> str:
+    return f"the certificate cannot be served: {refusal}"
 
 
 def words(error: OSError) -> str:

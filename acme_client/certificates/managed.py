@@ -15,7 +15,7 @@ from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status
 from ..text import timestamp
 from ..x509 import keys
-from ..x509.verify import CertificateAndKey, CertificateInfo
+from ..x509.verify import CertificateAndKey, CertificateInfo, digest_of
 from .lifecycle import READY, State
 from .record import Attempt, History, Record, translated
 from .renewal import Window
@@ -106,6 +106,7 @@ class ManagedCertificate:
             family=keys.family(self.facts.key_type),
             source="internal" if self.record.source == "internal" else "acme",
             on_demand_for=self.wanted.on_demand_for,
+            digest=digest_of(self.pair),
         )
 
     @property

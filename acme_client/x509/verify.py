@@ -10,6 +10,7 @@ Pure: PEM and the time go in, `CertificateInfo` or an `IssuanceError` come out.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -56,6 +57,12 @@ class CertificateInfo:
     not_before: float
     not_after: float
     key_type: str = keys.DEFAULT
+
+
+def digest_of(pair: CertificateAndKey) -> str:
+    """Return what identifies a pair as it is served: the SHA-256 of its chain, in hex. The key
+    follows from the leaf, and is no part of it."""
+    return hashlib.sha256(pair.chain_pem).hexdigest()
 
 
 def verify_pair(pair: CertificateAndKey, names: tuple[str, ...], now: float) -> CertificateInfo:

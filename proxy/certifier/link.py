@@ -13,11 +13,10 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from acme_client.errors import IssuanceError
-from acme_client.link import Challenge, Command, LinkBroken, Served
+from acme_client.link import Challenge, Command, LinkBroken, Served, Taken
 from acme_client.status import CertificateStatus
 
 from ..ipc.channel import Channel, ChannelClosed, sealed
@@ -33,12 +32,14 @@ from ..ipc.messages import (
     FromCertifier,
     Loaded,
     NotTaken,
+    PackedCertificate,
     Present,
     Publish,
     Report,
     Retract,
     Warned,
 )
+from ..ipc.packs import packed
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -60,7 +61,7 @@ class ChannelLink:
         self._tickets = itertools.count(1)
         self._done: dict[int, threading.Event] = {}
         self._refused: dict[int, Callable[[], None]] = {}  # how to send once more
-        self._refusals: dict[int, str] = {}  # why a worker cannot serve a certificate
+        self._refusals: dict[int, dict[str, str]] = {}  # what workers cannot serve, and why
         self._commands: list[Command] = []
         self._awoken = False
         self._beaten = float("-inf")
@@ -70,31 +71,26 @@ class ChannelLink:
 
     # Verbs
 
-    def publish(self, served: Served) -> bool:
-        bundle = sealed("certificate", served.chain_pem + served.key_pem)
-        facts = CertificateFacts(
-            name=served.name,
-            site=served.site,
-            names=served.names,
-            not_after=served.not_after,
-            serial=served.serial,
-            family=served.family,
-            on_demand_for=served.on_demand_for,
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        fd, places = packed(one.chain_pem + one.key_pem for one in several)
+        certificates = tuple(
+            PackedCertificate(_facts(one), *place)
+            for one, place in zip(several, places, strict=True)
         )
         try:
-            return self._tell(lambda ticket: Publish(facts, ticket), (bundle,))
+            return self._tell(lambda ticket: Publish(certificates, ticket, new), (fd,))
         finally:
-            os.close(bundle)
+            os.close(fd)
 
     def present(self, challenge: Challenge) -> bool:
         facts = ChallengeFacts(
             challenge.kind, challenge.host, challenge.token, challenge.key_authorization
         )
         if not challenge.chain_pem:
-            return self._tell(lambda ticket: Present(facts, ticket))
+            return self._tell(lambda ticket: Present(facts, ticket)).acknowledged
         bundle = sealed("challenge", challenge.chain_pem + challenge.key_pem)
         try:
-            return self._tell(lambda ticket: Present(facts, ticket), (bundle,))
+            return self._tell(lambda ticket: Present(facts, ticket), (bundle,)).acknowledged
         finally:
             os.close(bundle)
 
@@ -176,9 +172,9 @@ class ChannelLink:
             log.error("what the supervisor says is not understood: %s", why)
             return
         match message:
-            case Done(ticket, refusal):
-                if refusal is not None and ticket in self._done:
-                    self._refusals[ticket] = refusal
+            case Done(ticket, refusals):
+                if ticket in self._done:
+                    self._refusals[ticket] = refusals
                 waiting = self._done.pop(ticket, None)
                 if waiting is not None:
                     waiting.set()
@@ -200,9 +196,11 @@ class ChannelLink:
         if self._channel.waiting and threading.get_ident() != self._main:
             self._stir()  # the main thread flushes what the kernel did not take
 
-    def _tell(self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()) -> bool:
-        """Send the message with a ticket, and wait until every worker has acknowledged; False after
-        the bound. Raises `IssuanceError` when a worker cannot do it."""
+    def _tell(
+        self, message: Callable[[int], Publish | Present], fds: tuple[int, ...] = ()
+    ) -> Taken:
+        """Send the message with a ticket, and wait until every worker has acknowledged, or for the
+        bound."""
         ticket = next(self._tickets)
         done = self._done[ticket] = threading.Event()
         self._refused[ticket] = lambda: self._send(message(ticket), fds)
@@ -217,7 +215,17 @@ class ChannelLink:
             acknowledged = done.is_set()
         self._done.pop(ticket, None)
         self._refused.pop(ticket, None)
-        refusal = self._refusals.pop(ticket, None)
-        if refusal is not None:
-            raise IssuanceError("unproven", f"the certificate cannot be served: {refusal}")
-        return acknowledged
+        return Taken(acknowledged, self._refusals.pop(ticket, {}))
+
+
+def _facts(served: Served) -> CertificateFacts:
+    return CertificateFacts(
+        name=served.name,
+        site=served.site,
+        names=served.names,
+        not_after=served.not_after,
+        serial=served.serial,
+        family=served.family,
+        on_demand_for=served.on_demand_for,
+        digest=served.digest,
+    )

@@ -32,12 +32,14 @@ from .schema.document import (
 from .schema.files import FileRules, Listing
 from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
+from .schema.scripts import FastCgi
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FileRules",
+    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FastCgi",
+    "FastCgiAction", "FileRules",
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
@@ -88,6 +90,18 @@ class ProxyAction(BackendRules, _Backends):
 _NO_TLS_RULES = BackendTls()
 
 
+@section
+class _Scripts:
+    root: Path
+    fastcgi: FastCgi
+    files: FileRules
+
+
+@section
+class FastCgiAction(ProxyAction, _Scripts):
+    """Scripts below ``root``, run by ``backends``, and the files beside them."""
+
+
 def login_service(rule: ForwardAuth) -> ProxyAction:
     """The backend that `forward_auth` asks. Rules that differ only in what becomes of its answer
     share it."""
@@ -124,7 +138,7 @@ class RefuseAction:
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
+Action = FilesAction | FastCgiAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +228,8 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
+    # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
+    admin_site: Site | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from ..config.checks.reader import Reader, reach
 from ..config.model import (
     Config,
+    FastCgiAction,
     FilesAction,
     ProxyAction,
     RedirectAction,
@@ -34,6 +35,9 @@ from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
 from ..config.values import ServiceUrl
 from ..errors import Fault
+from ..handlers.fastcgi.handler import scripts_of
+from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
+from ..handlers.files.document_root import Unreadable
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
@@ -54,7 +58,7 @@ from ..sites.site import Match, SiteTable
 from ..transport.clock import Clock
 
 # Keys that the page tells of in words of their own.
-_TOLD = frozenset({"backend", "root", "redirect", "status", "respond", "rate_limit"})
+_TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
 
 
 class CannotExplain(Exception):
@@ -350,6 +354,8 @@ def _shown(value: object) -> str:
 
 def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
     match route.action:
+        case FastCgiAction() as action:
+            yield from _scripts(config, route, action, request)
         case FilesAction() as action:
             yield from _files(config, route, action, request)
         case RespondAction(answer):
@@ -369,6 +375,31 @@ def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
             yield from _backend(config, route, action, request)
         case RefuseAction(status):
             yield Row("answer", f"{status}: the site serves nothing", _action_place(route))
+
+
+def _scripts(
+    config: Config, route: Route, action: FastCgiAction, request: Request
+) -> Iterator[Row]:
+    scripts = scripts_of(action)
+    try:
+        path = _below(request)
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    match scripts.find(path, 0.0):
+        case Run(script, path_info):
+            place = route.origins.get("fastcgi", "")
+            yield Row("script", scripts.root.name(script), place)
+            yield Row("path info", os.fsdecode(path_info) or "none")
+            yield from _backend(config, route, action, request)
+        case SendFile():
+            yield from _files(config, route, FilesAction(action.root, action.files), request)
+        case AddSlash():
+            yield Row("answer", f"308, Location: {request.path.decode('latin-1')}/")
+        case Unreadable(why):
+            yield from _refused(Fault("unreadable", why))
+        case Nothing():
+            yield from _refused(Fault("not_found"))
 
 
 def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Iterator[Row]:
@@ -419,14 +450,15 @@ def _answer(response: Response) -> str:
 
 
 def _backend(config: Config, route: Route, action: ProxyAction, request: Request) -> Iterator[Row]:
-    place = route.origins.get("backend", "")
+    place = route.origins.get("backend", "") or route.origins.get("fastcgi", "")
     urls = [one.url + (" (draining)" if one.drain else "") for one in action.backends]
     if len(urls) == 1:
         yield Row("backend", urls[0], place)
     else:
         yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
     backend = action.backends[0]
-    host = None if action.preserve_host else authority(backend).encode("ascii")
+    scripts = isinstance(action, FastCgiAction)
+    host = None if action.preserve_host or scripts else authority(backend).encode("ascii")
     forwarder = Forwarder(
         config.trusted_proxies,
         action.via,

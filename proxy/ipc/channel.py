@@ -31,7 +31,7 @@ _MAX_FDS = 8
 # Descriptors that are handed out at once; the rest waits for the next `receive`. A `Reserve` has
 # room for them.
 _FDS_AT_ONCE = 6
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class ChannelClosed(Exception):
@@ -46,7 +46,7 @@ def sealed(name: str, content: bytes) -> int:
         view = memoryview(content)
         while view:
             view = view[os.write(fd, view) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
         os.close(fd)
         raise

@@ -37,6 +37,25 @@ class HandedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedFiles:
+    """A certificate's files, and where in the descriptor (`packs`) their contents lie."""
+
+    chain: str
+    key: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandedCertificates:
+    """The same for many, in one descriptor. Versions before 0.2 do not know this message."""
+
+    KIND: ClassVar = "certificates"
+    DESCRIPTORS: ClassVar = 1
+    files: tuple[HandedFiles, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HandedManager:
     """The connection to the service manager."""
 
@@ -81,6 +100,7 @@ class Successor:
 ToSuccessor = (
     HandedListener
     | HandedCertificate
+    | HandedCertificates
     | HandedManager
     | HandedForegroundParent
     | HandedLock

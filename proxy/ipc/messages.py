@@ -14,7 +14,7 @@ versions of the program say to each other (`handoff_messages`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from acme_client.status import CertificateStatus
@@ -31,7 +31,8 @@ class CertificateFacts:
     """A certificate in force, without its key. ``name`` identifies it; ``site`` is the first name
     of its site, and ``names`` are those in the certificate. ``not_after`` is Unix seconds,
     ``serial`` lower-case hex, ``family`` of the key (ecdsa, rsa, …). ``on_demand_for``: the site
-    whose visitors asked for it."""
+    whose visitors asked for it. ``digest`` is of the chain, and tells whether another process has
+    this very certificate already ("": not known)."""
 
     name: str
     site: str
@@ -40,6 +41,16 @@ class CertificateFacts:
     serial: str
     family: str
     on_demand_for: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCertificate:
+    """A certificate, and where in the descriptor (`packs`) its chain and key lie."""
+
+    facts: CertificateFacts
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,14 @@ class Truncated:
 
 
 @dataclass(frozen=True, slots=True)
-class PutCertificate:
-    """Serve this certificate from now on; the descriptor holds its chain and key."""
+class PutCertificates:
+    """Serve these certificates from now on; the descriptor holds chains and keys. ``try_out``: have
+    OpenSSL load each before it is acknowledged."""
 
     DESCRIPTORS: ClassVar = 1
-    facts: CertificateFacts
+    certificates: tuple[PackedCertificate, ...]
     ticket: int
+    try_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +190,7 @@ class Stop:
 
 
 ToWorker = (
-    PutCertificate
+    PutCertificates
     | DropCertificate
     | PutChallenge
     | DropChallenge
@@ -218,10 +231,11 @@ class NotTaken:
 
 @dataclass(frozen=True, slots=True)
 class CannotServe:
-    """The certificate that came with this ticket cannot be served; the one before it still is."""
+    """Of the certificates that came with this ticket these cannot be served, and why, by name; the
+    ones before them still are. The others are in force."""
 
     ticket: int
-    why: str
+    why: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +309,11 @@ FromWorker = (
 @dataclass(frozen=True, slots=True)
 class Done:
     """Every worker has acknowledged what the certifier sent with this ticket, or has ended.
-    ``refusal``: why a worker cannot serve the certificate; then the one before it is in force."""
+    ``refusals``: why a worker cannot serve a certificate, by its name; then the one before it is in
+    force."""
 
     ticket: int
-    refusal: str | None = None
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,11 +349,13 @@ class CertifierAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Have this certificate served by every worker, then send `Done`."""
+    """Have these certificates served by every worker, then send `Done`; the descriptor holds chains
+    and keys. ``try_out``: they are new, and OpenSSL is to load each before that."""
 
     DESCRIPTORS: ClassVar = 1
-    facts: CertificateFacts
+    certificates: tuple[PackedCertificate, ...]
     ticket: int
+    try_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ..config.model import (
     Action,
     Config,
+    FastCgiAction,
     FilesAction,
     ForwardAuth,
     ProxyAction,
@@ -24,6 +25,7 @@ from ..config.model import (
     login_service,
 )
 from ..config.model import Route as ConfiguredRoute
+from ..handlers.fastcgi.handler import FastCgiHandler
 from ..handlers.files.handler import FileHandler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
@@ -78,7 +80,7 @@ def condition_of(route: ConfiguredRoute) -> Condition | None:
 def rewrites(route: ConfiguredRoute) -> bool:
     """Whether the handler of a route is asked for another path than the client asks for."""
     # Below a root, what stands before the asterisk is left out anyway.
-    strips = route.rules.strip_prefix and not isinstance(route.action, FilesAction)
+    strips = route.rules.strip_prefix and not isinstance(route.action, FilesAction | FastCgiAction)
     answers = isinstance(route.action, RedirectAction | RespondAction | RefuseAction)
     return not answers and (strips or route.rules.rewrite is not None)
 
@@ -142,6 +144,11 @@ class Handlers:
 
     def _make(self, action: Action) -> Handler:
         match action:
+            case FastCgiAction():
+                told = self._told.get(action, frozenset())
+                scripts = FastCgiHandler(action, self._upstream_context, told)
+                self._proxies.append(scripts.servers)
+                return scripts
             case FilesAction():
                 return FileHandler(action.root, self._clock, action.rules)
             case ProxyAction():

@@ -12,8 +12,9 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ..ipc.messages import ToWorker
 from .process_table import Child, Processes
@@ -23,16 +24,19 @@ log = logging.getLogger("treehouse.supervisor")
 
 # A message for a ticket, and its descriptors (which stay the sender's); None: it is out of date.
 Compose = Callable[[int], tuple[ToWorker, tuple[int, ...]] | None]
+# What workers cannot serve of a message, by the certificate's name, and why.
+Refusals = Mapping[str, str]
 # Seconds until a message that was not taken in is sent again; the last one repeats.
 _PAUSES = (0.0, 0.25, 1.0, 5.0)
+_NONE: Refusals = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
 class _Delivery:
     compose: Compose
-    done: Callable[[str | None], None]
+    done: Callable[[Refusals], None]
     waiting: set[int]  # pids
-    refusal: str | None = None  # why a worker cannot do it
+    refusals: dict[str, str] = field(default_factory=dict)  # what a worker cannot do, and why
     refused: dict[int, int] = field(default_factory=dict)  # how often, by pid
 
 
@@ -44,17 +48,17 @@ class Deliveries:
         self._open: dict[int, _Delivery] = {}
 
     def to_all(
-        self, compose: Compose, done: Callable[[str | None], None] = lambda _refusal: None
+        self, compose: Compose, done: Callable[[Refusals], None] = lambda _refusals: None
     ) -> None:
         """Send every worker a message; ``done`` is called when all have acknowledged it, with what
-        one of them had against it."""
+        they had against it."""
         self._send(self._processes.workers(), compose, done)
 
     def to_one(self, child: Child, compose: Compose) -> None:
-        self._send([child], compose, lambda _refusal: None)
+        self._send([child], compose, lambda _refusals: None)
 
     def _send(
-        self, workers: list[Child], compose: Compose, done: Callable[[str | None], None]
+        self, workers: list[Child], compose: Compose, done: Callable[[Refusals], None]
     ) -> None:
         ticket = next(self._tickets)
         delivery = _Delivery(compose, done, {one.pid for one in workers})
@@ -70,10 +74,10 @@ class Deliveries:
         else:
             self._processes.tell_worker(child, *composed)
 
-    def acknowledged(self, child: Child, ticket: int, refusal: str | None = None) -> None:
+    def acknowledged(self, child: Child, ticket: int, refusals: Refusals = _NONE) -> None:
         delivery = self._open.get(ticket)
         if delivery is not None:
-            delivery.refusal = delivery.refusal or refusal
+            delivery.refusals |= refusals
             delivery.waiting.discard(child.pid)
             self._settle(ticket, delivery)
 
@@ -95,6 +99,11 @@ class Deliveries:
             self._tell(child, ticket, delivery)
             self._settle(ticket, delivery)
 
+    @property
+    def under_way(self) -> int:
+        """How many have not been acknowledged by all."""
+        return len(self._open)
+
     def ended(self, child: Child) -> None:
         """A worker has ended: nothing waits for it any more."""
         for ticket, delivery in list(self._open.items()):
@@ -103,4 +112,4 @@ class Deliveries:
 
     def _settle(self, ticket: int, delivery: _Delivery) -> None:
         if not delivery.waiting and self._open.pop(ticket, None) is not None:
-            delivery.done(delivery.refusal)
+            delivery.done(delivery.refusals)

@@ -5,7 +5,7 @@ set, so that a worker can be given it at its start, and has each change delivere
 that run (`deliveries`). Only when all of them have acknowledged it is the certifier told, and only
 then does it let the CA validate. A certificate that a worker cannot serve takes no other one's
 place: the one before it is put in force again everywhere, and the certifier is told. Certificates
-stay in their sealed memfds: this process hands descriptors on and never looks into one.
+stay in shared memory (`ipc.packs`): this process hands descriptors on and never looks into one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from acme_client.certificates.repository import CertificateRepository
@@ -27,21 +28,27 @@ from ..ipc.messages import (
     Done,
     DropCertificate,
     DropChallenge,
+    PackedCertificate,
     Present,
     Publish,
-    PutCertificate,
+    PutCertificates,
     PutChallenge,
     Retract,
     ToWorker,
 )
+from ..ipc.packs import MOST, Bundle, NotInPack, Pack, repacked
 from ..metrics.renewals import Renewals
+from ..name_table import wildcard_of
 from ..system.certificate_files import LoadedCertificate
 from ..worker.startup import Announced
-from .deliveries import Deliveries
+from .deliveries import Deliveries, Refusals
 from .process_table import Child, Processes
 from .roles import AnyRole
 
 log = logging.getLogger("treehouse.supervisor")
+
+# Packs beside those that would be needed at the least, before they are put together.
+_SCATTERED = 32
 
 _Key = tuple[ChallengeKind, str, str]  # and the host and the token
 _Composed = tuple[ToWorker, tuple[int, ...]]
@@ -53,7 +60,8 @@ class Registry:
         self._deliveries = deliveries
         self._changed: dict[str, float] = {}  # when a certificate was put in force, monotonic
         self._certificates: dict[str, Announced] = {}
-        self._replaced: set[int] = set()  # bundles that may be put in force again
+        self._unsettled: Counter[str] = Counter()  # on their way to the workers
+        self._packs: set[Pack] = set()
         self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
         self._statuses: dict[str, CertificateStatus] = {}
         self._reported: set[str] = set()  # by the certifier that runs
@@ -62,6 +70,14 @@ class Registry:
 
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
+
+    def related(self, names: Collection[str]) -> list[Announced]:
+        """The certificates that are called so, and all others for one of their names or for the
+        wildcard that covers it."""
+        found = [self._certificates[name] for name in names if name in self._certificates]
+        hosts = {host for one in found for host in one.facts.names}
+        hosts |= set(map(wildcard_of, hosts))
+        return [one for one in self._certificates.values() if not hosts.isdisjoint(one.facts.names)]
 
     def challenges(self) -> tuple[tuple[ChallengeFacts, int | None], ...]:
         return tuple(self._challenges.values())
@@ -93,26 +109,53 @@ class Registry:
 
     def close_in_child(self, role: AnyRole, _generation: int) -> None:
         if "certificates" not in role.inherits:
-            for announced in self._certificates.values():
-                os.close(announced.bundle)
-            for replaced in self._replaced:
-                os.close(replaced)
+            for pack in self._packs:
+                pack.close()
             for _challenge, bundle in self._challenges.values():
                 if bundle is not None:
                     os.close(bundle)
 
     # From the certifier
 
-    def publish(self, certifier: Child, message: Publish, bundle: int) -> None:
-        """Put a certificate in force; ``bundle`` is this object's from now on."""
-        self._put(message.facts, bundle, self._done(certifier, message.ticket))
+    def publish(self, certifier: Child, message: Publish, fd: int) -> None:
+        """Put certificates in force; the descriptor is this object's from now on. Raises
+        `NotInPack`, when none is. What is in force already costs nobody anything: a certifier that
+        comes back says all that it has."""
+        pack = Pack(fd)
+        try:
+            bundles = [pack.bundle(one.offset, one.length) for one in message.certificates]
+        except NotInPack:
+            pack.close()
+            raise
+        put: dict[str, Announced] = {}
+        for one, bundle in zip(message.certificates, bundles, strict=True):
+            if self._is_in_force(one.facts) or one.facts.name in put:
+                bundle.release()
+            else:
+                put[one.facts.name] = Announced(one.facts, bundle)
+        if not bundles:
+            pack.close()
+        done = self._done(certifier, message.ticket)
+        self._put([*put.values()], done, try_out=message.try_out)
+
+    def _is_in_force(self, facts: CertificateFacts) -> bool:
+        """Whether every worker has acknowledged this very certificate."""
+        present = self._certificates.get(facts.name)
+        return (
+            present is not None
+            and bool(facts.digest)
+            and present.facts == facts
+            and not self._unsettled[facts.name]
+        )
 
     def present(self, certifier: Child, message: Present, bundle: int | None) -> None:
         """Have a challenge answered; ``bundle`` is this object's from now on."""
         self.challenge(message.challenge, bundle, self._done(certifier, message.ticket))
 
-    def _done(self, certifier: Child, ticket: int) -> Callable[[str | None], None]:
-        return lambda refusal: self._processes.tell_certifier(certifier, Done(ticket, refusal))
+    def _done(self, certifier: Child, ticket: int) -> Callable[[Refusals], None]:
+        return lambda refusals: self._processes.tell_certifier(
+            certifier, Done(ticket, dict(refusals))
+        )
 
     def retract(self, message: Retract) -> None:
         self._drop_challenge((message.kind, message.host, message.token))
@@ -144,7 +187,7 @@ class Registry:
     # Challenges
 
     def challenge(
-        self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[str | None], None]
+        self, challenge: ChallengeFacts, bundle: int | None, done: Callable[[Refusals], None]
     ) -> None:
         """Have it answered by every worker; ``bundle`` is this object's from now on."""
         key = challenge.kind, challenge.host, challenge.token
@@ -175,12 +218,18 @@ class Registry:
 
     # Certificates
 
-    def from_files(self, certificate: LoadedCertificate) -> None:
-        """Put a certificate from files in force; its bundle is this object's from now on."""
-        name = certificate.facts.name
-        self._statuses[name] = certificate.status
-        self.renewals.reported(name, certificate.status)
-        self._put(certificate.facts, certificate.bundle)
+    def from_files(self, certificates: Iterable[LoadedCertificate]) -> None:
+        """Put certificates from files in force; their bundles are this object's from now on."""
+        put = []
+        for one in certificates:
+            self._statuses[one.facts.name] = one.status
+            self.renewals.reported(one.facts.name, one.status)
+            if self._is_in_force(one.facts):
+                one.bundle.release()
+            else:
+                put.append(Announced(one.facts, one.bundle))
+        for several in _by_pack(put):
+            self._put(several)
 
     def retain_file_certificates(self, names: Collection[str]) -> None:
         """Forget the certificates from files that have other names: those were another
@@ -191,53 +240,116 @@ class Registry:
 
     def _put(
         self,
-        facts: CertificateFacts,
-        bundle: int,
-        done: Callable[[str | None], None] = lambda _refusal: None,
+        several: Sequence[Announced],
+        done: Callable[[Refusals], None] = lambda _refusals: None,
+        *,
+        try_out: bool = True,
     ) -> None:
-        name = facts.name
-        previous = self._certificates.get(name)
-        announced = self._certificates[name] = Announced(facts, bundle)
-        if previous is not None:
-            self._replaced.add(previous.bundle)
+        """Put these in force, all in one pack."""
+        if not several:
+            done({})
+            return
+        before = {one.facts.name: self._certificates.get(one.facts.name) for one in several}
+        sent = [(one, one.bundle.again()) for one in several]  # wherever they are moved meanwhile
+        now = time.monotonic()
+        for one in several:
+            name = one.facts.name
+            self._certificates[name] = one
+            self._unsettled[name] += 1
+            self._packs.add(one.bundle.pack)
+            if try_out:  # others have been served before, and are looked at in their turn
+                self._changed[name] = now
 
-        def delivered(refusal: str | None) -> None:
-            is_in_force = self._certificates.get(name) is announced
-            if refusal is not None and is_in_force:
-                self._put_back(name, previous, refusal)
-            elif previous is not None:
-                self._replaced.discard(previous.bundle)
-                os.close(previous.bundle)
-            done(refusal)
+        def compose(ticket: int) -> _Composed | None:
+            packed = tuple(
+                PackedCertificate(one.facts, bundle.offset, bundle.length)
+                for one, bundle in sent
+                if self._certificates.get(one.facts.name) is one
+            )
+            fd = sent[0][1].pack.fd
+            return (PutCertificates(packed, ticket, try_out), (fd,)) if packed else None
 
-        self._changed[name] = time.monotonic()
-        self._deliveries.to_all(lambda ticket: self._composed(name, ticket), delivered)
+        def delivered(refusals: Refusals) -> None:
+            for one, bundle in sent:
+                self._settle(one, before[one.facts.name], refusals.get(one.facts.name))
+                self._release(bundle)
+            done(refusals)
+            self._repack_if_scattered()
 
-    def _put_back(self, name: str, previous: Announced | None, refusal: str) -> None:
+        self._deliveries.to_all(compose, delivered)
+
+    def _settle(self, one: Announced, previous: Announced | None, refusal: str | None) -> None:
+        """All workers have acknowledged a certificate, or one of them cannot serve it."""
+        name = one.facts.name
+        self._unsettled[name] -= 1
+        if not self._unsettled[name]:
+            del self._unsettled[name]
+        if refusal is not None and self._certificates.get(name) is one:
+            self._put_back(one, previous, refusal)
+        elif previous is not None:
+            self._release(previous.bundle)
+
+    def _put_back(self, one: Announced, previous: Announced | None, refusal: str) -> None:
         """Have the certificate before served again: a worker cannot serve the present one."""
+        name = one.facts.name
         log.error(
             "%s: a worker cannot serve the certificate (%s); %s",
             name,
             refusal,
             "the one before it stays in force" if previous else "nothing is served",
         )
-        os.close(self._certificates.pop(name).bundle)
+        del self._certificates[name]
         self._changed.pop(name, None)
+        self._release(one.bundle)
         if previous is not None:
-            self._replaced.discard(previous.bundle)
             self._certificates[name] = previous
             self._changed[name] = time.monotonic()
-            self._deliveries.to_all(lambda ticket: self._composed(name, ticket))
+            self._deliveries.to_all(lambda ticket: self._composed([name], ticket))
 
-    def _composed(self, name: str, ticket: int) -> _Composed | None:
-        present = self._certificates.get(name)
-        if present is None:
+    def _release(self, bundle: Bundle) -> None:
+        bundle.release()
+        if bundle.pack.fd < 0:
+            self._packs.discard(bundle.pack)
+
+    def _composed(self, names: Sequence[str], ticket: int) -> _Composed | None:
+        """Those in force of these names, as far as they are in the pack of the first."""
+        present = [self._certificates[name] for name in names if name in self._certificates]
+        if not present:
             return None
-        return PutCertificate(present.facts, ticket), (present.bundle,)
+        pack = present[0].bundle.pack
+        packed = tuple(
+            PackedCertificate(one.facts, one.bundle.offset, one.bundle.length)
+            for one in present
+            if one.bundle.pack is pack
+        )
+        return PutCertificates(packed, ticket, try_out=False), (pack.fd,)
 
     def repeat(self, child: Child, name: str) -> None:
         """Tell one worker once more of a certificate in force."""
-        self._deliveries.to_one(child, lambda ticket: self._composed(name, ticket))
+        self._deliveries.to_one(child, lambda ticket: self._composed([name], ticket))
+
+    def _repack_if_scattered(self) -> None:
+        """Put the certificates of packs that are nearly empty together. Workers that have them are
+        told where they are now: renewals must not take a descriptor each, anywhere."""
+        most = _SCATTERED + 2 * len(self._certificates) // MOST
+        if len(self._packs) <= most or self._unsettled:
+            return
+        scattered = [
+            one for one in self._certificates.values() if one.bundle.pack.bundles < MOST // 2
+        ]
+        for at in range(0, len(scattered), MOST):
+            several = scattered[at : at + MOST]
+            try:
+                made = repacked([one.bundle for one in several])
+            except OSError as error:
+                log.warning("certificates cannot be put together in memory: %s", error.strerror)
+                return
+            self._packs.add(made[0].pack)
+            for one, bundle in zip(several, made, strict=True):
+                before, one.bundle = one.bundle, bundle
+                self._release(before)
+            names = [one.facts.name for one in several]
+            self._deliveries.to_all(lambda ticket, names=names: self._composed(names, ticket))  # type: ignore[misc]
 
     def forget(self, name: str) -> None:
         """Have a certificate served by no worker from now on: it is no longer wanted."""
@@ -245,6 +357,14 @@ class Registry:
         self.renewals.forget(name)
         gone = self._certificates.pop(name, None)
         if gone is not None:
-            os.close(gone.bundle)
+            self._release(gone.bundle)
             site = gone.facts.site
             self._deliveries.to_all(lambda ticket: (DropCertificate(site, name, ticket), ()))
+
+
+def _by_pack(several: Iterable[Announced]) -> Iterator[list[Announced]]:
+    """Those that lie in one pack together."""
+    packs: dict[Pack, list[Announced]] = {}
+    for one in several:
+        packs.setdefault(one.bundle.pack, []).append(one)
+    yield from packs.values()

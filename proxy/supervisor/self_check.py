@@ -1,5 +1,7 @@
 """Checks that each worker serves the certificates in force: every hour, and after each change.
 
+Where there are many, they are looked at in turn, a few every second.
+
 The supervisor knows which certificates are in force; a worker answers which one a client gets from
 it (`worker.self_probe`). Where the two differ, the worker is told again, and replaced where that
 does not help. Neither should ever be needed, and both are errors in the log: otherwise clients
@@ -9,14 +11,16 @@ would be the first to find out that a renewed certificate is not served.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import logging
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..config.model import Config, Site
 from ..ipc.messages import CertificateFacts, Probe, ProbeResult
-from ..name_table import wildcard_of
+from ..name_table import NameTable, covers, wildcard_of
 from ..worker.startup import Announced
 from .process_table import Child, Processes
 from .registry import Registry
@@ -27,6 +31,11 @@ log = logging.getLogger("treehouse.supervisor")
 EVERY = 3600.0
 # Changes come in bursts, and in force they are when they have been acknowledged.
 _SOON = 2.0
+# Certificates that are looked at in one beat, each by a handshake with every worker: a twentieth of
+# a worker's time, while there are so many.
+_AT_ONCE = 20
+# All certificates are looked at in this part of the time until it is their turn again.
+_SPREAD = EVERY / 2
 # Of families of keys, by OpenSSL's own order of signature algorithms.
 _PREFERENCE = ("ecdsa", "ed25519", "ed448", "rsa")
 
@@ -50,20 +59,26 @@ class SelfCheck:
         self._probes: dict[int, _Probe] = {}
         self._number = 0
         self._next = time.monotonic() + EVERY
+        # Names of certificates to be looked at, in order: those that have changed, and all others.
+        self._changed: dict[str, None] = {}
+        self._others: dict[str, None] = {}
+        self._share = 0  # of the others, in one beat
 
     def beat(self, now: float) -> None:
         """Begin the probes that are due. Call it every second."""
-        changed = self._registry.take_changes(now - _SOON)
+        self._changed |= dict.fromkeys(self._registry.take_changes(now - _SOON))
         if now >= self._next:
             self._next = now + EVERY
-            self._look(self._registry.certificates())
-        elif changed:
-            self._look(one for one in self._registry.certificates() if one.facts.name in changed)
+            self._others = dict.fromkeys(one.facts.name for one in self._registry.certificates())
+            self._share = min(math.ceil(len(self._others) / _SPREAD), _AT_ONCE)
+        wanted = _taken(self._changed, _AT_ONCE) | _taken(self._others, self._share)
+        if wanted:
+            self._look(wanted)
 
-    def _look(self, certificates: Iterable[Announced]) -> None:
-        wanted = {one.facts.name for one in certificates}
+    def _look(self, wanted: set[str]) -> None:
+        related = self._registry.related(wanted)
         for child in self._processes.workers():
-            for (name, family), one in self._expected(child).items():
+            for (name, family), one in self._expected(child, related).items():
                 host = _visited(name)
                 if host is not None and one.facts.name in wanted:
                     self._ask(child, host, family, one, again=False)
@@ -73,11 +88,13 @@ class SelfCheck:
         self._probes[self._number] = _Probe(child.pid, host, family, one.facts.serial, again)
         self._processes.tell_worker(child, Probe(self._number, host, family))
 
-    def _expected(self, child: Child) -> dict[tuple[str, str], Announced]:
+    def _expected(
+        self, child: Child, certificates: Iterable[Announced]
+    ) -> dict[tuple[str, str], Announced]:
         generation = self._generations.find(child.generation)
         if child.state != "serving" or generation is None:
             return {}
-        return expected_certificates(self._registry.certificates(), generation.config)
+        return expected_certificates(certificates, generation.config)
 
     def result(self, child: Child, result: ProbeResult) -> None:
         """Compare a worker's answer with what it should serve."""
@@ -86,7 +103,7 @@ class SelfCheck:
             return
         if result.serial == look.serial:
             return
-        seen = self._expected(child)
+        seen = self._expected(child, self._registry.certificates())
         present = seen.get((look.host, look.family))
         if present is None:
             present = seen.get((wildcard_of(look.host), look.family))
@@ -109,6 +126,13 @@ class SelfCheck:
         self._probes = {number: one for number, one in self._probes.items() if one.pid != child.pid}
 
 
+def _taken(waiting: dict[str, None], most: int) -> set[str]:
+    taken = set(itertools.islice(waiting, most))
+    for name in taken:
+        del waiting[name]
+    return taken
+
+
 def expected_certificates(
     certificates: Iterable[Announced], config: Config
 ) -> dict[tuple[str, str], Announced]:
@@ -117,13 +141,21 @@ def expected_certificates(
     only ("rsa")."""
     sites = {site.names[0]: site for site in config.sites}
     offered: dict[str, list[Announced]] = {}
+    of_site: dict[str, list[Announced]] = {}
     for one in sorted(certificates, key=lambda one: one.facts.not_after):
         if _knows(sites, one.facts):
+            of_site.setdefault(one.facts.site, []).append(one)
             for name in one.facts.names:
                 offered.setdefault(name, []).append(one)
+    owners = NameTable({name: site.names[0] for site in sites.values() for name in site.names})
     seen = {}
     for name, several in offered.items():
-        # Of several sites the one whose certificate lasts longest, as `Certificates.find` chooses.
+        # As `Certificates.find` chooses: that of the host's own site, else the one that lasts
+        # longest.
+        host = _visited(name) or name
+        owner = owners.find(host)
+        own = of_site.get(owner[1], ()) if owner is not None else ()
+        several = [one for one in own if covers(one.facts.names, host)] or several
         site = several[-1].facts.site
         kinds = {one.facts.family: one for one in several if one.facts.site == site}
         seen[name, ""] = kinds[min(kinds, key=_PREFERENCE.index)]

@@ -90,6 +90,5 @@ def supervisor(startup: Startup) -> Supervisor:
         startup.own, startup.lock, notifier, control,
     ]  # fmt: skip
     Rotation(timers, lambda: generations.serving.config, spawner.reopen_log).start()
-    for certificate in startup.certificates:
-        registry.from_files(certificate)
+    registry.from_files(startup.certificates)
     return made

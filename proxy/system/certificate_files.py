@@ -1,6 +1,6 @@
-"""Certificates that people bring along: read, examined, and put into a sealed memfd.
+"""Certificates that people bring along: read, examined, and put into shared memory (`ipc.packs`).
 
-A memfd does not hold the files' bytes but what `own_files` of `acme_client.certificates` understood
+It does not hold the files' bytes but what `own_files` of `acme_client.certificates` understood
 of them, written anew: the same as was examined, and the same for every worker.
 
 They are read at boot while the process may still be root, because such keys are usually root's
@@ -21,11 +21,11 @@ from acme_client.status import CertificateStatus, certificate_status
 from acme_client.x509 import loadable
 from acme_client.x509.keys import family
 from acme_client.x509.own_files import Examined, Fault, examine_files
-from acme_client.x509.verify import CertificateAndKey, CertificateInfo
+from acme_client.x509.verify import CertificateAndKey, CertificateInfo, digest_of
 
 from ..config.model import Config, OwnCertificate, Site
-from ..ipc.channel import content, sealed
 from ..ipc.messages import CertificateFacts
+from ..ipc.packs import MOST, Bundle, Pack, packed
 
 log = logging.getLogger("treehouse.certificates")
 
@@ -35,11 +35,20 @@ class CertificateUnusable(Exception):
 
 
 class LoadedCertificate(NamedTuple):
-    """``bundle``: a sealed memfd with the chain and the key."""
+    """``bundle``: the chain and the key."""
 
     facts: CertificateFacts
     status: CertificateStatus
-    bundle: int
+    bundle: Bundle
+
+
+class _Read(NamedTuple):
+    """A certificate that was read; ``content`` is chain and key."""
+
+    files: OwnCertificate
+    facts: CertificateFacts
+    status: CertificateStatus
+    content: bytes
 
 
 class OwnCertificates:
@@ -48,43 +57,40 @@ class OwnCertificates:
     certificates that are served all the same are told in the log."""
 
     def __init__(
-        self, inherited: Mapping[OwnCertificate, int] | None = None, *, warn: bool = True
+        self, inherited: Mapping[OwnCertificate, Bundle] | None = None, *, warn: bool = True
     ) -> None:
         self._warn = warn
-        self._present: dict[OwnCertificate, int] = dict(inherited or {})
+        self._present: dict[OwnCertificate, Bundle] = dict(inherited or {})
         self.names: frozenset[str] = frozenset()  # of the certificates that were read last
 
     @property
-    def present(self) -> Mapping[OwnCertificate, int]:
-        """The memfds, for a successor; they stay ours."""
+    def present(self) -> Mapping[OwnCertificate, Bundle]:
+        """What was read, for a successor; it stays ours."""
         return self._present
 
     def close_in_child(self, *_: object) -> None:
         """A worker has been given the certificates that it serves; no child reads these."""
         for bundle in self._present.values():
-            os.close(bundle)
+            bundle.release()
         self._present = {}
 
     def read(self, config: Config) -> list[LoadedCertificate]:
-        """The certificates of every site that brings its own; the descriptors are the caller's.
-        Raises `CertificateUnusable`, and then nothing has changed."""
-        loaded: list[LoadedCertificate] = []
-        present: dict[OwnCertificate, int] = {}
-        try:
-            for site in config.sites:
-                kinds: dict[str, OwnCertificate] = {}
-                for certificate in site.certificates:
-                    one = self._load(site, certificate, config, second=bool(kinds))
-                    loaded.append(one)
-                    _require_another_kind(kinds, one.facts.family, certificate)
-                    if certificate not in present:  # two sites may have the same files
-                        present[certificate] = os.dup(one.bundle)
-        except BaseException:
-            for bundle in (*present.values(), *(one.bundle for one in loaded)):
-                os.close(bundle)
-            raise
+        """The certificates of every site that brings its own; the bundles are the caller's. Raises
+        `CertificateUnusable`, and then nothing has changed."""
+        read: list[_Read] = []
+        for site in config.sites:
+            kinds: dict[str, OwnCertificate] = {}
+            for certificate in site.certificates:
+                one = self._load(site, certificate, second=bool(kinds))
+                _require_another_kind(kinds, one.facts.family, certificate)
+                read.append(one)
+        loaded = _packed(read, config)
+        present: dict[OwnCertificate, Bundle] = {}
+        for one, made in zip(read, loaded, strict=True):
+            if one.files not in present:  # two sites may have the same files
+                present[one.files] = made.bundle.again()
         for bundle in self._present.values():
-            os.close(bundle)
+            bundle.release()
         self._present = present
         self.names = frozenset(one.facts.name for one in loaded)
         return loaded
@@ -95,23 +101,14 @@ class OwnCertificates:
             for certificate in site.certificates:
                 self._examined(site, certificate)
 
-    def _load(
-        self, site: Site, certificate: OwnCertificate, config: Config, *, second: bool
-    ) -> LoadedCertificate:
+    def _load(self, site: Site, certificate: OwnCertificate, *, second: bool) -> _Read:
         pair, examined = self._examined(site, certificate)
         for fault in examined.faults if self._warn else ():
             log.warning("site %s: %s", site.names[0], fault)
         if examined.facts is None:
             raise CertificateUnusable(f"{certificate.chain}: it cannot be read")
-        bundle = sealed("certificate", pair.chain_pem + pair.key_pem)
-        try:
-            if os.geteuid() == 0:
-                os.fchown(bundle, config.uid, config.gid)  # so that the workers may open it
-            facts, status = _facts(site, examined.facts, examined.faults, second=second)
-            return LoadedCertificate(facts, status, bundle)
-        except BaseException:
-            os.close(bundle)
-            raise
+        facts, status = _facts(site, pair, examined.facts, examined.faults, second=second)
+        return _Read(certificate, facts, status, pair.chain_pem + pair.key_pem)
 
     def _examined(
         self, site: Site, certificate: OwnCertificate
@@ -146,12 +143,33 @@ class OwnCertificates:
                     error.filename,
                     error.strerror,
                 )
-                both = content(kept)
+                both = kept.content()
                 return both, both
             raise CertificateUnusable(
                 f"{error.filename}: {error.strerror} (make it readable for the server's user, or "
                 "restart the server as root, which reads it before the privileges are dropped)"
             ) from None
+
+
+def _packed(read: list[_Read], config: Config) -> list[LoadedCertificate]:
+    """The same in shared memory. Raises `OSError`, and then nothing is left open."""
+    made: list[LoadedCertificate] = []
+    try:
+        for at in range(0, len(read), MOST):
+            several = read[at : at + MOST]
+            fd, places = packed(one.content for one in several)
+            pack = Pack(fd)
+            made += [
+                LoadedCertificate(one.facts, one.status, pack.bundle(*place))
+                for one, place in zip(several, places, strict=True)
+            ]
+            if os.geteuid() == 0:
+                os.fchown(fd, config.uid, config.gid)  # so that the workers may open it
+    except BaseException:
+        for one in made:
+            one.bundle.release()
+        raise
+    return made
 
 
 def _require_another_kind(
@@ -167,7 +185,12 @@ def _require_another_kind(
 
 
 def _facts(
-    site: Site, about: CertificateInfo, faults: tuple[Fault, ...], *, second: bool
+    site: Site,
+    pair: CertificateAndKey,
+    about: CertificateInfo,
+    faults: tuple[Fault, ...],
+    *,
+    second: bool,
 ) -> tuple[CertificateFacts, CertificateStatus]:
     """``faults`` are such that the certificate is served all the same."""
     # Without names of its own it is served for the site's: some clients look at nothing else.
@@ -181,6 +204,7 @@ def _facts(
         not_after=about.not_after,
         serial=about.serial,
         family=family(about.key_type),
+        digest=digest_of(pair),
     )
     # The status is about the site: its names are found there, also those that are not covered.
     missing = tuple(one for one in site.names if not covers(names, one))

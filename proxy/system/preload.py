@@ -50,6 +50,7 @@ def while_root(uid: int, gid: int) -> None:
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
             "proxy.metrics.exposition",
+            "proxy.worker.admin.service",
             "proxy.sites.basic_auth",
             "proxy.sites.passwords",
         ):

@@ -6,9 +6,10 @@ have keys of their own. It has no certificate: the callback for SNI (RFC 6066 §
 context whose certificate covers the name, and a name that nobody serves is refused within the
 handshake (``unrecognized_name``) instead of being shown a stranger's certificate.
 
-A worker never reads a key from disk, nor could it: a certificate comes as the descriptor of a
-sealed memfd (chain and key in PEM), and `ssl`, which takes only paths, loads it through
-``/proc/self/fd``.
+A worker never reads a key from disk, nor could it: certificates come in shared memory (chain and
+key in PEM), and a context is made of one when a client first asks for it (`context_cache`). A
+certificate that has just been obtained is loaded before it is acknowledged, so that one which
+OpenSSL does not take never takes a good one's place.
 
 OpenSSL never rotates the ticket keys of a context and the `ssl` module cannot set them; new keys
 come with a new generation, and the supervisor makes one when they are nearly a day old.
@@ -23,16 +24,21 @@ OpenSSL takes the rules of verification from the context that a connection began
 
 from __future__ import annotations
 
-import os
+import logging
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from acme_client.x509.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls
 from ..name_table import NameTable, covers
+from .context_cache import Bundle, ContextCache, load
+from .shared_names import SharedNames
+
+log = logging.getLogger("treehouse.worker")
 
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
@@ -64,26 +70,29 @@ def server_context(tls: Tls, http2: bool = True) -> ssl.SSLContext:
     return context
 
 
+@dataclass(slots=True, eq=False)
+class Held:
+    """A certificate at hand. ``digest`` identifies its chain ("": not known). The bundle may be
+    moved: the same bytes in another place."""
+
+    name: str
+    names: tuple[str, ...]
+    not_after: float
+    bundle: Bundle
+    digest: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """What a name's clients get. ``name`` is the first of the site's names and identifies it."""
+    """What a name's clients get. ``name`` is the first of the site's names and identifies it;
+    ``held``: the certificates, for different kinds of key."""
 
     name: str
     names: tuple[str, ...]
     not_after: float
-    context: ssl.SSLContext
+    held: tuple[Held, ...]
     asks_clients: bool = False  # for a certificate of theirs
     http2: bool = True  # whether it is offered
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """A certificate at hand: chain and key in the memfd ``bundle``."""
-
-    name: str
-    names: tuple[str, ...]
-    not_after: float
-    bundle: int
 
 
 class Certificates:
@@ -91,7 +100,8 @@ class Certificates:
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
     certificates; ``without_http2``: those that do not offer it. ``sites`` has the first name of the
     site of each configured name: of several certificates for a host that of its own site is served,
-    because a site's rules for handshakes hang on it."""
+    because a site's rules for handshakes hang on it. ``reserve`` has room for the descriptors with
+    which a certificate is loaded."""
 
     def __init__(
         self,
@@ -101,65 +111,92 @@ class Certificates:
         paired: frozenset[str] = frozenset(),
         without_http2: frozenset[str] = frozenset(),
         sites: NameTable[str] | None = None,
+        reserve: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._tls = tls
         self._sites: NameTable[str] = sites or NameTable()
         self._default = default
         self._paired = paired
         self._without_http2 = set(without_http2)
+        self._reserve = reserve
         # Read now: later, in the sandbox, the files may be out of reach.
         self._clients = {
             name: (auth.mode, authorities(auth.ca_file.read_bytes(), "clients"))
             for name, auth in (client_auth or {}).items()
         }
-        # Of paired sites, by site and name; their memfds are kept, because a context is made of
-        # both anew when one of them changes.
-        self._held: dict[str, dict[str, Held]] = {}
+        self._held: dict[str, dict[str, Held]] = {}  # by site and name
         self._by_site: dict[str, tuple[Served, ...]] = {}
-        self._by_host: NameTable[Served] = NameTable()
+        self._by_host: SharedNames[Served] = SharedNames()
+        self._contexts: ContextCache[Served] = ContextCache(self._context)
 
     def do_without_http2(self, site: str) -> None:
         """The site's certificates, those put from now on, do not offer it."""
         self._without_http2.add(site)
 
     def put(
-        self, site: str, name: str, names: tuple[str, ...], not_after: float, bundle: int
+        self,
+        site: str,
+        name: str,
+        names: tuple[str, ...],
+        not_after: float,
+        bundle: Bundle,
+        *,
+        digest: str = "",
+        try_out: bool = True,
     ) -> None:
-        """Serve a certificate of the site; the memfd stays the caller's. Raises `ssl.SSLError`,
-        and then nothing has changed."""
-        present = Held(name, names, not_after, bundle)
-        known = site in self._by_site
-        if site not in self._paired:
-            self._by_site[site] = tuple(self._served(site, [present]))
-        else:
-            held = self._held.get(site, {})
-            following = {**held, name: present}
-            self._by_site[site] = tuple(self._served(site, following.values()))
-            self._held[site] = {**held, name: replace(present, bundle=os.dup(bundle))}
-            if name in held:
-                os.close(held[name].bundle)
-        if known:
-            self._index()
-        else:  # thousands at a worker's birth
-            self._add(site)
+        """Serve a certificate of the site; the bundle is this object's from now on. ``try_out``:
+        have OpenSSL load it now. Raises `ssl.SSLError` or `OSError` then, and nothing has changed.
+        One that is served already is moved to the new bundle, and costs nothing else."""
+        before = self._held.get(site, {})
+        replaced = before.get(name)
+        if replaced is not None and digest and _is_same(replaced, names, not_after, digest):
+            replaced.bundle, bundle = bundle, replaced.bundle
+            bundle.release()
+            return
+        present = Held(name, names, not_after, bundle, digest)
+        held = {**before, name: present} if site in self._paired else {name: present}
+        following = tuple(self._served(site, held.values()))
+        try:
+            if try_out:
+                for served in following:
+                    self._contexts.get(served)
+        except BaseException:
+            for served in following:
+                self._contexts.drop(served)
+            bundle.release()
+            raise
+        self._held[site] = held
+        self._replace(site, following)
+        if replaced is not None:
+            replaced.bundle.release()
 
-    def _served(self, site: str, held: Iterable[Held]) -> Iterator[Served]:
+    def _served(self, site: str, held: Collection[Held]) -> Iterator[Served]:
         """One for each set of names that the same certificates are for. Of two with the same kind
         of key the one that lasts longer takes the place in the context: it comes last."""
+        http2, asks = site not in self._without_http2, site in self._clients
+        if len(held) == 1:
+            (one,) = held
+            yield Served(site, one.names, one.not_after, (one,), asks, http2)
+            return
         order = sorted(held, key=lambda one: one.not_after)
         together: dict[tuple[Held, ...], list[str]] = {}
         for name in dict.fromkeys(name for one in order for name in one.names):
             covering = tuple(one for one in order if name in one.names)
             together.setdefault(covering, []).append(name)
         for covering, names in together.items():
-            http2 = site not in self._without_http2
-            context = server_context(self._tls, http2)
-            for one in covering:
-                context.load_cert_chain(f"/proc/self/fd/{one.bundle}")
-            asks = site in self._clients
-            if asks:
-                self._ask_clients(context, *self._clients[site])
-            yield Served(site, tuple(names), covering[-1].not_after, context, asks, http2)
+            yield Served(site, tuple(names), covering[-1].not_after, covering, asks, http2)
+
+    def context_of(self, served: Served) -> ssl.SSLContext:
+        """The context with a site's certificates. Raises `ssl.SSLError` and `OSError`."""
+        return self._contexts.get(served)
+
+    def _context(self, served: Served) -> ssl.SSLContext:
+        context = server_context(self._tls, served.http2)
+        with self._reserve():
+            load(context, (one.bundle for one in served.held))
+        if served.asks_clients:
+            self._ask_clients(context, *self._clients[served.name])
+        return context
 
     @staticmethod
     def _ask_clients(context: ssl.SSLContext, mode: str, cas: bytes) -> None:
@@ -176,28 +213,26 @@ class Certificates:
         return bool(self._clients)
 
     def remove(self, site: str, name: str) -> None:
-        if site not in self._paired:
-            if name == site:  # the only one that it has here
-                self._by_site.pop(site, None)
-        elif name in self._held.get(site, {}):
-            held = self._held[site]
-            os.close(held.pop(name).bundle)
-            self._by_site[site] = tuple(self._served(site, held.values()))
-        self._index()
+        """Serve this certificate of the site no more."""
+        held = self._held.get(site, {})
+        if name not in held:
+            return
+        left = {one: kept for one, kept in held.items() if one != name}
+        self._replace(site, tuple(self._served(site, left.values())) if left else ())
+        if left:
+            self._held[site] = left
+        else:
+            del self._held[site]
+        held[name].bundle.release()
 
-    def _index(self) -> None:
-        # An exact name beats a wildcard by the lookup's order; between two certificates for the
-        # same name the one that lasts longer wins.
-        self._by_host = NameTable()
-        for site in self._by_site:
-            self._add(site)
-
-    def _add(self, site: str) -> None:
-        for served in self._by_site[site]:
-            for host in served.names:
-                present = self._by_host.exact(host)
-                if present is None or present.not_after <= served.not_after:
-                    self._by_host.put(host, served)
+    def _replace(self, site: str, following: tuple[Served, ...]) -> None:
+        for served in self._by_site.pop(site, ()):
+            self._by_host.remove(served)
+            self._contexts.drop(served)
+        if following:
+            self._by_site[site] = following
+        for served in following:
+            self._by_host.add(served)
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
@@ -206,8 +241,7 @@ class Certificates:
             for served in self._by_site.get(owner[1], ()):
                 if covers(served.names, host):
                     return served
-        found = self._by_host.find(host)
-        return None if found is None else found[1]
+        return self._by_host.find(host)
 
     def choose(self, server_name: str | None, local: str) -> Served | None:
         """For a ClientHello: by SNI, or without one by the address that was connected to."""
@@ -228,12 +262,20 @@ class Certificates:
                 # OpenSSL takes the verification's rules from the context that a connection began
                 # with, and this one began with another: its ClientHello was none that we read.
                 return int(ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE)
-            sock.context = served.context
+            try:
+                sock.context = self._contexts.get(served)
+            except (ssl.SSLError, OSError, MemoryError) as error:
+                log.error("the certificate for %s cannot be loaded: %s", served.name, error)
+                return int(ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)
             sock.served = served
             sock.requested_name = server_name
             return None
 
         base.sni_callback = on_name
+
+
+def _is_same(held: Held, names: tuple[str, ...], not_after: float, digest: str) -> bool:
+    return (held.digest, held.names, held.not_after) == (digest, names, not_after)
 
 
 class ServerSocket(ssl.SSLSocket):

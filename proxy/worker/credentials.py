@@ -8,7 +8,6 @@ two generations serve, and both are told everything.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import ssl
@@ -22,8 +21,11 @@ from ..ipc.messages import (
     ChallengeFacts,
     DropCertificate,
     DropChallenge,
+    PutCertificates,
     WantCertificate,
 )
+from ..ipc.packs import Bundle, Pack
+from ..ipc.reserve import Reserve
 from ..name_table import NameTable
 from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
@@ -35,6 +37,9 @@ from .on_demand import OnDemandCertificates
 from .startup import WorkerInit
 
 log = logging.getLogger("treehouse.worker")
+
+# Descriptors with which one certificate is loaded: a memfd, and the file that OpenSSL opens.
+_TO_LOAD = 2
 
 
 class Credentials:
@@ -62,6 +67,8 @@ class Credentials:
             self._paired,
             self._without_http2,
             NameTable({name: site.names[0] for site in config.sites for name in site.names}),
+            # A process full of connections still loads the certificate that is asked for.
+            Reserve(_TO_LOAD).lent,
         )
         self.certificates.listen_with(init.base)
         self.http01 = Http01Handler()
@@ -71,32 +78,55 @@ class Credentials:
             clock,
         )  # fmt: skip
         for announced in init.certificates:
-            with contextlib.suppress(Unusable):  # said; the other certificates are served
-                self.put(announced.facts, announced.bundle)
-            os.close(announced.bundle)
+            self._put(announced.facts, announced.bundle, try_out=False)
         for challenge, bundle in init.challenges:
             self.put_challenge(challenge, bundle)
             if bundle is not None:
                 os.close(bundle)
 
-    def put(self, facts: CertificateFacts, bundle: int) -> None:
-        """Serve a certificate, if it is of a site that is served here. The bundle stays the
-        caller's. Raises `Unusable`, and `OSError` where no descriptor is left to read it with."""
+    def put(self, message: PutCertificates, fd: int) -> None:
+        """Serve certificates, as far as they are of sites that are served here. The descriptor
+        stays the caller's. Raises `Unusable`, when the others are served, and `OSError` where no
+        descriptor or memory is left to take them in with."""
+        pack = Pack(os.dup(fd))
+        pack.bundles += 1  # until all are taken in
+        why: dict[str, str] = {}
+        try:
+            for one in message.certificates:
+                bundle = pack.bundle(one.offset, one.length)
+                try:
+                    self._put(one.facts, bundle, try_out=message.try_out)
+                except ssl.SSLError as error:
+                    name, reason = one.facts.name, error.reason or str(error)
+                    log.error("the certificate for %s cannot be used: %s", name, reason)
+                    why[name] = f"OpenSSL does not take it: {reason}"
+        finally:
+            pack.bundles -= 1
+            pack.close_if_unused()
+        if why:
+            raise Unusable(why)
+
+    def _put(self, facts: CertificateFacts, bundle: Bundle, *, try_out: bool) -> None:
         site, name = facts.site, facts.name
         on_demand_for = facts.on_demand_for
         if on_demand_for:
             known = self.on_demand.has_site(on_demand_for)
         else:
             known = site in self._known_sites and (name == site or site in self._paired)
-        if not known:
-            return  # of a site of an older or a newer generation
+        if not known:  # of a site of an older or a newer generation
+            bundle.release()
+            return
         if on_demand_for in self._without_http2:
             self.certificates.do_without_http2(site)
-        try:
-            self.certificates.put(site, name, facts.names, facts.not_after, bundle)
-        except ssl.SSLError as error:
-            log.error("the certificate for %s cannot be used: %s", name, error.reason or error)
-            raise Unusable(f"OpenSSL does not take it: {error.reason or error}") from None
+        self.certificates.put(
+            site,
+            name,
+            facts.names,
+            facts.not_after,
+            bundle,
+            digest=facts.digest,
+            try_out=try_out,
+        )
         if on_demand_for:
             self.on_demand.certificate_ready(name, on_demand_for)
 

@@ -29,7 +29,11 @@ log = logging.getLogger("treehouse.worker")
 
 
 class Unusable(Exception):
-    """A certificate cannot be served; the text says why."""
+    """Certificates cannot be served; ``why`` says so of each, by name."""
+
+    def __init__(self, why: dict[str, str]) -> None:
+        super().__init__("; ".join(why.values()))
+        self.why = why
 
 
 class Taker(Protocol):
@@ -98,8 +102,8 @@ class Inbox:
         else:
             try:
                 self._taker.take(message, fds)
-            except Unusable as why:
-                answer = None if ticket is None else CannotServe(ticket, str(why))
+            except Unusable as unusable:
+                answer = None if ticket is None else CannotServe(ticket, unusable.why)
             except Exception:
                 log.exception("what the supervisor sends cannot be taken in; asked for again")
                 answer = None if ticket is None else NotTaken(ticket)

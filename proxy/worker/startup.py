@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from ..config.model import Config
 from ..ipc.connection_counters import CounterMemory
 from ..ipc.messages import CertificateFacts, ChallengeFacts
+from ..ipc.packs import Bundle
 from ..ipc.rate_buckets import Buckets
 from ..system.listeners import Listener
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Announced:
-    """A certificate in force: ``facts`` for the workers' tables, ``bundle`` the memfd."""
+    """A certificate in force: ``facts`` for the workers' tables, ``bundle`` its chain and key,
+    which may be moved to another pack."""
 
     facts: CertificateFacts
-    bundle: int
+    bundle: Bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,12 @@ class TlsAcceptor:
     ) -> tuple[TlsStream, ServerSocket]:
         """Begin the connection anew with the context of its site, before a byte of it was read."""
         deadline = stream.deadline
-        tls = served.context.wrap_socket(
+        try:
+            context = self._certificates.context_of(served)
+        except (ssl.SSLError, OSError) as error:
+            log.error("the certificate for %s cannot be loaded: %s", served.name, error)
+            raise StreamBroken("the certificate cannot be loaded") from None
+        tls = context.wrap_socket(
             stream.take_socket(), server_side=True, do_handshake_on_connect=False
         )
         assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the context in tls.py

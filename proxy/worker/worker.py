@@ -42,7 +42,7 @@ from ..ipc.messages import (
     OverviewAnswer,
     Probe,
     ProbeResult,
-    PutCertificate,
+    PutCertificates,
     PutChallenge,
     Ready,
     ReplaceAccessLog,
@@ -61,7 +61,7 @@ from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
-from ..protocol.service import Serve
+from ..protocol.service import Serve, Service
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
 from ..sites.site import SiteTable
@@ -72,8 +72,7 @@ from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor
 from .access_log import AccessLog
-from .admin import AdminService
-from .admin_link import AdminLink
+from .admin.link import AdminLink
 from .context import WorkerContext
 from .credentials import Credentials
 from .handshake_log import forget_strange_names
@@ -158,28 +157,7 @@ class Worker:
         )
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         context = self._context
-        self._connections = Acceptor(
-            context,
-            loop,
-            deadlines,
-            {
-                "http": HttpService(context),
-                "https": HttpsService(context),
-                "admin": AdminService(context, self._admin_link.overview),
-            },
-            protocols[USUAL_PROTOCOL],
-            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
-            self._counts,
-            self._on_empty,
-            config.proxy_protocol,
-            config.trusted_proxies,
-        )
-        self._self_probe = SelfProbe(loop, self._clock, self._connections)
-        self._one_look = asyncio.Lock()
-        self._looks: set[asyncio.Task[None]] = set()
-        self._handlers = Handlers(
-            config, loop, self._clock, self._connections.deadlines, self._context.counters
-        )
+        self._handlers = Handlers(config, loop, self._clock, deadlines, self._context.counters)
 
         def rates(site: Site) -> RateLimits:
             # Not the worker's own clock, whose ticks the others do not share.
@@ -188,9 +166,39 @@ class Worker:
             )
 
         chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
+        self._connections = Acceptor(
+            context,
+            loop,
+            deadlines,
+            {
+                "http": HttpService(context),
+                "https": HttpsService(context),
+                "admin": self._admin_service(context, init.secret, chains),
+            },
+            protocols[USUAL_PROTOCOL],
+            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
+            self._counts,
+            self._on_empty,
+            config.proxy_protocol,
+            config.trusted_proxies,
+            secure_admin=config.admin is not None and bool(config.admin.names),
+        )
+        self._self_probe = SelfProbe(loop, self._clock, self._connections)
+        self._one_look = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
         sites.bind(lambda site: self._handlers.router(site, chains))
         for url in init.drained:
             self._handlers.drain_backend(url, True)
+
+    def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
+        """What answers on the admin listener, where there is one."""
+        config = self._config
+        if config.admin is None or config.admin_site is None:
+            return HttpService(context)  # which nobody can ask
+        from .admin.service import AdminService
+
+        chain = chains.of(config.admin_site, config.admin_site.rules)
+        return AdminService(context, config, config.admin, self._admin_link, secret, chain)
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:
@@ -238,8 +246,8 @@ class Worker:
     def take(self, message: ToWorker, fds: list[int]) -> None:
         """Act on a message, see `inbox`."""
         match message:
-            case PutCertificate(facts):
-                self._credentials.put(facts, fds[0])
+            case PutCertificates():
+                self._credentials.put(message, fds[0])
             case DropCertificate():
                 self._credentials.drop(message)
             case OnDemandResult():

@@ -29,7 +29,7 @@ from acme_client.agent.pace import BATCH
 from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, CertificateSpec, Command, Served, Settings
+from acme_client.link import Authority, CertificateSpec, Command, Served, Settings, Taken
 from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
@@ -298,9 +298,9 @@ class Leaping(Visitors):
         self.states: dict[str, str] = {}
         self.served: list[float] = []
 
-    def publish(self, served: Served) -> bool:
-        self.served.append(served.not_after)
-        return super().publish(served)
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        self.served += [one.not_after for one in several]
+        return super().publish(several, new=new)
 
     def report(self, name: str, status: dict[str, str] | None = None, *_: object) -> None:
         if status is not None:

@@ -24,12 +24,12 @@ def start(
     def start(ignores: str, *, pair: bool = False) -> Server:
         worker = program / "proxy/worker/worker.py"
         text = worker.read_text()
-        present = "            case PutCertificate(facts):\n"
+        present = "            case PutCertificates():\n"
         assert present in text
         worker.write_text(
             text.replace(
                 present,
-                f"            case PutCertificate(facts) if {ignores}:\n"
+                f"            case PutCertificates() if {ignores}:\n"
                 "                self._ignored = getattr(self, '_ignored', 0) + 1\n" + present,
             )
         )
@@ -101,7 +101,7 @@ def test_it_looks_as_those_do_who_know_rsa_alone(
 ) -> None:
     """The second of a site's certificates is the one that no usual visitor sees."""
     missed = (
-        "facts.family == 'rsa' and 'a.test/rsa' in self._credentials.certificates._held['a.test']"
+        "message.certificates[0].facts.family == 'rsa' and 'a.test/rsa' in self._credentials.certificates._held['a.test']"
         " and not getattr(self, '_ignored', 0)"
     )
     with start(missed, pair=True) as server:

@@ -299,8 +299,6 @@ _ANYWHERE = (
         "php fastcgi php_fastcgi fastcgi_pass cgi fastcgi_param php_fpm",
         "fastcgi",
         "fastcgi: unix:/run/php/php-fpm.sock, with root",
-        "not here: FastCGI is not spoken; put a server that speaks it (nginx, Caddy) "
-        "between, as backend",
     ),
     Meaning(
         "proxy_cache cache caching proxy_cache_path expires",

@@ -251,7 +251,7 @@ def place_or(known: Callable[[str], str | None]) -> _Word:
     """A file's whole path as text, or a word that ``known`` turns into another."""
 
     def place(text: str, base: Path) -> str:
-        return known(text) or str(base / _parse_file(text))
+        return known(text) or str(base / parse_file(text))
 
     return _Word(lambda text: known(text) or text, {"type": "string"}, anything=True, place=place)
 
@@ -375,7 +375,8 @@ def _parse_switch(text: str) -> bool:
     return value
 
 
-def _parse_file(text: str) -> str:
+def parse_file(text: str) -> str:
+    """Read the name of a file. Raises `Wrong`."""
     if "\0" in text or not text.isprintable():
         raise Wrong(f"{shown(text)} has characters that a path should not have", "rename it")
     if text.startswith("~"):
@@ -402,10 +403,10 @@ Switch = Annotated[bool, _Word(_parse_switch, {"type": "boolean"})]
 File = Annotated[
     Path,
     _Word(
-        _parse_file,
+        parse_file,
         {"type": "string"},
         anything=True,
-        place=lambda text, base: base / _parse_file(text),
+        place=lambda text, base: base / parse_file(text),
     ),
 ]
 Email = Annotated[str, word(_parse_email, format="email")]

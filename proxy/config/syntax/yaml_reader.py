@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from .environment import expand
+from .environment import FromVariable, expand
 from .faults import Fault, Origin, Origins, Path, Wrong, one_line, shown, spell
 from .other_formats import recognise
 
@@ -246,7 +246,9 @@ class _Reader:
         except Wrong as wrong:
             self.blame(node.mark, path, wrong.what, wrong.remedy)
             return None
-        return value if value or not node.plain else None
+        if not value and node.plain:
+            return None
+        return value if value == text.replace("$$", "$") else FromVariable(value)
 
     def count(self, node: _Node) -> None:
         self.values += 1

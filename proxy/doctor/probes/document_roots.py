@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ...config.model import FastCgi
 from ..rules.document_roots import RootLook
 
 # Entries that are looked at, and files that are named.
@@ -16,8 +17,9 @@ _MOST = 5000
 _NAMED = 3
 
 
-def look(root: Path, sites: tuple[str, ...]) -> RootLook:
-    """Return what the present user can and cannot read below ``root``."""
+def look(root: Path, sites: tuple[str, ...], scripts: FastCgi | None = None) -> RootLook:
+    """Return what the present user can and cannot read below ``root``. ``scripts`` are read by
+    another user, and their root has another index."""
     unreadable: list[str] = []
     count = seen = 0
     try:
@@ -25,10 +27,14 @@ def look(root: Path, sites: tuple[str, ...]) -> RootLook:
     except OSError as error:
         return RootLook(str(root), sites, os.geteuid(), error=error.strerror or str(error))
     index = os.access(root / "index.html", os.R_OK, effective_ids=True)
+    if scripts is not None:
+        index = index or (root / scripts.index).is_file()
     for folder, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path = Path(folder, name)
             seen += 1
+            if scripts is not None and name.endswith(scripts.endings):
+                continue
             needed = os.R_OK | os.X_OK if name in folders else os.R_OK
             if not path.is_symlink() and not os.access(path, needed, effective_ids=True):
                 count += 1

@@ -4,7 +4,6 @@ disk, as far as this user may read it."""
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -90,10 +89,12 @@ def _on_disk(store: Store, listed: Iterable[CertificateSpec]) -> Iterator[Certif
 def _own(config: Config) -> Iterator[CertificateStatus]:
     for site in config.sites:
         if site.certificates:
+            own = OwnCertificates(warn=False)
             try:
-                loaded = OwnCertificates(warn=False).read(Config((site,), Path(config.state)))
+                loaded = own.read(Config((site,), Path(config.state)))
             except CertificateUnusable:
                 continue  # the configuration's checks have said so, or it is root's alone
+            own.close_in_child()
             for one in loaded:
-                os.close(one.bundle)
+                one.bundle.release()
                 yield one.status

@@ -60,7 +60,7 @@ class ProbeTokens:
 
         for host in list(waiting):
             about = ChallengeFacts("http-01", host, token, text)
-            self._registry.challenge(about, None, lambda _refusal, host=host: answered(host))  # type: ignore[misc]
+            self._registry.challenge(about, None, lambda _refusals, host=host: answered(host))  # type: ignore[misc]
         self._timers.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
 
     def _end(self, hosts: list[str], token: str) -> None:

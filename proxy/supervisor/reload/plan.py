@@ -17,6 +17,7 @@ from ...config.model import (
     Action,
     Alerts,
     Config,
+    FastCgiAction,
     FilesAction,
     KeyType,
     Match,
@@ -161,6 +162,9 @@ def _route(route: Route) -> str:
 
 def _action(action: Action) -> str:
     match action:
+        case FastCgiAction():
+            by = ", ".join(backend.url for backend in action.backends)
+            return f"scripts and files in {action.root}, by {by}"
         case FilesAction():
             return f"files in {action.root}"
         case ProxyAction():

@@ -109,8 +109,7 @@ class Reloader:
             return
         for notice in config.notices:
             log.warning("%s", Composed(notice))
-        for certificate in certificates:
-            self._registry.from_files(certificate)
+        self._registry.from_files(certificates)
         self._follow(config, listeners)
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:

@@ -25,7 +25,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -36,13 +36,16 @@ from ...ipc.codec import Malformed, encode
 from ...ipc.handoff_messages import (
     TO_SUCCESSOR,
     HandedCertificate,
+    HandedCertificates,
     HandedFacts,
+    HandedFiles,
     HandedForegroundParent,
     HandedListener,
     HandedLock,
     HandedManager,
     ToSuccessor,
 )
+from ...ipc.packs import Bundle, Pack, repacked
 from ...system.listeners import Endpoint, Listener, make_ready
 
 log = logging.getLogger("treehouse.supervisor")
@@ -60,6 +63,8 @@ _OURS_ALONE = (
 )
 # The predecessor has sent everything before the program starts; this is for a foreign one.
 _RECEIVED_WITHIN = 5.0
+# Certificates from files that are handed on one by one.
+_SINGLY = 64
 
 
 class CannotUpgrade(Exception):
@@ -97,7 +102,7 @@ class Handoff:
     started_as: int
     sandbox: str
     listeners: tuple[Listener, ...]
-    certificates: Mapping[OwnCertificate, int] = field(default_factory=dict)
+    certificates: Mapping[OwnCertificate, Bundle] = field(default_factory=dict)
     manager: socket.socket | None = None
     foreground_parent: Channel | None = None
     lock: int | None = None
@@ -132,16 +137,21 @@ def start(program: Program, handoff: Handoff, *, own_group: bool) -> tuple[int, 
     return pid, ours
 
 
-def _spelt(handoff: Handoff) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
-    """The messages of a handoff: one for each descriptor, and the facts last."""
-    messages: list[tuple[ToSuccessor, tuple[int, ...]]] = []
+_Spelt = tuple[ToSuccessor, tuple[int, ...]]
+
+
+def _spelt(handoff: Handoff) -> Iterator[_Spelt]:
+    """The messages of a handoff, with their descriptors, and the facts last. Those that come with a
+    message may be closed before the next."""
+    messages: list[_Spelt] = []
     for one in handoff.listeners:
         at = one.endpoint
         endpoint = (int(at.family), at.host, at.port, at.optional) if at else None
         listener = HandedListener(one.kind, one.address, endpoint)
         messages.append((listener, (one.sock.fileno(),)))
-    for files, bundle in handoff.certificates.items():
-        messages.append((HandedCertificate(str(files.chain), str(files.key)), (bundle,)))
+    yield from messages
+    yield from _certificates(handoff.certificates)
+    messages.clear()
     if handoff.manager is not None:
         messages.append((HandedManager(), (handoff.manager.fileno(),)))
     if handoff.foreground_parent is not None:
@@ -150,7 +160,24 @@ def _spelt(handoff: Handoff) -> list[tuple[ToSuccessor, tuple[int, ...]]]:
         messages.append((HandedLock(), (handoff.lock,)))
     facts = HandedFacts(handoff.generation, handoff.started_as, handoff.sandbox)
     messages.append((facts, ()))
-    return messages
+    yield from messages
+
+
+def _certificates(certificates: Mapping[OwnCertificate, Bundle]) -> Iterator[_Spelt]:
+    """A message for each where they are few, as every version reads them; else some for all."""
+    if len(certificates) <= _SINGLY:
+        for files, bundle in certificates.items():
+            (alone,) = repacked([bundle])
+            yield HandedCertificate(str(files.chain), str(files.key)), (alone.pack.fd,)
+            alone.release()
+        return
+    packs: dict[Pack, list[HandedFiles]] = {}
+    for files, bundle in certificates.items():
+        packs.setdefault(bundle.pack, []).append(
+            HandedFiles(str(files.chain), str(files.key), bundle.offset, bundle.length)
+        )
+    for pack, several in packs.items():
+        yield HandedCertificates(tuple(several)), (pack.fd,)
 
 
 def inherited() -> Handoff | None:
@@ -194,7 +221,7 @@ def _receive(channel: Channel) -> tuple[_Received, HandedFacts]:
 
 def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Handoff:
     listeners: list[Listener] = []
-    certificates: dict[OwnCertificate, int] = {}
+    certificates: dict[OwnCertificate, Bundle] = {}
     manager: socket.socket | None = None
     foreground_parent: Channel | None = None
     lock: int | None = None
@@ -203,7 +230,14 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
             case HandedListener():
                 listeners.append(_listener(message, fds[0]))
             case HandedCertificate(chain, key):
-                certificates[OwnCertificate(Path(chain), Path(key))] = fds[0]
+                pack = Pack(fds[0])
+                files = OwnCertificate(Path(chain), Path(key))
+                certificates[files] = pack.bundle(0, pack.size)
+            case HandedCertificates(several):
+                pack = Pack(fds[0])
+                for one in several:
+                    files = OwnCertificate(Path(one.chain), Path(one.key))
+                    certificates[files] = pack.bundle(one.offset, one.length)
             case HandedManager():
                 manager = socket.socket(fileno=fds[0])
             case HandedForegroundParent():

@@ -182,4 +182,13 @@ def test_a_file_that_workers_cannot_serve_is_told_once(
         with Certifier(wanted, server):
             server.until(lambda: server.is_loaded)
             assert not server.reports[NAME]["served"]
-    assert len([one for one in caplog.messages if one == f"{NAME}: no"]) == 1
+    assert (
+        len(
+            [
+                one
+                for one in caplog.messages
+                if one == f"{NAME}: the certificate cannot be served: no"
+            ]
+        )
+        == 1
+    )

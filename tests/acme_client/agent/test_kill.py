@@ -14,7 +14,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import pytest
 from acme_client.agent.agent import Agent
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, Challenge, Command, Served, Settings
+from acme_client.link import Authority, Challenge, Command, Served, Settings, Taken
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509 import keys
@@ -44,8 +44,8 @@ class Alone:
         self.mail.put(Command("renew", NAME, 1))
         self.ok = False
 
-    def publish(self, served: Served) -> bool:
-        return True
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        return Taken(True)
 
     def present(self, challenge: Challenge) -> bool:
         return True

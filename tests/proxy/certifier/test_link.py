@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acme_client.errors import IssuanceError
-from acme_client.link import Challenge, LinkBroken, Served
+from acme_client.link import Challenge, LinkBroken, Served, Taken
 from proxy.certifier import link as module
 from proxy.certifier.link import ChannelLink
 from proxy.ipc.channel import Channel, content
@@ -88,25 +87,27 @@ def begun(work: object) -> tuple[threading.Thread, list[object]]:
 
 def test_a_certificate_is_published_when_the_supervisor_says_that_it_is_done(ends: Ends) -> None:
     link, supervisor = ends
-    thread, returned = begun(lambda: link.publish(SERVED))
+    thread, returned = begun(lambda: link.publish([SERVED], new=True))
     message = supervisor.hears()
     assert isinstance(message, Publish)
-    assert (message.facts.name, message.facts.names) == ("a.test", ("a.test",))
+    (packed,) = message.certificates
+    assert (packed.facts.name, packed.facts.names) == ("a.test", ("a.test",))
+    assert (packed.offset, packed.length) == (0, 10)
     assert supervisor.bundles == [b"CHAIN\nKEY\n"]
     assert returned == []
     supervisor.says(Done(message.ticket))
     link.receive(0.2)
     thread.join(5)
-    assert returned == [True]
+    assert returned == [Taken(True)]
 
 
-def test_a_certificate_that_a_worker_cannot_serve_is_a_failure_with_its_reason(
+def test_a_certificate_that_a_worker_cannot_serve_is_told_with_the_reason(
     ends: Ends,
 ) -> None:
     link, supervisor = ends
-    supervisor.says(Done(1, "OpenSSL does not take it: EE_KEY_TOO_SMALL"))  # its first ticket
-    with pytest.raises(IssuanceError, match="EE_KEY_TOO_SMALL"):
-        link.publish(SERVED)
+    refusals = {"a.test": "OpenSSL does not take it: EE_KEY_TOO_SMALL"}
+    supervisor.says(Done(1, refusals))  # its first ticket
+    assert link.publish([SERVED], new=True) == Taken(True, refusals)
 
 
 @pytest.mark.parametrize("challenge", [TOKEN, ALPN], ids=["http-01", "tls-alpn-01"])
@@ -138,7 +139,7 @@ def test_without_an_acknowledgement_it_is_false_after_the_bound(
 ) -> None:
     monkeypatch.setattr(module, "_ACKNOWLEDGED_WITHIN", 0.1)
     link, _supervisor = ends
-    assert link.publish(SERVED) is False
+    assert link.publish([SERVED], new=True) == Taken(False)
 
 
 def test_what_is_not_understood_is_an_error_in_the_log_and_the_rest_is_read(

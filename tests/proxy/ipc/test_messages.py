@@ -22,6 +22,7 @@ from proxy.ipc.documents import Warned, WorkerStats
 from proxy.metrics import counters
 
 FACTS = messages.CertificateFacts("a.test", "a.test", ("a.test", "b.test"), 2e9, "ff", "ecdsa")
+PACKED = messages.PackedCertificate(FACTS, 0, 10)
 CHALLENGE = messages.ChallengeFacts("http-01", "a.test", "token", "token.thumbprint")
 STATUS = certificate_status(
     name="a.test", names=("a.test",), source="acme", key_type="ecdsa-p256", state="fresh"
@@ -39,7 +40,7 @@ WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "i
 
 # One example of every message, with the vocabulary that it is read by.
 EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
-    (messages.TO_WORKER, messages.PutCertificate(FACTS, 1)),
+    (messages.TO_WORKER, messages.PutCertificates((PACKED,), 1, try_out=False)),
     (messages.TO_WORKER, messages.DropCertificate("a.test", "a.test/rsa", 1)),
     (messages.TO_WORKER, messages.PutChallenge(CHALLENGE, 1)),
     (messages.TO_WORKER, messages.DropChallenge("tls-alpn-01", "a.test", "token", 1)),
@@ -57,7 +58,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_WORKER, messages.Ready()),
     (messages.FROM_WORKER, messages.Acknowledged(1)),
     (messages.FROM_WORKER, messages.NotTaken(1)),
-    (messages.FROM_WORKER, messages.CannotServe(1, "its key is too short")),
+    (messages.FROM_WORKER, messages.CannotServe(1, {"a.test": "its key is too short"})),
     (messages.FROM_WORKER, messages.ProbeResult(1, None)),
     (messages.FROM_WORKER, messages.WantCertificate("a.test")),
     (messages.FROM_WORKER, messages.CertificateUsed("a.test")),
@@ -66,13 +67,14 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_WORKER, messages.Warned(WARNED)),
     (messages.FROM_WORKER, messages.Stats(STATS)),
     (messages.TO_CERTIFIER, messages.Done(1)),
+    (messages.TO_CERTIFIER, messages.Done(1, {"a.test": "its key is too short"})),
     (messages.TO_CERTIFIER, messages.CertifierCommand("renew", {"name": "a.test"}, 4)),
     (messages.TO_CERTIFIER, messages.NotTaken(1)),
     (messages.FROM_CERTIFIER, messages.Truncated(None)),
     (messages.FROM_CERTIFIER, messages.Alive()),
     (messages.FROM_CERTIFIER, messages.Loaded()),
     (messages.FROM_CERTIFIER, messages.CertifierAnswer(1, {"ok": True, "costs": ["one"]})),
-    (messages.FROM_CERTIFIER, messages.Publish(FACTS, 1)),
+    (messages.FROM_CERTIFIER, messages.Publish((PACKED, PACKED), 1)),
     (messages.FROM_CERTIFIER, messages.Present(CHALLENGE, 1)),
     (messages.FROM_CERTIFIER, messages.Retract("http-01", "a.test", "token")),
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
@@ -85,6 +87,12 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     ),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedListener("http", "unix:/s", None)),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedCertificate("/c.pem", "/k.pem")),
+    (
+        handoff_messages.TO_SUCCESSOR,
+        handoff_messages.HandedCertificates(
+            (handoff_messages.HandedFiles("/c.pem", "/k.pem", 0, 10),)
+        ),
+    ),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedManager()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedForegroundParent()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedLock()),
@@ -191,7 +199,9 @@ def test_the_spelling_between_versions_stays() -> None:
     assert {kind: set(vocabulary._kinds) for kind, vocabulary in (
         ("to", handoff_messages.TO_SUCCESSOR), ("from", handoff_messages.FROM_SUCCESSOR),
     )} == {
-        "to": {"listener", "certificate", "manager", "keeper", "lock", "estate"},
+        "to": {
+            "listener", "certificate", "certificates", "manager", "keeper", "lock", "estate",
+        },
         "from": {"ready", "successor"},
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.config.model import ClientAuth, Config, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateFacts
+from proxy.ipc.packs import alone
 from proxy.supervisor.self_check import expected_certificates
 from proxy.worker.startup import Announced
 
@@ -24,7 +25,7 @@ def site(name: str, *, paired: bool = False, auth: bool = False) -> Site:
 def certificate(name: str, family: str, *names: str, not_after: float = 2e9) -> Announced:
     site = name.partition("/")[0]
     facts = CertificateFacts(name, site, names, not_after, f"{name} {family}", family)
-    return Announced(facts, -1)
+    return Announced(facts, alone(b""))
 
 
 def seen(certificates: list[Announced], *sites: Site, tls: Tls | None = None) -> dict[str, str]:
@@ -71,8 +72,16 @@ def test_a_worker_that_knows_of_one_shows_one() -> None:
     assert seen(PAIR, site("c.test")) == {}
 
 
-def test_of_two_sites_with_one_name_that_which_lasts_longer_decides() -> None:
-    longer = certificate("c.test", "rsa", "c.test", "a.test", not_after=3e9)
-    assert (
-        seen([*PAIR, longer], site("a.test", paired=True), site("c.test"))["a.test"] == "c.test rsa"
-    )
+def test_of_two_sites_with_one_name_that_whose_name_it_is_decides() -> None:
+    """And for a name of neither, that which lasts longer."""
+    longer = certificate("c.test", "rsa", "c.test", "a.test", "b.test", not_after=3e9)
+    found = seen([*PAIR, longer], site("a.test", paired=True), site("c.test"))
+    assert found["a.test"] == "a.test ecdsa"
+    assert found["b.test"] == "c.test rsa"
+
+
+def test_the_wildcard_of_the_hosts_own_site_goes_before_its_name_elsewhere() -> None:
+    wildcard = certificate("*.w.test", "ecdsa", "*.w.test")
+    other = certificate("c.test", "rsa", "c.test", "x.w.test", not_after=3e9)
+    found = seen([wildcard, other], site("*.w.test"), site("c.test"))
+    assert found["x.w.test"] == "*.w.test ecdsa"

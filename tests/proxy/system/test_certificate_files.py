@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from acme_client.x509 import keys, loadable
+from acme_client.x509 import keys
 from proxy.config.model import Config, OwnCertificate, Site
-from proxy.ipc.channel import content
 from proxy.system.certificate_files import CertificateUnusable, OwnCertificates
 from support.acme.chains import DAY, chain
 
@@ -46,11 +45,10 @@ def test_what_is_in_memory_is_what_was_examined(files: Files) -> None:
     files.put("# Főtanúsítvány\r\n".encode() + pair.chain_pem.rstrip(), pair.key_pem.rstrip())
     (loaded,) = OwnCertificates().read(files.config)
     try:
-        assert content(loaded.bundle) == pair.chain_pem + pair.key_pem
-        assert loadable.fault_of_file(f"/proc/self/fd/{loaded.bundle}") is None
+        assert loaded.bundle.content() == pair.chain_pem + pair.key_pem
         assert loaded.status["last_error"] is None
     finally:
-        os.close(loaded.bundle)
+        loaded.bundle.release()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_what_is_served_and_refused_by_clients_is_told(
     pair = chain(*names, now=time.time(), ends=ends)
     files.put(pair.chain_pem, pair.key_pem)
     (loaded,) = OwnCertificates().read(files.config)
-    os.close(loaded.bundle)
+    loaded.bundle.release()
     assert set(loaded.facts.names) == set(names)
     assert {"shop.test", "www.shop.test", *names} == set(loaded.status["names"])
     assert loaded.status["state"] == state
@@ -86,8 +84,8 @@ def test_what_is_served_and_refused_by_clients_is_told(
 def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> None:
     own = OwnCertificates()
     (first,) = own.read(files.config)
-    good = content(first.bundle)
-    os.close(first.bundle)
+    good = first.bundle.content()
+    first.bundle.release()
     key = serialization.load_pem_private_key(files.certificate.key.read_bytes(), None)
     encrypted = key.private_bytes(
         serialization.Encoding.PEM,
@@ -102,7 +100,7 @@ def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> No
             with pytest.raises(CertificateUnusable, match=words):
                 own.read(files.config)
     assert descriptors() == before
-    assert content(own.present[files.certificate]) == good
+    assert own.present[files.certificate].content() == good
     own.close_in_child()
 
 
@@ -111,7 +109,7 @@ def test_a_key_that_cannot_be_read_again_stays_in_use(files: Files) -> None:
     (first,) = own.read(files.config)
     files.certificate.key.unlink()
     (second,) = own.read(files.config)
-    assert content(second.bundle) == content(first.bundle)
+    assert second.bundle.content() == first.bundle.content()
     for one in (first, second):
-        os.close(one.bundle)
+        one.bundle.release()
     own.close_in_child()

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from proxy.config.model import Tls
-from proxy.ipc.channel import sealed
+from proxy.ipc.packs import alone
 from proxy.name_table import NameTable
 from proxy.tls.contexts import Certificates, ServerSocket, server_context
 
@@ -20,9 +20,7 @@ CA = trustme.CA()
 def put(table, *names, not_after=2e9, site=None, name=None, key_type=trustme.KeyType.ECDSA):
     cert = CA.issue_cert(*names, key_type=key_type)
     pem = b"".join(blob.bytes() for blob in cert.cert_chain_pems) + cert.private_key_pem.bytes()
-    bundle = sealed("bundle", pem)
-    table.put(site or names[0], name or names[0], names, not_after, bundle)
-    os.close(bundle)
+    table.put(site or names[0], name or names[0], names, not_after, alone(pem))
 
 
 @contextmanager
@@ -211,7 +209,7 @@ def test_changing_one_of_the_two_keeps_the_other(pair):
 def test_a_pair_that_cannot_be_used_changes_nothing(pair):
     one = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
     other = CA.issue_cert("a.test", key_type=trustme.KeyType.RSA)
-    bundle = sealed("torn", one.cert_chain_pems[0].bytes() + other.private_key_pem.bytes())
+    bundle = alone(one.cert_chain_pems[0].bytes() + other.private_key_pem.bytes())
     with serving(pair) as address:
         before = [seen(address, "a.test", knows(one)) for one in ("ECDSA", "RSA")]
         with pytest.raises(ssl.SSLError):
@@ -242,16 +240,17 @@ def test_of_two_with_the_same_kind_of_key_the_one_that_lasts_longer_is_shown(pai
         assert seen(address, "a.test", knows("RSA")) != before
 
 
-def test_memfds_are_kept_for_pairs_alone_and_given_back():
+def test_a_bundle_is_kept_as_long_as_its_certificate_is_served():
     table = Certificates(Tls(), paired=frozenset({"a.test"}))
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         put(table, "b.test")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == before + 1
     for _ in range(3):
         put(table, "a.test")
         put_rsa(table, "a.test")
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    table.remove("b.test", "b.test")
     table.remove("a.test", "a.test/rsa")
     table.remove("a.test", "a.test")
     assert len(os.listdir("/proc/self/fd")) == before

@@ -13,8 +13,8 @@ import trustme
 
 from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.handlers.http01 import Http01Handler
-from proxy.ipc.channel import sealed
 from proxy.ipc.connection_counters import ConnectionCounters
+from proxy.ipc.packs import alone
 from proxy.protocol.client_address import subscriber
 from proxy.protocol.service import Serve
 from proxy.sites.site import SiteTable
@@ -39,7 +39,7 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     leaf = CA.issue_cert("a.example.org")
     pem = b"".join(one.bytes() for one in leaf.cert_chain_pems) + leaf.private_key_pem.bytes()
     name = "a.example.org"
-    certificates.put(name, name, (name,), 2e9, sealed("bundle", pem))
+    certificates.put(name, name, (name,), 2e9, alone(pem))
     base = server_context(Tls())
     certificates.listen_with(base)
     site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)

@@ -34,7 +34,7 @@ class Worker:
     ("fault", "answer"),
     [
         (None, Acknowledged(7)),
-        (Unusable("its key is too short"), CannotServe(7, "its key is too short")),
+        (Unusable({"a.test": "too short"}), CannotServe(7, {"a.test": "too short"})),
         (OSError(24, "Too many open files"), NotTaken(7)),
     ],
     ids=str,

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.config.model import Acme, Config, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
+from proxy.ipc.packs import alone
 from proxy.sites.site import SiteTable
 from proxy.tls.client_hello import Hello
 from proxy.tls.contexts import Certificates, Served, server_context
@@ -193,9 +194,8 @@ async def test_time_is_up_and_the_next_one_asks_again() -> None:
 )
 async def test_nobody_waits_for_what_is_known_or_cannot_be(name: bytes) -> None:
     world = World()
-    served = Served("have.shop.com", ("have.shop.com",), 2e9, server_context(Tls()))
-    world.certificates._by_site[served.name] = (served,)
-    world.certificates._index()
+    have = "have.shop.com"
+    world.certificates.put(have, have, (have,), 2e9, alone(b""), try_out=False)
     async with world.connection() as (stream, _):
         await world.on_demand.wait_for_certificate(Hello(name, ()), stream, "192.0.2.9")
         await world.on_demand.wait_for_certificate(None, stream, "192.0.2.9")

@@ -15,13 +15,12 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from acme_client.agent.agent import Agent
-from acme_client.errors import IssuanceError
 from acme_client.link import (
     Authority,
     CertificateSpec,
@@ -30,6 +29,7 @@ from acme_client.link import (
     LinkBroken,
     Served,
     Settings,
+    Taken,
 )
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
@@ -137,15 +137,15 @@ class FakeServer:
 
     # The link
 
-    def publish(self, served: Served) -> bool:
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
         with self._news:
             if self.refusal is not None:
-                raise IssuanceError("unproven", self.refusal)
+                return Taken(True, {one.name: self.refusal for one in several})
             if self.accepts:
-                self.served[served.name] = served
-            self.published.append(served)
+                self.served |= {one.name: one for one in several}
+            self.published += several
             self._news.notify_all()
-            return self.accepts
+            return Taken(self.accepts)
 
     def present(self, challenge: Challenge) -> bool:
         with self._news:

@@ -21,7 +21,7 @@ from acme_client.agent.scheduler import Scheduler
 from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, CertificateSpec, Command, Served, Settings
+from acme_client.link import Authority, CertificateSpec, Command, Served, Settings, Taken
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.store import Store
 
@@ -49,12 +49,13 @@ class Visitors:
         self.served_until: dict[str, float] = {}
         self.lapses: list[str] = []
 
-    def publish(self, served: Served) -> bool:
-        until = self.served_until.get(served.name)
-        if until is not None and until < self.ca.now:
-            self.lapses.append(f"{served.name} for {(self.ca.now - until) / 86400:.2f} days")
-        self.served_until[served.name] = served.not_after
-        return True
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        for served in several:
+            until = self.served_until.get(served.name)
+            if until is not None and until < self.ca.now:
+                self.lapses.append(f"{served.name} for {(self.ca.now - until) / 86400:.2f} days")
+            self.served_until[served.name] = served.not_after
+        return Taken(True)
 
     def report(self, *_: object) -> None:
         pass

@@ -1,0 +1,300 @@
+"""`python -m benchmarks.scale [--quick] [--counts N,…] [--peers NAMES] [--only WORD]`: what sites cost.
+
+For 1, 100, 1,000 and 10,000 sites: from the start until every site is served, what a worker takes of
+memory, a reload, a certifier that is killed, first certificates from the built-in CA, a status, and
+handshakes for names that nobody has asked for yet and for names that somebody has; nginx and Caddy
+with as many sites in the same run, as far as they have the thing.
+
+One server runs at a time. Where others use the machine, seconds are what they may be; CPU seconds and
+bytes stand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import random
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+from proxy.ipc import control_client
+
+from . import load, many_sites, peers, processes, scale_report
+from .many_sites import Sites
+from .scale_report import Results
+
+HERE = Path(__file__).resolve().parent
+WORKERS = 2
+COUNTS = (1, 100, 1_000, 10_000)
+QUICK_COUNTS = (1, 100, 1_000)
+_OURS = "treehouse-proxy"
+_STARTS_WITHIN = 600.0
+# Handshakes for each figure.
+_HANDSHAKES = 400
+_QUIET_FOR = 2.0  # seconds without work after which everything counts as as it was
+_OBTAIN_FOR = 60.0  # of first certificates, where not all have come by then
+
+
+def main() -> int:
+    wanted = _arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # what was started is stopped then, too
+    results: Results = {}
+    for count in wanted.counts:
+        for peer in wanted.peers:
+            print(f"{count} sites: {peer}", flush=True)
+            # Not below this folder: the server's user may not be able to enter it.
+            with tempfile.TemporaryDirectory(prefix="scale-", dir="/var/tmp") as folder:
+                _round(peer, Path(folder), count, wanted, results)
+    page = scale_report.page(results, _heading())
+    if wanted.quick or wanted.only or wanted.peers != list(many_sites.COMMANDS):
+        print(page)
+        return 0
+    (HERE / "scale.md").write_text(page)
+    (HERE / "scale.svg").write_text(scale_report.chart(results))
+    print(f"written: {HERE / 'scale.md'} and scale.svg")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="up to 1,000 sites, within 3 minutes")
+    parser.add_argument("--counts", type=lambda text: [int(one) for one in text.split(",")])
+    parser.add_argument(
+        "--peers", type=lambda text: text.split(","), default=list(many_sites.COMMANDS)
+    )
+    parser.add_argument("--only", default="", help="standing or first: certificates that are there, or none")  # fmt: skip
+    found = parser.parse_args()
+    found.counts = found.counts or list(QUICK_COUNTS if found.quick else COUNTS)
+    return found
+
+
+def _round(
+    peer: str, folder: Path, count: int, wanted: argparse.Namespace, results: Results
+) -> None:
+    folder.chmod(0o755)
+
+    def note(what: str, value: float) -> None:
+        results.setdefault(what, {}).setdefault(count, {})[peer] = value
+        print(f"  {what}: {value:,.3f}", flush=True)
+
+    if wanted.only in ("", "standing"):
+        sites = many_sites.prepare(folder / "standing", count, certified=True)
+        many_sites.own(sites)
+        with Server(peer, sites) as server:
+            server.measure(note)
+    if peer == _OURS and wanted.only in ("", "first"):
+        sites = many_sites.prepare(folder / "first", count, certified=False)
+        many_sites.own(sites)
+        with Server(peer, sites) as server:
+            server.measure_first(note, _OBTAIN_FOR / 3 if wanted.quick else _OBTAIN_FOR)
+
+
+class Server:
+    """A server on its sites, from start to stop."""
+
+    def __init__(self, peer: str, sites: Sites) -> None:
+        self.peer = peer
+        self.sites = sites
+        self._rng = random.Random(7)
+        self._context: ssl.SSLContext | None = None
+
+    def __enter__(self) -> Server:
+        command = many_sites.COMMANDS[self.peer](self.sites, many_sites.PORT, WORKERS)
+        self._begun = time.monotonic()
+        self._log = self.sites.work / "output.log"
+        self._process = processes.start(command, "0,1", self._log, peers.REPOSITORY)
+        self.pid = self._process.pid
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        processes.stop(self._process)
+
+    # Certificates are there
+
+    def measure(self, note: scale_report.Note) -> None:
+        names = self.sites.names
+        self._await(sorted({names[0], names[len(names) // 2], names[-1]}))
+        note("start to serving, s", time.monotonic() - self._begun)
+        note("start to serving, CPU s of all", processes.cpu_seconds(self.pid))
+        time.sleep(_QUIET_FOR)
+        note("worker at rest, PSS MB", self._worker_pss())
+        note("all processes at rest, PSS MB", processes.pss_kib(self.pid) / 1000)
+        self._handshakes(note)
+        note("worker after these handshakes, PSS MB", self._worker_pss())
+        if self.peer == _OURS:
+            self._status(note)
+            self._certifier_killed(note)
+        self._reload(note)
+
+    def _handshakes(self, note: scale_report.Note) -> None:
+        asked = self._rng.sample(self.sites.names, min(_HANDSHAKES, len(self.sites.names)))
+        for kind, several in (("cold", asked), ("hot", asked)):
+            if kind == "hot":
+                several = [*asked[:50]] * 8
+                for name in asked[:50] * WORKERS * 2:
+                    self._handshake(name)  # any worker may have had none of it
+            before = processes.cpu_seconds(self.pid)
+            taken = sorted(self._handshake(name) for name in several)
+            note(f"handshake, {kind}: p50, ms", median(taken) * 1e3)
+            note(f"handshake, {kind}: p99, ms", taken[int(len(taken) * 0.99)] * 1e3)
+            spent = processes.cpu_seconds(self.pid) - before
+            note(f"handshake, {kind}: CPU, ms", spent / len(taken) * 1e3)
+            note(f"requests per second, {kind} names", len(taken) / sum(taken))
+
+    def _status(self, note: scale_report.Note) -> None:
+        begun = time.monotonic()
+        control_client.status(self.sites.state)
+        note("status, JSON, s", time.monotonic() - begun)
+        begun = time.monotonic()
+        words = [sys.executable, "-m", "proxy", "status", "--state", str(self.sites.state)]
+        said = subprocess.run(words, cwd=peers.REPOSITORY, capture_output=True, check=True).stdout
+        note("status, text, s", time.monotonic() - begun)
+        note("status, text, lines", said.count(b"\n"))
+
+    def _certifier_killed(self, note: scale_report.Note) -> None:
+        before = self._kinds()
+        workers = {pid: processes.own_cpu_seconds(pid) for pid in before["worker"]}
+        supervisor = processes.own_cpu_seconds(self.pid)
+        begun = time.monotonic()
+        os.kill(before["certifier"][0], signal.SIGKILL)
+        while self._kinds()["certifier"] in ([], before["certifier"]):
+            time.sleep(0.05)
+        certifier = self._kinds()["certifier"][0]
+        self._quiet()
+        note("certifier killed: until as before, s", time.monotonic() - begun - _QUIET_FOR)
+        spent = [processes.own_cpu_seconds(pid) - was for pid, was in workers.items()]
+        note("certifier killed: CPU per worker, s", max(spent))
+        note("certifier killed: CPU of the supervisor, s", processes.own_cpu_seconds(self.pid) - supervisor)  # fmt: skip
+        note("certifier killed: CPU of the new one, s", processes.own_cpu_seconds(certifier))
+
+    def _reload(self, note: scale_report.Note) -> None:
+        before = processes.cpu_seconds(self.pid)
+        old = set(processes.tree(self.pid))
+        begun = time.monotonic()
+        if self.peer == _OURS:
+            answer = control_client.ask(self.sites.state, {"command": "reload"}, 120.0)
+            if not answer["ok"]:
+                raise RuntimeError(f"the reload failed: {answer}")
+        elif self.peer == "nginx":
+            self._process.send_signal(signal.SIGHUP)
+            while len(set(processes.tree(self.pid)) - old) < WORKERS:
+                time.sleep(0.01)
+        else:
+            caddy = [peers.caddy(), "reload", "--force", "--address", f"127.0.0.1:{many_sites.PORT + 2}"]  # fmt: skip
+            config = ["--config", str(self.sites.work / "caddy.json")]
+            subprocess.run([*caddy, *config], check=True, capture_output=True)
+        note("reload, s", time.monotonic() - begun)
+        self._quiet()
+        # Whoever has ended is not counted any more: what is left is what the new ones took.
+        note("reload, CPU s of all that stays", processes.cpu_seconds(self.pid) - before)
+        note("all processes after a reload, PSS MB", processes.pss_kib(self.pid) / 1000)
+
+    # None is there yet
+
+    def measure_first(self, note: scale_report.Note, seconds: float) -> None:
+        """How many certificates a second come from the built-in CA, and what is written for each."""
+        names = self.sites.names
+        self._await(names[:1])
+        folder = self.sites.state / "certificates"
+        begun, had = time.monotonic(), _obtained(folder)
+        halves = []
+        while had < len(names) and time.monotonic() - begun < seconds:
+            began, was = time.monotonic(), had
+            time.sleep(min(seconds / 8, 5.0))
+            had = _obtained(folder)
+            halves.append((had - was) / (time.monotonic() - began))
+        if len(halves) > 1 and len(names) >= 1_000:
+            note("first certificates per second, at first", halves[0])
+            note("first certificates per second, at last", halves[-2 if had >= len(names) else -1])
+        certifier = self._kinds()["certifier"]
+        if certifier and had >= 100:
+            note("first certificates, CPU ms of the certifier each",
+                 processes.own_cpu_seconds(certifier[0]) / had * 1e3)  # fmt: skip
+            note("first certificates, bytes written each", processes.written(certifier[0]) / had)
+            ledgers = [one.stat().st_size for one in self.sites.state.glob("ledgers/*/*")]
+            note("ledger on disk, bytes", sum(ledgers))
+
+    # How it is
+
+    def _await(self, some: Iterable[str]) -> None:
+        deadline = time.monotonic() + _STARTS_WITHIN
+        for name in some:
+            while True:
+                try:
+                    self._handshake(name)
+                    break
+                except OSError:
+                    if time.monotonic() > deadline or self._process.poll() is not None:
+                        raise RuntimeError(f"{name} is not served: {self._log.read_text()[-2000:]}") from None  # fmt: skip
+                    time.sleep(0.02)
+
+    def _handshake(self, name: str) -> float:
+        """One connection and one request; the seconds that it took."""
+        if self._context is None:
+            self._context = load.client_context(self.sites.ca)
+        begun = time.monotonic()
+        with socket.create_connection(("127.0.0.1", many_sites.PORT), 10) as raw:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._context.wrap_socket(raw, server_hostname=name) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % name.encode())  # fmt: skip
+                answer = b""
+                while piece := sock.recv(65536):
+                    answer += piece
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise ConnectionError(f"{name} answered {answer[:40]!r}")
+        return time.monotonic() - begun
+
+    def _kinds(self) -> dict[str, list[int]]:
+        """The pids of workers and certifier (of workers alone, for a peer)."""
+        kinds: dict[str, list[int]] = {"worker": [], "certifier": []}
+        for pid in processes.tree(self.pid):
+            title = processes.title(pid)
+            if self.peer == "caddy" or "worker" in title:
+                kinds["worker"].append(pid)
+            elif "certifier" in title:
+                kinds["certifier"].append(pid)
+        return kinds
+
+    def _worker_pss(self) -> float:
+        return median(processes.own_pss_kib(pid) for pid in self._kinds()["worker"]) / 1000
+
+    def _quiet(self) -> None:
+        """Wait until nothing has worked for a while."""
+        before, since = processes.cpu_seconds(self.pid), time.monotonic()
+        while time.monotonic() - since < _QUIET_FOR:
+            time.sleep(0.1)
+            now = processes.cpu_seconds(self.pid)
+            if abs(now - before) > 0.1:
+                before, since = now, time.monotonic()
+
+
+def _obtained(folder: Path) -> int:
+    """Certificates that are on the disk."""
+    return sum(1 for one in folder.glob("*/current")) if folder.exists() else 0
+
+
+def _heading() -> dict[str, str]:
+    commit = "unknown"
+    if shutil.which("git"):
+        words = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(words, cwd=HERE, capture_output=True, text=True).stdout.strip()
+    return {
+        "when": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit,
+        "servers": ", ".join(f"{one} {peers.version(one)}" for one in many_sites.COMMANDS),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
