@@ -85,6 +85,31 @@ class Level:
             inner[last] = value
         entry.inner[path[1:]] = place
 
+    def run_scripts(
+        self, url: str, place: Place, controller: str = "", params: dict[str, str] | None = None
+    ) -> None:
+        """Have the scripts below ``root`` run. ``controller``: the script that takes what is
+        neither a script nor a file, as a path below the root; "" for none."""
+        said: dict[str, Any] = {"url": url}
+        if controller != "/index.php":
+            said["front_controller"] = False
+            if controller:
+                self.leave(place, controller, "what no file takes is for index.php or for nobody")
+        if params:
+            said["params"] = params
+        for key in ("fallback", "extensions"):
+            entry = self.keys.pop(key, None)
+            if entry is not None:
+                self.leave(entry.place, f"{key} {entry.value}", "scripts have index.php for that")
+        self.put("fastcgi", said if len(said) > 1 else url, place)
+
+    def pass_credentials(self, place: Place) -> None:
+        """Let the backend see the password that was asked for here, as it did before."""
+        removed = (self.value("request_headers") or {}).get("remove", [])
+        taken_out = any(name.lower() == "authorization" for name in removed)
+        if "basic_auth" in self.keys and "backend" in self.keys and not taken_out:
+            self.put_in(("basic_auth", "forward"), True, place)
+
     def value(self, key: str) -> Any:
         entry = self.keys.get(key)
         return None if entry is None else entry.value
@@ -106,6 +131,9 @@ class Level:
 
     @property
     def action(self) -> str | None:
+        """The key that answers; files beside scripts are "fastcgi"."""
+        if "fastcgi" in self.keys:
+            return "fastcgi"
         return next((key for key in self.keys if key in ACTIONS), None)
 
 

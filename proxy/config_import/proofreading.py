@@ -67,6 +67,9 @@ def _find_folders(draft: Draft) -> None:
                 and os.path.isdir(base or "/")
             ):
                 route.serve_whole(base, entry.place)
+                fallback = route.keys.get("fallback")
+                if fallback is not None:
+                    fallback.value = f"{beneath}{fallback.value}"
 
 
 def refused(text: str) -> list[Fault]:

@@ -18,6 +18,8 @@ from .draft import Draft, KeyPath, Left, Level, Place, Site
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+%~*-]*(?::[A-Za-z0-9_./@+%~*-]+)*", re.ASCII)
 _OTHERWISE_READ = re.compile(r"(?i)~|null|\.inf|\.nan|<<|=")
+_FIRST = ("certificate", "methods", "match", "root", "fastcgi", "backend", "redirect", "status",
+          "respond", "strip_prefix", "rewrite", "fallback")  # fmt: skip
 _WIDEST = 240  # a comment of more than that is cut
 
 
@@ -98,9 +100,15 @@ def left_line(one: Left) -> str:
 
 
 def _keys(text: Text, level: Level, indent: str, around: Place | None = None) -> None:
-    for key, entry in level.keys.items():
+    ordered = sorted(level.keys.items(), key=lambda pair: _rank(pair[0]))
+    for key, entry in ordered:
         beside = "" if entry.place == around else f"  # {text.at(entry.place)}"
         _value(text, key, entry.value, indent, beside, Owner(level, (key,)))
+
+
+def _rank(key: str) -> int:
+    """What decides first stands first; the rest as it came."""
+    return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
 def _value(text: Text, key: str, value: Any, indent: str, beside: str, owner: Owner) -> None:

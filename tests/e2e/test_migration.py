@@ -94,7 +94,7 @@ def apache(here: World, all_cases: list[Case]) -> tuple[Path, list[str], tuple[i
         for name in (
             "mpm_event", "authz_core", "authz_host", "authz_user", "authn_core", "authn_file",
             "auth_basic", "alias", "dir", "autoindex", "mime", "rewrite", "headers", "expires",
-            "deflate", "filter", "proxy", "proxy_http", "proxy_wstunnel", "proxy_balancer",
+            "deflate", "filter", "proxy", "proxy_fcgi", "proxy_http", "proxy_wstunnel", "proxy_balancer",
             "lbmethod_bybusyness", "lbmethod_byrequests", "slotmem_shm", "ssl", "socache_shmcb",
         )
     )  # fmt: skip

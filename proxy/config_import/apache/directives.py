@@ -1,4 +1,4 @@
-"""Apache's directives as a tree, with includes, ``Define`` and the conditions on modules.
+"""Apache's directives as a tree, with includes, definitions and the conditions on modules.
 
 A module that is asked for with ``<IfModule>`` is taken to be there: the configuration was written
 for a server that has it.

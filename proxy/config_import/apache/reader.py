@@ -256,7 +256,7 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     shapes += [path for one in passed for path in proxying.shapes(one)]
     shapes += [path for path, _folder, _place in aliases]
     shapes += [one.path for one in (*held.folders, *held.locations)]
-    for shape in reversed(specific_first(shapes)):
+    for shape in specific_first(shapes):
         _shape(shape, host, site, rules, passed, aliases, folder, root, held, front, php)
 
 
@@ -297,7 +297,7 @@ def _shape(
         route.keys.update(rewritten.copy(shape).keys)
     if not proxying.answer(passed, shape, route):
         _files(shape, route, aliases, folder, root)
-        if route.action == "root":
+        if "root" in route.keys:
             _of_files(route, shape, held, front, php)
     if route.action is None:
         if route.left:
@@ -309,6 +309,7 @@ def _shape(
     sections.apply(held, shape, route)
     sections.fields(held.outer, route)
     sections.later(held, shape, route)
+    route.pass_credentials(place)
     site.add(route)
 
 
@@ -337,12 +338,9 @@ def _files(
         if "$" in folder or "%" in folder:
             route.leave(root.place, str(root), "a folder has a name without variables")
             return
-        if shape.endswith("/*"):
-            route.put("root", f"{folder}{shape[:-2]}" or "/", root.place)
-        elif "." in shape.rpartition("/")[2]:
-            route.put("root", folder, root.place)
-        else:
-            route.put("root", folder, root.place)
+        # By a new path a file is looked for below the whole root.
+        below = shape[:-2] if shape.endswith("/*") and "rewrite" not in route.keys else ""
+        route.put("root", f"{folder}{below}" or "/", root.place)
 
 
 def _of_files(
@@ -353,10 +351,18 @@ def _of_files(
     php: tuple[str, Place] | None,
 ) -> None:
     sections.files(held, shape, route)
-    if front is not None and "fallback" not in route.keys and shape == "/*":
-        route.put("fallback", front[0], front[1])
+    fallback = route.keys.get("fallback")
+    controller = front[0] if front is not None and shape == "/*" else ""
+    if fallback is not None and str(fallback.value).endswith(".php"):
+        controller = str(fallback.value)
+        del route.keys["fallback"]
     if php is not None:
-        route.put("fastcgi", php[0], php[1])
+        route.run_scripts(php[0], php[1], controller)
+    elif controller.endswith(".php"):
+        place = front[1] if front is not None else route.place
+        route.leave(place, controller, "who runs scripts is not said")
+    elif controller and "fallback" not in route.keys and front is not None:
+        route.put("fallback", controller, front[1])
 
 
 def _aliases(directives: Sequence[Directive], site: Site) -> list[tuple[str, str, Place]]:

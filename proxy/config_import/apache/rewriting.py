@@ -1,4 +1,4 @@
-"""``RewriteRule`` of the common kinds: redirects, https, www, front controllers, refusals."""
+"""Rules for rewriting of the common kinds: redirects, https, www, front controllers, refusals."""
 
 from __future__ import annotations
 

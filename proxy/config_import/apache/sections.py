@@ -226,7 +226,7 @@ def apply(held: Held, shape: str, route: Route) -> None:
     """Who is let in. Folders count for files alone, locations for everything."""
     if route.action == "redirect":
         return
-    if route.action in ("root", "fastcgi"):
+    if "root" in route.keys:
         for section in _of(held.folders, shape):
             access.add(section.directives, route)
     for section in _of(held.locations, shape):
@@ -317,7 +317,7 @@ def _span(text: str) -> int | None:
 
 def later(held: Held, shape: str, route: Route) -> None:
     """Fields, error pages, sizes of sections, after those of the whole block."""
-    if route.action in ("root", "fastcgi"):
+    if "root" in route.keys:
         for section in _of(held.folders, shape):
             fields(section.directives, route)
     for section in _of(held.locations, shape):
@@ -380,7 +380,7 @@ def _header(one: Directive, route: Route, key: str) -> None:
         return
     match action:
         case "set":
-            if name.lower() == "cache-control" and route.action == "root":
+            if name.lower() == "cache-control" and "root" in route.keys:
                 there = route.value("cache_control") or {}
                 route.put("cache_control", {**there, "*": made}, one.place)
             else:

@@ -114,9 +114,14 @@ def _handlers(route: dict[str, Any], way: KeyPath, at: At) -> Iterator[Directive
 
 
 def _subroute(handler: dict[str, Any], way: KeyPath, at: At) -> Iterator[Directive]:
+    scripts = any(map(_runs_scripts, handler.get("routes") or ()))
     for number, route in enumerate(handler.get("routes") or ()):
         here = (*way, "routes", number)
         matches = route.get("match") or [{}]
+        if scripts and any(_looks_for_index(match) for match in matches):
+            continue  # php_fastcgi does that by itself
+        if scripts and _runs_scripts(route):
+            matches = [{}]
         for choice, match in enumerate(matches):
             block = list(_handlers(route, here, at))
             tried = _in(match, "file", "try_files")
@@ -138,6 +143,15 @@ def _subroute(handler: dict[str, Any], way: KeyPath, at: At) -> Iterator[Directi
                     yield Directive(one.name, [named, *one.args], one.place, one.block)
             else:
                 yield Directive(name, [named], at(here), block)
+
+
+def _runs_scripts(route: dict[str, Any]) -> bool:
+    handlers = route.get("handle") or ()
+    return any(_in(one, "transport", "protocol") == "fastcgi" for one in handlers)
+
+
+def _looks_for_index(match: dict[str, Any]) -> bool:
+    return any(str(one).endswith("index.php") for one in _in(match, "file", "try_files") or ())
 
 
 def _matchers(match: dict[str, Any], place: Place) -> Iterator[Directive]:
@@ -254,7 +268,11 @@ def _proxy(one: dict[str, Any], place: Place) -> Iterator[Directive]:
     transport = one.get("transport") or {}
     dials = [str(each.get("dial", "")) for each in one.get("upstreams") or ()]
     if transport.get("protocol") == "fastcgi":
-        yield Directive("php_fastcgi", dials, place, [])
+        told = [
+            Directive("env", [name, str(value)], place)
+            for name, value in (transport.get("env") or {}).items()
+        ]
+        yield Directive("php_fastcgi", dials, place, told)
         return
     block = []
     tls = transport.get("tls")

@@ -129,7 +129,9 @@ def read_block(
             continue
         args = list(one.args)
         matcher = Matcher()
-        if args:
+        # These take a path as their only word.
+        alone = one.name == "try_files" or (len(args) == 1 and one.name in ("root", "rewrite"))
+        if args and not alone:
             found = matchers.of_word(args[0], named)
             if found is not None:
                 matcher, args = found, args[1:]
@@ -168,7 +170,7 @@ def _rank(rule: _Rule) -> tuple[int, int, int]:
 def compile_site(block: Block, site: Site) -> None:
     """Add the site's routes."""
     told: set[tuple[Place, str]] = set()
-    for shape in reversed(specific_first([*block.shapes(), "/*"])):
+    for shape in specific_first([*block.shapes(), "/*"]):
         state = _State(Route(site.place, path=shape))
         made: list[Route] = []
         _run(block, shape, state, made)
@@ -322,6 +324,7 @@ def _answer(rule: _Rule, shape: str, state: _State, made: list[Route]) -> None:
         made.append(route)
         state.hidden = True
         _order_caching(route)
+        route.pass_credentials(one.place)
     elif len(made) == before and route.left and not state.hidden:
         # What would have answered could not be taken over: nothing else may answer in its place.
         route.put("respond", {"status": "501"}, one.place)
@@ -331,7 +334,7 @@ def _answer(rule: _Rule, shape: str, state: _State, made: list[Route]) -> None:
 
 def _order_caching(route: Route) -> None:
     entry = route.keys.get("cache_control")
-    if entry is None or route.action in ("root", "fastcgi"):
+    if entry is None or "root" in route.keys:
         if entry is not None and "*" in entry.value:
             entry.value["*"] = entry.value.pop("*")
         return
@@ -410,7 +413,9 @@ def _folder(state: _State, one: Directive) -> bool:
         route.leave(place, f"root {folder}", "the folder is named in full here")
         return False
     path = route.path
-    if path.endswith("/*") and path != "/*" and state.stripped != path[:-2]:
+    if "rewrite" in route.keys:
+        pass  # by its new path a file is looked for below the whole root
+    elif path.endswith("/*") and path != "/*" and state.stripped != path[:-2]:
         below = path[:-2].removeprefix(state.stripped) if state.stripped else path[:-2]
         folder = f"{folder.rstrip('/')}{below}"
     route.put("root", folder, place)
@@ -459,21 +464,23 @@ def _php(one: Directive, args: list[str], state: _State) -> None:
         if address.startswith("unix/")
         else f"tcp://{address}"
     )
-    route.put("fastcgi", where, one.place)
     if len(args) > 1:
         route.leave(one.place, str(one), "scripts are run in one place")
+    controller = "/index.php" if route.path == "/*" or state.stripped else ""
+    params: dict[str, str] = {}
     for each in one.block or ():
         if each.name == "index" and each.args[:1] == ["off"]:
-            break
-        if each.name == "env":
-            route.leave(each.place, str(each), "only what CGI names is told to scripts")
-        elif each.name == "root" and each.args:
-            pass
+            controller = ""
+        elif each.name == "index" and each.args[:1] not in ([], ["index.php"]):
+            controller = f"/{each.args[0]}"
+        elif each.name == "env" and len(each.args) == 2 and "{" not in each.args[1]:
+            params[each.args[0]] = each.args[1]
+        elif each.name == "env":
+            why = "what is told to scripts beside CGI's parameters has no placeholders"
+            route.leave(each.place, str(each), why)
         elif each.name not in _PHP_NEEDLESS:
             route.leave(each.place, str(each), "it has no counterpart here")
-    else:
-        if route.path == "/*" and "fallback" not in route.keys:
-            route.put("fallback", "/index.php", one.place)
+    route.run_scripts(where, one.place, controller, params)
 
 
 # What stands beside

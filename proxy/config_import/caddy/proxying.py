@@ -223,7 +223,7 @@ def response_field(args: list[str], one: Directive, route: Route) -> None:
         return
     kind = {"+": "add", "?": "default"}.get(name[:1], "set")
     bare = name.lstrip("+?>")
-    if bare.lower() == "cache-control" and kind == "set" and route.action == "root":
+    if bare.lower() == "cache-control" and kind == "set" and "root" in route.keys:
         route.put("cache_control", {"*": value}, one.place)
         return
     route.put_in(("headers", kind, bare), value, one.place)

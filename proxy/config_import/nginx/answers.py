@@ -89,11 +89,13 @@ def act(
     if passed is not None:
         passed.used = True
         if passed.name == "fastcgi_pass":
-            files(server, scope, route, form, prefix, regular)
             where = interpreter(constants(scope, passed.arg), server.world)
-            if where is not None:
-                route.put("fastcgi", where, passed.place)
-                beside_scripts(server, scope, passed)
+            if where is None:
+                route.leave(passed.place, str(passed), "where scripts are run is not said")
+                return
+            server.php, server.php_place = server.php or where, server.php_place or passed.place
+            beside_scripts(server, scope, passed)
+            files(server, scope, route, form, prefix, regular)
             return
         _proxy(server, scope, route, passed, form, prefix, regular)
         return
@@ -229,6 +231,7 @@ def beside(server: Server, scope: Scope, route: Route) -> None:
     if route.action not in ("redirect", "respond"):
         # nginx answers these before it asks who is there.
         guards.access(scope, route)
+        route.pass_credentials(route.place)
     if "forward_auth" not in route.keys:
         guards.subrequest(scope, route, server.internal)
     guards.rates(scope, route, server.world)
@@ -252,7 +255,7 @@ def _error_pages(scope: Scope, route: Route) -> None:
         if not target.startswith("/") or "$" in target:
             route.leave(one.place, str(one), "an error page is a path of the site or a file")
             continue
-        if changed and codes == ["404"] and route.action == "root" and target.endswith(".html"):
+        if changed and codes == ["404"] and "root" in route.keys and target.endswith(".html"):
             route.put("fallback", target, one.place)
             continue
         if changed:

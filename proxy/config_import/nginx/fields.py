@@ -37,7 +37,7 @@ def absolute(path: str, folder: str) -> str:
 
 
 def response_fields(scope: Scope, route: Route) -> None:
-    """``add_header``, ``expires``, ``proxy_hide_header``, ``server_tokens``."""
+    """Take over what responses are given and lose: add_header, expires, proxy_hide_header."""
     kind = "set" if route.action in ("root", "fastcgi", "respond", "redirect") else "add"
     caching: list[tuple[str, Directive]] = []
     expires = scope.one("expires")
@@ -78,7 +78,7 @@ def response_fields(scope: Scope, route: Route) -> None:
 def _caching(route: Route, said: list[tuple[str, Directive]]) -> None:
     value = joined_cache_control([text for text, _one in said])
     place = said[-1][1].place
-    if route.action in ("root", "fastcgi"):
+    if "root" in route.keys:
         route.put("cache_control", {"*": value}, place)
     else:
         route.put_in(("headers", "set", "Cache-Control"), value, place)

@@ -41,7 +41,9 @@ def files(
         if not where.startswith("/"):
             where = f"/usr/share/nginx/{where}"
         where = where.rstrip("/")
-        if form.path.endswith("/*"):
+        if "rewrite" in route.keys:
+            pass  # by its new path a file is looked for below the whole root
+        elif form.path.endswith("/*"):
             where += form.path[:-2]
         elif form.loose and form.path == prefix and not regular and tried is None:
             # nginx sends people from a folder's name to the folder.
@@ -62,11 +64,9 @@ def _file_keys(
 ) -> None:
     index = scope.one("index")
     names = [name for name in index.args if "/" not in name and "$" not in name] if index else []
-    if names and names != ["index.html"]:
-        if not server.php:
-            names = [name for name in names if not name.endswith(".php")]
-        if names and names != ["index.html"] and index is not None:
-            route.put("index", names, index.place)
+    names = [name for name in names if not name.endswith(".php")]  # fastcgi sees to these
+    if names and names != ["index.html"] and index is not None:
+        route.put("index", names, index.place)
     listing = scope.one("autoindex")
     kind = scope.word("autoindex_format")
     for name in ("autoindex_exact_size", "autoindex_localtime"):
@@ -75,10 +75,16 @@ def _file_keys(
         route.put("listing", kind if kind in ("html", "json") else True, listing.place)
     if tried is not None:
         _tried(server, route, form, tried)
+    own = route.keys.pop("_controller", None)
+    file = not form.path.endswith("/*") and "." in form.path.rpartition("/")[2]
+    if file and not form.path.endswith(".php"):
+        return
     if server.php and server.php_place is not None:
-        route.put("fastcgi", server.php, server.php_place)
-        if server.script and "fallback" not in route.keys and form.path == "/*":
-            route.put("fallback", server.script, server.php_place)
+        controller = server.script if form.path == "/*" else ""
+        controller = controller if own is None else str(own.value)
+        route.run_scripts(server.php, server.php_place, controller, server.params)
+    elif own is not None:
+        route.leave(own.place, f"try_files … {own.value}", "who runs scripts is not said")
 
 
 def _tried(server: Server, route: Route, form: PathForm, tried: Directive) -> None:
@@ -99,16 +105,15 @@ def _tried(server: Server, route: Route, form: PathForm, tried: Directive) -> No
         if last != "=404" and last.startswith("="):
             route.note(tried.place, f"what is not there is 404 here, and not {last[1:]}")
         return
-    path = last.partition("?")[0]
+    path = last.partition("?")[0].removesuffix("$is_args$args")
     if "$" in path:
         if path not in ("$uri", "$uri/"):
             route.leave(tried.place, str(tried), "the last of them is a file with a name")
         return
-    if path.endswith(".php"):
-        server.script = server.script or path
-        route.put("fallback", path, tried.place)
-        return
     beneath = form.path[:-2] if form.path.endswith("/*") else ""
+    if path.endswith(".php"):
+        route.put("_controller", path.removeprefix(beneath), tried.place)
+        return
     folder = str(route.value("root"))
     if beneath and path.startswith(f"{beneath}/"):
         path = path[len(beneath) :]

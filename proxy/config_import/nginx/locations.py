@@ -9,6 +9,7 @@ scripts.
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..draft import Route, Site
@@ -162,6 +163,9 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
         _endings(server, one, scope, names)
         return
     found = forms(pattern)
+    if found is None and denies and "php" in pattern and _scripts_kept_out(server, one, pattern):
+        one.use()
+        return
     if found is None:
         one.use()
         guard = denies or any(each.name in guards.NAMES for each in one.block or ())
@@ -172,6 +176,22 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
     if ignore_case and any(re.search("[A-Za-z]", form.path) for form in found):
         site.note(one.place, "here upper and lower case differ in paths")
     answer(server, scope, found, Route(one.place), "", regular=True)
+
+
+def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
+    """``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has uploaded. The
+    folders that are meant get a route of files alone; False where none of them is there."""
+    root = server.scope.word("root").rstrip("/")
+    done = False
+    for name in re.findall(r"[a-z-]{3,}", pattern.partition(r"\.")[0]):
+        for path in (f"/{name}", f"/wp-content/{name}"):
+            if root.startswith("/") and os.path.isdir(f"{root}{path}"):
+                route = Route(one.place, path=f"{path}/*")
+                route.put("root", f"{root}{path}", one.place)
+                route.note(one.place, "no script is run here; one would be sent as a text")
+                server.site.add(route)
+                done = True
+    return done
 
 
 def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
@@ -221,7 +241,7 @@ def _finish(server: Server) -> None:
             site.routes.insert(site.routes.index(route) + 1, rest)
         route.keys.pop("_refuse", None)
     for route in list(site.routes):
-        if route.action not in ("root", "fastcgi") or route.path.endswith((".html", ".php")):
+        if "root" not in route.keys or route.path.endswith((".html", ".php")):
             continue
         if server.assets:
             there = route.value("cache_control") or {}
@@ -229,7 +249,7 @@ def _finish(server: Server) -> None:
                 ",".join(f"*.{name}" for name in names): said for names, said, _ in server.assets
             }
             route.put("cache_control", {**made, **there}, server.assets[0][2])
-    if server.assets and not any(route.action in ("root", "fastcgi") for route in site.routes):
+    if server.assets and not any("root" in route.keys for route in site.routes):
         for names, said, place in server.assets:
             text = f"Cache-Control {said} for {', '.join(names)}"
             site.leave(place, text, "of a backend's answers the path does not decide")

@@ -47,10 +47,15 @@ def beside_scripts(server: Server, inner: Scope, one: Directive) -> None:
     upstreams.timeouts(inner, server.site, "fastcgi")
     for each in inner.here("fastcgi_param"):
         name, value = (*each.args, "", "")[:2]
-        if name not in FASTCGI_PARAMS and value not in ("", "off"):
-            server.site.leave(each.place, str(each), "only what CGI names is told to scripts")
-    for each in (*inner.here("try_files"), *inner.here("fastcgi_intercept_errors")):
-        each.used = True
+        if name in FASTCGI_PARAMS or not value:
+            continue
+        if "$" in value:
+            why = "what is told to scripts beside CGI's parameters has no variables"
+            server.site.leave(each.place, str(each), why)
+        else:
+            server.params[name] = value
+    for name in ("try_files", "fastcgi_intercept_errors", "internal"):
+        inner.here(name)
     for each in inner.here("if"):
         if each.args[:1] in (("!-f",), ("!-e",)):
             each.use()  # no file, no script

@@ -70,6 +70,7 @@ class Server:
     internal: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     php: str = ""  # where scripts are run
     php_place: Place | None = None
+    params: dict[str, str] = field(default_factory=dict)  # more for the scripts
     script: str = ""  # the front controller
     assets: list[tuple[list[str], str, Place]] = field(default_factory=list)
     refusals: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)

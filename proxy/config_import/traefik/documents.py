@@ -88,7 +88,7 @@ class Node:
 
 @dataclass(slots=True)
 class Source:
-    """``static`` and ``dynamic`` are Traefik's two kinds; one file may hold both."""
+    """Traefik's static and dynamic configuration in one tree; one file may hold both."""
 
     tree: Node
     compose: bool = False

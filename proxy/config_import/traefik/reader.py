@@ -286,7 +286,7 @@ class _World:
         for router in routers:
             shapes += router.asked.matcher.paths or ("/*",)
             shapes += router.asked.matcher.except_paths
-        for shape in reversed(specific_first(shapes)):
+        for shape in specific_first(shapes):
             for router in routers:
                 matcher = router.asked.matcher
                 if not matcher.takes(shape):

@@ -32,6 +32,7 @@ import trustme
 
 from support.http.backend_app import Application, serving
 from support.program.netns import Netns
+from support.program.php_fpm import php_fpm
 
 # Each difference: in what of a response it shows.
 DIFFERENCES: dict[str, frozenset[str]] = {
@@ -48,6 +49,7 @@ DIFFERENCES: dict[str, frozenset[str]] = {
     "pages-are-public": frozenset({"status", "body"}),
     "too-many": frozenset({"status", "retry-after"}),
     "hidden": frozenset({"status"}),
+    "source-shown": frozenset({"status"}),
     "which-backend": frozenset(),
     "port-in-host": frozenset({"body"}),
 }
@@ -187,6 +189,7 @@ def world(folder: Path, netns: Netns) -> Iterator[World]:
                 app = type(f"Echo{port}", (Echo,), {"port": port})
                 stack.enter_context(serving(app, port=int(port)))
         (folder / "srv/run").mkdir()
+        stack.enter_context(php_fpm(folder / "srv/run"))
         stack.enter_context(_on_socket(folder / "srv/run/app.sock"))
         yield made
 
@@ -235,6 +238,18 @@ def _files(srv: Path) -> None:
     put("compress/big.json", json.dumps([{"number": n, "word": "again"} for n in range(500)]))
     put("compress/small.txt", "short\n")
     put("socket/static/app.js", "started()\n")
+    script = (
+        "<?php header('Content-Type: text/plain'); $s = $_SERVER; echo $s['REQUEST_METHOD'], ' ',"
+        "$s['REQUEST_URI'], ' ', $s['SCRIPT_NAME'], ' ', $s['QUERY_STRING'], ' ', $s['HTTP_HOST'],"
+        "' ', $s['HTTPS'] ?? '', ' ', $s['APP_ENV'] ?? '', ' ', file_get_contents('php://input');\n"
+    )
+    for name in ("php/index.php", "php/wp-login.php", "php/wp-admin/index.php",
+                 "symfony/public/index.php"):  # fmt: skip
+        put(name, script)
+    put("php/wp-content/uploads/a.jpg", "image")
+    put("php/wp-content/uploads/evil.php", "<?php echo 'run';")
+    put("php/wp-content/style.css", "p {}\n")
+    put("symfony/public/style.css", "p {}\n")
     put("cors/fonts/a.woff2", "font")
 
 
