@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..filters.code import FilterCode
 from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
@@ -33,6 +34,7 @@ from .schema.files import FileRules, Listing
 from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
+from .schema.tracing import Tracing
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
@@ -43,7 +45,7 @@ __all__ = [
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
-    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tracing", "Tsig",
 ]  # fmt: skip
 
 
@@ -229,7 +231,8 @@ class Config:
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
     # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
-    admin_site: Site | None = None
+    admin_site: Site | None = field(default=None, compare=False)  # follows from ``admin``
+    tracing: Tracing | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise
@@ -239,6 +242,8 @@ class Config:
     watch: bool = False  # of ``source`` and the files that it names
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
+    # The code of filters that sites use, as it was read with the configuration.
+    filter_code: FilterCode = field(default_factory=FilterCode, compare=False, repr=False)
     include: tuple[Path, ...] = ()  # patterns of files with further sites
     # Where each key beside the sites' stands, like "tls.hsts".
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..filters.code import FilterCode
 from . import model
 from .checks.consistency import certified_here, internal
 from .schema import acme as acme_keys
@@ -38,6 +39,7 @@ class Surroundings:
     gid: int
     source: Path | None
     notices: tuple[str, ...] = ()
+    filter_code: FilterCode = field(default_factory=FilterCode)
 
 
 def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
@@ -61,6 +63,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         proxy_protocol=document.proxy_protocol,
         admin=document.admin,
         admin_site=admin_site,
+        tracing=document.tracing,
         alerts=document.alerts,
         sandbox=document.sandbox,
         http2=document.http2 == "auto",
@@ -73,6 +76,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         include=document.include,
         origins=_places(document, (), parsed.origins),
         notices=around.notices,
+        filter_code=around.filter_code,
     )
 
 
