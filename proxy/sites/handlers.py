@@ -29,9 +29,9 @@ from ..handlers.fastcgi.handler import FastCgiHandler
 from ..handlers.files.handler import file_handler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
-from ..handlers.upstream.context import UpstreamContext
+from ..handlers.upstream.context import AttemptTracer, UpstreamContext
 from ..handlers.upstream.handler import Upstream
-from ..handlers.upstream.login_service import LoginService
+from ..handlers.upstream.login_service import LoginService, ServiceQuestion
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
@@ -93,6 +93,7 @@ class Handlers:
         clock: Clock,
         deadlines: Deadlines,
         counters: Counters | None = None,
+        tracer: AttemptTracer | None = None,
     ) -> None:
         self._clock = clock
         self._upstream_context = UpstreamContext(
@@ -102,6 +103,7 @@ class Handlers:
             trusted_proxies=config.trusted_proxies,
             fast_lane=config.fast_lane,
             counters=counters,
+            tracer=tracer,
         )
         self._told = told_of_users(config)
         self._handlers: dict[Action, Handler] = {}
@@ -171,7 +173,7 @@ class Handlers:
             upstream = Upstream(action, self._upstream_context, reports_pauses=False)
             self._services[action] = upstream
             self._proxies.append(upstream)
-        return LoginService(rule, upstream, believed(rule))
+        return LoginService(rule, upstream, ServiceQuestion(rule, believed(rule)))
 
     def start(self) -> None:
         for upstream in self._proxies:

@@ -175,6 +175,20 @@ def pages(answer: Answer, column: Column) -> None:
         assert b"sorry" not in answer.body
 
 
+def stripped(answer: Answer, column: Column) -> None:
+    """The backend is asked for what stands behind the prefix, and told of the prefix once."""
+    assert len(answer.told) == column.proxied
+    for fields in answer.told:
+        assert [value for key, value in fields if key == ":path"] == [column.path[2:]]
+        assert [value for key, value in fields if key == "x-forwarded-prefix"] == ["/b"]
+
+
+def to_be_kept(answer: Answer, column: Column) -> None:
+    """Files have what the rule says, errors and other answers nothing."""
+    file = column.path.startswith("/%66") or (column.path.startswith("/f/") and column.status < 400)
+    assert answer.all("cache-control") == (["max-age=5"] if file else []), column.name
+
+
 USERS = f'{{alice: "{hashed("geheim")}"}}'
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 ALL_COMPRESSED = "compress: {algorithms: [gzip]}"
@@ -205,6 +219,7 @@ ROWS: tuple[Guard | Change, ...] = (
         without=frozenset({"upgrade"}),
     ),
     Guard("match", "", 404, always(X_In="1"), of_routes="match: {header: {X-In: '1'}}"),
+    Guard("maintenance", "respond: {status: 503, body: back soon, retry_after: 5m}", 503, None),
     Change("headers", HEADERS, HEADED),
     Change("hsts", "", on_all(("strict-transport-security", "max-age=5184000"))),
     Change("security", "headers: {security: lax}", on_all(("x-content-type-options", "nosniff"))),
@@ -212,6 +227,8 @@ ROWS: tuple[Guard | Change, ...] = (
     Change("cors", CORS, crossing, {"Origin": "https://app.test"}),
     Change("request-headers", REQUEST_HEADERS, told, {"X-Secret": "a", "X-Given": "forged"}),
     Change("error-pages", ERROR_PAGES, pages),
+    Change("strip-prefix", "strip_prefix: true", stripped),
+    Change("cache-control", "cache_control: {'*': max-age=5}", to_be_kept),
 )  # fmt: skip
 # All of them on one site.
 TOGETHER = "together"
@@ -235,6 +252,7 @@ class App(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = [(name.lower(), value) for name, value in self.headers.items()]
+        fields.append((":path", self.path))
         self.seen.append((self.headers["Host"], fields))
         if self.headers.get("Upgrade"):
             head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
@@ -245,13 +263,14 @@ class App(http.server.BaseHTTPRequestHandler):
             self.connection.sendall(head + own + MARK.encode())
             self.close_connection = True
             return
-        stream = self.path == "/b/stream"
-        self.send_response(500 if self.path == "/b/error" else 200)  # which says Server as well
+        stream = self.path.endswith("/stream")
+        broken = self.path.endswith("/error")
+        self.send_response(500 if broken else 200)  # which says Server as well
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Access-Control-Allow-Origin", "*")
         self.send_header("X-Set", "theirs")
         self.send_header("Strict-Transport-Security", "max-age=1")
-        text = PAGE.encode() if self.path != "/b/error" else b"broken"
+        text = b"broken" if broken else PAGE.encode()
         if stream:
             self.send_header("Transfer-Encoding", "chunked")
         else:
@@ -456,7 +475,7 @@ def test_all_of_them_together(place: Place, column: Column) -> None:
         answer = place.asks(TOGETHER, column, asked)
         assert answer.status == column.status
         for row in CHANGES:
-            if row.name != "security":
+            if row.name not in ("security", "strip-prefix", "cache-control"):
                 row.holds(answer, column)
         for fields in answer.told:
             assert [value for key, value in fields if key == "x-auth-request-user"] == ["alice"]

@@ -64,8 +64,8 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
     [
         (["https://a.test/api/x?q"], [
             ("route", "/api/*", "6"),
-            ("rule", "strip_prefix: True", "6"),
-            ("rule", "error_pages: [{codes: [5xx], path: /sorry.html, page_file: None}]", "2"),
+            ("rule", "strip_prefix: true", "6"),
+            ("rule", "error_pages: [{codes: [5xx], path: /sorry.html, page_file: null}]", "2"),
             ("rewritten", "/x?q", "6"),
             ("sent on", "GET /x?q HTTP/1.1", ""),
             ("sent on", "x-forwarded-prefix: /api", ""),
@@ -79,7 +79,7 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
         ]),
         (["POST", "https://a.test/form"], [
             ("rule", "methods: POST", "8"),
-            ("rule", "intercept: True", "8"),
+            ("rule", "intercept: true", "8"),
             ("sent on", "POST /form HTTP/1.1", ""),
         ]),
         (["https://a.test/form"], [
