@@ -29,7 +29,7 @@ from .engine import Engine, StreamGone
 from .sender import GATHER, Sender
 from .session import Session
 from .shared import Shared
-from .work import Work
+from .work import Work, discard
 
 log = logging.getLogger("treehouse.worker")
 
@@ -199,7 +199,10 @@ class Exchanges:
 
     async def _run(self, work: Work, answer: Awaitable[Response]) -> None:
         try:
-            response = await answer
+            try:
+                response = await answer
+            except Exception as error:
+                response = self._service.failed(work.exchange, error)
             work.answer = response
             if work.timeouts is not None:
                 work.timeouts.waiting_since = NEVER
@@ -313,7 +316,7 @@ class Exchanges:
         if isinstance(answer, Response):
             answer.discard()
         elif isinstance(answer, Coroutine):
-            answer.close()
+            discard(answer)
         if error is not None:
             exchange.error = error
         if exchange.response is None:
