@@ -119,15 +119,18 @@ def _is_ambiguous(path: bytes) -> bool:
 def below(path: bytes, prefix: bytes) -> bytes | None:
     """What follows ``prefix`` (decoded, with slashes around it) in a path as it came, however its
     beginning is spelt; None where the prefix ends within something ambiguous."""
+    left = prefix.count(b"/") - 1  # segments
     at = path.find(b"/") + 1
-    while at > 0:
-        try:
-            if understood(path[:at]) == prefix:
-                return path[at:]
-        except Fault:
-            break
-        at = path.find(b"/", at) + 1
-    return None
+    while left:
+        end = path.find(b"/", at)
+        if end < 0:
+            return None
+        left -= path[at:end] not in _NO_SEGMENT
+        at = end + 1
+    try:
+        return path[at:] if understood(path[:at]) == prefix else None
+    except Fault:
+        return None
 
 
 def sendable(path: bytes) -> bytes:

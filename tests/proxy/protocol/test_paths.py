@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.protocol.paths import _resolved, in_order, readings
+from proxy.protocol.paths import _resolved, below, in_order, readings
 
 PIECES = [b"/", b"//", b".", b"..", b"%2e", b"%2f", b"\\", b"%5c", b";", b"%00", b"a", b"%252f"]
 
@@ -53,3 +53,27 @@ def test_no_path_takes_long_to_read(piece: bytes) -> None:
             assert fault.kind == "bad_path"  # noqa: PT017 - either outcome will do
         best = min(best, time.perf_counter() - began)
     assert best < 0.05  # each combination by itself took longer
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "rest"),
+    [
+        (b"/api/x", b"/api/", b"x"),
+        (b"/%61pi//x", b"/api/", b"/x"),
+        (b"//./api/x", b"/api/", b"x"),
+        (b"//x", b"/", b"/x"),
+        (b"/a%2fb/x", b"/a/b/", None),
+        (b"/api", b"/api/", None),
+        (b"/b/x", b"/api/", None),
+        (b"/" * 7000 + b"api/x", b"/api/", b"x"),
+    ],
+)
+def test_what_follows_a_prefix_is_found_however_it_is_spelt(
+    path: bytes, prefix: bytes, rest: bytes | None
+) -> None:
+    best = 10.0
+    for _ in range(3):
+        began = time.perf_counter()
+        assert below(path, prefix) == rest
+        best = min(best, time.perf_counter() - began)
+    assert best < 0.05
