@@ -189,6 +189,32 @@ def to_be_kept(answer: Answer, column: Column) -> None:
     assert answer.all("cache-control") == (["max-age=5"] if file else []), column.name
 
 
+def marked(answer: Answer, column: Column) -> None:
+    """A filter in Python has seen the request once, and the answer once."""
+    on_all(("x-once", "1"))(answer, column)
+    assert len(answer.told) == column.proxied
+    for fields in answer.told:
+        assert [value for key, value in fields if key == "x-asked"] == ["1"]
+
+
+# Filters in Python, as a user would write them.
+OWN = """
+from proxy.filters import Response
+
+class Keeper:
+    def request(self, request):
+        return None if request.fields.get("X-In") == "1" else Response(403, "not for you")
+
+class Once:
+    async def request(self, request):
+        request.fields.add("X-Asked", "1")
+
+    def response(self, request, response):
+        response.fields.add("X-Once", "1")
+        return response
+"""
+USE = "use: ['own:Once']"
+
 USERS = f'{{alice: "{hashed("geheim")}"}}'
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 ALL_COMPRESSED = "compress: {algorithms: [gzip]}"
@@ -219,6 +245,7 @@ ROWS: tuple[Guard | Change, ...] = (
         without=frozenset({"upgrade"}),
     ),
     Guard("match", "", 404, always(X_In="1"), of_routes="match: {header: {X-In: '1'}}"),
+    Guard("own-guard", "use: ['own:Keeper']", 403, always(X_In="1")),
     Guard("maintenance", "respond: {status: 503, body: back soon, retry_after: 5m}", 503, None),
     Change("headers", HEADERS, HEADED),
     Change("hsts", "", on_all(("strict-transport-security", "max-age=5184000"))),
@@ -227,6 +254,7 @@ ROWS: tuple[Guard | Change, ...] = (
     Change("cors", CORS, crossing, {"Origin": "https://app.test"}),
     Change("request-headers", REQUEST_HEADERS, told, {"X-Secret": "a", "X-Given": "forged"}),
     Change("error-pages", ERROR_PAGES, pages),
+    Change("own-marks", USE, marked),
     Change("strip-prefix", "strip_prefix: true", stripped),
     Change("cache-control", "cache_control: {'*': max-age=5}", to_be_kept),
 )  # fmt: skip
@@ -238,6 +266,7 @@ EVERYTHING = [
     CORS,
     REQUEST_HEADERS,
     ERROR_PAGES,
+    USE,
     LOGIN,
     "deny: [192.0.2.66]",
 ]
@@ -371,6 +400,7 @@ def _over_http2(
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
+    (folder / "own.py").write_text(OWN)
     (folder / "sorry.html").write_text("sorry\n")
     one, two, dead = free_ports(3)
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
