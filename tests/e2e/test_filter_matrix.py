@@ -196,29 +196,37 @@ def to_be_kept(answer: Answer, column: Column) -> None:
     assert answer.all("cache-control") == (["max-age=5"] if file else []), column.name
 
 
-def marked(answer: Answer, column: Column) -> None:
-    """A filter in Python has seen the request once, and the answer once."""
-    on_all(("x-once", "1"))(answer, column)
+def used(answer: Answer, column: Column) -> None:
+    """The filter in Python has seen the request and the answer, each once."""
+    assert answer.all("x-used") == [f"{column.method} {column.path} {answer.status}"]
     assert len(answer.told) == column.proxied
     for fields in answer.told:
-        assert [value for key, value in fields if key == "x-asked"] == ["1"]
+        assert [value for key, value in fields if key == "x-used"] == ["here"]
 
 
-# Filters in Python, as a user would write them.
-OWN = """
-from proxy.filters import Response
+# Filters in Python, beside the configuration.
+FILTERS = """
+from proxy.filters import Request, Response
 
-class Keeper:
-    def request(self, request):
-        return None if request.fields.get("X-In") == "1" else Response(403, "not for you")
-
-class Once:
+class Lock:
     async def request(self, request):
-        request.fields.add("X-Asked", "1")
+        if request.fields.get("X-Key") != "open":
+            return Response(403, "locked")
+
+class Mark:
+    def request(self, request):
+        request.fields.set("X-Used", "here")
 
     def response(self, request, response):
-        response.fields.add("X-Once", "1")
+        response.fields.set("X-Used", f"{request.method} {request.target} {response.status}")
         return response
+
+class LaterMark(Mark):
+    async def request(self, request):
+        return Mark.request(self, request)
+
+    async def response(self, request, response):
+        return Mark.response(self, request, response)
 """
 # What the application says, in PHP.
 SCRIPT = """<?php
@@ -229,8 +237,6 @@ header("Server: app");
 header("Strict-Transport-Security: max-age=1");
 readfile(__DIR__ . "/page.html");
 """
-USE = "use: ['own:Once']"
-
 USERS = f'{{alice: "{hashed("geheim")}"}}'
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 ALL_COMPRESSED = "compress: {algorithms: [gzip]}"
@@ -261,8 +267,10 @@ ROWS: tuple[Guard | Change, ...] = (
         without=frozenset({"upgrade"}),
     ),
     Guard("match", "", 404, always(X_In="1"), of_routes="match: {header: {X-In: '1'}}"),
-    Guard("own-guard", "use: ['own:Keeper']", 403, always(X_In="1")),
     Guard("maintenance", "respond: {status: 503, body: back soon, retry_after: 5m}", 503, None),
+    Guard("use-refuses", "use: 'rows:Lock'", 403, always(X_Key="open")),
+    Change("use", "use: 'rows:Mark'", used),
+    Change("use-later", "use: ['rows:LaterMark']", used),
     Change("headers", HEADERS, HEADED),
     Change("hsts", "", on_all(("strict-transport-security", "max-age=5184000"))),
     Change("security", "headers: {security: lax}", on_all(("x-content-type-options", "nosniff"))),
@@ -270,7 +278,6 @@ ROWS: tuple[Guard | Change, ...] = (
     Change("cors", CORS, crossing, {"Origin": "https://app.test"}),
     Change("request-headers", REQUEST_HEADERS, told, {"X-Secret": "a", "X-Given": "forged"}),
     Change("error-pages", ERROR_PAGES, pages),
-    Change("own-marks", USE, marked),
     Change("strip-prefix", "strip_prefix: true", stripped),
     Change("cache-control", "cache_control: {'*': max-age=5}", to_be_kept),
 )  # fmt: skip
@@ -282,8 +289,8 @@ EVERYTHING = [
     CORS,
     REQUEST_HEADERS,
     ERROR_PAGES,
-    USE,
     LOGIN,
+    "use: 'rows:Mark'",
     "deny: [192.0.2.66]",
 ]
 
@@ -416,8 +423,8 @@ def _over_http2(
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
-    (folder / "own.py").write_text(OWN)
     (folder / "sorry.html").write_text("sorry\n")
+    (folder / "rows.py").write_text(FILTERS)
     one, two, dead = free_ports(3)
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
     app.daemon_threads = True
