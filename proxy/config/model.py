@@ -31,6 +31,7 @@ from .schema.document import (
 )
 from .schema.files import FileRules, Listing
 from .schema.matching import Match
+from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
 from .syntax.kinds import section
@@ -38,7 +39,7 @@ from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FastCgi",
+    "Breaker", "ClientAuth", "Config", "Dns", "Docker", "ErrorPage", "ExternalAccount", "FastCgi",
     "FastCgiAction", "FileRules",
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
@@ -235,6 +236,7 @@ class Config:
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names
+    providers: Providers = field(default_factory=Providers)
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
     include: tuple[Path, ...] = ()  # patterns of files with further sites

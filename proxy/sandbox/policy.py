@@ -16,6 +16,9 @@ refused.
   forked by the certifier before that one is confined: it reads what our interpreter needs, connects
   to HTTPS, DNS and the ports that its settings name, executes nothing, and has of the state
   directory no more than a hook.
+- A *docker*, where ``providers`` names Docker or Podman, reads what containers there are. Of a
+  unix socket it is handed the connections by a *docker-door*, which alone has the socket's group
+  and does nothing else (`containers.door`).
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
@@ -38,13 +41,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
 from ..config.model import Acme, Config, Dns, FastCgiAction, FilesAction, ProxyAction, proxied
-from .grants import Grant, Policy, Port, Role
+from .grants import NOTHING, Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
 _LIBRARIES = "shared libraries that are loaded late (name services)"
@@ -86,7 +90,21 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
         roles["hook"] = _hook(config, here)
     if any(dns.provider for dns in config.acme.dns):
         roles["dns-provider"] = _dns_provider(config, here)
+    if config.providers.docker is not None:
+        roles |= _docker(config.providers.docker.url, here)
     return roles
+
+
+def _docker(url: str, here: Surroundings) -> Mapping[Role, Policy]:
+    if url.startswith("unix:"):
+        path = Path(url.removeprefix("unix:"))
+        socket = Grant(path, "connections to it, handed on unread")
+        return {
+            "docker": Policy(descriptors=256, read=base(here)),
+            "docker-door": replace(NOTHING, sockets=(socket,)),
+        }
+    port = Port(urlsplit(url).port or 2375, f"the Docker API at {urlsplit(url).hostname}")
+    return {"docker": Policy(descriptors=256, read=base(here), connect=_each_once(port, DNS))}
 
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:

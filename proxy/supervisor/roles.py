@@ -14,13 +14,15 @@ from typing import Generic, Literal, Never, TypeVar
 from ..alerts.policy import Delivery
 from ..certifier import process as certifier
 from ..config.model import Config
+from ..containers import watcher
+from ..containers.watcher import WatcherInit
 from ..ipc.channel import Channel
 from ..worker import worker
 from ..worker.startup import WorkerInit
 
-RoleName = Literal["worker", "certifier", "messenger"]
+RoleName = Literal["worker", "certifier", "messenger", "docker"]
 # What a child may keep. Everything else that the supervisor has open is closed in it first.
-Inherited = Literal["listeners", "certificates", "access_log"]
+Inherited = Literal["listeners", "certificates", "access_log", "docker_door"]
 Restart = Literal["with its generation", "always", "never"]
 Init = TypeVar("Init", contravariant=True)
 
@@ -32,6 +34,8 @@ WORKER_STARTING_FOR = 30.0
 # The certifier's main loop writes to the disk: an fsync on a worn SD card takes ten seconds. Nobody
 # waits for the certifier within a minute.
 CERTIFIER_SILENT_FOR = 60.0
+# Two questions to an engine that does not answer, each with its own bound.
+WATCHER_SILENT_FOR = 60.0
 _NEVER = float("inf")
 
 
@@ -87,5 +91,15 @@ MESSENGER: Role[Delivery] = Role(
     starting_for=_NEVER,
     restart="never",
 )
+DOCKER: Role[WatcherInit] = Role(
+    "docker",
+    watcher.run,
+    policy="docker",
+    # It waits for an engine that does not answer; between two questions it is heard.
+    silent_for=WATCHER_SILENT_FOR,
+    starting_for=WATCHER_SILENT_FOR,
+    restart="never",  # `containers` starts another one
+    inherits=frozenset({"docker_door"}),
+)
 AnyRole = Role[Never]
-ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER)
+ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, DOCKER)

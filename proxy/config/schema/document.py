@@ -40,6 +40,7 @@ from ..syntax.names import parse_name, parse_name_pattern
 from ..values import Address
 from .acme import Acme, KeyType
 from .alerts import Alerts
+from .providers import Providers
 from .rules import Rules
 from .site import Route, Serving
 
@@ -393,6 +394,9 @@ class Document(Rules):
     )
     include: Many[File] = Field(
         default=(), description="Files with further sites; wildcards are taken, sites.d/*.yaml."
+    )
+    providers: Providers = Field(
+        default=Providers(), description="Who tells of further sites: containers' labels."
     )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."
