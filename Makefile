@@ -72,6 +72,11 @@ fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real pro
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -q -s tests/e2e/test_soak.py
 
+.PHONY: drains
+drains: $(READY_DEV) packages ## fifty reloads and ten upgrades under HTTP/2, gRPC and a browser; four minutes
+	DRAIN_RELOADS=$(or $(RELOADS),50) DRAIN_UPGRADES=$(or $(UPGRADES),10) \
+	  $(BIN)/python -m pytest -q -s tests/e2e/test_http2_drains.py
+
 .PHONY: live
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py

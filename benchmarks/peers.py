@@ -7,11 +7,16 @@ by default (nginx's open_file_cache is off) is switched on where its manual reco
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+_HSTS = 'Strict-Transport-Security: "max-age=5184000"'
+_BCRYPT = "$2b$10$XE9NDQWmdSIcOK1/DS3LN.zfLRxsoBH/4SUnTZGeX0YfcL6qWXrKi"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BACKEND_PORT = 18900
@@ -87,6 +92,19 @@ sites:
     certificate: {{chain: {place.chain}, key: {place.key}}}
     routes:
       - {{path: /proxied/*, backend: "http://127.0.0.1:{BACKEND_PORT}"}}
+      - path: /proxied-headed/*
+        backend: http://127.0.0.1:{BACKEND_PORT}
+        headers: {{set: {{X-Frame-Options: DENY, {_HSTS}}}, remove: [Server]}}
+        request_headers: {{set: {{X-Client: "{{client}}"}}, remove: [X-Real-IP]}}
+      - path: /headed/*
+        root: {place.root}
+        headers: {{set: {{X-Frame-Options: DENY, X-Content-Type-Options: nosniff, {_HSTS}}}}}
+      - {{path: /login/*, root: {place.root}, basic_auth: {{users: {{alice: "{_BCRYPT}"}}}}}}
+      - path: /sso/*
+        root: {place.root}
+        forward_auth: {{url: "http://127.0.0.1:{BACKEND_PORT}/auth", copy: [Remote-User], cache: 1h}}
+      - {{path: /json/*, backend: "http://127.0.0.1:{BACKEND_PORT}", compress: true}}
+      - {{path: /listing/*, root: {place.root / "v"}, listing: true}}
       - {{path: /*, root: {place.root}}}
 """
     )
@@ -95,6 +113,9 @@ sites:
 
 def _nginx(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
     config = folder / "nginx.conf"
+    # nginx verifies each request anew, for which bcrypt would be no comparison: SHA-1 (RFC 2307).
+    digest = base64.b64encode(hashlib.sha1(b"bench").digest()).decode()
+    (folder / "htpasswd").write_text(f"alice:{{SHA}}{digest}\n")
     config.write_text(
         f"""
 worker_processes {workers};
@@ -109,6 +130,7 @@ http {{
     open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s;
     client_body_temp_path {folder}; proxy_temp_path {folder};
     fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    proxy_cache_path {folder}/cache keys_zone=auth:10m;
     upstream backend {{ server 127.0.0.1:{BACKEND_PORT}; keepalive 256; keepalive_requests 1000000; }}
     server {{
         listen 127.0.0.1:{peer.port} ssl http2;
@@ -116,11 +138,37 @@ http {{
         ssl_certificate {place.chain}; ssl_certificate_key {place.key};
         ssl_protocols TLSv1.3; ssl_session_cache shared:s:10m;
         root {place.root};
-        location /proxied/ {{
-            proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
-            proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_http_version 1.1; proxy_set_header Connection "";
+        proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        location /proxied/ {{ proxy_pass http://backend; }}
+        location /proxied-headed/ {{
+            proxy_pass http://backend;
+            proxy_set_header Connection ""; proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Client $remote_addr;
+            proxy_hide_header Server; add_header X-Frame-Options DENY always;
+            add_header Strict-Transport-Security "max-age=5184000" always;
         }}
+        location /headed/ {{
+            alias {place.root}/;
+            add_header X-Frame-Options DENY always; add_header X-Content-Type-Options nosniff always;
+            add_header Strict-Transport-Security "max-age=5184000" always;
+        }}
+        location /login/ {{
+            alias {place.root}/;
+            auth_basic restricted; auth_basic_user_file {folder}/htpasswd;
+        }}
+        location /sso/ {{ alias {place.root}/; auth_request /auth; }}
+        location = /auth {{
+            internal; proxy_pass http://backend; proxy_cache auth; proxy_cache_valid 200 1h;
+            proxy_cache_key $request_uri$http_cookie$http_authorization;
+            proxy_pass_request_body off; proxy_set_header Content-Length "";
+        }}
+        location /json/ {{
+            proxy_pass http://backend; gzip on; gzip_proxied any; gzip_types application/json;
+            gzip_comp_level 5; gzip_min_length 1024;
+        }}
+        location /listing/ {{ alias {place.root}/v/; autoindex on; }}
     }}
 }}
 """
@@ -183,6 +231,56 @@ https://localhost:{peer.port} {{
                 keepalive_idle_conns_per_host 256
             }}
         }}
+    }}
+    handle /proxied-headed/* {{
+        header {{
+            X-Frame-Options DENY
+            Strict-Transport-Security "max-age=5184000"
+            -Server
+        }}
+        reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
+            header_up X-Client {{remote_host}}
+            transport http {{
+                keepalive_idle_conns_per_host 256
+            }}
+        }}
+    }}
+    handle_path /headed/* {{
+        root * {place.root}
+        header {{
+            X-Frame-Options DENY
+            X-Content-Type-Options nosniff
+            Strict-Transport-Security "max-age=5184000"
+        }}
+        file_server
+    }}
+    handle_path /login/* {{
+        root * {place.root}
+        basic_auth {{
+            alice {_BCRYPT}
+        }}
+        file_server
+    }}
+    handle_path /sso/* {{
+        root * {place.root}
+        forward_auth 127.0.0.1:{BACKEND_PORT} {{
+            uri /auth
+            copy_headers Remote-User
+        }}
+        file_server
+    }}
+    handle /json/* {{
+        encode zstd gzip
+        reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
+            header_up -Accept-Encoding
+            transport http {{
+                keepalive_idle_conns_per_host 256
+            }}
+        }}
+    }}
+    handle_path /listing/* {{
+        root * {place.root}/v
+        file_server browse
     }}
     handle {{
         root * {place.root}
@@ -254,6 +352,8 @@ http {{
         root {folder}/files;
         location /proxied/post {{ proxy_pass http://127.0.0.1:{BACKEND_PORT}/taken; }}
         location /taken {{ return 200 "taken\\n"; }}
+        location /auth {{ add_header Remote-User alice; return 200 ""; }}
+        location /json/ {{ types {{ application/json json; }} }}
         # tcp_nopush would hold the last piece until a delayed ACK 40 ms later.
         location /proxied/stream {{ ssi on; ssi_types *; tcp_nopush off; }}
     }}

@@ -15,7 +15,9 @@ _VARIANTS = 200  # URLs of each small size
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """``unit``: what is counted per server CPU second: "request", or "mib" for large bodies.
-    ``streams``: over HTTP/2, with so many at a time on each connection; 0: over HTTP/1.1."""
+    ``streams``: over HTTP/2, with so many at a time on each connection; 0: over HTTP/1.1.
+    ``accepted`` is Accept-Encoding, ``more`` are further lines of the head; ``only`` names the
+    peers that have it, where not all do."""
 
     name: str
     path: str
@@ -26,14 +28,23 @@ class Scenario:
     conditional: bool = False
     every_peer: bool = False
     streams: int = 0
+    accepted: str = "gzip, deflate, br, zstd"
+    more: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
     def asked_of(self, peer: Peer) -> bool:
+        if self.only and peer.name not in self.only:
+            return False
         if self.streams and not peer.http2:
             return False
         if self.proxied:
             return peer.proxied
         return peer.static and (self.every_peer or peer.name not in ("uvicorn", "hypercorn"))
 
+
+_RULED = ("treehouse-proxy", "nginx", "caddy")
+# alice:bench, whose line every peer has.
+_LOGIN = "Authorization: Basic YWxpY2U6YmVuY2g="
 
 SCENARIOS = (
     Scenario("static 100 B", "/100.txt", every_peer=True),
@@ -47,6 +58,30 @@ SCENARIOS = (
     Scenario("proxied 100 MiB", "/proxied/100m.bin", 4, "mib", proxied=True),
     Scenario("POST 10 KiB proxied", "/proxied/post", proxied=True, method="POST"),
     Scenario("chunked 64 KiB proxied", "/proxied/stream/64k.html", 16, proxied=True),
+    Scenario("filters: static 100 B with headers and HSTS", "/headed/100.txt", only=_RULED),
+    Scenario("filters: proxied 100 B with header rules", "/proxied-headed/100.txt", only=_RULED),
+    Scenario(
+        "filters: static 100 B with basic auth, remembered",
+        "/login/100.txt",
+        only=_RULED,
+        more=(_LOGIN,),
+    ),
+    Scenario("filters: static 100 B with forward auth, cached", "/sso/100.txt", only=_RULED),
+    Scenario(
+        "filters: JSON 100 KiB from a backend, gzip",
+        "/json/100k.json",
+        16,
+        only=_RULED,
+        accepted="gzip",
+    ),
+    Scenario(
+        "filters: JSON 100 KiB from a backend, zstd",
+        "/json/100k.json",
+        16,
+        accepted="zstd",
+        only=("treehouse-proxy", "caddy"),
+    ),
+    Scenario("filters: listing of 200 files", "/listing/", 16, only=_RULED),
     Scenario("HTTP/2: static 100 B, 1 x 100", "/100.txt", 1, streams=100, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 10", "/100.txt", 32, streams=10, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 1", "/100.txt", 32, streams=1),
@@ -84,9 +119,26 @@ def make_files(root: Path, backend_root: Path) -> None:
     varied.mkdir(exist_ok=True)
     for number in range(_VARIANTS):
         (varied / f"{number}.css").write_bytes(b"y" * (500 + 37 * number))
+    for folder in ("proxied-headed", "json"):
+        (backend_root / folder).mkdir(exist_ok=True)
+    (backend_root / "proxied-headed" / "100.txt").write_bytes(b"x" * 100)
+    (backend_root / "json" / "100k.json").write_text(_json(100 * 1024))
     stream = backend_root / "proxied" / "stream"
     stream.mkdir(exist_ok=True)
     (stream / "64k.html").write_bytes(b"z" * 65536)  # served chunked, because SSI may change it
+
+
+def _json(size: int) -> str:
+    """An answer of an interface: objects alike, with what differs between things."""
+    some = random.Random(7)
+    rows: list[str] = []
+    while sum(map(len, rows)) < size:
+        rows.append(
+            f'{{"id":{some.randrange(10**6)},"name":"thing {some.randrange(10**4)}","price":'
+            f'{some.random() * 100:.2f},"tags":["t{some.randrange(50)}","t{some.randrange(50)}"],'
+            f'"href":"https://example.org/things/{some.getrandbits(40):x}","stock":true}}'
+        )
+    return "[" + ",".join(rows) + "]"
 
 
 _BROWSER = """
@@ -101,7 +153,7 @@ function init(args)
       "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
       "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
       "Accept-Language: en-GB,en;q=0.5",
-      "Accept-Encoding: gzip, deflate, br, zstd",
+      "Accept-Encoding: %(accepted)s",
       "Connection: keep-alive",
       "Cookie: session=" .. math.random(1, 1e9) .. "; theme=dark; visits=" .. n,
       "Upgrade-Insecure-Requests: 1",
@@ -110,6 +162,7 @@ function init(args)
       "Sec-Fetch-Site: same-origin",
       "Priority: u=0, i",
     }
+    for _, line in ipairs({%(more)s}) do table.insert(lines, line) end
     if %(conditional)s and n %% 3 == 0 then
       table.insert(lines, "If-Modified-Since: Fri, 01 Jan 2038 00:00:00 GMT")
     end
@@ -138,6 +191,8 @@ def script(scenario: Scenario, folder: Path) -> Path:
         "path": target,
         "conditional": "true" if scenario.conditional else "false",
         "method": scenario.method,
+        "accepted": scenario.accepted,
+        "more": ", ".join(f'"{line}"' for line in scenario.more),
         "body": 'string.rep("b", 10240)' if scenario.method == "POST" else '""',
     }
     path.write_text(_BROWSER % values)

@@ -83,7 +83,7 @@ def run(options: Options) -> int:
         log.error("%s", error)
         return USAGE
     if os.geteuid() == 0:
-        preload.while_root(config.uid, config.gid)
+        preload.while_root(config.uid, config.gid, config.filter_code)
     _drop(config, listeners, handoff)
     try:
         lock = _lock(config, handoff)

@@ -12,7 +12,7 @@ import resource
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .checks import consistency, descriptors
+from .checks import consistency, descriptors, own_filters
 from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
 from .checks.reader import Reader
@@ -59,13 +59,16 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             running = now_uid == 0 and os.geteuid() != 0  # a server that has dropped its privileges
             opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
             faults += places.check(parsed, state, reader, opener, notices)
+        code, wrong = own_filters.check(parsed, None if faults else identity)
+        faults += wrong
         found = _of_entries(faults, draft)
         if not found:
             break
         slips |= found
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults, notices)
-    return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+    here = Surroundings(state, *identity, draft.source, tuple(map(str, notices)), code)
+    return resolve(parsed, here)
 
 
 def _of_entries(faults: Iterable[Fault], draft: Draft) -> dict[Origin, Fault]:

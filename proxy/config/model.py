@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..filters.code import FilterCode
 from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
@@ -229,6 +230,8 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
+    # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
+    admin_site: Site | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise
@@ -239,6 +242,8 @@ class Config:
     providers: Providers = field(default_factory=Providers)
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
+    # The code of filters that sites use, as it was read with the configuration.
+    filter_code: FilterCode = field(default_factory=FilterCode, compare=False, repr=False)
     include: tuple[Path, ...] = ()  # patterns of files with further sites
     # Where each key beside the sites' stands, like "tls.hsts".
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -31,6 +31,7 @@ from ..config.model import (
     Site,
     rate_limits,
 )
+from ..config.schema.rules import UNLIMITED
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
 from ..config.values import ServiceUrl
@@ -41,6 +42,7 @@ from ..handlers.files.document_root import Unreadable
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
+from ..handlers.upstream.login_service import ServiceQuestion
 from ..handlers.upstream.request_head import Forwarder, authority
 from ..protocol.client_address import TrustedProxies
 from ..protocol.exchange import Exchange
@@ -50,6 +52,7 @@ from ..protocol.paths import understood
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
 from ..sites.filters import Chain
+from ..sites.forward_auth import believed
 from ..sites.handlers import condition_of, rewrites, told_of_users
 from ..sites.rewriting import Rewriting
 from ..sites.router import Refusing, RequestRouter
@@ -255,6 +258,7 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     if route.match is not None:
         yield Row("rule", f"match: {_shown(route.match)}", route.origins.get("match", ""))
     yield from _filters(config, site, route)
+    yield from _asked_first(config, route, request)
     if rewrites(route):
         try:
             request = _rewritten(route, request)
@@ -335,12 +339,45 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
     if route is not None:
         for key, place in route.origins.items():
             if key not in _TOLD and hasattr(route.rules, key):
-                yield Row("rule", f"{key}: {_shown(getattr(route.rules, key))}", place)
+                value = getattr(route.rules, key)
+                said = "off" if value is None else _shown(value)
+                yield Row("rule", f"{key}: {said}", place)
+
+
+def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row]:
+    """Who is asked whether the request may come in, and what."""
+    rule = route.rules.forward_auth
+    if rule is None:
+        return
+    backend = rule.url.backend
+    place = route.origins.get("forward_auth", "")
+    yield Row("login service", f"{backend.url}: 2xx lets in, all else is the answer", place)
+    question = ServiceQuestion(rule, believed(rule))
+    asked = question.subrequest(request)
+    host = None if rule.preserve_host else authority(backend).encode("ascii")
+    try:
+        head = Forwarder(config.trusted_proxies).head(asked, host, question.lines(request))
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    request.id = asked.id
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, version = first.split(" ")
+    yield Row("asked", f"{method} {target.partition('?')[0]} {version}")  # the query may be secret
+    for line in lines:
+        if line:
+            yield Row("asked", line)
 
 
 def _shown(value: object) -> str:
     if isinstance(value, ServiceUrl):
         return str(value)
+    if value is None:
+        return "null"
+    if value == UNLIMITED:
+        return "unlimited"
+    if isinstance(value, bool):
+        return str(value).lower()
     if hasattr(value, "__dataclass_fields__"):
         parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
         return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"

@@ -14,11 +14,13 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
 
+_OPENMETRICS = "application/openmetrics-text"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _ProcessFigure = Literal[
@@ -172,8 +174,12 @@ def _histogram(
     return family
 
 
-def render(overview: Overview) -> bytes:
+def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
+    """Content type and text: OpenMetrics for who asks for that, else Prometheus' own format."""
     registry = CollectorRegistry()
     registry.register(_Overview(overview))
-    text: bytes = generate_latest(registry)
-    return text
+    if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:
+        plain: bytes = generate_latest(registry)
+        return CONTENT_TYPE, plain
+    text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+    return b"application/openmetrics-text; version=1.0.0; charset=utf-8", text

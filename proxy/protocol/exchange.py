@@ -35,6 +35,7 @@ class Exchange:
     passed since then at the end. ``match`` is the site of its host, None where no site has that
     name. ``tunnel``: it counts as a tunnel. ``user``: who has logged in.
     ``cookies``: the fields Set-Cookie that a login service gives the client with the answer.
+    ``for_filters``: the request as filters of users see it (`sites.own_filters`).
     """
 
     # Defaults of the class: an instance is made for each request, and each assignment counts.
@@ -42,6 +43,7 @@ class Exchange:
     partial: PartialHead | None = None
     tunnel = False
     user: str | None = None
+    for_filters: object = None
     cookies: Fields = []  # noqa: RUF012 # nobody changes it
     response: Response | None = None
     sent = 0

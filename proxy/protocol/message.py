@@ -290,10 +290,19 @@ ResponseBody = bytes | FileBody | StreamBody | Tunnel
 
 class CachedHead(Protocol):
     """A head as one protocol sends it, made once for responses with the same status and fields.
-    Nobody but that protocol looks into it; any other makes its own from the fields."""
+    Nobody but that protocol looks into it; any other makes its own from the fields.
+
+    ``kept``: what filters that always do the same make of these status and fields, by filters.
+    """
+
+    kept: dict[object, tuple[int, Fields, CachedHead | None]] | None
 
     def plus(self, name: bytes, value: bytes) -> CachedHead:
         """The same head with one field more, or another such object."""
+        ...
+
+    def remade(self, status: int, fields: Fields) -> CachedHead:
+        """The head of another status and other fields, in the same protocol."""
         ...
 
 

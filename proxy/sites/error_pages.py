@@ -20,6 +20,7 @@ from pathlib import Path
 from ..config.schema.answers import ErrorPage
 from ..errors import FAULTS, Blame
 from ..handlers.files.media_types import content_type
+from ..handlers.upstream.handler import Upstream
 from ..protocol.exchange import Exchange
 from ..protocol.message import Handler, Request, Response, Tunnel
 from .filters import RequestFilter
@@ -200,7 +201,8 @@ def _is_down(response: Response, first: Route, page: Route) -> bool:
     kind = FAULTS.get(response.error or "")
     if kind is None or kind.blame is not Blame.BACKEND:
         return False
-    return _unwrapped(page.handler) is _unwrapped(first.handler)
+    asked = _unwrapped(page.handler)
+    return isinstance(asked, Upstream) and asked is _unwrapped(first.handler)
 
 
 def _unwrapped(handler: Handler) -> Handler:

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ..protocol.exchange import Exchange
-from ..protocol.message import Handler, Response
+from ..protocol.message import CachedHead, Handler, Response
 
 Answer = Response | Awaitable[Response]
 Ask = Callable[[Exchange, Handler], Answer]
@@ -59,7 +59,9 @@ class Fixed:
 
     def response(self, _exchange: Exchange, response: Response) -> Response:
         if not response.shared:
-            return self._changed(response)
+            if response.cached is None:
+                return self._changed(response)
+            return self._changed_once(response, response.cached)
         kept = response.kept
         if kept is None:
             kept = response.kept = {}
@@ -68,6 +70,21 @@ class Fixed:
             made = kept[self] = self._changed(response.copy())
             made.shared = True
         return made
+
+    def _changed_once(self, response: Response, head: CachedHead) -> Response:
+        """Change a response whose head other responses have as well."""
+        kept = head.kept
+        if kept is None:
+            kept = head.kept = {}
+        made = kept.get(self)
+        if made is None:
+            self._changed(response)
+            if response.cached is None:
+                response.cached = head.remade(response.status, response.fields)
+            kept[self] = response.status, response.fields, response.cached
+        else:
+            response.status, response.fields, response.cached = made
+        return response
 
     def _changed(self, response: Response) -> Response:
         for one in self._filters:

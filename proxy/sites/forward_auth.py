@@ -71,7 +71,7 @@ class ForwardAuthentication:
         asked."""
         request = exchange.request
         assert request is not None  # noqa: S101 - filters are asked about requests
-        subrequest = self._service.subrequest(request)
+        subrequest = self._service.question.subrequest(request)
         if not self._remember_for:
             return self._ask(exchange, request, subrequest, b"")
         mark = self._mark(request, subrequest)

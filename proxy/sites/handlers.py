@@ -26,12 +26,12 @@ from ..config.model import (
 )
 from ..config.model import Route as ConfiguredRoute
 from ..handlers.fastcgi.handler import FastCgiHandler
-from ..handlers.files.handler import FileHandler
+from ..handlers.files.handler import file_handler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
 from ..handlers.upstream.context import UpstreamContext
 from ..handlers.upstream.handler import Upstream
-from ..handlers.upstream.login_service import LoginService
+from ..handlers.upstream.login_service import LoginService, ServiceQuestion
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
@@ -150,7 +150,7 @@ class Handlers:
                 self._proxies.append(scripts.servers)
                 return scripts
             case FilesAction():
-                return FileHandler(action.root, self._clock, action.rules)
+                return file_handler(action.root, self._clock, action.rules)
             case ProxyAction():
                 told = self._told.get(action, frozenset())
                 upstream = Upstream(action, self._upstream_context, told)
@@ -171,7 +171,7 @@ class Handlers:
             upstream = Upstream(action, self._upstream_context, reports_pauses=False)
             self._services[action] = upstream
             self._proxies.append(upstream)
-        return LoginService(rule, upstream, believed(rule))
+        return LoginService(rule, upstream, ServiceQuestion(rule, believed(rule)))
 
     def start(self) -> None:
         for upstream in self._proxies:

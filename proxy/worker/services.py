@@ -232,6 +232,10 @@ class HttpsService(BaseService):
         if not match.site.config.http2 and request is not None and request.version == b"2":
             # Its certificate is also that of a site which has HTTP/2.
             raise Fault("misdirected", f"{host.decode('ascii')} is served without HTTP/2")
+        if connection.mtls_site is not None and connection.mtls_site != match.site.name:
+            # A client certificate is for the site that asked, and told to no other backend.
+            detail = f"{host.decode('ascii')} on a connection for {connection.mtls_site} alone"
+            raise Fault("misdirected", detail)
         connection.match = match
         connection.authorized_host = host
         return match

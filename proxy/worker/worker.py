@@ -27,6 +27,7 @@ import uvloop
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config, Site, SiteLog
+from ..filters.code import CannotLoad
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import WorkerStats
@@ -61,7 +62,7 @@ from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
-from ..protocol.service import Serve
+from ..protocol.service import Serve, Service
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
 from ..sites.site import SiteTable
@@ -72,8 +73,7 @@ from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor
 from .access_log import AccessLog
-from .admin import AdminService
-from .admin_link import AdminLink
+from .admin.link import AdminLink
 from .context import WorkerContext
 from .credentials import Credentials
 from .handshake_log import forget_strange_names
@@ -100,7 +100,11 @@ def run(init: WorkerInit, channel: Channel) -> int:
     random.seed()  # the state inherited by fork is every worker's
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = Worker(init, channel, loop)
+    try:
+        worker = Worker(init, channel, loop)
+    except CannotLoad as error:
+        log.error("the filter %s", error)
+        return 1
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
@@ -158,28 +162,7 @@ class Worker:
         )
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         context = self._context
-        self._connections = Acceptor(
-            context,
-            loop,
-            deadlines,
-            {
-                "http": HttpService(context),
-                "https": HttpsService(context),
-                "admin": AdminService(context, self._admin_link.overview),
-            },
-            protocols[USUAL_PROTOCOL],
-            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
-            self._counts,
-            self._on_empty,
-            config.proxy_protocol,
-            config.trusted_proxies,
-        )
-        self._self_probe = SelfProbe(loop, self._clock, self._connections)
-        self._one_look = asyncio.Lock()
-        self._looks: set[asyncio.Task[None]] = set()
-        self._handlers = Handlers(
-            config, loop, self._clock, self._connections.deadlines, self._context.counters
-        )
+        self._handlers = Handlers(config, loop, self._clock, deadlines, self._context.counters)
 
         def rates(site: Site) -> RateLimits:
             # Not the worker's own clock, whose ticks the others do not share.
@@ -187,10 +170,43 @@ class Worker:
                 site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
-        chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
+        config.filter_code.install()
+        chains = Chains(
+            config.tls, config.limits, rates, self._handlers.login_service, config.filter_code
+        )
+        self._connections = Acceptor(
+            context,
+            loop,
+            deadlines,
+            {
+                "http": HttpService(context),
+                "https": HttpsService(context),
+                "admin": self._admin_service(context, init.secret, chains),
+            },
+            protocols[USUAL_PROTOCOL],
+            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
+            self._counts,
+            self._on_empty,
+            config.proxy_protocol,
+            config.trusted_proxies,
+            secure_admin=config.admin is not None and bool(config.admin.names),
+        )
+        self._self_probe = SelfProbe(loop, self._clock, self._connections)
+        self._one_look = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
         sites.bind(lambda site: self._handlers.router(site, chains))
         for url in init.drained:
             self._handlers.drain_backend(url, True)
+
+    def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
+        """What answers on the admin listener, where there is one."""
+        config = self._config
+        if config.admin is None or config.admin_site is None:
+            return HttpService(context)  # which nobody can ask
+        from .admin.service import AdminService
+
+        chain = chains.of(config.admin_site, config.admin_site.rules)
+        return AdminService(context, config, config.admin, self._admin_link, secret, chain)
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:

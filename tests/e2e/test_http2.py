@@ -21,7 +21,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import trustme
 
 from support.h2_peer import (
     ENHANCE_YOUR_CALM,
@@ -423,41 +422,6 @@ def test_a_reload_under_load_loses_nothing() -> None:
             one.stop()
         assert [one.failures for one in posting] == [[], [], []]
         assert sum(one.answered for one in posting) > 20
-
-
-def test_a_site_that_asks_for_client_certificates(tmp_path: Path) -> None:
-    """By the name in the handshake; a connection opened for another name is no way around it."""
-    ca = trustme.CA()
-    mine = ca.issue_cert("me@a.test")
-    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    ca.cert_pem.write_to_path(folder / "clients.pem")
-    asked = f"{{names: [mine.test], redirect: 'https://a.test/', tls: {{client_auth: {{ca_file: {folder}/clients.pem}}}}}}"
-    try:
-        with started(site=asked) as running:
-            running.server.await_log("mine.test: certificate obtained")
-            using = h2_context(running.ca)
-            with H2Talk(running.port, "a.test", using) as talk:
-                assert talk.status(talk.asks(request("/", "mine.test"))) == 421
-            mine.configure_cert(using)
-            with H2Talk(running.port, "mine.test", using) as talk:
-                assert talk.status(talk.asks(request("/", "mine.test"))) == 308
-                assert talk.status(talk.asks(request("/", "a.test"))) == 421
-            with (
-                pytest.raises((ssl.SSLError, AssertionError, ConnectionError)),
-                H2Talk(running.port, "mine.test", h2_context(running.ca)) as talk,
-            ):
-                talk.asks(request("/", "mine.test"))
-    finally:
-        shutil.rmtree(folder)
-
-
-def test_behind_a_proxy_header() -> None:
-    with started('proxy_protocol: ["127.0.0.0/8"]') as running:
-        before = b"PROXY TCP4 192.0.2.9 192.0.2.1 1234 443\r\n"
-        with running.talk("a.test", before=before) as talk:
-            assert talk.status(talk.asks(request("/", "a.test"))) == 200
-        assert running.server.await_access(host="a.test")["peer"] == "192.0.2.9"
 
 
 def test_http2_switched_off() -> None:

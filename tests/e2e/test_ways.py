@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,9 @@ sites:
       - {{path: /fails/*, backend: 'http://127.0.0.1:{back}', intercept: true}}
       - {{path: /fails-alone/*, backend: 'http://127.0.0.1:{back}'}}
       - {{path: /down/*, backend: 'http://127.0.0.1:{down}'}}
+      - {{path: /waits/*, backend: 'http://127.0.0.1:{late}', wait_for_backend: 30s, strip_prefix: true, methods: [GET, POST]}}
+      - {{path: /tires/*, backend: 'http://127.0.0.1:{down}', wait_for_backend: 200ms, rewrite: "/x/{{rest}}", intercept: true}}
+      - {{path: /second/*, backend: ['http://127.0.0.1:{down}', 'http://127.0.0.1:{back}'], strip_prefix: true}}
       - {{path: /errors/*, root: {root}/errors}}
       - {{path: /errors/loop, respond: 418}}
       - {{path: /members/*, root: {root}/members, basic_auth: {{users: {{alice: "{hash}"}}}}}}
@@ -115,6 +119,7 @@ class Place:
     ca: Path
     http2: bool
     server: Server
+    late: int  # the port of an app that is not there yet
 
     def asks(
         self, path: str, method: str = "GET", host: str = "a.test", peer: str = "127.0.0.1",
@@ -153,14 +158,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (root / "members/page.html").write_text("for members only")
     (folder / "sorry.html").write_text(PAGE)
     (folder / "secret.txt").write_text("outside")
-    one, two, down = free_ports(3)
+    one, two, down, late = free_ports(4)
     back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     back.daemon_threads = True
     threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
     config.write_text(
         CONFIG.format(
-            state=folder / "state", one=one, two=two, down=down, back=back.server_address[1],
+            state=folder / "state", one=one, two=two, down=down, late=late, back=back.server_address[1],
             root=root, folder=folder, hash=HASH,
             fast="false" if request.param == "h11" else "true",
         )
@@ -170,7 +175,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             for name in NAMES:
                 server.await_log(f"{name}: certificate obtained")
             ca = folder / "state/internal-ca/root.pem"
-            yield Place(two, ca, request.param == "h2", server)
+            yield Place(two, ca, request.param == "h2", server, late)
     finally:
         back.shutdown()
         back.server_close()
@@ -274,6 +279,40 @@ def test_the_log_has_the_path_that_the_client_asked_for(place: Place) -> None:
     place.asks("/api/logged")
     line = place.server.await_access(target="/api/logged")
     assert line["status"] == 200
+
+
+def test_a_request_that_waits_for_its_app_is_asked_for_the_new_path(place: Place) -> None:
+    """Held until the app starts, and sent on then, each once and with its own body."""
+    with ThreadPoolExecutor(6) as pool:
+        asked = [
+            pool.submit(place.asks, f"/waits/{number}", "POST" if number % 2 else "GET",
+                        body=b"x" * 1000 if number % 2 else b"")
+            for number in range(6)
+        ]  # fmt: skip
+        assert not wait(asked, 0.5).done
+        app = http.server.ThreadingHTTPServer(("127.0.0.1", place.late), Echo)
+        threading.Thread(target=app.serve_forever, daemon=True).start()
+        try:
+            for number, one in enumerate(asked):
+                response = one.result(30)
+                assert response.status_code == 200
+                assert sent_on(response) == (f"/{number}", "/waits")
+        finally:
+            app.shutdown()
+            app.server_close()
+
+
+def test_who_waits_in_vain_gets_the_page(place: Place) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        response = place.asks("/tires/x", method, body=b"x" if method == "POST" else b"")
+        assert response.status_code == 502
+        assert response.text == ("" if method == "HEAD" else PAGE)
+
+
+def test_the_next_backend_is_asked_for_the_same_path(place: Place) -> None:
+    for _ in range(3):
+        assert sent_on(place.asks("/second/x?y")) == ("/x?y", "/second")
+        assert sent_on(place.asks("/second/x", "POST", body=b"z" * 9)) == ("/x", "/second")
 
 
 # Answers made here

@@ -168,10 +168,13 @@ def _address_entries(parsed: Parsed) -> Iterator[tuple[Path, tuple[AddressEntry,
 
 def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Users and their hashes, which workers read before they are confined."""
-    for path, rules in _levels(parsed):
-        if rules.basic_auth is None or rules.basic_auth.users_file is None:
+    logins = [(path, rules.basic_auth) for path, rules in _levels(parsed)]
+    if parsed.document.admin is not None:
+        logins.append((("admin",), parsed.document.admin.basic_auth))
+    for path, login in logins:
+        if login is None or login.users_file is None:
             continue
-        file = rules.basic_auth.users_file
+        file = login.users_file
         trouble = _trouble(file, False, reader)
         if trouble is None:
             try:

@@ -38,10 +38,11 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name, parse_name_pattern
 from ..values import Address
+from .access import ForwardAuth
 from .acme import Acme, KeyType
 from .alerts import Alerts
 from .providers import Providers
-from .rules import Rules
+from .rules import BasicAuth, Rules
 from .site import Route, Serving
 
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
@@ -210,8 +211,32 @@ class Limits(Section):
 
 
 @section
+class ClientAuth(Section):
+    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
+    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
+        default="require", description="request lets clients in that have none."
+    )
+
+
+@section
 class Admin(Section):
-    listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
+    """A page, /metrics and /status. On another address than the loopback ones it needs a login."""
+
+    listen: ListenWord = Field(description="Where the page, /metrics and /status are answered.")
+    names: Many[Name] = Field(
+        default=(),
+        description="With names it speaks HTTPS, and only to clients that ask for these; they get "
+        "a certificate as those of sites do.",
+    )
+    basic_auth: BasicAuth | None = Field(
+        default=None, description="Only users with a password get in."
+    )
+    forward_auth: ForwardAuth | None = Field(
+        default=None, description="Only whom a login service lets in; needs names."
+    )
+    client_auth: ClientAuth | None = Field(
+        default=None, description="Only clients with a certificate get in; needs names."
+    )
     actions: Switch = Field(
         default=False, description="Let the page reload, renew and drain; else it only shows."
     )
@@ -231,14 +256,6 @@ class OwnCertificate(Section):
 
     chain: File = Field(description="PEM: the certificate, then its intermediates.")
     key: File = Field(description="PEM: its private key, without a passphrase.")
-
-
-@section
-class ClientAuth(Section):
-    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
-    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
-        default="require", description="request lets clients in that have none."
-    )
 
 
 @section

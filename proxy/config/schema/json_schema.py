@@ -53,8 +53,8 @@ def _spell_default(prop: dict[str, Any]) -> None:
     match default:
         case _ if "$ref" in prop:
             prop.pop("default", None)  # a section's defaults are those of its keys
-        case [] if prop.get("type") == "object":
-            prop["default"] = {}  # pairs, kept as a tuple
+        case [] | "{}" if prop.get("type") == "object":
+            prop["default"] = {}  # pairs, kept as a tuple; arguments, kept as JSON
         case float() if pattern == DURATION:
             prop["default"] = spell_duration(default)
         case _ if "default" in prop and pattern.startswith(SIZE):

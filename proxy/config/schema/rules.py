@@ -48,6 +48,7 @@ from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
 from .answers import AnswerRules
 from .files import FileRules
+from .own_filters import FilterEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +467,9 @@ class Rules(BackendRules, FileRules, AnswerRules):
     )
     cors: CorsEntry = Field(
         default=None, description="What scripts of other origins may do; preflights end here."
+    )
+    use: Many[FilterEntry] = Field(
+        default=(), description="Filters of your own in Python: MODULE:CLASS, or {use, with}."
     )
     body_size: BodySize | None = Field(
         default=None, description="As limits.body_size, for these requests."

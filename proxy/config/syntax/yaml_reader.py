@@ -93,6 +93,12 @@ def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> D
     return reader.document(None)
 
 
+class PlainWord(str):
+    """A word without quotation marks: one that YAML may take for a number, true or false."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True)
 class _Node:
     mark: Any  # yaml's Mark: line and column from 0
@@ -176,7 +182,9 @@ class _Reader:
         made.open = True
         if isinstance(event, yaml.ScalarEvent):
             plain = not event.style
-            made.content = None if plain and event.value in _NULLS else event.value
+            made.content = event.value
+            if plain:
+                made.content = None if event.value in _NULLS else PlainWord(event.value)
             made.plain = plain
             made.merge = plain and event.value == "<<"
         elif isinstance(event, yaml.SequenceStartEvent):

@@ -25,10 +25,10 @@ from dataclasses import asdict
 from ...config.model import Backend, Config, FastCgiAction, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
 from ...handlers.upstream.request_head import authority
+from ...protocol.h2.client_session import ClientSession
 from ...protocol.h2.engine import Terms
 from ...protocol.h2.events import Answer
 from ...protocol.h2.frames import ConnectionFailed
-from ...protocol.h2.session import Session
 from ...sandbox import apply, policies
 from ...version import VERSION
 from ..rules.backends import BackendVisit, Language, Reached
@@ -190,7 +190,7 @@ def _ask_http2(
         scheme = b"https"
         if stream.selected_alpn_protocol() != "h2":
             return "no_http", 0, "(it does not offer HTTP/2: leave backend_tls: http2 out)", None
-    session = Session(Terms(), time.monotonic(), client=True)
+    session = ClientSession(Terms(), time.monotonic())
     head = [
         (b":method", b"GET"),
         (b":scheme", scheme),

@@ -137,7 +137,7 @@ class FastCgiHandler:
         self.servers = ScriptServers(action, context, told)
         self._scripts = scripts_of(action)
         files = replace(action.files, index=self._scripts.pages, fallback=None, extensions=())
-        self._files = FileHandler(action.root, context.clock, files)
+        self._files = FileHandler(action.root, context.clock, files, self._scripts.hides)
         self._clock = context.clock
         self._root = rules.script_root.encode() if rules.script_root else self._scripts.root.path
 
@@ -160,9 +160,9 @@ class FastCgiHandler:
                 location = one_slash(sendable(asked.path) + b"/" + query)
                 return Response(308, [(b"location", location)], handler="static")
             case Unreadable(why):
-                raise Fault("unreadable", why)
+                raise self._files.fault(request, "unreadable", why)
             case Nothing():
-                raise Fault("not_found")
+                raise self._files.fault(request, "not_found")
 
     def script(self, request: Request, name: bytes, path_info: bytes) -> Script:
         """What a script is told of itself. ``name`` is relative to the document root."""

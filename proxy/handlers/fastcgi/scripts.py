@@ -25,7 +25,7 @@ from ..files.document_root import DocumentRoot, Entry, Unreadable
 # editors and people append to them.
 _SOURCE = re.compile(
     rb"\.(?:php[0-9]*|phtml|pht|phps|phar)"
-    rb"(?:\.(?:bak|backup|old|orig|save|swp|tmp|dist|sample|copy|[0-9]+)|[~#_])*",
+    rb"(?:\.(?:bak|backup|old|orig|save|swp|tmp|dist|sample|copy|[0-9]+)|[~#_])*\Z",
     re.IGNORECASE,
 )
 _TRUSTED = 1.0  # seconds for which what was found is believed, as `file_cache` does
@@ -142,12 +142,13 @@ class Scripts:
             return Run(self._index)
         return entry if isinstance(entry, Unreadable) else Nothing()
 
+    def hides(self, name: bytes) -> bool:
+        """Whether a file of this name is source that is neither run nor sent."""
+        return self._is_source(name) and not name.endswith(self._endings)
+
     def _is_script(self, entry: Entry) -> bool:
         return stat.S_ISREG(entry.mode) and entry.name.endswith(self._endings)
 
     def _is_source(self, name: bytes) -> bool:
         last = name.rpartition(b"/")[2]
-        found = _SOURCE.search(last)
-        return last.lower().endswith(self._endings) or (
-            found is not None and found.end() == len(last)
-        )
+        return last.lower().endswith(self._endings) or _SOURCE.search(last) is not None

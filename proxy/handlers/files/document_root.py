@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import itertools
 import os
 import re
 import shlex
@@ -167,20 +166,16 @@ class DocumentRoot:
         """The root itself, without links."""
         return self._path
 
-    def names(self, path: bytes, most: int) -> list[bytes]:
-        """The names of up to ``most`` things in the folder at ``path``, in no order, hidden ones
-        left out. Raises OSError where there is no folder that can be listed."""
+    def open_folder(self, path: bytes) -> int:
+        """A descriptor of the folder at ``path``, to be closed. Raises OSError where there is none
+        that can be listed."""
         if hidden(path) or b"\0" in path:
             raise FileNotFoundError(errno.ENOENT, "hidden")
         folder = self._open(path or b".")
-        try:
-            if self._is_hidden(folder):
-                raise FileNotFoundError(errno.ENOENT, "hidden")
-            with os.scandir(folder) as entries:
-                found = (os.fsencode(entry.name) for entry in entries)
-                return list(itertools.islice((name for name in found if not hidden(name)), most))
-        finally:
+        if self._is_hidden(folder):
             os.close(folder)
+            raise FileNotFoundError(errno.ENOENT, "hidden")
+        return folder
 
     def may_list(self, path: bytes) -> bool:
         """Whether the folder at ``path`` can be entered and listed."""

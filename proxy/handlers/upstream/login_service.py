@@ -59,17 +59,21 @@ class _About(Payload):
         )
 
 
-class LoginService:
-    """``copied``: names of fields that say who the user is, which no client can tell it."""
+class ServiceQuestion:
+    """What a service is asked, by a rule. ``copied``: names of fields that say who the user is,
+    which no client can tell it."""
 
-    def __init__(self, rule: ForwardAuth, upstream: Upstream, copied: frozenset[bytes]) -> None:
-        self._upstream = upstream
+    def __init__(self, rule: ForwardAuth, copied: frozenset[bytes]) -> None:
         self._target = rule.url.target.encode("ascii")
         self._left_out = _LEFT_OUT | (copied - _PROOFS)
-        self._timeout = rule.timeout + _GRACE
+
+    @staticmethod
+    def lines(request: Request) -> bytes:
+        """The lines that the head of the subrequest gets beside those of any request."""
+        return _About(request).framing
 
     def subrequest(self, request: Request) -> Request:
-        """The request that is sent to the service, but for what `ask` adds."""
+        """The request that is sent to the service, but for `lines`."""
         asked = Request(
             b"GET", self._target, b"1.1", request.authority, request.host,
             self._passed_on(request.fields), request.connection,
@@ -83,6 +87,15 @@ class LoginService:
     def _passed_on(self, fields: Fields) -> Fields:
         left_out = self._left_out
         return [field for field in fields if field[0].replace(b"_", b"-") not in left_out]
+
+
+class LoginService:
+    """Who is asked; ``question`` is what."""
+
+    def __init__(self, rule: ForwardAuth, upstream: Upstream, question: ServiceQuestion) -> None:
+        self._upstream = upstream
+        self._timeout = rule.timeout + _GRACE
+        self.question = question
 
     async def ask(self, request: Request, subrequest: Request) -> Response:
         """The service's answer; whoever calls ends its body. Raises `Fault`."""

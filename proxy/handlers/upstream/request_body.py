@@ -14,7 +14,7 @@ from ...errors import Fault
 from ...protocol.fastcgi.client import FastCgiConnection
 from ...protocol.h1.chunked import LAST_CHUNK, reframe
 from ...protocol.h1.serializer import field_lines
-from ...protocol.h2.client import BackendExchange
+from ...protocol.h2.client_exchange import BackendExchange
 from ...protocol.message import Body, Request
 from ...transport.stream import StreamBroken
 from .pool import Connection

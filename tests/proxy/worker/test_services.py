@@ -99,7 +99,7 @@ async def test_a_request_filter_comes_before_a_file_that_is_known_already(
 async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: FileHandler) -> None:
     secure = service_with(files, Chain((), [HSTS]))
     large = request()
-    large.body = SimpleNamespace(length=11)  # type: ignore[assignment] # all that is looked at
+    large.body = SimpleNamespace(length=11, limits=secure.limits)  # type: ignore[assignment] # all that is looked at
     for one, status in (
         (request(b"/nowhere/a"), 404), (request(b"/nothing"), 404), (request(b"/%zz"), 400),
         (request(b"/a.txt/x"), 404), (large, 413),

@@ -29,6 +29,9 @@ def main(given: list[str]) -> None:
         config["linux"].pop("resources", None)
         config["linux"]["cgroupsPath"] = f"/th-{path.parent.parent.name}"
         path.write_text(json.dumps(config))
+    if "exec" in words:
+        path = Path(words[words.index("--process") + 1])
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"rlimits": []}))
     os.execv(RUNC, [RUNC, *words])
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -21,7 +22,7 @@ from proxy.errors import Fault
 from proxy.handlers.files import file_cache, listing
 from proxy.handlers.files.accept import Accept
 from proxy.handlers.files.cache_control import CacheControl, is_immutable
-from proxy.handlers.files.handler import FileHandler
+from proxy.handlers.files.handler import FileHandler, file_handler
 from proxy.handlers.files.listing import Entry
 from proxy.handlers.files.listing_page import page
 from proxy.protocol.message import Connection, FileBody, Request, Response
@@ -50,7 +51,7 @@ def make(root: Path) -> Iterator[Make]:
     handlers = []
 
     def made(**rules: object) -> FileHandler:
-        handlers.append(FileHandler(root, Clock(), FileRules(**rules)))  # type: ignore[arg-type]
+        handlers.append(file_handler(root, Clock(), FileRules(**rules)))  # type: ignore[arg-type]
         return handlers[-1]
 
     yield made
@@ -119,6 +120,34 @@ async def test_an_ending_may_be_left_out(make: Make) -> None:
     assert (await ask(handler, b"/about", range="bytes=0-1")).status == 206
     for target in (b"/about/", b"/nothing", b"/.secret"):
         assert (await ask(handler, target)).status == 404
+
+
+@dataclass
+class Hands:
+    """A clock that a test sets."""
+
+    now: float = 1000.0
+    unix: float = 2e9
+
+
+async def test_what_was_guessed_is_good_for_a_second(root: Path) -> None:
+    clock = Hands()
+    rules = FileRules(index=("home.html", "index.html"), extensions=(".html",))
+    handler = file_handler(root, clock, rules)  # type: ignore[arg-type] # hands that are set
+    for target, said in [(b"/about", b"about.html"), (b"/", b"index.html")]:
+        for _ in range(3):
+            assert body(await ask(handler, target)) == said
+    (root / "about").write_text("itself")
+    (root / "home.html").write_text("home")
+    clock.now += 1.5
+    for target, said in [(b"/about", b"itself"), (b"/", b"home"), (b"/a.txt", b"a.txt")]:
+        for _ in range(3):
+            assert body(await ask(handler, target)) == said
+    (root / "about").unlink()
+    (root / "about.html").unlink()
+    clock.now += 1.5
+    assert (await ask(handler, b"/about")).status == 404
+    handler.close()
 
 
 # Single-page apps
@@ -393,9 +422,9 @@ async def test_a_folder_is_looked_at_once_a_second_whoever_asks(
 ) -> None:
     handler = make(**LISTED)
     looked = []
-    before = handler._root.names
+    before = handler._root.open_folder
     monkeypatch.setattr(
-        handler._root, "names", lambda *given: looked.append(given) or before(*given)
+        handler._root, "open_folder", lambda path: looked.append(path) or before(path)
     )
     for _ in range(5):
         await ask(handler, b"/docs/", accept=BROWSER)

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..ipc.documents import Overview
-from ..ipc.messages import AskAdmin, AskOverview, FromWorker
+from ...ipc.documents import Overview
+from ...ipc.messages import AskAdmin, AskOverview, FromWorker
 
 Document = dict[str, object]
 T = TypeVar("T")
