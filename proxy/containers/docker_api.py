@@ -102,7 +102,7 @@ class Events:
         self._sock = sock
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_READ)
         self._line = b""
-        kinds = quote(json.dumps({"type": ["container", "network"]}))
+        kinds = quote('{"type": ["container", "network"]}')
         target = f"/events?since={int(since)}&filters={kinds}"
         request = h11.Request(method="GET", target=target, headers=_FIELDS)
         try:

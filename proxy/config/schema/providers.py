@@ -45,12 +45,15 @@ def _url_alone(given: object) -> object:
     return {"url": given} if isinstance(given, str) else given
 
 
+DockerEntry = Annotated[Docker, BeforeValidator(_url_alone, json_schema_input_type=str | Docker)]
+
+
 @section
 class Providers(Section):
     other_words: ClassVar = dict.fromkeys(
         ("podman", "containers", "swarm"), "here that is docker: unix:/run/podman/podman.sock"
     )
 
-    docker: Annotated[
-        Docker | None, BeforeValidator(_url_alone, json_schema_input_type=str | Docker)
-    ] = Field(default=None, description="Sites from labels of containers: unix:/run/docker.sock.")
+    docker: DockerEntry | None = Field(
+        default=None, description="Sites from labels of containers: unix:/run/docker.sock."
+    )

@@ -1,4 +1,4 @@
-"""Sites from the labels of containers (``providers: {docker: …}``). Pure.
+"""Sites from the labels of containers (``providers: {docker: …}``).
 
     treehouse.domain: app.example.org, www.example.org      the site's names
     treehouse.port: "8080"                                  the port inside the container

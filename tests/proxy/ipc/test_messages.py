@@ -81,6 +81,9 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
     (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
     (messages.FROM_MESSENGER, messages.Delivered("it does not answer")),
+    (messages.FROM_DOCKER, messages.Alive()),
+    (messages.FROM_DOCKER, messages.ContainersSeen(({"name": "web"},), None)),
+    (messages.FROM_DOCKER, messages.ContainersSeen(None, "it is not there")),
     (
         handoff_messages.TO_SUCCESSOR,
         handoff_messages.HandedListener("https", "[::]:443", (10, "::", 443, True)),
@@ -96,6 +99,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedManager()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedForegroundParent()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedLock()),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedDoor("/run/docker.sock")),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedFacts(3, 0, "auto")),
     (handoff_messages.FROM_SUCCESSOR, messages.Ready()),
     (handoff_messages.FROM_SUCCESSOR, handoff_messages.Successor(12)),
@@ -200,7 +204,7 @@ def test_the_spelling_between_versions_stays() -> None:
         ("to", handoff_messages.TO_SUCCESSOR), ("from", handoff_messages.FROM_SUCCESSOR),
     )} == {
         "to": {
-            "listener", "certificate", "certificates", "manager", "keeper", "lock", "estate",
+            "listener", "certificate", "certificates", "manager", "keeper", "lock", "door", "estate",
         },
         "from": {"ready", "successor"},
     }  # fmt: skip

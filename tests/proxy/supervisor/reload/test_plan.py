@@ -16,6 +16,7 @@ from proxy.config.model import (
     Alerts,
     ClientAuth,
     Config,
+    Docker,
     ExternalAccount,
     FilesAction,
     Limits,
@@ -23,6 +24,7 @@ from proxy.config.model import (
     Log,
     OnDemand,
     OwnCertificate,
+    Providers,
     RateLimit,
     Route,
     Rules,
@@ -144,6 +146,7 @@ CONFIG = {
     "watch": True,
     "sites_dir": Path("/srv/sites"),
     "include": (Path("/srv/sites.d/*.yaml"),),
+    "providers": Providers(Docker("tcp://127.0.0.1:2375")),
 }
 
 
