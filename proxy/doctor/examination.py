@@ -205,17 +205,25 @@ def _content(config: Config, sites: list[Site]) -> Iterator[Finding]:
     """Document roots and backends, as the server's user meets them."""
     roots: dict[Path, list[str]] = {}
     scripts: dict[Path, FastCgi] = {}
+    indexes: dict[Path, list[str]] = {}
+    listed: set[Path] = set()
     for site in sites:
         for route in site.routes:
             if isinstance(route.action, FilesAction | FastCgiAction):
                 if isinstance(route.action, FastCgiAction):
                     scripts[route.action.root] = route.action.fastcgi
+                rules = route.rules
+                if rules.listing.format != "off":
+                    listed.add(route.action.root)
+                indexes.setdefault(route.action.root, []).extend(rules.index)
                 needed_by = roots.setdefault(route.action.root, [])
                 if site.names[0] not in needed_by:
                     needed_by.append(site.names[0])
     for root, needed_by in roots.items():
         yield from document_root_rules.findings(
-            document_roots.look(root, tuple(needed_by), scripts.get(root))
+            document_roots.look(
+                root, tuple(needed_by), indexes[root], root in listed, scripts.get(root)
+            )
         )
     try:
         visits_of_backends = backends.visit_all(config, [site.names[0] for site in sites])

@@ -26,6 +26,10 @@ class PartialHead:
     host: bytes | None = None
 
 
+# Shared by all exchanges: nobody changes it.
+_NONE: Fields = []
+
+
 class Exchange:
     """``request`` is None for what never became a request; ``partial`` is what could be read of it.
     ``response`` is the answer, as soon as it is known; it is set before `Service.finished`.
@@ -38,17 +42,21 @@ class Exchange:
     ``for_filters``: the request as filters of users see it (`sites.own_filters`).
     """
 
-    # Defaults of the class: an instance is made for each request, and each assignment counts.
-    match: HostMatch | None = None
-    partial: PartialHead | None = None
-    tunnel = False
-    user: str | None = None
-    for_filters: object = None
-    cookies: Fields = []  # noqa: RUF012 # nobody changes it
-    response: Response | None = None
-    sent = 0
-    error: str | None = None
-    duration = 0.0
+    __slots__ = (
+        "connection",
+        "cookies",
+        "duration",
+        "error",
+        "for_filters",
+        "match",
+        "partial",
+        "request",
+        "response",
+        "sent",
+        "started",
+        "tunnel",
+        "user",
+    )
 
     def __init__(
         self, connection: Connection, request: Request | None = None, started: float = 0.0
@@ -56,6 +64,16 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.started = started
+        self.match: HostMatch | None = None
+        self.partial: PartialHead | None = None
+        self.tunnel = False
+        self.user: str | None = None
+        self.for_filters: object = None
+        self.cookies: Fields = _NONE
+        self.response: Response | None = None
+        self.sent = 0
+        self.error: str | None = None
+        self.duration = 0.0
 
     @property
     def client(self) -> str:

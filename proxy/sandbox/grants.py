@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Role = Literal["supervisor", "worker", "certifier", "hook", "dns-provider", "docker", "docker-door"]
+Role = Literal[
+    "supervisor",
+    "worker",
+    "certifier",
+    "hook",
+    "dns-provider",
+    "exporter",
+    "docker",
+    "docker-door",
+]
 
 
 @dataclass(frozen=True, slots=True)

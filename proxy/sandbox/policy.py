@@ -19,6 +19,7 @@ refused.
 - A *docker*, where ``providers`` names Docker or Podman, reads what containers there are. Of a
   unix socket it is handed the connections by a *docker-door*, which alone has the socket's group
   and does nothing else (`containers.door`).
+- The *exporter*, where the configuration has ``tracing``, connects to the collector.
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
@@ -47,7 +48,16 @@ from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
-from ..config.model import Acme, Config, Dns, FastCgiAction, FilesAction, ProxyAction, proxied
+from ..config.model import (
+    Acme,
+    Config,
+    Dns,
+    FastCgiAction,
+    FilesAction,
+    ProxyAction,
+    Tracing,
+    proxied,
+)
 from .grants import NOTHING, Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
@@ -92,7 +102,21 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
         roles["dns-provider"] = _dns_provider(config, here)
     if config.providers.docker is not None:
         roles |= _docker(config.providers.docker.url, here)
+    if config.tracing is not None:
+        roles["exporter"] = _exporter(config.tracing, config, here)
     return roles
+
+
+def _exporter(rules: Tracing, config: Config, here: Surroundings) -> Policy:
+    parts = urlsplit(rules.endpoint)
+    number = parts.port or (443 if parts.scheme == "https" else 80)
+    port = Port(number, f"the collector at {parts.hostname}")
+    return Policy(
+        descriptors=256,
+        read=base(here),
+        connect=(port, *(() if number == DNS.number else (DNS,))),
+        hidden=config.state,
+    )
 
 
 def _docker(url: str, here: Surroundings) -> Mapping[Role, Policy]:

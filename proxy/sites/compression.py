@@ -93,6 +93,15 @@ class Compress:
             return self._plain(response)
         return self._compressed(request, response, coding)
 
+    def settle(self, response: Response) -> Response | None:
+        """The response itself, if nobody gets it compressed."""
+        if response.status in _STATUSES:
+            body = response.body
+            small = type(body) is bytes and 0 < len(body) < self._least
+            if not small and self._compressible(response, dict(response.fields)):
+                return None
+        return response
+
     def _compressible(self, response: Response, fields: dict[bytes, bytes]) -> bool:
         """Whether a response gains by it, whoever asks."""
         if b"content-encoding" in fields or b"content-range" in fields:

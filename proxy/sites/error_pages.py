@@ -75,6 +75,10 @@ class ErrorPages:
             return _answered(response, page)
         return self._asked(exchange, response, page)
 
+    def settle(self, response: Response) -> Response | None:
+        """The response itself, if it is no error."""
+        return response if response.status < 400 else None
+
     def _replaces(self, response: Response) -> bool:
         if response.error is None and response.handler not in _OURS:
             return self._intercept
@@ -219,8 +223,8 @@ def _answered(response: Response, page: Response) -> Response:
     # The same error with the same page is the same response, which filters may keep.
     alike = page.shared and not said and not response.close and response.backend is None
     key = ErrorPages, response.status, response.error
-    if alike and page.kept is not None and key in page.kept:
-        return page.kept[key]
+    if alike and page.kept is not None and (found := page.kept.get(key)) is not None:
+        return found
     made = response.copy()
     made.fields = said + [field for field in page.fields if field[0] in _OF_PAGES]
     made.body = page.body

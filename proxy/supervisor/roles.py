@@ -7,6 +7,7 @@ that depends on the kind of a child reads this table.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, Never, TypeVar
@@ -20,9 +21,11 @@ from ..ipc.channel import Channel
 from ..worker import worker
 from ..worker.startup import WorkerInit
 
-RoleName = Literal["worker", "certifier", "messenger", "docker"]
+RoleName = Literal["worker", "certifier", "messenger", "exporter", "docker"]
 # What a child may keep. Everything else that the supervisor has open is closed in it first.
-Inherited = Literal["listeners", "certificates", "access_log", "docker_door"]
+Inherited = Literal[
+    "listeners", "certificates", "access_log", "spans out", "spans in", "docker_door"
+]
 Restart = Literal["with its generation", "always", "never"]
 Init = TypeVar("Init", contravariant=True)
 
@@ -36,6 +39,8 @@ WORKER_STARTING_FOR = 30.0
 CERTIFIER_SILENT_FOR = 60.0
 # Two questions to an engine that does not answer, each with its own bound.
 WATCHER_SILENT_FOR = 60.0
+# The exporter waits for a collector, but not longer than its own bound; nobody waits for it.
+EXPORTER_SILENT_FOR = 60.0
 _NEVER = float("inf")
 
 
@@ -65,6 +70,12 @@ def _deliver(delivery: Delivery, channel: Channel) -> int:
     return messenger.run(delivery, channel)
 
 
+def _export(init: tuple[Config, socket.socket], channel: Channel) -> int:
+    from ..exporter import process  # OpenTelemetry: no other process needs it
+
+    return process.run(init, channel)
+
+
 WORKER: Role[WorkerInit] = Role(
     "worker",
     worker.run,
@@ -72,7 +83,7 @@ WORKER: Role[WorkerInit] = Role(
     silent_for=WORKER_SILENT_FOR,
     starting_for=WORKER_STARTING_FOR,
     restart="with its generation",
-    inherits=frozenset({"listeners", "certificates", "access_log"}),
+    inherits=frozenset({"listeners", "certificates", "access_log", "spans out"}),
 )
 CERTIFIER: Role[Config] = Role(
     "certifier",
@@ -101,5 +112,14 @@ DOCKER: Role[WatcherInit] = Role(
     restart="never",  # `containers` starts another one
     inherits=frozenset({"docker_door"}),
 )
+EXPORTER: Role[tuple[Config, socket.socket]] = Role(
+    "exporter",
+    _export,
+    policy="exporter",
+    silent_for=EXPORTER_SILENT_FOR,
+    starting_for=EXPORTER_SILENT_FOR,
+    restart="always",
+    inherits=frozenset({"spans in"}),
+)
 AnyRole = Role[Never]
-ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, DOCKER)
+ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, EXPORTER, DOCKER)

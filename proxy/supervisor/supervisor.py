@@ -28,6 +28,7 @@ from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,
     FROM_DOCKER,
+    FROM_EXPORTER,
     FROM_MESSENGER,
     FROM_WORKER,
     Acknowledged,
@@ -72,7 +73,7 @@ from .process_table import Child, Processes
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
-from .roles import CERTIFIER, WORKER
+from .roles import CERTIFIER, EXPORTER, WORKER
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .spawner import Spawner
@@ -190,6 +191,8 @@ class Supervisor:
         parts.alerting.ended(child, how)
         parts.containers.ended(child, how)
         parts.spawner.ended(child)
+        if child.role is EXPORTER:
+            parts.overview.exporter_ended()
         if child.role is CERTIFIER:
             parts.registry.certifier_ended()
             parts.requests.certifier_ended()
@@ -207,8 +210,10 @@ class Supervisor:
         parts = self._parts
         match child.role.restart:
             case "always":
-                if child.state == "draining":
+                if child.state == "draining" and child.role is CERTIFIER:
                     parts.spawner.start_certifier()
+                elif child.state == "draining":
+                    parts.spawner.start_exporter()
                 else:
                     parts.spawner.replace(child, how)
             case "with its generation":
@@ -260,6 +265,11 @@ class Supervisor:
                 self._hear_docker(child, FROM_DOCKER.decode(said, len(fds)))
             case "messenger":
                 self._parts.alerting.heard(child, FROM_MESSENGER.decode(said, len(fds)))
+            case "exporter":
+                child.heard = time.monotonic()
+                if child.state == "starting":
+                    child.state, child.served = "serving", child.heard
+                self._parts.overview.heard_exporter(FROM_EXPORTER.decode(said, len(fds)))
             case _:
                 assert_never(child.role.name)
 

@@ -37,7 +37,8 @@ sites:
     error_pages: {{404: /errors/404.html, 401: /errors/open.html, 403: /members/page.html, "5xx": {folder}/sorry.html,
                    405: /errors/404.html, 418: /errors/loop, 413: /errors/404.html, 410: /down/page}}
     routes:
-      - {{path: /api/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true}}
+      - {{path: /api/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true,
+          request_headers: {{set: {{X-Asked: "{{path}}?{{query}}"}}}}}}
       - {{path: /api/admin/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true, deny: [0.0.0.0/0]}}
       - {{path: /deep/er/*, backend: 'http://127.0.0.1:{back}/base', strip_prefix: true}}
       - {{path: /v1/*, backend: 'http://127.0.0.1:{back}', rewrite: "/v2/{{rest}}?from={{host}}&{{query}}"}}
@@ -96,6 +97,13 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.headers.get("Upgrade"):
+            self.wfile.write(
+                b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+            )
+            self.wfile.write(self.path.encode() + b" " + self.rfile.read(5))
+            self.close_connection = True
+            return
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = [[name.lower(), value] for name, value in self.headers.items()]
         body = json.dumps({"target": self.path, "method": self.command, "fields": fields}).encode()
@@ -213,6 +221,36 @@ def test_a_backend_is_asked_for_another_path_and_told_what_is_missing(
     assert response.status_code == 200
     assert sent_on(response) == (target, prefix)
     assert response.headers["x-top"] == "all"
+
+
+def test_everything_else_of_a_request_goes_on_as_it_is(place: Place) -> None:
+    """Fields that Connection names, a body that waits to be asked for, what the operator adds."""
+    fields = "Connection: x-own\r\nX-Own: dropped\r\nX-Kept: kept\r\nX-Request-Id: mine\r\n"
+    status, body = place.spells("/api/x?y=1", fields)
+    told = dict(json.loads(body)["fields"])
+    assert (status, told["x-kept"], told["x-request-id"]) == (200, "kept", "mine")
+    assert "x-own" not in told
+    assert (told["x-asked"], told["x-forwarded-prefix"]) == ("/api/x?y=1", "/api")
+    with https(place.port, "a.test", place.ca) as talk:
+        talk.says(
+            b"POST /api/x HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 3\r\n\r\n"
+        )
+        assert talk.sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        talk.says(b"abc")
+        assert talk.hears().status == 200
+        line = place.server.await_access(request_id="mine")
+        assert line["target"] == "/api/x?y=1"
+
+
+def test_a_tunnel_leads_to_the_new_path(place: Place) -> None:
+    with https(place.port, "a.test", place.ca) as talk:
+        talk.says(
+            b"GET /api/ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n"
+            b"Upgrade: echo\r\n\r\nhello"
+        )
+        assert talk.hears().status == 101
+        assert talk.rest() == b"/ws hello"
 
 
 def test_a_trusted_proxy_has_left_out_a_prefix_before_us(place: Place) -> None:

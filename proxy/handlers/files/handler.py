@@ -39,6 +39,7 @@ _ALLOW = [(b"allow", b"GET, HEAD")]
 _MATTER = CONDITIONS | {b"range"}
 _MOST_PATHS = 8192
 _NOT_FOUND = b"404.html"
+_VARY = (b"vary", b"accept")
 # How long the absence of that page is believed, in seconds.
 _TRUSTED = 1.0
 _USUAL = FileRules()
@@ -168,7 +169,7 @@ class FileHandler:
         if self._fallback is not None and _wants_page(request):
             instead = look(self._fallback)
             if isinstance(instead, Representation | Unhashed):
-                return self._send(request, instead, asked, look)
+                return _by_accept(self._send(request, instead, asked, look))
             raise self._fault("unreadable", self._missing(instead), look)
         if isinstance(found, Directory):
             names = " or ".join(self._rules.index) or "index"
@@ -208,7 +209,8 @@ class FileHandler:
 
     def _fault(self, kind: str, detail: str, look: Callable[[bytes], Outcome]) -> Fault:
         """The fault, with the page that the root has for it."""
-        fault = Fault(kind, detail)
+        varies = None if self._fallback is None else [_VARY]
+        fault = Fault(kind, detail, varies)
         if self._clock.now >= self._no_page_until:
             found = look(_NOT_FOUND)
             if isinstance(found, Representation):
@@ -302,6 +304,32 @@ def file_handler(root: Path, clock: Clock, rules: FileRules) -> FileHandler:
     """The handler of a document root."""
     guesses = rules.extensions or len(rules.index) > 1
     return (GuessingFileHandler if guesses else FileHandler)(root, clock, rules)
+
+
+def _by_accept(answer: Answer) -> Answer:
+    """The answer with the word that others may get another (RFC 9110 §12.5.5)."""
+    if not isinstance(answer, Response):
+        return _later_by_accept(answer)
+    if _VARY in answer.fields:
+        return answer
+    if not answer.shared:
+        answer.add_field(*_VARY)
+        return answer
+    kept = answer.kept
+    if kept is None:
+        kept = answer.kept = {}
+    made = kept.get(_by_accept)
+    if made is None:
+        made = kept[_by_accept] = answer.copy()
+        made.add_field(*_VARY)
+        made.shared = True
+    return made
+
+
+async def _later_by_accept(waiting: Awaitable[Response]) -> Response:
+    answer = _by_accept(await waiting)
+    assert isinstance(answer, Response)  # noqa: S101 - nothing is left to be awaited
+    return answer
 
 
 def _is_folder(path: bytes) -> bool:

@@ -199,7 +199,10 @@ class Exchanges:
 
     async def _run(self, work: Work, answer: Awaitable[Response]) -> None:
         try:
-            response = await answer
+            try:
+                response = await answer
+            except Exception as error:
+                response = self._service.failed(work.exchange, error)
             work.answer = response
             if work.timeouts is not None:
                 work.timeouts.waiting_since = NEVER

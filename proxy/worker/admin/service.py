@@ -98,7 +98,7 @@ class AdminService(BaseService):
         self._access.check(exchange, request)
         if self._chain is None:
             return self._pages.handle(request)
-        return self._chain.handle(exchange, self._pages, self._ask, self._failed)
+        return self._chain.handle(exchange, self._pages, self._ask, self.failed)
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         response = super().refuse(exchange, fault)

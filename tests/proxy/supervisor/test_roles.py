@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.load import Options, load
+from proxy.config.model import Tracing
 from proxy.ipc import messages
 from proxy.sandbox import policies
-from proxy.supervisor.roles import CERTIFIER, DOCKER, MESSENGER, ROLES, WORKER, Inherited, RoleName
+from proxy.supervisor.roles import (
+    CERTIFIER,
+    DOCKER,
+    EXPORTER,
+    MESSENGER,
+    ROLES,
+    WORKER,
+    Inherited,
+    RoleName,
+)
 
 
 def test_every_kind_of_child_has_one_row() -> None:
@@ -20,14 +31,17 @@ def test_every_kind_of_child_has_one_row() -> None:
 
 def test_what_is_inherited_is_for_workers() -> None:
     """Keys, and sockets that the network reaches, are nobody else's."""
-    assert set(WORKER.inherits) == set(typing.get_args(Inherited)) - {"docker_door"}
+    assert set(WORKER.inherits) == set(typing.get_args(Inherited)) - {"spans in", "docker_door"}
+    assert EXPORTER.inherits == {"spans in"}
     assert DOCKER.inherits == {"docker_door"}
     assert CERTIFIER.inherits == MESSENGER.inherits == frozenset()
 
 
 def test_every_row_names_a_policy_of_the_sandbox(tmp_path: Path) -> None:
     options = Options(domain=("a.test",), backend=("http://127.0.0.1:1",), state=tmp_path / "state")
-    known = policies(load(options, now_uid=os.getuid()))
+    plain = load(options, now_uid=os.getuid())
+    assert "exporter" not in policies(plain)
+    known = policies(replace(plain, tracing=Tracing("http://127.0.0.1:4318")))
     for role in ROLES:
         # A messenger's is made for the one message that it carries (`alerts.policy`).
         # Docker is there where it is named.

@@ -56,8 +56,12 @@ def request(path: bytes = b"/a.txt", host: bytes = b"a.test") -> Request:
 
 
 async def answer(service: HttpsService, one: Request) -> Response:
-    given = service.handle(Exchange(one.connection, one))
-    return given if isinstance(given, Response) else await given
+    exchange = Exchange(one.connection, one)
+    given = service.handle(exchange)
+    try:
+        return given if isinstance(given, Response) else await given
+    except Exception as error:
+        return service.failed(exchange, error)
 
 
 @pytest.mark.parametrize("hsts", [False, True])

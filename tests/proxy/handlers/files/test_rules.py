@@ -75,7 +75,7 @@ async def ask(
     except Fault as fault:
         if isinstance(fault.page, Response):
             return fault.page
-        return Response(fault.what.status, [], fault.kind.encode(), error=fault.kind)
+        return Response(fault.what.status, fault.fields, fault.kind.encode(), error=fault.kind)
 
 
 def body(response: Response) -> bytes:
@@ -181,6 +181,9 @@ async def test_a_page_that_no_file_takes_is_the_app(
         response = await ask(handler, target, method, **fields)
         assert response.status == status
         assert (body(response) == b"index.html") == (status == 200)
+        assert field(response, "vary") == "accept"
+        plain = await ask(handler, b"/index.html", method, **fields)
+        assert field(plain, "vary") is None
 
 
 async def test_the_app_has_its_validators_and_other_methods_are_refused(make: Make) -> None:
@@ -194,6 +197,15 @@ async def test_the_app_has_its_validators_and_other_methods_are_refused(make: Ma
     assert (await ask(handler, b"/deep", b"POST", accept=BROWSER)).status == 405
     with pytest.raises(Fault, match="bad_path"):
         handler.handle(request(b"/../x", accept=BROWSER))
+
+
+async def test_a_large_app_that_is_immutable_varies_once(make: Make, root: Path) -> None:
+    (root / "large.html").write_bytes(b"x" * (file_cache.SMALL + 1))
+    handler = make(fallback="/large.html", cache_control=(("*", IMMUTABLE),))
+    for _ in range(2):
+        response = await ask(handler, b"/deep", accept=BROWSER)
+        assert [value for name, value in response.fields if name == b"vary"] == [b"accept"]
+        assert len(body(response)) == file_cache.SMALL + 1
 
 
 async def test_a_fallback_that_is_missing_is_told(make: Make) -> None:
