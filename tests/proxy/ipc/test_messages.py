@@ -250,7 +250,8 @@ def test_no_channel_is_spoken_to_in_loose_dictionaries() -> None:
         for key in node.keys
         if isinstance(key, ast.Constant) and key.value == "type"
     ]
-    assert set(found) <= {"codec.py", "channel.py"}
+    # A listing in JSON says of each entry what it is.
+    assert set(found) <= {"codec.py", "channel.py", "listing_page.py"}
 
 
 def test_unions_are_what_vocabularies_read() -> None:

@@ -32,6 +32,7 @@ from proxy.config.model import (
     Tls,
     Tracing,
 )
+from proxy.config.schema.document import SiteLog
 from proxy.supervisor.reload.plan import Certified, changes, kept, orders
 
 CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
@@ -116,6 +117,7 @@ SITE = {
     "routes": (),
     "certificates": (OwnCertificate(Path("/c.pem"), Path("/k.pem")),),
     "key_types": ("rsa-2048",),
+    "log": SiteLog(lines=False),
     "default": True,
     "internal": True,
     "http2": False,
