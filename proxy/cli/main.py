@@ -26,6 +26,7 @@ from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
@@ -459,3 +460,4 @@ def drill(
 
 
 program.add_command(certs)
+program.add_command(config)
