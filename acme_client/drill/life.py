@@ -48,7 +48,7 @@ class Visitors:
     def __init__(self, ca: SimulatedCa) -> None:
         self.ca = ca
         self.served_until: dict[str, float] = {}
-        self.served: dict[str, Served] = {}
+        self.latest: dict[str, Served] = {}
         self.lapses: list[str] = []
 
     def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
@@ -57,7 +57,7 @@ class Visitors:
             if until is not None and until < self.ca.now:
                 self.lapses.append(f"{served.name} for {(self.ca.now - until) / 86400:.2f} days")
             self.served_until[served.name] = served.not_after
-            self.served[served.name] = served
+            self.latest[served.name] = served
         return Taken(True)
 
     def report(self, *_: object) -> None:

@@ -235,7 +235,7 @@ def _watch(
             one = outcome.certificates.get(name)
             if one is None:
                 continue
-            _note(one, visitors.served.get(name), now, outcome)
+            _note(one, visitors.latest.get(name), now, outcome)
             serial = managed.facts.serial if managed.facts else ""
             if serial and serials.get(name, serial) != serial:
                 one.renewed += 1

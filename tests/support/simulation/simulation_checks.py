@@ -1,4 +1,4 @@
-"""What may not have happened in a simulated life (`simulated_life`), whatever went wrong in it."""
+"""What may not have happened in a simulated life (`acme_client.drill.life`), whatever went wrong in it."""
 
 from __future__ import annotations
 
