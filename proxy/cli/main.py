@@ -26,6 +26,7 @@ from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
@@ -406,3 +407,4 @@ def top(config: Path | None, state: Path | None, once: bool, interval: float) ->
 
 
 program.add_command(certs)
+program.add_command(config)

@@ -34,6 +34,7 @@ from .schema.files import FileRules, Listing
 from .schema.matching import Match
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
+from .schema.tracing import Tracing
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
@@ -44,7 +45,7 @@ __all__ = [
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
-    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tracing", "Tsig",
 ]  # fmt: skip
 
 
@@ -230,7 +231,8 @@ class Config:
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
     # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
-    admin_site: Site | None = None
+    admin_site: Site | None = field(default=None, compare=False)  # follows from ``admin``
+    tracing: Tracing | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise

@@ -63,6 +63,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         proxy_protocol=document.proxy_protocol,
         admin=document.admin,
         admin_site=admin_site,
+        tracing=document.tracing,
         alerts=document.alerts,
         sandbox=document.sandbox,
         http2=document.http2 == "auto",

@@ -31,7 +31,7 @@ from ..config.model import (
     Site,
     rate_limits,
 )
-from ..config.schema.rules import UNLIMITED
+from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
 from ..config.values import ServiceUrl
@@ -370,7 +370,7 @@ def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, ServiceUrl):
+    if isinstance(value, ServiceUrl | BasicAuth):
         return str(value)
     if value is None:
         return "null"

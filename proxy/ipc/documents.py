@@ -16,13 +16,15 @@ WorkerState = Literal["starting", "serving", "draining"]
 
 class Figures(TypedDict):
     """What a worker has counted since its start (`metrics.counters`); labels are joined in keys.
-    ``bytes``: by host, in and out."""
+    ``bytes``: by host, in and out. ``exemplars``: by host and bucket, a trace, its seconds and when
+    it ended."""
 
     requests: dict[str, int]
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
     http2: dict[str, int]
+    exemplars: dict[str, list[str]]
     seconds: dict[str, list[int]]
     seconds_sum: dict[str, float]
     bytes: dict[str, list[int]]
@@ -103,7 +105,8 @@ class ProcessFigures(TypedDict):
 
 class Overview(TypedDict):
     """What the supervisor knows of all processes: for the admin listener. ``renewals``: name,
-    outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds."""
+    outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds;
+    ``spans`` of traces by outcome, empty where there are no traces."""
 
     status: Status
     figures: Figures
@@ -112,6 +115,7 @@ class Overview(TypedDict):
     connections: dict[str, int]
     processes: list[ProcessFigures]
     certifier_heard: float
+    spans: dict[str, int]
     on_demand: dict[str, int]
 
 

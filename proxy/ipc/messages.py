@@ -398,8 +398,21 @@ class Delivered:
     error: str | None
 
 
+# Exporter to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The exporter's loop runs. How many spans a collector has taken, and how many it has not."""
+
+    exported: int
+    failed: int
+
+
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary(ToWorker)
 FROM_WORKER: Vocabulary[FromWorker] = Vocabulary(FromWorker)
 TO_CERTIFIER: Vocabulary[ToCertifier] = Vocabulary(ToCertifier)
 FROM_CERTIFIER: Vocabulary[FromCertifier] = Vocabulary(FromCertifier)
 FROM_MESSENGER: Vocabulary[Delivered] = Vocabulary(Delivered)
+TO_EXPORTER: Vocabulary[Stop] = Vocabulary(Stop)
+FROM_EXPORTER: Vocabulary[Exported] = Vocabulary(Exported)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Role = Literal["supervisor", "worker", "certifier", "hook", "dns-provider"]
+Role = Literal["supervisor", "worker", "certifier", "hook", "dns-provider", "exporter"]
 
 
 @dataclass(frozen=True, slots=True)

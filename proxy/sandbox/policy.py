@@ -16,6 +16,7 @@ refused.
   forked by the certifier before that one is confined: it reads what our interpreter needs, connects
   to HTTPS, DNS and the ports that its settings name, executes nothing, and has of the state
   directory no more than a hook.
+- The *exporter*, where the configuration has ``tracing``, connects to the collector.
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
@@ -43,7 +44,16 @@ from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
-from ..config.model import Acme, Config, Dns, FastCgiAction, FilesAction, ProxyAction, proxied
+from ..config.model import (
+    Acme,
+    Config,
+    Dns,
+    FastCgiAction,
+    FilesAction,
+    ProxyAction,
+    Tracing,
+    proxied,
+)
 from .grants import Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
@@ -86,7 +96,21 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
         roles["hook"] = _hook(config, here)
     if any(dns.provider for dns in config.acme.dns):
         roles["dns-provider"] = _dns_provider(config, here)
+    if config.tracing is not None:
+        roles["exporter"] = _exporter(config.tracing, config, here)
     return roles
+
+
+def _exporter(rules: Tracing, config: Config, here: Surroundings) -> Policy:
+    parts = urlsplit(rules.endpoint)
+    number = parts.port or (443 if parts.scheme == "https" else 80)
+    port = Port(number, f"the collector at {parts.hostname}")
+    return Policy(
+        descriptors=256,
+        read=base(here),
+        connect=(port, *(() if number == DNS.number else (DNS,))),
+        hidden=config.state,
+    )
 
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:

@@ -29,7 +29,7 @@ from ..handlers.fastcgi.handler import FastCgiHandler
 from ..handlers.files.handler import file_handler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
-from ..handlers.upstream.context import UpstreamContext
+from ..handlers.upstream.context import AttemptTracer, UpstreamContext
 from ..handlers.upstream.handler import Upstream
 from ..handlers.upstream.login_service import LoginService, ServiceQuestion
 from ..ipc.documents import UpstreamStatus
@@ -93,6 +93,7 @@ class Handlers:
         clock: Clock,
         deadlines: Deadlines,
         counters: Counters | None = None,
+        tracer: AttemptTracer | None = None,
     ) -> None:
         self._clock = clock
         self._upstream_context = UpstreamContext(
@@ -102,6 +103,7 @@ class Handlers:
             trusted_proxies=config.trusted_proxies,
             fast_lane=config.fast_lane,
             counters=counters,
+            tracer=tracer,
         )
         self._told = told_of_users(config)
         self._handlers: dict[Action, Handler] = {}

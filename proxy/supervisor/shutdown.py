@@ -95,6 +95,9 @@ class Shutdown:
         if self._lifecycle.stopping and self._processes.certifier() is None:
             # Clients may be served for a while yet; the next server may begin.
             self._lock.let_go()
+        exporter = self._processes.exporter()
+        if exporter is not None and not self._processes.workers():
+            self._processes.tell_exporter(exporter, Stop())  # it has the last spans now
         if not len(self._processes) and self.status is None and not self._succession.keeping:
             log.info("stopped")
             self.status = self._outcome

@@ -27,6 +27,7 @@ from ..certifier import settings as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,
+    FROM_EXPORTER,
     FROM_MESSENGER,
     FROM_WORKER,
     Acknowledged,
@@ -68,7 +69,7 @@ from .process_table import Child, Processes
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
-from .roles import CERTIFIER, WORKER
+from .roles import CERTIFIER, EXPORTER, WORKER
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .spawner import Spawner
@@ -184,6 +185,8 @@ class Supervisor:
             part.ended(child)
         parts.alerting.ended(child, how)
         parts.spawner.ended(child)
+        if child.role is EXPORTER:
+            parts.overview.exporter_ended()
         if child.role is CERTIFIER:
             parts.registry.certifier_ended()
             parts.requests.certifier_ended()
@@ -201,8 +204,10 @@ class Supervisor:
         parts = self._parts
         match child.role.restart:
             case "always":
-                if child.state == "draining":
+                if child.state == "draining" and child.role is CERTIFIER:
                     parts.spawner.start_certifier()
+                elif child.state == "draining":
+                    parts.spawner.start_exporter()
                 else:
                     parts.spawner.replace(child, how)
             case "with its generation":
@@ -251,6 +256,11 @@ class Supervisor:
                 self._hear_certifier(child, FROM_CERTIFIER.decode(said, len(fds)), fds)
             case "messenger":
                 self._parts.alerting.heard(child, FROM_MESSENGER.decode(said, len(fds)))
+            case "exporter":
+                child.heard = time.monotonic()
+                if child.state == "starting":
+                    child.state, child.served = "serving", child.heard
+                self._parts.overview.heard_exporter(FROM_EXPORTER.decode(said, len(fds)))
             case _:
                 assert_never(child.role.name)
 

@@ -30,6 +30,7 @@ from .rotation import Rotation
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .signals import Signals
+from .span_pipe import SpanPipe
 from .spawner import Spawner
 from .startup import Startup
 from .supervisor import Parts, Supervisor
@@ -56,8 +57,9 @@ def supervisor(startup: Startup) -> Supervisor:
         selector, timers, lifecycle, startup.program, handoff, managed=notifier.sock is not None
     )
     control = ControlSocket(config.state / "control.sock", selector, timers)
+    spans = SpanPipe()
     spawner = Spawner(
-        lifecycle, processes, deliveries, registry, generations, timers, startup.access_log
+        lifecycle, processes, deliveries, registry, generations, timers, startup.access_log, spans
     )
     shutdown = Shutdown(
         lifecycle, processes, generations, timers, alerting, succession, notifier, startup.lock
@@ -87,7 +89,7 @@ def supervisor(startup: Startup) -> Supervisor:
     processes.listener = made
     processes.owners += [
         Signals(selector, made.on_signal), succession, generations, registry, startup.access_log,
-        startup.own, startup.lock, notifier, control,
+        startup.own, startup.lock, notifier, control, spans,
     ]  # fmt: skip
     Rotation(timers, lambda: generations.serving.config, spawner.reopen_log).start()
     registry.from_files(startup.certificates)

@@ -60,6 +60,9 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
             importlib.import_module(name)
         if filters is not None:
             filters.import_installed()
+        if importlib.util.find_spec("opentelemetry") is not None:
+            importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        importlib.import_module("proxy.exporter.process")
         limits = importlib.import_module("acme_client.rate_limits.published")
         limits.registered_domain("example.org")
         limits.is_public_suffix("example.org")

@@ -82,6 +82,8 @@ class BaseService:
             extra = {"peer": exchange.client}
             if exchange.request is not None:
                 extra["site"] = exchange.request.host.decode("latin-1")
+                if (trace := getattr(exchange.request, "trace", None)) is not None:
+                    extra["trace_id"] = trace.trace_id
             if fault.backend is not None:
                 extra["backend"] = fault.backend
             text = f"{fault.kind}: %s"

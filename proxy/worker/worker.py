@@ -84,6 +84,7 @@ from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
+from .tracing import TracedHttpsService, Tracer
 
 log = logging.getLogger("treehouse.worker")
 
@@ -162,7 +163,10 @@ class Worker:
         )
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         context = self._context
-        self._handlers = Handlers(config, loop, self._clock, deadlines, self._context.counters)
+        tracer = self._tracer(init)
+        self._handlers = Handlers(
+            config, loop, self._clock, deadlines, self._context.counters, tracer
+        )
 
         def rates(site: Site) -> RateLimits:
             # Not the worker's own clock, whose ticks the others do not share.
@@ -180,7 +184,7 @@ class Worker:
             deadlines,
             {
                 "http": HttpService(context),
-                "https": HttpsService(context),
+                "https": TracedHttpsService(context, tracer) if tracer else HttpsService(context),
                 "admin": self._admin_service(context, init.secret, chains),
             },
             protocols[USUAL_PROTOCOL],
@@ -198,6 +202,15 @@ class Worker:
         for url in init.drained:
             self._handlers.drain_backend(url, True)
 
+    def _tracer(self, init: WorkerInit) -> Tracer | None:
+        """Who writes traces, where the configuration has them."""
+        rules = self._config.tracing
+        if rules is None or init.spans is None:
+            return None
+        tracer = self._context.tracer = Tracer(rules, init.spans)
+        tracer.counters = self._context.counters
+        return tracer
+
     def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
         """What answers on the admin listener, where there is one."""
         config = self._config
@@ -213,7 +226,8 @@ class Worker:
             return None
         form = access_format(init.config.log.format, init.access_log)
         sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
-        return AccessLog(self._log_file, form, self._loop, sites)
+        traces = init.spans is not None
+        return AccessLog(self._log_file, form, self._loop, sites, traces=traces)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)
@@ -308,6 +322,8 @@ class Worker:
         self._context.limit_reporter.counters = counters
         self._http2.tally = counters
         self._handlers.count_in(counters)
+        if self._context.tracer is not None:
+            self._context.tracer.counters = counters
 
     async def _look(self, probe: Probe) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once

@@ -189,6 +189,38 @@ def to_be_kept(answer: Answer, column: Column) -> None:
     assert answer.all("cache-control") == (["max-age=5"] if file else []), column.name
 
 
+def used(answer: Answer, column: Column) -> None:
+    """The filter in Python has seen the request and the answer, each once."""
+    assert answer.all("x-used") == [f"{column.method} {column.path} {answer.status}"]
+    assert len(answer.told) == column.proxied
+    for fields in answer.told:
+        assert [value for key, value in fields if key == "x-used"] == ["here"]
+
+
+# Filters in Python, beside the configuration.
+FILTERS = """
+from proxy.filters import Request, Response
+
+class Lock:
+    async def request(self, request):
+        if request.fields.get("X-Key") != "open":
+            return Response(403, "locked")
+
+class Mark:
+    def request(self, request):
+        request.fields.set("X-Used", "here")
+
+    def response(self, request, response):
+        response.fields.set("X-Used", f"{request.method} {request.target} {response.status}")
+        return response
+
+class LaterMark(Mark):
+    async def request(self, request):
+        return Mark.request(self, request)
+
+    async def response(self, request, response):
+        return Mark.response(self, request, response)
+"""
 USERS = f'{{alice: "{hashed("geheim")}"}}'
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 ALL_COMPRESSED = "compress: {algorithms: [gzip]}"
@@ -220,6 +252,9 @@ ROWS: tuple[Guard | Change, ...] = (
     ),
     Guard("match", "", 404, always(X_In="1"), of_routes="match: {header: {X-In: '1'}}"),
     Guard("maintenance", "respond: {status: 503, body: back soon, retry_after: 5m}", 503, None),
+    Guard("use-refuses", "use: 'rows:Lock'", 403, always(X_Key="open")),
+    Change("use", "use: 'rows:Mark'", used),
+    Change("use-later", "use: ['rows:LaterMark']", used),
     Change("headers", HEADERS, HEADED),
     Change("hsts", "", on_all(("strict-transport-security", "max-age=5184000"))),
     Change("security", "headers: {security: lax}", on_all(("x-content-type-options", "nosniff"))),
@@ -239,6 +274,7 @@ EVERYTHING = [
     REQUEST_HEADERS,
     ERROR_PAGES,
     LOGIN,
+    "use: 'rows:Mark'",
     "deny: [192.0.2.66]",
 ]
 
@@ -372,6 +408,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     (folder / "sorry.html").write_text("sorry\n")
+    (folder / "rows.py").write_text(FILTERS)
     one, two, dead = free_ports(3)
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
     app.daemon_threads = True

@@ -9,6 +9,7 @@ What the keys of one section need of each other stands beside them (`schema.acme
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address
 from itertools import chain, combinations
 
@@ -44,6 +45,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         )
     yield from _limits(parsed)
     yield from _listeners(parsed)
+    yield from _tracing(parsed)
     if "acme" not in parsed.broken:
         yield from acme_keys.check(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
@@ -185,6 +187,15 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _tracing(parsed: Parsed) -> Iterator[Fault]:
+    if parsed.document.tracing is not None and find_spec("opentelemetry") is None:
+        yield parsed.origins.fault(
+            ("tracing",),
+            "OpenTelemetry's exporter is not installed",
+            "pip install 'treehouse-proxy[tracing]', where the program is installed",
+        )
 
 
 def _clash(one: Address, other: Address) -> bool:

@@ -43,6 +43,7 @@ from .acme import Acme, KeyType
 from .alerts import Alerts
 from .rules import BasicAuth, Rules
 from .site import Route, Serving
+from .tracing import Tracing
 
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
 
@@ -393,6 +394,9 @@ class Document(Rules):
         description="Networks whose connections begin with a PROXY header, version 1 or 2.",
     )
     admin: Admin | None = Field(default=None, description="Off unless given.")
+    tracing: Tracing | None = Field(
+        default=None, description="Sends traces of requests to a collector; off unless given."
+    )
     alerts: Alerts | None = Field(default=None, description="Who is told when something fails.")
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
         default="auto", description="Confine each process with what the kernel has."

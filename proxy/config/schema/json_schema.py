@@ -59,6 +59,8 @@ def _spell_default(prop: dict[str, Any]) -> None:
             prop["default"] = spell_duration(default)
         case _ if "default" in prop and pattern.startswith(SIZE):
             prop["default"] = "unlimited" if default is None else spell_size(default)
+        case float() if prop.get("type") == "string":  # a share of all
+            prop["default"] = f"{default:.0%}"
         case [{"host": _, "port": _}, *_]:
             prop["default"] = [spell_address(Address(**each)) for each in default]
         case {"kind": kind, "name": _}:  # a `HashKey`

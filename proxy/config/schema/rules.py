@@ -346,6 +346,14 @@ class BasicAuth(Section):
         default=False, description="Pass Authorization on to the backend as well."
     )
 
+    def __repr__(self) -> str:
+        """Name the users without their hashes, which no page and no log should hold."""
+        names = ", ".join(name for name, _ in self.users)
+        more = f" and those in {self.users_file}" if self.users_file is not None else ""
+        return f"{{users: [{names}]{more}, realm: {self.realm}, forward: {self.forward}}}".replace(
+            "True", "true"
+        ).replace("False", "false")
+
 
 BasicAuthEntry = Annotated[
     BasicAuth | None,

@@ -30,6 +30,7 @@ _SOURCE = re.compile(
 )
 _TRUSTED = 1.0  # seconds for which what was found is believed, as `file_cache` does
 _MOST_FOUND = 4096
+_LONGEST_KNOWN = 512
 _MOST_SPLITS = 16  # folders may be called x.php; a path with more of them is nonsense
 
 
@@ -89,7 +90,8 @@ class Scripts:
         if known is not None and now - known[1] < _TRUSTED:
             return known[0]
         found = self._look_for(path)
-        remember(self._found, path, (found, now), _MOST_FOUND)
+        if len(path) <= _LONGEST_KNOWN:
+            remember(self._found, path, (found, now), _MOST_FOUND)
         return found
 
     def _look_for(self, path: bytes) -> Found:

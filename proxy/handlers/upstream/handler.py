@@ -64,11 +64,16 @@ class Upstream:
     ) -> None:
         """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
         left out, beside the requests that fail."""
+        self.purpose = "backend attempt"  # what traces call a request of its
         self.action = action
         self.patience = action.response_timeout
         self.context = context
         self.forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, told
+            context.trusted_proxies,
+            action.via,
+            action.request_headers,
+            told,
+            traces=context.tracer is not None,
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
@@ -156,12 +161,15 @@ class Upstream:
     async def ask(self, request: Request, payload: Payload) -> Response:
         """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
+        tracer = self.context.tracer
         fresh = False
         backend: Backend | None = None
         try:
             while True:
                 backend = self._choose(request, tried)
                 tried.append(backend)
+                if tracer is not None:
+                    tracer.attempt(request, self.purpose, backend.config.url)
                 connection = None if fresh else backend.pool.take(payload.repeatable)
                 try:
                     if connection is None:
@@ -199,6 +207,8 @@ class Upstream:
                     self._count(request, backend, fault)
                     raise
                 response.backend = backend.config.url
+                if tracer is not None:
+                    tracer.answered(request, response.status)
                 if self.action.breaker is not None:
                     backend.count(self.context.clock.now, response.status >= 500)
                 if counters is not None:
@@ -254,6 +264,8 @@ class Upstream:
             raise Fault("no_capacity", detail, [(b"retry-after", wait)])
 
     def _count(self, request: Request, backend: Backend, fault: Fault) -> None:
+        if self.context.tracer is not None:
+            self.context.tracer.failed(request, fault.kind)
         if fault.kind in _COUNTS_AGAINST:
             backend.failed(self.context.clock.now, fault.detail or fault.kind)
         if fault.what.blame is Blame.BACKEND:
@@ -288,4 +300,7 @@ class Upstream:
         config = backend.config
         host = None if self.action.preserve_host else authority(config).encode("ascii")
         prefix = config.prefix.encode("ascii") if config.prefix else b""
-        return self.forwarder.head(request, host, payload.framing, prefix) + payload.whole
+        framing = payload.framing
+        if self.forwarder.traces and self.context.tracer is not None:
+            framing += self.context.tracer.lines(request)
+        return self.forwarder.head(request, host, framing, prefix) + payload.whole

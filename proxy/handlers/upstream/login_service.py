@@ -61,11 +61,11 @@ class _About(Payload):
 
 class ServiceQuestion:
     """What a service is asked, by a rule. ``copied``: names of fields that say who the user is,
-    which no client can tell it."""
+    which no client can tell it. ``left_out`` are all that it is not told."""
 
     def __init__(self, rule: ForwardAuth, copied: frozenset[bytes]) -> None:
         self._target = rule.url.target.encode("ascii")
-        self._left_out = _LEFT_OUT | (copied - _PROOFS)
+        self.left_out = _LEFT_OUT | (copied - _PROOFS)
 
     @staticmethod
     def lines(request: Request) -> bytes:
@@ -78,14 +78,17 @@ class ServiceQuestion:
             b"GET", self._target, b"1.1", request.authority, request.host,
             self._passed_on(request.fields), request.connection,
         )  # fmt: skip
-        if request.uncached_fields is not request.fields and request.cached_fields is not None:
+        block = request.cached_fields
+        if block is not None and not any(name in self.left_out for name, _ in block.fields):
             asked.uncached_fields = self._passed_on(request.uncached_fields)
-            asked.cached_fields = request.cached_fields
+            asked.cached_fields = block
         asked.id = request.id
+        if hasattr(request, "trace"):
+            asked.trace = request.trace
         return asked
 
     def _passed_on(self, fields: Fields) -> Fields:
-        left_out = self._left_out
+        left_out = self.left_out
         return [field for field in fields if field[0].replace(b"_", b"-") not in left_out]
 
 
@@ -94,6 +97,7 @@ class LoginService:
 
     def __init__(self, rule: ForwardAuth, upstream: Upstream, question: ServiceQuestion) -> None:
         self._upstream = upstream
+        upstream.purpose = "forward_auth"
         self._timeout = rule.timeout + _GRACE
         self.question = question
 

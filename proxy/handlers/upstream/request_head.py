@@ -116,9 +116,12 @@ class Forwarder:
         via: bool = False,
         rules: RequestFieldRules = _NO_RULES,
         told: frozenset[bytes] = frozenset(),
+        *,
+        traces: bool = False,
     ) -> None:
         """``told``: the fields by which the backend hears of users who have logged in here, on this
-        route or on another, so it hears none of them from a client."""
+        route or on another, so it hears none of them from a client. ``traces``: the fields of W3C
+        Trace Context are ours, unless the operator has rules about them."""
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
         self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
@@ -129,6 +132,9 @@ class Forwarder:
             self._not_copied |= self._replaced
         self._told = told - self._not_copied
         self._not_copied |= told
+        self.traces = traces and b"traceparent" not in self._replaced
+        if traces:
+            self._not_copied |= {b"traceparent", b"tracestate"}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}

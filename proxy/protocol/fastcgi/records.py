@@ -53,22 +53,25 @@ def begin(pairs: Pairs, keep: bool) -> bytes:
     """The beginning of a request: its role and its parameters. ``keep``: the server is asked not to
     close the connection afterwards."""
     role = struct.pack("!HB5x", _RESPONDER, _KEEP_CONN if keep else 0)
-    spelt = b"".join(_lengths(name, value) + name + value for name, value in pairs)
+    spelt = b"".join([_pair(name, value) for name, value in pairs])
     return record(BEGIN_REQUEST, role) + stream(PARAMS, spelt) + record(PARAMS)
 
 
 def question(names: Iterable[bytes]) -> bytes:
     """A question about the server itself (§4.1), which belongs to no request."""
-    spelt = b"".join(_lengths(name, b"") + name for name in names)
+    spelt = b"".join([_pair(name, b"") for name in names])
     return record(GET_VALUES, spelt, 0)
 
 
-def _lengths(*parts: bytes) -> bytes:
-    """§3.4: one byte for a length up to 127, else four with the highest bit set."""
-    return b"".join(
-        bytes([len(one)]) if len(one) < 128 else struct.pack("!I", len(one) | 1 << 31)
-        for one in parts
-    )
+def _pair(name: bytes, value: bytes) -> bytes:
+    """§3.4: lengths of one byte up to 127, else of four with the highest bit set."""
+    first, second = len(name), len(value)
+    if first < 128 and second < 128:
+        return b"%c%c%b%b" % (first, second, name, value)
+    lengths = [
+        bytes([one]) if one < 128 else struct.pack("!I", one | 1 << 31) for one in (first, second)
+    ]
+    return b"".join([*lengths, name, value])
 
 
 def values(content: bytes) -> dict[bytes, bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ...ipc.documents import Figures, ProcessFigures, Status, UpstreamStatus, WorkerStats
 from ...ipc.documents import Overview as OverviewDocument
-from ...ipc.messages import AskStats, OverviewAnswer
+from ...ipc.messages import AskStats, Exported, OverviewAnswer
 from ...metrics import counters, process_stats
 from ..on_demand import OnDemand
 from ..process_table import Child, Processes
@@ -46,6 +46,8 @@ class Overview:
         self._reloads = {"ok": 0, "failed": 0}
         self.refused: tuple[float, str] | None = None  # the last reload: when (Unix), and why
         self.counting = False  # somebody asks for figures
+        self.spans: dict[str, int] = {}  # of traces, by what became of them
+        self._spans_before: dict[str, int] = {}  # of exporters that have ended
         self._certifier_heard = 0.0  # Unix seconds
         self._certifier_alive = time.monotonic()
         self._questions: list[status.Question] = []
@@ -65,6 +67,17 @@ class Overview:
     def heard_certifier(self) -> None:
         """Note that the certifier's main loop runs."""
         self._certifier_heard, self._certifier_alive = time.time(), time.monotonic()
+
+    def heard_exporter(self, message: Exported) -> None:
+        before = self._spans_before
+        self.spans = {
+            "exported": before.get("exported", 0) + message.exported,
+            "failed": before.get("failed", 0) + message.failed,
+        }
+
+    def exporter_ended(self) -> None:
+        """Another one counts from zero."""
+        self._spans_before = self.spans
 
     def certifier_silent(self) -> float:
         """Seconds since the certifier was heard, or since the start."""
@@ -127,6 +140,7 @@ class Overview:
             "connections": self.connections(),
             "processes": self.kernel_figures(),
             "certifier_heard": self._certifier_heard,
+            "spans": self.spans,
             "on_demand": self._on_demand.outcomes,
         }
         self._processes.tell_worker(child, OverviewAnswer(number, overview))

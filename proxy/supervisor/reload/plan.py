@@ -241,6 +241,7 @@ _PLAIN = (
     "trusted_proxies",
     "proxy_protocol",
     "admin",
+    "tracing",
     "sandbox",
     "fast_lane",
     "uvloop",

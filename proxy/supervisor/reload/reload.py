@@ -205,6 +205,7 @@ class Reloader:
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
         self._spawner.renew_certifier_for(generation)
+        self._spawner.renew_exporter_for(generation)
         # Where no client waits for a certificate at the start, the certifier comes second.
         self._spawner.start_certifier()
         self._readiness.reached()

@@ -80,6 +80,8 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
     (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
+    (messages.TO_EXPORTER, messages.Stop()),
+    (messages.FROM_EXPORTER, messages.Exported(exported=3, failed=0)),
     (messages.FROM_MESSENGER, messages.Delivered("it does not answer")),
     (
         handoff_messages.TO_SUCCESSOR,

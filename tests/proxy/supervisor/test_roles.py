@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.load import Options, load
+from proxy.config.model import Tracing
 from proxy.ipc import messages
 from proxy.sandbox import policies
-from proxy.supervisor.roles import CERTIFIER, MESSENGER, ROLES, WORKER, Inherited, RoleName
+from proxy.supervisor.roles import (
+    CERTIFIER,
+    EXPORTER,
+    MESSENGER,
+    ROLES,
+    WORKER,
+    Inherited,
+    RoleName,
+)
 
 
 def test_every_kind_of_child_has_one_row() -> None:
@@ -20,13 +30,16 @@ def test_every_kind_of_child_has_one_row() -> None:
 
 def test_what_is_inherited_is_for_workers() -> None:
     """Keys, and sockets that the network reaches, are nobody else's."""
-    assert set(WORKER.inherits) == set(typing.get_args(Inherited))
+    assert set(WORKER.inherits) == set(typing.get_args(Inherited)) - {"spans in"}
+    assert EXPORTER.inherits == {"spans in"}
     assert CERTIFIER.inherits == MESSENGER.inherits == frozenset()
 
 
 def test_every_row_names_a_policy_of_the_sandbox(tmp_path: Path) -> None:
     options = Options(domain=("a.test",), backend=("http://127.0.0.1:1",), state=tmp_path / "state")
-    known = policies(load(options, now_uid=os.getuid()))
+    plain = load(options, now_uid=os.getuid())
+    assert "exporter" not in policies(plain)
+    known = policies(replace(plain, tracing=Tracing("http://127.0.0.1:4318")))
     for role in ROLES:
         # A messenger's is made for the one message that it carries (`alerts.policy`).
         assert role.policy in known or role is MESSENGER

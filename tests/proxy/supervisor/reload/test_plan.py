@@ -28,6 +28,7 @@ from proxy.config.model import (
     Rules,
     Site,
     Tls,
+    Tracing,
 )
 from proxy.supervisor.reload.plan import Certified, changes, kept, orders
 
@@ -135,6 +136,7 @@ CONFIG = {
     "trusted_proxies": ("10.0.0.0/8",),
     "proxy_protocol": ("10.0.0.0/8",),
     "admin": Admin(Address("127.0.0.1", 9000)),
+    "tracing": Tracing("http://127.0.0.1:4318"),
     "alerts": Alerts(webhook="https://x.example/"),
     "sandbox": "off",
     "fast_lane": False,
