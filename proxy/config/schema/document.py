@@ -347,6 +347,10 @@ SiteLogEntry = Annotated[
 
 @wide_section
 class Site(Serving):
+    other_words: ClassVar = dict.fromkeys(
+        ("methods", "match"), "it belongs to a route: routes: [{path: /*, ...}]"
+    )
+
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
     certificate: Many[OwnCertificate] = Field(
