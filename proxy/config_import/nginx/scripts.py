@@ -54,6 +54,7 @@ def beside_scripts(server: Server, inner: Scope, one: Directive) -> None:
             server.site.leave(each.place, str(each), why)
         else:
             server.params[name] = value
+    server.hidden += [(each.arg, each.place) for each in inner.here("fastcgi_hide_header")]
     for name in ("try_files", "fastcgi_intercept_errors", "internal"):
         inner.here(name)
     for each in inner.here("if"):
