@@ -79,7 +79,7 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
                 found["partly"] = "paths and endings of file names together"
                 ends = []
             if not paths and not ends:
-                return str(found["partly"])
+                return str(found.get("partly", "it names no path"))
             found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
         case "path_regexp":
             expression = args[-1] if args else ""

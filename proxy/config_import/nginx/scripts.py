@@ -13,6 +13,8 @@ def find_scripts(server: Server, blocks: list[Directive]) -> None:
     """Find the location that hands ``*.php`` to an interpreter."""
     for one in blocks:
         inner = server.scope.inner(one)
+        if not one.args:
+            continue
         passed = [each for each in one.block or () if each.name == "fastcgi_pass"]
         regex = one.args[0] in ("~", "~*") and "php" in one.args[-1]
         exact = one.args[0] == "=" and one.args[-1].endswith(".php")
