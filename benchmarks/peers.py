@@ -105,6 +105,7 @@ sites:
         forward_auth: {{url: "http://127.0.0.1:{BACKEND_PORT}/auth", copy: [Remote-User], cache: 1h}}
       - {{path: /json/*, backend: "http://127.0.0.1:{BACKEND_PORT}", compress: true}}
       - {{path: /listing/*, root: {place.root / "v"}, listing: true}}
+      - {{path: /script/*, root: {place.root / "script"}, fastcgi: "unix:{place.work}/fpm.sock"}}
       - {{path: /*, root: {place.root}}}
 """
     )
@@ -131,6 +132,7 @@ http {{
     client_body_temp_path {folder}; proxy_temp_path {folder};
     fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
     proxy_cache_path {folder}/cache keys_zone=auth:10m;
+    upstream fpm {{ server unix:{place.work}/fpm.sock; keepalive 16; }}
     upstream backend {{ server 127.0.0.1:{BACKEND_PORT}; keepalive 256; keepalive_requests 1000000; }}
     server {{
         listen 127.0.0.1:{peer.port} ssl http2;
@@ -167,6 +169,11 @@ http {{
         location /json/ {{
             proxy_pass http://backend; gzip on; gzip_proxied any; gzip_types application/json;
             gzip_comp_level 5; gzip_min_length 1024;
+        }}
+        location /script/ {{
+            fastcgi_pass fpm; fastcgi_keep_conn on;
+            fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+            include /etc/nginx/fastcgi_params;
         }}
         location /listing/ {{ alias {place.root}/v/; autoindex on; }}
     }}
@@ -278,6 +285,10 @@ https://localhost:{peer.port} {{
             }}
         }}
     }}
+    handle /script/* {{
+        root * {place.root}
+        php_fastcgi unix/{place.work}/fpm.sock
+    }}
     handle_path /listing/* {{
         root * {place.root}/v
         file_server browse
@@ -361,6 +372,32 @@ http {{
 """
     )
     return ["nginx", "-c", str(config), "-p", str(folder)]
+
+
+def php_fpm(work: Path) -> list[str]:
+    """Who runs the scripts of all servers: PHP-FPM, from Debian."""
+    folder = work / "fpm"
+    folder.mkdir(exist_ok=True)
+    config = folder / "fpm.conf"
+    config.write_text(
+        f"""
+[global]
+error_log = {folder}/error.log
+daemonize = no
+[www]
+user = nobody
+group = nogroup
+listen = {work}/fpm.sock
+listen.mode = 0666
+pm = static
+pm.max_children = 8
+"""
+    )
+    return [str(_newest_fpm()), "-y", str(config), "-F", "-R"]
+
+
+def _newest_fpm() -> Path:
+    return max(Path("/usr/sbin").glob("php-fpm[0-9]*"))
 
 
 def describe() -> str:

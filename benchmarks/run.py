@@ -52,6 +52,9 @@ def main() -> int:
     backend = processes.start(
         peers.backend(place.work), LOAD_CORE, place.work / "b.log", place.work
     )
+    scripts = processes.start(
+        peers.php_fpm(place.work), LOAD_CORE, place.work / "fpm.log", place.work
+    )
     try:
         _await_port(peers.BACKEND_PORT)
         for number in range(rounds):
@@ -60,6 +63,7 @@ def main() -> int:
                 _round(peer, place, asked, seconds, results, extras, units, wanted)
     finally:
         processes.stop(backend)
+        processes.stop(scripts)
     if wanted.only or wanted.peers:
         print(report.table(results, units))
         print(report.extras(extras))

@@ -82,6 +82,7 @@ SCENARIOS = (
         only=("treehouse-proxy", "caddy"),
     ),
     Scenario("filters: listing of 200 files", "/listing/", 16, only=_RULED),
+    Scenario("filters: FastCGI hello", "/script/hello.php", 16, only=_RULED),
     Scenario("HTTP/2: static 100 B, 1 x 100", "/100.txt", 1, streams=100, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 10", "/100.txt", 32, streams=10, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 1", "/100.txt", 32, streams=1),
@@ -115,6 +116,9 @@ def make_files(root: Path, backend_root: Path) -> None:
             path = folder / name
             if not path.exists() or path.stat().st_size != size:
                 path.write_bytes(b"x" * size)
+    scripts = root / "script"
+    scripts.mkdir(exist_ok=True)
+    (scripts / "hello.php").write_text('<?php header("Content-Type: text/plain"); echo "hello\\n";')
     varied = root / "v"
     varied.mkdir(exist_ok=True)
     for number in range(_VARIANTS):

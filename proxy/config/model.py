@@ -32,6 +32,7 @@ from .schema.document import (
 )
 from .schema.files import FileRules, Listing
 from .schema.matching import Match
+from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
 from .schema.tracing import Tracing
@@ -40,7 +41,7 @@ from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FastCgi",
+    "Breaker", "ClientAuth", "Config", "Dns", "Docker", "ErrorPage", "ExternalAccount", "FastCgi",
     "FastCgiAction", "FileRules",
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
@@ -240,6 +241,7 @@ class Config:
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names
+    providers: Providers = field(default_factory=Providers)
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
     # The code of filters that sites use, as it was read with the configuration.

@@ -71,6 +71,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
         watch=document.watch,
+        providers=document.providers,
         sites_dir=document.sites_dir,
         source=around.source,
         include=document.include,

@@ -71,6 +71,24 @@ class ListenerStatus(TypedDict):
     kind: Literal["http", "https", "admin"]
 
 
+class ProviderStatus(TypedDict):
+    """Who tells of sites beside the files. ``left_out``: what is wrong, a line each."""
+
+    kind: Literal["docker"]
+    url: str
+    connected: bool
+    last_error: str | None
+    containers: list[str]
+    left_out: list[str]
+
+
+class SiteStatus(TypedDict):
+    """``source``: where its names stand."""
+
+    names: list[str]
+    source: str
+
+
 class Status(TypedDict):
     """The document of ``status --json``. Where no server runs, the state directory alone speaks:
     ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
@@ -89,6 +107,8 @@ class Status(TypedDict):
     certificates: list[CertificateStatus]
     unwanted: list[str]
     upstreams: list[UpstreamStatus]
+    providers: list[ProviderStatus]
+    sites: list[SiteStatus]
 
 
 class ProcessFigures(TypedDict):

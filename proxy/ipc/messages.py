@@ -398,6 +398,20 @@ class Delivered:
     error: str | None
 
 
+# Docker to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersSeen:
+    """``containers``: all that have labels of ours, as `config.sources.containers` spells them;
+    None: as before. ``error``: why the engine cannot be asked."""
+
+    containers: tuple[object, ...] | None
+    error: str | None
+
+
+FromDocker = Alive | ContainersSeen
+
 # Exporter to supervisor
 
 
@@ -414,5 +428,6 @@ FROM_WORKER: Vocabulary[FromWorker] = Vocabulary(FromWorker)
 TO_CERTIFIER: Vocabulary[ToCertifier] = Vocabulary(ToCertifier)
 FROM_CERTIFIER: Vocabulary[FromCertifier] = Vocabulary(FromCertifier)
 FROM_MESSENGER: Vocabulary[Delivered] = Vocabulary(Delivered)
+FROM_DOCKER: Vocabulary[FromDocker] = Vocabulary(FromDocker)
 TO_EXPORTER: Vocabulary[Stop] = Vocabulary(Stop)
 FROM_EXPORTER: Vocabulary[Exported] = Vocabulary(Exported)

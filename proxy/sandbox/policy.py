@@ -16,6 +16,9 @@ refused.
   forked by the certifier before that one is confined: it reads what our interpreter needs, connects
   to HTTPS, DNS and the ports that its settings name, executes nothing, and has of the state
   directory no more than a hook.
+- A *docker*, where ``providers`` names Docker or Podman, reads what containers there are. Of a
+  unix socket it is handed the connections by a *docker-door*, which alone has the socket's group
+  and does nothing else (`containers.door`).
 - The *exporter*, where the configuration has ``tracing``, connects to the collector.
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
@@ -39,6 +42,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,7 +58,7 @@ from ..config.model import (
     Tracing,
     proxied,
 )
-from .grants import Grant, Policy, Port, Role
+from .grants import NOTHING, Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
 _LIBRARIES = "shared libraries that are loaded late (name services)"
@@ -96,6 +100,8 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
         roles["hook"] = _hook(config, here)
     if any(dns.provider for dns in config.acme.dns):
         roles["dns-provider"] = _dns_provider(config, here)
+    if config.providers.docker is not None:
+        roles |= _docker(config.providers.docker.url, here)
     if config.tracing is not None:
         roles["exporter"] = _exporter(config.tracing, config, here)
     return roles
@@ -111,6 +117,18 @@ def _exporter(rules: Tracing, config: Config, here: Surroundings) -> Policy:
         connect=(port, *(() if number == DNS.number else (DNS,))),
         hidden=config.state,
     )
+
+
+def _docker(url: str, here: Surroundings) -> Mapping[Role, Policy]:
+    if url.startswith("unix:"):
+        path = Path(url.removeprefix("unix:"))
+        socket = Grant(path, "connections to it, handed on unread")
+        return {
+            "docker": Policy(descriptors=256, read=base(here)),
+            "docker-door": replace(NOTHING, sockets=(socket,)),
+        }
+    port = Port(urlsplit(url).port or 2375, f"the Docker API at {urlsplit(url).hostname}")
+    return {"docker": Policy(descriptors=256, read=base(here), connect=_each_once(port, DNS))}
 
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:

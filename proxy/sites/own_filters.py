@@ -18,9 +18,12 @@ import asyncio
 import inspect
 import logging
 import os
+import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..config.model import Limits
@@ -42,6 +45,9 @@ log = logging.getLogger("treehouse.filters")
 # Seconds for which one call may hold the loop before the log tells of it.
 _TOO_LONG = 0.05
 _BARE = (204, 304)  # RFC 9110 §6.4.1: without content
+# Seconds after which a call that does not end is told of, and between two looks.
+_STUCK_AFTER = 3.0
+_LOOK_EVERY = 1.0
 # What is said of a body, and no longer true of another.
 _OF_THE_BODY = frozenset(
     {
@@ -298,6 +304,8 @@ class LiveResponse(Answer):
             response.body = self._body
             response.fields = [one for one in response.fields if one[0] not in _OF_THE_BODY]
             response.cached = None
+            if response.status == 206:  # it is no part of anything now
+                response.status = 200
         return self._response
 
     def end(self) -> None:
@@ -347,22 +355,62 @@ def own_filter(entry: FilterUse, code: FilterCode) -> OwnFilter:
     return OwnFilter(str(entry.use), made, entry.timeout)
 
 
+class Watch:
+    """Tells of a call that holds the event loop and does not end, while it can still be told: after
+    ten seconds the supervisor ends the worker. A thread of its own, for the loop stands still."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._running: tuple[str, float] | None = None
+        self._thread: threading.Thread | None = None
+        self._watched = 0
+
+    def begin(self, name: str) -> float:
+        """Note that a filter's call begins; returns the time."""
+        if self._thread is None:
+            self._watched = threading.get_ident()
+            self._thread = threading.Thread(target=self._look, name="filters", daemon=True)
+            self._thread.start()
+        began = self._now()
+        self._running = name, began
+        return began
+
+    def end(self) -> None:
+        self._running = None
+
+    def _look(self) -> None:
+        told_of = None
+        while True:
+            time.sleep(_LOOK_EVERY)
+            running = self._running
+            if running is None or running is told_of or self._now() - running[1] < _STUCK_AFTER:
+                continue
+            told_of = running
+            frame = sys._current_frames().get(self._watched)
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "?"
+            log.error(
+                "the filter %s has held all requests of this worker up for %d s, at %s",
+                running[0], _STUCK_AFTER, place,
+            )  # fmt: skip
+
+
 class _Calls:
     """Calls the hooks of filters, and tells of what goes wrong. ``now`` is monotonic seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._seldom = Seldom(log)
+        self._watch = Watch(now)
 
     def call(self, one: OwnFilter, hook: Callable[..., object], *given: object) -> object:
         """What the hook returns: a value, or an awaitable of it. Raises `Fault`."""
-        began = self._now()
+        began = self._watch.begin(one.name)
         try:
             found = hook(*given)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             raise self.failed(one, error, given) from None
         finally:
-            self._measure(one, hook, began, given)
+            self._measure(one, hook, began)
         return self._awaited(one, hook, found, given) if inspect.isawaitable(found) else found
 
     async def _awaited(
@@ -375,9 +423,11 @@ class _Calls:
         try:
             async with asyncio.timeout(one.timeout) as bound:
                 if inspect.iscoroutine(waiting):
-                    return await _Measured(waiting, lambda began: self._measure(
-                        one, hook, began, given
-                    ), self._now)  # fmt: skip
+                    return await _Measured(
+                        waiting,
+                        partial(self._watch.begin, one.name),
+                        partial(self._measure, one, hook),
+                    )
                 return await waiting
         except TimeoutError:
             if bound.expired():
@@ -414,9 +464,8 @@ class _Calls:
         )
         return Fault("filter_failed")
 
-    def _measure(
-        self, one: OwnFilter, hook: Callable[..., object], began: float, given: tuple[object, ...]
-    ) -> None:
+    def _measure(self, one: OwnFilter, hook: Callable[..., object], began: float) -> None:
+        self._watch.end()
         took = self._now() - began
         if took > _TOO_LONG:
             self._seldom.warning(
@@ -436,18 +485,18 @@ class _Measured:
     def __init__(
         self,
         steps: Coroutine[Any, Any, object],
+        begin: Callable[[], float],
         measure: Callable[[float], None],
-        now: Callable[[], float],
     ) -> None:
         self._steps = steps
+        self._begin = begin
         self._measure = measure
-        self._now = now
 
     def __await__(self) -> Generator[Any, Any, object]:
         value: object = None
         thrown: BaseException | None = None
         while True:
-            began = self._now()
+            began = self._begin()
             try:
                 steps = self._steps
                 waits_for = steps.send(value) if thrown is None else steps.throw(thrown)

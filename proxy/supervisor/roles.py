@@ -15,13 +15,17 @@ from typing import Generic, Literal, Never, TypeVar
 from ..alerts.policy import Delivery
 from ..certifier import process as certifier
 from ..config.model import Config
+from ..containers import watcher
+from ..containers.watcher import WatcherInit
 from ..ipc.channel import Channel
 from ..worker import worker
 from ..worker.startup import WorkerInit
 
-RoleName = Literal["worker", "certifier", "messenger", "exporter"]
+RoleName = Literal["worker", "certifier", "messenger", "exporter", "docker"]
 # What a child may keep. Everything else that the supervisor has open is closed in it first.
-Inherited = Literal["listeners", "certificates", "access_log", "spans out", "spans in"]
+Inherited = Literal[
+    "listeners", "certificates", "access_log", "spans out", "spans in", "docker_door"
+]
 Restart = Literal["with its generation", "always", "never"]
 Init = TypeVar("Init", contravariant=True)
 
@@ -33,6 +37,8 @@ WORKER_STARTING_FOR = 30.0
 # The certifier's main loop writes to the disk: an fsync on a worn SD card takes ten seconds. Nobody
 # waits for the certifier within a minute.
 CERTIFIER_SILENT_FOR = 60.0
+# Two questions to an engine that does not answer, each with its own bound.
+WATCHER_SILENT_FOR = 60.0
 # The exporter waits for a collector, but not longer than its own bound; nobody waits for it.
 EXPORTER_SILENT_FOR = 60.0
 _NEVER = float("inf")
@@ -96,6 +102,16 @@ MESSENGER: Role[Delivery] = Role(
     starting_for=_NEVER,
     restart="never",
 )
+DOCKER: Role[WatcherInit] = Role(
+    "docker",
+    watcher.run,
+    policy="docker",
+    # It waits for an engine that does not answer; between two questions it is heard.
+    silent_for=WATCHER_SILENT_FOR,
+    starting_for=WATCHER_SILENT_FOR,
+    restart="never",  # `containers` starts another one
+    inherits=frozenset({"docker_door"}),
+)
 EXPORTER: Role[tuple[Config, socket.socket]] = Role(
     "exporter",
     _export,
@@ -106,4 +122,4 @@ EXPORTER: Role[tuple[Config, socket.socket]] = Role(
     inherits=frozenset({"spans in"}),
 )
 AnyRole = Role[Never]
-ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, EXPORTER)
+ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, EXPORTER, DOCKER)

@@ -27,6 +27,7 @@ from support.h2_peer import headers
 from support.http.client import context
 from support.http.h2_talk import H2Talk, h2_context, request
 from support.http.login_services import LoginServices
+from support.program.php_fpm import php_fpm
 from support.program.ports import free_ports
 from support.program.server import Server
 
@@ -61,6 +62,8 @@ COLUMNS = (
     Column("backend's head", APP, 200, "HEAD"),
     Column("stream", "/b/stream", 200),
     Column("upgrade", "/b/ws", 101),
+    Column("script", "/p/page.php", 200),
+    Column("script's head", "/p/page.php", 200, "HEAD"),
     Column("error here", "/f/nothing", 404),
     Column("error of a dead backend", "/dead/x", 502),
     Column("error there", "/b/error", 500),
@@ -142,9 +145,13 @@ def compressed(answer: Answer, column: Column) -> None:
         "backend",
         "backend's head",
         "stream",
+        "script",
+        "script's head",
     }
     coding = answer.all("content-encoding")
     assert coding == (["gzip"] if column.name in pages else []), column.name
+    if column.method == "HEAD":
+        assert answer.all("content-length") != ["0"]
     if coding and column.method == "GET":
         plain = zlib.decompress(answer.body, 31)
         assert plain.decode() == PAGE
@@ -189,6 +196,47 @@ def to_be_kept(answer: Answer, column: Column) -> None:
     assert answer.all("cache-control") == (["max-age=5"] if file else []), column.name
 
 
+def used(answer: Answer, column: Column) -> None:
+    """The filter in Python has seen the request and the answer, each once."""
+    assert answer.all("x-used") == [f"{column.method} {column.path} {answer.status}"]
+    assert len(answer.told) == column.proxied
+    for fields in answer.told:
+        assert [value for key, value in fields if key == "x-used"] == ["here"]
+
+
+# Filters in Python, beside the configuration.
+FILTERS = """
+from proxy.filters import Request, Response
+
+class Lock:
+    async def request(self, request):
+        if request.fields.get("X-Key") != "open":
+            return Response(403, "locked")
+
+class Mark:
+    def request(self, request):
+        request.fields.set("X-Used", "here")
+
+    def response(self, request, response):
+        response.fields.set("X-Used", f"{request.method} {request.target} {response.status}")
+        return response
+
+class LaterMark(Mark):
+    async def request(self, request):
+        return Mark.request(self, request)
+
+    async def response(self, request, response):
+        return Mark.response(self, request, response)
+"""
+# What the application says, in PHP.
+SCRIPT = """<?php
+header("Content-Type: text/html; charset=utf-8");
+header("Access-Control-Allow-Origin: *");
+header("X-Set: theirs");
+header("Server: app");
+header("Strict-Transport-Security: max-age=1");
+readfile(__DIR__ . "/page.html");
+"""
 USERS = f'{{alice: "{hashed("geheim")}"}}'
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 ALL_COMPRESSED = "compress: {algorithms: [gzip]}"
@@ -220,6 +268,9 @@ ROWS: tuple[Guard | Change, ...] = (
     ),
     Guard("match", "", 404, always(X_In="1"), of_routes="match: {header: {X-In: '1'}}"),
     Guard("maintenance", "respond: {status: 503, body: back soon, retry_after: 5m}", 503, None),
+    Guard("use-refuses", "use: 'rows:Lock'", 403, always(X_Key="open")),
+    Change("use", "use: 'rows:Mark'", used),
+    Change("use-later", "use: ['rows:LaterMark']", used),
     Change("headers", HEADERS, HEADED),
     Change("hsts", "", on_all(("strict-transport-security", "max-age=5184000"))),
     Change("security", "headers: {security: lax}", on_all(("x-content-type-options", "nosniff"))),
@@ -239,6 +290,7 @@ EVERYTHING = [
     REQUEST_HEADERS,
     ERROR_PAGES,
     LOGIN,
+    "use: 'rows:Mark'",
     "deny: [192.0.2.66]",
 ]
 
@@ -372,13 +424,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     (folder / "sorry.html").write_text("sorry\n")
+    (folder / "rows.py").write_text(FILTERS)
     one, two, dead = free_ports(3)
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
     app.daemon_threads = True
     threading.Thread(target=app.serve_forever, daemon=True).start()
     clients: dict[str, httpx.Client] = {}
     try:
-        with LoginServices() as services:
+        with LoginServices() as services, php_fpm(folder):
             config = folder / "config.yaml"
             config.write_text(
                 HEAD.format(
@@ -422,6 +475,7 @@ def site(name: str, rules: str, of_routes: str, folder: Path, port: int, dead: i
     """A site with the rules of a row, and a route for each kind of answer."""
     root = folder / name
     root.mkdir()
+    (root / "page.php").write_text(SCRIPT)
     for file in ("page.html", "first.html"):
         (root / file).write_text(PAGE)
     more = f", {of_routes}" if of_routes else ""
@@ -431,6 +485,7 @@ def site(name: str, rules: str, of_routes: str, folder: Path, port: int, dead: i
     routes:
       - {{path: /f/*, root: {root}{more}}}
       - {{path: /b/*, backend: "http://127.0.0.1:{port}"{more}}}
+      - {{path: /p/*, root: {root}, fastcgi: "unix:{folder}/php.sock"{more}}}
       - {{path: /dead/*, backend: "http://127.0.0.1:{dead}"{more}}}
       - {{path: /r/*, redirect: "https://elsewhere.test/{{rest}}", status: 302{more}}}
 """

@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ import httpx
 import pytest
 
 from support.h2_peer import (
+    DATA,
     ENHANCE_YOUR_CALM,
     GET,
     HELLO,
@@ -119,6 +122,8 @@ def started(more: str = "", workers: int = 1, site: str = "") -> Iterator[Runnin
     root.mkdir()
     (root / "index.html").write_text("<p>hello\n")
     (root / "big").write_bytes(BIG)
+    with (root / "large").open("wb") as large:
+        large.truncate(1 << 30)
     one, other = free_ports(2)
     config = folder / "config.yaml"
     with StrictBackend(script) as backend:
@@ -259,6 +264,84 @@ def test_a_stream_that_is_reset_lets_its_backend_go(running: Running) -> None:
         line = running.server.await_access(host="app.test", target="/slow", error="client_gone")
         assert line["status"] == 499
         assert talk.status(talk.asks(request("/after", "app.test"))) == 200
+
+
+# Fairness
+
+
+class Bytes:
+    """A client that counts DATA and says when a head came; no library is fast enough for large files."""
+
+    def __init__(self, running: Running, name: str = "a.test") -> None:
+        using = h2_context(running.ca)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        raw.settimeout(20)
+        raw.connect(("127.0.0.1", running.port))
+        self.sock = using.wrap_socket(raw, server_hostname=name)
+        self.sock.sendall(PREFACE + settings((4, LARGEST)) + window_update(0, LARGEST - 65535))
+        self._held = b""
+
+    def __enter__(self) -> Bytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def frames(self) -> Iterator[tuple[int, int, int]]:
+        """Type, stream and length of what comes."""
+        while True:
+            while len(self._held) < 9 or len(self._held) < 9 + int.from_bytes(self._held[:3]):
+                piece = self.sock.recv(65536)
+                assert piece, "the connection ended"
+                self._held += piece
+            length, kind = int.from_bytes(self._held[:3]), self._held[3]
+            yield kind, int.from_bytes(self._held[5:9]), length
+            self._held = self._held[9 + length :]
+
+
+def test_a_small_answer_does_not_wait_for_large_ones(running: Running) -> None:
+    """On their own connection, of the same urgency and of a lower one: what stands before it are the
+    buffers of the kernel and a turn of each, and not what is left of gigabytes."""
+    with Bytes(running) as client:
+        large = [1, 3, 5, 7]
+        for number in large:
+            client.sock.sendall(headers(number, request("/large", "a.test")))
+        frames = client.frames()
+        passed = 0
+        for kind, _, length in frames:
+            passed += length if kind == DATA else 0
+            if passed > 2_000_000:
+                break
+        for number, priority in ((9, b"u=3"), (11, b"u=7"), (13, b"u=0")):
+            fields = request("/", "a.test", (b"priority", priority))
+            client.sock.sendall(headers(number, fields))
+            passed = 0
+            for kind, stream, length in frames:
+                if stream == number:
+                    break
+                passed += length if kind == DATA else 0
+            assert passed < 1_500_000, (priority, passed)
+
+
+def test_all_downloads_of_a_connection_go_on(running: Running) -> None:
+    """Those that can be shown in part in rounds, the others as they were asked for; none starves."""
+    with Bytes(running) as client:
+        for number in (1, 3, 5, 7):
+            fields = request("/large", "a.test", (b"priority", b"u=3, i"))
+            client.sock.sendall(headers(number, fields))
+        late = request("/large", "a.test", (b"priority", b"u=7"))
+        client.sock.sendall(headers(9, late))
+        counts: Counter[int] = Counter()
+        for kind, stream, length in client.frames():
+            if kind == DATA:
+                counts[stream] += length
+            if counts.total() > 20_000_000:
+                break
+        shares = [counts[number] / counts.total() for number in (1, 3, 5, 7, 9)]
+        assert min(shares[:4]) > 0.15, shares
+        assert max(shares[:4]) < 0.30, shares
+        assert 0.01 < shares[4] < 0.15, shares
 
 
 # Attacks: each ends, or costs little

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,8 @@ class Bad:
             response.status = 1000
         if kind == "block":
             time.sleep(0.12)
+        if kind == "stuck":
+            time.sleep(5)
         if kind == "own":
             return Response(201, "my own")
         return response
@@ -347,6 +350,9 @@ def test_answers_are_read_and_replaced(place: Place, path: str) -> None:
     plain = place.asks(path)
     assert plain.text != plain.text.upper()
     assert ("etag" in plain.headers) == (path != "/bodies/chunks")
+    if path == "/files/x.txt":
+        part = place.asks(f"{path}?upper", headers={"Range": "bytes=0-1"})
+        assert (part.status_code, part.text, "content-range" in part.headers) == (200, "HE", False)
 
 
 @pytest.mark.parametrize("path", ["/bodies/x", "/bodies/chunks", "/files/large.txt"])
@@ -388,6 +394,16 @@ def test_a_filter_that_goes_wrong_costs_its_request(
     if kind in ("raise", "block") and path == "/bad/x":  # others of the same filter are counted
         told = place.server.await_log(line)
         assert told["level"] == "warning"
+
+
+@pytest.mark.parametrize("place", ["fast"], indirect=True)
+def test_a_call_that_does_not_end_is_named_while_it_lasts(place: Place) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(place.asks, "/bad/x?stuck")
+        told = place.server.await_log(r"bad:Bad has held all requests .* at .*/bad\.py:\d+$")
+        assert told["level"] == "error"
+        assert not waiting.done()
+        assert waiting.result().status_code == 200
 
 
 def test_every_failure_is_told_in_the_access_log(place: Place) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from proxy.sites.passwords import hashed
 from support.http.client import context
-from support.program.php_fpm import PhpFpm, program
+from support.program.php_fpm import PhpFpm, php_fpm, program
 from support.program.ports import free_ports
 from support.program.server import Server, treehouse
 
@@ -478,6 +478,30 @@ def test_explain_doctor_and_check(place: Place) -> None:
     assert "speaks FastCGI" in doctor.stdout
     checked = treehouse("check", "--config", config)
     assert (checked.returncode, "no socket" in checked.stdout + checked.stderr) == (0, False)
+
+
+def test_php_over_tcp_and_behind_a_root_of_its_own(folder: Path, ports: tuple[int, int]) -> None:
+    """The FastCGI server sees the scripts elsewhere, as in a container."""
+    (folder / "here").mkdir()
+    (folder / "there").mkdir()
+    for place in ("here", "there"):
+        (folder / place / "x.php").write_text(
+            f"<?php echo '{place} ', $_SERVER['PATH_INFO'] ?? '-';"
+        )
+    (port,) = free_ports(1)
+    with php_fpm(folder, more=f"listen = 127.0.0.1:{port}") as fpm:
+        fpm.socket.touch()
+        config = folder / "config.yaml"
+        config.write_text(
+            f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
+            f"state: {folder}/state\nacme: {{directory: internal}}\n"
+            f"sites:\n  - names: [a.test]\n    root: {folder}/here\n"
+            f"    fastcgi: {{url: '127.0.0.1:{port}', script_root: {folder}/there}}\n"
+        )
+        with Server(["--config", str(config)], folder) as server:
+            server.await_log("certificate obtained")
+            place = Place(server, fpm, folder, folder / "here", ports[1], False)
+            assert place.asks("/x.php/info").text == "there /info"
 
 
 def test_check_says_what_is_missing(folder: Path, tmp_path: Path) -> None:

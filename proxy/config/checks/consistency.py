@@ -37,7 +37,7 @@ _NAMES_PER_CERTIFICATE = 100
 
 def check(parsed: Parsed) -> Iterator[Fault]:
     sections = parsed.document.given | parsed.broken
-    if not parsed.sites and not sections & {"sites", "sites_dir"}:
+    if not parsed.sites and not sections & {"sites", "sites_dir", "providers"}:
         yield parsed.origins.fault(
             (),
             "there is no site",

@@ -41,6 +41,7 @@ from ..values import Address
 from .access import ForwardAuth
 from .acme import Acme, KeyType
 from .alerts import Alerts
+from .providers import Providers
 from .rules import BasicAuth, Rules
 from .site import Route, Serving
 from .tracing import Tracing
@@ -346,6 +347,10 @@ SiteLogEntry = Annotated[
 
 @wide_section
 class Site(Serving):
+    other_words: ClassVar = dict.fromkeys(
+        ("methods", "match"), "it belongs to a route: routes: [{path: /*, ...}]"
+    )
+
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
     certificate: Many[OwnCertificate] = Field(
@@ -414,6 +419,9 @@ class Document(Rules):
     )
     include: Many[File] = Field(
         default=(), description="Files with further sites; wildcards are taken, sites.d/*.yaml."
+    )
+    providers: Providers = Field(
+        default=Providers(), description="Who tells of further sites: containers' labels."
     )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."

@@ -127,6 +127,18 @@ _ANYWHERE = (
         'redirect: "https://example.org{path}"',
     ),
     Meaning(
+        "maintenance maintenance_mode static_response fixed_response direct_response",
+        "respond",
+        'respond: {status: 503, body: "Back at noon.", retry_after: 1h}',
+        "not here: let the backend answer",
+    ),
+    Meaning(
+        "limit_except allowed_methods allow_methods method",
+        "methods",
+        "methods: [GET, POST], at a route",
+        "not here: let the backend decide",
+    ),
+    Meaning(
         "rewrite_rule rewrites uri_rewrite replacepath url_rewrite rewriterule replace_path_regex",
         "rewrite",
         'rewrite: "/new/{rest}"',

@@ -5,7 +5,9 @@ Where a path leads says `scripts`. A script's request goes the way of all reques
 health, counters. What differs is what is sent: parameters and a body in records, instead of a head.
 
 A body without a length (chunks) has no counterpart in CGI: a script learns the length first (RFC
-3875 §4.1.2). Such a body is collected, up to a bound; a longer one is refused with 411.
+3875 §4.1.2). Such a body is collected, up to a bound; a longer one is refused with 411. A short
+body is collected as well, so that a slow client keeps no process of PHP-FPM waiting for a form; a
+long one streams.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ log = logging.getLogger("treehouse.upstream")
 
 # Of a body without a length, in bytes; browsers always say one.
 _MOST_COLLECTED = 1024 * 1024
+_SHORT = 64 * 1024  # bytes of a body that is collected although its length is known
+# Of all bodies that are being collected, for each route and worker.
+_MOST_COLLECTED_AT_ONCE = 64 * 1024 * 1024
 _LONGEST_LINE = 1000  # of what a script writes for the log
 
 
@@ -47,8 +52,9 @@ class ScriptPayload(Payload):
 
     def __init__(self, request: Request, script: Script, collected: bytes | None) -> None:
         self.script = script
-        self.length = None if request.body is None else request.body.length
+        self.length = 0 if request.field(b"content-length") is not None else None
         if collected is None:
+            self.length = self.length if request.body is None else request.body.length
             super().__init__(request)
             return
         self.whole = collected
@@ -60,21 +66,28 @@ class ScriptServers(Upstream):
     """The FastCGI servers of a route."""
 
     action: FastCgiAction
+    _collecting = 0  # bytes of bodies
 
     def run(self, request: Request, script: Script) -> Awaitable[Response]:
         """Return the script's response. Raises `Fault`."""
         body = request.body
-        if body is not None and body.length is None:
+        if body is not None and (body.length is None or body.length <= _SHORT):
             return self._run_collected(request, body, script)
         return self.send(request, ScriptPayload(request, script, None))
 
     async def _run_collected(self, request: Request, body: Body, script: Script) -> Response:
         pieces, size = [], 0
-        while piece := await body.read():
-            size += len(piece)
-            if size > _MOST_COLLECTED:
-                raise Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
-            pieces.append(piece)
+        try:
+            while piece := await body.read():
+                size += len(piece)
+                self._collecting += len(piece)
+                if size > _MOST_COLLECTED:
+                    raise Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
+                if self._collecting > _MOST_COLLECTED_AT_ONCE:
+                    raise Fault("no_capacity", "too many bodies of requests are being collected")
+                pieces.append(piece)
+        finally:
+            self._collecting -= size
         return await self.send(request, ScriptPayload(request, script, b"".join(pieces)))
 
     def pool(

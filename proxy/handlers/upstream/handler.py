@@ -281,7 +281,7 @@ class Upstream:
         fault.detail = (
             f"{backend.config.url}: {fault.detail or fault.what.text} "
             f"({request.method.decode('latin-1')} {request.host.decode('latin-1')}"
-            f"{request.path.decode('latin-1')})"
+            f"{request.original.path.decode('latin-1')})"
         )
 
     def tell(self, request: Request, backend: Backend, fault: Fault) -> None:

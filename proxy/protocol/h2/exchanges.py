@@ -29,7 +29,7 @@ from .engine import Engine, StreamGone
 from .sender import GATHER, Sender
 from .session import Session
 from .shared import Shared
-from .work import Work
+from .work import Work, discard
 
 log = logging.getLogger("treehouse.worker")
 
@@ -316,7 +316,7 @@ class Exchanges:
         if isinstance(answer, Response):
             answer.discard()
         elif isinstance(answer, Coroutine):
-            answer.close()
+            discard(answer)
         if error is not None:
             exchange.error = error
         if exchange.response is None:

@@ -6,7 +6,8 @@ What is done with it is in `exchanges`; here is what belongs to one request alon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+import inspect
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Protocol
 
 from ...transport.deadlines import NEVER, Timeouts
@@ -156,6 +157,16 @@ class Informer:
                 return  # not asked for, or sent already
             self._request.expects_continue = False
         self._exchanges.interim(self._number, status, fields)
+
+
+def discard(answer: Coroutine[object, object, object]) -> None:
+    """Close a coroutine that may never have begun, and those that it would have awaited: a filter
+    waits for a handler, and Python complains of each of them that nobody did."""
+    if inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
+        for held in inspect.getcoroutinelocals(answer).values():
+            if inspect.iscoroutine(held):
+                discard(held)
+    answer.close()
 
 
 class Given:

@@ -15,6 +15,7 @@ from ...ipc.documents import Figures, ProcessFigures, Status, UpstreamStatus, Wo
 from ...ipc.documents import Overview as OverviewDocument
 from ...ipc.messages import AskStats, Exported, OverviewAnswer
 from ...metrics import counters, process_stats
+from ..containers import ContainerFeed
 from ..on_demand import OnDemand
 from ..process_table import Child, Processes
 from ..registry import Registry
@@ -35,12 +36,14 @@ class Overview:
         generations: Generations,
         on_demand: OnDemand,
         timers: Timers,
+        containers: ContainerFeed,
     ) -> None:
         self._processes = processes
         self._registry = registry
         self._generations = generations
         self._on_demand = on_demand
         self._timers = timers
+        self._containers = containers
         self._started_at = time.time()
         self._retired = counters.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
@@ -186,4 +189,6 @@ class Overview:
             listeners=serving.listeners,
             certificates=self._registry.statuses(),
             unwanted=self._registry.unwanted(serving.config.state),
+            providers=self._containers.status(serving.config),
+            sites=serving.config.sites,
         )

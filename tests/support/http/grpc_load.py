@@ -12,6 +12,7 @@ import collections
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -86,13 +87,17 @@ def channel(port: int, ca: bytes, name: str) -> Any:
 
 class GrpcLoad:
     """One thread for each kind of call, on one channel; the streams last for seconds. ``judge``
-    takes failures; without it they are in ``failures``."""
+    takes failures, and when their calls began; without it they are in ``failures``."""
 
-    def __init__(self, using: Any, judge: Callable[[str, Exception], None] | None = None) -> None:
+    def __init__(
+        self, using: Any, judge: Callable[[str, Exception, float], None] | None = None
+    ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
         self._channel = using
-        self._judge = judge or (lambda kind, error: self.failures.append(f"{kind}: {error!r}"))
+        self._judge = judge or (
+            lambda kind, error, _begun: self.failures.append(f"{kind}: {error!r}")
+        )
         self._numbers = itertools.count()
         self._over = threading.Event()
         kinds = [self._unary, self._unary, self._down, self._up, self._both]
@@ -112,11 +117,12 @@ class GrpcLoad:
     def _run(self, kind: Callable[[bytes], None]) -> None:
         name = f"grpc{kind.__name__}"
         while not self._over.is_set():
+            begun = time.monotonic()
             try:
                 kind(b"%b-%d" % (name.encode(), next(self._numbers)))
                 self.done[name] += 1
             except Exception as error:
-                self._judge(name, error)
+                self._judge(name, error, begun)
 
     def _unary(self, own: bytes) -> None:
         got = self._channel.unary_unary("/t.Load/Unary")(own, timeout=_WITHIN)

@@ -159,6 +159,12 @@ class H2Talk:
         self._heads.pop(stream, None)
         self._bodies.pop(stream, None)
 
+    def forget_all(self) -> None:
+        """Nothing that was heard is needed any more, but that the connection ends."""
+        self.frames = self.of("GoAwayFrame")
+        self._heads.clear()
+        self._bodies.clear()
+
     def of(self, name: str, stream: int | None = None) -> list[Frame]:
         return [
             one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -44,6 +45,10 @@ class PhpFpm:
         self, folder: Path, children: int = 4, user: str = "nobody", more: str = ""
     ) -> None:
         self.socket = folder / "php.sock"
+        tcp = re.search(r"^listen = (.+):(\d+)$", more, re.MULTILINE)
+        self._address: str | tuple[str, int] = (
+            (tcp[1], int(tcp[2])) if tcp is not None else str(self.socket)
+        )
         self._config = folder / "fpm.conf"
         self._config.write_text(
             CONFIG.format(
@@ -60,9 +65,10 @@ class PhpFpm:
         deadline = time.monotonic() + 20
         while True:
             assert self._process.poll() is None, "PHP-FPM ended"
-            with socket.socket(socket.AF_UNIX) as sock:
+            family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
+            with socket.socket(family) as sock:
                 try:
-                    sock.connect(str(self.socket))
+                    sock.connect(self._address)
                     return
                 except OSError:
                     assert time.monotonic() < deadline

@@ -279,3 +279,42 @@ async def test_time_for_the_head_is_bounded(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)  # until the head is waited for
         all_.deadlines.sweep(Clock().now + 61)
         await all_.client.hears(b"backend_timeout")
+
+
+async def test_a_slow_form_keeps_no_process_waiting(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def script(heard: Heard) -> None:
+        begun.set()
+        assert (await asked(heard)).body == b"a=b&c=d"
+        await heard.says(OK + end())
+
+    head = b"POST /x.php HTTP/1.1\r\nHost: a.test\r\nContent-Length: 7\r\n\r\n"
+    async with three(tmp_path, script) as all_:
+        await all_.client.says(head + b"a=b")
+        await asyncio.sleep(0.1)
+        assert not begun.is_set()
+        await all_.client.says(b"&c=d")
+        await all_.client.hears(b"hello")
+
+
+async def test_a_long_body_streams(tmp_path: Path) -> None:
+    first = asyncio.Event()
+
+    async def script(heard: Heard) -> None:
+        await one(heard)
+        while (await one(heard)) != (records.PARAMS, b""):
+            pass
+        size = len((await one(heard))[1])
+        first.set()
+        while size < 200_000:
+            size += len((await one(heard))[1])
+        assert await one(heard) == (STDIN, b"")
+        await heard.says(OK + end())
+
+    head = b"PUT /x.php HTTP/1.1\r\nHost: a.test\r\nContent-Length: 200000\r\n\r\n"
+    async with three(tmp_path, script) as all_:
+        await all_.client.says(head + b"x" * 1000)
+        await asyncio.wait_for(first.wait(), 10)
+        await all_.client.says(b"x" * 199_000)
+        await all_.client.hears(b"hello")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +32,7 @@ from support.h2_peer import (
     data,
     frame,
     headers,
+    rst,
     settings,
     window_update,
 )
@@ -689,6 +691,27 @@ async def test_a_window_that_opens_byte_by_byte(client: H2Client, service: Told)
         )
     assert body.closed == [False]
     assert service.ends[0][2] == "client_stalled"
+
+
+async def test_what_was_never_begun_is_closed_with_all_that_it_would_have_awaited(
+    client: H2Client, service: Told
+) -> None:
+    """Python warns of coroutines that nobody awaits, and warnings fail tests."""
+    begun = []
+
+    async def handler() -> Response:
+        begun.append("handler")
+        return Response(200)
+
+    async def chain(inner: Awaitable[Response]) -> Response:
+        return await inner
+
+    service.handle = lambda exchange: chain(chain(handler()))  # type: ignore[method-assign]
+    for number in range(1, 41, 2):
+        await client.says(headers(number, GET) + rst(number))
+    await client.until(lambda: len(service.ends) == 20)
+    gc.collect()
+    assert begun == []
 
 
 async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> None:
