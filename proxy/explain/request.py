@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -31,10 +31,8 @@ from ..config.model import (
     Site,
     rate_limits,
 )
-from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
-from ..config.values import ServiceUrl
 from ..errors import Fault
 from ..handlers.fastcgi.handler import scripts_of
 from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
@@ -59,6 +57,8 @@ from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
 from ..transport.clock import Clock
+from . import settings
+from .rows import Row, shown
 
 # Keys that the page tells of in words of their own.
 _TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
@@ -66,16 +66,6 @@ _TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond"
 
 class CannotExplain(Exception):
     """The command line names no request; the text says why, and what to write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the page. ``place``: where the configuration says so; "" for what is a default
-    or follows from the request."""
-
-    title: str
-    text: str
-    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +94,7 @@ def explain(config: Config, question: Question) -> Iterator[Row]:
         connection.proxies = proxies if proxies.trusts(question.client) else None
     yield Row("request", f"{question.method} {question.url}")
     yield from _listener(config, url, secure)
+    yield from settings.of_the_server(config)
     try:
         request = _request(question, url, connection, config)
     except Fault as fault:
@@ -198,6 +189,7 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
         return
     site = match.site.config
     yield Row("site", site.names[0], site.origins.get("names", ""))
+    yield from settings.of_a_site(site)
     port = config.listen.https[0].port if config.listen.https else 443
     host = request.host.decode() + ("" if port == 443 else f":{port}")
     yield Row("answer", f"308, Location: https://{host}{request.target.decode('latin-1')}")
@@ -238,6 +230,7 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     site = match.site.config
     yield _certificate(site, _found_by(match), config)
     yield Row("site", site.names[0], site.origins.get("names", ""))
+    yield from settings.of_a_site(site)
     try:
         found = match.site.router.find(request)
     except Fault as fault:
@@ -256,7 +249,7 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     if route.methods:
         yield Row("rule", f"methods: {', '.join(route.methods)}", route.origins.get("methods", ""))
     if route.match is not None:
-        yield Row("rule", f"match: {_shown(route.match)}", route.origins.get("match", ""))
+        yield Row("rule", f"match: {shown(route.match)}", route.origins.get("match", ""))
     yield from _filters(config, site, route)
     yield from _asked_first(config, route, request)
     if rewrites(route):
@@ -340,7 +333,7 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
         for key, place in route.origins.items():
             if key not in _TOLD and hasattr(route.rules, key):
                 value = getattr(route.rules, key)
-                said = "off" if value is None else _shown(value)
+                said = "off" if value is None else shown(value)
                 yield Row("rule", f"{key}: {said}", place)
 
 
@@ -367,23 +360,6 @@ def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row
     for line in lines:
         if line:
             yield Row("asked", line)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, ServiceUrl | BasicAuth):
-        return str(value)
-    if value is None:
-        return "null"
-    if value == UNLIMITED:
-        return "unlimited"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if hasattr(value, "__dataclass_fields__"):
-        parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
-        return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_shown, value)) + "]"
-    return str(value)
 
 
 # Answers

@@ -302,6 +302,7 @@ class LiveResponse(Answer):
             response = self._own()
             response.discard()
             response.body = self._body
+            response.handler = "filter"  # it is no file any more, and may hold a secret
             response.fields = [one for one in response.fields if one[0] not in _OF_THE_BODY]
             response.cached = None
             if response.status == 206:  # it is no part of anything now
