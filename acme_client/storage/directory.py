@@ -79,7 +79,7 @@ class DirectoryStore:
         )
 
     def load(self, folder: str) -> dict[str, bytes]:
-        path = self.root / folder
+        path = f"{self.root}/{folder}"
         # One look at the link settles which version is read. If another look finds another one, the
         # first may have been taken away while it was being read: once more.
         while True:
@@ -87,7 +87,7 @@ class DirectoryStore:
             plain = _read_files(path)
             if version is None:
                 return plain
-            together = _read_files(path / version)
+            together = _read_files(f"{path}/{version}")
             if _current(path) == version:
                 return plain | together
 
@@ -199,27 +199,40 @@ def _versions(path: Path) -> list[int]:
         return []
 
 
-def _current(path: Path) -> str | None:
+def _current(path: Path | str) -> str | None:
     try:
-        target = os.readlink(path / "current")
+        target = os.readlink(f"{path}/current")
     except OSError:
         return None
     name = target.removeprefix("versions/")
     return target if name.isdigit() else None
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
+def _read_files(path: Path | str) -> dict[str, bytes]:
     """Read the plain files of a folder: neither links nor files that are being written."""
     files: dict[str, bytes] = {}
     try:
-        entries = list(os.scandir(path))
+        with os.scandir(path) as scanned:
+            entries = [one for one in scanned if not one.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return files
     for entry in entries:
-        if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+        if entry.is_file(follow_symlinks=False):
             with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                files[entry.name] = Path(entry.path).read_bytes()
+                files[entry.name] = _content(entry.path)
     return files
+
+
+def _content(path: str) -> bytes:
+    # Not Path.read_bytes, which takes three times as long: thousands are read at a start.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(fd, 1 << 20):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
 
 
 def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
