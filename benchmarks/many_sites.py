@@ -77,6 +77,7 @@ def prepare(work: Path, count: int, *, certified: bool) -> Sites:
     for folder in (sites.root, sites.pems, sites.state):
         folder.mkdir(parents=True, exist_ok=True)
     work.chmod(0o755)
+    sites.state.chmod(0o700)
     (sites.root / "index.html").write_bytes(b"x" * 100)
     if certified:
         _certify(sites)
