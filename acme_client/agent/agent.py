@@ -37,6 +37,7 @@ from ..link import (
     Settings,
 )
 from ..on_demand.checks import CheckThreads, Finding
+from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.known_names import NamesFile, Remembered
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
@@ -249,8 +250,8 @@ class Agent:
                 self._executors.store(self._scan)
             case Check(name, rules):
                 self._checks.begin(name, rules)
-            case SaveNames(document):
-                self._executors.store(lambda: self._save_names(document))
+            case SaveNames(changes):
+                self._executors.store(lambda: self._save_names(changes))
             case Discard(name):
                 self._executors.store(lambda: self._discard(name))
             case Forget(command, name, wanted):
@@ -380,8 +381,8 @@ class Agent:
         finally:  # whatever happens: everything else waits for it
             self._happened(NamesRemembered(remembered))
 
-    def _save_names(self, document: bytes) -> None:
-        if not self._names.write(document):
+    def _save_names(self, changes: NameChanges) -> None:
+        if not self._names.write(changes):
             self._happened(NamesNotSaved())
 
     def _forget(self, command: Command, name: str, wanted: frozenset[str]) -> None:

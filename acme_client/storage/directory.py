@@ -122,6 +122,20 @@ class DirectoryStore:
         self._point_at_current(path, files)
         self._prune(path, keep={added, current})
 
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
+        path = self.root / folder
+        self._disk.make_folder(path)
+        self._disk.append(path / file, data)
+
+    def mark(self, folder: str) -> object:
+        return self._mark(self.root / folder)
+
+    @staticmethod
+    def _mark(path: Path) -> tuple[object, ...]:
+        return (_current(path), *sorted(_stamps(path)))
+
     def delete(self, folder: str, file: str | None = None) -> None:
         path = self.root / folder
         if file is not None:
@@ -159,8 +173,7 @@ class DirectoryStore:
         """Return marks that change when a folder's files do: names, inodes and times."""
         marks: dict[str, tuple[object, ...]] = {}
         for name in self.list(folder):
-            path = self.root / folder / name
-            marks[name] = (_current(path), *sorted(_stamps(path)))
+            marks[name] = self._mark(self.root / folder / name)
         return marks
 
     def _add_version(self, path: Path, files: Files) -> str:
@@ -235,9 +248,9 @@ def _content(path: str) -> bytes:
         os.close(fd)
 
 
-def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
+def _stamps(path: Path) -> Iterator[tuple[str, int, int, int]]:
     with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
                 status = entry.stat(follow_symlinks=False)
-                yield entry.name, status.st_ino, status.st_mtime_ns
+                yield entry.name, status.st_ino, status.st_mtime_ns, status.st_size

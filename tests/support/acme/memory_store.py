@@ -64,6 +64,20 @@ class MemoryStore:
         self._marks[folder] = next(self._count)
         self._point()
 
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        assert folder.partition("/")[0] in FOLDERS
+        self._point()
+        alone = self._alone.setdefault(folder, {})
+        if self.crash():  # in the middle of it
+            alone[file] = alone.get(file, b"") + data[: len(data) // 2]
+            raise Crash
+        alone[file] = alone.get(file, b"") + data
+        self._marks[folder] = next(self._count)
+        self._point()
+
+    def mark(self, folder: str) -> object:
+        return self._marks.get(folder)
+
     def delete(self, folder: str, file: str | None = None) -> None:
         self._point()
         for kept in (self._alone, self._together):
