@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .atomic import Disk
 from .lease import LeaseFile
@@ -38,6 +39,23 @@ def open_store(location: Path | str) -> Store:
 
 # In a folder that root puts right when the server's user changes.
 _SESSIONS = "ledgers/.sessions"
+
+
+# Files that are stored alone; others are links, unless somebody has put files in their place.
+_RECORDS = frozenset({"meta.json"})
+
+_SETTLED = 1_000_000_000  # nanoseconds
+
+_Stamps = tuple[tuple[object, ...], ...]
+
+
+class _Mark(NamedTuple):
+    """How a folder looked: the ``directory``'s inode and time, and those of its ``files``;
+    ``unsure``: these may change while the directory's do not."""
+
+    directory: tuple[int, int]
+    files: _Stamps
+    unsure: bool
 
 
 class DirectoryStore:
@@ -133,8 +151,9 @@ class DirectoryStore:
         return self._mark(self.root / folder)
 
     @staticmethod
-    def _mark(path: Path) -> tuple[object, ...]:
-        return (_current(path), *sorted(_stamps(path)))
+    def _mark(path: Path) -> _Stamps:
+        stamps = sorted(_stamps(path))
+        return (("current", _current(path)), *stamps)
 
     def delete(self, folder: str, file: str | None = None) -> None:
         path = self.root / folder
@@ -164,16 +183,37 @@ class DirectoryStore:
 
         def changed() -> set[str]:
             nonlocal seen
-            before, seen = seen, self._marks(folder)
-            return {name for name in before | seen if before.get(name) != seen.get(name)}
+            before, seen = seen, self._marks(folder, seen)
+            return {
+                name
+                for name in before | seen
+                if (before[name].files if name in before else None)
+                != (seen[name].files if name in seen else None)
+            }
 
         return changed
 
-    def _marks(self, folder: str) -> dict[str, tuple[object, ...]]:
-        """Return marks that change when a folder's files do: names, inodes and times."""
-        marks: dict[str, tuple[object, ...]] = {}
+    def _marks(self, folder: str, before: dict[str, _Mark] | None = None) -> dict[str, _Mark]:
+        """Return marks that change when a folder's files do: names, inodes, times and sizes. What
+        changes by a rename changes the directory, too: one look is enough where it is as it was
+        ``before``. Only in a real file in a link's place somebody may write without that."""
+        marks: dict[str, _Mark] = {}
         for name in self.list(folder):
-            marks[name] = self._mark(self.root / folder / name)
+            path = f"{self.root}/{folder}/{name}"
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:
+                continue
+            directory = status.st_ino, status.st_mtime_ns
+            known = before.get(name) if before else None
+            if known is not None and known.directory == directory and not known.unsure:
+                marks[name] = known
+                continue
+            files = self._mark(Path(path))
+            by_hand = any(one[0] not in _RECORDS for one in files[1:])
+            # The kernel's clock ticks: what changes in the same tick would be missed.
+            young = not status.st_mtime_ns + _SETTLED < time.time_ns()
+            marks[name] = _Mark(directory, files, by_hand or young)
         return marks
 
     def _add_version(self, path: Path, files: Files) -> str:

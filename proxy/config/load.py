@@ -66,7 +66,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
 def _descriptors(parsed: Parsed) -> Iterator[Fault]:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if hard == resource.RLIM_INFINITY else hard
-    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most, len(parsed.sites))
     if trouble is not None:
         yield parsed.origins.fault(("limits", "connections"), *trouble)
 

@@ -609,3 +609,41 @@ def test_a_file_that_is_made_by_appending_is_for_the_owner_alone(tmp_path: Path)
         store.append(FOLDER, "b.log", b"x")
     with pytest.raises(ValueError, match="no folder of the store"):
         store.append("elsewhere/x", "a.log", b"x")
+
+
+def test_a_look_at_thousands_that_have_not_changed_is_one_at_each(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    for number in range(50):
+        store.store(f"certificates/{number}.example", OLD)
+        store.store(f"certificates/{number}.example", {"meta.json": b"{}"})
+        os.utime(tmp_path / f"certificates/{number}.example", (1e9, 1e9))  # a while ago
+    changed = store.watch("certificates")
+    seen: list[str] = []
+    look = DirectoryStore._mark
+
+    def counted(path: Path) -> object:
+        seen.append(path.name)
+        return look(path)
+
+    store._mark = counted  # type: ignore[method-assign, assignment] # to count
+    assert changed() == set()
+    assert seen == []
+    store.store("certificates/7.example", NEW)
+    store.store("certificates/8.example", {"meta.json": b"{1}"})
+    assert changed() == {"7.example", "8.example"}
+    assert sorted(seen) == ["7.example", "8.example"]
+    # It has just been written, and may be again in the same tick of the kernel's clock.
+    assert changed() == set()
+    assert sorted(seen) == ["7.example", "7.example", "8.example", "8.example"]
+
+
+def test_a_real_file_in_a_links_place_is_looked_at_itself(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir(parents=True)
+    for name, data in OLD.items():
+        (folder / name).write_bytes(data)
+    os.utime(folder, (1e9, 1e9))
+    changed = DirectoryStore(tmp_path).watch("certificates")
+    with (folder / "privkey.pem").open("r+b") as file:
+        file.write(b"new key, and longer")
+    assert changed() == {"example.org"}
