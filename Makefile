@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl iproute2 slowhttptest testssl.sh knot man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs
+PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress
 
 .PHONY: help
 help: ## this list
@@ -59,7 +59,7 @@ floods: $(READY_DEV) ## how long ordinary requests take while others flood; half
 	$(BIN)/python -m benchmarks.floods
 
 .PHONY: fuzz
-fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real program; SECONDS_EACH=300
+fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes and frames at the real program; SECONDS_EACH=300
 	@mkdir -p .run/fuzz
 	@for target in tests/fuzz/fuzz_*.py; do \
 	  echo "$$target"; mkdir -p .run/fuzz/$$(basename $$target .py); \
@@ -67,10 +67,16 @@ fuzz: $(READY_DEV) ## coverage-guided fuzzing, then random bytes at the real pro
 	    .run/fuzz/$$(basename $$target .py) || exit 1; \
 	done
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/python -m pytest -q -m program --timeout=3600 tests/fuzz/test_real_program.py
+	FUZZ_FRAMES=$(or $(FUZZ_FRAMES),1000000) $(BIN)/python -m pytest -q -s -m program tests/fuzz/test_frames.py
 
 .PHONY: soak
 soak: $(READY_DEV) packages ## ten minutes of everything at once; SOAK_SECONDS=600
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -q -s tests/e2e/test_soak.py
+
+.PHONY: drains
+drains: $(READY_DEV) packages ## fifty reloads and ten upgrades under HTTP/2, gRPC and a browser; four minutes
+	DRAIN_RELOADS=$(or $(RELOADS),50) DRAIN_UPGRADES=$(or $(UPGRADES),10) \
+	  $(BIN)/python -m pytest -q -s tests/e2e/test_http2_drains.py
 
 .PHONY: live
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds

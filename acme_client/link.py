@@ -77,12 +77,48 @@ class DnsUpdates(ProviderSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """One setting of a provider or hook, which may be a secret. ``file``: where it was read, for
+    messages; ``value`` is None where that file cannot be read."""
+
+    name: str
+    value: str | None = field(repr=False)
+    file: Path | None = None
+
+
+# How a hook is called: in our own way, or as programs for other ACME clients expect it.
+HookStyle = Literal["treehouse", "certbot", "acme.sh", "lego", "lego-raw"]
+
+
+def acme_sh(plugin: Path) -> Path:
+    """Return where acme.sh itself is expected, which its plug-ins call: above the folder
+    ``dnsapi``, or beside the plug-in."""
+    folder = plugin.parent
+    return (folder.parent if folder.name == "dnsapi" else folder) / "acme.sh"
+
+
+@dataclass(frozen=True, slots=True)
 class DnsHook(ProviderSettings):
-    """A program of the operator's that sets and removes records."""
+    """A program of the operator's that sets and removes records. ``cleanup_program``: the one that
+    removes them, where that is another (certbot's ``--manual-cleanup-hook``). ``environment``: what
+    it is given beside the record."""
 
     program: Path
     timeout: float
     scratch: Path  # a folder for its own files, made if it is missing
+    style: HookStyle = "treehouse"
+    cleanup_program: Path | None = None
+    environment: tuple[Credential, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DnsApi(ProviderSettings):
+    """The interface of a DNS provider that `challenges.dns_api` knows by name."""
+
+    provider: str
+    credentials: tuple[Credential, ...]
+    timeout: float
+    ttl: int = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,21 @@ by default (nginx's open_file_cache is off) is switched on where its manual reco
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+_HSTS = 'Strict-Transport-Security: "max-age=5184000"'
+_BCRYPT = "$2b$10$XE9NDQWmdSIcOK1/DS3LN.zfLRxsoBH/4SUnTZGeX0YfcL6qWXrKi"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BACKEND_PORT = 18900
+# They serve an application of two files, and are asked for those alone.
+PYTHON = ("uvicorn", "hypercorn", "granian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ def version(name: str) -> str:
         "haproxy": ["haproxy", "-v"],
         "caddy": [caddy(), "version"],
         "uvicorn": [sys.executable, "-m", "uvicorn", "--version"],
+        "granian": [sys.executable, "-m", "granian", "--version"],
         "hypercorn": [sys.executable, "-c", "import importlib.metadata as m;print(m.version('hypercorn'))"],
     }[name]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, check=True)
@@ -87,6 +95,20 @@ sites:
     certificate: {{chain: {place.chain}, key: {place.key}}}
     routes:
       - {{path: /proxied/*, backend: "http://127.0.0.1:{BACKEND_PORT}"}}
+      - path: /proxied-headed/*
+        backend: http://127.0.0.1:{BACKEND_PORT}
+        headers: {{set: {{X-Frame-Options: DENY, {_HSTS}}}, remove: [Server]}}
+        request_headers: {{set: {{X-Client: "{{client}}"}}, remove: [X-Real-IP]}}
+      - path: /headed/*
+        root: {place.root}
+        headers: {{set: {{X-Frame-Options: DENY, X-Content-Type-Options: nosniff, {_HSTS}}}}}
+      - {{path: /login/*, root: {place.root}, basic_auth: {{users: {{alice: "{_BCRYPT}"}}}}}}
+      - path: /sso/*
+        root: {place.root}
+        forward_auth: {{url: "http://127.0.0.1:{BACKEND_PORT}/auth", copy: [Remote-User], cache: 1h}}
+      - {{path: /json/*, backend: "http://127.0.0.1:{BACKEND_PORT}", compress: true}}
+      - {{path: /listing/*, root: {place.root / "v"}, listing: true}}
+      - {{path: /script/*, root: {place.root / "script"}, fastcgi: "unix:{place.work}/fpm.sock"}}
       - {{path: /*, root: {place.root}}}
 """
     )
@@ -95,6 +117,9 @@ sites:
 
 def _nginx(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
     config = folder / "nginx.conf"
+    # nginx verifies each request anew, for which bcrypt would be no comparison: SHA-1 (RFC 2307).
+    digest = base64.b64encode(hashlib.sha1(b"bench").digest()).decode()
+    (folder / "htpasswd").write_text(f"alice:{{SHA}}{digest}\n")
     config.write_text(
         f"""
 worker_processes {workers};
@@ -106,9 +131,12 @@ http {{
     access_log {folder}/access.log;
     include /etc/nginx/mime.types;
     sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout 75s;
+    client_max_body_size 100m;
     open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s;
     client_body_temp_path {folder}; proxy_temp_path {folder};
     fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    proxy_cache_path {folder}/cache keys_zone=auth:10m;
+    upstream fpm {{ server unix:{place.work}/fpm.sock; keepalive 16; }}
     upstream backend {{ server 127.0.0.1:{BACKEND_PORT}; keepalive 256; keepalive_requests 1000000; }}
     server {{
         listen 127.0.0.1:{peer.port} ssl http2;
@@ -116,11 +144,42 @@ http {{
         ssl_certificate {place.chain}; ssl_certificate_key {place.key};
         ssl_protocols TLSv1.3; ssl_session_cache shared:s:10m;
         root {place.root};
-        location /proxied/ {{
-            proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
-            proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_http_version 1.1; proxy_set_header Connection "";
+        proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        location /proxied/ {{ proxy_pass http://backend; }}
+        location /proxied-headed/ {{
+            proxy_pass http://backend;
+            proxy_set_header Connection ""; proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Client $remote_addr;
+            proxy_hide_header Server; add_header X-Frame-Options DENY always;
+            add_header Strict-Transport-Security "max-age=5184000" always;
         }}
+        location /headed/ {{
+            alias {place.root}/;
+            add_header X-Frame-Options DENY always; add_header X-Content-Type-Options nosniff always;
+            add_header Strict-Transport-Security "max-age=5184000" always;
+        }}
+        location /login/ {{
+            alias {place.root}/;
+            auth_basic restricted; auth_basic_user_file {folder}/htpasswd;
+        }}
+        location /sso/ {{ alias {place.root}/; auth_request /auth; }}
+        location = /auth {{
+            internal; proxy_pass http://backend; proxy_cache auth; proxy_cache_valid 200 1h;
+            proxy_cache_key $request_uri$http_cookie$http_authorization;
+            proxy_pass_request_body off; proxy_set_header Content-Length "";
+        }}
+        location /json/ {{
+            proxy_pass http://backend; gzip on; gzip_proxied any; gzip_types application/json;
+            gzip_comp_level 5; gzip_min_length 1024;
+        }}
+        location /script/ {{
+            fastcgi_pass fpm; fastcgi_keep_conn on;
+            fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+            include /etc/nginx/fastcgi_params;
+        }}
+        location /listing/ {{ alias {place.root}/v/; autoindex on; }}
     }}
 }}
 """
@@ -184,6 +243,60 @@ https://localhost:{peer.port} {{
             }}
         }}
     }}
+    handle /proxied-headed/* {{
+        header {{
+            X-Frame-Options DENY
+            Strict-Transport-Security "max-age=5184000"
+            -Server
+        }}
+        reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
+            header_up X-Client {{remote_host}}
+            transport http {{
+                keepalive_idle_conns_per_host 256
+            }}
+        }}
+    }}
+    handle_path /headed/* {{
+        root * {place.root}
+        header {{
+            X-Frame-Options DENY
+            X-Content-Type-Options nosniff
+            Strict-Transport-Security "max-age=5184000"
+        }}
+        file_server
+    }}
+    handle_path /login/* {{
+        root * {place.root}
+        basic_auth {{
+            alice {_BCRYPT}
+        }}
+        file_server
+    }}
+    handle_path /sso/* {{
+        root * {place.root}
+        forward_auth 127.0.0.1:{BACKEND_PORT} {{
+            uri /auth
+            copy_headers Remote-User
+        }}
+        file_server
+    }}
+    handle /json/* {{
+        encode zstd gzip
+        reverse_proxy 127.0.0.1:{BACKEND_PORT} {{
+            header_up -Accept-Encoding
+            transport http {{
+                keepalive_idle_conns_per_host 256
+            }}
+        }}
+    }}
+    handle /script/* {{
+        root * {place.root}
+        php_fastcgi unix/{place.work}/fpm.sock
+    }}
+    handle_path /listing/* {{
+        root * {place.root}/v
+        file_server browse
+    }}
     handle {{
         root * {place.root}
         file_server
@@ -211,6 +324,18 @@ def _hypercorn(peer: Peer, place: Place, folder: Path, workers: int) -> list[str
     ]  # fmt: skip
 
 
+def _granian(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    key = folder / "key.pem"  # PKCS #8, which is all that it reads
+    words = ["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", str(place.key), "-out", str(key)]
+    subprocess.run(words, check=True)
+    return [
+        sys.executable, "-m", "granian", "--interface", "asgi", "benchmarks.asgi:app",
+        "--host", "127.0.0.1", "--port", str(peer.port), "--workers", str(workers),
+        "--loop", "uvloop", "--access-log", "--no-ws",
+        "--ssl-certificate", str(place.chain), "--ssl-keyfile", str(key),
+    ]  # fmt: skip
+
+
 _COMMANDS = {
     "treehouse-proxy": _treehouse,
     "nginx": _nginx,
@@ -218,6 +343,7 @@ _COMMANDS = {
     "caddy": _caddyfile,
     "uvicorn": _uvicorn,
     "hypercorn": _hypercorn,
+    "granian": _granian,
 }
 
 PEERS = (
@@ -227,6 +353,7 @@ PEERS = (
     Peer("haproxy", 18473, static=False),
     Peer("uvicorn", 18483, proxied=False, http2=False),
     Peer("hypercorn", 18493, proxied=False),
+    Peer("granian", 18503, proxied=False),
 )
 
 
@@ -254,6 +381,8 @@ http {{
         root {folder}/files;
         location /proxied/post {{ proxy_pass http://127.0.0.1:{BACKEND_PORT}/taken; }}
         location /taken {{ return 200 "taken\\n"; }}
+        location /auth {{ add_header Remote-User alice; return 200 ""; }}
+        location /json/ {{ types {{ application/json json; }} }}
         # tcp_nopush would hold the last piece until a delayed ACK 40 ms later.
         location /proxied/stream {{ ssi on; ssi_types *; tcp_nopush off; }}
     }}
@@ -261,6 +390,32 @@ http {{
 """
     )
     return ["nginx", "-c", str(config), "-p", str(folder)]
+
+
+def php_fpm(work: Path) -> list[str]:
+    """Who runs the scripts of all servers: PHP-FPM, from Debian."""
+    folder = work / "fpm"
+    folder.mkdir(exist_ok=True)
+    config = folder / "fpm.conf"
+    config.write_text(
+        f"""
+[global]
+error_log = {folder}/error.log
+daemonize = no
+[www]
+user = nobody
+group = nogroup
+listen = {work}/fpm.sock
+listen.mode = 0666
+pm = static
+pm.max_children = 8
+"""
+    )
+    return [str(_newest_fpm()), "-y", str(config), "-F", "-R"]
+
+
+def _newest_fpm() -> Path:
+    return max(Path("/usr/sbin").glob("php-fpm[0-9]*"))
 
 
 def describe() -> str:

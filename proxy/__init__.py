@@ -10,6 +10,7 @@ Layers, from the top; a module imports from its own layer's folder and from lowe
     explain/     pages for people: on a request, on a certificate
     certifier/   ``acme_client`` as a child of the supervisor
     alerts/      telling people when certificates fail
+    exporter/    sending traces to a collector
     sites/       which site, which handler, under which rules
     system/      privileges, listening sockets, state directory, systemd
     handlers/    files, backends, redirects, challenges

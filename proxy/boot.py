@@ -17,10 +17,12 @@ import logging
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from . import log as logs
 from .config.load import ConfigurationFaults, Options, load
 from .config.model import Config
+from .containers.door import Door, opened
 from .exit_status import CANNOT_BIND, FAILED, USAGE
 from .sandbox import SandboxUnavailable, describe, policies
 from .sandbox import apply as confine
@@ -63,6 +65,7 @@ def run(options: Options) -> int:
     logs.set_up("supervisor", config.log.format, config.log.level, starting=True)
     for notice in config.notices:
         log.warning("%s", logs.Composed(notice))
+    door = _door(config, handoff)
     notifier = systemd.Notifier(handoff.manager if handoff else None)
     own = OwnCertificates(handoff.certificates if handoff else None)
     try:
@@ -82,7 +85,7 @@ def run(options: Options) -> int:
         log.error("%s", error)
         return USAGE
     if os.geteuid() == 0:
-        preload.while_root(config.uid, config.gid)
+        preload.while_root(config.uid, config.gid, config.filter_code)
     _drop(config, listeners, handoff)
     try:
         lock = _lock(config, handoff)
@@ -114,8 +117,22 @@ def run(options: Options) -> int:
         started_as=started_as,
         sandbox=sandbox,
         handoff=handoff,
+        door=door,
     )
     return wiring.supervisor(startup).run()
+
+
+def _door(config: Config, handoff: Handoff | None) -> Door | None:
+    """What opens Docker's socket, while it can still get the group for it."""
+    docker = config.providers.docker
+    path = docker.url.removeprefix("unix:") if docker else None
+    if handoff is not None and handoff.door is not None:
+        if handoff.door.path == path:
+            return handoff.door
+        handoff.door.close()
+    if path is None or not path.startswith("/"):
+        return None
+    return opened(Path(path), config.uid, config.gid, config.sandbox)
 
 
 def _lock(config: Config, handoff: Handoff | None) -> StateLock:

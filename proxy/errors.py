@@ -49,6 +49,7 @@ FAULTS: dict[str, Kind] = {
     "body_timeout": Kind(408, _CLIENT, "The request's body did not arrive in time.", True),
     "target_too_long": Kind(414, _CLIENT, "The request's target is too long.", True),
     "head_too_large": Kind(431, _CLIENT, "The request's head is too large.", True),
+    "length_required": Kind(411, _CLIENT, "The request's body needs a Content-Length.", True),
     "body_too_large": Kind(413, _CLIENT, "The request's body is too large.", True),
     "misdirected": Kind(421, _CLIENT, "This connection's certificate does not cover that host."),
     "unknown_host": Kind(404, _CLIENT, "No site of that name is served here."),
@@ -86,6 +87,7 @@ FAULTS: dict[str, Kind] = {
     ),
     "shutting_down": Kind(503, _OURS, "The server is shutting down.", True),
     "file_shrank": Kind(500, _OURS, "The file became shorter while it was being sent.", True),
+    "filter_failed": Kind(500, _OURS, "Something went wrong here."),
     "internal": Kind(500, _OURS, "Something went wrong here."),
 }
 

@@ -204,7 +204,7 @@ class _Escaped:
 
 
 # What a record may be about, for those who filter: `extra={"certificate": …}` at the call.
-_FIELDS = ("certificate", "ca", "backend", "peer", "site")
+_FIELDS = ("certificate", "ca", "backend", "peer", "site", "trace_id")
 
 
 class _Json(logging.Formatter):

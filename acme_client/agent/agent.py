@@ -23,6 +23,7 @@ from typing import Any
 from ..certificates.managed import Task
 from ..certificates.repository import CertificateRepository, forgotten
 from ..challenges.dns01_solver import DnsRecords
+from ..challenges.dns_provider import Outside
 from ..challenges.worker_solver import Challenges
 from ..issuers import account_files
 from ..issuers.interface import Issuer
@@ -96,12 +97,11 @@ def run(
     settings: Settings,
     link: Link,
     store: Store,
-    confine_hook: Callable[[], None] | None = None,
+    outside: Outside | None = None,
 ) -> None:
     """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer,
-    or `Hangs`. ``confine_hook`` is what the operator's DNS hook does before it runs, in its own
-    process."""
-    Agent(settings, link, store, confine_hook=confine_hook).serve()
+    or `Hangs`. ``outside`` is how providers of DNS records leave this process."""
+    Agent(settings, link, store, outside=outside).serve()
 
 
 class Agent:
@@ -115,7 +115,7 @@ class Agent:
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         executors: Executors | None = None,
-        confine_hook: Callable[[], None] | None = None,
+        outside: Outside | None = None,
         issuer: Callable[[Authority], Issuer] | None = None,
     ) -> None:
         rng = rng or random.SystemRandom()
@@ -128,7 +128,7 @@ class Agent:
         self._repository = CertificateRepository(store)
         self._challenges = Challenges(store, link)
         self._ledger = Ledger(store, now)
-        self._records = DnsRecords(settings.dns, store, self._stopping, confine_hook)
+        self._records = DnsRecords(settings.dns, store, self._stopping, outside)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()

@@ -2,7 +2,7 @@
 
 `Scheduler.step` takes the time and what has happened, and returns what is to be done. It does no
 I/O, starts no thread and has no clock, so that years can be simulated with the very code that runs
-(tests/support/simulated_life.py).
+(`drill.life`).
 
 It looks only at certificates that something has happened to: each has a moment at which time alone
 changes something (`agenda`), and those that call for an attempt stand in line (`attempt_queue`). So

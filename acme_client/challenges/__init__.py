@@ -11,5 +11,11 @@ Only this folder and ``on_demand.dns_check`` import dnspython.
     dns_resolver     asking resolvers and authoritative servers
     dns_rfc2136      setting a record by DNS update (RFC 2136)
     dns_hook         setting a record by a program of the operator's
+    hook_styles      how such a program is called: as ours, certbot's, acme.sh's, lego's  (pure)
+    dns_api          setting a record at a provider's own interface
+    api_process      the process that speaks with such interfaces
+    api_calls        one call there: dns-lexicon's, or lego's httpreq
+    api_catalog      which providers there are, and what each needs to be told
+    redaction        secrets taken out of what is said of a failure           (pure)
     dns_persist      the record of dns-persist-01                            (pure)
 """

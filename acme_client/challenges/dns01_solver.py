@@ -20,7 +20,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from ..storage import documents
 from ..storage.store import Store, is_anothers
 from . import dns_provider
 from .dns_names import challenge_name, zone_for
-from .dns_provider import DnsProvider, ProviderContext, TxtRecord
+from .dns_provider import DnsProvider, Outside, ProviderContext, TxtRecord
 
 if TYPE_CHECKING:
     from .dns_resolver import NameServer, Servers
@@ -51,20 +51,22 @@ class Proof:
     token: str
     name: str
     value: str
+    key_authorization: str = ""
 
 
 class DnsRecords:
-    """May be used by several threads. ``stopping`` ends every wait; ``confine`` is what a hook does
-    before it runs."""
+    """May be used by several threads. ``stopping`` ends every wait; ``outside`` is how providers
+    leave this process."""
 
     def __init__(
         self,
         settings: Dns,
         store: Store,
         stopping: threading.Event,
-        confine: Callable[[], None] | None = None,
+        outside: Outside | None = None,
     ) -> None:
-        self._context = ProviderContext(stopping, confine)
+        outside = outside or Outside()
+        self._context = ProviderContext(stopping, outside.confine_hook, outside.apis)
         self._providers: dict[ProviderSettings, DnsProvider] = {}
         self._settings = settings
         self._store = store
@@ -115,12 +117,15 @@ class DnsRecords:
     ) -> None:
         """``standing`` grows by each record that may have been set."""
         deadline = time.monotonic() + ALL_WITHIN
-        for proof in proofs:
+        names = tuple(proof.name.removeprefix("*.") for proof in proofs)
+        for number, proof in enumerate(proofs, 1):
             if time.monotonic() > deadline:
                 raise IssuanceError(
                     "zone", f"setting the records takes longer than {ALL_WITHIN:g} s"
                 )
-            record = self._located(proof)
+            record = replace(
+                self._located(proof), remaining=len(proofs) - number, all_domains=names
+            )
             standing.append(record)
             self._note(record)
             try:
@@ -150,7 +155,7 @@ class DnsRecords:
         zone = entry.zone or ""
         if not zone and self._provider(entry).needs_zone:
             zone = self.servers.zone(record)
-        return TxtRecord(proof.token, domain, record, proof.value, zone)
+        return TxtRecord(proof.token, domain, record, proof.value, zone, proof.key_authorization)
 
     def _provider(self, entry: DnsZone) -> DnsProvider:
         with self._lock:
@@ -230,6 +235,8 @@ class DnsRecords:
                 "record": record.name,
                 "value": record.value,
                 "zone": record.zone,
+                "key_authorization": record.key_authorization,
+                "all_domains": list(record.all_domains),
                 "holder": self._store.session(),
             }
             note = documents.write(document, VERSION)
@@ -271,4 +278,8 @@ def _read(token: str, data: bytes) -> TxtRecord | None:
         else:
             log.warning("the note dns-records/%s is not understood; delete it", token)
         return None
-    return TxtRecord(token, domain, name, value, zone)
+    # A version before these two has not written them.
+    authorization = str(document.get("key_authorization") or "")
+    names = document.get("all_domains")
+    all_domains = tuple(map(str, names)) if isinstance(names, list) else ()
+    return TxtRecord(token, domain, name, value, zone, authorization, 0, all_domains)

@@ -2,9 +2,10 @@
 
     PROGRAM present|cleanup DOMAIN RECORD VALUE
 
-and the same in TREEHOUSE_ACTION, _DOMAIN, _RECORD and _VALUE. No shell is involved, nothing of our
-own environment is handed on, and no descriptor but the one for its output, which goes to the log.
-Status 0 means done. It has a bounded time; then it is ended with all that it has started.
+and the same in TREEHOUSE_ACTION, _DOMAIN, _RECORD and _VALUE; or as other ACME clients call theirs
+(`hook_styles`). Nothing of our own environment is handed on but what the configuration gives as
+credentials, and no descriptor but those for its output, which goes to the log without them. Status
+0 means done. It has a bounded time; then it is ended with all that it has started.
 
 It is forked from a process with threads, so that what ``confine`` does between fork and exec has to
 be no more than system calls.
@@ -21,19 +22,20 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import IssuanceError, NotSet
-from ..link import DnsHook
+from ..link import Credential, DnsHook
 from ..text import printable, signal_name
 from .dns_provider import ProviderContext, TxtRecord
+from .hook_styles import Action, Invocation, invocation
+from .redaction import redacted
 
 if TYPE_CHECKING:
     from .dns_resolver import NameServer
 
 log = logging.getLogger("treehouse.certifier")
-
-Action = Literal["present", "cleanup"]
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 # Between SIGTERM and SIGKILL, in seconds.
@@ -46,7 +48,7 @@ _LONGEST_LINE = 500
 
 # Programs run one at a time, whatever zone they are for: a program that reads a provider's record
 # set and writes it back would lose what another one does meanwhile.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 
 
 class HookProvider:
@@ -59,21 +61,20 @@ class HookProvider:
         self._context = context
 
     def present(self, record: TxtRecord) -> None:
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             if self._context.stopping.is_set():
                 raise IssuanceError("stopped", "the program is being stopped")
             self._run("present", record)
 
     def cleanup(self, record: TxtRecord) -> None:
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             self._run("cleanup", record)
 
     def name_servers(self) -> list[NameServer]:
         return []
 
     def _run(self, action: Action, record: TxtRecord) -> None:
-        stopping, confine = self._context.stopping, self._context.confine
-        run(self._hook, action, record.domain, record.name, record.value, stopping, confine)
+        run(self._hook, action, record, self._context.stopping, self._context.confine)
 
 
 def provider(settings: DnsHook, context: ProviderContext) -> HookProvider:
@@ -83,34 +84,61 @@ def provider(settings: DnsHook, context: ProviderContext) -> HookProvider:
 def run(
     hook: DnsHook,
     action: Action,
-    domain: str,
-    record: str,
-    value: str,
+    record: TxtRecord,
     stopping: threading.Event,
     confine: Callable[[], None] | None = None,
 ) -> None:
     """Run the program, and return when it has succeeded; raises `IssuanceError` otherwise. A
     ``cleanup`` is not broken off when our program ends, only when its time is over. ``confine`` is
     what the child does first."""
-    name = hook.program.name
-    arguments = [str(hook.program), action, domain, record, value]
+    kept = _Kept(hook, record)
+    call = invocation(hook, action, record, kept.read() if action == "cleanup" else "")
+    if call is None:
+        return
+    process = _started(hook, call, confine)
+    with process:
+        said, ending = _attend(process, hook.timeout, stopping if action == "present" else None)
+        status = process.wait()
+    if action == "present":
+        kept.write(said[0])
+    output = said[1] + said[0]
+    lines = [redacted(line, _secrets(hook)) for line in _lines(output)]
+    for line in lines:
+        log.info("%s %s %s: %s", call.program.name, action, record.domain, line)
+    if ending:
+        raise IssuanceError("stopped" if ending == _STOPPED else "hook", f"{call.program} {ending}")
+    if status:
+        how = f"status {status}" if status > 0 else signal_name(-status)
+        last = f", and said: {lines[-1]}" if lines else " without a word"
+        raise IssuanceError(
+            "hook",
+            f"{call.program} {action} {record.domain} ended with {how}{last} (run it by hand as "
+            "the server's user; treehouse-proxy sandbox shows what it may do)",
+        )
+    if action == "cleanup":
+        kept.forget()
+
+
+def _started(
+    hook: DnsHook, call: Invocation, confine: Callable[[], None] | None
+) -> subprocess.Popen[bytes]:
+    """Raises `NotSet` where it cannot be run."""
     environment = {
         "PATH": PATH,
         "HOME": str(hook.scratch),
         "TMPDIR": str(hook.scratch),
         "LANG": "C.UTF-8",
-        "TREEHOUSE_ACTION": action,
-        "TREEHOUSE_DOMAIN": domain,
-        "TREEHOUSE_RECORD": record,
-        "TREEHOUSE_VALUE": value,
+        **_given(hook.environment),
+        **call.environment,
     }
     try:
         hook.scratch.mkdir(mode=0o700, exist_ok=True)
-        process = subprocess.Popen(  # noqa: S603 - the operator's own program, without a shell
-            arguments,
+        return subprocess.Popen(  # noqa: S603 - the operator's own program
+            call.arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            # For certbot's hooks standard output has a meaning of its own.
+            stderr=subprocess.PIPE if hook.style == "certbot" else subprocess.STDOUT,
             cwd=hook.scratch,
             env=environment,
             start_new_session=True,
@@ -119,26 +147,55 @@ def run(
         )
     except subprocess.SubprocessError:
         raise NotSet(
-            "hook", f"{hook.program} cannot be confined (after many upgrades in place, restart)"
+            "hook", f"{call.program} cannot be confined (after many upgrades in place, restart)"
         ) from None
     except OSError as error:
-        raise NotSet("hook", f"{hook.program} cannot be run: {_reason(error)}") from None
-    with process:
-        output, ending = _attend(process, hook.timeout, stopping if action == "present" else None)
-        status = process.wait()
-    lines = _lines(output)
-    for line in lines:
-        log.info("%s %s %s: %s", name, action, domain, line)
-    if ending:
-        raise IssuanceError("stopped" if ending == _STOPPED else "hook", f"{hook.program} {ending}")
-    if status:
-        how = f"status {status}" if status > 0 else signal_name(-status)
-        last = f", and said: {lines[-1]}" if lines else " without a word"
-        raise IssuanceError(
-            "hook",
-            f"{hook.program} {action} {domain} ended with {how}{last} (run it by hand as the "
-            "server's user; treehouse-proxy sandbox shows what it may do)",
-        )
+        raise NotSet("hook", f"{call.program} cannot be run: {_reason(error)}") from None
+
+
+def _given(credentials: tuple[Credential, ...]) -> dict[str, str]:
+    """Raises `NotSet` where a file with a secret cannot be read."""
+    given = {}
+    for one in credentials:
+        if one.value is None:
+            raise NotSet("settings", f"{one.file}, which holds {one.name}, cannot be read")
+        given[one.name] = one.value
+    return given
+
+
+def _secrets(hook: DnsHook) -> list[str]:
+    return [one.value for one in hook.environment if one.value]
+
+
+class _Kept:
+    """What a hook for certbot wrote to its standard output, kept for its cleanup, which may be the
+    next program's. Other styles keep nothing."""
+
+    def __init__(self, hook: DnsHook, record: TxtRecord) -> None:
+        self._path: Path | None = None
+        if hook.style == "certbot" and record.token and "/" not in record.token:
+            self._path = hook.scratch / f"said.{record.token}"
+
+    def write(self, said: bytes) -> None:
+        if self._path is not None:
+            try:
+                self._path.write_bytes(said)
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self._path, error.strerror)
+
+    def read(self) -> str:
+        if self._path is None:
+            return ""
+        try:
+            with self._path.open("rb") as file:
+                return file.read(_MOST_OUTPUT).decode("utf-8", "replace").replace("\0", "").strip()
+        except OSError:
+            return ""
+
+    def forget(self) -> None:
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
 
 _STOPPED = "was ended, because the program is being stopped"
@@ -146,16 +203,17 @@ _STOPPED = "was ended, because the program is being stopped"
 
 def _attend(
     process: subprocess.Popen[bytes], patience: float, stopping: threading.Event | None
-) -> tuple[bytes, str | None]:
-    """Read its output until it ends, or end it. Returns the output, and why it was ended."""
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    pipe = process.stdout.fileno()
-    os.set_blocking(pipe, False)
+) -> tuple[tuple[bytes, bytes], str | None]:
+    """Read its output until it ends, or end it. Returns its standard output, what else it wrote to
+    a pipe of its own, and why it was ended."""
+    pipes = [stream.fileno() for stream in (process.stdout, process.stderr) if stream is not None]
     ended = os.pidfd_open(process.pid)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
-    poll.register(pipe, select.POLLIN)
-    output = bytearray()
+    outputs = {pipe: bytearray() for pipe in pipes}
+    for pipe in pipes:
+        os.set_blocking(pipe, False)
+        poll.register(pipe, select.POLLIN)
     why: str | None = None
     deadline = time.monotonic() + patience
     try:
@@ -169,17 +227,20 @@ def _attend(
                 poll.poll(_GRACE * 1000)
                 break
             ready = [fd for fd, _events in poll.poll(min(left, _LOOK_EVERY) * 1000)]
-            if pipe in ready and not _read(pipe, output):
-                poll.unregister(pipe)  # it has closed its output, and may live on
+            for pipe in outputs.keys() & set(ready):
+                if not _read(pipe, outputs[pipe]):
+                    poll.unregister(pipe)  # it has closed its output, and may live on
             if ended in ready:
                 break
         # End what it may have started. The process is not reaped yet, so that the number is still
         # that of its group.
         _signal(process.pid, signal.SIGKILL)
-        _read(pipe, output)
+        for pipe, output in outputs.items():
+            _read(pipe, output)
     finally:
         os.close(ended)
-    return bytes(output), why
+    first, *rest = outputs.values()
+    return (bytes(first), bytes(rest[0]) if rest else b""), why
 
 
 def _read(pipe: int, output: bytearray) -> bool:

@@ -15,22 +15,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..link import DnsHook, DnsUpdates, ProviderSettings
+from ..link import DnsApi, DnsHook, DnsUpdates, ProviderSettings
 
 if TYPE_CHECKING:
+    from .api_process import ApiProcess
     from .dns_resolver import NameServer
 
 
 @dataclass(frozen=True, slots=True)
 class TxtRecord:
     """``value`` at ``name``, which proves control of ``domain``. ``zone`` is the zone that ``name``
-    is in, or "" where the provider does not need it. ``token`` is the challenge's."""
+    is in, or "" where the provider does not need it. ``token`` and ``key_authorization`` are the
+    challenge's. ``remaining`` records of the same certificate are set after this one, and
+    ``all_domains`` are the domains of all."""
 
     token: str
     domain: str
     name: str
     value: str
     zone: str
+    key_authorization: str = ""
+    remaining: int = 0
+    all_domains: tuple[str, ...] = ()
 
 
 class DnsProvider(Protocol):
@@ -55,17 +61,29 @@ class DnsProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """How providers leave the process that holds the account keys. ``confine_hook`` is what a hook
+    does before it runs; ``apis`` is the process that speaks with interfaces of providers."""
+
+    confine_hook: Callable[[], None] | None = None
+    apis: ApiProcess | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderContext:
     """What a provider may need of the process. ``stopping`` is set when the program ends;
-    ``confine`` is what a child process does before it runs."""
+    ``confine`` is what a hook does before it runs; ``apis`` is the process that speaks with
+    interfaces of providers."""
 
     stopping: threading.Event
     confine: Callable[[], None] | None = None
+    apis: ApiProcess | None = None
 
 
 _MODULES: dict[type[ProviderSettings], str] = {
     DnsUpdates: "dns_rfc2136",
     DnsHook: "dns_hook",
+    DnsApi: "dns_api",
 }
 
 

@@ -185,8 +185,8 @@ class OrderFlow:
         proofs: list[Proof] = []
         for authorization, offered in pending.values():
             if offered.kind == "dns-01":
-                value = digest(self._key_authorization(offered))
-                proofs.append(Proof(offered.token, authorization.name, value))
+                key = self._key_authorization(offered)
+                proofs.append(Proof(offered.token, authorization.name, digest(key), key))
             elif offered.kind == dns_persist.KIND:
                 wanted = dns_persist.of_challenge(offered.whole, self._terms)
                 subject = Subject(authorization.name, authorization.wildcard)

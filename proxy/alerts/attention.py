@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from acme_client.status import CertificateStatus
 
 from ..config.model import Alerts
-from ..ipc.documents import Attention, UpstreamStatus
+from ..ipc.documents import Attention, Rates, UpstreamStatus
 from . import incidents
 
 # More than that nobody reads; how many there are more is told.
 MOST = 50
+# A backend is told of when that part of its requests fails, and when there are so many a second.
+_MANY, _FEW = 0.1, 0.1
 
 # What a limit means for whoever reads its name; the key is that of the configuration.
 _LIMITS = {
@@ -41,6 +43,7 @@ class Situation:
     certifier_silent: float = 0.0
     rules: Alerts | None = None
     upstreams: Sequence[UpstreamStatus] = ()
+    rates: Sequence[Rates] = ()  # of backends
     reached: Mapping[str, float] = field(default_factory=dict)
     refused: tuple[float, str] | None = None
     undelivered: Sequence[tuple[str, str, int]] = ()
@@ -53,6 +56,7 @@ def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
         *_certificates(situation, now),
         *_clock(situation.certificates),
         *_backends(situation.upstreams),
+        *_failing(situation.rates, {one["url"] for one in situation.upstreams}),
         *_alerts(situation.undelivered),
         *_limits(situation.reached),
     ]
@@ -121,6 +125,21 @@ def _backends(upstreams: Iterable[UpstreamStatus]) -> Iterable[Attention]:
                 "step": "see that it runs and listens there (treehouse-proxy doctor asks it);"
                 " requests go to others, where there are any, and come back by themselves",
                 "page": f"backend/{one['url']}",
+            }
+
+
+def _failing(rates: Iterable[Rates], known: set[str]) -> Iterable[Attention]:
+    """Backends that answer, and answer badly."""
+    for one in rates:
+        bad = one["rate"] - one["classes"].get("ok", 0.0)
+        if one["name"] in known and one["rate"] >= _FEW and bad >= one["rate"] * _MANY:
+            share = round(100 * bad / one["rate"])
+            yield {
+                "level": "look",
+                "about": one["name"],
+                "text": f"{share} % of the requests to {one['name']} failed in the last minute",
+                "step": "see what it logs; the access log has each request with its reason",
+                "page": f"backend/{one['name']}",
             }
 
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from acme_client.link import LinkBroken
+from acme_client.link import DnsApi, LinkBroken, Settings
 
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config
 from ..ipc.channel import Channel
 from ..system.privileges import confine_process, die_with_parent
+from ..system.process_title import set_title
 from .link import ChannelLink
 from .settings import settings
+
+if TYPE_CHECKING:
+    from acme_client.challenges.api_process import ApiProcess
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -28,21 +33,47 @@ def run(config: Config, channel: Channel) -> int:
     confine_process()
     # Nobody else needs it, and workers do not wait for it where no certificate is to be read.
     from acme_client.agent import agent
+    from acme_client.challenges.dns_provider import Outside
     from acme_client.storage.directory import open_store
 
     wanted = settings(config)
+    apis = _api_process(config, wanted, channel)
     confine_hook = _hook_confinement(config)
     sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
+    outside = Outside(confine_hook, apis)
     try:
         link = ChannelLink(channel)
         logs.tell_warnings("certifier", link.warned)
-        agent.run(wanted, link, open_store(config.state), confine_hook)
+        agent.run(wanted, link, open_store(config.state), outside)
     except LinkBroken:
         return 1
     except agent.Hangs as why:
         log.error("%s; it hangs, and this process ends for another to start", why)
         return 1
     return 0
+
+
+def _api_process(config: Config, wanted: Settings, channel: Channel) -> ApiProcess | None:
+    """The process that speaks with DNS providers, where one is named: forked before this one is
+    confined, because it may do other things than this one."""
+    policy = sandbox.policies(config).get("dns-provider")
+    apis = [zone.via for zone in wanted.dns.zones if isinstance(zone.via, DnsApi)]
+    if policy is None or not apis:
+        return None
+    from acme_client.challenges.api_process import ApiProcess, Surroundings
+
+    scratch = sandbox.scratch(config)
+    scratch.mkdir(mode=0o700, exist_ok=True)
+
+    def become() -> None:
+        channel.close()
+        logs.set_up("dns-provider", config.log.format, config.log.level)
+        set_title("th-dns-provider", "treehouse-proxy: dns-provider")
+
+    def confine() -> None:
+        sandbox.apply(policy, config.sandbox)
+
+    return ApiProcess.started(apis, Surroundings(confine, die_with_parent, become, scratch))
 
 
 def _hook_confinement(config: Config) -> Callable[[], None] | None:

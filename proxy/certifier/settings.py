@@ -14,7 +14,9 @@ from acme_client.link import (
     INTERNAL,
     Authority,
     CertificateSpec,
+    Credential,
     Dns,
+    DnsApi,
     DnsHook,
     DnsUpdates,
     DnsZone,
@@ -114,11 +116,23 @@ def _dns(config: Config) -> Dns:
 
 
 def _zone(dns: model.Dns, scratch: Path) -> DnsZone:
+    return DnsZone(_via(dns, scratch), dns.zone, dns.propagation)
+
+
+def _via(dns: model.Dns, scratch: Path) -> DnsHook | DnsApi | DnsUpdates:
     if dns.hook is not None:
-        hook = DnsHook(dns.hook, dns.hook_timeout, scratch)
-        return DnsZone(hook, dns.zone, dns.propagation)
+        return DnsHook(
+            dns.hook,
+            dns.hook_timeout,
+            scratch,
+            dns.hook_style,
+            dns.hook_cleanup,
+            _credentials(dns),
+        )
+    if dns.provider is not None:
+        return DnsApi(dns.provider, _credentials(dns), dns.hook_timeout, round(dns.ttl))
     if dns.server is None:
-        raise ValueError("neither server nor hook")  # `config.checks` lets none through
+        raise ValueError("no server, hook or provider")  # `config.checks` lets none through
     key, tsig = None, dns.tsig
     if tsig is not None:
         try:
@@ -126,8 +140,20 @@ def _zone(dns: model.Dns, scratch: Path) -> DnsZone:
         except OSError:
             secret = ""  # told when it is needed; certificates at hand are served meanwhile
         key = TsigKey(tsig.name, tsig.algorithm, secret, tsig.secret_file)
-    updates = DnsUpdates(dns.server.host, dns.server.port, key, round(dns.ttl))
-    return DnsZone(updates, dns.zone, dns.propagation)
+    return DnsUpdates(dns.server.host, dns.server.port, key, round(dns.ttl))
+
+
+def _credentials(dns: model.Dns) -> tuple[Credential, ...]:
+    found = []
+    for one in dns.credentials:
+        value = one.value
+        if one.secret_file is not None:
+            try:
+                value = one.secret_file.read_text("utf-8", "replace").strip()
+            except OSError:
+                value = None  # told when it is needed
+        found.append(Credential(one.name, value, one.secret_file))
+    return tuple(found)
 
 
 def _authority(acme: Acme) -> Authority:

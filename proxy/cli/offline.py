@@ -77,6 +77,8 @@ def status(state: Path, options: Options) -> Status:
         "certificates": [shown[name] for name in sorted(shown)],
         "unwanted": unwanted,
         "upstreams": [],
+        "providers": [],
+        "sites": [],
     }
 
 

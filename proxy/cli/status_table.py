@@ -9,7 +9,7 @@ import click
 from acme_client.status import CertificateStatus
 from acme_client.text import printable
 
-from ..ipc.documents import Status, UpstreamStatus, WorkerStatus
+from ..ipc.documents import ProviderStatus, SiteStatus, Status, UpstreamStatus, WorkerStatus
 from .table import GREEN, RED, YELLOW, Cell, table
 
 
@@ -29,6 +29,8 @@ def show(document: Status) -> None:
         _certificates(document["certificates"]),
         _upstreams(document["upstreams"]),
         _unwanted(document["unwanted"]),
+        *map(_provider, document["providers"]),
+        _elsewhere(document["sites"]),
     ]
     for text in filter(None, tables):
         click.echo(f"\n{text}")
@@ -80,6 +82,24 @@ def _certificates(certificates: list[CertificateStatus]) -> str:
             printable(one["last_error"] or ""),
         )
         for one in sorted(certificates, key=lambda one: one["not_after"] or "")
+    ]
+    return table(header, rows) if rows else ""
+
+
+def _provider(one: ProviderStatus) -> str:
+    how = "asked" if one["connected"] else f"cannot be asked: {one['last_error'] or 'not yet'}"
+    names = ", ".join(map(printable, one["containers"])) or "none"
+    lines = [f"{one['kind']} {printable(one['url'])}: {how}; containers: {names}"]
+    return "\n".join(lines + [f"  {printable(line)}" for line in one["left_out"]])
+
+
+def _elsewhere(sites: list[SiteStatus]) -> str:
+    """Sites that stand in no file: where they come from."""
+    header = ("site", "comes from")
+    rows = [
+        ("\n".join(map(printable, one["names"])), printable(one["source"]))
+        for one in sites
+        if one["source"].startswith("container")
     ]
     return table(header, rows) if rows else ""
 

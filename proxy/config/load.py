@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import pwd
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .checks import consistency, descriptors
+from .checks import consistency, descriptors, own_filters
 from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
 from .checks.reader import Reader
@@ -44,23 +44,46 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         draft.lay_over(options)
         draft.add_included()
         draft.add_sites_dir(slips)
+        draft.add_containers(_state_of(draft, now_uid), slips)
         parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
         faults += draft.faults
         faults += consistency.check(parsed)
-        found = {one.origin: left_out(one) for one in faults if one.origin in draft.entries}
+        found = _of_entries(faults, draft)
+        if found:
+            slips |= found  # and once more without them
+            continue
+        notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
+        identity, reader = _identity(parsed, now_uid, faults, notices)
+        state = _state(parsed, now_uid, draft.base, faults)
+        if state is not None:
+            running = now_uid == 0 and os.geteuid() != 0  # a server that has dropped its privileges
+            opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
+            faults += places.check(parsed, state, reader, opener, notices)
+        code, wrong = own_filters.check(parsed, None if faults else identity)
+        faults += wrong
+        found = _of_entries(faults, draft)
         if not found:
             break
-        slips |= found  # and once more without them
-    notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
-    identity, reader = _identity(parsed, now_uid, faults, notices)
-    state = _state(parsed, now_uid, draft.base, faults)
-    if state is not None:
-        running = now_uid == 0 and os.geteuid() != 0  # a server that has dropped its privileges
-        opener = None if running else Reader(os.geteuid(), os.getegid(), here=True)
-        faults += places.check(parsed, state, reader, opener, notices)
+        slips |= found
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults, notices)
-    return resolve(parsed, Surroundings(state, *identity, draft.source, tuple(map(str, notices))))
+    here = Surroundings(state, *identity, draft.source, tuple(map(str, notices)), code)
+    return resolve(parsed, here)
+
+
+def _of_entries(faults: Iterable[Fault], draft: Draft) -> dict[Origin, Fault]:
+    """What is told of each entry of the sites directory, or container, that has a fault."""
+    found: dict[Origin, Fault] = {}
+    for one in faults:
+        entry = draft.entries.get(one.origin)
+        if entry is not None:
+            found.setdefault(entry, left_out(one))
+    return found
+
+
+def _state_of(draft: Draft, now_uid: int) -> Path | None:
+    word = draft.tree.get("state")
+    return draft.base / word if isinstance(word, str) else _default_state(now_uid, os.environ)
 
 
 def _descriptors(parsed: Parsed) -> Iterator[Fault]:

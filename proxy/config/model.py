@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..filters.code import FilterCode
 from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
@@ -31,17 +32,21 @@ from .schema.document import (
 )
 from .schema.files import FileRules, Listing
 from .schema.matching import Match
+from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
+from .schema.scripts import FastCgi
+from .schema.tracing import Tracing
 from .syntax.kinds import section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "ErrorPage", "ExternalAccount", "FileRules",
+    "Breaker", "ClientAuth", "Config", "Dns", "Docker", "ErrorPage", "ExternalAccount", "FastCgi",
+    "FastCgiAction", "FileRules",
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
-    "Site", "SiteLog", "StickyCookie", "Tls", "Tsig",
+    "Site", "SiteLog", "StickyCookie", "Tls", "Tracing", "Tsig",
 ]  # fmt: skip
 
 
@@ -88,6 +93,18 @@ class ProxyAction(BackendRules, _Backends):
 _NO_TLS_RULES = BackendTls()
 
 
+@section
+class _Scripts:
+    root: Path
+    fastcgi: FastCgi
+    files: FileRules
+
+
+@section
+class FastCgiAction(ProxyAction, _Scripts):
+    """Scripts below ``root``, run by ``backends``, and the files beside them."""
+
+
 def login_service(rule: ForwardAuth) -> ProxyAction:
     """The backend that `forward_auth` asks. Rules that differ only in what becomes of its answer
     share it."""
@@ -124,7 +141,7 @@ class RefuseAction:
     status: int = 404
 
 
-Action = FilesAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
+Action = FilesAction | FastCgiAction | ProxyAction | RedirectAction | RespondAction | RefuseAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +231,9 @@ class Config:
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     proxy_protocol: tuple[str, ...] = ()  # CIDR: who begins connections with a PROXY header
     admin: Admin | None = None
+    # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
+    admin_site: Site | None = field(default=None, compare=False)  # follows from ``admin``
+    tracing: Tracing | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise
@@ -221,8 +241,11 @@ class Config:
     fast_lane: bool = True
     uvloop: bool = True
     watch: bool = False  # of ``source`` and the files that it names
+    providers: Providers = field(default_factory=Providers)
     sites_dir: Path | None = None
     source: Path | None = None  # the file it came from, for reload
+    # The code of filters that sites use, as it was read with the configuration.
+    filter_code: FilterCode = field(default_factory=FilterCode, compare=False, repr=False)
     include: tuple[Path, ...] = ()  # patterns of files with further sites
     # Where each key beside the sites' stands, like "tls.hsts".
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -11,12 +11,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..filters.code import FilterCode
+
 Mark = tuple[int, int, int, int] | None
 
 
 def referred(section: object) -> Iterator[Path]:
     """Yield every file that a part of the configuration names, or the whole of it."""
-    if isinstance(section, tuple):
+    if isinstance(section, FilterCode):
+        yield from section.files
+    elif isinstance(section, tuple):
         for one in section:
             yield from referred(one)
     elif dataclasses.is_dataclass(section):

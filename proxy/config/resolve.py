@@ -10,17 +10,19 @@ import functools
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from ..filters.code import FilterCode
 from . import model
-from .checks.consistency import internal
+from .checks.consistency import certified_here, internal
 from .schema import acme as acme_keys
 from .schema import document as schema
 from .schema.files import FileRules
 from .schema.inherit import Inherited, innermost
 from .schema.parse import Parsed
-from .schema.rules import BackendRules, Rules
+from .schema.rules import BackendRules, Compression, Rules
 from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
@@ -39,12 +41,17 @@ class Surroundings:
     gid: int
     source: Path | None
     notices: tuple[str, ...] = ()
+    filter_code: FilterCode = field(default_factory=FilterCode)
 
 
 def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
     document = parsed.document
+    sites = tuple(_site(parsed, index, site) for index, site in parsed.sites)
+    admin_site = None if document.admin is None else _admin_site(parsed, document.admin)
+    if admin_site is not None and admin_site.names:
+        sites = (*sites, admin_site)
     return model.Config(
-        sites=tuple(_site(parsed, index, site) for index, site in parsed.sites),
+        sites=sites,
         state=around.state,
         listen=document.listen,
         uid=around.uid,
@@ -57,6 +64,8 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         trusted_proxies=document.trusted_proxies,
         proxy_protocol=document.proxy_protocol,
         admin=document.admin,
+        admin_site=admin_site,
+        tracing=document.tracing,
         alerts=document.alerts,
         sandbox=document.sandbox,
         http2=document.http2 == "auto",
@@ -64,11 +73,13 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         fast_lane=document.fast_lane,
         uvloop=document.uvloop,
         watch=document.watch,
+        providers=document.providers,
         sites_dir=document.sites_dir,
         source=around.source,
         include=document.include,
         origins=_places(document, (), parsed.origins),
         notices=around.notices,
+        filter_code=around.filter_code,
     )
 
 
@@ -114,6 +125,27 @@ def _fallback(other: acme_keys.Fallback, acme: acme_keys.Acme) -> model.Acme:
         key_types=acme.key_type,
         challenges=acme.challenges,
         eab=other.eab,
+    )
+
+
+def _admin_site(parsed: Parsed, admin: schema.Admin) -> model.Site:
+    """What the admin listener's names are on the other ports: a site that has nothing. It gets the
+    certificates, and the rules that the admin listener asks for."""
+    acme = parsed.document.acme
+    rules = Rules(
+        basic_auth=admin.basic_auth,
+        forward_auth=admin.forward_auth,
+        compress=Compression("false"),  # the page's token goes with what others have said
+    )
+    return model.Site(
+        names=admin.names,
+        routes=(model.Route("/*", model.RefuseAction(), rules),),
+        key_types=acme.key_type,
+        http2=False,
+        internal=certified_here(admin.names, acme),
+        client_auth=admin.client_auth,
+        rules=rules,
+        origins={"names": str(parsed.origins.of_key(("admin", "names")))},
     )
 
 
@@ -187,19 +219,25 @@ def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
     rules = inherited.rules
     if rules.respond is not None and responds(rules):
         return model.RespondAction(rules.respond)
+    if serving.fastcgi is not None and serving.root is not None:
+        return model.FastCgiAction(
+            root=serving.root,
+            fastcgi=serving.fastcgi,
+            files=_file_rules(rules),
+            backends=serving.fastcgi.url,
+            **_about_backends(rules, name),
+        )
     if serving.root is not None:
         return _files_action(serving.root, _file_rules(rules))
     if serving.backend is None:
         if rules.redirect is not None:
             return model.RedirectAction(rules.redirect, rules.status)
         return model.RefuseAction()
-    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
-        rules = replace(rules, health=replace(rules.health, host=name))
     return model.ProxyAction(
         backends=tuple(
             replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
         ),
-        **{key: getattr(rules, key) for key in _BACKEND_RULES},
+        **_about_backends(inherited.rules, name),
     )
 
 
@@ -210,6 +248,11 @@ def _files_action(root: Path, rules: FileRules) -> model.FilesAction:
     return model.FilesAction(root, rules)
 
 
-@functools.lru_cache(maxsize=64)
+def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
+    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
+        rules = replace(rules, health=replace(rules.health, host=name))
+    return {key: getattr(rules, key) for key in _BACKEND_RULES}
+
+
 def _file_rules(rules: Rules) -> FileRules:
     return FileRules(**{key: getattr(rules, key) for key in _FILE_RULES})

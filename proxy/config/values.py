@@ -18,12 +18,12 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One backend. ``scheme`` is http, https or h2c (HTTP/2 without TLS) with host and port,
-    or unix with ``path``.
+    """One backend. ``scheme`` is http, https, h2c (HTTP/2 without TLS) or tcp (FastCGI) with host
+    and port, or unix with ``path``.
     ``prefix`` begins with a slash and does not end with one."""
 
     url: str  # as configured, for log and status
-    scheme: Literal["http", "https", "h2c", "unix"]
+    scheme: Literal["http", "https", "h2c", "tcp", "unix"]
     host: str = ""
     port: int = 0
     path: str = ""  # of the socket; "@name" in the abstract namespace (unix(7))

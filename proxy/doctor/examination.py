@@ -23,7 +23,7 @@ from acme_client.on_demand.policy import takes
 from acme_client.status import CertificateStatus
 
 from ..config.load import ConfigurationFaults, Options, load, state_directory
-from ..config.model import Config, FilesAction, Site
+from ..config.model import Config, FastCgi, FastCgiAction, FilesAction, Site
 from ..ipc import control_client
 from ..ipc.control_client import NotRunning
 from ..ipc.documents import Status
@@ -204,14 +204,27 @@ def _certificates(status: Status, name: str | None) -> Iterator[Finding]:
 def _content(config: Config, sites: list[Site]) -> Iterator[Finding]:
     """Document roots and backends, as the server's user meets them."""
     roots: dict[Path, list[str]] = {}
+    scripts: dict[Path, FastCgi] = {}
+    indexes: dict[Path, list[str]] = {}
+    listed: set[Path] = set()
     for site in sites:
         for route in site.routes:
-            if isinstance(route.action, FilesAction):
+            if isinstance(route.action, FilesAction | FastCgiAction):
+                if isinstance(route.action, FastCgiAction):
+                    scripts[route.action.root] = route.action.fastcgi
+                rules = route.rules
+                if rules.listing.format != "off":
+                    listed.add(route.action.root)
+                indexes.setdefault(route.action.root, []).extend(rules.index)
                 needed_by = roots.setdefault(route.action.root, [])
                 if site.names[0] not in needed_by:
                     needed_by.append(site.names[0])
     for root, needed_by in roots.items():
-        yield from document_root_rules.findings(document_roots.look(root, tuple(needed_by)))
+        yield from document_root_rules.findings(
+            document_roots.look(
+                root, tuple(needed_by), indexes[root], root in listed, scripts.get(root)
+            )
+        )
     try:
         visits_of_backends = backends.visit_all(config, [site.names[0] for site in sites])
     except OSError as error:

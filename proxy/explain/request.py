@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ..config.checks.reader import Reader, reach
 from ..config.model import (
     Config,
+    FastCgiAction,
     FilesAction,
     ProxyAction,
     RedirectAction,
@@ -32,11 +33,14 @@ from ..config.model import (
 )
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
-from ..config.values import ServiceUrl
 from ..errors import Fault
+from ..handlers.fastcgi.handler import scripts_of
+from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
+from ..handlers.files.document_root import Unreadable
 from ..handlers.files.handler import FileHandler
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
+from ..handlers.upstream.login_service import ServiceQuestion
 from ..handlers.upstream.request_head import Forwarder, authority
 from ..protocol.client_address import TrustedProxies
 from ..protocol.exchange import Exchange
@@ -46,29 +50,22 @@ from ..protocol.paths import understood
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
 from ..sites.filters import Chain
+from ..sites.forward_auth import believed
 from ..sites.handlers import condition_of, rewrites, told_of_users
 from ..sites.rewriting import Rewriting
 from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
 from ..transport.clock import Clock
+from . import settings
+from .rows import Row, shown
 
 # Keys that the page tells of in words of their own.
-_TOLD = frozenset({"backend", "root", "redirect", "status", "respond", "rate_limit"})
+_TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
 
 
 class CannotExplain(Exception):
     """The command line names no request; the text says why, and what to write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the page. ``place``: where the configuration says so; "" for what is a default
-    or follows from the request."""
-
-    title: str
-    text: str
-    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,7 @@ def explain(config: Config, question: Question) -> Iterator[Row]:
         connection.proxies = proxies if proxies.trusts(question.client) else None
     yield Row("request", f"{question.method} {question.url}")
     yield from _listener(config, url, secure)
+    yield from settings.of_the_server(config)
     try:
         request = _request(question, url, connection, config)
     except Fault as fault:
@@ -191,6 +189,7 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
         return
     site = match.site.config
     yield Row("site", site.names[0], site.origins.get("names", ""))
+    yield from settings.of_a_site(site)
     port = config.listen.https[0].port if config.listen.https else 443
     host = request.host.decode() + ("" if port == 443 else f":{port}")
     yield Row("answer", f"308, Location: https://{host}{request.target.decode('latin-1')}")
@@ -231,6 +230,7 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     site = match.site.config
     yield _certificate(site, _found_by(match), config)
     yield Row("site", site.names[0], site.origins.get("names", ""))
+    yield from settings.of_a_site(site)
     try:
         found = match.site.router.find(request)
     except Fault as fault:
@@ -249,8 +249,9 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     if route.methods:
         yield Row("rule", f"methods: {', '.join(route.methods)}", route.origins.get("methods", ""))
     if route.match is not None:
-        yield Row("rule", f"match: {_shown(route.match)}", route.origins.get("match", ""))
+        yield Row("rule", f"match: {shown(route.match)}", route.origins.get("match", ""))
     yield from _filters(config, site, route)
+    yield from _asked_first(config, route, request)
     if rewrites(route):
         try:
             request = _rewritten(route, request)
@@ -331,18 +332,34 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
     if route is not None:
         for key, place in route.origins.items():
             if key not in _TOLD and hasattr(route.rules, key):
-                yield Row("rule", f"{key}: {_shown(getattr(route.rules, key))}", place)
+                value = getattr(route.rules, key)
+                said = "off" if value is None else shown(value)
+                yield Row("rule", f"{key}: {said}", place)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, ServiceUrl):
-        return str(value)
-    if hasattr(value, "__dataclass_fields__"):
-        parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
-        return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in parts) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_shown, value)) + "]"
-    return str(value)
+def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row]:
+    """Who is asked whether the request may come in, and what."""
+    rule = route.rules.forward_auth
+    if rule is None:
+        return
+    backend = rule.url.backend
+    place = route.origins.get("forward_auth", "")
+    yield Row("login service", f"{backend.url}: 2xx lets in, all else is the answer", place)
+    question = ServiceQuestion(rule, believed(rule))
+    asked = question.subrequest(request)
+    host = None if rule.preserve_host else authority(backend).encode("ascii")
+    try:
+        head = Forwarder(config.trusted_proxies).head(asked, host, question.lines(request))
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    request.id = asked.id
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, version = first.split(" ")
+    yield Row("asked", f"{method} {target.partition('?')[0]} {version}")  # the query may be secret
+    for line in lines:
+        if line:
+            yield Row("asked", line)
 
 
 # Answers
@@ -350,6 +367,8 @@ def _shown(value: object) -> str:
 
 def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
     match route.action:
+        case FastCgiAction() as action:
+            yield from _scripts(config, route, action, request)
         case FilesAction() as action:
             yield from _files(config, route, action, request)
         case RespondAction(answer):
@@ -369,6 +388,31 @@ def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
             yield from _backend(config, route, action, request)
         case RefuseAction(status):
             yield Row("answer", f"{status}: the site serves nothing", _action_place(route))
+
+
+def _scripts(
+    config: Config, route: Route, action: FastCgiAction, request: Request
+) -> Iterator[Row]:
+    scripts = scripts_of(action)
+    try:
+        path = _below(request)
+    except Fault as fault:
+        yield from _refused(fault)
+        return
+    match scripts.find(path, 0.0):
+        case Run(script, path_info):
+            place = route.origins.get("fastcgi", "")
+            yield Row("script", scripts.root.name(script), place)
+            yield Row("path info", os.fsdecode(path_info) or "none")
+            yield from _backend(config, route, action, request)
+        case SendFile():
+            yield from _files(config, route, FilesAction(action.root, action.files), request)
+        case AddSlash():
+            yield Row("answer", f"308, Location: {request.path.decode('latin-1')}/")
+        case Unreadable(why):
+            yield from _refused(Fault("unreadable", why))
+        case Nothing():
+            yield from _refused(Fault("not_found"))
 
 
 def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Iterator[Row]:
@@ -419,14 +463,15 @@ def _answer(response: Response) -> str:
 
 
 def _backend(config: Config, route: Route, action: ProxyAction, request: Request) -> Iterator[Row]:
-    place = route.origins.get("backend", "")
+    place = route.origins.get("backend", "") or route.origins.get("fastcgi", "")
     urls = [one.url + (" (draining)" if one.drain else "") for one in action.backends]
     if len(urls) == 1:
         yield Row("backend", urls[0], place)
     else:
         yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
     backend = action.backends[0]
-    host = None if action.preserve_host else authority(backend).encode("ascii")
+    scripts = isinstance(action, FastCgiAction)
+    host = None if action.preserve_host or scripts else authority(backend).encode("ascii")
     forwarder = Forwarder(
         config.trusted_proxies,
         action.via,

@@ -70,14 +70,17 @@ class Vocabulary(Generic[T_co]):
     """
 
     def __init__(self, union: object, *, same_program: bool = True) -> None:
-        self._kinds: dict[object, tuple[type[Any], _Read]] = {
-            kind_of(one): (one, _dataclass(one, strict=same_program))
-            for one in typing.get_args(union) or (union,)
+        self._kinds: dict[str, type[Any]] = {
+            kind_of(one): one for one in typing.get_args(union) or (union,)
         }
+        self._strict = same_program
+        # By kind, made when the first of its kind comes: a process is sent a few kinds, and a start
+        # should not wait for the annotations of all.
+        self._readers: dict[str, _Read] = {}
 
     @property
     def kinds(self) -> tuple[type[Any], ...]:
-        return tuple(message for message, _read in self._kinds.values())
+        return tuple(self._kinds.values())
 
     def decode(self, value: Mapping[str, object], descriptors: int = 0) -> T_co:
         """The message in a JSON object that came with so many descriptors.
@@ -87,10 +90,12 @@ class Vocabulary(Generic[T_co]):
         """
         fields = dict(value)
         kind = fields.pop("type", None)
-        known = self._kinds.get(kind) if isinstance(kind, str) else None
-        if known is None:
+        message = self._kinds.get(kind) if isinstance(kind, str) else None
+        if message is None or not isinstance(kind, str):
             raise Malformed(f"unknown message {kind!r:.100}")
-        message, read = known
+        read = self._readers.get(kind)
+        if read is None:
+            read = self._readers[kind] = _dataclass(message, strict=self._strict)
         try:
             made = read(fields)
         except Malformed as why:

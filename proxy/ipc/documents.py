@@ -16,13 +16,15 @@ WorkerState = Literal["starting", "serving", "draining"]
 
 class Figures(TypedDict):
     """What a worker has counted since its start (`metrics.counters`); labels are joined in keys.
-    ``bytes``: by host, in and out."""
+    ``bytes``: by host, in and out. ``exemplars``: by host and bucket, a trace, its seconds and when
+    it ended."""
 
     requests: dict[str, int]
     handshakes: dict[str, int]
     upstreams: dict[str, int]
     limited: dict[str, int]
     http2: dict[str, int]
+    exemplars: dict[str, list[str]]
     seconds: dict[str, list[int]]
     seconds_sum: dict[str, float]
     bytes: dict[str, list[int]]
@@ -69,6 +71,24 @@ class ListenerStatus(TypedDict):
     kind: Literal["http", "https", "admin"]
 
 
+class ProviderStatus(TypedDict):
+    """Who tells of sites beside the files. ``left_out``: what is wrong, a line each."""
+
+    kind: Literal["docker"]
+    url: str
+    connected: bool
+    last_error: str | None
+    containers: list[str]
+    left_out: list[str]
+
+
+class SiteStatus(TypedDict):
+    """``source``: where its names stand."""
+
+    names: list[str]
+    source: str
+
+
 class Status(TypedDict):
     """The document of ``status --json``. Where no server runs, the state directory alone speaks:
     ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
@@ -87,6 +107,8 @@ class Status(TypedDict):
     certificates: list[CertificateStatus]
     unwanted: list[str]
     upstreams: list[UpstreamStatus]
+    providers: list[ProviderStatus]
+    sites: list[SiteStatus]
 
 
 class ProcessFigures(TypedDict):
@@ -103,7 +125,8 @@ class ProcessFigures(TypedDict):
 
 class Overview(TypedDict):
     """What the supervisor knows of all processes: for the admin listener. ``renewals``: name,
-    outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds."""
+    outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds;
+    ``spans`` of traces by outcome, empty where there are no traces."""
 
     status: Status
     figures: Figures
@@ -112,6 +135,7 @@ class Overview(TypedDict):
     connections: dict[str, int]
     processes: list[ProcessFigures]
     certifier_heard: float
+    spans: dict[str, int]
     on_demand: dict[str, int]
 
 

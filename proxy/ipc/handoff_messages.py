@@ -80,6 +80,15 @@ class HandedLock:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedDoor:
+    """The end of the process that opens Docker's socket at ``path`` (`containers.door`)."""
+
+    KIND: ClassVar = "door"
+    DESCRIPTORS: ClassVar = 1
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandedFacts:
     """The last message of a handoff. ``started_as``: the uid of the first supervisor; ``sandbox``:
     what the supervisor is confined to, in words."""
@@ -104,6 +113,7 @@ ToSuccessor = (
     | HandedManager
     | HandedForegroundParent
     | HandedLock
+    | HandedDoor
     | HandedFacts
 )
 FromSuccessor = Ready | Successor

@@ -398,8 +398,36 @@ class Delivered:
     error: str | None
 
 
+# Docker to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersSeen:
+    """``containers``: all that have labels of ours, as `config.sources.containers` spells them;
+    None: as before. ``error``: why the engine cannot be asked."""
+
+    containers: tuple[object, ...] | None
+    error: str | None
+
+
+FromDocker = Alive | ContainersSeen
+
+# Exporter to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The exporter's loop runs. How many spans a collector has taken, and how many it has not."""
+
+    exported: int
+    failed: int
+
+
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary(ToWorker)
 FROM_WORKER: Vocabulary[FromWorker] = Vocabulary(FromWorker)
 TO_CERTIFIER: Vocabulary[ToCertifier] = Vocabulary(ToCertifier)
 FROM_CERTIFIER: Vocabulary[FromCertifier] = Vocabulary(FromCertifier)
 FROM_MESSENGER: Vocabulary[Delivered] = Vocabulary(Delivered)
+FROM_DOCKER: Vocabulary[FromDocker] = Vocabulary(FromDocker)
+TO_EXPORTER: Vocabulary[Stop] = Vocabulary(Stop)
+FROM_EXPORTER: Vocabulary[Exported] = Vocabulary(Exported)

@@ -7,6 +7,7 @@ configured ones, methods the common ones, everything else is "other".
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ class Counters:
         self._upstreams: dict[tuple[str, str], int] = {}
         self._limited: dict[str, int] = {}
         self._http2: dict[str, int] = {}
+        self._exemplars: dict[str, list[str]] = {}  # by host and bucket: trace, seconds, moment
         # By host: how many took at most each of BUCKETS, how many took longer; their sum; and the
         # bytes of bodies that came in, and that went out.
         self._seconds: dict[bytes, list[float]] = {}
@@ -79,8 +81,13 @@ class Counters:
         key = (connection.tls_version or "", resumed, result)
         self._handshakes[key] = self._handshakes.get(key, 0) + 1
 
-    def limited(self, limit: str) -> None:
-        self._limited[limit] = self._limited.get(limit, 0) + 1
+    def limited(self, limit: str, times: int = 1) -> None:
+        self._limited[limit] = self._limited.get(limit, 0) + times
+
+    def exemplar(self, host: str, duration: float, trace_id: str) -> None:
+        """Keep a recorded trace as the example of its bucket."""
+        key = _SEPARATOR.join((host, str(bisect_left(BUCKETS, duration))))
+        self._exemplars[key] = [trace_id, f"{duration:.6f}", f"{time.time():.3f}"]
 
     def http2(self, event: str) -> None:
         """Something that befell an HTTP/2 connection: "connection", "reset by client",
@@ -101,6 +108,7 @@ class Counters:
             "upstreams": {_SEPARATOR.join(key): count for key, count in self._upstreams.items()},
             "limited": dict(self._limited),
             "http2": dict(self._http2),
+            "exemplars": dict(self._exemplars),
             "seconds": {
                 host.decode(): [int(count) for count in counts[:_SUM]]
                 for host, counts in self._seconds.items()
@@ -144,7 +152,9 @@ def added(one: documents.Figures, other: documents.Figures) -> documents.Figures
     more = cast(dict[str, Any], other)
     total: dict[str, Any] = {}
     for name, value in cast(dict[str, Any], one).items():
-        if isinstance(value, dict):
+        if name == "exemplars":
+            total[name] = {**value, **more[name]}  # any of them will do
+        elif isinstance(value, dict):
             counts = dict(value)
             for key, count in more[name].items():
                 before = counts.get(key)

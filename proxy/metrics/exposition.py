@@ -6,19 +6,24 @@ them, so that a counter never goes back while the program runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Timestamp
 
 from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
 
+_OPENMETRICS = "application/openmetrics-text"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _ProcessFigure = Literal[
@@ -70,7 +75,7 @@ class _Overview(Collector):
         )
         yield _histogram(
             "treehouse_request_seconds", "From head to last byte.", "site",
-            figures["seconds"], figures["seconds_sum"],
+            figures["seconds"], figures["seconds_sum"], figures["exemplars"],
         )  # fmt: skip
         yield _histogram(
             "treehouse_upstream_seconds", "Until the head of a backend's answer.", "upstream",
@@ -106,6 +111,25 @@ class _Overview(Collector):
             if one["healthy"] != "untried":
                 healthy.add_metric([one["url"]], float(one["healthy"] == "yes"))
         yield healthy
+        under_way = GaugeMetricFamily(
+            "treehouse_upstream_in_flight", "Requests under way.", labels=["upstream"]
+        )
+        draining = GaugeMetricFamily(
+            "treehouse_upstream_draining", "1 while it gets no new clients.", labels=["upstream"]
+        )
+        for one in self._status["upstreams"]:
+            under_way.add_metric([one["url"]], one["in_flight"])
+            draining.add_metric([one["url"]], float(one["draining"]))
+        yield under_way
+        yield draining
+        workers = GaugeMetricFamily("treehouse_workers", "Workers.", labels=["state"])
+        states = Counter(one["state"] for one in self._status["workers"])
+        for state in ("starting", "serving", "draining"):
+            workers.add_metric([state], states[state])
+        yield workers
+        generation = GaugeMetricFamily("treehouse_generation", "The one that serves.")
+        generation.add_metric([], self._status["generation"] or 0)
+        yield generation
         ends = GaugeMetricFamily(
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
         )
@@ -137,6 +161,12 @@ class _Overview(Collector):
         )
         last.add_metric([], self._overview["certifier_heard"])
         yield last
+        spans = CounterMetricFamily(
+            "treehouse_trace_spans", "Spans for the collector.", labels=["outcome"]
+        )
+        for outcome, count in self._overview["spans"].items():
+            spans.add_metric([outcome], count)
+        yield spans
         yield from self._processes()
 
     def _processes(self) -> Iterator[Metric]:
@@ -162,18 +192,36 @@ def _counter(name: str, said: str, counts: dict[str, int], *names: str) -> Metri
 
 
 def _histogram(
-    name: str, said: str, label: str, seconds: dict[str, list[int]], sums: dict[str, float]
+    name: str,
+    said: str,
+    label: str,
+    seconds: dict[str, list[int]],
+    sums: dict[str, float],
+    exemplars: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Metric:
     family = HistogramMetricFamily(name, said, labels=[label])
     bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
+    examples: dict[tuple[str, int], Exemplar] = {}
+    for key, (trace_id, duration, at) in exemplars.items():
+        one, bucket = labels(key)
+        examples[one, int(bucket)] = Exemplar(
+            {"trace_id": trace_id}, float(duration), Timestamp(float(at), 0)
+        )
     for one, counts in seconds.items():
-        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+        for place, (bound, count) in enumerate(zip(bounds, accumulate(counts), strict=True)):
+            example = examples.get((one, place))
+            buckets.append((bound, count) if example is None else (bound, count, example))
         family.add_metric([one], buckets, sums[one])
     return family
 
 
-def render(overview: Overview) -> bytes:
+def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
+    """Content type and text: OpenMetrics for who asks for that, else Prometheus' own format."""
     registry = CollectorRegistry()
     registry.register(_Overview(overview))
-    text: bytes = generate_latest(registry)
-    return text
+    if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:
+        plain: bytes = generate_latest(registry)
+        return CONTENT_TYPE, plain
+    text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+    return b"application/openmetrics-text; version=1.0.0; charset=utf-8", text

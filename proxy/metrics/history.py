@@ -197,6 +197,25 @@ class History:
             "rows": [] if series is None else series.rows(self.slot, most),
         }
 
+    def pivot(self, kind: str, column: str, most: int = SLOTS) -> HistoryDocument:
+        """The rows of one column of all series of a kind: a column for each series."""
+        group = self.groups[kind]
+        place = group.columns.index(column)
+        length = min(most, SLOTS, self.slot + 1)
+        each = {
+            name: [row[place] for row in one.rows(self.slot, length)]
+            for name, one in sorted(group.series.items())
+        }
+        padded = [[0.0] * (length - len(values)) + values for values in each.values()]
+        return {
+            "kind": kind,
+            "name": column,
+            "slot": SLOT,
+            "at": self.at,
+            "columns": list(each),
+            "rows": [list(row) for row in zip(*padded, strict=True)],
+        }
+
     def lately(self, kind: str) -> list[Rates]:
         """The last minute of every series of sites or backends, the busiest first."""
         group = self.groups[kind]

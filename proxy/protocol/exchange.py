@@ -26,6 +26,10 @@ class PartialHead:
     host: bytes | None = None
 
 
+# Shared by all exchanges: nobody changes it.
+_NONE: Fields = []
+
+
 class Exchange:
     """``request`` is None for what never became a request; ``partial`` is what could be read of it.
     ``response`` is the answer, as soon as it is known; it is set before `Service.finished`.
@@ -35,18 +39,24 @@ class Exchange:
     passed since then at the end. ``match`` is the site of its host, None where no site has that
     name. ``tunnel``: it counts as a tunnel. ``user``: who has logged in.
     ``cookies``: the fields Set-Cookie that a login service gives the client with the answer.
+    ``for_filters``: the request as filters of users see it (`sites.own_filters`).
     """
 
-    # Defaults of the class: an instance is made for each request, and each assignment counts.
-    match: HostMatch | None = None
-    partial: PartialHead | None = None
-    tunnel = False
-    user: str | None = None
-    cookies: Fields = []  # noqa: RUF012 # nobody changes it
-    response: Response | None = None
-    sent = 0
-    error: str | None = None
-    duration = 0.0
+    __slots__ = (
+        "connection",
+        "cookies",
+        "duration",
+        "error",
+        "for_filters",
+        "match",
+        "partial",
+        "request",
+        "response",
+        "sent",
+        "started",
+        "tunnel",
+        "user",
+    )
 
     def __init__(
         self, connection: Connection, request: Request | None = None, started: float = 0.0
@@ -54,6 +64,16 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.started = started
+        self.match: HostMatch | None = None
+        self.partial: PartialHead | None = None
+        self.tunnel = False
+        self.user: str | None = None
+        self.for_filters: object = None
+        self.cookies: Fields = _NONE
+        self.response: Response | None = None
+        self.sent = 0
+        self.error: str | None = None
+        self.duration = 0.0
 
     @property
     def client(self) -> str:

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
+
+if TYPE_CHECKING:
+    from .trace_context import Trace
 
 Fields = list[tuple[bytes, bytes]]
 Inform = Callable[[int, Fields], Awaitable[None]]
@@ -59,6 +62,9 @@ class Connection:
     # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
     authorized_host: bytes | None = None
     match: HostMatch | None = None
+    # When the TLS handshake began and ended (monotonic), and whether it resumed a session: for the
+    # first trace of the connection, where there are traces.
+    handshake: tuple[float, float, bool] | None = None
     protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
 
@@ -141,7 +147,8 @@ class Request:
     RFC 9112 §3.2.2). ``path`` is the target up to "?", still percent-encoded. ``authority`` is
     Host as the client spelt it, ``host`` the same in lower case without port and trailing dot.
     ``body`` is None when the request has none. ``upgrade`` is the Upgrade field of a request that
-    asks for a tunnel (Connection: upgrade), else None.
+    asks for a tunnel (Connection: upgrade), else None. ``trace`` is set where the configuration has
+    ``tracing``, and nowhere else, not even to None.
     """
 
     # What was left out of the path for a backend; `rewritten.Rewritten` says otherwise.
@@ -164,10 +171,13 @@ class Request:
         "path",
         "query",
         "target",
+        "trace",
         "uncached_fields",
         "upgrade",
         "version",
     )
+
+    trace: Trace
 
     def __init__(
         self,
@@ -290,10 +300,19 @@ ResponseBody = bytes | FileBody | StreamBody | Tunnel
 
 class CachedHead(Protocol):
     """A head as one protocol sends it, made once for responses with the same status and fields.
-    Nobody but that protocol looks into it; any other makes its own from the fields."""
+    Nobody but that protocol looks into it; any other makes its own from the fields.
+
+    ``kept``: what filters that always do the same make of these status and fields, by filters.
+    """
+
+    kept: dict[object, tuple[int, Fields, CachedHead | None]] | None
 
     def plus(self, name: bytes, value: bytes) -> CachedHead:
         """The same head with one field more, or another such object."""
+        ...
+
+    def remade(self, status: int, fields: Fields) -> CachedHead:
+        """The head of another status and other fields, in the same protocol."""
         ...
 
 
@@ -346,7 +365,7 @@ class Response:
         # Of a shared response: its head over HTTP/2, made once, and whether Date is in it.
         self.block: tuple[bytes, bool] | None = None
         # Of a shared response: what filters that always do the same have made of it, by filters.
-        self.kept: dict[object, Response] | None = None
+        self.kept: dict[object, Response | None] | None = None
 
     def copy(self) -> Response:
         """The same response, for one request alone."""

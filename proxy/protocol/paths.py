@@ -14,7 +14,6 @@ treated alike, nothing can be dodged, and the path may be passed on as it came.
 
 from __future__ import annotations
 
-import itertools
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +26,7 @@ _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
 # RFC 3629 §3: C0 and C1 never appear, E0 and F0 never before these. Lenient decoders make "." and
 # "/" of what strict ones refuse.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
+_NO_SEGMENT = frozenset({b"", b".", b"%2e", b"%2E"})
 _UP = re.compile(rb"(?:^|/)\.\.(?:/|$)")
 _HERE = re.compile(rb"(?<=/)\.(?:/|$)")
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
@@ -66,21 +66,14 @@ def readings(path: bytes) -> set[bytes] | None:
     that encodes nothing, or overlong UTF-8."""
     if _BROKEN_PERCENT.search(path) or _OVERLONG.search(unquote_to_bytes(path)):
         return None
-    found = set()
-    for early, slash, backslash, resolved, cut in itertools.product((False, True), repeat=5):
-        one = _resolved(_MANY_SLASHES.sub(b"/", path)) if early else path
-        one = one if slash else _ENCODED_SLASH.sub(b"%252F", one)
-        one = one if backslash else _ENCODED_BACKSLASH.sub(b"%255C", one)
-        one = unquote_to_bytes(one)
-        if backslash:
-            one = one.replace(b"\\", b"/")
-        if cut:
-            one = one.partition(b"\0")[0]
-        one = _MANY_SLASHES.sub(b"/", one)
-        if resolved:
-            one = _resolved(one)
-        found.add(one)
-    return found
+    # One choice after the other: paths that a choice leaves alike are one from there on.
+    found = {path, _resolved(_MANY_SLASHES.sub(b"/", path))}
+    found |= {_ENCODED_SLASH.sub(b"%252F", one) for one in found}
+    apart = {unquote_to_bytes(_ENCODED_BACKSLASH.sub(b"%255C", one)) for one in found}
+    found = apart | {unquote_to_bytes(one).replace(b"\\", b"/") for one in found}
+    found |= {one.partition(b"\0")[0] for one in found}
+    found = {_MANY_SLASHES.sub(b"/", one) for one in found}
+    return found | {_resolved(one) for one in found}
 
 
 def without_parameters(path: bytes) -> set[bytes]:
@@ -106,8 +99,8 @@ def in_order(path: bytes) -> bytes:
             if several is None or any(b"\0" in one or _UP.search(one) for one in several):
                 raise Fault("bad_path", f"{path[:64]!r} cannot be rewritten: it may lead upwards")
     segments = path.split(b"/")[1:]
-    kept = [one for one in segments if unquote_to_bytes(one) not in (b"", b".")]
-    if kept and unquote_to_bytes(segments[-1]) in (b"", b"."):
+    kept = [one for one in segments if one not in _NO_SEGMENT]
+    if kept and segments[-1] in _NO_SEGMENT:
         kept.append(b"")  # a folder is a folder
     return b"/" + b"/".join(kept)
 
@@ -126,15 +119,18 @@ def _is_ambiguous(path: bytes) -> bool:
 def below(path: bytes, prefix: bytes) -> bytes | None:
     """What follows ``prefix`` (decoded, with slashes around it) in a path as it came, however its
     beginning is spelt; None where the prefix ends within something ambiguous."""
+    left = prefix.count(b"/") - 1  # segments
     at = path.find(b"/") + 1
-    while at > 0:
-        try:
-            if understood(path[:at]) == prefix:
-                return path[at:]
-        except Fault:
-            break
-        at = path.find(b"/", at) + 1
-    return None
+    while left:
+        end = path.find(b"/", at)
+        if end < 0:
+            return None
+        left -= path[at:end] not in _NO_SEGMENT
+        at = end + 1
+    try:
+        return path[at:] if understood(path[:at]) == prefix else None
+    except Fault:
+        return None
 
 
 def sendable(path: bytes) -> bytes:
@@ -149,6 +145,8 @@ def one_slash(location: bytes) -> bytes:
 
 def _resolved(path: bytes) -> bytes:
     """Without dot segments, as RFC 3986 §5.2.4 takes them out."""
+    if b"/." not in path and not path.startswith(b"."):
+        return path or b"/"
     kept: list[bytes] = []
     segments = path.split(b"/")
     for segment in segments:

@@ -24,9 +24,9 @@ def _of_request(place: str, request: Request | None) -> str:
         case "host":
             found = request.host
         case "path":
-            found = request.path
+            found = request.original.path
         case "query":
-            found = request.query
+            found = request.original.query
         case "scheme":
             found = request.connection.scheme
         case "client":

@@ -2,7 +2,8 @@
 
 The client's request stays as it came: the log, filters and error pages go by it. What is found out
 of the request while it is handled (its id, the backend that was asked) is told to it as well, and
-what the protocol gives it later (how to send interim responses) is asked of it.
+what the protocol gives it later (how to send interim responses, whether the client still waits to
+be asked for the body) is asked of it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class Rewritten(Request):
         self.body = request.body
         self.matched = b"/"
         self.upgrade = request.upgrade
-        self.expects_continue = request.expects_continue
         self.login = request.login
 
     @property
@@ -50,6 +50,14 @@ class Rewritten(Request):
     @id.setter  # noqa: A003 - likewise
     def id(self, value: bytes) -> None:
         self._request.id = value
+
+    @property
+    def expects_continue(self) -> bool:
+        return self._request.expects_continue
+
+    @expects_continue.setter
+    def expects_continue(self, value: bool) -> None:
+        self._request.expects_continue = value
 
     @property
     def backend(self) -> str | None:

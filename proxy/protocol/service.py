@@ -8,7 +8,8 @@ listener):
    call itself never blocks and never raises. It returns the response, or an awaitable of it when
    something must be waited for (a backend, an authentication service, a certificate). The protocol
    awaits that exactly once, in a task of its choice, even if the client has left before; cancelling
-   the task, once it awaits, ends the work.
+   the task, once it awaits, ends the work. An exception that the awaitable raises is given to
+   ``failed``, which makes a response of it.
 3. The response is as `message.Response` says. The protocol sends it or ends it: a `FileBody` is
    released, a `StreamBody` or `Tunnel` closed exactly once, sent or not (`Response.discard` does
    this for one that was not begun).
@@ -51,9 +52,12 @@ class Service(Protocol):
         ...
 
     def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
-        """The response to ``exchange.request``, or an awaitable of it. Neither the call nor the
-        awaitable raises `Fault`: those have become responses. A response that is marked ``shared``
-        is given to many requests, and nobody may change it."""
+        """The response to ``exchange.request``, or an awaitable of it. The call never raises. A
+        response that is marked ``shared`` is given to many requests, and nobody may change it."""
+        ...
+
+    def failed(self, exchange: Exchange, error: Exception) -> Response:
+        """Make the response to what an awaitable of `handle` has raised."""
         ...
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:

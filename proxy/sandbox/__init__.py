@@ -12,10 +12,11 @@ A policy is a value: `treehouse-proxy sandbox` prints the very one that is enfor
 from __future__ import annotations
 
 from .confinement import Applied, SandboxUnavailable, apply, footing, prepared
-from .grants import Grant, Policy, Port, Role, describe
+from .grants import NOTHING, Grant, Policy, Port, Role, describe
 from .policy import policies, scratch
 
 __all__ = (
+    "NOTHING",
     "Applied",
     "Grant",
     "Policy",

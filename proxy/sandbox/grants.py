@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Role = Literal["supervisor", "worker", "certifier", "hook"]
+Role = Literal[
+    "supervisor",
+    "worker",
+    "certifier",
+    "hook",
+    "dns-provider",
+    "exporter",
+    "docker",
+    "docker-door",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,13 @@ class Policy:
     bind: tuple[Port, ...] | None = ()
     hidden: Path | None = None
     lenient_children: bool = False  # children may raise their descriptor limit again
+    # Unix sockets that it opens, for people: Landlock does not know them, the file's mode decides.
+    sockets: tuple[Grant, ...] = ()
     abstract_sockets: bool = False  # those of any process may be connected to, unix(7)
+
+
+# Of a process that has all it needs open already.
+NOTHING = Policy(descriptors=64)
 
 
 def describe(by_role: Mapping[Role, Policy] | Mapping[str, Policy]) -> str:
@@ -65,6 +80,8 @@ def _lines(policy: Policy) -> Iterator[str]:
             yield from _table(label, [("any", "what a later configuration may need")])
         else:
             yield from _table(label, [(str(port.number), port.why) for port in ports])
+    for grant in policy.sockets:
+        yield from _table("connect (unix)", [(str(grant.path), grant.why)])
     if policy.abstract_sockets:
         yield from _table("connect (unix)", [("@…", "backends that are abstract sockets")])
     yield from _table("descriptors", [(str(policy.descriptors), "at most")])

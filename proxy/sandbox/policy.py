@@ -12,6 +12,14 @@ refused.
   records in the DNS. It is started by the certifier and keeps less than that one: what is installed
   in the system's folders for programs, and its own folder; nothing of the state directory but a
   folder for its own temporary files; connections to HTTPS and DNS.
+- A *dns-provider*, where ``acme.dns`` names one, speaks with the interfaces of DNS providers. It is
+  forked by the certifier before that one is confined: it reads what our interpreter needs, connects
+  to HTTPS, DNS and the ports that its settings name, executes nothing, and has of the state
+  directory no more than a hook.
+- A *docker*, where ``providers`` names Docker or Podman, reads what containers there are. Of a
+  unix socket it is handed the connections by a *docker-door*, which alone has the socket's group
+  and does nothing else (`containers.door`).
+- The *exporter*, where the configuration has ``tracing``, connects to the collector.
 - A *messenger* delivers alerts and ends (`alerts.policy`).
 - The *supervisor* speaks with nobody on the network, but a sandbox is inherited: whatever a worker
   of a later configuration may need (another document root, another backend's port), the supervisor
@@ -32,13 +40,26 @@ which would silently cut a log that standard error is redirected to.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from acme_client.link import acme_sh
+
 from ..config.checks.descriptors import beside
-from ..config.model import Acme, Config, FilesAction, ProxyAction, proxied
-from .grants import Grant, Policy, Port, Role
+from ..config.model import (
+    Acme,
+    Config,
+    Dns,
+    FastCgiAction,
+    FilesAction,
+    ProxyAction,
+    Tracing,
+    proxied,
+)
+from .grants import NOTHING, Grant, Policy, Port, Role
 from .paths import HERE, LOADERS, Surroundings
 
 _LIBRARIES = "shared libraries that are loaded late (name services)"
@@ -78,7 +99,37 @@ def policies(config: Config, here: Surroundings = HERE) -> Mapping[Role, Policy]
     }
     if _hooks(config):
         roles["hook"] = _hook(config, here)
+    if any(dns.provider for dns in config.acme.dns):
+        roles["dns-provider"] = _dns_provider(config, here)
+    if config.providers.docker is not None:
+        roles |= _docker(config.providers.docker.url, here)
+    if config.tracing is not None:
+        roles["exporter"] = _exporter(config.tracing, config, here)
     return roles
+
+
+def _exporter(rules: Tracing, config: Config, here: Surroundings) -> Policy:
+    parts = urlsplit(rules.endpoint)
+    number = parts.port or (443 if parts.scheme == "https" else 80)
+    port = Port(number, f"the collector at {parts.hostname}")
+    return Policy(
+        descriptors=256,
+        read=base(here),
+        connect=(port, *(() if number == DNS.number else (DNS,))),
+        hidden=config.state,
+    )
+
+
+def _docker(url: str, here: Surroundings) -> Mapping[Role, Policy]:
+    if url.startswith("unix:"):
+        path = Path(url.removeprefix("unix:"))
+        socket = Grant(path, "connections to it, handed on unread")
+        return {
+            "docker": Policy(descriptors=256, read=base(here)),
+            "docker-door": replace(NOTHING, sockets=(socket,)),
+        }
+    port = Port(urlsplit(url).port or 2375, f"the Docker API at {urlsplit(url).hostname}")
+    return {"docker": Policy(descriptors=256, read=base(here), connect=_each_once(port, DNS))}
 
 
 def _supervisor(config: Config, here: Surroundings) -> Policy:
@@ -160,7 +211,12 @@ def scratch(config: Config) -> Path:
 
 
 def _hooks(config: Config) -> list[Path]:
-    return [dns.hook for dns in config.acme.dns if dns.hook is not None]
+    return [
+        program
+        for dns in config.acme.dns
+        for program in (dns.hook, dns.hook_cleanup)
+        if program is not None
+    ]
 
 
 def _hook(config: Config, here: Surroundings) -> Policy:
@@ -174,11 +230,43 @@ def _hook(config: Config, here: Surroundings) -> Policy:
     )
 
 
+def _dns_provider(config: Config, here: Surroundings) -> Policy:
+    ports = {DNS.number: DNS.why, 443: "a DNS provider's interface"}
+    for dns in config.acme.dns:
+        for number in _named_ports(dns):
+            ports.setdefault(number, f"what acme.dns says of {dns.provider}")
+    return Policy(
+        descriptors=1024,
+        read=(*base(here), Grant(Path("/dev/urandom"), "random numbers", optional=True)),
+        write=(Grant(scratch(config), "its own files (TMPDIR and HOME)"),),
+        connect=tuple(Port(number, ports[number]) for number in sorted(ports)),
+    )
+
+
+def _named_ports(dns: Dns) -> Iterator[int]:
+    """Find the ports in the settings of a provider that runs somewhere of one's own."""
+    for one in dns.credentials if dns.provider else ():
+        text = one.value or ""
+        try:
+            if "://" in text:
+                url = urlsplit(text)
+                yield url.port or (80 if url.scheme == "http" else 443)
+            elif one.name.endswith("port") and text.isdecimal():
+                yield int(text)
+            elif re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", text):
+                yield int(text.rpartition(":")[2])
+        except ValueError:
+            continue
+
+
 def _hook_reads(config: Config, here: Surroundings) -> Iterator[Grant]:
     """Grant what a hook reads; to the certifier too, since a child gets no more than its parent
     has."""
     for hook in _hooks(config):
         yield Grant(hook.parent, "the DNS hook, and what lies beside it")
+    for dns in config.acme.dns:
+        if dns.hook is not None and dns.hook_style == "acme.sh":
+            yield Grant(acme_sh(dns.hook).parent, "acme.sh, which its plug-ins call")
     yield from what_scripts_read(here)
 
 
@@ -258,7 +346,7 @@ def _roots(config: Config) -> Iterator[Grant]:
     served: dict[Path, str] = {}
     for site in config.sites:
         for route in site.routes:
-            if isinstance(route.action, FilesAction):
+            if isinstance(route.action, FilesAction | FastCgiAction):
                 served.setdefault(route.action.root, site.names[0])
     for root, name in served.items():
         yield Grant(root, f"document root of {name}")

@@ -16,7 +16,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -43,6 +42,17 @@ _LONGEST = 1024  # bytes of Authorization; passwords are shorter
 _pool: ThreadPoolExecutor | None = None
 
 
+class _User:
+    """Who has shown a password: as the log has the name, and as a backend is told of it."""
+
+    __slots__ = ("login", "shown")
+
+    def __init__(self, name: bytes) -> None:
+        self.shown = name.decode("utf-8", "replace")
+        visible = bytes(byte for byte in name if byte >= 0x20 and byte != 0x7F)
+        self.login = Login(visible, [(b"remote-user", visible)], password=True)
+
+
 class BasicAuthentication:
     """One for all routes with the same rules. ``now`` is monotonic seconds."""
 
@@ -53,10 +63,10 @@ class BasicAuthentication:
         realm = rules.realm.replace("\\", "\\\\").replace('"', '\\"')
         challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
         self._fields = [(b"www-authenticate", challenge)]
-        self._forward = rules.forward
+        self._gone = {b"remote-user"} if rules.forward else {b"remote-user", b"authorization"}
         self._now = now
         self._key = secrets.token_bytes(32)
-        self._right: dict[bytes, float] = {}
+        self._right: dict[bytes, tuple[float, _User]] = {}  # until when, and who it is
         self._wrong: dict[str, float] = {}  # by address: when its bucket is empty again
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -64,19 +74,20 @@ class BasicAuthentication:
         """Raise `Fault` (unauthorized, rate_limited), or wait for the verification."""
         request = exchange.request
         assert request is not None  # noqa: S101 - filters are asked about requests
-        user, password = self._credentials(request)
-        mark = hmac.digest(self._key, user + b":" + password, hashlib.sha256)
-        until = self._right.get(mark)
-        if until is not None and until > self._now():
-            self._admit(exchange, request, user)
-            return None
-        return self._verify(exchange, request, user, password, mark)
-
-    def _credentials(self, request: Request) -> tuple[bytes, bytes]:
         values = [value for name, value in request.fields if name == b"authorization"]
         if len(values) != 1 or len(values[0]) > _LONGEST:
             raise Fault("unauthorized", fields=self._fields)
-        scheme, _, encoded = values[0].partition(b" ")
+        mark = hashlib.blake2b(values[0], key=self._key, digest_size=32).digest()
+        known = self._right.get(mark)
+        if known is not None and known[0] > self._now():
+            self._admit(exchange, request, known[1])
+            return None
+        user, password = self._credentials(values[0])
+        return self._verify(exchange, request, user, password, mark)
+
+    def _credentials(self, value: bytes) -> tuple[bytes, bytes]:
+        """Name and password of a field Authorization. Raises `Fault`."""
+        scheme, _, encoded = value.partition(b" ")
         if scheme.lower() != b"basic":
             raise Fault("unauthorized", fields=self._fields)
         try:
@@ -97,10 +108,12 @@ class BasicAuthentication:
         if turn is None:
             turn = self._turns[client] = asyncio.Lock()
         async with turn:
-            if self._right.get(mark, 0.0) <= self._now():
+            known = self._right.get(mark)
+            if known is None or known[0] <= self._now():
                 await self._spend_attempt(client, user, password)
-                remember(self._right, mark, self._now() + _REMEMBERED_FOR, _MOST_REMEMBERED)
-        self._admit(exchange, request, user)
+                known = self._now() + _REMEMBERED_FOR, _User(user)
+                remember(self._right, mark, known, _MOST_REMEMBERED)
+        self._admit(exchange, request, known[1])
 
     async def _spend_attempt(self, client: str, user: bytes, password: bytes) -> None:
         """Verify, and raise `Fault` unless it fits. The attempt counts from the beginning, so that
@@ -124,12 +137,13 @@ class BasicAuthentication:
         empty = max(self._wrong.get(client, 0.0), self._now()) + _EVERY
         remember(self._wrong, client, empty, _MOST_ADDRESSES)
 
-    def _admit(self, exchange: Exchange, request: Request, user: bytes) -> None:
-        exchange.user = user.decode("utf-8", "replace")
-        name = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
-        before = [] if request.login is None else request.login.fields  # of a login service
-        told = [field for field in before if field[0] != b"remote-user"]
-        request.login = Login(name, [*told, (b"remote-user", name)], password=True)
+    def _admit(self, exchange: Exchange, request: Request, user: _User) -> None:
+        exchange.user = user.shown
+        login = user.login
+        if request.login is not None:  # a login service's
+            told = [field for field in request.login.fields if field[0] != b"remote-user"]
+            login = Login(login.user, [*told, *login.fields], password=True)
+        request.login = login
         same = request.fields is request.uncached_fields
         request.fields = self._without_credentials(request.fields)
         request.uncached_fields = (
@@ -138,8 +152,13 @@ class BasicAuthentication:
 
     def _without_credentials(self, fields: Fields) -> Fields:
         """Leave out what the application learns from us. CGI reads "_" and "-" alike."""
-        gone = {b"remote-user"} if self._forward else {b"remote-user", b"authorization"}
-        return [field for field in fields if field[0].replace(b"_", b"-") not in gone]
+        gone = self._gone
+        return [
+            field
+            for field in fields
+            if field[0] not in gone
+            and (b"_" not in field[0] or field[0].replace(b"_", b"-") not in gone)
+        ]
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from ..config import model
 from ..config.schema.rules import UNLIMITED, Rules
 from ..config.syntax.password_hashes import read_users
+from ..filters.code import FilterCode
 from ..handlers.upstream.login_service import LoginService
 from ..ipc.rate_buckets import RateLimits
 from . import encoders
@@ -29,6 +31,7 @@ from .error_pages import ErrorPages
 from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
 from .forward_auth import ForwardAuthentication, LoginCookies
+from .own_filters import RequestHooks, ResponseHooks, hooks, own_filter
 from .request_limits import RequestLimits
 from .response_fields import StrictTransportSecurity
 
@@ -38,14 +41,15 @@ _Made = TypeVar("_Made")
 # them are treated alike (`explain.request` makes no filters, and compares these).
 ON_REQUEST = (
     "allow", "deny", "rate_limit", "cors", "forward_auth", "basic_auth", "body_size",
-    "body_timeout",
+    "body_timeout", "use",
 )  # fmt: skip
-ON_RESPONSE = ("error_pages", "intercept", "compress", "headers")
+ON_RESPONSE = ("error_pages", "intercept", "use", "compress", "headers")
 
 
 class Chains:
     """Makes the chains of a generation. ``limits`` are the server's; ``rates`` makes the counters
-    of a site's rate limits, ``login_service`` who is asked by `forward_auth`.
+    of a site's rate limits, ``login_service`` who is asked by `forward_auth`, ``code`` loads
+    filters of users.
 
     Files that rules name are read here, before the process is confined.
     """
@@ -56,10 +60,12 @@ class Chains:
         limits: model.Limits,
         rates: Callable[[model.Site], RateLimits],
         login_service: Callable[[model.ForwardAuth], LoginService],
+        code: FilterCode | None = None,
     ) -> None:
         self._limits = limits
         self._rates = rates
         self._login_service = login_service
+        self._code = code or FilterCode()
         self._hsts = None if tls.hsts is None else StrictTransportSecurity(tls.hsts)
         self._made: dict[tuple[object, ...], object] = {}
         # From the client to the handler.
@@ -71,13 +77,13 @@ class Chains:
             self._forward_auth,
             self._basic_auth,
             self._request_limits,
-            # use
+            self._use_on_requests,
             # strip_prefix and rewrite stand between these and the handler (`rewriting`)
         )
         # From the handler to the client.
         self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
             self._error_pages,
-            # use
+            self._use_on_responses,
             self._login_cookies,
             self._compress,
             self._cors,
@@ -174,6 +180,20 @@ class Chains:
         if (rule := rules.cors) is None:
             return None
         return self._once(("cors", rule), lambda: CrossOrigin(rule))
+
+    def _use_on_requests(self, _site: model.Site, rules: Rules) -> RequestFilter | None:
+        return self._own_filters(rules)[0] if rules.use else None
+
+    def _use_on_responses(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        return self._own_filters(rules)[1] if rules.use else None
+
+    def _own_filters(self, rules: Rules) -> tuple[RequestHooks | None, ResponseHooks | None]:
+        """Each filter is made once, wherever it is used."""
+        filters = tuple(
+            self._once(("own filter", one), partial(own_filter, one, self._code))
+            for one in rules.use
+        )
+        return self._once(("own filters", rules.use), lambda: hooks(filters))
 
     # Slots of responses
 

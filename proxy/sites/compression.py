@@ -80,7 +80,7 @@ class Compress:
                     return self._plain(response)
                 return self._compressed(request, response, coding)
         fields = dict(response.fields)
-        if not self._compressible(response, fields):
+        if not self._compressible(response, fields, request.method == b"HEAD"):
             if response.shared:
                 if kept is None:
                     kept = response.kept = {}
@@ -93,7 +93,18 @@ class Compress:
             return self._plain(response)
         return self._compressed(request, response, coding)
 
-    def _compressible(self, response: Response, fields: dict[bytes, bytes]) -> bool:
+    def settle(self, response: Response) -> Response | None:
+        """The response itself, if nobody gets it compressed."""
+        if response.status in _STATUSES:
+            body = response.body
+            small = type(body) is bytes and 0 < len(body) < self._least
+            if not small and self._compressible(response, dict(response.fields)):
+                return None
+        return response
+
+    def _compressible(
+        self, response: Response, fields: dict[bytes, bytes], head: bool = False
+    ) -> bool:
         """Whether a response gains by it, whoever asks."""
         if b"content-encoding" in fields or b"content-range" in fields:
             return False
@@ -103,7 +114,7 @@ class Compress:
         kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not kind.startswith(self._types) and not kind.endswith((b"+json", b"+xml")):
             return False
-        length = _length(response, fields)
+        length = _length(response, fields, head)
         return length is None or length >= self._least
 
     def _coding(self, request: Request) -> bytes:
@@ -132,11 +143,15 @@ class Compress:
             return found
         made = response.copy() if response.shared else response
         body = response.body
+        if request.method == b"HEAD" and not (isinstance(body, bytes) and body):
+            # Nothing of it is sent, and how long it would be nobody knows.
+            made.body = _Unsent(response)
+            _describe(made, coding)
+            return made
         if isinstance(body, bytes):
-            if body:
-                made.body = _whole(encoder(coding, self._level), body)
-            elif request.method != b"HEAD":
+            if not body:
                 return self._plain(response)
+            made.body = _whole(encoder(coding, self._level), body)
             _describe(made, coding)
             if response.shared:
                 made.shared = True
@@ -284,6 +299,29 @@ def _file_key(body: FileBody, coding: bytes) -> tuple[object, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, coding
 
 
+class _Unsent:
+    """In place of the body of an answer to HEAD, of which nothing is sent (a `StreamBody`)."""
+
+    length: int | None = None
+    trailers: Fields = []  # noqa: RUF012 # nothing has none
+    at_end = True
+
+    def __init__(self, response: Response) -> None:
+        self._body = response.body
+
+    def read_now(self, most: int = _READ) -> bytes | None:
+        return b""
+
+    async def read(self, most: int = _READ) -> bytes:
+        return b""
+
+    def close(self, complete: bool) -> None:
+        if isinstance(self._body, FileBody):
+            self._body.release()
+        elif not isinstance(self._body, bytes):
+            self._body.close(complete)
+
+
 class _FileStream:
     """An open file as a `StreamBody`. The page cache answers nearly always."""
 
@@ -318,11 +356,14 @@ def _whole(made: Encoder, body: bytes) -> bytes:
     return made.feed(body) + made.finish()
 
 
-def _length(response: Response, fields: dict[bytes, bytes]) -> int | None:
+def _length(response: Response, fields: dict[bytes, bytes], head: bool) -> int | None:
+    """How long the content is that a GET would get; None where nobody knows."""
     body = response.body
     if isinstance(body, bytes) and body:
         return len(body)
     length = getattr(body, "length", None)
+    if head and not isinstance(body, FileBody):
+        length = None  # of a body that does not come
     if length is None and b"content-length" in fields:
         length = int(fields[b"content-length"])
     return length

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ..bounded_cache import remember
 from ..protocol.message import Request
+from .conditions import Condition
 from .filters import Chain
 from .router import Refusing, RequestRouter, Route, Router
 
@@ -33,44 +34,55 @@ class ConditionalRouter:
     def __init__(self, routes: Sequence[Route], chain: Chain | None = None) -> None:
         self._routes = tuple(routes)
         self._chain = chain
-        self._routers: dict[frozenset[int], Router] = {}  # bounded
+        self._conditional = [
+            (number, route.condition, Router([route]))
+            for number, route in enumerate(routes)
+            if route.condition is not None
+        ]
+        # By the routes whose condition is fulfilled; bounded.
+        self._routers: dict[tuple[int, ...], Router] = {}
 
     def find(self, request: Request) -> Route:
         """The route of a request, as `Router.find`. Where routes take it but for its method, the
         route is one that says so (405)."""
-        fitting = [
-            number
-            for number, route in enumerate(self._routes)
-            if route.condition is None or route.condition.matches(request)
-        ]
-        taking = [number for number in fitting if self._takes_method(number, request)]
-        router = self._router(frozenset(taking))
+        fitting = [one for one in self._conditional if one[1].matches(request)]
+        taking = tuple(
+            number for number, condition, _ in fitting if condition.takes_method(request)
+        )
+        router = self._routers.get(taking)
+        if router is None:
+            router = self._router(taking)
         found = router.find(request)
         if found is not router.none or len(taking) == len(fitting):
             return found
+        return self._without_method([(condition, alone) for _, condition, alone in fitting],
+                                    request, found)  # fmt: skip
+
+    def _without_method(
+        self, fitting: list[tuple[Condition, Router]], request: Request, none: Route
+    ) -> Route:
+        """The route that refuses a method, by the filters of the first one that takes the path;
+        ``none`` where the path is none that they take."""
         allowed: dict[bytes, None] = {}
         chain = None
-        for number in fitting:
-            alone = self._router(frozenset((number,)))
+        for condition, alone in fitting:
             other = alone.find(request)
             if other is not alone.none and not isinstance(other.handler, Refusing):
-                condition = other.condition
-                allowed |= dict.fromkeys(condition.methods if condition is not None else ())
+                allowed |= dict.fromkeys(condition.methods)
                 chain = chain or other.chain
         request.matched = b"/"
         if not allowed:
-            return found
+            return none
         fields = [(b"allow", b", ".join(allowed))]
         refusing = Refusing("method_not_allowed", "no route takes this method here", fields)
         return Route("", refusing, chain or self._chain)
 
-    def _takes_method(self, number: int, request: Request) -> bool:
-        condition = self._routes[number].condition
-        return condition is None or condition.takes_method(request)
-
-    def _router(self, numbers: frozenset[int]) -> Router:
-        made = self._routers.get(numbers)
-        if made is None:
-            made = Router([self._routes[number] for number in sorted(numbers)], self._chain)
-            remember(self._routers, numbers, made, _MOST_SETS)
+    def _router(self, taking: tuple[int, ...]) -> Router:
+        left = [
+            route
+            for number, route in enumerate(self._routes)
+            if route.condition is None or number in taking
+        ]
+        made = Router(left, self._chain)
+        remember(self._routers, taking, made, _MOST_SETS)
         return made

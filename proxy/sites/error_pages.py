@@ -20,6 +20,7 @@ from pathlib import Path
 from ..config.schema.answers import ErrorPage
 from ..errors import FAULTS, Blame
 from ..handlers.files.media_types import content_type
+from ..handlers.upstream.handler import Upstream
 from ..protocol.exchange import Exchange
 from ..protocol.message import Handler, Request, Response, Tunnel
 from .filters import RequestFilter
@@ -73,6 +74,10 @@ class ErrorPages:
         if isinstance(page, Response):
             return _answered(response, page)
         return self._asked(exchange, response, page)
+
+    def settle(self, response: Response) -> Response | None:
+        """The response itself, if it is no error."""
+        return response if response.status < 400 else None
 
     def _replaces(self, response: Response) -> bool:
         if response.error is None and response.handler not in _OURS:
@@ -200,7 +205,8 @@ def _is_down(response: Response, first: Route, page: Route) -> bool:
     kind = FAULTS.get(response.error or "")
     if kind is None or kind.blame is not Blame.BACKEND:
         return False
-    return _unwrapped(page.handler) is _unwrapped(first.handler)
+    asked = _unwrapped(page.handler)
+    return isinstance(asked, Upstream) and asked is _unwrapped(first.handler)
 
 
 def _unwrapped(handler: Handler) -> Handler:
@@ -217,8 +223,8 @@ def _answered(response: Response, page: Response) -> Response:
     # The same error with the same page is the same response, which filters may keep.
     alike = page.shared and not said and not response.close and response.backend is None
     key = ErrorPages, response.status, response.error
-    if alike and page.kept is not None and key in page.kept:
-        return page.kept[key]
+    if alike and page.kept is not None and (found := page.kept.get(key)) is not None:
+        return found
     made = response.copy()
     made.fields = said + [field for field in page.fields if field[0] in _OF_PAGES]
     made.body = page.body

@@ -9,9 +9,13 @@ A `Chain` holds the filters of a route in the order in which they act. It is mad
 generation. A route without filters has no chain and pays nothing; a chain whose filters all answer
 at once costs no task switch, because nothing in it is awaited then.
 
+Often it is certain what a route's response filters make of a response that answers many requests
+(a cached file), whoever asks: a file that is too small to be compressed, say, gets the same fields
+each time. Filters that can tell so have `SettlingFilter.settle`. When all of a chain do, they are
+asked once, and the outcome is kept with the response.
+
 A *field filter* is the simplest kind of response filter: what it does depends on the route alone,
-never on the request. So it is applied once to each response that answers many requests (a cached
-file), and the outcome is kept with that response. `Fixed` is a row of such filters.
+never on the request. `Fixed` is a row of such filters.
 
 Why it is hard: a response holds things that must be ended exactly once (a file, a backend
 connection). Whoever returns another response in place of the one that was given must take over or
@@ -22,14 +26,18 @@ belongs to many requests: a filter changes a copy of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..protocol.exchange import Exchange
-from ..protocol.message import Handler, Response
+from ..protocol.message import CachedHead, Handler, Response
 
 Answer = Response | Awaitable[Response]
 Ask = Callable[[Exchange, Handler], Answer]
 Failed = Callable[[Exchange, Exception], Response]
+
+
+# Stands for the outcome that no filter has been asked for yet.
+_UNASKED = Response(500, [])
 
 
 class RequestFilter(Protocol):
@@ -41,6 +49,14 @@ class RequestFilter(Protocol):
 class ResponseFilter(Protocol):
     def response(self, exchange: Exchange, response: Response) -> Answer:
         """The response to go on with; the same object where nothing is to be changed."""
+        ...
+
+
+@runtime_checkable
+class SettlingFilter(ResponseFilter, Protocol):
+    def settle(self, response: Response) -> Response | None:
+        """What `response` would return for a ``shared`` response, whoever asks: a ``shared`` one.
+        None where that depends on the request."""
         ...
 
 
@@ -58,8 +74,13 @@ class Fixed:
         self._filters = tuple(filters)
 
     def response(self, _exchange: Exchange, response: Response) -> Response:
-        if not response.shared:
+        if response.shared:
+            return self.settle(response)
+        if response.cached is None:
             return self._changed(response)
+        return self._changed_once(response, response.cached)
+
+    def settle(self, response: Response) -> Response:
         kept = response.kept
         if kept is None:
             kept = response.kept = {}
@@ -69,6 +90,21 @@ class Fixed:
             made.shared = True
         return made
 
+    def _changed_once(self, response: Response, head: CachedHead) -> Response:
+        """Change a response whose head other responses have as well."""
+        kept = head.kept
+        if kept is None:
+            kept = head.kept = {}
+        made = kept.get(self)
+        if made is None:
+            self._changed(response)
+            if response.cached is None:
+                response.cached = head.remade(response.status, response.fields)
+            kept[self] = response.status, response.fields, response.cached
+        else:
+            response.status, response.fields, response.cached = made
+        return response
+
     def _changed(self, response: Response) -> Response:
         for one in self._filters:
             one.change(response)
@@ -76,40 +112,39 @@ class Fixed:
 
 
 class Chain:
-    """The filters of a route: ``before`` its handler, and ``after``, each in order."""
+    """The filters of a route: ``before`` its handler (``guards``), and ``after``, each in order."""
 
     def __init__(
         self, before: Sequence[RequestFilter] = (), after: Sequence[ResponseFilter] = ()
     ) -> None:
-        self._before = tuple(before)
+        self.guards = tuple(before)
         self._after = tuple(after)
-        # Many sites add a few fields to responses, and nothing else.
-        fixed = self._after[0] if len(self._after) == 1 else None
-        self._only_fixed = fixed if isinstance(fixed, Fixed) else None
-
-    @property
-    def guards(self) -> tuple[RequestFilter, ...]:
-        """What stands before the handler."""
-        return self._before
+        settling = [one for one in after if isinstance(one, SettlingFilter)]
+        self._settling = settling if len(settling) == len(after) else None
 
     def handle(self, exchange: Exchange, handler: Handler, ask: Ask, failed: Failed) -> Answer:
         """The filtered response. ``ask`` asks the handler; ``failed`` makes a response of what was
         raised."""
         try:
-            if self._before:
-                answer = self._answer(exchange, handler, ask)
-            else:
-                answer = ask(exchange, handler)
+            answer = self._answer(exchange, handler, ask)
         except Exception as error:
             answer = failed(exchange, error)
-        if isinstance(answer, Response):
-            fixed = self._only_fixed
-            if fixed is not None:
-                return fixed.response(exchange, answer)
-            return self.filtered(exchange, answer, failed)
-        return self._handle_later(exchange, answer, failed)
+        return self.changed(exchange, answer, failed)
 
-    async def _handle_later(
+    def changed(self, exchange: Exchange, answer: Answer, failed: Failed) -> Answer:
+        """What the response filters make of an answer."""
+        if not isinstance(answer, Response):
+            return self._changed_later(exchange, answer, failed)
+        if answer.shared and self._settling is not None:
+            kept = answer.kept
+            settled = _UNASKED if kept is None else kept.get(self, _UNASKED)
+            if settled is _UNASKED:
+                settled = self._settled(answer)
+            if settled is not None:
+                return settled
+        return self.filtered(exchange, answer, failed)
+
+    async def _changed_later(
         self, exchange: Exchange, waiting: Awaitable[Response], failed: Failed
     ) -> Response:
         try:
@@ -122,7 +157,7 @@ class Chain:
     # Before the handler
 
     def _answer(self, exchange: Exchange, handler: Handler, ask: Ask) -> Answer:
-        for place, one in enumerate(self._before):
+        for place, one in enumerate(self.guards):
             found = one.request(exchange)
             if found is not None:
                 if isinstance(found, Response):
@@ -139,7 +174,7 @@ class Chain:
         place: int,
     ) -> Response:
         found = await waiting
-        for one in self._before[place:]:
+        for one in self.guards[place:]:
             if found is not None:
                 return found
             given = one.request(exchange)
@@ -150,6 +185,20 @@ class Chain:
         return answer if isinstance(answer, Response) else await answer
 
     # Behind it
+
+    def _settled(self, response: Response) -> Response | None:
+        """Ask the filters once what they make of a shared response, and keep the outcome."""
+        settled = response
+        for one in self._settling or ():
+            made = one.settle(settled)
+            if made is None:
+                break
+            settled = made
+        else:
+            _keep(response, self, settled)
+            return settled
+        _keep(response, self, None)
+        return None
 
     def filtered(self, exchange: Exchange, response: Response, failed: Failed) -> Answer:
         """What the response filters make of ``response``."""
@@ -183,3 +232,9 @@ class Chain:
             raise
         rest = Chain((), self._after[place:]).filtered(exchange, response, failed)
         return rest if isinstance(rest, Response) else await rest
+
+
+def _keep(response: Response, key: object, made: Response | None) -> None:
+    if response.kept is None:
+        response.kept = {}
+    response.kept[key] = made

@@ -44,6 +44,21 @@ class LoginCookies:
         return changed
 
 
+class _Verdict:
+    """What the service says of a user whom it lets in: ``copied`` fields, of which ``user`` names
+    the one with the name; as the log has that name; and what a backend is told."""
+
+    __slots__ = ("copied", "login", "shown")
+
+    def __init__(self, copied: Fields, user: bytes) -> None:
+        name = next((value for field, value in copied if field == user), b"")
+        self.copied = copied
+        self.shown = name.decode("utf-8", "replace")
+        visible = bytes(byte for byte in name if byte >= 0x20 and byte != 0x7F)
+        # Credentials are verified by whoever gets them, and no word of ours.
+        self.login = Login(visible, [one for one in copied if one[0] != b"authorization"])
+
+
 class ForwardAuthentication:
     """One for all routes with the same rule. ``now`` is monotonic seconds."""
 
@@ -63,40 +78,40 @@ class ForwardAuthentication:
         self._trust_redirects = rule.trust_redirects
         self._remember_for = rule.cache
         self._now = now
+        self._skipped = service.question.left_out | _OF_ONE_REQUEST
         self._key = secrets.token_bytes(32)
-        self._let_in: dict[bytes, tuple[float, Fields]] = {}
+        self._let_in: dict[bytes, tuple[float, _Verdict]] = {}
 
     def request(self, exchange: Exchange) -> Awaitable[Response | None] | None:
         """None, or wait for the service: None or its answer. Raises `Fault` where it cannot be
         asked."""
         request = exchange.request
         assert request is not None  # noqa: S101 - filters are asked about requests
-        subrequest = self._service.subrequest(request)
         if not self._remember_for:
-            return self._ask(exchange, request, subrequest, b"")
-        mark = self._mark(request, subrequest)
+            return self._ask(exchange, request, b"")
+        mark = self._mark(request)
         known = self._let_in.get(mark)
         if known is not None and known[0] > self._now():
             self._admit(exchange, request, known[1])
             return None
-        return self._ask(exchange, request, subrequest, mark)
+        return self._ask(exchange, request, mark)
 
-    def _mark(self, request: Request, subrequest: Request) -> bytes:
+    def _mark(self, request: Request) -> bytes:
         """All that the service is told, as a keyed hash: it holds passwords and sessions."""
         connection = request.connection
         words = [
             request.method, connection.scheme, request.authority, request.target,
             connection.peer.encode(), request.client.encode(), connection.client_certificate,
         ]  # fmt: skip
-        for name, value in subrequest.fields:
-            if name not in _OF_ONE_REQUEST:
-                words += name, value
+        skipped = self._skipped
+        for field in request.fields:
+            if field[0] not in skipped:
+                words += field
         # Neither names nor values hold a NUL.
         return hashlib.blake2b(b"\0".join(words), key=self._key, digest_size=32).digest()
 
-    async def _ask(
-        self, exchange: Exchange, request: Request, subrequest: Request, mark: bytes
-    ) -> Response | None:
+    async def _ask(self, exchange: Exchange, request: Request, mark: bytes) -> Response | None:
+        subrequest = self._service.question.subrequest(request)
         response = await self._service.ask(request, subrequest)
         if not 200 <= response.status < 300:
             return self._refusal(request, response)
@@ -104,10 +119,11 @@ class ForwardAuthentication:
         copied = [field for field in response.fields if field[0] in names]
         cookies = [field for field in response.fields if field[0] == _FOR_THE_CLIENT]
         await end(response)
+        verdict = _Verdict(copied, self._user)
         if mark and not cookies:
-            known = self._now() + self._remember_for, copied
+            known = self._now() + self._remember_for, verdict
             remember(self._let_in, mark, known, _MOST_REMEMBERED)
-        self._admit(exchange, request, copied)
+        self._admit(exchange, request, verdict)
         if self._gives_cookies:
             exchange.cookies = cookies
         return None
@@ -123,9 +139,9 @@ class ForwardAuthentication:
         response.handler = "auth"
         return response
 
-    def _admit(self, exchange: Exchange, request: Request, copied: Fields) -> None:
+    def _admit(self, exchange: Exchange, request: Request, verdict: _Verdict) -> None:
         """Give the request what the service says of its user."""
-        names = self._told
+        names, copied = self._told, verdict.copied
         cached = request.cached_fields
         if cached is not None and any(name in names for name, _ in cached.fields):
             cached = request.cached_fields = None
@@ -135,11 +151,8 @@ class ForwardAuthentication:
         request.uncached_fields = (
             request.fields if alone else _replaced(request.uncached_fields, names, copied)
         )
-        user = next((value for name, value in copied if name == self._user), b"")
-        user = bytes(byte for byte in user if byte >= 0x20 and byte != 0x7F)
-        vouched = [field for field in copied if field[0] != b"authorization"]
-        request.login = Login(user, vouched)
-        exchange.user = user.decode("utf-8", "replace")
+        request.login = verdict.login
+        exchange.user = verdict.shown
 
 
 def believed(rule: ForwardAuth) -> frozenset[bytes]:
@@ -151,7 +164,12 @@ def believed(rule: ForwardAuth) -> frozenset[bytes]:
 
 def _replaced(fields: Fields, names: frozenset[bytes], copied: Fields) -> Fields:
     """CGI reads "_" and "-" alike."""
-    return [one for one in fields if one[0].replace(b"_", b"-") not in names] + copied
+    kept = [
+        one
+        for one in fields
+        if one[0] not in names and (b"_" not in one[0] or one[0].replace(b"_", b"-") not in names)
+    ]
+    return kept + copied
 
 
 def _stays(location: bytes, request: Request) -> bool:

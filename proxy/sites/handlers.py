@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ..config.model import (
     Action,
     Config,
+    FastCgiAction,
     FilesAction,
     ForwardAuth,
     ProxyAction,
@@ -24,12 +25,13 @@ from ..config.model import (
     login_service,
 )
 from ..config.model import Route as ConfiguredRoute
-from ..handlers.files.handler import FileHandler
+from ..handlers.fastcgi.handler import FastCgiHandler
+from ..handlers.files.handler import file_handler
 from ..handlers.redirect import Redirect
 from ..handlers.respond import FixedAnswer
-from ..handlers.upstream.context import UpstreamContext
+from ..handlers.upstream.context import AttemptTracer, UpstreamContext
 from ..handlers.upstream.handler import Upstream
-from ..handlers.upstream.login_service import LoginService
+from ..handlers.upstream.login_service import LoginService, ServiceQuestion
 from ..ipc.documents import UpstreamStatus
 from ..metrics.counters import Counters
 from ..protocol.message import Handler
@@ -78,7 +80,7 @@ def condition_of(route: ConfiguredRoute) -> Condition | None:
 def rewrites(route: ConfiguredRoute) -> bool:
     """Whether the handler of a route is asked for another path than the client asks for."""
     # Below a root, what stands before the asterisk is left out anyway.
-    strips = route.rules.strip_prefix and not isinstance(route.action, FilesAction)
+    strips = route.rules.strip_prefix and not isinstance(route.action, FilesAction | FastCgiAction)
     answers = isinstance(route.action, RedirectAction | RespondAction | RefuseAction)
     return not answers and (strips or route.rules.rewrite is not None)
 
@@ -91,6 +93,7 @@ class Handlers:
         clock: Clock,
         deadlines: Deadlines,
         counters: Counters | None = None,
+        tracer: AttemptTracer | None = None,
     ) -> None:
         self._clock = clock
         self._upstream_context = UpstreamContext(
@@ -100,6 +103,7 @@ class Handlers:
             trusted_proxies=config.trusted_proxies,
             fast_lane=config.fast_lane,
             counters=counters,
+            tracer=tracer,
         )
         self._told = told_of_users(config)
         self._handlers: dict[Action, Handler] = {}
@@ -142,8 +146,13 @@ class Handlers:
 
     def _make(self, action: Action) -> Handler:
         match action:
+            case FastCgiAction():
+                told = self._told.get(action, frozenset())
+                scripts = FastCgiHandler(action, self._upstream_context, told)
+                self._proxies.append(scripts.servers)
+                return scripts
             case FilesAction():
-                return FileHandler(action.root, self._clock, action.rules)
+                return file_handler(action.root, self._clock, action.rules)
             case ProxyAction():
                 told = self._told.get(action, frozenset())
                 upstream = Upstream(action, self._upstream_context, told)
@@ -164,7 +173,7 @@ class Handlers:
             upstream = Upstream(action, self._upstream_context, reports_pauses=False)
             self._services[action] = upstream
             self._proxies.append(upstream)
-        return LoginService(rule, upstream, believed(rule))
+        return LoginService(rule, upstream, ServiceQuestion(rule, believed(rule)))
 
     def start(self) -> None:
         for upstream in self._proxies:

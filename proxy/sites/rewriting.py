@@ -24,6 +24,9 @@ from ..protocol.rewritten import Rewritten
 
 _PLACE = re.compile(r"\{(rest|path|query|host)\}")
 _MOST_PATHS = 4096
+_QUERY = b"{query}"  # no other part of a query has a brace
+# The path, the parts of its query (None: the client's own), the prefix that a backend is told of.
+_Made = tuple[bytes, tuple[bytes, ...] | None, bytes]
 # RFC 3986 §3.3, without what separates parameters; percent signs are encodings already.
 _IN_A_QUERY = "/:@!$'()*,-._~%"
 
@@ -35,11 +38,11 @@ class Rewriting:
     def __init__(self, handler: Handler, strip: bool, template: str | None) -> None:
         self.handler = handler
         self._strip = strip
-        self._path, question_mark, self._query = (template or "").partition("?")
-        self._whole = template is not None
-        self._keeps_query = not question_mark
-        # By path as it was sent and prefix of the route: the path in order, and its rest.
-        self._taken: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
+        self._template, question_mark, query = (template or "{path}").partition("?")
+        # Literal text and names of places by turns.
+        self._query = _PLACE.split(query) if question_mark else None
+        self._asks_query = "{query}" in self._template
+        self._made: dict[tuple[bytes, bytes, bytes, bytes], _Made] = {}
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """The response of the handler. Raises `Fault` ("bad_path") for a path that cannot be
@@ -48,46 +51,58 @@ class Rewriting:
 
     def rewritten(self, request: Request) -> Request:
         """The request that the handler gets."""
-        if not request.path.startswith(b"/"):
+        path = request.path
+        if not path.startswith(b"/"):
             return request  # OPTIONS *
-        matched = request.matched
-        taken = self._taken.get((request.path, matched))
-        if taken is None:
-            taken = _apart(request.path, matched)
-            remember(self._taken, (request.path, matched), taken, _MOST_PATHS)
-        path, rest = taken
+        in_path = request.query if self._asks_query else b""
+        key = path, request.matched, request.host, in_path
+        made = self._made.get(key)
+        if made is None:
+            made = self._make(*key)
+            remember(self._made, key, made, _MOST_PATHS)
+        path, filled, stripped = made
+        if filled is not None:
+            query = b"".join(
+                request.query if part == _QUERY else part  # the only place that is left
+                for part in filled
+            )
+            return Rewritten(request, b"%b?%b" % (path, query.rstrip(b"&")), stripped)
+        if self._asks_query or b"?" not in request.target:
+            return Rewritten(request, path, stripped)
+        return Rewritten(request, b"%b?%b" % (path, request.query), stripped)
+
+    def _make(self, path: bytes, matched: bytes, host: bytes, in_path: bytes) -> _Made:
+        """What does not depend on the query."""
+        path, rest = _apart(path, matched)
         if self._strip:
             path = b"/" + rest
-        query = request.query if b"?" in request.target else None
-        if self._whole:
-            path, query = self._filled(path, rest, query, request.host)
-        target = path if query is None else b"%b?%b" % (path, query)
-        prefix = _spelt(matched)
-        left_out = self._strip or not path.startswith(prefix)
-        return Rewritten(request, target, prefix.rstrip(b"/") if left_out else b"")
-
-    def _filled(
-        self, path: bytes, rest: bytes, query: bytes | None, host: bytes
-    ) -> tuple[bytes, bytes | None]:
-        """Path and query as the template has them."""
         values = {
             "path": path.decode("latin-1"),
             "rest": rest.decode("latin-1"),
-            "query": (query or b"").decode("latin-1"),
             "host": host.decode("latin-1"),
+            # A query that stands in the path must not end it.
+            "query": quote(in_path, safe="=&%"),
         }
-        # A query that stands in the path must not end it.
-        in_path = values | {"query": quote(values["query"], safe="=&%")}
-        made = _PLACE.sub(lambda place: in_path[place[1]], self._path)
-        path = in_order(made.encode("latin-1"))
-        if self._keeps_query:
-            return path, None if "{query}" in self._path else query
-        in_query = {name: quote(value, safe=_IN_A_QUERY) for name, value in values.items()}
-        in_query["query"] = values["query"]
-        asked = _PLACE.sub(lambda place: in_query[place[1]], self._query)
-        if not values["query"]:
-            asked = asked.rstrip("&")
-        return path, asked.encode("latin-1")
+        made = _PLACE.sub(lambda place: values[place[1]], self._template)
+        new = in_order(made.encode("latin-1"))
+        prefix = _spelt(matched)
+        stripped = prefix.rstrip(b"/") if self._strip or not new.startswith(prefix) else b""
+        return new, self._filled(values), stripped
+
+    def _filled(self, values: dict[str, str]) -> tuple[bytes, ...] | None:
+        """The query of the template, in which `_QUERY` stands for the client's; None where it has
+        none."""
+        if self._query is None:
+            return None
+        parts = []
+        for number, part in enumerate(self._query):
+            if number % 2 == 0:
+                parts.append(part.encode("ascii"))
+            elif part == "query":
+                parts.append(_QUERY)
+            else:
+                parts.append(quote(values[part], safe=_IN_A_QUERY).encode("ascii"))
+        return tuple(parts)
 
 
 def _apart(path: bytes, matched: bytes) -> tuple[bytes, bytes]:

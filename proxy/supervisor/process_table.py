@@ -24,11 +24,11 @@ from acme_client.text import signal_name
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import JsonObject, Malformed, encode
 from ..ipc.documents import WorkerState, WorkerStats
-from ..ipc.messages import ToCertifier, ToWorker
+from ..ipc.messages import Stop, ToCertifier, ToWorker
 from ..ipc.reserve import Reserve
 from ..system.privileges import die_with_parent
 from ..system.process_title import set_title
-from .roles import CERTIFIER, WORKER, AnyRole, Role
+from .roles import CERTIFIER, EXPORTER, WORKER, AnyRole, Role
 from .signals import CAUGHT
 
 log = logging.getLogger("treehouse.supervisor")
@@ -121,6 +121,9 @@ class Processes:
     def certifier(self) -> Child | None:
         return next((child for child in self if child.role is CERTIFIER), None)
 
+    def exporter(self) -> Child | None:
+        return next((child for child in self if child.role is EXPORTER), None)
+
     def fork(self, role: Role[Init], init: Init, generation: int, number: int = 0) -> Child:
         """Start a child, which does ``role.entry(init, channel)`` and nothing else. Raises
         `OSError` where there is no room for another process, and then there is none."""
@@ -208,6 +211,9 @@ class Processes:
         self._send(child, encode(message), fds)
 
     def tell_certifier(self, child: Child, message: ToCertifier) -> None:
+        self._send(child, encode(message), ())
+
+    def tell_exporter(self, child: Child, message: Stop) -> None:
         self._send(child, encode(message), ())
 
     def _send(self, child: Child, message: JsonObject, fds: tuple[int, ...]) -> None:

@@ -7,6 +7,7 @@ that depends on the kind of a child reads this table.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, Never, TypeVar
@@ -14,13 +15,17 @@ from typing import Generic, Literal, Never, TypeVar
 from ..alerts.policy import Delivery
 from ..certifier import process as certifier
 from ..config.model import Config
+from ..containers import watcher
+from ..containers.watcher import WatcherInit
 from ..ipc.channel import Channel
 from ..worker import worker
 from ..worker.startup import WorkerInit
 
-RoleName = Literal["worker", "certifier", "messenger"]
+RoleName = Literal["worker", "certifier", "messenger", "exporter", "docker"]
 # What a child may keep. Everything else that the supervisor has open is closed in it first.
-Inherited = Literal["listeners", "certificates", "access_log"]
+Inherited = Literal[
+    "listeners", "certificates", "access_log", "spans out", "spans in", "docker_door"
+]
 Restart = Literal["with its generation", "always", "never"]
 Init = TypeVar("Init", contravariant=True)
 
@@ -32,6 +37,10 @@ WORKER_STARTING_FOR = 30.0
 # The certifier's main loop writes to the disk: an fsync on a worn SD card takes ten seconds. Nobody
 # waits for the certifier within a minute.
 CERTIFIER_SILENT_FOR = 60.0
+# Two questions to an engine that does not answer, each with its own bound.
+WATCHER_SILENT_FOR = 60.0
+# The exporter waits for a collector, but not longer than its own bound; nobody waits for it.
+EXPORTER_SILENT_FOR = 60.0
 _NEVER = float("inf")
 
 
@@ -61,6 +70,12 @@ def _deliver(delivery: Delivery, channel: Channel) -> int:
     return messenger.run(delivery, channel)
 
 
+def _export(init: tuple[Config, socket.socket], channel: Channel) -> int:
+    from ..exporter import process  # OpenTelemetry: no other process needs it
+
+    return process.run(init, channel)
+
+
 WORKER: Role[WorkerInit] = Role(
     "worker",
     worker.run,
@@ -68,7 +83,7 @@ WORKER: Role[WorkerInit] = Role(
     silent_for=WORKER_SILENT_FOR,
     starting_for=WORKER_STARTING_FOR,
     restart="with its generation",
-    inherits=frozenset({"listeners", "certificates", "access_log"}),
+    inherits=frozenset({"listeners", "certificates", "access_log", "spans out"}),
 )
 CERTIFIER: Role[Config] = Role(
     "certifier",
@@ -87,5 +102,24 @@ MESSENGER: Role[Delivery] = Role(
     starting_for=_NEVER,
     restart="never",
 )
+DOCKER: Role[WatcherInit] = Role(
+    "docker",
+    watcher.run,
+    policy="docker",
+    # It waits for an engine that does not answer; between two questions it is heard.
+    silent_for=WATCHER_SILENT_FOR,
+    starting_for=WATCHER_SILENT_FOR,
+    restart="never",  # `containers` starts another one
+    inherits=frozenset({"docker_door"}),
+)
+EXPORTER: Role[tuple[Config, socket.socket]] = Role(
+    "exporter",
+    _export,
+    policy="exporter",
+    silent_for=EXPORTER_SILENT_FOR,
+    starting_for=EXPORTER_SILENT_FOR,
+    restart="always",
+    inherits=frozenset({"spans in"}),
+)
 AnyRole = Role[Never]
-ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER)
+ROLES: tuple[AnyRole, ...] = (WORKER, CERTIFIER, MESSENGER, EXPORTER, DOCKER)

@@ -9,6 +9,7 @@ from ..ipc.messages import CertifierCommand, Stop
 from ..system.state_lock import StateLock
 from ..system.systemd import Notifier
 from .alerts import Alerting
+from .containers import ContainerFeed
 from .lifecycle import Lifecycle
 from .process_table import Processes
 from .reload.generations import Generations
@@ -32,6 +33,7 @@ class Shutdown:
         generations: Generations,
         timers: Timers,
         alerting: Alerting,
+        containers: ContainerFeed,
         succession: Succession,
         notifier: Notifier,
         lock: StateLock,
@@ -41,6 +43,7 @@ class Shutdown:
         self._generations = generations
         self._timers = timers
         self._alerting = alerting
+        self._containers = containers
         self._succession = succession
         self._notifier = notifier
         self._lock = lock
@@ -63,6 +66,7 @@ class Shutdown:
             elif child.role is WORKER:
                 self._processes.tell_worker(child, Stop())
         self._alerting.stop()
+        self._containers.stop()
         self._generations.close_sockets()
         limit = self._generations.serving.config.limits.shutdown_timeout + _STOP_MARGIN
         self._timers.at(time.monotonic() + limit, lambda: self.stop("time is up"))
@@ -95,6 +99,9 @@ class Shutdown:
         if self._lifecycle.stopping and self._processes.certifier() is None:
             # Clients may be served for a while yet; the next server may begin.
             self._lock.let_go()
+        exporter = self._processes.exporter()
+        if exporter is not None and not self._processes.workers():
+            self._processes.tell_exporter(exporter, Stop())  # it has the last spans now
         if not len(self._processes) and self.status is None and not self._succession.keeping:
             log.info("stopped")
             self.status = self._outcome

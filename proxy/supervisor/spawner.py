@@ -15,12 +15,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..certifier import settings as certifier
-from ..config.model import Config
+from ..config.model import Config, Tracing
 from ..ipc.messages import (
     AddGeneration,
     CertifierCommand,
     DrainBackend,
     ReplaceAccessLog,
+    Stop,
     ToWorker,
 )
 from ..ipc.rate_buckets import Buckets
@@ -32,7 +33,8 @@ from .log_file import AccessLogFile
 from .process_table import Child, Processes, describe_exit
 from .registry import Registry
 from .reload.generations import Generation, Generations
-from .roles import CERTIFIER, WORKER, Role
+from .roles import CERTIFIER, EXPORTER, WORKER, Role
+from .span_pipe import SpanPipe
 from .timers import Timers
 
 log = logging.getLogger("treehouse.supervisor")
@@ -53,6 +55,7 @@ class Spawner:
         generations: Generations,
         timers: Timers,
         access_log: AccessLogFile,
+        spans: SpanPipe,
     ) -> None:
         self._lifecycle = lifecycle
         self._processes = processes
@@ -61,6 +64,7 @@ class Spawner:
         self._generations = generations
         self._timers = timers
         self._access_log = access_log
+        self._spans = spans
         self._buckets = Buckets()  # one table for all generations
         self._secret = secrets.token_bytes(16)
         # URLs of backends that get no new clients, until somebody says otherwise: also in later
@@ -68,6 +72,7 @@ class Spawner:
         self.drained: set[str] = set()
         self._backoff = Backoff()
         self._needs: object = None  # what the certifier was started with
+        self._traces: Tracing | None = None  # and the exporter
 
     # Workers
 
@@ -102,6 +107,7 @@ class Spawner:
             counters=generation.counters,
             beside=tuple(one.counters for one in self._generations if one is not generation),
             drained=frozenset(self.drained),
+            spans=self._spans.ends()[0] if generation.config.tracing is not None else None,
             secret=self._secret,
         )
         self._fork(
@@ -155,6 +161,26 @@ class Spawner:
             present.state = "draining"
             self._processes.tell_certifier(present, CertifierCommand("stop"))
 
+    # The exporter
+
+    def start_exporter(self) -> None:
+        """Start one if there is none and the configuration has traces."""
+        serving = self._generations.serving
+        if serving.config.tracing is None or self._processes.exporter() or self._lifecycle.retired:
+            return
+        self._traces = serving.config.tracing
+        init = (serving.config, self._spans.ends()[1])
+        self._fork(EXPORTER, init, serving.number, 0, self.start_exporter)
+
+    def renew_exporter_for(self, generation: Generation) -> None:
+        """Have the exporter be one of this configuration, or end it."""
+        present = self._processes.exporter()
+        if present is None:
+            self.start_exporter()
+        elif generation.config.tracing != self._traces:
+            present.state = "draining"
+            self._processes.tell_exporter(present, Stop())
+
     # Again
 
     def replace(self, child: Child, how: int) -> None:
@@ -172,6 +198,8 @@ class Spawner:
         def start() -> None:
             if child.role is CERTIFIER:
                 self.start_certifier()
+            elif child.role is EXPORTER:
+                self.start_exporter()
             elif generation is not None:
                 self._start_worker(generation, child.number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config.model import Config
+from ..containers.door import Door
 from ..system.certificate_files import LoadedCertificate, OwnCertificates
 from ..system.listeners import Listener
 from ..system.state_lock import StateLock
@@ -19,7 +20,8 @@ class Startup:
     """``source`` is where ``config`` was read from. ``certificates`` were read by ``own``, which
     reads them again at a reload. ``program``: how to start what is on disk later. ``started_as``:
     the uid of the first supervisor. ``sandbox``: what this process is confined to, in words.
-    ``handoff``: what a predecessor has left, None at an ordinary start."""
+    ``handoff``: what a predecessor has left, None at an ordinary start. ``door``: what
+    opens Docker's socket, where containers have sites."""
 
     config: Config
     source: ConfigSource
@@ -33,3 +35,4 @@ class Startup:
     started_as: int
     sandbox: str
     handoff: Handoff | None
+    door: Door | None = None

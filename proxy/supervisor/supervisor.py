@@ -27,6 +27,8 @@ from ..certifier import settings as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,
+    FROM_DOCKER,
+    FROM_EXPORTER,
     FROM_MESSENGER,
     FROM_WORKER,
     Acknowledged,
@@ -37,7 +39,9 @@ from ..ipc.messages import (
     CannotServe,
     CertificateUsed,
     CertifierAnswer,
+    ContainersSeen,
     FromCertifier,
+    FromDocker,
     FromWorker,
     Loaded,
     NotTaken,
@@ -55,6 +59,7 @@ from ..ipc.messages import (
 from ..system.systemd import Notifier
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
+from .containers import ContainerFeed
 from .control.admin_questions import AdminQuestions
 from .control.board import Board
 from .control.overview import Overview
@@ -68,7 +73,7 @@ from .process_table import Child, Processes
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
-from .roles import CERTIFIER, WORKER
+from .roles import CERTIFIER, EXPORTER, WORKER
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .spawner import Spawner
@@ -99,6 +104,7 @@ class Parts:
     on_demand: OnDemand
     self_check: SelfCheck
     alerting: Alerting
+    containers: ContainerFeed
     board: Board
     spawner: Spawner
     reloader: Reloader
@@ -183,7 +189,10 @@ class Supervisor:
         for part in (parts.deliveries, parts.self_check, parts.on_demand, parts.overview):
             part.ended(child)
         parts.alerting.ended(child, how)
+        parts.containers.ended(child, how)
         parts.spawner.ended(child)
+        if child.role is EXPORTER:
+            parts.overview.exporter_ended()
         if child.role is CERTIFIER:
             parts.registry.certifier_ended()
             parts.requests.certifier_ended()
@@ -201,8 +210,10 @@ class Supervisor:
         parts = self._parts
         match child.role.restart:
             case "always":
-                if child.state == "draining":
+                if child.state == "draining" and child.role is CERTIFIER:
                     parts.spawner.start_certifier()
+                elif child.state == "draining":
+                    parts.spawner.start_exporter()
                 else:
                     parts.spawner.replace(child, how)
             case "with its generation":
@@ -234,6 +245,7 @@ class Supervisor:
         if not parts.operations.busy:
             serving = parts.generations.serving
             parts.alerting.look(serving.config, serving.number)
+            parts.containers.look(serving.config, serving.number)
             if not parts.reloader.follow_disk():
                 parts.reloader.renew_ticket_keys(now)
         parts.timers.at(now + EVERY, self._beat)
@@ -249,8 +261,15 @@ class Supervisor:
                 self._hear_worker(child, FROM_WORKER.decode(said, len(fds)))
             case "certifier":
                 self._hear_certifier(child, FROM_CERTIFIER.decode(said, len(fds)), fds)
+            case "docker":
+                self._hear_docker(child, FROM_DOCKER.decode(said, len(fds)))
             case "messenger":
                 self._parts.alerting.heard(child, FROM_MESSENGER.decode(said, len(fds)))
+            case "exporter":
+                child.heard = time.monotonic()
+                if child.state == "starting":
+                    child.state, child.served = "serving", child.heard
+                self._parts.overview.heard_exporter(FROM_EXPORTER.decode(said, len(fds)))
             case _:
                 assert_never(child.role.name)
 
@@ -312,5 +331,15 @@ class Supervisor:
                 log.error("no descriptor is left for what the certifier sends; it sends it again")
                 if ticket is not None:
                     parts.processes.tell_certifier(child, NotTaken(ticket))
+            case _:
+                assert_never(message)
+
+    def _hear_docker(self, child: Child, message: FromDocker) -> None:
+        child.heard = time.monotonic()
+        match message:
+            case Alive():
+                pass
+            case ContainersSeen():
+                self._parts.containers.seen(child, message)
             case _:
                 assert_never(message)

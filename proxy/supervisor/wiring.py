@@ -11,6 +11,7 @@ import selectors
 
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
+from .containers import ContainerFeed
 from .control.admin_questions import AdminQuestions
 from .control.board import Board
 from .control.commands import Commands
@@ -30,6 +31,7 @@ from .rotation import Rotation
 from .self_check import SelfCheck
 from .shutdown import Shutdown
 from .signals import Signals
+from .span_pipe import SpanPipe
 from .spawner import Spawner
 from .startup import Startup
 from .supervisor import Parts, Supervisor
@@ -49,26 +51,37 @@ def supervisor(startup: Startup) -> Supervisor:
     generations = Generations(config, startup.listeners, handoff.generation if handoff else 0)
     on_demand = OnDemand(processes, requests)
     self_check = SelfCheck(processes, registry, generations)
-    overview = Overview(processes, registry, generations, on_demand, timers)
+    containers = ContainerFeed(lifecycle, processes, timers, startup.door, config)
+    overview = Overview(processes, registry, generations, on_demand, timers, containers)
     alerting = Alerting(processes, timers, registry, overview)
     board = Board(processes, registry, generations, overview, alerting)
     succession = Succession(
         selector, timers, lifecycle, startup.program, handoff, managed=notifier.sock is not None
     )
     control = ControlSocket(config.state / "control.sock", selector, timers)
+    spans = SpanPipe()
     spawner = Spawner(
-        lifecycle, processes, deliveries, registry, generations, timers, startup.access_log
+        lifecycle, processes, deliveries, registry, generations, timers, startup.access_log, spans
     )
     shutdown = Shutdown(
-        lifecycle, processes, generations, timers, alerting, succession, notifier, startup.lock
+        lifecycle,
+        processes,
+        generations,
+        timers,
+        alerting,
+        containers,
+        succession,
+        notifier,
+        startup.lock,
     )
     reloader = Reloader(
         lifecycle, processes, registry, generations, timers, notifier, startup.own,
         startup.source, spawner, overview, shutdown, Readiness(control, succession, startup.lock),
+        containers,
     )  # fmt: skip
     upgrade = Upgrade(
         succession, generations, spawner, reloader, shutdown, notifier, startup.own,
-        startup.lock, started_as=startup.started_as, sandbox=startup.sandbox,
+        startup.lock, started_as=startup.started_as, sandbox=startup.sandbox, containers=containers,
     )  # fmt: skip
     operations = Operations(lifecycle, reloader, upgrade, shutdown)
     commands = control.handler = Commands(
@@ -78,16 +91,16 @@ def supervisor(startup: Startup) -> Supervisor:
     made = Supervisor(
         Parts(
             selector, timers, lifecycle, processes, deliveries, registry, requests, generations,
-            overview, on_demand, self_check, alerting, board, spawner, reloader, succession,
-            shutdown, operations, AdminQuestions(processes, board, commands, spawner), control,
-            notifier,
+            overview, on_demand, self_check, alerting, containers, board, spawner, reloader,
+            succession, shutdown, operations, AdminQuestions(processes, board, commands, spawner),
+            control, notifier,
         ),
         successor=handoff is not None,
     )  # fmt: skip
     processes.listener = made
     processes.owners += [
         Signals(selector, made.on_signal), succession, generations, registry, startup.access_log,
-        startup.own, startup.lock, notifier, control,
+        startup.own, startup.lock, notifier, control, containers, spans,
     ]  # fmt: skip
     Rotation(timers, lambda: generations.serving.config, spawner.reopen_log).start()
     registry.from_files(startup.certificates)

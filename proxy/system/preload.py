@@ -22,6 +22,8 @@ import traceback
 
 import cryptography.hazmat.backends.openssl.backend as _backend
 
+from ..filters.code import FilterCode
+
 LOADED = (
     _backend,
     encodings.ascii,
@@ -32,8 +34,9 @@ LOADED = (
 )
 
 
-def while_root(uid: int, gid: int) -> None:
-    """Before the drop: what is imported late, if by then nobody could read it.
+def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
+    """Before the drop: what is imported late, if by then nobody could read it. ``filters``:
+    those of users, for what they import of the interpreter's library and of installed packages.
 
     `acme` and what it pulls in cost memory that workers have no use for, so usually only the
     certifier has them; where the interpreter's prefix is root's alone, all must.
@@ -50,10 +53,16 @@ def while_root(uid: int, gid: int) -> None:
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
             "proxy.metrics.exposition",
+            "proxy.worker.admin.service",
             "proxy.sites.basic_auth",
             "proxy.sites.passwords",
         ):
             importlib.import_module(name)
+        if filters is not None:
+            filters.import_installed()
+        if importlib.util.find_spec("opentelemetry") is not None:
+            importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        importlib.import_module("proxy.exporter.process")
         limits = importlib.import_module("acme_client.rate_limits.published")
         limits.registered_domain("example.org")
         limits.is_public_suffix("example.org")

@@ -85,37 +85,38 @@ class _CapData(ctypes.Structure):
     )
 
 
-def drop(uid: int, gid: int) -> None:
+def drop(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
     """Become ``uid``:``gid`` with no capability left; without root, stay who we are with none.
+    ``groups`` are the only supplementary ones; no process that serves has any.
 
     Never returns with less than that: what fails ends the process with status 3 and a message.
     """
     try:
-        _drop(uid, gid)
+        _drop(uid, gid, groups)
     except BaseException as error:  # whatever it was: nobody may go on from here
         _die(f"dropping privileges failed unexpectedly: {error!r}")
 
 
-def _drop(uid: int, gid: int) -> None:
+def _drop(uid: int, gid: int, groups: tuple[int, ...]) -> None:
     was_root = os.geteuid() == 0
-    steps = _from_root(uid, gid) if was_root else _without_root()
+    steps = _from_root(uid, gid, groups) if was_root else _without_root()
     for name, needs, take in steps:
         try:
             take()
         except OSError as error:
             _die(f"{name} failed ({error.strerror}); it needs {needs}")
-    _prove(uid, gid, was_root)
+    _prove(uid, gid, groups, was_root)
 
 
 # What is done, what it needs, how: each list in the only order in which it works.
 _Step = tuple[str, str, Callable[[], None]]
 
 
-def _from_root(uid: int, gid: int) -> tuple[_Step, ...]:
+def _from_root(uid: int, gid: int, groups: tuple[int, ...]) -> tuple[_Step, ...]:
     if uid == 0 or gid == 0:
         _die("the configured user or group is root: there would be nothing to drop to")
     return (
-        ("clearing the supplementary groups", "CAP_SETGID", lambda: os.setgroups([])),
+        ("setting the supplementary groups", "CAP_SETGID", lambda: os.setgroups(groups)),
         ("changing the group", "CAP_SETGID", lambda: os.setresgid(gid, gid, gid)),
         ("emptying the bounding set", "CAP_SETPCAP", _empty_bounding_set),
         ("locking the secure bits", "CAP_SETPCAP", lambda: _prctl(_PR_SET_SECUREBITS, _SECUREBITS)),
@@ -170,12 +171,12 @@ _WAYS_BACK_GROUP: tuple[tuple[str, Callable[[], None]], ...] = (
 )
 
 
-def _prove(uid: int, gid: int, was_root: bool) -> None:
+def _prove(uid: int, gid: int, groups: tuple[int, ...], was_root: bool) -> None:
     if was_root:
         if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
             _die("the kernel still knows this process under another identity")
-        if os.getgroups():
-            _die("supplementary groups are left")
+        if tuple(os.getgroups()) != groups:
+            _die("other supplementary groups are left than should be")
     elif 0 in os.getresuid():
         _die("root is left as the real or saved user id")
     for name, value in _capability_sets().items():

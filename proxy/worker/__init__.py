@@ -11,8 +11,8 @@
     on_demand       handshakes that wait for a certificate on demand
     context         what the services of a worker share
     services        the rules of port 80, port 443 and the admin listener, request by request
-    admin_link      the admin listener's questions to the supervisor
-    admin           the admin listener's pages
+    admin           the admin listener: its page, who may ask, what it asks of the supervisor
+    tracing         what is recorded of requests, for a collector
     access_log      a line for each request
     limits          limits that were reached: counted, and logged without a flood
     memory_trim     gives memory of many ended connections back to the system

@@ -46,7 +46,8 @@ class Acceptor:
     """``services`` maps a listener's kind to what answers on it; ``plain`` speaks HTTP in the clear
     and ``secure`` over TLS. ``on_empty`` is called whenever the last connection ends while no more
     are accepted. ``proxies``: the networks whose connections begin with a PROXY header.
-    ``trusted``: the proxies that name the client of each request."""
+    ``trusted``: the proxies that name the client of each request. ``secure_admin``: the admin
+    listener speaks TLS."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Acceptor:
         on_empty: Callable[[], None],
         proxies: tuple[str, ...] = (),
         trusted: tuple[str, ...] = (),
+        secure_admin: bool = False,
     ) -> None:
         self._clock, self._limits = context.clock, context.limits
         self._context, self._reporter = context, context.limit_reporter
@@ -72,6 +74,7 @@ class Acceptor:
         self._on_empty = on_empty
         self._proxies = TrustedProxies(proxies)
         self._trusted = TrustedProxies(trusted)
+        self._secure_admin = secure_admin
         self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.by_listener: Counter[str] = Counter()  # open ones, by the listener's address
@@ -146,7 +149,8 @@ class Acceptor:
         many connections, and this one was ended."""
         service = self._services[listener.kind]
         if listener.kind == "admin":
-            return self._serve_http(sock, connection, service)
+            serve = self._secure.serve if self._secure_admin else self._serve_http
+            return serve(sock, connection, service)
         serve = self._secure.serve if listener.kind == "https" else self._serve_http
         if self._trusted.trusts(connection.peer):
             # Its connections are those of many clients, and nobody knows yet of which.

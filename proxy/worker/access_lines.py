@@ -135,6 +135,24 @@ def vhost_combined_line(moment: str, exchange: Exchange, own_id: str = "") -> st
     return f"{host}:{port} {combined_line(moment, exchange, own_id)}"
 
 
+def with_trace(line: Line, form: str) -> Line:
+    """The same line with the number of the trace at its end, where programs or people read it; the
+    combined forms have no place for it."""
+    if form not in ("json", "text"):
+        return line
+
+    def traced_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
+        text = line(moment, exchange, own_id)
+        trace = getattr(exchange.request, "trace", None)
+        if trace is None:
+            return text
+        if form == "json":
+            return f'{text[:-2]},"trace_id":"{trace.trace_id}"}}\n'
+        return f"{text[:-1]} {trace.trace_id}\n"
+
+    return traced_line
+
+
 def rfc3339(second: int, millisecond: int) -> str:
     """Return a moment (Unix seconds and thousandths) like 2026-11-28T20:00:00.123Z."""
     return f"{_rfc3339_second(second)}.{millisecond:03d}Z"

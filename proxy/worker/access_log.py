@@ -17,7 +17,7 @@ from types import MappingProxyType
 from ..config.model import SiteLog
 from ..log import LogFile, is_journal
 from ..protocol.exchange import Exchange
-from .access_lines import FORMS
+from .access_lines import FORMS, with_trace
 from .chosen_facts import line_of
 
 log = logging.getLogger("treehouse.worker")
@@ -31,7 +31,7 @@ _GATHER = 320
 
 class AccessLog:
     """``form`` is a key of `FORMS`. ``sites``: what sites say of their own lines, by the first name
-    of each."""
+    of each. ``traces``: requests belong to traces, of which lines have the number."""
 
     def __init__(
         self,
@@ -39,12 +39,16 @@ class AccessLog:
         form: str,
         loop: asyncio.AbstractEventLoop,
         sites: Mapping[str, SiteLog] = MappingProxyType({}),
+        *,
+        traces: bool = False,
     ) -> None:
         self.file = file
         self._lines_of = {
             name: line_of(form, one.fields) if one.lines else None for name, one in sites.items()
         }
         self._line, self._say = FORMS[form]
+        if traces:
+            self._line = with_trace(self._line, form)
         self._loop = loop
         # journald(8) takes the priority off a line: 6 is info.
         self._priority = "<6>" if is_journal(file.fd) else ""

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from ..config.model import Limits
 from ..handlers.http01 import Http01Handler
+from ..handlers.upstream.context import AttemptTracer
 from ..log import Seldom
 from ..metrics.counters import Counters
+from ..protocol.message import Connection
 from ..sites.site import SiteTable
 from ..tls.contexts import Certificates
 from ..transport.clock import Clock
@@ -26,10 +28,19 @@ class Draining(Protocol):
     draining: bool
 
 
+class HandshakeTracer(AttemptTracer, Protocol):
+    """Where traces are written, as far as connections and backends are concerned."""
+
+    counters: Counters | None
+
+    def handshake_failed(self, connection: Connection, began: float, why: str) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class WorkerContext:
     """``requests`` counts all that have ended, ``in_flight`` those that have not. ``counters`` is
-    None until somebody asks for figures. Each service adds itself to ``services``."""
+    None until somebody asks for figures; ``tracer`` is None where nobody wants traces. Each service
+    adds itself to ``services``."""
 
     sites: SiteTable
     challenges: Http01Handler
@@ -41,6 +52,7 @@ class WorkerContext:
     limit_reporter: LimitReporter
     on_demand: OnDemandCertificates | None = None
     counters: Counters | None = None
+    tracer: HandshakeTracer | None = None
     seldom: Seldom = field(default_factory=lambda: Seldom(log))
     services: list[Draining] = field(default_factory=list)
     requests: int = 0

@@ -17,6 +17,7 @@ from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..name_table import covers
 from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Handler, Request, RequestBody, Response
+from ..sites.filters import Chain
 from ..sites.site import Match
 from ..tls.contexts import Certificates
 from .context import WorkerContext
@@ -42,18 +43,12 @@ class BaseService:
         assert request is not None  # noqa: S101 - the contract of `Service`
         self.context.in_flight += 1
         try:
-            answer = self._handle(exchange, request)
+            return self._handle(exchange, request)
         except Exception as error:
-            return self._failed(exchange, error)
-        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
+            return self.failed(exchange, error)
 
-    async def _awaited(self, exchange: Exchange, answer: Awaitable[Response]) -> Response:
-        try:
-            return await answer
-        except Exception as error:
-            return self._failed(exchange, error)
-
-    def _failed(self, exchange: Exchange, error: Exception) -> Response:
+    def failed(self, exchange: Exchange, error: Exception) -> Response:
+        """Make the response to whatever has been raised."""
         if isinstance(error, Fault):
             return self.refuse(exchange, error)
         log.error("a request failed inside the server", exc_info=error)
@@ -87,6 +82,8 @@ class BaseService:
             extra = {"peer": exchange.client}
             if exchange.request is not None:
                 extra["site"] = exchange.request.host.decode("latin-1")
+                if (trace := getattr(exchange.request, "trace", None)) is not None:
+                    extra["trace_id"] = trace.trace_id
             if fault.backend is not None:
                 extra["backend"] = fault.backend
             text = f"{fault.kind}: %s"
@@ -199,22 +196,24 @@ class HttpsService(BaseService):
         request, connection = exchange.request, exchange.connection
         assert request is not None  # noqa: S101 - the contract of `Service`
         self.context.in_flight += 1
+        chain: Chain | None = None
         try:
-            match = connection.match
-            if request.host != connection.authorized_host or not isinstance(match, Match):
+            if request.host == connection.authorized_host:
+                match: Match = connection.match  # type: ignore[assignment] # `_authorize` set both
+            else:
                 match = self._authorize(exchange, request.host)
             exchange.match = match
             route = match.site.router.find(request)
-            handler, chain = route.handler, route.chain
-            if chain is not None:
-                return chain.handle(exchange, handler, self._ask, self._failed)
+            chain = route.chain
+            if chain is not None and chain.guards:
+                return chain.handle(exchange, route.handler, self._ask, self.failed)
             if request.body is None and request.upgrade is None:
-                answer = handler.handle(request)  # nearly always
+                answer = route.handler.handle(request)  # nearly always
             else:
-                answer = self._ask(exchange, handler)
+                answer = self._ask(exchange, route.handler)
         except Exception as error:
-            return self._failed(exchange, error)
-        return answer if isinstance(answer, Response) else self._awaited(exchange, answer)
+            answer = self.failed(exchange, error)
+        return answer if chain is None else chain.changed(exchange, answer, self.failed)
 
     def _authorize(self, exchange: Exchange, host: bytes) -> Match:
         """The site of a host that this connection may be used for. Raises `Fault`."""
@@ -232,6 +231,10 @@ class HttpsService(BaseService):
         if not match.site.config.http2 and request is not None and request.version == b"2":
             # Its certificate is also that of a site which has HTTP/2.
             raise Fault("misdirected", f"{host.decode('ascii')} is served without HTTP/2")
+        if connection.mtls_site is not None and connection.mtls_site != match.site.name:
+            # A client certificate is for the site that asked, and told to no other backend.
+            detail = f"{host.decode('ascii')} on a connection for {connection.mtls_site} alone"
+            raise Fault("misdirected", detail)
         connection.match = match
         connection.authorized_host = host
         return match

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 
@@ -37,4 +38,5 @@ class WorkerInit:
     counters: CounterMemory  # of its own generation, in which it is ``number``
     beside: tuple[CounterMemory, ...]  # of the other generations
     drained: frozenset[str]  # URLs of backends that somebody has put into maintenance
+    spans: socket.socket | None  # to the exporter, where the configuration has traces
     secret: bytes  # for the hashes of addresses; all workers have the same

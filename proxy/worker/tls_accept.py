@@ -18,6 +18,7 @@ import itertools
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 
 from ..errors import Fault
@@ -222,6 +223,8 @@ class TlsAcceptor:
     ) -> None:
         ourselves = connection.peer == OURSELVES
         counters = None if ourselves else self._context.counters
+        tracer = None if ourselves else self._context.tracer
+        began = time.monotonic() if tracer is not None else 0.0
         try:
             await stream.handshake()
         except StreamBroken as error:
@@ -229,8 +232,12 @@ class TlsAcceptor:
                 counters.handshake(connection, False, "failed")
             if not ourselves:
                 self._report(error, connection, tls)
+            if tracer is not None:
+                tracer.handshake_failed(connection, began, str(error))
             raise
         _note(connection, tls)
+        if tracer is not None:
+            connection.handshake = began, time.monotonic(), bool(tls.session_reused)
         if counters is not None:
             counters.handshake(connection, bool(tls.session_reused), "ok")
 

@@ -27,6 +27,7 @@ import uvloop
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config, Site, SiteLog
+from ..filters.code import CannotLoad
 from ..ipc.channel import Channel
 from ..ipc.connection_counters import ConnectionCounters, CounterMemory
 from ..ipc.documents import WorkerStats
@@ -61,7 +62,7 @@ from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import FastParser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
-from ..protocol.service import Serve
+from ..protocol.service import Serve, Service
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
 from ..sites.site import SiteTable
@@ -72,8 +73,7 @@ from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor
 from .access_log import AccessLog
-from .admin import AdminService
-from .admin_link import AdminLink
+from .admin.link import AdminLink
 from .context import WorkerContext
 from .credentials import Credentials
 from .handshake_log import forget_strange_names
@@ -84,6 +84,7 @@ from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
+from .tracing import TracedHttpsService, Tracer
 
 log = logging.getLogger("treehouse.worker")
 
@@ -100,7 +101,11 @@ def run(init: WorkerInit, channel: Channel) -> int:
     random.seed()  # the state inherited by fork is every worker's
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = Worker(init, channel, loop)
+    try:
+        worker = Worker(init, channel, loop)
+    except CannotLoad as error:
+        log.error("the filter %s", error)
+        return 1
     sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
@@ -158,27 +163,9 @@ class Worker:
         )
         deadlines, protocols = Deadlines(), _protocols(config, self._http2)
         context = self._context
-        self._connections = Acceptor(
-            context,
-            loop,
-            deadlines,
-            {
-                "http": HttpService(context),
-                "https": HttpsService(context),
-                "admin": AdminService(context, self._admin_link.overview),
-            },
-            protocols[USUAL_PROTOCOL],
-            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
-            self._counts,
-            self._on_empty,
-            config.proxy_protocol,
-            config.trusted_proxies,
-        )
-        self._self_probe = SelfProbe(loop, self._clock, self._connections)
-        self._one_look = asyncio.Lock()
-        self._looks: set[asyncio.Task[None]] = set()
+        tracer = self._tracer(init)
         self._handlers = Handlers(
-            config, loop, self._clock, self._connections.deadlines, self._context.counters
+            config, loop, self._clock, deadlines, self._context.counters, tracer
         )
 
         def rates(site: Site) -> RateLimits:
@@ -187,17 +174,60 @@ class Worker:
                 site.names[0], site.rate_limits, init.buckets, time.monotonic, subscriber
             )
 
-        chains = Chains(config.tls, config.limits, rates, self._handlers.login_service)
+        config.filter_code.install()
+        chains = Chains(
+            config.tls, config.limits, rates, self._handlers.login_service, config.filter_code
+        )
+        self._connections = Acceptor(
+            context,
+            loop,
+            deadlines,
+            {
+                "http": HttpService(context),
+                "https": TracedHttpsService(context, tracer) if tracer else HttpsService(context),
+                "admin": self._admin_service(context, init.secret, chains),
+            },
+            protocols[USUAL_PROTOCOL],
+            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
+            self._counts,
+            self._on_empty,
+            config.proxy_protocol,
+            config.trusted_proxies,
+            secure_admin=config.admin is not None and bool(config.admin.names),
+        )
+        self._self_probe = SelfProbe(loop, self._clock, self._connections)
+        self._one_look = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
         sites.bind(lambda site: self._handlers.router(site, chains))
         for url in init.drained:
             self._handlers.drain_backend(url, True)
+
+    def _tracer(self, init: WorkerInit) -> Tracer | None:
+        """Who writes traces, where the configuration has them."""
+        rules = self._config.tracing
+        if rules is None or init.spans is None:
+            return None
+        tracer = self._context.tracer = Tracer(rules, init.spans)
+        tracer.counters = self._context.counters
+        return tracer
+
+    def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
+        """What answers on the admin listener, where there is one."""
+        config = self._config
+        if config.admin is None or config.admin_site is None:
+            return HttpService(context)  # which nobody can ask
+        from .admin.service import AdminService
+
+        chain = chains.of(config.admin_site, config.admin_site.rules)
+        return AdminService(context, config, config.admin, self._admin_link, secret, chain)
 
     def _access_log(self, init: WorkerInit) -> AccessLog | None:
         if self._log_file is None or init.access_log is None:
             return None
         form = access_format(init.config.log.format, init.access_log)
         sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
-        return AccessLog(self._log_file, form, self._loop, sites)
+        traces = init.spans is not None
+        return AccessLog(self._log_file, form, self._loop, sites, traces=traces)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)
@@ -292,6 +322,8 @@ class Worker:
         self._context.limit_reporter.counters = counters
         self._http2.tally = counters
         self._handlers.count_in(counters)
+        if self._context.tracer is not None:
+            self._context.tracer.counters = counters
 
     async def _look(self, probe: Probe) -> None:
         async with self._one_look:  # a thousand names must not be a thousand handshakes at once

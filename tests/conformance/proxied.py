@@ -11,14 +11,19 @@ from pathlib import Path
 
 from support.http.client import Talk, context, https
 from support.http.strict_backend import Script, StrictBackend
+from support.http.strict_h2_backend import StrictH2Backend, lengthless
 from support.program.ports import free_ports
 from support.program.server import Server
 
 MODES = {"lane": [], "h11 alone": ["--no-fast-lane"]}
+# And with backends that are spoken to in HTTP/2.
+TOWARDS_H2 = "h2c backend"
 
 
 class Proxied:
-    def __init__(self, server: Server, port: int, ca: Path, backend: StrictBackend) -> None:
+    def __init__(
+        self, server: Server, port: int, ca: Path, backend: StrictBackend | StrictH2Backend
+    ) -> None:
         self.server = server
         self.backend = backend
         self.expected: dict[int, tuple[list[bytes], bytes]] = {}
@@ -41,6 +46,14 @@ class Proxied:
         assert answer.status == 200
         assert answer.body == b"POST /@%d@canary [sings %d]\n" % (tag, tag)
 
+    def spelt(self, message: bytes) -> bytes:
+        """As the backend hears it."""
+        return lengthless(message) if isinstance(self.backend, StrictH2Backend) else message
+
+    def heard(self, tag: int) -> list[bytes]:
+        """The whole messages of a case."""
+        return [self.spelt(message) for message in self.backend.whole[tag]]
+
     def expect(self, tag: int, reaches: list[bytes], begins: bytes) -> None:
         """To be looked at once more when all is over."""
         self.expected[tag] = reaches, begins
@@ -53,21 +66,25 @@ class Proxied:
 
 
 @contextlib.contextmanager
-def proxied_by(options: list[str], script: Script | None = None) -> Iterator[Proxied]:
+def proxied_by(
+    options: list[str], script: Script | None = None, *, over_http2: bool = False
+) -> Iterator[Proxied]:
+    """``over_http2``: backends are spoken to in it."""
     folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
     folder.chmod(0o755)
     one, other = free_ports(2)
     config = folder / "config.yaml"
     try:
-        with StrictBackend(script) as backend:
+        with StrictH2Backend() if over_http2 else StrictBackend(script) as backend:
+            url = f"{'h2c' if over_http2 else 'http'}://127.0.0.1:{backend.port}"
             config.write_text(
                 f"""
 listen: {{http: ["127.0.0.1:{one}"], https: ["127.0.0.1:{other}"]}}
 workers: 1
 state: {folder / "state"}
 sites:
-  - {{names: [a.test, www.a.test], backend: "http://127.0.0.1:{backend.port}"}}
-  - {{names: [b.test], backend: "http://127.0.0.1:{backend.port}"}}
+  - {{names: [a.test, www.a.test], backend: "{url}"}}
+  - {{names: [b.test], backend: "{url}"}}
 """
             )
             with Server(["--config", str(config), *options], folder) as server:

@@ -125,3 +125,11 @@ def test_every_path_in_backticks_is_there(page: Path) -> None:
     )
     missing = [path for path in named if not (REPOSITORY / path).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "text",
+    re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/filters.md").read_text(), re.DOTALL),
+)
+def test_the_configuration_of_filters_is_one(text: str) -> None:
+    sound(text)

@@ -53,6 +53,12 @@ sites:
   - names: [page.test]
     root: {folder}/page
     compress: false
+  - names: [php.test]
+    root: {folder}/php
+    fastcgi: {{url: 'unix:{folder}/php.sock', front_controller: false}}
+    listing: true
+    error_pages: {{502: /sorry.html}}
+    cache_control: {{"*": no-cache}}
 """
 
 
@@ -98,6 +104,10 @@ def place() -> Iterator[Place]:
     (folder / "spa/index.html").write_text(APP)
     (folder / "spa/imprint.html").write_text("imprint")
     (folder / "spa/assets/app.js").write_text(SCRIPT)
+    for name in ("show.php", "config.php.bak", "config.php~", "old.phps", "a.txt", "sorry.html",
+                 "404.html"):  # fmt: skip
+        (folder / "php").mkdir(exist_ok=True)
+        (folder / "php" / name).write_text(f"this is {name}")
     (folder / "page/404.html").write_text("<h1>lost</h1>" * 100)
     (folder / "page/index.html").write_text("home")
     one, two = free_ports(2)
@@ -105,7 +115,7 @@ def place() -> Iterator[Place]:
     config.write_text(CONFIG.format(folder=folder, one=one, two=two))
     try:
         with Server(["--config", str(config)], folder) as server:
-            for name in ("list", "spa", "repo", "page"):
+            for name in ("list", "spa", "repo", "page", "php"):
                 server.await_log(f"{name}.test: certificate obtained")
             yield Place(folder, two, server)
     finally:
@@ -254,3 +264,16 @@ def test_the_root_has_its_own_page_for_what_is_missing(place: Place) -> None:
         head = place.asks("page.test", target, method="HEAD")
         assert (head.status, head["content-length"]) == (404, "1300")
     place.server.await_log("no_index: .*page/empty")
+
+
+def test_files_beside_scripts_have_the_same_rules(place: Place) -> None:
+    """PHP-FPM is not there: what does not need it works, its page for errors among it."""
+    listed = json.loads(place.asks("php.test", "/", "Accept: application/json\r\n").body)
+    names = [one["name"] for one in listed]
+    assert names == ["404.html", "a.txt", "show.php", "sorry.html"]
+    assert place.asks("php.test", "/a.txt")["cache-control"] == "no-cache"
+    for target in ("/nothing", "/config.php.bak", "/old.phps", "/nothing/"):
+        answer = place.asks("php.test", target)
+        assert (answer.status, answer.body) == (404, b"this is 404.html")
+    answer = place.asks("php.test", "/show.php")
+    assert (answer.status, answer.body) == (502, b"this is sorry.html")

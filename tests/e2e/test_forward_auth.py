@@ -238,6 +238,22 @@ def test_who_has_logged_in_gets_in_and_the_application_learns_who(place: Place, 
     assert asked.all(name) == []  # the service is asked, not told
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.0.0.2"])  # the other one is trusted
+def test_nobody_tells_the_service_of_another_request(place: Place, peer: str) -> None:
+    forged = {
+        "X-Forwarded-Uri": "/open", "X-Forwarded-Method": "OPTIONS", "X-Original-URL": "/open",
+        "X-Original-Method": "OPTIONS", "X-Original-URI": "/open", "X_Forwarded_Uri": "/open",
+        "X-Rewrite-URL": "/open", "Cookie": ALICE,
+    }  # fmt: skip
+    response = place.asks("/authelia/forbidden", forged, peer=peer)
+    assert response.status_code == 403
+    asked = place.services.asked[-1]
+    assert asked.one("x-forwarded-uri") == asked.one("x-original-uri") == "/authelia/forbidden"
+    assert asked.one("x-original-url") == "https://a.test/authelia/forbidden"
+    assert asked.one("x-forwarded-method") == asked.one("x-original-method") == "GET"
+    assert not [value for _, value in asked.fields if "/open" in value]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_everybody_else_gets_the_services_answer(place: Place, form: str, method: str) -> None:

@@ -12,7 +12,6 @@ import re
 import shutil
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -26,9 +25,10 @@ import trustme
 
 from support.http.backend_app import serving
 from support.http.chromium import Chromium
+from support.http.clients.go import go_client
 from support.http.streaming_app import Witness, application, content
 from support.program.ports import free_ports
-from support.program.server import REPOSITORY, Server
+from support.program.server import Server
 
 CLIENTS = Path(__file__).parents[1] / "support/http/clients"
 BIG = os.urandom(3 << 20)
@@ -205,29 +205,10 @@ def saw(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return told
 
 
-@pytest.fixture(scope="module")
-def go_client() -> Path:
-    return go_built()
-
-
-def go_built() -> Path:
-    """Built once for a working tree; Go keeps what it has compiled."""
-    pytest.importorskip("go")
-    made = REPOSITORY / ".run/go"
-    made.mkdir(parents=True, exist_ok=True)
-    go = Path(sys.executable).parent / "go"
-    subprocess.run(
-        [str(go), "build", "-o", str(made / "client"), str(CLIENTS / "client.go")],
-        env={"PATH": os.environ["PATH"], "HOME": str(made), "GOCACHE": str(made / "cache"), "CGO_ENABLED": "0"},
-        check=True, timeout=200,
-    )  # fmt: skip
-    return made / "client"
-
-
-def test_go(running: Running, go_client: Path) -> None:
+def test_go(running: Running) -> None:
     told = saw(
         subprocess.run(
-            [str(go_client), "check", f"127.0.0.1:{running.port}", str(running.ca)],
+            [str(go_client()), "check", f"127.0.0.1:{running.port}", str(running.ca)],
             capture_output=True, text=True, timeout=120, check=False,
         )
     )  # fmt: skip

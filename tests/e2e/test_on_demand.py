@@ -9,54 +9,19 @@ import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from support.acme.ca_faults import Exchange, Faults, Refuse, Reply
 from support.acme.pebble import Pebble
 from support.http.client import Talk, context, http, https
+from support.http.name_app import NameApp
 from support.program.ports import free_ports
 from support.program.server import Server, packages, treehouse
 
 SITE = "shops.example"
-
-
-class App:
-    """Says which names are wanted: those in ``allowed``; ``asked`` has every question."""
-
-    def __init__(self) -> None:
-        self.allowed: set[str] = set()
-        self.asked: list[str] = []
-        self.status = 200
-        app = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                (name,) = parse_qs(urlsplit(self.path).query)["domain"]
-                app.asked.append(name)
-                self.send_response(app.status if name in app.allowed else 403)
-                self.send_header("Location", "/allowed?domain=" + name)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/allowed"
-
-    def __enter__(self) -> App:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
 
 class Held:
@@ -149,8 +114,8 @@ def orders(front: Faults, name: str | None = None) -> int:
 
 
 @pytest.fixture
-def app() -> Iterator[App]:
-    with App() as made:
+def app() -> Iterator[NameApp]:
+    with NameApp() as made:
         yield made
 
 
@@ -180,7 +145,9 @@ def test_a_pattern_allows_and_everything_else_is_refused(place: Place, front: Fa
         assert "www.else.example" in listed
 
 
-def test_an_app_is_asked_and_its_no_is_remembered(place: Place, front: Faults, app: App) -> None:
+def test_an_app_is_asked_and_its_no_is_remembered(
+    place: Place, front: Faults, app: NameApp
+) -> None:
     app.allowed = {"good.example", "moved.example"}
     with place.server(front, f"{{ask: '{app.url}?kind=shop'}}") as server:
         assert place.page("good.example") == b"<p>hello\n"
@@ -201,7 +168,7 @@ def test_an_app_is_asked_and_its_no_is_remembered(place: Place, front: Faults, a
         assert orders(front) == 1
 
 
-def test_an_app_that_does_not_answer_is_no_yes(place: Place, front: Faults, app: App) -> None:
+def test_an_app_that_does_not_answer_is_no_yes(place: Place, front: Faults, app: NameApp) -> None:
     with place.server(front, "{ask: 'http://127.0.0.1:9/'}") as server:
         place.refused("good.example")
         server.await_log("good.example: .*the ask URL cannot be asked: connection refused")
@@ -218,7 +185,9 @@ def test_a_name_whose_dns_leads_here(place: Place, front: Faults) -> None:
         assert orders(front) == 1
 
 
-def test_every_condition_that_is_given_must_allow(place: Place, front: Faults, app: App) -> None:
+def test_every_condition_that_is_given_must_allow(
+    place: Place, front: Faults, app: NameApp
+) -> None:
     app.allowed = {"a.customers.example", "b.other.example"}
     with place.server(front, f"{{ask: '{app.url}', patterns: ['*.customers.example']}}"):
         assert place.page("a.customers.example") == b"<p>hello\n"
@@ -229,7 +198,7 @@ def test_every_condition_that_is_given_must_allow(place: Place, front: Faults, a
 
 @pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
 def test_fifty_handshakes_at_two_workers_are_one_order(
-    place: Place, front: Faults, app: App, challenge: str
+    place: Place, front: Faults, app: NameApp, challenge: str
 ) -> None:
     app.allowed = {"busy.example"}
     with place.server(front, f"{{ask: '{app.url}'}}", challenge) as server:
@@ -243,7 +212,9 @@ def test_fifty_handshakes_at_two_workers_are_one_order(
         assert all(one["requests"] for one in served), served
 
 
-def test_time_is_up_and_who_comes_later_is_served(place: Place, front: Faults, app: App) -> None:
+def test_time_is_up_and_who_comes_later_is_served(
+    place: Place, front: Faults, app: NameApp
+) -> None:
     app.allowed = {"slow.example"}
     with place.server(front, f"{{ask: '{app.url}', wait: 1s}}") as server:
         server.await_log(f"{SITE}: certificate obtained", within=60)
@@ -264,7 +235,7 @@ def test_time_is_up_and_who_comes_later_is_served(place: Place, front: Faults, a
 
 
 def test_who_comes_in_the_clear_waits_too_and_is_sent_to_https(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     app.allowed = {"typed.example"}
     with place.server(front, f"{{ask: '{app.url}'}}"):
@@ -278,7 +249,7 @@ def test_who_comes_in_the_clear_waits_too_and_is_sent_to_https(
 
 
 def test_a_ca_that_is_down_is_not_asked_again_at_once(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     app.allowed = {"a.example"}
     with place.server(front, f"{{ask: '{app.url}'}}") as server:
@@ -304,7 +275,7 @@ def test_a_ca_that_is_down_is_not_asked_again_at_once(
 
 
 def test_a_flood_of_random_names_costs_no_order_and_keeps_nobody_waiting(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     with place.server(front, f"{{ask: '{app.url}'}}") as server:
         server.await_log(f"{SITE}: certificate obtained", within=60)
@@ -343,7 +314,7 @@ def memory(pid: int) -> int:
 
 
 def test_names_outlast_restarts_reloads_upgrades_and_their_rule_is_the_last_word(
-    place: Place, front: Faults, app: App, program: Path, shared_python: str
+    place: Place, front: Faults, app: NameApp, program: Path, shared_python: str
 ) -> None:
     app.allowed = {"a.example"}
     rule = f"{{ask: '{app.url}'}}"
@@ -397,7 +368,7 @@ def await_generation(server: Server, state: Path, number: int) -> None:
 
 
 def test_a_certifier_that_dies_in_between_is_followed_by_one_that_goes_on(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     app.allowed = {"a.example"}
     with place.server(front, f"{{ask: '{app.url}', wait: 60s}}") as server:
@@ -414,7 +385,7 @@ def test_a_certifier_that_dies_in_between_is_followed_by_one_that_goes_on(
 
 
 def test_the_default_site_is_for_those_who_are_refused(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     app.allowed = {"a.example"}
     other = place.folder / "other"
@@ -435,7 +406,7 @@ def test_the_default_site_is_for_those_who_are_refused(
 
 
 def test_the_sandbox_lets_the_certifier_ask_and_nobody_else(
-    place: Place, front: Faults, app: App
+    place: Place, front: Faults, app: NameApp
 ) -> None:
     place.acme = ", resolvers: '127.0.0.1:5353'"
     place.config(front, f"{{ask: '{app.url}', dns: true}}")
@@ -447,7 +418,7 @@ def test_the_sandbox_lets_the_certifier_ask_and_nobody_else(
     assert f"{port} " not in worker
 
 
-def test_figures(place: Place, front: Faults, app: App) -> None:
+def test_figures(place: Place, front: Faults, app: NameApp) -> None:
     app.allowed = {"a.example"}
     (admin,) = free_ports(1)
     path = place.config(front, f"{{ask: '{app.url}'}}")
@@ -466,7 +437,7 @@ def test_figures(place: Place, front: Faults, app: App) -> None:
 
 
 def test_it_is_renewed_while_the_app_allows_it_and_no_longer(
-    folder: Path, root: Path, ports: tuple[int, int], app: App
+    folder: Path, root: Path, ports: tuple[int, int], app: NameApp
 ) -> None:
     app.allowed = {"a.example"}
     with Pebble(*ports, nonce_reject=0, validity=16) as ca, Faults(ca) as front:

@@ -1,4 +1,4 @@
-"""Everything at once: traffic of several kinds, reloads, upgrades, killed workers and certifiers, a
+"""Everything at once: traffic of several kinds over HTTP/1.1, HTTP/2 and gRPC, reloads, upgrades, killed workers and certifiers, a
 backend that breaks off, one that dies and comes back, certificates renewed from pebble.
 
     make soak                        ten minutes
@@ -31,8 +31,12 @@ from pathlib import Path
 import pytest
 
 from support.acme.pebble import Pebble
+from support.h2_peer import data, headers, rst
 from support.http.backend_app import Application, serving
 from support.http.client import Talk, context, https
+from support.http.grpc_load import GrpcLoad, channel, counting
+from support.http.h2_talk import H2Talk
+from support.http.h2_talk import request as h2_request
 from support.http.load_clients import Visitors
 from support.http.strict_backend import StrictBackend
 from support.program.process_stats import Weight, table, weigh
@@ -173,12 +177,69 @@ def broken(talk: Talk) -> bool:
     return True
 
 
+def many(talk: H2Talk) -> bool:
+    """Ten requests at a time on one connection, GETs and POSTs."""
+    asked = {}
+    for number in range(10):
+        mark = f"/app/h2/{random.random()}"
+        body = os.urandom(random.randrange(1, 3000)) if number % 2 else None
+        stream = talk.next()
+        asked[stream] = mark.encode() if body is None else body
+        method = b"GET" if body is None else b"POST"
+        length = [] if body is None else [(b"content-length", b"%d" % len(body))]
+        fields = h2_request(mark, "a.example", *length, method=method)
+        talk.says(headers(stream, fields, end=body is None))
+        if body is not None:
+            talk.says(data(stream, body, end=True))
+    for stream, right in asked.items():
+        talk.hears_end_of(stream)
+        assert (talk.status(stream), talk.body(stream)) == (200, right), talk.heads(stream)
+    return done_with(talk)
+
+
+def large_over_h2(talk: H2Talk) -> bool:
+    """A large file, and small answers meanwhile."""
+    file = talk.next()
+    part = (b"range", b"bytes=0-1999999")
+    talk.says(headers(file, h2_request("/large.bin", "a.example", part)))
+    for _ in range(20):
+        stream = talk.asks(h2_request("/", "a.example"))
+        assert (talk.status(stream), talk.body(stream)) == (200, b"<p>hello\n")
+    talk.hears_end_of(file)
+    assert (talk.status(file), len(talk.body(file))) == (206, 2_000_000)
+    return done_with(talk)
+
+
+def given_up(talk: H2Talk) -> bool:
+    """Requests that are reset in the middle; the connection goes on."""
+    for number in range(8):
+        stream = talk.next()
+        target = ("/large.bin", "/app/h2/x", "/pair/@1@x")[number % 3]
+        talk.says(headers(stream, h2_request(target, "a.example")))
+        talk.says(rst(stream))
+    stream = talk.asks(h2_request("/", "a.example"))
+    assert talk.status(stream) == 200
+    return done_with(talk)
+
+
+def done_with(talk: H2Talk) -> bool:
+    """Whether the server wants the next round on another connection."""
+    over = bool(talk.goaways)
+    talk.forget_all()
+    return over
+
+
 @pytest.mark.timeout(SECONDS + 120)
 def test_soak(
     folder: Path, root: Path, ports: tuple[int, int], backend: int, shared_python: str
 ) -> None:
-    with Pebble(ports[0], ports[1], validity=VALIDITY) as ca, StrictBackend() as steady:
-        soak(folder, root, ports, backend, shared_python, ca, steady)
+    with (
+        Pebble(ports[0], ports[1], validity=VALIDITY) as ca,
+        StrictBackend() as steady,
+        counting() as (calls, called),
+    ):
+        soak(folder, root, ports, backend, shared_python, ca, steady, calls)
+        assert [name for name, count in called.items() if count > 1] == []
 
 
 def soak(
@@ -189,6 +250,7 @@ def soak(
     shared_python: str,
     ca: Pebble,
     steady: StrictBackend,
+    calls: int,
 ) -> None:
     mortal = StrictBackend()
     (root / "large.bin").write_bytes(b"x" * (8 << 20))
@@ -206,6 +268,7 @@ sites:
       - path: /pair/*
         backend: ["http://127.0.0.1:{steady.port}", "http://127.0.0.1:{mortal.port}"]
       - {{path: /app/*, backend: "http://127.0.0.1:{backend}"}}
+      - {{path: /t.Load/*, backend: "h2c://127.0.0.1:{calls}"}}
       - {{path: /*, root: {root}}}
 """
     )
@@ -218,19 +281,30 @@ sites:
         # Whichever it is by then: its thread would keep a run that has failed from ending.
         stack.callback(lambda: mortal.close())
         server.await_log("certificate obtained", within=60)
-        using = context(ca.root())
+        using, over_h2 = context(ca.root()), context(ca.root())
+        over_h2.set_alpn_protocols(["h2"])
 
         def connect() -> Talk:
             return https(ports[1], "a.example", None, using=using, timeout=30)
 
+        def connect_h2() -> H2Talk:
+            return H2Talk(ports[1], "a.example", over_h2, within=30)
+
         kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [mended] * 2
         kinds += [large, handshake, broken, tunnel]
+        h2_kinds = [many, many, large_over_h2, given_up]
         state = folder / "state"
         begun = time.monotonic()
         reloads = kills = upgrades = deaths = certifiers = 0
         turn = 0
-        with Visitors(connect, *kinds, judge=ledger.judge) as visitors:
+        with (
+            Visitors(connect, *kinds, judge=ledger.judge) as visitors,
+            Visitors(connect_h2, *h2_kinds, judge=ledger.judge) as h2_visitors,
+            channel(ports[1], ca.root(), "a.example") as using_grpc,
+            GrpcLoad(using_grpc, judge=ledger.judge) as grpc,
+        ):
             visitors.await_each()
+            h2_visitors.await_each()
             SERIALS.clear()
             started = weigh(server, state)
             while time.monotonic() < begun + SECONDS * TURMOIL or not upgrades:
@@ -262,6 +336,7 @@ sites:
                     server.await_log("another starts", since=since)
             until_nothing_drains(server, state)
             visitors.await_each()
+            h2_visitors.await_each()
             calm = weigh(server, state)
             while time.monotonic() < begun + SECONDS:
                 time.sleep(0.5)  # clients do what is to be done now
@@ -269,7 +344,12 @@ sites:
         turns = (reloads, upgrades, kills, certifiers, deaths, len(SERIALS) - 1)
         moments = [("at the start", started), ("after the turmoil", calm), ("at the end", ended)]
         print(
-            _table(ledger, visitors.done, turns, time.monotonic() - begun),
+            _table(
+                ledger,
+                visitors.done + h2_visitors.done + grpc.done,
+                turns,
+                time.monotonic() - begun,
+            ),
             *table(moments),
             sep="\n",
         )
@@ -281,6 +361,8 @@ sites:
         # A certifier that was killed a moment before has not yet loaded what it works with.
         assert grown(started + calm, ended) == []
         assert all(visitors.done[kind.__name__] for kind in kinds)
+        assert all(h2_visitors.done[kind.__name__] for kind in h2_kinds)
+        assert len(grpc.done) == 4
         assert len(SERIALS) > SECONDS // (2 * VALIDITY)
 
 

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ sites:
     error_pages: {{404: /errors/404.html, 401: /errors/open.html, 403: /members/page.html, "5xx": {folder}/sorry.html,
                    405: /errors/404.html, 418: /errors/loop, 413: /errors/404.html, 410: /down/page}}
     routes:
-      - {{path: /api/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true}}
+      - {{path: /api/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true,
+          request_headers: {{set: {{X-Asked: "{{path}}?{{query}}"}}}}}}
       - {{path: /api/admin/*, backend: 'http://127.0.0.1:{back}', strip_prefix: true, deny: [0.0.0.0/0]}}
       - {{path: /deep/er/*, backend: 'http://127.0.0.1:{back}/base', strip_prefix: true}}
       - {{path: /v1/*, backend: 'http://127.0.0.1:{back}', rewrite: "/v2/{{rest}}?from={{host}}&{{query}}"}}
@@ -49,6 +51,9 @@ sites:
       - {{path: /fails/*, backend: 'http://127.0.0.1:{back}', intercept: true}}
       - {{path: /fails-alone/*, backend: 'http://127.0.0.1:{back}'}}
       - {{path: /down/*, backend: 'http://127.0.0.1:{down}'}}
+      - {{path: /waits/*, backend: 'http://127.0.0.1:{late}', wait_for_backend: 30s, strip_prefix: true, methods: [GET, POST]}}
+      - {{path: /tires/*, backend: 'http://127.0.0.1:{down}', wait_for_backend: 200ms, rewrite: "/x/{{rest}}", intercept: true}}
+      - {{path: /second/*, backend: ['http://127.0.0.1:{down}', 'http://127.0.0.1:{back}'], strip_prefix: true}}
       - {{path: /errors/*, root: {root}/errors}}
       - {{path: /errors/loop, respond: 418}}
       - {{path: /members/*, root: {root}/members, basic_auth: {{users: {{alice: "{hash}"}}}}}}
@@ -92,6 +97,13 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.headers.get("Upgrade"):
+            self.wfile.write(
+                b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+            )
+            self.wfile.write(self.path.encode() + b" " + self.rfile.read(5))
+            self.close_connection = True
+            return
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = [[name.lower(), value] for name, value in self.headers.items()]
         body = json.dumps({"target": self.path, "method": self.command, "fields": fields}).encode()
@@ -115,6 +127,7 @@ class Place:
     ca: Path
     http2: bool
     server: Server
+    late: int  # the port of an app that is not there yet
 
     def asks(
         self, path: str, method: str = "GET", host: str = "a.test", peer: str = "127.0.0.1",
@@ -153,14 +166,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (root / "members/page.html").write_text("for members only")
     (folder / "sorry.html").write_text(PAGE)
     (folder / "secret.txt").write_text("outside")
-    one, two, down = free_ports(3)
+    one, two, down, late = free_ports(4)
     back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     back.daemon_threads = True
     threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
     config.write_text(
         CONFIG.format(
-            state=folder / "state", one=one, two=two, down=down, back=back.server_address[1],
+            state=folder / "state", one=one, two=two, down=down, late=late, back=back.server_address[1],
             root=root, folder=folder, hash=HASH,
             fast="false" if request.param == "h11" else "true",
         )
@@ -170,7 +183,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             for name in NAMES:
                 server.await_log(f"{name}: certificate obtained")
             ca = folder / "state/internal-ca/root.pem"
-            yield Place(two, ca, request.param == "h2", server)
+            yield Place(two, ca, request.param == "h2", server, late)
     finally:
         back.shutdown()
         back.server_close()
@@ -208,6 +221,36 @@ def test_a_backend_is_asked_for_another_path_and_told_what_is_missing(
     assert response.status_code == 200
     assert sent_on(response) == (target, prefix)
     assert response.headers["x-top"] == "all"
+
+
+def test_everything_else_of_a_request_goes_on_as_it_is(place: Place) -> None:
+    """Fields that Connection names, a body that waits to be asked for, what the operator adds."""
+    fields = "Connection: x-own\r\nX-Own: dropped\r\nX-Kept: kept\r\nX-Request-Id: mine\r\n"
+    status, body = place.spells("/api/x?y=1", fields)
+    told = dict(json.loads(body)["fields"])
+    assert (status, told["x-kept"], told["x-request-id"]) == (200, "kept", "mine")
+    assert "x-own" not in told
+    assert (told["x-asked"], told["x-forwarded-prefix"]) == ("/api/x?y=1", "/api")
+    with https(place.port, "a.test", place.ca) as talk:
+        talk.says(
+            b"POST /api/x HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 3\r\n\r\n"
+        )
+        assert talk.sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        talk.says(b"abc")
+        assert talk.hears().status == 200
+        line = place.server.await_access(request_id="mine")
+        assert line["target"] == "/api/x?y=1"
+
+
+def test_a_tunnel_leads_to_the_new_path(place: Place) -> None:
+    with https(place.port, "a.test", place.ca) as talk:
+        talk.says(
+            b"GET /api/ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n"
+            b"Upgrade: echo\r\n\r\nhello"
+        )
+        assert talk.hears().status == 101
+        assert talk.rest() == b"/ws hello"
 
 
 def test_a_trusted_proxy_has_left_out_a_prefix_before_us(place: Place) -> None:
@@ -274,6 +317,40 @@ def test_the_log_has_the_path_that_the_client_asked_for(place: Place) -> None:
     place.asks("/api/logged")
     line = place.server.await_access(target="/api/logged")
     assert line["status"] == 200
+
+
+def test_a_request_that_waits_for_its_app_is_asked_for_the_new_path(place: Place) -> None:
+    """Held until the app starts, and sent on then, each once and with its own body."""
+    with ThreadPoolExecutor(6) as pool:
+        asked = [
+            pool.submit(place.asks, f"/waits/{number}", "POST" if number % 2 else "GET",
+                        body=b"x" * 1000 if number % 2 else b"")
+            for number in range(6)
+        ]  # fmt: skip
+        assert not wait(asked, 0.5).done
+        app = http.server.ThreadingHTTPServer(("127.0.0.1", place.late), Echo)
+        threading.Thread(target=app.serve_forever, daemon=True).start()
+        try:
+            for number, one in enumerate(asked):
+                response = one.result(30)
+                assert response.status_code == 200
+                assert sent_on(response) == (f"/{number}", "/waits")
+        finally:
+            app.shutdown()
+            app.server_close()
+
+
+def test_who_waits_in_vain_gets_the_page(place: Place) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        response = place.asks("/tires/x", method, body=b"x" if method == "POST" else b"")
+        assert response.status_code == 502
+        assert response.text == ("" if method == "HEAD" else PAGE)
+
+
+def test_the_next_backend_is_asked_for_the_same_path(place: Place) -> None:
+    for _ in range(3):
+        assert sent_on(place.asks("/second/x?y")) == ("/x?y", "/second")
+        assert sent_on(place.asks("/second/x", "POST", body=b"z" * 9)) == ("/x", "/second")
 
 
 # Answers made here

@@ -255,7 +255,7 @@ async def test_a_post_gets_no_connection_that_may_be_about_to_end() -> None:
         async with three(script, True) as all_:
             await all_.client.says(get)
             await all_.client.hears(b"ok")
-            all_.upstream._context.clock.now += idle
+            all_.upstream.context.clock.now += idle
             await all_.client.says(says)
             await all_.client.hears(b"ok")
             assert (all_.backend.connections == 2) is new, (idle, announced, says)
@@ -277,7 +277,7 @@ async def test_the_end_of_an_idle_connection_is_seen_at_once() -> None:
         closing.set()
         while not kept.stream.became_readable:
             await asyncio.sleep(0)
-        all_.upstream.tick(all_.upstream._context.clock.now)
+        all_.upstream.tick(all_.upstream.context.clock.now)
         assert pool._kept == []
 
 

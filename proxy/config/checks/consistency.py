@@ -8,7 +8,8 @@ What the keys of one section need of each other stands beside them (`schema.acme
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address
 from itertools import chain, combinations
 
@@ -19,7 +20,7 @@ from ..schema import acme as acme_keys
 from ..schema import alerts as alert_keys
 from ..schema import site as serving_keys
 from ..schema.acme import DIRECTORIES, Acme
-from ..schema.document import Site
+from ..schema.document import Admin, Site
 from ..schema.inherit import innermost
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
@@ -36,7 +37,7 @@ _NAMES_PER_CERTIFICATE = 100
 
 def check(parsed: Parsed) -> Iterator[Fault]:
     sections = parsed.document.given | parsed.broken
-    if not parsed.sites and not sections & {"sites", "sites_dir"}:
+    if not parsed.sites and not sections & {"sites", "sites_dir", "providers"}:
         yield parsed.origins.fault(
             (),
             "there is no site",
@@ -44,6 +45,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         )
     yield from _limits(parsed)
     yield from _listeners(parsed)
+    yield from _tracing(parsed)
     if "acme" not in parsed.broken:
         yield from acme_keys.check(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
@@ -79,11 +81,16 @@ def check(parsed: Parsed) -> Iterator[Fault]:
 
 def internal(site: Site, acme: Acme) -> bool:
     """Whether the built-in CA certifies the site: asked to, or because no public CA could."""
+    return certified_here(site.names, acme)
+
+
+def certified_here(names: Iterable[str], acme: Acme) -> bool:
+    """Whether the built-in CA certifies these names."""
     if acme.directory == "internal":
         return True
     if acme.directory not in DIRECTORIES:
         return False  # a URL was given: that CA may certify what it likes
-    return not any(map(publicly_certifiable, site.names))
+    return not any(map(publicly_certifiable, names))
 
 
 # Across sections
@@ -135,13 +142,7 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
     ]
     if document.admin:
         taken.append((("admin", "listen"), document.admin.listen))
-        if not document.admin.listen.host:
-            port = document.admin.listen.port
-            yield parsed.origins.fault(
-                ("admin", "listen"),
-                "the dashboard would be open to every network",
-                f"write 127.0.0.1:{port}, or 0.0.0.0:{port} if that is meant",
-            )
+        yield from _admin(parsed, document.admin)
     for (_first, one), (path, other) in combinations(taken, 2):
         if _clash(one, other):
             yield parsed.origins.fault(
@@ -149,6 +150,52 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
                 f"{spell_address(other)} is already taken by {spell_address(one)}",
                 "choose another port, or leave one of the two out",
             )
+
+
+def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
+    listen, login = admin.listen, admin.given & {"basic_auth", "forward_auth", "client_auth"}
+    if not login and not _is_loopback(listen.host):
+        yield parsed.origins.fault(
+            ("admin", "listen"),
+            "the admin page would be open to every network",
+            f"write 127.0.0.1:{listen.port}, or give it basic_auth, forward_auth or client_auth",
+        )
+    for key in sorted(login & {"forward_auth", "client_auth"} if not admin.names else ()):
+        yield parsed.origins.fault_of_key(
+            ("admin", key),
+            "this login needs HTTPS, and the admin page has no name to get a certificate for",
+            "add names: [admin.example.org]",
+        )
+    wildcards = [number for number, name in enumerate(admin.names) if name.startswith("*")]
+    for number in wildcards:
+        yield parsed.origins.fault(
+            ("admin", "names", number), "the admin page has names of its own", "write them out"
+        )
+    known = {name: index for index, site in parsed.sites for name in site.names}
+    for number, name in enumerate(admin.names):
+        if name in known:
+            where = parsed.origins.at(("sites", known[name]))
+            yield parsed.origins.fault(
+                ("admin", "names", number),
+                f"{shown(name)} is a site's name as well, at {where}",
+                "give the admin page a name of its own",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tracing(parsed: Parsed) -> Iterator[Fault]:
+    if parsed.document.tracing is not None and find_spec("opentelemetry") is None:
+        yield parsed.origins.fault(
+            ("tracing",),
+            "OpenTelemetry's exporter is not installed",
+            "pip install 'treehouse-proxy[tracing]', where the program is installed",
+        )
 
 
 def _clash(one: Address, other: Address) -> bool:

@@ -21,6 +21,7 @@ from acme_client.issuers.external_account import mac_key
 from acme_client.x509.pem import PemError
 from acme_client.x509.trust_bundle import authorities
 
+from ..schema.acme import Credential
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Route, Serving
@@ -29,7 +30,8 @@ from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
-from . import certificates, pages
+from ..values import Backend
+from . import certificates, dns_providers, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
 from .real_paths import RealPaths
@@ -59,6 +61,8 @@ def check(
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
         if trouble is None and path[-1] == "webhook_file":
             trouble = _no_webhook(file)
+        if trouble is None and "credentials" in path:
+            trouble = _nothing_in_it(file)
         if trouble is None and path[-1] == "hmac_key_file":
             trouble = _no_mac_key(file)
         if trouble:
@@ -68,7 +72,7 @@ def check(
     yield from _address_lists(parsed, reader)
     yield from _password_files(parsed, reader)
     yield from pages.check(parsed, reader, notices)
-    yield from _sockets(parsed, reader)
+    yield from _sockets(parsed, reader, notices)
     yield from _log(parsed, reader, opener)
     yield from _state(parsed, state, roots)
     yield from _command(parsed, reader)
@@ -77,14 +81,20 @@ def check(
 def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Check the programs of ``acme.dns``, which run as the target user."""
     for index, dns in enumerate(parsed.document.acme.dns):
-        if dns.hook is None:
-            continue
-        file = dns.hook
-        trouble = _trouble(file, False, reader)
-        if trouble is None and reader is not None and not reader.may(str(file), os.X_OK):
-            trouble = f"uid {reader.uid} may not execute {file}", f"sudo chmod a+x {typed(file)}"
-        if trouble:
-            yield parsed.origins.fault(("acme", "dns", index, "hook"), *trouble)
+        for key, file in (("hook", dns.hook), ("hook_cleanup", dns.hook_cleanup)):
+            if file is None:
+                continue
+            trouble = _trouble(file, False, reader)
+            # A plug-in of acme.sh is read by a shell.
+            executed = key != "hook" or dns.hook_style != "acme.sh"
+            if trouble is None and executed and reader and not reader.may(str(file), os.X_OK):
+                trouble = (
+                    f"uid {reader.uid} may not execute {file}",
+                    f"sudo chmod a+x {typed(file)}",
+                )
+            if trouble:
+                yield parsed.origins.fault(("acme", "dns", index, key), *trouble)
+    yield from dns_providers.check(parsed, reader)
 
 
 def _levels(parsed: Parsed) -> Iterator[tuple[Path, Rules]]:
@@ -124,6 +134,8 @@ def _named(section: Section, path: Path) -> Iterator[Place]:
             for number, one in enumerate(value):
                 if isinstance(one, Section):
                     yield from _named(one, (*path, key, number))
+                elif isinstance(one, Credential) and one.secret_file is not None:
+                    yield (*path, key, f"{one.name}_file"), one.secret_file
 
 
 def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
@@ -158,10 +170,13 @@ def _address_entries(parsed: Parsed) -> Iterator[tuple[Path, tuple[AddressEntry,
 
 def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Users and their hashes, which workers read before they are confined."""
-    for path, rules in _levels(parsed):
-        if rules.basic_auth is None or rules.basic_auth.users_file is None:
+    logins = [(path, rules.basic_auth) for path, rules in _levels(parsed)]
+    if parsed.document.admin is not None:
+        logins.append((("admin",), parsed.document.admin.basic_auth))
+    for path, login in logins:
+        if login is None or login.users_file is None:
             continue
-        file = rules.basic_auth.users_file
+        file = login.users_file
         trouble = _trouble(file, False, reader)
         if trouble is None:
             try:
@@ -176,24 +191,35 @@ def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
             yield parsed.origins.fault((*path, "basic_auth", "users_file"), *trouble)
 
 
-def _sockets(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
+def _sockets(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Iterator[Fault]:
     """Check the sockets of backends as the user that connects. A missing one is the app's to
     make."""
+    for path, backend in _backends(parsed):
+        if backend.scheme != "unix" or backend.path.startswith("@"):
+            continue
+        file = FilePath(backend.path)
+        try:
+            is_socket = stat.S_ISSOCK(os.stat(file).st_mode)
+        except PermissionError:
+            trouble = reach(file, os.F_OK, reader) if reader and reader.here else None
+        except OSError:
+            if "fastcgi" in path:  # no app of one's own, which starts when it starts
+                what = f"there is no socket {file} yet"
+                remedy = "start PHP-FPM, or name the socket that listen says in its pool"
+                notices.append(parsed.origins.fault(path, what, remedy))
+            continue
+        else:
+            trouble = _no_socket(file, is_socket, reader)
+        if trouble:
+            yield parsed.origins.fault(path, *trouble)
+
+
+def _backends(parsed: Parsed) -> Iterator[tuple[Path, Backend]]:
     for path, serving in _servings(parsed):
         for number, each in enumerate(serving.backend or ()):
-            if each.url.scheme != "unix" or each.url.path.startswith("@"):
-                continue
-            file = FilePath(each.url.path)
-            try:
-                is_socket = stat.S_ISSOCK(os.stat(file).st_mode)
-            except PermissionError:
-                trouble = reach(file, os.F_OK, reader) if reader and reader.here else None
-            except OSError:
-                continue
-            else:
-                trouble = _no_socket(file, is_socket, reader)
-            if trouble:
-                yield parsed.origins.fault((*path, "backend", number), *trouble)
+            yield (*path, "backend", number), each.url
+        for one in serving.fastcgi.url if serving.fastcgi is not None else ():
+            yield (*path, "fastcgi"), one
 
 
 def _no_socket(file: FilePath, is_socket: bool, reader: Reader | None) -> Trouble | None:
@@ -285,6 +311,14 @@ def _no_webhook(file: FilePath) -> Trouble | None:
     except OSError:
         return None  # not ours to read
     return None
+
+
+def _nothing_in_it(file: FilePath) -> Trouble | None:
+    try:
+        empty = not file.read_bytes().strip()
+    except OSError:
+        return None  # not ours to read
+    return (f"{file} is empty", "put the secret there, and nothing else") if empty else None
 
 
 def _no_mac_key(file: FilePath) -> Trouble | None:

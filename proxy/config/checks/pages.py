@@ -34,7 +34,7 @@ def check(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Iterat
                 continue
             between = [] if level is site else [(at, site)]
             if innermost(top, *between, (path, level)).rules.listing.format != "off":
-                trouble = reach(level.root, os.R_OK | os.X_OK, reader)
+                trouble = reach(level.root, os.R_OK, reader)
                 if trouble:
                     yield parsed.origins.fault((*path, "root"), *trouble)
 

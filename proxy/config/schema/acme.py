@@ -7,13 +7,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from acme_client.link import HookStyle
 
 from ..syntax.addresses import parse_directory_url, parse_name_server, parse_resolver
+from ..syntax.environment import FromVariable
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
-from ..syntax.kinds import Email, File, Many, Section, Token, duration, one_of, section, word
+from ..syntax.kinds import (
+    Email,
+    File,
+    Many,
+    Section,
+    Token,
+    duration,
+    one_of,
+    parse_file,
+    section,
+    word,
+)
 from ..values import Address
 from ..values import KeyType as KeyTypeName
 
@@ -98,12 +116,79 @@ class Tsig(Section):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One setting of a provider or hook, from a file that is read later, or as it stands in the
+    configuration. ``from_variable``: it came from the environment."""
+
+    name: str
+    value: str | None = field(default=None, repr=False)
+    secret_file: FilePath | None = None
+    from_variable: bool = field(default=False, repr=False)
+
+
+class _Credentials:
+    """A mapping of words, some of them files, as `Credential` each."""
+
+    @staticmethod
+    def _read(given: object, info: ValidationInfo) -> tuple[Credential, ...]:
+        if isinstance(given, tuple):
+            return given  # made by code
+        if not isinstance(given, dict):
+            raise Wrong("a mapping of NAME: VALUE belongs here", "write {auth_token_file: FILE}")
+        base = (info.context or {}).get("base", FilePath())
+        made: dict[str, Credential] = {}
+        for word_, value in given.items():
+            if isinstance(value, (list, dict)) or value is None:
+                raise Wrong(f"{shown(word_)} needs a single value", "give it one")
+            text = str(value)
+            name = str(word_)
+            if name.endswith("_file"):
+                name = name.removesuffix("_file")
+                one = Credential(name, secret_file=base / parse_file(text))
+            else:
+                if not text.isprintable():
+                    raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
+                one = Credential(name, text, from_variable=isinstance(value, FromVariable))
+            if name in made:
+                raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
+            made[name] = one
+        return tuple(made.values())
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _parse_provider(text: str) -> str:
+    name = text.strip().lower().replace("-", "").replace("_", "").replace(" ", "")
+    if not re.fullmatch(r"[a-z0-9.]{1,40}", name):
+        raise Wrong(f"{shown(text)} is not the name of a DNS provider", "write it like cloudflare")
+    return {"r53": "route53", "awsroute53": "route53", "do": "digitalocean", "cf": "cloudflare",
+            "rfc2136": "ddns", "pdns": "powerdns"}.get(name, name)  # fmt: skip
+
+
 @section
 class Dns(Section):
-    other_words: ClassVar = dict.fromkeys(
-        ("provider", "token", "api_token", "api_key", "credentials", "name", "plugin"),
-        "no provider is built in: write hook: /PROGRAM, or server: for DNS updates (RFC 2136)",
-    )
+    other_words: ClassVar = {
+        **dict.fromkeys(
+            ("token", "api_token", "api_key", "auth_token", "api_token_file", "auth_token_file"),
+            "write provider: NAME and credentials: {auth_token_file: FILE}",
+        ),
+        **dict.fromkeys(("name", "plugin", "dns_provider"), "here that is provider: NAME"),
+        **dict.fromkeys(("env", "environment"), "here that is credentials: {NAME_file: FILE}"),
+        **dict.fromkeys(("style", "hook_type"), "here that is hook_style: certbot"),
+        **dict.fromkeys(
+            ("auth_hook", "manual_auth_hook"), "here that is hook: /PROGRAM, hook_style: certbot"
+        ),
+        **dict.fromkeys(("cleanup_hook", "manual_cleanup_hook"), "here that is hook_cleanup"),
+    }
 
     zone: Annotated[str, word(_parse_zone)] | None = Field(
         default=None, description="The zone that records go to; else it is found by asking the DNS."
@@ -115,8 +200,23 @@ class Dns(Section):
     hook: File | None = Field(
         default=None, description="A program that sets and removes records, instead of a server."
     )
+    hook_style: Annotated[HookStyle, one_of(*get_args(HookStyle))] = Field(
+        default="treehouse",
+        description="How the hook is called: as ours, or as certbot, acme.sh or lego call theirs.",
+    )
+    hook_cleanup: File | None = Field(
+        default=None, description="Another program that removes records, as certbot's hooks have."
+    )
     hook_timeout: Annotated[float, duration("1s", "5m")] = Field(
-        default=120.0, description="Until the hook is ended."
+        default=120.0, description="Until the hook, or a call of the provider's, is ended."
+    )
+    provider: Annotated[str, word(_parse_provider)] | None = Field(
+        default=None, description="A DNS provider by name, such as cloudflare (dns-lexicon)."
+    )
+    credentials: Annotated[tuple[Credential, ...], _Credentials()] = Field(
+        default=(),
+        description="What the provider is to be told: NAME_file: FILE, or NAME: ${VARIABLE}; of a "
+        "hook, its environment.",
     )
     ttl: Annotated[float, duration("1s", "1d")] = Field(
         default=60.0, description="Of the records that are set."
@@ -232,25 +332,34 @@ def _fallbacks(acme: Acme, origins: Origins) -> Iterator[Fault]:
         seen.add(other.directory)
 
 
+# Each way to set records, with the keys that belong to it alone.
+_WAYS = {
+    "server": ("tsig",),
+    "hook": ("hook_style", "hook_cleanup"),
+    "provider": (),
+}
+_SHARED = {
+    "ttl": ("server", "provider"),
+    "hook_timeout": ("hook", "provider"),
+    "credentials": ("provider", "hook"),
+}
+
+
 def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
     first: dict[str | None, int] = {}
     for index, dns in enumerate(acme.dns):
         at: Path = ("acme", "dns", index)
-        given = dns.given
-        if (dns.server is None) == (dns.hook is None):
+        ways = [way for way in _WAYS if getattr(dns, way) is not None]
+        if len(ways) != 1:
             yield origins.fault(
                 at,
-                "server and hook exclude each other"
-                if dns.server
+                f"{' and '.join(ways)} exclude each other"
+                if ways
                 else "nothing here says how records get into the DNS",
-                "give server for a name server that takes updates, or hook for a program",
+                "give server for a name server that takes updates, hook for a program, or provider",
             )
-        for key in ("tsig", "ttl") if dns.server is None else ("hook_timeout",):
-            if key in given and (dns.server or dns.hook):
-                other = "server" if dns.server is None else "hook"
-                yield origins.fault_of_key(
-                    (*at, key), f"this key belongs to {other}", f"add {other}, or leave it out"
-                )
+        else:
+            yield from _strays(dns, ways[0], at, origins)
         if dns.zone in first:
             where = origins.at(("acme", "dns", first[dns.zone]))
             yield origins.fault(
@@ -265,5 +374,22 @@ def _dns(acme: Acme, origins: Origins) -> Iterator[Fault]:
         yield origins.fault(
             ("acme", "challenges"),
             "dns-01 needs somebody to set its records",
-            "add acme.dns with server or hook, or leave dns-01 out",
+            "add acme.dns with provider, server or hook, or leave dns-01 out",
         )
+
+
+def _strays(dns: Dns, way: str, at: Path, origins: Origins) -> Iterator[Fault]:
+    """Yield a fault for each key that belongs to another way."""
+    for other, keys in _WAYS.items():
+        for key in keys if other != way else ():
+            if key in dns.given:
+                yield origins.fault_of_key(
+                    (*at, key), f"this key belongs to {other}", f"add {other}, or leave it out"
+                )
+    for key, owners in _SHARED.items():
+        if key in dns.given and way not in owners:
+            yield origins.fault_of_key(
+                (*at, key),
+                f"this key belongs to {' or '.join(owners)}",
+                f"add {owners[0]}, or leave it out",
+            )

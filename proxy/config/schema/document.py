@@ -38,10 +38,13 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name, parse_name_pattern
 from ..values import Address
+from .access import ForwardAuth
 from .acme import Acme, KeyType
 from .alerts import Alerts
-from .rules import Rules
+from .providers import Providers
+from .rules import BasicAuth, Rules
 from .site import Route, Serving
+from .tracing import Tracing
 
 _MAX_WORKERS = 1024  # more than the largest machines have processors worth a worker
 
@@ -209,8 +212,32 @@ class Limits(Section):
 
 
 @section
+class ClientAuth(Section):
+    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
+    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
+        default="require", description="request lets clients in that have none."
+    )
+
+
+@section
 class Admin(Section):
-    listen: ListenWord = Field(description="Dashboard, /metrics and /status; for trusted eyes.")
+    """A page, /metrics and /status. On another address than the loopback ones it needs a login."""
+
+    listen: ListenWord = Field(description="Where the page, /metrics and /status are answered.")
+    names: Many[Name] = Field(
+        default=(),
+        description="With names it speaks HTTPS, and only to clients that ask for these; they get "
+        "a certificate as those of sites do.",
+    )
+    basic_auth: BasicAuth | None = Field(
+        default=None, description="Only users with a password get in."
+    )
+    forward_auth: ForwardAuth | None = Field(
+        default=None, description="Only whom a login service lets in; needs names."
+    )
+    client_auth: ClientAuth | None = Field(
+        default=None, description="Only clients with a certificate get in; needs names."
+    )
     actions: Switch = Field(
         default=False, description="Let the page reload, renew and drain; else it only shows."
     )
@@ -230,14 +257,6 @@ class OwnCertificate(Section):
 
     chain: File = Field(description="PEM: the certificate, then its intermediates.")
     key: File = Field(description="PEM: its private key, without a passphrase.")
-
-
-@section
-class ClientAuth(Section):
-    ca_file: File = Field(description="PEM: the CAs whose client certificates are taken.")
-    mode: Annotated[Literal["require", "request"], one_of("require", "request")] = Field(
-        default="require", description="request lets clients in that have none."
-    )
 
 
 @section
@@ -328,6 +347,10 @@ SiteLogEntry = Annotated[
 
 @wide_section
 class Site(Serving):
+    other_words: ClassVar = dict.fromkeys(
+        ("methods", "match"), "it belongs to a route: routes: [{path: /*, ...}]"
+    )
+
     names: Many[Name] = Field(description="Domain names, *.names, localhost, IP addresses.")
     routes: Many[Route] = Field(default=(), description="Different answers for different paths.")
     certificate: Many[OwnCertificate] = Field(
@@ -376,6 +399,9 @@ class Document(Rules):
         description="Networks whose connections begin with a PROXY header, version 1 or 2.",
     )
     admin: Admin | None = Field(default=None, description="Off unless given.")
+    tracing: Tracing | None = Field(
+        default=None, description="Sends traces of requests to a collector; off unless given."
+    )
     alerts: Alerts | None = Field(default=None, description="Who is told when something fails.")
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(
         default="auto", description="Confine each process with what the kernel has."
@@ -393,6 +419,9 @@ class Document(Rules):
     )
     include: Many[File] = Field(
         default=(), description="Files with further sites; wildcards are taken, sites.d/*.yaml."
+    )
+    providers: Providers = Field(
+        default=Providers(), description="Who tells of further sites: containers' labels."
     )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."

@@ -53,12 +53,14 @@ def _spell_default(prop: dict[str, Any]) -> None:
     match default:
         case _ if "$ref" in prop:
             prop.pop("default", None)  # a section's defaults are those of its keys
-        case [] if prop.get("type") == "object":
-            prop["default"] = {}  # pairs, kept as a tuple
+        case [] | "{}" if prop.get("type") == "object":
+            prop["default"] = {}  # pairs, kept as a tuple; arguments, kept as JSON
         case float() if pattern == DURATION:
             prop["default"] = spell_duration(default)
         case _ if "default" in prop and pattern.startswith(SIZE):
             prop["default"] = "unlimited" if default is None else spell_size(default)
+        case float() if prop.get("type") == "string":  # a share of all
+            prop["default"] = f"{default:.0%}"
         case [{"host": _, "port": _}, *_]:
             prop["default"] = [spell_address(Address(**each)) for each in default]
         case {"kind": kind, "name": _}:  # a `HashKey`

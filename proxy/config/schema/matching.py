@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from ..syntax.address_sets import AddressEntry, parse_entry
+from ..syntax.expressions import Expression
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import Many, Section, from_folder, pairs, section
 
@@ -42,53 +41,8 @@ def parse_test(text: str) -> str:
     """A value, ``*`` for any, or ``re:`` and a regular expression. Raises `Wrong`."""
     if not text.startswith(PATTERN):
         return text
-    pattern = text.removeprefix(PATTERN)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python will read in another way one day
-            compiled = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError, Warning) as error:
-        raise Wrong(
-            f"{shown(pattern)} is no regular expression: {error}",
-            "write it as Python's re has it",
-        ) from None
-    if _is_slow(compiled.pattern):
-        raise Wrong(
-            f"{shown(pattern)} repeats a repetition, which a client's value can make endless",
-            "write it without one in the other, as in (a+)+, and without references back",
-        )
+    Expression(text.removeprefix(PATTERN))
     return text
-
-
-def _is_slow(pattern: str) -> bool:
-    """Whether a repetition without bound stands in another: such an expression may take
-    exponential time (CWE-1333). References back are slow alike."""
-    parser: Any = re._parser  # type: ignore[attr-defined] # Python's own, and nowhere described
-    return any(_repeated(parser.parse(pattern), 0))
-
-
-def _repeated(parsed: Any, depth: int) -> Iterator[bool]:
-    for operation, given in parsed:
-        name = str(operation)
-        if name == "GROUPREF":
-            yield True
-        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            _least, most, inner = given
-            many = int(most) > 32
-            if many and depth:
-                yield True
-            yield from _repeated(inner, depth + many)
-        elif name == "SUBPATTERN":
-            yield from _repeated(given[-1], depth)
-        elif name == "BRANCH":
-            for one in given[1]:
-                yield from _repeated(one, depth)
-        elif name in ("ASSERT", "ASSERT_NOT"):
-            yield from _repeated(given[1], depth)
-        elif name == "ATOMIC_GROUP":
-            yield from _repeated(given, depth)
-        elif name == "GROUPREF_EXISTS":
-            yield True
 
 
 AddressWord = Annotated[AddressEntry, from_folder(parse_entry)]

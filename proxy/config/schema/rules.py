@@ -48,6 +48,7 @@ from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
 from .answers import AnswerRules
 from .files import FileRules
+from .own_filters import FilterEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +346,14 @@ class BasicAuth(Section):
         default=False, description="Pass Authorization on to the backend as well."
     )
 
+    def __repr__(self) -> str:
+        """Name the users without their hashes, which no page and no log should hold."""
+        names = ", ".join(name for name, _ in self.users)
+        more = f" and those in {self.users_file}" if self.users_file is not None else ""
+        return f"{{users: [{names}]{more}, realm: {self.realm}, forward: {self.forward}}}".replace(
+            "True", "true"
+        ).replace("False", "false")
+
 
 BasicAuthEntry = Annotated[
     BasicAuth | None,
@@ -466,6 +475,9 @@ class Rules(BackendRules, FileRules, AnswerRules):
     )
     cors: CorsEntry = Field(
         default=None, description="What scripts of other origins may do; preflights end here."
+    )
+    use: Many[FilterEntry] = Field(
+        default=(), description="Filters of your own in Python: MODULE:CLASS, or {use, with}."
     )
     body_size: BodySize | None = Field(
         default=None, description="As limits.body_size, for these requests."

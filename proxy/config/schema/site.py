@@ -21,6 +21,7 @@ from .answers import NO_RESPONSE
 from .files import FileRules
 from .matching import Match, parse_method
 from .rules import BackendRules, Rules
+from .scripts import FastCgiEntry
 
 BackendUrl = Annotated[Backend, word(parse_backend)]
 
@@ -56,6 +57,10 @@ class Serving(Rules):
     """How requests are answered: with files, by backends, or elsewhere. A site or a route."""
 
     root: File | None = Field(default=None, description="A directory whose files are served.")
+    fastcgi: FastCgiEntry | None = Field(
+        default=None,
+        description="Who runs the scripts below root (PHP-FPM): unix:/PATH or tcp://HOST:PORT.",
+    )
     backend: Many[BackendEntry] | None = Field(default=None, description="Who is asked instead.")
 
 
@@ -81,7 +86,7 @@ class Route(Serving):
 
 # What answers a request, of which a site or a route has one; an outer level's redirect counts where
 # there is none, and `respond` in place of any.
-ACTIONS = ("root", "backend")
+ACTIONS = ("root", "fastcgi", "backend")
 _ABOUT_BACKENDS = tuple(BackendRules.known_keys())
 _ABOUT_FILES = tuple(FileRules.known_keys())
 
@@ -111,9 +116,11 @@ def check(
             f"{' and '.join(answers)} exclude each other",
             "keep one; different paths get their own answer under routes",
         )
+    if "fastcgi" in given:
+        yield from _fastcgi(serving, at, origins)
     if "backend" in given:
         yield from _backends(serving, at, origins, rules)
-    elif not any("backend" in route.given for route in routes or ()):
+    elif not any({"backend", "fastcgi"} & one.given for one in (serving, *(routes or ()))):
         for key in (key for key in _ABOUT_BACKENDS if key in given):
             yield origins.fault_of_key(
                 (*at, key), "this key means nothing without backend", "add backend, or leave it out"
@@ -146,6 +153,37 @@ def _without_rest(key: str, at: Path, origins: Origins, taken: str) -> Iterator[
             f"{{rest}} is what an asterisk takes, and {shown(taken)} has none",
             "end the path in /*, or leave {rest} out",
         )
+
+
+# What is of no use with FastCGI: it has no TLS, Host is a parameter, Via names HTTP, and what no
+# file takes is the front controller's.
+_NOT_FOR_FASTCGI = ("backend_tls", "preserve_host", "via", "fallback", "extensions")
+
+
+def _fastcgi(serving: Serving, at: Path, origins: Origins) -> Iterator[Fault]:
+    assert serving.fastcgi is not None  # noqa: S101 - the key is given
+    if "root" not in serving.given:
+        yield origins.fault_of_key(
+            (*at, "fastcgi"), "fastcgi needs root, the folder of the scripts", "add root: DIR"
+        )
+    yield from _twice([one.url for one in serving.fastcgi.url], (*at, "fastcgi"), origins)
+    if not serving.fastcgi.url:
+        yield origins.fault((*at, "fastcgi"), "the list of servers is empty", "give at least one")
+    for key in (key for key in _NOT_FOR_FASTCGI if key in serving.given):
+        yield origins.fault_of_key((*at, key), "this key means nothing to fastcgi", "leave it out")
+    health = serving.health
+    if health is not None and (health.grpc or not health.path):
+        yield origins.fault(
+            (*at, "health"),
+            "a FastCGI server is asked for health.path",
+            "write path: /ping, and ping.path = /ping in the pool of PHP-FPM",
+        )
+
+
+def _twice(addresses: list[str], at: Path, origins: Origins) -> Iterator[Fault]:
+    for number, url in enumerate(addresses):
+        if url in addresses[:number]:
+            yield origins.fault(at, f"{shown(url)} stands here twice", "leave one out")
 
 
 def _speak_http2(serving: Serving) -> bool:

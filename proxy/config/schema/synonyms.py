@@ -127,6 +127,18 @@ _ANYWHERE = (
         'redirect: "https://example.org{path}"',
     ),
     Meaning(
+        "maintenance maintenance_mode static_response fixed_response direct_response",
+        "respond",
+        'respond: {status: 503, body: "Back at noon.", retry_after: 1h}',
+        "not here: let the backend answer",
+    ),
+    Meaning(
+        "limit_except allowed_methods allow_methods method",
+        "methods",
+        "methods: [GET, POST], at a route",
+        "not here: let the backend decide",
+    ),
+    Meaning(
         "rewrite_rule rewrites uri_rewrite replacepath url_rewrite rewriterule replace_path_regex",
         "rewrite",
         'rewrite: "/new/{rest}"',
@@ -299,8 +311,6 @@ _ANYWHERE = (
         "php fastcgi php_fastcgi fastcgi_pass cgi fastcgi_param php_fpm",
         "fastcgi",
         "fastcgi: unix:/run/php/php-fpm.sock, with root",
-        "not here: FastCGI is not spoken; put a server that speaks it (nginx, Caddy) "
-        "between, as backend",
     ),
     Meaning(
         "proxy_cache cache caching proxy_cache_path expires",

@@ -19,7 +19,7 @@ from ..syntax.faults import Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
 from ..values import Address
-from . import include
+from . import containers, include
 from .sites_dir import scan
 
 DEFAULT_CONFIG = Path("/etc/treehouse-proxy/config.yaml")
@@ -98,7 +98,9 @@ class Draft:
     source: Path | None
     notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
-    entries: set[Origin] = field(default_factory=set)  # of the sites directory
+    # Of the sites directory and of containers: where each of their words stands, and which entry it
+    # is that is left out for a fault there.
+    entries: dict[Origin, Origin] = field(default_factory=dict)
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> Draft:
@@ -246,7 +248,28 @@ class Draft:
         for entry in entries:
             if entry.origin not in slips:
                 self._append_site(entry.site, entry.origin)
-                self.entries.add(entry.origin)
+                self.entries[entry.origin] = entry.origin
+
+    def add_containers(self, state: Path | None, slips: Collection[Origin]) -> None:
+        """Add the sites of containers, but for those in ``slips``, as the sites directory's."""
+        if state is None or not self.asks_docker:
+            return
+        entries, told = containers.entries(containers.read(state))
+        self.notices += told
+        for entry in entries:
+            if entry.origin in slips:
+                continue
+            place = self._append_site(entry.site, entry.origin)
+            self.entries[entry.origin] = entry.origin
+            for path, origin in entry.origins.items():
+                self.origins.put((*place, *path), origin, origin)
+                self.entries[origin] = entry.origin
+
+    @property
+    def asks_docker(self) -> bool:
+        """Whether containers have sites."""
+        given = self.tree.get("providers")
+        return isinstance(given, dict) and given.get("docker") is not None
 
 
 _NO_NAME = (

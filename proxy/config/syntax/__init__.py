@@ -7,4 +7,5 @@ units        sizes and durations
 addresses    addresses to listen on, and of backends
 names        names of sites
 patterns     patterns of paths
+expressions  regular expressions that take a bounded time
 """

@@ -15,10 +15,11 @@ from .faults import Wrong, nearest, shown
 
 _LISTEN = "write it like :443, 192.0.2.1:443 or [2001:db8::1]:443"
 _BACKEND = "write it like http://127.0.0.1:3000, https://app.internal:8443 or unix:/run/app.sock"
+_FASTCGI = "write it like unix:/run/php/php-fpm.sock or tcp://127.0.0.1:9000"
 _SCHEMES = ("http", "https", "h2c", "unix")
 _OTHER_PROTOCOLS = {
-    "fastcgi": "FastCGI is not spoken with backends",
-    "fcgi": "FastCGI is not spoken with backends",
+    "fastcgi": "FastCGI has a key of its own, fastcgi: tcp://HOST:PORT beside root",
+    "fcgi": "FastCGI has a key of its own, fastcgi: tcp://HOST:PORT beside root",
     "uwsgi": "the uwsgi protocol is not spoken; have uWSGI listen with --http-socket",
     "scgi": "SCGI is not spoken with backends",
     "ajp": "AJP is not spoken; have the server listen with HTTP",
@@ -168,7 +169,14 @@ def parse_backend(url: str) -> Backend:
     if not separator or (scheme not in _SCHEMES and rest[:1].isdigit()):
         raise Wrong(f"{shown(url)} does not say how to talk to it", f"write http://{url}")
     if scheme == "unix":
-        return Backend(url=url, scheme="unix", path=_socket_path(url, rest))
+        path = _socket_path(url, rest)
+        if _NOT_HTTP.search(path) and not path.startswith("@"):
+            raise Wrong(
+                f"{shown(url)} is the socket of PHP-FPM or its like by its name, which speaks "
+                "FastCGI, and backends are spoken to in HTTP",
+                f"write fastcgi: {url} beside root; or rename the socket if it does speak HTTP",
+            )
+        return Backend(url=url, scheme="unix", path=path)
     if scheme in _OTHER_PROTOCOLS:
         raise Wrong(f"{shown(url)}: {_OTHER_PROTOCOLS[scheme]}", _BACKEND)
     parts, host, port_given = _authority(url)
@@ -188,6 +196,34 @@ def parse_backend(url: str) -> Backend:
                 url=url, scheme="https", host=host, port=port_given or 443, prefix=prefix
             )
     raise Wrong(f"{shown(scheme)} is not a scheme for backends", nearest(scheme, _SCHEMES))
+
+
+def parse_fastcgi(url: str) -> Backend:
+    """Read ``unix:/run/php/php-fpm.sock``, ``tcp://127.0.0.1:9000`` or ``127.0.0.1:9000``. Raises
+    `Wrong`."""
+    url = url.strip()
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise Wrong(f"{shown(url)} has characters that an address cannot have", _FASTCGI)
+    if url.isdigit() or re.fullmatch(r":[0-9]+", url):
+        raise Wrong(
+            f"{shown(url)} is a port without a host", f"write tcp://127.0.0.1:{url.lstrip(':')}"
+        )
+    if _SOCKET_FILE.fullmatch(url):
+        raise Wrong(f"{shown(url)} does not say how to talk to it", f"write unix:{url}")
+    scheme, separator, rest = url.partition(":")
+    scheme = scheme.lower()
+    if separator and scheme == "unix":
+        return Backend(url=url, scheme="unix", path=_socket_path(url, rest))
+    if "://" not in url:
+        return parse_fastcgi(f"tcp://{url}")
+    if scheme not in ("tcp", "fastcgi", "fcgi"):
+        raise Wrong(f"{shown(scheme)} is not how FastCGI servers are spoken to", _FASTCGI)
+    parts, host, port = _authority(url)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Wrong(f"{shown(url)} has a path", "leave it out: root says where the scripts are")
+    if port is None:
+        raise Wrong(f"{shown(url)} has no port", f"add it: {url.rstrip('/')}:9000")
+    return Backend(url=url, scheme="tcp", host=host, port=port)
 
 
 def _prefix(url: str, path: str) -> str:
@@ -263,13 +299,6 @@ def _socket_path(url: str, rest: str) -> str:
         raise Wrong(
             f"{shown(url)} has a path of more than {_SOCKET_PATH} bytes",
             "the kernel takes no longer ones: move the socket, or link a shorter path to it",
-        )
-    if _NOT_HTTP.search(path):
-        raise Wrong(
-            f"{shown(url)} is the socket of PHP-FPM or its like by its name, which speaks FastCGI, "
-            "and backends are spoken to in HTTP",
-            "put a server that speaks both between, such as nginx or Caddy, and name that; or "
-            "rename the socket if it does speak HTTP",
         )
     return path
 

@@ -17,6 +17,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SAY = "write it like ${NAME} or ${NAME:-default}; a dollar itself is $$"
 
 
+class FromVariable(str):
+    """A value into which a variable was filled in. Where a secret may stand, that is another thing
+    than one written into the file."""
+
+    __slots__ = ()
+
+
 def expand(text: str, environment: Mapping[str, str]) -> str:
     """Return the text with its variables filled in. Raises `Wrong`."""
     return _PIECE.sub(lambda found: _piece(found, environment), text)

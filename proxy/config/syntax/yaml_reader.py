@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from .environment import expand
+from .environment import FromVariable, expand
 from .faults import Fault, Origin, Origins, Path, Wrong, one_line, shown, spell
 from .other_formats import recognise
 
@@ -94,6 +94,12 @@ def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> D
     except _TooMuch as bound:
         reader.blame(bound.mark, (), str(bound), bound.remedy)
     return reader.document(None)
+
+
+class PlainWord(str):
+    """A word without quotation marks: one that YAML may take for a number, true or false."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -181,7 +187,9 @@ class _Reader:
         made.open = True
         if isinstance(event, yaml.ScalarEvent):
             plain = not event.style
-            made.content = None if plain and event.value in _NULLS else event.value
+            made.content = event.value
+            if plain:
+                made.content = None if event.value in _NULLS else PlainWord(event.value)
             made.plain = plain
             made.merge = plain and event.value == "<<"
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -251,7 +259,9 @@ class _Reader:
         except Wrong as wrong:
             self.blame(node.mark, path, wrong.what, wrong.remedy)
             return None
-        return value if value or not node.plain else None
+        if not value and node.plain:
+            return None
+        return value if value == text.replace("$$", "$") else FromVariable(value)
 
     def count(self, node: _Node) -> None:
         self.values += 1

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from ...config.model import Backend, Config, ProxyAction, proxied
+from ...config.model import Backend, Config, FastCgiAction, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
 from ...handlers.upstream.request_head import authority
+from ...protocol.h2.client_session import ClientSession
 from ...protocol.h2.engine import Terms
 from ...protocol.h2.events import Answer
 from ...protocol.h2.frames import ConnectionFailed
-from ...protocol.h2.session import Session
 from ...sandbox import apply, policies
 from ...version import VERSION
 from ..rules.backends import BackendVisit, Language, Reached
@@ -133,6 +133,8 @@ def _ask(
         return reached, 0, error.strerror or str(error), None
     with sock:
         sock.settimeout(_ANSWERED_WITHIN)
+        if isinstance(action, FastCgiAction):
+            return _ask_fastcgi(sock)
         stream: socket.socket = sock
         if backend.scheme == "https":
             context = tls_context(action)
@@ -166,6 +168,19 @@ def _ask(
     return "no_http", 0, shown, language
 
 
+def _ask_fastcgi(sock: socket.socket) -> tuple[Reached, int, str, Language | None]:
+    """As `_ask`, where FastCGI is expected. What the scripts do is not looked at."""
+    try:
+        heard = _beginning(sock, _FASTCGI_QUESTION)
+    except TimeoutError:
+        return "silent", 0, "", None
+    except OSError as error:
+        return "no_fastcgi", 0, f"({error.strerror})", None
+    if heard.startswith(_FASTCGI_ANSWER):
+        return "fastcgi", 0, "", None
+    return "no_fastcgi", 0, f"({heard[:40]!r})" if heard else "(the connection was closed)", None
+
+
 def _ask_http2(
     stream: socket.socket, path: str, host: str
 ) -> tuple[Reached, int, str, Language | None]:
@@ -175,7 +190,7 @@ def _ask_http2(
         scheme = b"https"
         if stream.selected_alpn_protocol() != "h2":
             return "no_http", 0, "(it does not offer HTTP/2: leave backend_tls: http2 out)", None
-    session = Session(Terms(), time.monotonic(), client=True)
+    session = ClientSession(Terms(), time.monotonic())
     head = [
         (b":method", b"GET"),
         (b":scheme", scheme),

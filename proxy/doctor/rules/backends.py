@@ -17,7 +17,7 @@ from ..findings import Finding
 # entered; "untrusted": the TLS handshake was refused by us; "no_tls": by the other side.
 Reached = Literal[
     "answer", "refused", "missing", "forbidden", "silent", "unreachable", "unresolved",
-    "untrusted", "no_tls", "no_http",
+    "untrusted", "no_tls", "no_http", "fastcgi", "no_fastcgi",
 ]  # fmt: skip
 # A language that is not HTTP/1.1, spoken on the port.
 Language = Literal["fastcgi", "h2c", "tls"]
@@ -43,6 +43,9 @@ class BackendVisit:
 
 def findings(visit: BackendVisit) -> Iterator[Finding]:
     about = f"backend {visit.url}"
+    if visit.reached == "fastcgi":
+        yield Finding("ok", about, "speaks FastCGI")
+        return
     if visit.reached == "answer":
         yield _answered(visit, about)
         return
@@ -98,6 +101,11 @@ def _failure(visit: BackendVisit) -> tuple[str, str]:
             )
         case "no_tls":
             return f"the TLS handshake failed: {visit.error}", "write http:// if it speaks no TLS"
+        case "no_fastcgi":
+            return (
+                f"what it answers is not FastCGI {visit.error}".rstrip(),
+                "write backend: http://HOST:PORT instead of fastcgi if it speaks HTTP",
+            )
         case "no_http":
             version = "HTTP/2" if "HTTP/2" in visit.error else "HTTP/1.1"
             return f"what it answers is not {version} {visit.error}".rstrip(), "look at the app"
@@ -110,7 +118,7 @@ def _another_language(visit: BackendVisit) -> tuple[str, str]:
         case "fastcgi":
             return (
                 "speaks FastCGI and not HTTP",
-                "let the app speak HTTP, or put a server that speaks FastCGI between",
+                f"write fastcgi: {visit.url} with root, or let the app speak HTTP",
             )
         case "h2c":
             step = f"write h2c{visit.url.removeprefix('http')}, or let it speak HTTP/1.1 as well"

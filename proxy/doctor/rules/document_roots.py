@@ -14,7 +14,8 @@ from ..findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class RootLook:
-    """``index``: there is an index.html that can be read. ``unreadable``: some of the ``count``
+    """``index``: there is an index that can be read, which is ``named`` so, or none is needed.
+    ``unreadable``: some of the ``count``
     files and folders that ``uid`` may not read. ``whole``: all of the root was looked at.
     ``error``: why nothing in it could be."""
 
@@ -22,6 +23,7 @@ class RootLook:
     sites: tuple[str, ...]
     uid: int
     index: bool = False
+    named: str = "index.html"
     unreadable: tuple[str, ...] = ()
     count: int = 0
     whole: bool = True
@@ -48,8 +50,10 @@ def findings(look: RootLook) -> Iterator[Finding]:
         )  # fmt: skip
     if not look.index:
         yield Finding(
-            "attention", about, "has no index.html that can be read: / is answered with 404",
-            f"write {look.root}/index.html",
+            "attention", about,
+            f"has no {look.named or 'index'} that can be read: / is answered with 404",
+            f"write {look.root}/{look.named.partition(' ')[0] or 'index.html'}, or let folders be "
+            "listed with listing: true",
         )  # fmt: skip
     if not look.count and look.index:
         part = "" if look.whole else " (the first thousands of them)"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import itertools
 import os
 import re
 import shlex
@@ -67,6 +66,15 @@ class Found:
 
     fd: int
     status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What there is at a path, unopened. ``name`` is its own full one, whatever link has led to it;
+    ``mode`` as in stat(2)."""
+
+    name: bytes
+    mode: int
 
 
 class Directory:
@@ -133,20 +141,41 @@ class DocumentRoot:
         finally:
             os.close(fd)
 
-    def names(self, path: bytes, most: int) -> list[bytes]:
-        """The names of up to ``most`` things in the folder at ``path``, in no order, hidden ones
-        left out. Raises OSError where there is no folder that can be listed."""
+    def entry(self, path: bytes) -> Entry | Unreadable | None:
+        """What is at ``path``, as for `find`, but without the right to read it: another process is
+        to. Raises OSError when out of resources."""
+        if hidden(path) or b"\0" in path or len(path) > 4096:
+            return None
+        try:
+            fd = self._open(path or b".", os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                raise
+            outcome = self._not_opened(path, error)
+            return outcome if isinstance(outcome, Unreadable) else None
+        try:
+            if self._is_hidden(fd):
+                return None
+            real = os.readlink(b"/proc/self/fd/%d" % fd)
+            return Entry(real, os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+
+    @property
+    def path(self) -> bytes:
+        """The root itself, without links."""
+        return self._path
+
+    def open_folder(self, path: bytes) -> int:
+        """A descriptor of the folder at ``path``, to be closed. Raises OSError where there is none
+        that can be listed."""
         if hidden(path) or b"\0" in path:
             raise FileNotFoundError(errno.ENOENT, "hidden")
         folder = self._open(path or b".")
-        try:
-            if self._is_hidden(folder):
-                raise FileNotFoundError(errno.ENOENT, "hidden")
-            with os.scandir(folder) as entries:
-                found = (os.fsencode(entry.name) for entry in entries)
-                return list(itertools.islice((name for name in found if not hidden(name)), most))
-        finally:
+        if self._is_hidden(folder):
             os.close(folder)
+            raise FileNotFoundError(errno.ENOENT, "hidden")
+        return folder
 
     def may_list(self, path: bytes) -> bool:
         """Whether the folder at ``path`` can be entered and listed."""
@@ -167,9 +196,9 @@ class DocumentRoot:
         """The full name of what is at ``path``, for messages."""
         return os.fsdecode(os.path.join(self._path, path))
 
-    def _open(self, path: bytes) -> int:
+    def _open(self, path: bytes, flags: int = _FLAGS) -> int:
         try:
-            return _openat2(self._fd, path, _FLAGS)
+            return _openat2(self._fd, path, flags)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -179,7 +208,7 @@ class DocumentRoot:
             raise OSError(errno.EXDEV, "outside the document root")
         if hidden(inside):
             raise FileNotFoundError(errno.ENOENT, "hidden")
-        return _openat2(self._fd, inside, _FLAGS)
+        return _openat2(self._fd, inside, flags)
 
     def _not_opened(self, path: bytes, error: OSError) -> Outcome:
         """What there is to say of a path that could not be opened."""

@@ -39,6 +39,7 @@ _ALLOW = [(b"allow", b"GET, HEAD")]
 _MATTER = CONDITIONS | {b"range"}
 _MOST_PATHS = 8192
 _NOT_FOUND = b"404.html"
+_VARY = (b"vary", b"accept")
 # How long the absence of that page is believed, in seconds.
 _TRUSTED = 1.0
 _USUAL = FileRules()
@@ -50,10 +51,17 @@ Answer = Response | Awaitable[Response]
 class FileHandler:
     """Answers from one document root, by ``rules``."""
 
-    def __init__(self, root: Path, clock: Clock, rules: FileRules = _USUAL) -> None:
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        rules: FileRules = _USUAL,
+        hides: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """``hides``: whether a file of this name is not sent, and so not listed."""
         self._root = DocumentRoot(root)
         self._files = FileCache(self._root, CacheControl(rules.cache_control))
-        self._folders = FolderPages(self._root, rules.listing)
+        self._folders = FolderPages(self._root, rules.listing, hides)
         self._clock = clock
         self._rules = rules
         self._index = [name.encode() for name in rules.index]
@@ -96,6 +104,10 @@ class FileHandler:
             return self._conditional(request, found, asked)
         return found.response or _whole(found)
 
+    def fault(self, request: Request, kind: str, detail: str = "") -> Fault:
+        """A fault of this kind, with the page that the root has for what is not there."""
+        return self._fault(kind, detail, bound(self._look, request.field(b"accept-encoding")))
+
     def close(self) -> None:
         self._files.close()
 
@@ -135,7 +147,7 @@ class FileHandler:
             path += b"/" if folder else b""
             found = look(path + self._index[0]) if folder and self._index else found
         if found is None or isinstance(found, Directory):
-            found = self._another_index(path, look) if folder else self._another(path, look, found)
+            found = self._guess(request, path, folder, found, look)
         if isinstance(found, Representation | Unhashed):
             return self._send(request, found, asked, look)
         if folder and found is None:
@@ -157,28 +169,33 @@ class FileHandler:
         if self._fallback is not None and _wants_page(request):
             instead = look(self._fallback)
             if isinstance(instead, Representation | Unhashed):
-                return self._send(request, instead, asked, look)
+                return _by_accept(self._send(request, instead, asked, look))
             raise self._fault("unreadable", self._missing(instead), look)
         if isinstance(found, Directory):
             names = " or ".join(self._rules.index) or "index"
             raise self._fault("no_index", f"{self._root.name(path)} has no {names}", look)
         raise self._fault("not_found", "", look)
 
-    def _another(self, path: bytes, look: Callable[[bytes], Outcome], found: Outcome) -> Outcome:
-        """The file that is meant where its ending was left out; else ``found``."""
-        for extension in self._extensions:
-            there = look(path + extension)
-            if isinstance(there, Representation | Unhashed | Unreadable):
+    def _guess(
+        self,
+        request: Request,
+        path: bytes,
+        folder: bool,
+        found: Outcome,
+        look: Callable[[bytes], Outcome],
+    ) -> Outcome:
+        """The file that is meant: the first index of a folder that is there (but for the first
+        name), or the file whose ending was left out. Else None for a folder, or ``found``."""
+        for more in self._index[1:] if folder else self._extensions:
+            there = look(path + more)
+            if isinstance(there, Representation):
+                self._note_guess((request.path, request.matched), path + more)
+            if isinstance(there, Representation | Unhashed | Unreadable | Elsewhere):
                 return there
-        return found
+        return None if folder else found
 
-    def _another_index(self, path: bytes, look: Callable[[bytes], Outcome]) -> Outcome:
-        """The first index of a folder that is there, but for the first name; else None."""
-        for name in self._index[1:]:
-            found = look(path + name)
-            if isinstance(found, Representation | Unhashed | Unreadable | Elsewhere):
-                return found
-        return None
+    def _note_guess(self, key: tuple[bytes, bytes], name: bytes) -> None:
+        """Nothing to note: only `GuessingFileHandler` keeps guesses."""
 
     @staticmethod
     def _with_slash(request: Request) -> Response:
@@ -192,7 +209,8 @@ class FileHandler:
 
     def _fault(self, kind: str, detail: str, look: Callable[[bytes], Outcome]) -> Fault:
         """The fault, with the page that the root has for it."""
-        fault = Fault(kind, detail)
+        varies = None if self._fallback is None else [_VARY]
+        fault = Fault(kind, detail, varies)
         if self._clock.now >= self._no_page_until:
             found = look(_NOT_FOUND)
             if isinstance(found, Representation):
@@ -256,6 +274,62 @@ class FileHandler:
             if wanted is not None:
                 return partial(found, wanted)
         return found.response or _whole(found)
+
+
+class GuessingFileHandler(FileHandler):
+    """The same where a path may stand for another name: what was guessed is good for a second."""
+
+    def __init__(self, root: Path, clock: Clock, rules: FileRules = _USUAL) -> None:
+        super().__init__(root, clock, rules)
+        self._guesses: set[tuple[bytes, bytes]] = set()
+        self._guessed_until = 0.0
+
+    def handle(self, request: Request) -> Answer:
+        if self._guesses and self._clock.now >= self._guessed_until:
+            for key in self._guesses:
+                self._paths.pop(key, None)
+            self._guesses.clear()
+        return super().handle(request)
+
+    def _note_guess(self, key: tuple[bytes, bytes], name: bytes) -> None:
+        if not self._guesses:
+            self._guessed_until = self._clock.now + _TRUSTED
+        self._guesses.add(key)
+        remember(self._paths, key, name, _MOST_PATHS)
+        if len(self._guesses) > _MOST_PATHS:
+            self._guessed_until = 0.0
+
+
+def file_handler(root: Path, clock: Clock, rules: FileRules) -> FileHandler:
+    """The handler of a document root."""
+    guesses = rules.extensions or len(rules.index) > 1
+    return (GuessingFileHandler if guesses else FileHandler)(root, clock, rules)
+
+
+def _by_accept(answer: Answer) -> Answer:
+    """The answer with the word that others may get another (RFC 9110 §12.5.5)."""
+    if not isinstance(answer, Response):
+        return _later_by_accept(answer)
+    if _VARY in answer.fields:
+        return answer
+    if not answer.shared:
+        answer.add_field(*_VARY)
+        return answer
+    kept = answer.kept
+    if kept is None:
+        kept = answer.kept = {}
+    made = kept.get(_by_accept)
+    if made is None:
+        made = kept[_by_accept] = answer.copy()
+        made.add_field(*_VARY)
+        made.shared = True
+    return made
+
+
+async def _later_by_accept(waiting: Awaitable[Response]) -> Response:
+    answer = _by_accept(await waiting)
+    assert isinstance(answer, Response)  # noqa: S101 - nothing is left to be awaited
+    return answer
 
 
 def _is_folder(path: bytes) -> bool:

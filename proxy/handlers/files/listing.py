@@ -12,14 +12,17 @@ done in a thread, and what was found is good for a second.
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 from urllib.parse import parse_qsl, quote
 
 from ...bounded_cache import remember
 from ...errors import Fault
 from ...protocol.paths import understood
-from .document_root import Directory, DocumentRoot, Found
+from .document_root import Directory, DocumentRoot, Found, hidden
 from .file_cache import Identity, holds_private_key, identity
 
 Sort = Literal["name", "size", "time"]
@@ -28,7 +31,7 @@ _SORTS: dict[str, Sort] = {"name": "name", "size": "size", "time": "time"}
 
 # Names of one folder that are listed; a page of more is of no use to anybody.
 MOST = 10_000
-_TRUSTED = 1.0  # seconds
+TRUSTED = 1.0  # how long what was found is believed; seconds
 _MOST_FOLDERS = 64
 _MOST_FILES = 65_536
 
@@ -56,9 +59,11 @@ class Folder:
 
 @dataclass(slots=True)
 class Listings:
-    """What the folders of a document root hold. Used in a thread."""
+    """What the folders of a document root hold. Used in a thread. ``hides``: whether a file of this
+    name is not sent."""
 
     root: DocumentRoot
+    hides: Callable[[bytes], bool] | None = None
     _folders: dict[bytes, Folder] = field(default_factory=dict)
     _keys: dict[Identity, bool] = field(default_factory=dict)  # whether a file holds a private key
 
@@ -66,60 +71,95 @@ class Listings:
         """What the folder at ``path`` (below the root, with a slash at its end, or empty) holds;
         ``now`` is monotonic. Raises `Fault` ("unreadable")."""
         known = self._folders.get(path)
-        if known is not None and now - known.looked_at < _TRUSTED:
+        if known is not None and now - known.looked_at < TRUSTED:
             return known
         try:
-            names = self.root.names(path, MOST + 1)
+            folder = self.root.open_folder(path)
+        except PermissionError:
+            raise Fault("unreadable", self.root.denied(path)) from None
         except OSError as error:
-            if isinstance(error, PermissionError):
-                raise Fault("unreadable", self.root.denied(path)) from None
-            raise Fault(
-                "unreadable", f"{self.root.name(path)} cannot be listed: {error.strerror}"
-            ) from None
-        found = (self._entry(path, name) for name in names[:MOST])
-        made = Folder(tuple(one for one in found if one is not None), len(names) > MOST, now)
+            detail = f"{self.root.name(path)} cannot be listed: {error.strerror}"
+            raise Fault("unreadable", detail) from None
+        try:
+            with os.scandir(folder) as entries:
+                seen = (os.fsencode(one.name) for one in entries)
+                names = list(islice((name for name in seen if not hidden(name)), MOST + 1))
+            found = [self._entry(path, folder, name) for name in names[:MOST]]
+        finally:
+            os.close(folder)
+        shown = tuple(one for one in found if one is not None)
+        made = Folder(shown, len(names) > MOST, now)
         remember(self._folders, path, made, _MOST_FOLDERS)
         return made
 
-    def _entry(self, folder: bytes, name: bytes) -> Entry | None:
-        """What is called so; None where nothing would be sent."""
-        path = folder + name
-        reference = quote(name, safe="!$&'()*+,;=@-._~")
-        try:
-            if understood(f"/{reference}".encode()) != b"/" + name:
-                return None
-            found = self.root.find(path)
-        except (Fault, OSError):
+    def _entry(self, path: bytes, folder: int, name: bytes) -> Entry | None:
+        """What is called so in a folder; None where nothing would be sent."""
+        if self.hides is not None and self.hides(name):
             return None
-        shown = name.decode("utf-8", "replace")
+        reference = quote(name, safe="!$&'()*+,;=@-._~")
+        if "%" in reference and not _reads_as(reference, name):
+            return None
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                return self._behind_link(path + name, name, reference)
+            if stat.S_ISDIR(status.st_mode):
+                wanted, is_folder = os.R_OK | os.X_OK, True
+            elif stat.S_ISREG(status.st_mode):
+                wanted, is_folder = os.R_OK, False
+            else:
+                return None
+            if not os.access(name, wanted, dir_fd=folder, effective_ids=True):
+                return None
+            if not is_folder and self._is_key(path + name, status):
+                return None
+        except OSError:
+            return None
+        return _made(name, reference, is_folder, status)
+
+    def _behind_link(self, path: bytes, name: bytes, reference: str) -> Entry | None:
+        found = self.root.find(path)
         if isinstance(found, Directory):
             if not self.root.may_list(path):
                 return None
-            return Entry(shown, reference + "/", True, 0, self._modified(path))
+            return _made(name, reference, True, os.stat(self.root.name(path)))
         if not isinstance(found, Found):
             return None
-        try:
-            if self._is_key(found):
-                return None
-        except OSError:
+        os.close(found.fd)
+        if self._is_key(path, found.status):
             return None
-        finally:
-            os.close(found.fd)
-        return Entry(shown, reference, False, found.status.st_size, int(found.status.st_mtime))
+        return _made(name, reference, False, found.status)
 
-    def _modified(self, path: bytes) -> int:
-        try:
-            return int(os.stat(self.root.name(path)).st_mtime)
-        except OSError:
-            return 0
-
-    def _is_key(self, found: Found) -> bool:
-        mark = identity(found.status)
+    def _is_key(self, path: bytes, status: os.stat_result) -> bool:
+        """Whether a file holds a private key, or cannot be looked into."""
+        mark = identity(status)
         known = self._keys.get(mark)
         if known is None:
-            known = holds_private_key(found)
+            found = self.root.find(path)
+            if not isinstance(found, Found):
+                return True
+            try:
+                known = holds_private_key(found)
+            finally:
+                os.close(found.fd)
             remember(self._keys, mark, known, _MOST_FILES)
         return known
+
+
+def _reads_as(reference: str, name: bytes) -> bool:
+    """Whether a request for this reference is one for the name (see `paths.understood`)."""
+    try:
+        return understood(f"/{reference}".encode()) == b"/" + name
+    except Fault:
+        return False
+
+
+def _made(name: bytes, reference: str, folder: bool, status: os.stat_result) -> Entry:
+    shown = name.decode("utf-8", "replace")
+    modified = int(status.st_mtime)
+    if folder:
+        return Entry(shown, reference + "/", True, 0, modified)
+    return Entry(shown, reference, False, status.st_size, modified)
 
 
 def wanted(query: bytes, usual: Sort) -> tuple[Sort, Order]:

@@ -86,7 +86,7 @@ def document(entries: Iterable[Entry]) -> bytes:
             "url": _relative(one.reference),
             "type": "directory" if one.folder else "file",
             "size": None if one.folder else one.size,
-            "modified": _moment(one.modified).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "modified": _moment(one.modified),
         }
         for one in entries
     ]
@@ -111,7 +111,7 @@ def _row(one: Entry) -> str:
     return (
         f'<tr><td><a href="{escape(_relative(one.reference))}">{shown}</a></td>'
         f"<td>{size}</td>"
-        f'<td><time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M}</time></td></tr>'
+        f'<td><time datetime="{moment}">{moment[:10]} {moment[11:16]}</time></td></tr>'
     )
 
 
@@ -120,11 +120,13 @@ def _relative(reference: str) -> str:
     return f"./{reference}" if ":" in reference else reference
 
 
-def _moment(seconds: int) -> datetime:
+def _moment(seconds: int) -> str:
+    """RFC 3339, in UTC."""
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        moment = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        return datetime.fromtimestamp(0, UTC)
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _size(octets: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...config import model
 from ...config.model import ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection, NoResponse
@@ -29,8 +28,11 @@ class Route(Protocol):
     action: ProxyAction
     patience: float
 
-    def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
-        """The request's head for a backend. Raises `Fault` ("loop")."""
+    def message(
+        self, request: Request, backend: Backend, connection: Connection, payload: Payload
+    ) -> bytes:
+        """What is sent first: the request's head, and its body if it is all here. Raises `Fault`
+        ("loop")."""
         ...
 
     def tell(self, request: Request, backend: Backend, fault: Fault) -> None:
@@ -61,11 +63,10 @@ class Attempt:
         first byte of a response."""
         connection, payload, patience = self._connection, self._payload, self._route.patience
         try:
-            data = self._route.head(self._request, self._backend.config, payload.framing)
+            data = self._route.message(self._request, self._backend, connection, payload)
         except Fault:  # a loop; nothing has been sent
             self._settle(True)
             raise
-        data += payload.whole
         sent, kept = len(data), not connection.fresh
         try:
             rest = connection.send_now(data, patience)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...protocol.message import Request
 from ...transport.clock import Clock
 from ...transport.deadlines import Deadlines
 
@@ -14,6 +15,23 @@ class BackendCounters(Protocol):
     """Where requests to backends are counted, for the metrics."""
 
     def upstream(self, backend: str, outcome: str, duration: float | None = None) -> None: ...
+
+
+class AttemptTracer(Protocol):
+    """Where attempts at backends are written down, of requests that have a ``trace``; of others
+    nothing is."""
+
+    def attempt(self, request: Request, name: str, url: str) -> None:
+        """An attempt begins; one that is open has come to nothing."""
+        ...
+
+    def lines(self, request: Request) -> bytes:
+        """The fields that tell the backend of the trace."""
+        ...
+
+    def answered(self, request: Request, status: int) -> None: ...
+
+    def failed(self, request: Request, kind: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -27,6 +45,7 @@ class UpstreamContext:
     trusted_proxies: tuple[str, ...]
     fast_lane: bool
     counters: BackendCounters | None = None
+    tracer: AttemptTracer | None = None
 
     def count(self, backend: str, outcome: str) -> None:
         if self.counters is not None:

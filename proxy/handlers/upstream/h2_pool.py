@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import Fault
-from ...protocol.h2.client import BackendExchange, BackendSession
+from ...protocol.h2.client import BackendSession
+from ...protocol.h2.client_exchange import BackendExchange
 from .pool import Connection, Pool
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -41,7 +42,7 @@ from .connector import NotAllowed, speaks_http2, tls_context
 from .context import UpstreamContext
 from .h2_pool import H2Pool
 from .held_requests import HeldRequests
-from .pool import Pool
+from .pool import Connection, Pool
 from .request_body import Payload
 from .request_head import Forwarder, authority
 from .sticky import StickyCookie
@@ -63,23 +64,21 @@ class Upstream:
     ) -> None:
         """``told`` as `Forwarder` has it; ``reports_pauses``: the log tells of a backend that is
         left out, beside the requests that fail."""
+        self.purpose = "backend attempt"  # what traces call a request of its
         self.action = action
         self.patience = action.response_timeout
-        self._context = context
-        self._forwarder = Forwarder(
-            context.trusted_proxies, action.via, action.request_headers, told
+        self.context = context
+        self.forwarder = Forwarder(
+            context.trusted_proxies,
+            action.via,
+            action.request_headers,
+            told,
+            traces=context.tracer is not None,
         )
         tls = tls_context(action)
         parser = FastResponseParser() if context.fast_lane else None
         self._backends = [
-            Backend(
-                config,
-                (H2Pool if speaks_http2(config, action) else Pool)(
-                    config, action, tls, context, parser
-                ),
-                action,
-                reports_pauses=reports_pauses,
-            )
+            Backend(config, self.pool(config, tls, parser), action, reports_pauses=reports_pauses)
             for config in action.backends
         ]
         self._policy: Policy[Backend] = policy(action)
@@ -90,12 +89,19 @@ class Upstream:
         if action.wait_for_backend:
             self._held = HeldRequests(action.max_queued, context.clock, self._probe)
 
+    def pool(
+        self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
+    ) -> Pool:
+        """Return the connections to a backend."""
+        kind = H2Pool if speaks_http2(config, self.action) else Pool
+        return kind(config, self.action, tls, self.context, parser)
+
     # Life
 
     def start(self) -> None:
         if self.action.health is not None:
             for backend in self._backends:
-                backend.start_checks(self.action.health, self._context.loop)
+                backend.start_checks(self.action.health, self.context.loop)
 
     def tick(self, now: float) -> None:
         for backend in self._backends:
@@ -117,14 +123,17 @@ class Upstream:
             backend.close()
 
     def status(self) -> list[UpstreamStatus]:
-        return [backend.status(self._context.clock.now) for backend in self._backends]
+        return [backend.status(self.context.clock.now) for backend in self._backends]
 
     # An exchange
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the backend's response. Raises `Fault`; its detail names the backend, the site and
         the request."""
-        payload = Payload(request)
+        return self.send(request, Payload(request))
+
+    def send(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
+        """`handle`, for a request whose body has been looked at."""
         if self._held is None:
             return self.ask(request, payload)
         return self._ask_patiently(request, payload, self._held)
@@ -133,7 +142,7 @@ class Upstream:
         self, request: Request, payload: Payload, held: HeldRequests
     ) -> Response:
         """`ask`, and again when a backend takes connections, where none did."""
-        until = self._context.clock.look() + self.action.wait_for_backend
+        until = self.context.clock.look() + self.action.wait_for_backend
         if held:
             await held.wait(until, Fault("backend_refused", "no backend takes connections"))
         while True:
@@ -152,12 +161,15 @@ class Upstream:
     async def ask(self, request: Request, payload: Payload) -> Response:
         """As `handle`, with what is sent behind the head."""
         tried: list[Backend] = []
+        tracer = self.context.tracer
         fresh = False
         backend: Backend | None = None
         try:
             while True:
                 backend = self._choose(request, tried)
                 tried.append(backend)
+                if tracer is not None:
+                    tracer.attempt(request, self.purpose, backend.config.url)
                 connection = None if fresh else backend.pool.take(payload.repeatable)
                 try:
                     if connection is None:
@@ -169,7 +181,7 @@ class Upstream:
                     raise
                 backend.in_flight += 1
                 kept = not connection.fresh
-                counters = self._context.counters
+                counters = self.context.counters
                 began = time.monotonic() if counters is not None else 0.0
                 attempt = Attempt(self, backend, connection, request, payload)
                 try:
@@ -183,11 +195,11 @@ class Upstream:
                             fresh = True
                             continue
                         self._name(request, backend, broken)
-                        self._context.count(backend.config.url, "broke_off")
+                        self.context.count(backend.config.url, "broke_off")
                         raise broken from None
                     payload.lost = again
                     self._count(request, backend, broken)
-                    backend.failed(self._context.clock.now, str(nothing))
+                    backend.failed(self.context.clock.now, str(nothing))
                     if again and len(tried) < len(self._backends):
                         continue
                     raise broken from None
@@ -195,8 +207,10 @@ class Upstream:
                     self._count(request, backend, fault)
                     raise
                 response.backend = backend.config.url
+                if tracer is not None:
+                    tracer.answered(request, response.status)
                 if self.action.breaker is not None:
-                    backend.count(self._context.clock.now, response.status >= 500)
+                    backend.count(self.context.clock.now, response.status >= 500)
                 if counters is not None:
                     outcome = "error" if response.status >= 500 else "ok"
                     counters.upstream(backend.config.url, outcome, time.monotonic() - began)
@@ -206,7 +220,7 @@ class Upstream:
         except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             if backend is not None:
                 request.backend = backend.config.url
-                self._context.count(backend.config.url, "client_gone")
+                self.context.count(backend.config.url, "client_gone")
             raise
 
     async def _probe(self) -> bool:
@@ -226,7 +240,7 @@ class Upstream:
 
     def _choose(self, request: Request, tried: list[Backend]) -> Backend:
         backends = self._backends
-        now = self._context.clock.now
+        now = self.context.clock.now
         if self.action.breaker is not None:
             self._demand_one_closed(now)
         if len(backends) == 1:
@@ -250,11 +264,13 @@ class Upstream:
             raise Fault("no_capacity", detail, [(b"retry-after", wait)])
 
     def _count(self, request: Request, backend: Backend, fault: Fault) -> None:
+        if self.context.tracer is not None:
+            self.context.tracer.failed(request, fault.kind)
         if fault.kind in _COUNTS_AGAINST:
-            backend.failed(self._context.clock.now, fault.detail or fault.kind)
+            backend.failed(self.context.clock.now, fault.detail or fault.kind)
         if fault.what.blame is Blame.BACKEND:
-            backend.count(self._context.clock.now, True)
-            self._context.count(backend.config.url, fault.kind.removeprefix("backend_"))
+            backend.count(self.context.clock.now, True)
+            self.context.count(backend.config.url, fault.kind.removeprefix("backend_"))
         self._name(request, backend, fault)
 
     @staticmethod
@@ -265,19 +281,26 @@ class Upstream:
         fault.detail = (
             f"{backend.config.url}: {fault.detail or fault.what.text} "
             f"({request.method.decode('latin-1')} {request.host.decode('latin-1')}"
-            f"{request.path.decode('latin-1')})"
+            f"{request.original.path.decode('latin-1')})"
         )
 
     def tell(self, request: Request, backend: Backend, fault: Fault) -> None:
         """Write a fault into the log that ends a response in its body."""
         self._name(request, backend, fault)
-        now = self._context.clock.now
+        now = self.context.clock.now
         text = f"{fault.kind}, within a response: %s"
         url = backend.config.url
         extra = {"backend": url, "peer": request.client, "site": request.host.decode("latin-1")}
         self._seldom.warning(now, text, fault.detail, about=url, extra=extra)
 
-    def head(self, request: Request, backend: model.Backend, framing: bytes) -> bytes:
-        host = None if self.action.preserve_host else authority(backend).encode("ascii")
-        prefix = backend.prefix.encode("ascii") if backend.prefix else b""
-        return self._forwarder.head(request, host, framing, prefix)
+    def message(
+        self, request: Request, backend: Backend, _connection: Connection, payload: Payload
+    ) -> bytes:
+        """Return the head for a backend, and the body if it is all here. Raises `Fault`."""
+        config = backend.config
+        host = None if self.action.preserve_host else authority(config).encode("ascii")
+        prefix = config.prefix.encode("ascii") if config.prefix else b""
+        framing = payload.framing
+        if self.forwarder.traces and self.context.tracer is not None:
+            framing += self.context.tracer.lines(request)
+        return self.forwarder.head(request, host, framing, prefix) + payload.whole

@@ -11,6 +11,8 @@ import asyncio
 
 from ...config import model
 from ...errors import Blame, Fault
+from ...protocol.fastcgi.client import FastCgiConnection
+from ...protocol.fastcgi.parameters import ping
 from ...protocol.h1.client import NoResponse
 from ...protocol.h1.response_parser import ResponseHead
 from ...protocol.message import Fields
@@ -38,7 +40,7 @@ async def check(pool: Pool, health: model.Health) -> str | None:
             try:
                 if health.grpc:
                     return await _ask_grpc(connection, pool.backend, health)
-                request = _request(pool.backend, health)
+                request = _request(pool.backend, health, connection)
                 head, _body, _trailers = await _ask(connection, request, b"GET", health.timeout)
             finally:
                 pool.end(connection)
@@ -77,7 +79,9 @@ async def _ask_grpc(
     return None if body == _SERVING else "it says that it is not serving"
 
 
-def _request(backend: model.Backend, health: model.Health) -> bytes:
+def _request(backend: model.Backend, health: model.Health, connection: Connection) -> bytes:
+    if isinstance(connection, FastCgiConnection):
+        return ping(health.path or "", connection.keep)
     return (
         f"GET {backend.prefix}{health.path} HTTP/1.1\r\nhost: {_host(backend, health)}\r\n"
         "user-agent: treehouse-proxy\r\nconnection: close\r\n\r\n"

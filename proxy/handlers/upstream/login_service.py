@@ -20,8 +20,20 @@ from ...protocol.message import Fields, FileBody, Request, Response, Tunnel
 from .handler import Upstream
 from .request_body import Payload
 
+# What the service is told of the request by us alone. A trusted proxy passes on what its clients
+# say under these names, and a service that takes the first of two would judge another request.
+_TOLD = frozenset(
+    {
+        b"x-forwarded-method",
+        b"x-forwarded-uri",
+        b"x-original-method",
+        b"x-original-uri",
+        b"x-original-url",
+        b"x-rewrite-url",
+    }
+)
 # About the content of an answer or the body of a request, neither of which this is.
-_LEFT_OUT = frozenset(
+_LEFT_OUT = _TOLD | frozenset(
     {
         b"if-match",
         b"if-modified-since",
@@ -59,30 +71,47 @@ class _About(Payload):
         )
 
 
-class LoginService:
-    """``copied``: names of fields that say who the user is, which no client can tell it."""
+class ServiceQuestion:
+    """What a service is asked, by a rule. ``copied``: names of fields that say who the user is,
+    which no client can tell it. ``left_out`` are all that it is not told."""
 
-    def __init__(self, rule: ForwardAuth, upstream: Upstream, copied: frozenset[bytes]) -> None:
-        self._upstream = upstream
+    def __init__(self, rule: ForwardAuth, copied: frozenset[bytes]) -> None:
         self._target = rule.url.target.encode("ascii")
-        self._left_out = _LEFT_OUT | (copied - _PROOFS)
-        self._timeout = rule.timeout + _GRACE
+        self.left_out = _LEFT_OUT | (copied - _PROOFS)
+
+    @staticmethod
+    def lines(request: Request) -> bytes:
+        """The lines that the head of the subrequest gets beside those of any request."""
+        return _About(request).framing
 
     def subrequest(self, request: Request) -> Request:
-        """The request that is sent to the service, but for what `ask` adds."""
+        """The request that is sent to the service, but for `lines`."""
         asked = Request(
             b"GET", self._target, b"1.1", request.authority, request.host,
             self._passed_on(request.fields), request.connection,
         )  # fmt: skip
-        if request.uncached_fields is not request.fields and request.cached_fields is not None:
+        block = request.cached_fields
+        if block is not None and not any(name in self.left_out for name, _ in block.fields):
             asked.uncached_fields = self._passed_on(request.uncached_fields)
-            asked.cached_fields = request.cached_fields
+            asked.cached_fields = block
         asked.id = request.id
+        if hasattr(request, "trace"):
+            asked.trace = request.trace
         return asked
 
     def _passed_on(self, fields: Fields) -> Fields:
-        left_out = self._left_out
+        left_out = self.left_out
         return [field for field in fields if field[0].replace(b"_", b"-") not in left_out]
+
+
+class LoginService:
+    """Who is asked; ``question`` is what."""
+
+    def __init__(self, rule: ForwardAuth, upstream: Upstream, question: ServiceQuestion) -> None:
+        self._upstream = upstream
+        upstream.purpose = "forward_auth"
+        self._timeout = rule.timeout + _GRACE
+        self.question = question
 
     async def ask(self, request: Request, subrequest: Request) -> Response:
         """The service's answer; whoever calls ends its body. Raises `Fault`."""

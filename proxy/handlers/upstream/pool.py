@@ -23,7 +23,7 @@ from ...config.model import Backend, ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection
 from ...protocol.h1.response_parser import FastResponseParser
-from ...protocol.h2.client import BackendExchange
+from ...protocol.h2.client_exchange import BackendExchange
 from ...transport.deadlines import NEVER
 from .connector import Connector
 from .context import UpstreamContext

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import Fault
+from ...protocol.fastcgi.client import FastCgiConnection
 from ...protocol.h1.chunked import LAST_CHUNK, reframe
 from ...protocol.h1.serializer import field_lines
-from ...protocol.h2.client import BackendExchange
+from ...protocol.h2.client_exchange import BackendExchange
 from ...protocol.message import Body, Request
 from ...transport.stream import StreamBroken
 from .pool import Connection
@@ -42,6 +43,11 @@ _IDEMPOTENT = frozenset(
 _ASK_FOR_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 # For these it has none.
 _WITHOUT_CONTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+def is_idempotent(request: Request) -> bool:
+    """Whether sending the request again does no harm (RFC 9110 §9.2.2)."""
+    return request.method in _IDEMPOTENT
 
 
 class Payload:
@@ -106,6 +112,8 @@ class Upload:
         self._patience = patience
         self._chunked = body.length is None
         self.invited = asyncio.Event()
+        if isinstance(connection, FastCgiConnection):
+            self.invited.set()  # CGI has no 100 (Continue)
         self.complete = False
         self.fault: Fault | None = None
         self._task = asyncio.ensure_future(self._run())
@@ -127,7 +135,7 @@ class Upload:
 
     async def _send(self, piece: bytes) -> None:
         connection = self._connection
-        if isinstance(connection, BackendExchange):
+        if isinstance(connection, BackendExchange | FastCgiConnection):
             await connection.send_piece(piece, self._patience)
         else:
             await connection.send(reframe(piece) if self._chunked else piece, self._patience)
@@ -135,7 +143,7 @@ class Upload:
     async def _end(self) -> None:
         trailers = self._body.trailers
         connection = self._connection
-        if isinstance(connection, BackendExchange):
+        if isinstance(connection, BackendExchange | FastCgiConnection):
             await connection.end_body(trailers, self._patience)
         elif self._chunked:
             end = b"0\r\n%b\r\n" % field_lines(trailers) if trailers else LAST_CHUNK

@@ -116,9 +116,12 @@ class Forwarder:
         via: bool = False,
         rules: RequestFieldRules = _NO_RULES,
         told: frozenset[bytes] = frozenset(),
+        *,
+        traces: bool = False,
     ) -> None:
         """``told``: the fields by which the backend hears of users who have logged in here, on this
-        route or on another, so it hears none of them from a client."""
+        route or on another, so it hears none of them from a client. ``traces``: the fields of W3C
+        Trace Context are ours, unless the operator has rules about them."""
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
         self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
@@ -129,6 +132,9 @@ class Forwarder:
             self._not_copied |= self._replaced
         self._told = told - self._not_copied
         self._not_copied |= told
+        self.traces = traces and b"traceparent" not in self._replaced
+        if traces:
+            self._not_copied |= {b"traceparent", b"tracestate"}
         # Lines of fields that come again; b"" for those that stay here whatever they say.
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._blocks: dict[FieldBlock, bytes] = {}
@@ -219,22 +225,10 @@ class Forwarder:
         kept = [
             field for field in request.fields if field[0] != b"connection" and field[0] not in named
         ]
-        plain = Request(
-            request.method,
-            request.target,
-            request.version,
-            request.authority,
-            request.host,
-            kept,
-            request.connection,
-        )
-        plain.id = request.id
-        plain.login = request.login
-        if request.stripped:
-            plain = Rewritten(plain, plain.target, request.stripped)
-        head = self.head(plain, host, framing, prefix)
-        request.id = plain.id
-        return head
+        plain = Rewritten(request, request.target, request.stripped)
+        plain.fields = plain.uncached_fields = kept
+        plain.cached_fields = None
+        return self.head(plain, host, framing, prefix)
 
     def _finish(
         self,

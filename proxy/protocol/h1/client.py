@@ -16,7 +16,7 @@ from ...errors import Fault
 from ...transport.clock import Clock
 from ...transport.stream import READ_SIZE, SMALL_READ, StreamBroken, StreamTimeout
 from ...transport.tcp import SocketStream
-from ..message import Fields
+from ..message import Fields, StreamBody
 from . import response_parser
 from .body import BodyReader
 from .response_parser import HEAD_END, FastResponseParser, ResponseHead
@@ -207,7 +207,7 @@ class BackendConnection:
         patience: float,
         translate: Callable[[Fault], Fault] = lambda fault: fault,
         on_close: Callable[[bool], None] = lambda whole: None,
-    ) -> BackendBody:
+    ) -> StreamBody:
         """The body behind ``head``, piece by piece; see `BackendBody`."""
         return BackendBody(self, head, patience, translate, on_close)
 

@@ -30,7 +30,8 @@ class Inline(Protocol):
     returns whether it has dealt with it; see `h1`. ``begun``: it has read a request that is not
     finished."""
 
-    begun: bool
+    @property
+    def begun(self) -> bool: ...
 
     def __call__(self, data: bytes) -> bool: ...
 

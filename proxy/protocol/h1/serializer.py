@@ -10,7 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from ...errors import Fault
-from ..message import Fields
+from ..message import CachedHead, Fields
 
 REASONS: dict[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -41,14 +41,27 @@ class SerialisedHead:
     bytes, Content-Length must be among them. ``dated``: Date is, too.
     """
 
-    __slots__ = ("dated", "wire")
+    __slots__ = ("_vary", "dated", "kept", "wire")
 
     def __init__(self, wire: bytes, dated: bool = False) -> None:
         self.wire = wire
         self.dated = dated
+        self.kept: dict[object, tuple[int, Fields, CachedHead | None]] | None = None
+        self._vary: tuple[bytes, SerialisedHead] | None = None
 
     def plus(self, name: bytes, value: bytes) -> SerialisedHead:
-        return SerialisedHead(self.wire + field_lines([(name, value)]), self.dated)
+        if name != b"vary":
+            return SerialisedHead(self.wire + field_lines([(name, value)]), self.dated)
+        # Which most responses get that could have been compressed: the same one each time.
+        known = self._vary
+        if known is None or known[0] != value:
+            made = SerialisedHead(self.wire + field_lines([(name, value)]), self.dated)
+            known = self._vary = value, made
+        return known[1]
+
+    def remade(self, status: int, fields: Fields) -> SerialisedHead:
+        wire = serialise(status, fields)
+        return SerialisedHead(wire, b"\r\ndate: " in wire)
 
 
 def serialise(status: int, fields: Fields) -> bytes:

@@ -68,7 +68,8 @@ async def serve(
                 server.failed()
                 raise
             finally:
-                server.finish()
+                if server.begun:
+                    server.finish()
     finally:
         deadlines.release(timeouts)
 
@@ -89,8 +90,7 @@ def _nobody_waits() -> None:
 
 
 class _Server:
-    """One connection: at most one exchange at a time. ``begun``: a request has been read that is
-    not finished yet."""
+    """One connection: at most one exchange at a time."""
 
     __slots__ = (
         "_answer",
@@ -107,7 +107,6 @@ class _Server:
         "_stream",
         "_timeouts",
         "_writer",
-        "begun",
     )
 
     def __init__(
@@ -132,20 +131,20 @@ class _Server:
         self._close = False
         self._exchange: Exchange | None = None
         self._answer: Response | Awaitable[Response] | None = None
-        self.begun = False
 
     # Where a head arrives
+
+    @property
+    def begun(self) -> bool:
+        """Whether a request has been read that is not finished yet."""
+        return self._exchange is not None
 
     def __call__(self, data: bytes) -> bool:
         """Whether ``data`` has been dealt with: a whole head, whose response is sent. A head whose
         response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
         end = data.find(HEAD_END) + 4
-        if end != len(data) or end < 4 or data[0] == 0x0D:
-            return False  # a piece of a head, or more than one: `RequestReader.head` takes it apart
-        if not self._begin(data):
-            return False
-        self._stream.deadline = self._service.clock.now + self._patience
-        return True
+        # Else a piece of a head, or more than one: `RequestReader.head` takes it apart.
+        return end == len(data) and end >= 4 and data[0] != 0x0D and self._begin(data)
 
     def _begin(self, head: bytes) -> bool:
         """Parse a complete head and ask the service; whether the response was sent at once, which
@@ -159,26 +158,110 @@ class _Server:
             except Fault:
                 self._reader.partial = head
                 raise
-        request, length, self._close, h11_connection = parsed
+        request, length, close, h11_connection = parsed
         if length:
             request.body = RequestBody(self._reader, request, length, h11_connection)
         exchange = self._exchange = Exchange(connection, request, time.monotonic())
-        self.begun = True
-        answer = self._answer = service.handle(exchange)
-        if type(answer) is not Response:
-            if request.version == b"1.1":
-                request.inform = self._informer.of(request)  # before anybody awaits the answer
+        answer = service.handle(exchange)
+        if type(answer) is Response:
+            exchange.response = answer
+            if not (
+                length
+                or close
+                or answer.close
+                or service.draining
+                or self._answered >= self._most
+                or self._writer.send_plain(exchange, request, answer) is None
+            ):
+                self._exchange = None
+                service.finished(exchange)
+                self._answered += 1
+                self._stream.deadline = service.clock.now + self._patience
+                return True
+        elif request.version == b"1.1":
+            request.inform = self._informer.of(request)  # before anybody awaits the answer
+        self._close = close
+        self._answer = answer
+        return False
+
+    # The connection's task
+
+    async def one(self) -> bool:
+        """Read a request and answer it; whether the connection goes on."""
+        try:
+            head = await self._reader.head(self)
+            if not head:
+                return False
+            answered = not self.begun and self._begin(head)
+        except Fault as fault:
+            await self.refuse(fault)
             return False
-        if length or self._send_now(exchange, request, answer) is None:
+        if not answered and not await self._go_on():
+            return False
+        if self._answered % _TURN == 0 and self._reader.buffered:
+            await asyncio.sleep(0)
+        return True
+
+    async def _go_on(self) -> bool:
+        """Answer the request that was begun; whether the connection goes on."""
+        exchange = self._exchange
+        assert exchange is not None and exchange.request is not None  # noqa: S101, PT018 - begun
+        request, response = exchange.request, exchange.response
+        body = request.body
+        if response is None:  # else it was known at once
+            answer, self._answer = self._answer, None
+            assert isinstance(answer, Awaitable)  # noqa: S101 - or it would be in the exchange
+            timeouts = self._timeouts
+            timeouts.waiting_since = self._service.clock.now
+            try:
+                response = await answer
+            except asyncio.CancelledError:
+                if not client_left(timeouts):
+                    raise
+                self._was_left(exchange, request)
+                return False
+            except Exception as error:
+                response = self._service.failed(exchange, error)
+            timeouts.waiting_since = NEVER
+            exchange.response = response
+        if not await self._send(exchange, request, response):
             return False
         self.finish()
+        if self._close:
+            if body is not None and not body.at_end:
+                await linger(self._reader)
+            return False
+        if body is not None and not body.at_end and not await read_over(body):
+            return False
         self._answered += 1
         return True
 
-    def _send_now(self, exchange: Exchange, request: Request, response: Response) -> bool | None:
-        """Send a plain response in one write: True when it has left, False when the client is gone,
-        None when more is needed. What the connection is worth afterwards is decided here."""
-        exchange.response = response
+    async def _send(self, exchange: Exchange, request: Request, response: Response) -> bool:
+        """Whether the response has been sent whole, and the connection is still HTTP/1.1."""
+        writer = self._writer
+        self._answer = None
+        if not writer.unsent:
+            self._decide_close(request, response)
+            sent = None if self._close else writer.send_plain(exchange, request, response)
+            if sent is not None:
+                return sent
+        if writer.unsent:
+            return await writer.send_rest(exchange)
+        if isinstance(response.body, Tunnel):
+            await self._tunnel(exchange, response, response.body)
+            return False
+        return await writer.send(exchange, response, self._close)
+
+    def _was_left(self, exchange: Exchange, request: Request) -> None:
+        """Note that the client has left before there was a response."""
+        fault = Fault("client_gone", "the answer was still awaited")
+        fault.backend = request.backend
+        exchange.error = fault.kind
+        exchange.response = self._service.refuse(exchange, fault)
+        self._stream.abort()
+
+    def _decide_close(self, request: Request, response: Response) -> None:
+        """Decide what the connection is worth after this response."""
         body = request.body
         self._close = (
             self._close
@@ -190,91 +273,6 @@ class _Server:
         )
         if self._answered == self._most:
             self._service.limited("requests_per_connection", self._connection)
-        if self._close:
-            return None
-        sent = self._writer.send_plain(request, response)
-        if sent is not None or self._writer.unsent:
-            self._answer = None
-        return sent
-
-    # The connection's task
-
-    async def one(self) -> bool:
-        """Read a request and answer it; whether the connection goes on."""
-        try:
-            head = await self._reader.head(self)
-            if not head:
-                return False
-            if not self.begun and self._begin(head):
-                await self._give_turn()
-                return True
-        except Fault as fault:
-            await self.refuse(fault)
-            return False
-        exchange = self._exchange
-        assert exchange is not None and exchange.request is not None  # noqa: S101, PT018 - begun
-        request = exchange.request
-        body = request.body
-        whole = await self._respond(exchange, request)
-        self.finish()
-        if not whole:
-            return False
-        if self._close:
-            if body is not None and not body.at_end:
-                await linger(self._reader)
-            return False
-        if body is not None and not body.at_end and not await read_over(body):
-            return False
-        self._answered += 1
-        await self._give_turn()
-        return True
-
-    async def _give_turn(self) -> None:
-        """Let others run, now and then, before the next of many requests that are here already."""
-        if self._answered % _TURN == 0 and self._reader.buffered:
-            await asyncio.sleep(0)
-
-    async def _respond(self, exchange: Exchange, request: Request) -> bool:
-        """Whether the response has been sent whole, and the connection is still HTTP/1.1."""
-        response, sent = exchange.response, None
-        if response is None:  # else the callback knew it, and what it could send is sent
-            response = await self._awaited(exchange, request)
-            if response is None:
-                return False
-            sent = self._send_now(exchange, request, response)
-        if sent is not None:
-            return sent
-        if self._answer is None:  # `_send_now` has begun
-            return await self._writer.send_rest()
-        self._answer = None
-        if isinstance(response.body, Tunnel):
-            await self._tunnel(exchange, response, response.body)
-            return False
-        return await self._writer.send(request, response, self._close)
-
-    async def _awaited(self, exchange: Exchange, request: Request) -> Response | None:
-        """The response; None when the client has left before there was one."""
-        answer = self._answer
-        assert answer is not None  # noqa: S101 - asked for at the beginning
-        if isinstance(answer, Response):
-            return answer
-        timeouts = self._timeouts
-        timeouts.waiting_since = self._service.clock.now
-        self._answer = None
-        try:
-            response = await answer
-        except asyncio.CancelledError:
-            if not client_left(timeouts):
-                raise
-            fault = Fault("client_gone", "the answer was still awaited")
-            fault.backend = request.backend
-            self._writer.error = fault.kind
-            exchange.response = self._service.refuse(exchange, fault)
-            self._stream.abort()
-            return None
-        timeouts.waiting_since = NEVER
-        self._answer = response
-        return response
 
     async def refuse(self, fault: Fault, seen: bytes = b"") -> None:
         """Answer what never became a request, and listen until the client has heard it."""
@@ -284,9 +282,9 @@ class _Server:
             exchange.partial = strict_parser.what_could_be_read(seen)
         response = exchange.response = self._service.refuse(exchange, fault)
         if fault.kind == "client_gone":
-            self._writer.error = fault.kind
+            exchange.error = fault.kind
             return
-        whole = await self._writer.send(None, response, True)
+        whole = await self._writer.send(exchange, response, True)
         self.finish()
         if whole:
             await linger(self._reader)
@@ -297,15 +295,16 @@ class _Server:
             upgrade = [(b"connection", b"Upgrade")]
             await send_interim(reader, serialise(101, [*upgrade, *response.fields]) + b"\r\n")
         except Fault as fault:
-            self._writer.error = fault.kind
+            exchange.error = fault.kind
             tunnel.close(False)
         else:
             held = reader.take(reader.buffered)
-            self._writer.sent = await relay(self._stream, held, tunnel, service.clock)
+            exchange.sent = await relay(self._stream, held, tunnel, service.clock)
 
     def failed(self) -> None:
         """Blame this program for what is open."""
-        self._writer.error = "internal"
+        if self._exchange is not None:
+            self._exchange.error = "internal"
 
     def finish(self) -> None:
         """Close the exchange, if one is open, however far it came."""
@@ -313,15 +312,9 @@ class _Server:
         if exchange is None:
             return
         self._exchange = None
-        self.begun = False
-        writer = self._writer
         if self._answer is not None or exchange.response is None:
             self._break_off(exchange)
-        exchange.sent = writer.sent
-        exchange.error = writer.error
         self._service.finished(exchange)
-        if writer.sent or writer.error is not None:
-            writer.sent, writer.error = 0, None
         request = exchange.request
         if request is not None and (request.body is not None or request.inform is not None):
             # Both know the request, and through the reader its connection: until the garbage
@@ -331,7 +324,7 @@ class _Server:
     def _break_off(self, exchange: Exchange) -> None:
         """Give an exchange its end that has none: the connection ended first."""
         answer, self._answer = self._answer, None
-        error = self._writer.error = self._writer.error or "client_gone"
+        error = exchange.error = exchange.error or "client_gone"
         if isinstance(answer, Response):
             answer.discard()
         elif answer is not None:

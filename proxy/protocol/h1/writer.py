@@ -18,6 +18,7 @@ from collections.abc import Awaitable
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
+from ..exchange import Exchange
 from ..message import Fields, FileBody, Request, Response, StreamBody, Tunnel
 from ..service import Service
 from .serializer import SerialisedHead, field_lines, serialise
@@ -82,20 +83,18 @@ class _FileSource:
 
 
 class ResponseWriter:
-    """Sends one response at a time. ``sent`` counts its body bytes; ``error`` (a key of FAULTS)
-    says what ended it early."""
+    """Sends one response at a time. Its `Exchange` learns how many bytes of the body have been
+    sent, and what ended the sending early."""
 
-    __slots__ = ("_rest", "_service", "_stream", "_timeouts", "error", "sent")
+    __slots__ = ("_rest", "_service", "_stream", "_timeouts")
 
     def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
         self._stream = stream
         self._timeouts = timeouts
         self._service = service
         self._rest: bytes | memoryview = b""
-        self.sent = 0
-        self.error: str | None = None
 
-    def send_plain(self, request: Request, response: Response) -> bool | None:
+    def send_plain(self, exchange: Exchange, request: Request, response: Response) -> bool | None:
         """Send a plain response in one write, with no coroutine: one whose body is bytes, and whose
         head is ready but for Date. It is the common case. True when the kernel took all of it,
         False when the client is gone. None: the response is of another kind and nothing was sent,
@@ -115,12 +114,11 @@ class ResponseWriter:
             data = b"%b\r\n%b" % (cached.wire, body)
         else:
             data = b"%b%b\r\n%b" % (cached.wire, self._service.clock.date_field, body)
-        self.sent, self.error = 0, None
         try:
             rest = self._stream.write_now(data)
         except StreamBroken as error:
-            return self._broken(error)
-        self.sent = len(body)
+            return self._broken(exchange, error)
+        exchange.sent = len(body)
         if not rest:
             return True
         self._rest = rest
@@ -144,40 +142,38 @@ class ResponseWriter:
         """Whether a part of a plain response is still to be sent."""
         return bool(self._rest)
 
-    async def send_rest(self) -> bool:
+    async def send_rest(self, exchange: Exchange) -> bool:
         rest, self._rest = self._rest, b""
         try:
             await self._write(rest)
         except StreamBroken as error:
-            return self._broken(error)
+            return self._broken(exchange, error)
         return True
 
-    def _broken(self, error: StreamBroken) -> bool:
-        self.error = "client_stalled" if isinstance(error, StreamTimeout) else "client_gone"
+    def _broken(self, exchange: Exchange, error: StreamBroken) -> bool:
+        exchange.error = "client_stalled" if isinstance(error, StreamTimeout) else "client_gone"
         self._stream.abort()
         return False
 
-    async def send(self, request: Request | None, response: Response, close: bool) -> bool:
+    async def send(self, exchange: Exchange, response: Response, close: bool) -> bool:
         """Send it; ``close`` announces the end of the connection. False when it was not sent whole,
         and the connection cannot be used again."""
-        self.sent = 0
-        self.error = None
         body = response.body
         try:
             if isinstance(body, bytes):
-                return await self._send_bytes(request, response, body, close)
+                return await self._send_bytes(exchange, response, body, close)
             if isinstance(body, Tunnel):
                 raise Fault("internal", "a tunnel is relayed, not sent")
             source = _FileSource(body) if isinstance(body, FileBody) else body
-            return await self._send_stream(request, response, source, close)
+            return await self._send_stream(exchange, response, source, close)
         except StreamBroken as error:
-            return self._broken(error)
+            return self._broken(exchange, error)
         except Fault as fault:
-            self.error = fault.kind
+            exchange.error = fault.kind
         except asyncio.CancelledError:
             if not client_left(self._timeouts):
                 raise
-            self.error = "client_gone"
+            exchange.error = "client_gone"
         self._stream.abort()
         return False
 
@@ -211,8 +207,9 @@ class ResponseWriter:
     # Bodies
 
     async def _send_bytes(
-        self, request: Request | None, response: Response, body: bytes, close: bool
+        self, exchange: Exchange, response: Response, body: bytes, close: bool
     ) -> bool:
+        request = exchange.request
         bare = response.status in _BARE or response.status < 200
         framing = b"" if bare else self._length(response, len(body))
         head = self._head(request, response, close, framing)
@@ -222,14 +219,15 @@ class ResponseWriter:
             await stream.write(head)
         else:
             await stream.write(head + body)
-            self.sent = len(body)
+            exchange.sent = len(body)
         return True
 
     async def _send_stream(
-        self, request: Request | None, response: Response, source: StreamBody, close: bool
+        self, exchange: Exchange, response: Response, source: StreamBody, close: bool
     ) -> bool:
         """Send a body that comes piece by piece, framed by its length, by chunks, or by the end of
         the connection where the client knows no chunks."""
+        request = exchange.request
         complete = chunked = False
         self._timeouts.waiting_since = self._service.clock.now
         try:
@@ -244,14 +242,17 @@ class ResponseWriter:
                     framing = self._length(response, source.length)
                 elif request is not None and request.version != b"1.0":
                     chunked, framing = True, b"transfer-encoding: chunked\r\n"
-                await self._pump(self._head(request, response, close, framing), source, chunked)
+                head = self._head(request, response, close, framing)
+                await self._pump(exchange, head, source, chunked)
             complete = True
         finally:
             self._timeouts.waiting_since = NEVER
             source.close(complete)
         return True
 
-    async def _pump(self, head: bytes, source: StreamBody, chunked: bool) -> None:
+    async def _pump(
+        self, exchange: Exchange, head: bytes, source: StreamBody, chunked: bool
+    ) -> None:
         """Carry all of ``source`` to the client, with the head before the first piece.
 
         The client first: nothing is fetched before there is room for it. No piece is held while
@@ -280,7 +281,7 @@ class ResponseWriter:
             if piece:
                 await self._write(piece)
             piece = b""  # else it would be held while the client is waited for
-            self.sent += count
+            exchange.sent += count
             if last:
                 break
             turn += count

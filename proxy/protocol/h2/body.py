@@ -21,6 +21,8 @@ from ..message import Fields, Request
 # after `limits.body_timeout` of grace.
 _LEAST_RATE = 500.0
 _MOST_AT_ONCE = 64 * 1024
+# What is left of a body that nobody wants is read if it is this short.
+_WORTH_READING = 64 * 1024
 
 
 class Source(Protocol):
@@ -172,3 +174,28 @@ class RequestBody:
         whole = b"".join(self._pieces)
         self._pieces.clear()
         return self._taken(whole)
+
+
+class Leftovers:
+    """Bodies of requests that were answered before they had ended. DATA of them is on its way
+    already, so that some of it is let pass before the client is told (RFC 9113 §8.1); clients may
+    take that for a failure."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: dict[int, int] = {}  # bytes that may still pass, by stream
+
+    def add(self, stream: int) -> None:
+        self._left[stream] = _WORTH_READING
+
+    def take(self, stream: int, count: int, end: bool) -> bool:
+        """Whether DATA may pass; after a False the stream is to be reset."""
+        left = self._left.pop(stream, 0) - count
+        if left >= 0 and not end:
+            self._left[stream] = left
+        return left >= 0
+
+    def forget(self, stream: int) -> None:
+        """It has ended."""
+        self._left.pop(stream, None)

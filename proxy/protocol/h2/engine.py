@@ -39,9 +39,11 @@ class Terms:
 class Engine(Protocol):
     """One connection. ``unsent``: bytes that `take` would give. ``active``: streams for which
     `release` is still to be called. ``highest``: the highest stream of which a `Head` was told.
-    ``block_since``: since when a header block has been incomplete, in monotonic seconds."""
+    ``block_since``: since when a header block has been incomplete, in monotonic seconds.
+    ``failed``: we have ended the connection for what the peer did."""
 
     active: int
+    failed: bool
     highest: int
     block_since: float | None
 

@@ -73,6 +73,11 @@ class Shared:
         else:
             del self._streams[address]
 
+    @property
+    def connections(self) -> int:
+        """Those that still take requests, or have some under way."""
+        return len(self._servers)
+
     def add(self, server: Draining) -> None:
         self._servers.add(server)
 

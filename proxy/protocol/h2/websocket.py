@@ -9,25 +9,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 import secrets
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER
 from ...transport.stream import READ_SIZE, OnData, StreamBroken
-from ..message import Fields
+from ..message import Fields, Request, Response
 from . import frames
+from .answer import fields_of
 from .body import RequestBody
 from .engine import Engine, StreamGone
+
+if TYPE_CHECKING:
+    from .work import Work
+
+log = logging.getLogger("treehouse.worker")
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 # Fields of the answer that RFC 8441 §5 has no use for.
 _OF_HTTP_1 = frozenset({b"sec-websocket-accept", b"upgrade", b"connection"})
-
-
-def new_key() -> bytes:
-    """A value of Sec-WebSocket-Key."""
-    return base64.b64encode(secrets.token_bytes(16))
 
 
 def accepts(fields: Fields, key: bytes) -> bool:
@@ -36,31 +39,61 @@ def accepts(fields: Fields, key: bytes) -> bool:
     return [v for n, v in fields if n == b"sec-websocket-accept"] == [base64.b64encode(digest)]
 
 
-def answer_fields(fields: Fields) -> Fields:
-    """The fields of a 101 that go with the 200 of the stream."""
-    return [field for field in fields if field[0] not in _OF_HTTP_1]
+def ask_as_http1(request: Request) -> bytes:
+    """Make the request what HTTP/1.1 has for it; the key that the backend must answer."""
+    key = base64.b64encode(secrets.token_bytes(16))
+    request.method = b"GET"
+    request.upgrade = b"websocket"
+    request.fields = [
+        *(field for field in request.fields if field[0] != b"sec-websocket-key"),
+        (b"connection", b"Upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-key", key),
+    ]
+    request.uncached_fields = request.fields
+    return key
 
 
-class Link(Protocol):
-    """What the end of a tunnel needs of its connection."""
-
-    def is_choked(self) -> bool:
-        """Whether the client has much to take before it is given more."""
-        ...
-
-    def soon(self) -> None:
-        """Have what was queued sent."""
-        ...
+def opened(
+    work: Work,
+    response: Response,
+    engine: Engine,
+    is_choked: Callable[[], bool],
+    soon: Callable[[], None],
+) -> StreamEnd | None:
+    """Answer the stream, and give it as the end of a tunnel; None where the backend's answer is
+    none, or the stream is gone."""
+    assert work.body is not None  # noqa: S101 - made with the key
+    fields = [field for field in response.fields if field[0] not in _OF_HTTP_1]
+    try:
+        if not accepts(response.fields, work.key):
+            raise ValueError("the backend's 101 does not answer the key (RFC 6455 §4.1)")
+        engine.head(work.number, 200, fields_of(fields), False)
+    except (StreamGone, ValueError) as error:
+        log.warning("a WebSocket over HTTP/2 cannot be opened: %s", error)
+        return None
+    soon()
+    return StreamEnd(engine, work.number, work.body, is_choked, soon)
 
 
 class StreamEnd:
-    """A stream of HTTP/2 as `transport.Stream` has it, for `h1.tunnel.relay`."""
+    """A stream of HTTP/2 as `transport.Stream` has it, for `h1.tunnel.relay`. ``is_choked``:
+    whether the client has much to take before it is given more; ``soon``: have what was queued
+    sent."""
 
-    def __init__(self, engine: Engine, number: int, body: RequestBody, link: Link) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        number: int,
+        body: RequestBody,
+        is_choked: Callable[[], bool],
+        soon: Callable[[], None],
+    ) -> None:
         self._engine = engine
         self._number = number
         self._body = body
-        self._link = link
+        self._is_choked = is_choked
+        self._soon = soon
         self._room: asyncio.Future[None] | None = None
         self.deadline = NEVER  # that of the backend's end is the same, and is kept
 
@@ -83,7 +116,7 @@ class StreamEnd:
     async def write(self, data: bytes | memoryview) -> None:
         at = 0
         while at < len(data):
-            window = 0 if self._link.is_choked() else self._engine.window(self._number)
+            window = 0 if self._is_choked() else self._engine.window(self._number)
             if not window:
                 if not self._engine.is_open(self._number):
                     raise StreamBroken("the stream was reset")
@@ -92,7 +125,7 @@ class StreamEnd:
                 continue
             count = min(window, len(data) - at)
             self._engine.data(self._number, bytes(data[at : at + count]), False)
-            self._link.soon()
+            self._soon()
             at += count
 
     def has_room(self) -> None:
@@ -114,10 +147,10 @@ class StreamEnd:
             self._engine.data(self._number, b"", True)
         except StreamGone:
             return
-        self._link.soon()
+        self._soon()
 
     def close(self) -> None:
         self._engine.reset(self._number, frames.CANCEL)
-        self._link.soon()
+        self._soon()
 
     abort = close

@@ -1,12 +1,13 @@
 """A request under way over HTTP/2, from its head until nothing more of it is read or sent.
 
-What the server does with it is in `server`; here is what belongs to one request alone.
+What is done with it is in `exchanges`; here is what belongs to one request alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+import inspect
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Protocol
 
 from ...transport.deadlines import NEVER, Timeouts
@@ -17,7 +18,7 @@ from .body import RequestBody
 from .websocket import StreamEnd
 
 
-class Server(Protocol):
+class Exchanges(Protocol):
     """What a request needs of its connection."""
 
     def consumed(self, number: int, count: int) -> None:
@@ -36,6 +37,14 @@ class Server(Protocol):
         """The stream is gone, and with it who waited for the answer."""
         ...
 
+    def complete(self, work: Work, trailers: Fields) -> None:
+        """All of the answer's body is queued; its trailers are not yet."""
+        ...
+
+    def break_off(self, work: Work, kind: str) -> None:
+        """The answer cannot be completed: the client must not take what it has for the whole."""
+        ...
+
 
 class Work:
     """A request whose answer takes time: its task, its body, and what is to be sent of its answer.
@@ -45,7 +54,7 @@ class Work:
     """
 
     __slots__ = (
-        "_server",
+        "_exchanges",
         "answer",
         "body",
         "ended",
@@ -65,8 +74,8 @@ class Work:
         "write_deadline",
     )
 
-    def __init__(self, server: Server, number: int, exchange: Exchange) -> None:
-        self._server = server
+    def __init__(self, exchanges: Exchanges, number: int, exchange: Exchange) -> None:
+        self._exchanges = exchanges
         self.number = number
         self.exchange = exchange
         self.body: RequestBody | None = None
@@ -83,16 +92,34 @@ class Work:
         self.tunnel: StreamEnd | None = None
         self.ended = False
 
-    def has_ended(self) -> bool:
-        return self.ended
+    # What its answer needs, see `sender.Sender`
+
+    def complete(self, trailers: Fields) -> None:
+        self._exchanges.complete(self, trailers)
+
+    def break_off(self, kind: str) -> None:
+        self._exchanges.break_off(self, kind)
+
+    def ask(self) -> None:
+        """A piece is wanted that has to be waited for."""
+        if self.wanted is not None and not self.wanted.done():
+            self.wanted.set_result(None)
+
+    async def asked(self) -> None:
+        """Return when a piece is wanted, or all has ended."""
+        self.wanted = asyncio.get_running_loop().create_future()
+        try:
+            await self.wanted
+        finally:
+            self.wanted = None
 
     # What its body needs, see `body.Source`
 
     def consumed(self, count: int) -> None:
-        self._server.consumed(self.number, count)
+        self._exchanges.consumed(self.number, count)
 
     def invite(self) -> None:
-        self._server.interim(self.number, 100, [])
+        self._exchanges.interim(self.number, 100, [])
 
     def read_by(self, deadline: float) -> None:
         self.read_deadline = deadline
@@ -108,19 +135,19 @@ class Work:
             self.timeouts.deadline = min(self.read_deadline, self.write_deadline)
 
     def on_timeout(self) -> None:
-        self._server.timed_out(self)
+        self._exchanges.timed_out(self)
 
     def on_disconnect(self) -> None:
-        self._server.cancel(self, "client_gone")
+        self._exchanges.cancel(self, "client_gone")
 
 
 class Informer:
     """Sends interim answers (RFC 9110 §15.2); what `Request.inform` is."""
 
-    __slots__ = ("_number", "_request", "_server")
+    __slots__ = ("_exchanges", "_number", "_request")
 
-    def __init__(self, server: Server, number: int, request: Request) -> None:
-        self._server = server
+    def __init__(self, exchanges: Exchanges, number: int, request: Request) -> None:
+        self._exchanges = exchanges
         self._number = number
         self._request = request
 
@@ -129,7 +156,17 @@ class Informer:
             if not self._request.expects_continue:
                 return  # not asked for, or sent already
             self._request.expects_continue = False
-        self._server.interim(self._number, status, fields)
+        self._exchanges.interim(self._number, status, fields)
+
+
+def discard(answer: Coroutine[object, object, object]) -> None:
+    """Close a coroutine that may never have begun, and those that it would have awaited: a filter
+    waits for a handler, and Python complains of each of them that nobody did."""
+    if inspect.getcoroutinestate(answer) == inspect.CORO_CREATED:
+        for held in inspect.getcoroutinelocals(answer).values():
+            if inspect.iscoroutine(held):
+                discard(held)
+    answer.close()
 
 
 class Given:

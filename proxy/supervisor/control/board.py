@@ -28,7 +28,7 @@ from ...ipc.documents import (
     Warned,
 )
 from ...metrics.counters import BUCKETS, labels
-from ...metrics.history import OTHERS, SLOT, History
+from ...metrics.history import SLOT, History
 from ...version import VERSION
 from ..alerts import Alerting
 from ..process_table import Processes
@@ -94,6 +94,7 @@ class Board:
             certifier_silent=overview.certifier_silent() if self._processes.certifier() else 0.0,
             rules=config.alerts,
             upstreams=overview.upstreams(),
+            rates=self.history.lately("backend"),
             reached=self.history.reached(),
             refused=overview.refused,
             undelivered=self._alerting.undelivered(),
@@ -167,10 +168,18 @@ class Board:
             "warnings": list(self._warnings)[::-1],
         }
 
-    def points(self, kind: str, name: str, most: int) -> HistoryDocument:
-        if kind not in self.history.groups or (kind == "site" and name == OTHERS):
-            kind = "others"
-        return self.history.document(kind, name, most)
+    def points(self, kind: str, name: str, most: int) -> dict[str, HistoryDocument]:
+        """The last ``most`` slots: of a site or a backend (``main``), or of all."""
+        history = self.history
+        if kind in ("site", "backend"):
+            return {"main": history.document(kind, name, most)}
+        return {
+            "main": history.document("all", "", most),
+            "connections": history.pivot("connections", "open", most),
+            "handshakes": history.pivot("handshakes", "number", most),
+            "cpu": history.pivot("process", "cpu", most),
+            "memory": history.pivot("process", "memory", most),
+        }
 
     def find(self, text: str) -> dict[str, list[str]]:
         """Names of sites, backends and certificates that have ``text`` in them."""

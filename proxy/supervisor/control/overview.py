@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from ...ipc.documents import Figures, ProcessFigures, Status, UpstreamStatus, WorkerStats
 from ...ipc.documents import Overview as OverviewDocument
-from ...ipc.messages import AskStats, OverviewAnswer
+from ...ipc.messages import AskStats, Exported, OverviewAnswer
 from ...metrics import counters, process_stats
+from ..containers import ContainerFeed
 from ..on_demand import OnDemand
 from ..process_table import Child, Processes
 from ..registry import Registry
@@ -35,17 +36,21 @@ class Overview:
         generations: Generations,
         on_demand: OnDemand,
         timers: Timers,
+        containers: ContainerFeed,
     ) -> None:
         self._processes = processes
         self._registry = registry
         self._generations = generations
         self._on_demand = on_demand
         self._timers = timers
+        self._containers = containers
         self._started_at = time.time()
         self._retired = counters.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self.refused: tuple[float, str] | None = None  # the last reload: when (Unix), and why
         self.counting = False  # somebody asks for figures
+        self.spans: dict[str, int] = {}  # of traces, by what became of them
+        self._spans_before: dict[str, int] = {}  # of exporters that have ended
         self._certifier_heard = 0.0  # Unix seconds
         self._certifier_alive = time.monotonic()
         self._questions: list[status.Question] = []
@@ -65,6 +70,17 @@ class Overview:
     def heard_certifier(self) -> None:
         """Note that the certifier's main loop runs."""
         self._certifier_heard, self._certifier_alive = time.time(), time.monotonic()
+
+    def heard_exporter(self, message: Exported) -> None:
+        before = self._spans_before
+        self.spans = {
+            "exported": before.get("exported", 0) + message.exported,
+            "failed": before.get("failed", 0) + message.failed,
+        }
+
+    def exporter_ended(self) -> None:
+        """Another one counts from zero."""
+        self._spans_before = self.spans
 
     def certifier_silent(self) -> float:
         """Seconds since the certifier was heard, or since the start."""
@@ -127,6 +143,7 @@ class Overview:
             "connections": self.connections(),
             "processes": self.kernel_figures(),
             "certifier_heard": self._certifier_heard,
+            "spans": self.spans,
             "on_demand": self._on_demand.outcomes,
         }
         self._processes.tell_worker(child, OverviewAnswer(number, overview))
@@ -172,4 +189,6 @@ class Overview:
             listeners=serving.listeners,
             certificates=self._registry.statuses(),
             unwanted=self._registry.unwanted(serving.config.state),
+            providers=self._containers.status(serving.config),
+            sites=serving.config.sites,
         )

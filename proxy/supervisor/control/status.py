@@ -9,7 +9,8 @@ from pathlib import Path
 from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
 
-from ...ipc.documents import Health, Status, UpstreamStatus, WorkerStatus
+from ...config.model import Site
+from ...ipc.documents import Health, ProviderStatus, Status, UpstreamStatus, WorkerStatus
 from ...system.listeners import Listener
 from ...version import VERSION
 from ..process_table import Child
@@ -43,6 +44,8 @@ def document(
     listeners: tuple[Listener, ...],
     certificates: list[CertificateStatus],
     unwanted: list[str],
+    providers: list[ProviderStatus],
+    sites: tuple[Site, ...],
 ) -> Status:
     return {
         "version": VERSION,
@@ -59,6 +62,10 @@ def document(
         "upstreams": upstreams(
             [one.stats["upstreams"] for one in workers if one.stats is not None]
         ),
+        "providers": providers,
+        "sites": [
+            {"names": list(one.names), "source": one.origins.get("names", "")} for one in sites
+        ],
     }
 
 

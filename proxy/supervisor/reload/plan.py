@@ -17,6 +17,7 @@ from ...config.model import (
     Action,
     Alerts,
     Config,
+    FastCgiAction,
     FilesAction,
     KeyType,
     Match,
@@ -52,11 +53,18 @@ def _sites(old: Config, new: Config) -> Iterator[str]:
         yield f"site {name}: no longer served"
     for name in sorted(after):
         if name not in before:
-            yield f"site {name}: new ({', '.join(map(_route, after[name].routes))})"
+            routes = ", ".join(map(_route, after[name].routes))
+            yield f"site {name}: new ({routes}){_source(after[name])}"
             if after[name].on_demand:
                 yield f"site {name}: takes {_demand(after[name].on_demand)}"
         elif before[name] != after[name]:
             yield from _site(before[name], after[name])
+
+
+def _source(site: Site) -> str:
+    """Where a site comes from that stands in no file."""
+    source = site.origins.get("names", "")
+    return f", from {source}" if source.startswith("container") else ""
 
 
 def _site(old: Site, new: Site) -> Iterator[str]:
@@ -161,6 +169,9 @@ def _route(route: Route) -> str:
 
 def _action(action: Action) -> str:
     match action:
+        case FastCgiAction():
+            by = ", ".join(backend.url for backend in action.backends)
+            return f"scripts and files in {action.root}, by {by}"
         case FilesAction():
             return f"files in {action.root}"
         case ProxyAction():
@@ -237,6 +248,7 @@ _PLAIN = (
     "trusted_proxies",
     "proxy_protocol",
     "admin",
+    "tracing",
     "sandbox",
     "fast_lane",
     "uvloop",
@@ -261,6 +273,10 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
         if was != is_:
             yield f"{key}: {was} → {is_}"
     yield from _alerts(old.alerts, new.alerts)
+    if immutable.kept(old, new).providers != old.providers:
+        was, is_ = (one.providers.docker for one in (old, new))
+        url = "nobody" if is_ is None else is_.url
+        yield f"providers.docker: {was.url if was else 'nobody'} → {url}"
     yield from immutable.differences(old, new)
 
 

@@ -27,6 +27,7 @@ from ...system.listeners import CannotBind, Listener, open_listeners, try_listen
 from ...system.systemd import Notifier
 from ...worker.memory_trim import trim
 from ..answers import Answer, Reply, unheard
+from ..containers import ContainerFeed
 from ..control.overview import Overview
 from ..lifecycle import Lifecycle
 from ..process_table import Child, Processes, describe_exit
@@ -65,6 +66,7 @@ class Reloader:
         overview: Overview,
         shutdown: Shutdown,
         readiness: Readiness,
+        containers: ContainerFeed,
     ) -> None:
         self._lifecycle = lifecycle
         self._processes = processes
@@ -78,6 +80,7 @@ class Reloader:
         self._overview = overview
         self._shutdown = shutdown
         self._readiness = readiness
+        self._containers = containers
         self.asked_again = False
         self._reply: Reply | None = None  # while there is one under way
         self._warned_of_hsts: float | None = None
@@ -109,10 +112,18 @@ class Reloader:
             self._answer({"ok": False, "error": f"it cannot be put in force: {error!r}"})
             return
         trim()  # reading thousands of sites takes three times what they take in the end
-        for notice in config.notices:
+        for notice in self._fresh(config, why):
             log.warning("%s", Composed(notice))
         self._registry.from_files(certificates)
         self._follow(config, listeners)
+
+    def _fresh(self, config: Config, why: str) -> list[str]:
+        """What is to be told of a configuration. Containers come and go without anybody who reads
+        the log: for theirs, only what is new."""
+        if not why.startswith("containers: "):
+            return list(config.notices)
+        told = self._generations.serving.config.notices
+        return [one for one in config.notices if one not in told]
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
         """Read and open all that a generation needs. Raises what can be wrong with it, and then
@@ -148,7 +159,7 @@ class Reloader:
         """Begin a reload if the configuration's files have changed, or if somebody has asked for
         one meanwhile. Whether one has been begun."""
         again, self.asked_again = self.asked_again, False
-        why = "SIGHUP" if again else self._source.changed()
+        why = "SIGHUP" if again else self._source.changed() or self._containers.changed()
         if why is not None:
             self.reload(why, unheard)
         return why is not None
@@ -207,6 +218,7 @@ class Reloader:
         ways = ", ".join(one.address for one in generation.listeners)
         log.info("serving on %s with %d workers", ways, generation.config.workers)
         self._spawner.renew_certifier_for(generation)
+        self._spawner.renew_exporter_for(generation)
         # Where no client waits for a certificate at the start, the certifier comes second.
         self._spawner.start_certifier()
         self._readiness.reached()

@@ -31,12 +31,14 @@ from pathlib import Path
 from typing import assert_never
 
 from ...config.model import OwnCertificate
+from ...containers.door import Door
 from ...ipc.channel import Channel, ChannelClosed
 from ...ipc.codec import Malformed, encode
 from ...ipc.handoff_messages import (
     TO_SUCCESSOR,
     HandedCertificate,
     HandedCertificates,
+    HandedDoor,
     HandedFacts,
     HandedFiles,
     HandedForegroundParent,
@@ -94,8 +96,8 @@ class Handoff:
     supervisor is confined to, in words. ``manager``: the service manager's socket.
     ``foreground_parent``: the channel to the process that was started first, where that process has
     to stay because a shell or a container waits for it. ``lock``: that on the state directory; an
-    earlier version has none. ``predecessor`` is where readiness is
-    announced; only a handoff that was received has it.
+    earlier version has none. ``door``: what opens Docker's socket. ``predecessor`` is where
+    readiness is announced; only a handoff that was received has it.
     """
 
     generation: int
@@ -106,6 +108,7 @@ class Handoff:
     manager: socket.socket | None = None
     foreground_parent: Channel | None = None
     lock: int | None = None
+    door: Door | None = None
     predecessor: Channel | None = None
 
 
@@ -158,6 +161,8 @@ def _spelt(handoff: Handoff) -> Iterator[_Spelt]:
         messages.append((HandedForegroundParent(), (handoff.foreground_parent.fileno(),)))
     if handoff.lock is not None:
         messages.append((HandedLock(), (handoff.lock,)))
+    if handoff.door is not None:
+        messages.append((HandedDoor(handoff.door.path), (handoff.door.fileno(),)))
     facts = HandedFacts(handoff.generation, handoff.started_as, handoff.sandbox)
     messages.append((facts, ()))
     yield from messages
@@ -225,6 +230,7 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
     manager: socket.socket | None = None
     foreground_parent: Channel | None = None
     lock: int | None = None
+    door: Door | None = None
     for message, fds in received:
         match message:
             case HandedListener():
@@ -244,6 +250,8 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
                 foreground_parent = Channel(socket.socket(fileno=fds[0]))
             case HandedLock():
                 lock = fds[0]
+            case HandedDoor(path):
+                door = Door(socket.socket(fileno=fds[0]), path)
             case HandedFacts():
                 pass  # the last one: `_receive` has taken it
             case _:
@@ -257,6 +265,7 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
         manager=manager,
         foreground_parent=foreground_parent,
         lock=lock,
+        door=door,
         predecessor=channel,
     )
 

@@ -15,6 +15,7 @@ from ...system.certificate_files import OwnCertificates
 from ...system.state_lock import StateLock
 from ...system.systemd import Notifier
 from ..answers import Answer, Reply
+from ..containers import ContainerFeed
 from ..reload.generations import Generations
 from ..reload.reload import Reloader
 from ..shutdown import Shutdown
@@ -42,6 +43,7 @@ class Upgrade:
         *,
         started_as: int,
         sandbox: str,
+        containers: ContainerFeed,
     ) -> None:
         self._succession = succession
         self._generations = generations
@@ -53,6 +55,7 @@ class Upgrade:
         self._lock = lock
         self._started_as = started_as
         self._sandbox = sandbox
+        self._containers = containers
         self._reply: Reply | None = None
         succession.owner = self
 
@@ -68,6 +71,7 @@ class Upgrade:
             manager=self._notifier.sock,
             foreground_parent=self._succession.foreground_parent,
             lock=self._lock.fd,
+            door=self._containers.door,
         )
         try:
             self._succession.begin(handoff)
@@ -90,6 +94,7 @@ class Upgrade:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGHUP)
         self._lock.let_go()
+        self._containers.stop()
         self._reloader.retire()
         self._shutdown.finish_if_empty()
         self._answer({"ok": True, "error": None, "pid": pid})

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from acme_client.challenges import dns_hook
+from acme_client.challenges.dns_provider import TxtRecord
 from acme_client.errors import IssuanceError, NotSet
 from acme_client.link import DnsHook
 
 Make = Callable[..., DnsHook]
+
+
+RECORD = TxtRecord("token", "example.org", "_acme-challenge.example.org", "va;l$(ue)", "")
 
 
 @pytest.fixture
@@ -32,14 +36,7 @@ def make(tmp_path: Path) -> Make:
 def run(
     hook: DnsHook, action: dns_hook.Action = "present", stopping: threading.Event | None = None
 ) -> None:
-    dns_hook.run(
-        hook,
-        action,
-        "example.org",
-        "_acme-challenge.example.org",
-        "va;l$(ue)",
-        stopping or threading.Event(),
-    )
+    dns_hook.run(hook, action, RECORD, stopping or threading.Event())
 
 
 def test_what_it_is_given(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +170,11 @@ def test_what_the_child_is_to_do_first_is_done_in_the_child(make: Make) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 7)
 
     hook = make('#!/bin/sh\n[ "$(nice)" = 7 ]\n')
-    dns_hook.run(hook, "present", "a", "b", "c", threading.Event(), confine)
+    dns_hook.run(hook, "present", RECORD, threading.Event(), confine)
     assert calls == []
 
     def fail() -> None:
         raise OSError("no")
 
     with pytest.raises(NotSet, match="cannot be confined"):
-        dns_hook.run(hook, "present", "a", "b", "c", threading.Event(), fail)
+        dns_hook.run(hook, "present", RECORD, threading.Event(), fail)

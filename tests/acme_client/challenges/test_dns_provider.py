@@ -10,11 +10,12 @@ import pytest
 from acme_client.challenges import dns_provider
 from acme_client.challenges.dns_provider import DnsProvider, ProviderContext, TxtRecord
 from acme_client.errors import IssuanceError
-from acme_client.link import DnsHook, DnsUpdates, ProviderSettings
+from acme_client.link import Credential, DnsApi, DnsHook, DnsUpdates, ProviderSettings
 
 EXAMPLES: dict[type[ProviderSettings], ProviderSettings] = {
     DnsUpdates: DnsUpdates("127.0.0.1", 5353),
     DnsHook: DnsHook(Path("/bin/true"), 1.0, Path("/nowhere")),
+    DnsApi: DnsApi("cloudflare", (Credential("auth_token", "t"),), 1.0),
 }
 RECORD = TxtRecord("token", "a.test", "_acme-challenge.a.test", "value", "")
 

@@ -16,6 +16,7 @@ from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
+from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.link import Authority, CertificateSpec, Command, OnDemandRule, Settings
 from acme_client.on_demand import checks
@@ -25,7 +26,6 @@ from acme_client.on_demand.checks import CheckThreads, Finding
 from acme_client.on_demand.known_names import NamesFile
 from acme_client.on_demand.manager import OnDemand
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
-from support.acme.memory_store import MemoryStore
 
 DAY = 86400.0
 WANTED = CertificateSpec((), Authority("https://ca.example/dir"), challenges=("http-01",))

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from acme_client.drill.memory_store import MemoryStore
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore, open_store
 from acme_client.storage.store import Store, is_anothers
-from support.acme.memory_store import MemoryStore
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}

@@ -1,5 +1,5 @@
 """HTTP/2 at the real program: the table of frames (`cases`) and the table of requests (`requests`), a
-canary behind each, with our own engine and with python-hyper's h2."""
+canary behind each, with our own engine, with python-hyper's h2, and towards backends over HTTP/2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from conformance.proxied import Proxied
 from support.h2_peer import HELLO, data
 from support.http.h2_talk import H2Talk, h2_context, request
 from support.http.strict_backend import echo
+from support.http.strict_h2_backend import lengthless
 
 
 def talk(proxied: Proxied, hello: bytes = HELLO) -> H2Talk:
@@ -51,7 +52,8 @@ def test_frames(proxied: Proxied, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_requests(proxied: Proxied, name: str) -> None:
+def test_requests(proxied_anyhow: Proxied, name: str) -> None:
+    proxied = proxied_anyhow
     case, tag = CASES[name], proxied.tag()
     with talk(proxied) as on:
         frames = case.frames(1, tag)
@@ -75,37 +77,21 @@ def test_requests(proxied: Proxied, name: str) -> None:
             canary(proxied, on, 3)
     with talk(proxied) as another:
         canary(proxied, another, 1)
-    assert [_lengthless(one) for one in proxied.backend.whole[tag]] == [
-        _lengthless(one) for one in reaches
+    assert [lengthless(one) for one in proxied.backend.whole[tag]] == [
+        lengthless(one) for one in reaches
     ]
     proxied.expect(tag, reaches, tagged(case.begins, tag))
 
 
-def _lengthless(message: bytes) -> bytes:
-    """A body that has come whole may go on with its length, and in chunks where it has not."""
-    head, _, body = message.partition(b"\r\n\r\n")
-    lines = [
-        line
-        for line in head.split(b"\r\n")
-        if not line.startswith((b"content-length", b"transfer-encoding"))
-    ]
-    if b"transfer-encoding" in head and body:
-        text, rest = b"", body
-        while size := int(rest.split(b"\r\n", 1)[0], 16):
-            rest = rest.split(b"\r\n", 1)[1]
-            text, rest = text + rest[:size], rest[size + 2 :]
-        body = text + rest.split(b"\r\n", 1)[1].removesuffix(b"\r\n")
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def test_nothing_strayed(proxied: Proxied) -> None:
+def test_nothing_strayed(proxied_anyhow: Proxied) -> None:
     """Last of all, when every message has had the time to arrive."""
+    proxied = proxied_anyhow
     assert [
         one for one in proxied.backend.strays if b"/ HTTP/1.1" not in one.split(b"\r\n")[0]
     ] == []
     assert proxied.backend.ill_formed == []
     for tag, (reaches, begins) in proxied.expected.items():
-        allowed = [_lengthless(one).partition(b"\r\n\r\n")[0] for one in [*reaches, begins]]
+        allowed = [lengthless(one).partition(b"\r\n\r\n")[0] for one in [*reaches, begins]]
         for head in proxied.backend.begun[tag]:
-            assert _lengthless(head).partition(b"\r\n\r\n")[0] in allowed
+            assert lengthless(head).partition(b"\r\n\r\n")[0] in allowed
     proxied.assert_sound()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from acme_client.status import certificate_status
 from proxy.alerts.attention import MOST, Situation, look
-from proxy.ipc.documents import UpstreamStatus
+from proxy.ipc.documents import Rates, UpstreamStatus
 
 NOW = 2e9
 DAY = 86400.0
@@ -63,6 +63,19 @@ def test_each_kind_with_its_next_step() -> None:
     # What is wrong stands before what is to be looked at.
     levels = [one["level"] for one in found]
     assert levels == sorted(levels, key=lambda level: level != "wrong")
+
+
+def test_a_backend_that_answers_badly() -> None:
+    row: Rates = {
+        "name": "http://b", "rate": 10.0, "classes": {"ok": 4.0, "error": 5.0, "failed": 1.0},
+        "p50": 0.1, "p99": 0.1, "bytes_in": 0.0, "bytes_out": 0.0,
+    }  # fmt: skip
+    gone: Rates = {**row, "name": "http://no-longer-there"}
+    fine: Rates = {**row, "name": "http://c", "classes": {"ok": 9.5, "error": 0.5}}
+    upstreams = [backend("http://b", "yes"), backend("http://c", "yes")]
+    found, _ = look(Situation(upstreams=upstreams, rates=[row, gone, fine]), NOW)
+    assert [one["about"] for one in found] == ["http://b"]
+    assert "60 %" in found[0]["text"]
 
 
 def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:

@@ -21,6 +21,8 @@ DOCUMENT = {
         }
     ],
     "unwanted": [],
+    "providers": [],
+    "sites": [],
 }
 
 
@@ -66,7 +68,13 @@ def test_what_no_site_wants_is_named_with_the_command_that_removes_it(
 
 def test_without_a_server_the_page_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = dict.fromkeys(("pid", "uid", "gid", "started_at", "generation"))
-    lists: dict[str, list[object]] = {"workers": [], "listeners": [], "upstreams": []}
+    lists: dict[str, list[object]] = {
+        "workers": [],
+        "listeners": [],
+        "upstreams": [],
+        "providers": [],
+        "sites": [],
+    }
     show({**DOCUMENT, **nothing, **lists, "version": "1"})
     said = capsys.readouterr().out
     assert said.startswith("treehouse-proxy 1: no server runs\n")
@@ -88,3 +96,23 @@ def test_a_backend_that_nobody_has_tried_is_called_so(capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     assert any("http://a:1" in line and "not tried yet" in line for line in lines)
     assert any("http://b:1" in line and " no " in line for line in lines)
+
+
+def test_sites_of_containers_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = {
+        "kind": "docker", "url": "unix:/run/docker.sock", "connected": False,
+        "last_error": "it is not there", "containers": ["web"],
+        "left_out": ["container db: left out: it says nothing of a port (say which one)"],
+    }  # fmt: skip
+    sites = [
+        {"names": ["a.test"], "source": "container web: label treehouse.domain"},
+        {"names": ["b.test"], "source": "/etc/c.yaml:3:5"},
+    ]
+    show({**DOCUMENT, "version": "1", "pid": 1, "uid": 2, "generation": 1, "started_at": "now",
+          "workers": [], "listeners": [], "upstreams": [], "providers": [provider],
+          "sites": sites})  # type: ignore[typeddict-item] # fmt: skip
+    said = capsys.readouterr().out
+    assert "docker unix:/run/docker.sock: cannot be asked: it is not there; containers: web" in said
+    assert "  container db: left out" in said
+    assert "a.test" in said
+    assert "b.test" not in said

@@ -77,7 +77,7 @@ def test_every_default_of_the_reference_is_the_one_in_force() -> None:
             assert field.default_factory is not dataclasses.MISSING
             default = field.default_factory()
         assert getattr(config, field.name) == default, field.name
-    app = config.sites[1].routes[0].action
+    app = config.sites[2].routes[0].action
     assert isinstance(app, model.ProxyAction)
     assert app == model.ProxyAction(app.backends)
 

@@ -23,6 +23,11 @@ sites:
     routes:
       - {{path: /api/*, backend: [http://127.0.0.1:8000, http://127.0.0.1:8001], balance: least_conn}}
       - {{path: /one/*, backend: "http://127.0.0.1:9000/app", preserve_host: false}}
+      - path: /inside/*
+        backend: http://127.0.0.1:8000
+        body_size: unlimited
+        cors: off
+        forward_auth: {{url: "http://127.0.0.1:9091/auth?token=secret", copy: [Remote-User]}}
       - {{path: /old/*, redirect: "https://b.test/{{rest}}"}}
       - path: /*
         root: {folder}/www
@@ -70,14 +75,24 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
         ]),
         (["PUT", "https://a.test/one/x"], [
             ("rule", "balance: hash", "3:1"),
-            ("rule", "preserve_host: False", "10:62"),
+            ("rule", "preserve_host: false", "10:62"),
             ("backend", "http://127.0.0.1:9000/app", "10:24"),
             ("sent on", "PUT /app/one/x HTTP/1.1", ""),
             ("sent on", "host: 127.0.0.1:9000", ""),
         ]),
+        (["PUT", "https://a.test/inside/x?y", "-H", "Remote-User: root"], [
+            ("rule", "body_size: unlimited", "13:9"),
+            ("rule", "cors: off", "14:9"),
+            ("login service", "http://127.0.0.1:9091/auth: 2xx lets in, all else is the answer",
+             "15:9"),
+            ("asked", "GET /auth HTTP/1.1", ""),
+            ("asked", "x-forwarded-method: PUT", ""),
+            ("asked", "x-original-url: https://a.test/inside/x?y", ""),
+            ("sent on", "PUT /inside/x?y HTTP/1.1", ""),
+        ]),
         (["https://x.a.test/old/a%20b"], [
             ("certificate", "for *.a.test, from the built-in CA", "6:5"),
-            ("answer", "308, Location: https://b.test/a%20b", "11:24"),
+            ("answer", "308, Location: https://b.test/a%20b", "16:24"),
         ]),
         (["https://a.test/"], [
             ("answer", "200, content-type: text/html; charset=utf-8, content-length: 5", ""),
@@ -109,6 +124,7 @@ def test_a_request_meets(
     found = page(config, *words)
     for row in expected:
         assert row in found, found
+    assert not [row for row in found if "secret" in row[1] or "root" in row[1]]
 
 
 @pytest.mark.parametrize(

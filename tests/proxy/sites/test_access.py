@@ -166,7 +166,7 @@ def limited(chain) -> bool:
     exchange = Exchange(peer)
     exchange.request = request
     try:
-        for one in chain._before:
+        for one in chain.guards:
             one.request(exchange)
     except Fault:
         return True

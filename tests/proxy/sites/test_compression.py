@@ -238,9 +238,20 @@ def test_beside_a_secret_only_if_that_is_asked_for() -> None:
 def test_a_head_says_what_a_get_would() -> None:
     compress = Compress(Compression())
     got = compress.response(exchange(b"gzip"), answer(content_length=b"3000"))
-    head = compress.response(exchange(b"gzip", b"HEAD"), answer(b"", content_length=b"3000"))
-    assert head.fields == got.fields
-    assert head.body == b""
+    for body, fields in (
+        (b"", {"content_length": b"3000"}),
+        (b"", {}),  # a backend that says no length: it would have sent chunks
+        (Source([]), {}),
+    ):
+        head = compress.response(exchange(b"gzip", b"HEAD"), answer(body, **fields))
+        assert head.fields == got.fields
+        assert not isinstance(head.body, bytes), "no Content-Length of 0"
+        assert head.body.length is None
+        head.discard()
+        if isinstance(body, Source):
+            assert body.closed == [False]
+    short = compress.response(exchange(b"gzip", b"HEAD"), answer(b"", content_length=b"30"))
+    assert b"content-encoding" not in dict(short.fields)
 
 
 def test_a_shared_response_is_compressed_once() -> None:

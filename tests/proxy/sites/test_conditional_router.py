@@ -183,15 +183,15 @@ def test_several_lines_of_a_field_are_several_values() -> None:
     assert Condition((), (("x", "b"),)).matches(asked)
 
 
-@pytest.mark.parametrize(
-    "text", ["re:(a+)+$", "re:(", "re:(a*)*", r"re:(a)\1+", "re:((a{2,}b)+c)+", "re:(a|b+)*c"]
-)
-def test_an_expression_that_may_be_endless_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["re:(", r"re:(a)\1+", "re:a(?=b)", "re:(a{60}){60}"])
+def test_an_expression_that_has_no_bound_is_refused(text: str) -> None:
     with pytest.raises(Wrong):
         parse_test(text)
 
 
-@pytest.mark.parametrize("text", ["re:^v[12]$", "re:(?i)mobile|android", "re:a{1,3}b*", "x", "*"])
+@pytest.mark.parametrize(
+    "text", ["re:^v[12]$", "re:(?i)mobile|android", "re:a{1,3}b*", "re:(a|aa)+$", "x", "*"]
+)
 def test_an_expression_that_ends_is_taken_and_does_not_take_long(text: str) -> None:
     assert parse_test(text) == text
     condition = Condition((), (("x", text),))

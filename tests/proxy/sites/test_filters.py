@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.config.model import Hsts
+from proxy.config.schema.rules import ResponseFieldRules
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.serializer import SerialisedHead, serialise
 from proxy.protocol.message import Connection, FileBody, Handler, Request, Response
+from proxy.sites.field_rules import FixedFields, filter_of
 from proxy.sites.filters import Chain, Fixed
 from proxy.sites.response_fields import StrictTransportSecurity
 from proxy.sites.router import Refusing
@@ -216,3 +218,32 @@ async def test_hsts_is_said_once_and_by_us(own: list[bytes], shared: bool) -> No
         assert changed.fields.count((b"strict-transport-security", b"max-age=60")) == 1
         if not shared:
             break
+
+
+def test_heads_that_a_backend_repeats_are_changed_once() -> None:
+    """By what it does, and not by what it was last: another head, or another filter, is another."""
+    fields = [(b"server", b"app"), (b"x-a", b"1"), (b"content-length", b"1")]
+    head = SerialisedHead(serialise(200, fields))
+    rules = filter_of(ResponseFieldRules(set=(("x-a", "ours"),), remove=("server",)))
+    assert isinstance(rules, FixedFields)
+    first, second = Fixed([rules]), Fixed([StrictTransportSecurity(Hsts(max_age=5.0))])
+
+    def changed(by: Fixed, head: SerialisedHead) -> Response:
+        return by.response(exchange(), Response(200, fields, b"x", cached=head))
+
+    made = changed(first, head)
+    assert changed(first, head).cached is made.cached
+    assert changed(first, head).fields is made.fields
+    assert made.fields == [(b"content-length", b"1"), (b"x-a", b"ours")]
+    assert isinstance(made.cached, SerialisedHead)
+    assert made.cached.wire == serialise(200, made.fields)
+    other = changed(second, head)
+    assert other.fields == [*fields, (b"strict-transport-security", b"max-age=5")]
+    assert isinstance(other.cached, SerialisedHead)
+    assert other.cached.wire == serialise(200, other.fields)
+    assert changed(first, SerialisedHead(serialise(200, fields))).cached is not made.cached
+    assert fields[0] == (b"server", b"app"), "the parser's own list"
+    vary = head.plus(b"vary", b"a")
+    assert head.plus(b"vary", b"a") is vary
+    assert head.plus(b"vary", b"b").wire.endswith(b"vary: b\r\n")
+    assert head.plus(b"vary", b"a").wire == vary.wire

@@ -56,8 +56,12 @@ def request(path: bytes = b"/a.txt", host: bytes = b"a.test") -> Request:
 
 
 async def answer(service: HttpsService, one: Request) -> Response:
-    given = service.handle(Exchange(one.connection, one))
-    return given if isinstance(given, Response) else await given
+    exchange = Exchange(one.connection, one)
+    given = service.handle(exchange)
+    try:
+        return given if isinstance(given, Response) else await given
+    except Exception as error:
+        return service.failed(exchange, error)
 
 
 @pytest.mark.parametrize("hsts", [False, True])
@@ -99,7 +103,7 @@ async def test_a_request_filter_comes_before_a_file_that_is_known_already(
 async def test_what_is_refused_here_passes_the_filters_of_responses_too(files: FileHandler) -> None:
     secure = service_with(files, Chain((), [HSTS]))
     large = request()
-    large.body = SimpleNamespace(length=11)  # type: ignore[assignment] # all that is looked at
+    large.body = SimpleNamespace(length=11, limits=secure.limits)  # type: ignore[assignment] # all that is looked at
     for one, status in (
         (request(b"/nowhere/a"), 404), (request(b"/nothing"), 404), (request(b"/%zz"), 400),
         (request(b"/a.txt/x"), 404), (large, 413),

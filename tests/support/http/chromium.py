@@ -56,7 +56,9 @@ class Chromium:
             )  # fmt: skip
         try:
             url = self._url(home / "profile/DevToolsActivePort")
-            self._socket = self._stack.enter_context(connect(url, max_size=None))
+            self._socket = self._stack.enter_context(
+                connect(url, max_size=None, ping_interval=None)
+            )
             target = next(
                 one["targetId"]
                 for one in self.calls("Target.getTargets")["targetInfos"]

@@ -50,14 +50,16 @@ class Told:
 
     def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
         assert exchange.request is not None
-        return self.ready.get(exchange.request.path) or self._answer(exchange, exchange.request)
+        return self.ready.get(exchange.request.path) or self._answer(exchange.request)
 
-    async def _answer(self, exchange: Exchange, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response:
         self.requests.append(request)
-        try:
-            return await self.answer_with(request)
-        except Fault as fault:
-            return self.refuse(exchange, fault)
+        return await self.answer_with(request)
+
+    def failed(self, exchange: Exchange, error: Exception) -> Response:
+        if isinstance(error, Fault):
+            return self.refuse(exchange, error)
+        raise error
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         kind = fault.what

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hyperframe.frame import Frame
+from hyperframe.frame import DataFrame, Frame
 
 from support.h2_peer import HELLO, Fields, Sent, headers, window_update
 from support.http.client import context
@@ -110,9 +111,15 @@ class H2Talk:
             elif kind == "DataFrame":
                 self._bodies.setdefault(one.stream_id, []).append(one.data)
                 if self.credits and one.data and not self.ended:
-                    self.says(window_update(0, len(one.data)))
-                    if "END_STREAM" not in one.flags:
-                        self.says(window_update(one.stream_id, len(one.data)))
+                    self._credit(one)
+
+    def _credit(self, one: DataFrame) -> None:
+        """Whoever has ended does not need it, and what he has said before is still to be read."""
+        pieces = [window_update(0, len(one.data))]
+        if "END_STREAM" not in one.flags:
+            pieces.append(window_update(one.stream_id, len(one.data)))
+        with contextlib.suppress(OSError):
+            self.says(*pieces)
 
     def hears_end_of(self, stream: int) -> None:
         self.hears(
@@ -137,13 +144,26 @@ class H2Talk:
         return self._heads.get(stream, [])
 
     def status(self, stream: int) -> int:
-        return int(self.heads(stream)[-1][0][1]) if self.heads(stream) else 0
+        """Of the last head, which trailers are not; 0 without one."""
+        told = [fields[0][1] for fields in self.heads(stream) if fields[0][0] == b":status"]
+        return int(told[-1]) if told else 0
 
     def fields(self, stream: int) -> dict[bytes, bytes]:
         return dict(self.heads(stream)[-1])
 
     def body(self, stream: int) -> bytes:
         return b"".join(self._bodies.get(stream, []))
+
+    def forget(self, stream: int) -> None:
+        """What was heard on it is not needed any more."""
+        self._heads.pop(stream, None)
+        self._bodies.pop(stream, None)
+
+    def forget_all(self) -> None:
+        """Nothing that was heard is needed any more, but that the connection ends."""
+        self.frames = self.of("GoAwayFrame")
+        self._heads.clear()
+        self._bodies.clear()
 
     def of(self, name: str, stream: int | None = None) -> list[Frame]:
         return [

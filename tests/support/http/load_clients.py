@@ -14,26 +14,29 @@ import collections
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeVar
 
 from .client import Talk
 
 _WITHIN = 30.0  # seconds until a test that waits has failed
 _ENDS_WITHIN = 60.0
 
+_Talk = TypeVar("_Talk", bound=AbstractContextManager[Any])
 # One round on a connection; whether that was the last. What is not as it should be is raised.
 Step = Callable[[Talk], bool]
 # Who judges a failure: the step's name, the error, and when the connection was last known to be well.
 Judge = Callable[[str, Exception, float], None]
 
 
-class Visitors:
+class Visitors(Generic[_Talk]):
     """One for each of ``steps``. ``rounds``: of a connection, at the most. ``judge`` takes failures,
     and their visitor goes on; without one they are in ``failures``, and each ends its visitor."""
 
     def __init__(
         self,
-        connect: Callable[[], Talk],
-        *steps: Step,
+        connect: Callable[[], _Talk],
+        *steps: Callable[[_Talk], bool],
         rounds: int | None = None,
         judge: Judge | None = None,
     ) -> None:
@@ -73,7 +76,7 @@ class Visitors:
                 raise AssertionError(f"{self.done} after {_WITHIN} s")
         assert self.failures == []
 
-    def _live(self, step: Step) -> None:
+    def _live(self, step: Callable[[_Talk], bool]) -> None:
         name = step.__name__
         while not self._over.is_set():
             well = time.monotonic()

@@ -64,7 +64,7 @@ def application(witness: Witness) -> type[Application]:
         def do_POST(self) -> None:
             if "X-Id" in self.headers:
                 witness.note(self.headers["X-Id"])
-            if self.path.endswith("/trailers"):
+            if urllib.parse.urlsplit(self.path).path.endswith("/trailers"):
                 self._with_trailers(self.body())
                 return
             body = self.body()

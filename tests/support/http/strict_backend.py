@@ -31,7 +31,7 @@ _OURS = {
     b"cdn-loop": re.compile(rb"treehouse-[0-9a-f]{8}"),
     b"x-request-id": re.compile(rb"[A-Za-z0-9._=+/-]{1,128}"),
 }
-_TAG = re.compile(rb"/@([0-9]+)@")
+TAG = re.compile(rb"/@([0-9]+)@")
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class StrictBackend:
         except ValueError:
             self.ill_formed.append(head)
             return False
-        tagged = _TAG.search(start)
+        tagged = TAG.search(start)
         tag = int(tagged[1]) if tagged is not None else 0
         if tagged is None:
             self.strays.append(head)
         method, target, _ = start.split(b" ")
-        kept = _without_ours(start, fields)
+        kept = without_ours(start, fields)
         self.begun[tag].append(kept)
         says = self._script(method, target)
         if says is not None and says.early:
@@ -200,7 +200,7 @@ def _parsed(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     return start, fields
 
 
-def _without_ours(start: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
+def without_ours(start: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
     """The head without what the proxy says of itself, each of it present once and as it should be;
     anything else stays, and makes a case fail."""
     left = dict(_OURS)

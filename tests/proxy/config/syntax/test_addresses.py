@@ -168,7 +168,7 @@ def test_the_path_of_a_backend_is_put_before_the_one_that_is_asked_for(url, pref
         ("/run/app.sock", "write unix:/run/app.sock"),
         ("unix:/run/php/php8.2-fpm.sock", "FastCGI"),
         ("unix:/var/run/php-fpm/www.sock", "FastCGI"),
-        ("fastcgi://127.0.0.1:9000", "FastCGI is not spoken"),
+        ("fastcgi://127.0.0.1:9000", "FastCGI has a key of its own"),
         ("ws://127.0.0.1:3000", "WebSockets pass"),
         ("unix:@", "no absolute path"),
         ("http://user:secret@x", "user name"),

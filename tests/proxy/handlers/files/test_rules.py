@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -21,7 +22,7 @@ from proxy.errors import Fault
 from proxy.handlers.files import file_cache, listing
 from proxy.handlers.files.accept import Accept
 from proxy.handlers.files.cache_control import CacheControl, is_immutable
-from proxy.handlers.files.handler import FileHandler
+from proxy.handlers.files.handler import FileHandler, file_handler
 from proxy.handlers.files.listing import Entry
 from proxy.handlers.files.listing_page import page
 from proxy.protocol.message import Connection, FileBody, Request, Response
@@ -50,7 +51,7 @@ def make(root: Path) -> Iterator[Make]:
     handlers = []
 
     def made(**rules: object) -> FileHandler:
-        handlers.append(FileHandler(root, Clock(), FileRules(**rules)))  # type: ignore[arg-type]
+        handlers.append(file_handler(root, Clock(), FileRules(**rules)))  # type: ignore[arg-type]
         return handlers[-1]
 
     yield made
@@ -74,7 +75,7 @@ async def ask(
     except Fault as fault:
         if isinstance(fault.page, Response):
             return fault.page
-        return Response(fault.what.status, [], fault.kind.encode(), error=fault.kind)
+        return Response(fault.what.status, fault.fields, fault.kind.encode(), error=fault.kind)
 
 
 def body(response: Response) -> bytes:
@@ -121,6 +122,34 @@ async def test_an_ending_may_be_left_out(make: Make) -> None:
         assert (await ask(handler, target)).status == 404
 
 
+@dataclass
+class Hands:
+    """A clock that a test sets."""
+
+    now: float = 1000.0
+    unix: float = 2e9
+
+
+async def test_what_was_guessed_is_good_for_a_second(root: Path) -> None:
+    clock = Hands()
+    rules = FileRules(index=("home.html", "index.html"), extensions=(".html",))
+    handler = file_handler(root, clock, rules)  # type: ignore[arg-type] # hands that are set
+    for target, said in [(b"/about", b"about.html"), (b"/", b"index.html")]:
+        for _ in range(3):
+            assert body(await ask(handler, target)) == said
+    (root / "about").write_text("itself")
+    (root / "home.html").write_text("home")
+    clock.now += 1.5
+    for target, said in [(b"/about", b"itself"), (b"/", b"home"), (b"/a.txt", b"a.txt")]:
+        for _ in range(3):
+            assert body(await ask(handler, target)) == said
+    (root / "about").unlink()
+    (root / "about.html").unlink()
+    clock.now += 1.5
+    assert (await ask(handler, b"/about")).status == 404
+    handler.close()
+
+
 # Single-page apps
 
 
@@ -152,6 +181,9 @@ async def test_a_page_that_no_file_takes_is_the_app(
         response = await ask(handler, target, method, **fields)
         assert response.status == status
         assert (body(response) == b"index.html") == (status == 200)
+        assert field(response, "vary") == "accept"
+        plain = await ask(handler, b"/index.html", method, **fields)
+        assert field(plain, "vary") is None
 
 
 async def test_the_app_has_its_validators_and_other_methods_are_refused(make: Make) -> None:
@@ -165,6 +197,15 @@ async def test_the_app_has_its_validators_and_other_methods_are_refused(make: Ma
     assert (await ask(handler, b"/deep", b"POST", accept=BROWSER)).status == 405
     with pytest.raises(Fault, match="bad_path"):
         handler.handle(request(b"/../x", accept=BROWSER))
+
+
+async def test_a_large_app_that_is_immutable_varies_once(make: Make, root: Path) -> None:
+    (root / "large.html").write_bytes(b"x" * (file_cache.SMALL + 1))
+    handler = make(fallback="/large.html", cache_control=(("*", IMMUTABLE),))
+    for _ in range(2):
+        response = await ask(handler, b"/deep", accept=BROWSER)
+        assert [value for name, value in response.fields if name == b"vary"] == [b"accept"]
+        assert len(body(response)) == file_cache.SMALL + 1
 
 
 async def test_a_fallback_that_is_missing_is_told(make: Make) -> None:
@@ -393,9 +434,9 @@ async def test_a_folder_is_looked_at_once_a_second_whoever_asks(
 ) -> None:
     handler = make(**LISTED)
     looked = []
-    before = handler._root.names
+    before = handler._root.open_folder
     monkeypatch.setattr(
-        handler._root, "names", lambda *given: looked.append(given) or before(*given)
+        handler._root, "open_folder", lambda path: looked.append(path) or before(path)
     )
     for _ in range(5):
         await ask(handler, b"/docs/", accept=BROWSER)

@@ -221,5 +221,5 @@ def attempt(decoder: Decoder, block: bytes) -> tuple[Fields | None, str]:
 # What the reference lets through and we do not, with the reason.
 STRICTER = {
     "an integer without end": "more than 28 bits, or leading zeros without end (RFC 7541 §7.4)",
-    "the table's size changes within a block": "more than two changes at a block's beginning (§4.2)",
+    "the table's size changes a third time": "more than two changes at a block's beginning (§4.2)",
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from support.h2_peer import (
     data,
     frame,
     headers,
+    rst,
     settings,
     window_update,
 )
@@ -690,6 +693,27 @@ async def test_a_window_that_opens_byte_by_byte(client: H2Client, service: Told)
     assert service.ends[0][2] == "client_stalled"
 
 
+async def test_what_was_never_begun_is_closed_with_all_that_it_would_have_awaited(
+    client: H2Client, service: Told
+) -> None:
+    """Python warns of coroutines that nobody awaits, and warnings fail tests."""
+    begun = []
+
+    async def handler() -> Response:
+        begun.append("handler")
+        return Response(200)
+
+    async def chain(inner: Awaitable[Response]) -> Response:
+        return await inner
+
+    service.handle = lambda exchange: chain(chain(handler()))  # type: ignore[method-assign]
+    for number in range(1, 41, 2):
+        await client.says(headers(number, GET) + rst(number))
+    await client.until(lambda: len(service.ends) == 20)
+    gc.collect()
+    assert begun == []
+
+
 async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> None:
     service = Told(None)
     bodies = [Pieces([b"x" * 16_000] * 10_000) for _ in range(20)]
@@ -703,10 +727,10 @@ async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> 
         await client.says(*(headers(2 * n + 1, target(b"/%d" % n)) for n in range(20)))
         await client.until(lambda: bool(client.shared._servers))
         [server] = client.shared._servers
-        await client.until(lambda: bool(server._rest))  # type: ignore[attr-defined]
+        await client.until(lambda: bool(server._sender.rest))  # type: ignore[attr-defined]
         taken = [10_000 - len(body.left) for body in bodies]
         assert sum(taken) * 16_000 < 8 << 20  # the kernel's buffers, and less than 200 KiB of ours
-        assert len(server._rest) + server._engine.unsent < 200 * 1024  # type: ignore[attr-defined]
+        assert len(server._sender.rest) + server._engine.unsent < 200 * 1024  # type: ignore[attr-defined]
 
 
 # Whose turn it is
@@ -773,6 +797,40 @@ async def test_a_drain_of_an_idle_connection(client: H2Client) -> None:
     await client.says(frame(PING, 1, 0, ping.opaque_data))
     await client.hears_the_end()
     assert client.goaways == [(LARGEST, 0), (1, 0)]
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer(own_engine: bool) -> None:
+    """It sends window updates while it reads; to close before it has read would be a reset, which
+    takes away what is still on its way."""
+    service = Told(None)
+    service.ready[b"/"] = Response(200, [], b"x" * 200_000, shared=True)
+    hello = PREFACE + settings((4, LARGEST)) + window_update(0, LARGEST - 65535)
+    async with h2_conversation(service, own_engine=own_engine, hello=hello) as client:
+        client.credits = False
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await client.says(headers(1, GET))
+        await client.until(lambda: bool(service.ends))
+        client.shared.drain(asyncio.get_running_loop(), 0.0)
+        await client.says(frame(PING, 1, 0, b"draining"))
+        await client.until(lambda: not client.shared.connections)
+        for _ in range(5):
+            await client.time_passes(3)
+            await client.says(window_update(0, 1))
+        await client.hears_the_end()
+        assert client.body(1) == b"x" * 200_000
+        assert client.goaways == [(LARGEST, 0), (1, 0)]
+
+
+async def test_a_client_that_is_silent_after_its_last_answer_is_not_waited_for(
+    client: H2Client,
+) -> None:
+    await client.gets(1)
+    client.shared.drain(asyncio.get_running_loop(), 0.0)
+    await client.says(frame(PING, 1, 0, b"draining"))
+    await client.hears_the_end()
+    assert client.deadlines.streams
+    await client.time_passes(6)
+    await client.until(lambda: not client.deadlines.streams)
 
 
 async def test_a_connection_that_has_had_its_requests_is_drained(own_engine: bool) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.protocol.h2 import templates
+from proxy.protocol.h2.client_session import ClientSession
 from proxy.protocol.h2.engine import StreamGone, Terms
 from proxy.protocol.h2.events import Answer, Data, Event, Head, Reset, Room, Trailers
 from proxy.protocol.h2.session import Session
@@ -159,7 +160,7 @@ class Pair:
     """A client and a server of ours, and the bytes between them."""
 
     def __init__(self) -> None:
-        self.client = Session(Terms(), 0.0, client=True)
+        self.client = ClientSession(Terms(), 0.0)
         self.server = Session(Terms(), 0.0)
         self.to_client: list[Event] = []
         self.to_server: list[Event] = []
@@ -208,7 +209,7 @@ def test_a_whole_exchange_between_our_own_two_ends() -> None:
 
 
 def to_client(*frames: bytes, bodiless: bool = False) -> tuple[Session, list[Event]]:
-    client = Session(Terms(), 0.0, client=True)
+    client = ClientSession(Terms(), 0.0)
     peer = Peer(client, hello=frame(4, 0, 0))
     client.request(ASK, end=True, bodiless=bodiless)
     return client, peer.say(*frames)
@@ -260,7 +261,7 @@ def test_an_answer_to_head_may_say_a_length() -> None:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_what_a_server_opens_itself_ends_the_connection(number: int) -> None:
-    client = Session(Terms(), 0.0, client=True)
+    client = ClientSession(Terms(), 0.0)
     peer = Peer(client, hello=frame(4, 0, 0))
     client.request(ASK, end=True)
     peer.say(headers(number, [STATUS]))
@@ -270,7 +271,7 @@ def test_what_a_server_opens_itself_ends_the_connection(number: int) -> None:
 
 
 def test_fields_that_must_not_be_indexed_stay_so() -> None:
-    client = Session(Terms(), 0.0, client=True)
+    client = ClientSession(Terms(), 0.0)
     client.take()
     client.request(
         [*ASK, (b"token", b"x"), (b"a", b"b")], True, never_indexed=frozenset({b"token"})

@@ -51,6 +51,8 @@ def upstreams(*said: WorkerStats | None) -> list[UpstreamStatus]:
         listeners=(),
         certificates=[],
         unwanted=[],
+        providers=[],
+        sites=(),
     )["upstreams"]
 
 
@@ -87,7 +89,7 @@ class Nobody:
 
 def overview() -> Overview:
     nobody = cast("object", Nobody())
-    return Overview(nobody, nobody, nobody, nobody, Timers())  # type: ignore[arg-type]
+    return Overview(nobody, nobody, nobody, nobody, Timers(), nobody)  # type: ignore[arg-type]
 
 
 def test_what_was_counted_thoroughly_stays_until_it_is_counted_again() -> None:

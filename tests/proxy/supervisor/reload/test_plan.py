@@ -16,6 +16,7 @@ from proxy.config.model import (
     Alerts,
     ClientAuth,
     Config,
+    Docker,
     ExternalAccount,
     FilesAction,
     Limits,
@@ -23,12 +24,15 @@ from proxy.config.model import (
     Log,
     OnDemand,
     OwnCertificate,
+    Providers,
     RateLimit,
     Route,
     Rules,
     Site,
     Tls,
+    Tracing,
 )
+from proxy.config.schema.document import SiteLog
 from proxy.supervisor.reload.plan import Certified, changes, kept, orders
 
 CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
@@ -113,6 +117,7 @@ SITE = {
     "routes": (),
     "certificates": (OwnCertificate(Path("/c.pem"), Path("/k.pem")),),
     "key_types": ("rsa-2048",),
+    "log": SiteLog(lines=False),
     "default": True,
     "internal": True,
     "http2": False,
@@ -135,6 +140,7 @@ CONFIG = {
     "trusted_proxies": ("10.0.0.0/8",),
     "proxy_protocol": ("10.0.0.0/8",),
     "admin": Admin(Address("127.0.0.1", 9000)),
+    "tracing": Tracing("http://127.0.0.1:4318"),
     "alerts": Alerts(webhook="https://x.example/"),
     "sandbox": "off",
     "fast_lane": False,
@@ -144,6 +150,7 @@ CONFIG = {
     "watch": True,
     "sites_dir": Path("/srv/sites"),
     "include": (Path("/srv/sites.d/*.yaml"),),
+    "providers": Providers(Docker("tcp://127.0.0.1:2375")),
 }
 
 

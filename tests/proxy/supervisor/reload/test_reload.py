@@ -39,7 +39,7 @@ class World:
             *[self] * 2,  # type: ignore[arg-type] # no processes and no registry
             self.generations,
             Timers(),
-            *[self] * 7,  # type: ignore[arg-type] # everything else, as far as it is needed
+            *[self] * 8,  # type: ignore[arg-type] # everything else, as far as it is needed
         )
 
     # The source of the configuration, the spawner, the overview

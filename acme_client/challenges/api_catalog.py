@@ -1,0 +1,189 @@
+"""Which DNS providers are known by name, and what each needs to be told.
+
+Nearly all of them are dns-lexicon's (the extra ``dns``), which is asked what it has: the names of
+its modules, and for each what its command line takes (``configure_parser``). Which of these are
+needed it does not say; the table below does for providers that most people have, and of any other
+at least one of its ``auth_…`` settings is needed. ``httpreq`` is ours (lego's interface of that
+name).
+
+Nothing here speaks to a provider.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+EXTRA = "dns"
+INSTALL = "pip install 'treehouse-proxy[dns]'"
+HTTPREQ = "httpreq"
+# lexicon's guess of a provider by the zone's name servers, and a file on this machine.
+_NOT_HERE = frozenset({"auto", "base", "localzone"})
+
+
+class NotInstalled(Exception):
+    """``str()`` says what is missing, ``remedy`` what to install."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+class LexiconProvider(Protocol):
+    """What is used of lexicon's classes; lexicon's own configuration makes one."""
+
+    def __init__(self, config: object) -> None: ...
+
+    @staticmethod
+    def configure_parser(parser: argparse.ArgumentParser) -> None: ...
+
+    def authenticate(self) -> None: ...
+
+    def create_record(self, rtype: str, name: str, content: str) -> bool: ...
+
+    def delete_record(
+        self, identifier: str | None, rtype: str, name: str, content: str
+    ) -> bool: ...
+
+    def list_records(self, rtype: str, name: str, content: str) -> list[dict[str, object]]: ...
+
+    def cleanup(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting that a provider takes. ``choices``: its only values, where there are such."""
+
+    name: str
+    help: str
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value gives access, as its name says."""
+        return bool(re.search(r"token|secret|password|passwd|key|credential|hmac", self.name))
+
+
+# Seconds. What providers refuse to have lower, by their documentation; elsewhere a minute is taken.
+LEAST_TTL = {
+    "desec": 3600,
+    "gandi": 300,
+    "godaddy": 600,
+    "linode4": 300,
+    "namecom": 300,
+    "porkbun": 600,
+    "vultr": 120,
+}
+# Each tuple is one way to be let in: all of its settings.
+_NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "cloudflare": (("auth_token",),),
+    "ddns": (("auth_token", "ddns_server"),),
+    "desec": (("auth_token",), ("auth_username", "auth_password")),
+    "digitalocean": (("auth_token",),),
+    "gandi": (("auth_token",),),
+    "hetzner": (("auth_token",),),
+    HTTPREQ: (("endpoint",),),
+    "linode4": (("auth_token",),),
+    "namecheap": (("auth_token", "auth_username", "auth_client_ip"),),
+    "ovh": (
+        ("auth_entrypoint", "auth_application_key", "auth_application_secret", "auth_consumer_key"),
+    ),
+    "porkbun": (("auth_key", "auth_secret"),),
+    "powerdns": (("auth_token", "pdns_server"),),
+    "route53": (("auth_access_key", "auth_access_secret"), ("auth_username", "auth_token")),
+}
+_HTTPREQ_OPTIONS = (
+    Option("endpoint", "the URL that /present and /cleanup are put behind"),
+    Option("username", "for HTTP's basic authentication"),
+    Option("password", "for HTTP's basic authentication"),
+    Option("mode", "RAW sends domain, token and key authorization", ("RAW",)),
+)
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("lexicon") is not None
+
+
+def names() -> list[str]:
+    """Every provider that can be named here; without lexicon, only our own."""
+    return sorted({*_of_lexicon(), HTTPREQ})
+
+
+def _of_lexicon() -> list[str]:
+    if not installed():
+        return []
+    found = importlib.util.find_spec("lexicon._private.providers")
+    folders = found.submodule_search_locations if found is not None else None
+    found_names = (one.name for one in pkgutil.iter_modules(list(folders or ())))
+    return [name for name in found_names if name not in _NOT_HERE]
+
+
+def options(provider: str) -> list[Option]:
+    """What the provider takes. Raises `NotInstalled`, and `KeyError` for one that is not known."""
+    if provider == HTTPREQ:
+        return list(_HTTPREQ_OPTIONS)
+    if not installed():
+        raise NotInstalled("dns-lexicon is not installed", INSTALL)
+    if provider not in _of_lexicon():
+        raise KeyError(provider)
+    demand_packages(provider)
+    parser = argparse.ArgumentParser(add_help=False)
+    load(provider).configure_parser(parser)
+    return [_option(action) for action in parser._actions if action.option_strings]
+
+
+def _option(action: argparse.Action) -> Option:
+    return Option(
+        action.dest,
+        " ".join((action.help or "").split()),
+        tuple(map(str, action.choices or ())),
+        None if action.default is None else str(action.default),
+    )
+
+
+def load(provider: str) -> type[LexiconProvider]:
+    """Import lexicon's class for the provider."""
+    made = importlib.import_module(f"lexicon._private.providers.{provider}")
+    return cast("type[LexiconProvider]", made.Provider)
+
+
+def demand_packages(provider: str) -> None:
+    """Raises `NotInstalled` where lexicon needs another package for this provider."""
+    missing = []
+    for text in importlib.metadata.requires("dns-lexicon") or []:
+        found = re.match(
+            r"([A-Za-z0-9._-]+).*extra\s*==\s*[\"']" + re.escape(provider) + "[\"']", text
+        )
+        if found is not None:
+            try:
+                importlib.metadata.distribution(found[1])
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(found[1])
+    if missing:
+        raise NotInstalled(
+            f"for {provider} dns-lexicon needs {', '.join(missing)}",
+            f"pip install 'dns-lexicon[{provider}]'",
+        )
+
+
+def missing(
+    provider: str, known: Sequence[Option], given: Collection[str]
+) -> list[tuple[str, ...]]:
+    """Ways to be let in, where none of them is complete: what is missing of each, the nearest
+    first; empty where nothing is missing."""
+    ways = _NEEDED.get(provider)
+    if ways is None:
+        entrances = tuple(one.name for one in known if one.name.startswith("auth_"))
+        if not entrances or any(name in given for name in entrances):
+            return []
+        return [entrances]
+    lacking = [tuple(name for name in way if name not in given) for way in ways]
+    return sorted(lacking, key=len) if all(lacking) else []

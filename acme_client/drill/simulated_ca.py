@@ -1,0 +1,254 @@
+"""A CA without a network: limits as Let's Encrypt enforces them, outages, renewal information,
+incidents, and a clock that stands where somebody has put it. An `issuers.interface.Issuer`.
+
+It counts in its own way (tokens that flow in), not with the code under test, and refuses where
+Let's Encrypt does: when an order is placed. What is spent then, and what only when a validation has
+failed or a certificate is issued, follows https://letsencrypt.org/docs/rate-limits/ (of 5 August
+2026) and its server, Boulder. Its certificates are real ones, by a root that nobody trusts.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography import x509
+
+from ..certificates.clock_skew import demand_agreement
+from ..certificates.renewal import Suggestion, Window
+from ..errors import IssuanceError
+from ..issuers.interface import Issued, Order
+from ..issuers.internal import InternalCa
+from ..rate_limits.published import registered_domain
+from ..x509.verify import CertificateAndKey, CertificateInfo
+from .memory_store import MemoryStore
+
+DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
+ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
+DAY, HOUR = 86400.0, 3600.0
+START = 1.8e9
+# Let's Encrypt's, by its page; a test compares them with those that the ledger counts with.
+ORDERS, NAMES, DOMAIN, FAILURES = (300, 3 * HOUR), (5, 7 * DAY), (50, 7 * DAY), (5, HOUR)
+# Failed validations in a row, of one name; then the account is paused for it.
+IN_A_ROW = (1152, 1152 * DAY)
+# From one address, by endpoint: how many at once, and in how many seconds they come back.
+REQUESTS = {
+    "directory": (40, 1.0),
+    "new-nonce": (10, 0.5),
+    "new-order": (200, 200 / 300),
+    "renewal-info": (100, 0.1),
+}
+# The middle of its window is where a third of the lifetime is left, and below ten days the half;
+# the window reaches from there this part of the lifetime in both ways (Boulder,
+# core.RenewalInfoSimple).
+WINDOW_PART = 1 / 100
+ASK_AGAIN = 6 * HOUR
+
+
+def left_at_renewal(lifetime: float) -> float:
+    return lifetime / (2 if lifetime < 10 * DAY else 3)
+
+
+class Bucket:
+    """Tokens that flow in, and none that is borrowed."""
+
+    def __init__(self, count: int, window: float, now: float) -> None:
+        self.count, self.rate = count, count / window
+        self.tokens, self.at = float(count), now
+
+    def has_one(self, now: float) -> bool:
+        self.tokens = min(self.count, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        return self.tokens >= 1 - 1e-6
+
+    def spend(self, now: float) -> None:
+        self.has_one(now)
+        self.tokens = max(self.tokens - 1, 0.0)
+
+
+Span = tuple[float, float]
+
+
+@dataclass
+class SimulatedCa:
+    """``outages``: unreachable, or 503 with a Retry-After, turn by turn. ``incidents``: moments at
+    which the windows of all certificates of before become "now". ``broken``: names whose validation
+    fails for a while. ``clock``: what the client's own shows (RFC 9773's Retry-After is relative).
+    ``done_with``: by incident, when the last certificate of before was replaced.
+    """
+
+    lifetime: float
+    rng: random.Random
+    outages: list[Span] = field(default_factory=list)
+    incidents: list[float] = field(default_factory=list)
+    broken: dict[str, Span] = field(default_factory=dict)
+    information: bool = True
+    now: float = START
+    clock: Callable[[], float] = lambda: START
+    orders_by_hour: collections.Counter[int] = field(default_factory=collections.Counter)
+    orders_by_minute: collections.Counter[int] = field(default_factory=collections.Counter)
+    limits_hit: list[str] = field(default_factory=list)
+    asked_when_expired: int = 0
+    questions: int = 0
+    exempt: int = 0
+    already_replaced: int = 0
+    serial: int = 0
+    issued_at: dict[str, float] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+    known: set[frozenset[str]] = field(default_factory=set)
+    done_with: dict[float, float] = field(default_factory=dict)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    # Those that differ from ``lifetime``, by the names of the certificate.
+    lifetimes: dict[frozenset[str], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._roots: dict[float, InternalCa] = {}
+        self._starts = [start for start, _end in self.outages]
+
+    def _answer(self, *endpoints: str) -> None:
+        """Or not. Who is told to come back is told a while that goes with how long it takes, but no
+        longer than that."""
+        number = bisect.bisect_right(self._starts, self.now) - 1
+        if number >= 0 and self.now < self.outages[number][1]:
+            if number % 2:
+                start, end = self.outages[number]
+                again = self.clock() + min(end - self.now, max(HOUR, (end - start) / 20))
+                raise IssuanceError("unavailable", "maintenance", not_before=again)
+            raise IssuanceError("unreachable", "no answer")
+        for endpoint in endpoints:
+            bucket = self._bucket(endpoint, REQUESTS[endpoint])
+            if not bucket.has_one(self.now):
+                self._hit(endpoint)
+                raise IssuanceError("unavailable", "too many requests", not_before=self.clock() + 1)
+            bucket.spend(self.now)
+
+    def _bucket(self, key: str, limit: tuple[int, float]) -> Bucket:
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            bucket = self.buckets[key] = Bucket(*limit, self.now)
+        return bucket
+
+    def _hit(self, key: str) -> None:
+        self.limits_hit.append(f"{key} at {(self.now - START) / DAY:.2f} d")
+
+    def _demand(self, key: str, limit: tuple[int, float]) -> Bucket:
+        bucket = self._bucket(key, limit)
+        if not bucket.has_one(self.now):
+            self._hit(key)
+            again = self.clock() + 1 / bucket.rate
+            raise IssuanceError("rate_limited", f"too many: {key}", not_before=again)
+        return bucket
+
+    def issue(self, order: Order) -> Issued:
+        self._answer("directory", "new-nonce", "new-order")
+        demand_agreement_at(self.clock(), self.now)
+        replaces = None
+        if order.replaces is not None and self.information and order.account == ACCOUNT:
+            replaces = self.facts(order.replaces).serial
+        order.reservation.reserve(exempt=replaces is not None)
+        if replaces in self.replaced:  # 409; the client tries once more, without it
+            self.already_replaced += 1
+            replaces = None
+            order.reservation.reserve(exempt=False)
+        self.exempt += replaces is not None
+        self.orders_by_hour[int(self.now // HOUR)] += 1
+        self.orders_by_minute[int(self.now // 60)] += 1
+        spent = [] if replaces is not None else self._admit(order.names)
+        self._validate(order.names)
+        order.reservation.finalizing()
+        for bucket in spent:
+            bucket.spend(self.now)
+        if order.replaces is not None:
+            if replaces is not None:
+                self.replaced.add(replaces)
+            self._follow(self.facts(order.replaces).serial, order.names)
+        return self._issued(order)
+
+    def _admit(self, names: tuple[str, ...]) -> list[Bucket]:
+        """What a certificate will take, if it is issued."""
+        new = frozenset(names) not in self.known
+        orders = self._demand("orders", ORDERS) if new else None
+        spent = [self._demand("names " + ",".join(sorted(names)), NAMES)]
+        for name in names:
+            self._demand(f"failures {name}", FAILURES)
+            self._demand(f"in a row {name}", IN_A_ROW)
+        if new:
+            domains = sorted({registered_domain(name) for name in names})
+            spent += [self._demand(f"domain {domain}", DOMAIN) for domain in domains]
+        if orders is not None:
+            orders.spend(self.now)
+        return spent
+
+    def _validate(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            start, end = self.broken.get(name, (0.0, 0.0))
+            if start <= self.now < end:
+                self._bucket(f"failures {name}", FAILURES).spend(self.now)
+                self._bucket(f"in a row {name}", IN_A_ROW).spend(self.now)
+                raise IssuanceError(
+                    "validation", f"{name}: 404", challenge="http-01", names=(name,)
+                )
+            self.buckets.pop(f"in a row {name}", None)
+
+    def _follow(self, serial: str, names: tuple[str, ...]) -> None:
+        validates_late = any(name in self.broken for name in names)
+        for moment in self.incidents:
+            if self.issued_at.get(serial, 0.0) < moment <= self.now and not validates_late:
+                self.done_with[moment] = self.now
+
+    def _issued(self, order: Order) -> Issued:
+        pair = self.certificate(order.names, order.key_type)
+        self.issued_at[self.facts(pair.chain_pem).serial] = self.now
+        self.known.add(frozenset(order.names))
+        return Issued(pair, "http-01", ACCOUNT)
+
+    def certificate(self, names: tuple[str, ...], key_type: str) -> CertificateAndKey:
+        """A certificate that begins now, by the CA's clock."""
+        lifetime = self.lifetimes.get(frozenset(names), self.lifetime)
+        root = self._roots.get(lifetime)
+        if root is None:
+            store = MemoryStore(now=lambda: self.now)
+            root = self._roots[lifetime] = InternalCa(store, lifetime, lambda: self.now)
+        return root.issue(names, key_type)
+
+    def facts(self, chain_pem: bytes) -> CertificateInfo:
+        leaf = x509.load_pem_x509_certificate(chain_pem)
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        return CertificateInfo((), f"{leaf.serial_number:x}", begin.timestamp(), end.timestamp())
+
+    def suggestion(self, chain_pem: bytes) -> Suggestion | None:
+        self._answer("directory", "renewal-info")
+        self.questions += 1
+        if not self.information:
+            return None
+        facts = self.facts(chain_pem)
+        self.asked_when_expired += self.now >= facts.not_after
+        lifetime = facts.not_after - facts.not_before
+        middle = facts.not_after - left_at_renewal(lifetime)
+        around = lifetime * WINDOW_PART
+        window = Window(middle - around, middle + around)
+        for moment in self.incidents:
+            if self.issued_at.get(facts.serial, facts.not_before) < moment <= self.now:
+                window = Window(moment - HOUR, moment - HOUR / 2, "https://ca.example/incident")
+        return Suggestion(window, self.clock() + ASK_AGAIN)
+
+    def revoke(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    def standing_records(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    def roll_account_key(self) -> None:
+        raise NotImplementedError
+
+
+def demand_agreement_at(ours: float, theirs: float) -> None:
+    """As `issuer` does, by the Date of an answer."""
+    if abs(ours - theirs) > HOUR:
+        from email.utils import formatdate
+
+        demand_agreement(ours, formatdate(theirs, usegmt=True))

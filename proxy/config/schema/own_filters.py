@@ -1,0 +1,113 @@
+"""The key `use`: filters in Python, each by its module and class, with the values it is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from ...filters.code import FilterName
+from ..syntax.faults import Wrong, shown
+from ..syntax.kinds import Section, duration, from_folder, section
+from ..syntax.yaml_reader import PlainWord
+
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_NUMBER = re.compile(r"[-+]?(?:\d+|\d*\.\d+|\d+\.\d*)(?:[eE][-+]?\d+)?")
+_WHOLE = re.compile(r"[-+]?\d+")
+_DEEPEST = 16
+
+
+def _parse_name(text: str, folder: Path) -> FilterName:
+    found = re.fullmatch(rf"({_DOTTED}):([A-Za-z_]\w*)", text.strip(), re.ASCII)
+    if found is None:
+        slipped = re.fullmatch(rf"({_DOTTED})\.([A-Za-z_]\w*)", text.strip(), re.ASCII)
+        meant = f"write {slipped[1]}:{slipped[2]}" if slipped else "write it like signed:SignedUrl"
+        raise Wrong(f"{shown(text)} names no class in a module", meant)
+    return FilterName(found[1], found[2], folder)
+
+
+def typed(value: Any, depth: int = 0) -> Any:
+    """A value of the YAML tree, as YAML 1.2 means it: a word without quotation marks may be a
+    number, true or false."""
+    if depth > _DEEPEST:
+        raise Wrong("values are nested too deep", "give them in a flatter form")
+    if isinstance(value, dict):
+        return {key: typed(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [typed(one, depth + 1) for one in value]
+    if not isinstance(value, PlainWord):
+        return value
+    if value in ("true", "True", "false", "False"):
+        return value in ("true", "True")
+    if _WHOLE.fullmatch(value) and len(value) <= 20:
+        return int(value)
+    return float(value) if _NUMBER.fullmatch(value) else str(value)
+
+
+class _Arguments:
+    """A mapping of anything, kept as JSON, which can be hashed."""
+
+    def _read(self, given: object) -> str:
+        if isinstance(given, str):
+            return given  # made by code
+        if not isinstance(given, dict):
+            raise Wrong("a mapping of NAME: VALUE belongs here", "write with: {NAME: VALUE}")
+        for name in given:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+                raise Wrong(f"{shown(name)} is no name of an argument", "use letters and _")
+        return json.dumps(typed(given))
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "object"}
+
+
+@section
+class FilterUse(Section):
+    """A filter in Python."""
+
+    other_words: ClassVar = dict.fromkeys(
+        ("class", "module", "name", "filter"), "write use: module:Class"
+    ) | dict.fromkeys(("args", "arguments", "options", "settings"), "write with: {NAME: VALUE}")
+
+    use: Annotated[FilterName, from_folder(_parse_name)] = Field(
+        description="MODULE:CLASS; the module lies beside the configuration, or is installed."
+    )
+    with_: Annotated[str, _Arguments()] = Field(
+        default="{}", alias="with", description="What the class is made of, by name."
+    )
+    timeout: Annotated[float, duration("10ms", "1h")] = Field(
+        default=30.0, description="How long one call may wait for something; then 500."
+    )
+
+    @classmethod
+    def known_keys(cls) -> dict[str, FieldInfo]:
+        """Return every key; ``with`` is a word of Python's, and has another name within."""
+        return {field.alias or name: field for name, field in super().known_keys().items()}
+
+    def __repr__(self) -> str:
+        return str(self.use)  # what it is made of may be secret
+
+
+setattr(FilterUse, "with", property(lambda use: use.with_))
+
+
+def _name_alone(given: object) -> object:
+    return {"use": given} if isinstance(given, str) else given
+
+
+FilterEntry = Annotated[
+    FilterUse, BeforeValidator(_name_alone, json_schema_input_type=str | FilterUse)
+]

@@ -1,0 +1,135 @@
+"""Caddy's matchers: paths, and what `match` and ``methods`` know beside them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..path_patterns import endings, forms
+from ..shapes import Matcher
+from .tokens import Directive
+
+_PRIVATE = "private_ranges"
+
+
+def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
+    """The routes of a path pattern, and endings of file names. None: neither."""
+    if pattern in ("*", "/*"):
+        return ["/*"], []
+    if re.fullmatch(r"\*\.[A-Za-z0-9_.]+", pattern):
+        return [], [pattern[2:]]
+    if "*" not in pattern:
+        return [pattern if pattern.startswith("/") else f"/{pattern}"], []
+    if pattern.endswith("/*") and "*" not in pattern[:-1]:
+        return [pattern], []
+    if pattern.endswith("*") and "*" not in pattern[:-1]:
+        base = pattern[:-1]
+        return [base, f"{base}/*"], []
+    return None
+
+
+def of_word(word: str, named: dict[str, Matcher]) -> Matcher | None:
+    """The matcher that stands behind a directive's name; None where the word is none."""
+    if word == "*":
+        return Matcher()
+    if word.startswith("@"):
+        return named.get(word, Matcher(unknown=f"{word} is not defined", never=True))
+    if word.startswith("/"):
+        found = path_shapes(word)
+        if found is None:
+            return Matcher(unknown=f"{word} is no path of a route", never=True)
+        return Matcher(tuple(found[0]) or None, endings=tuple(found[1]))
+    return None
+
+
+def named(one: Directive) -> Matcher:
+    """``@name …``: on one line, or as a block whose lines must all be so."""
+    parts = list(one.block or ())
+    if one.args:
+        first = _line(one.args, one)
+        parts.insert(0, first)
+    found: dict[str, Any] = {"conditions": {}}
+    for part in parts:
+        why = _part(part, found)
+        if why:
+            return Matcher(unknown=f"{part}: {why}", never=True)
+    return Matcher(**found)
+
+
+def _line(args: list[str], one: Directive) -> Directive:
+    if args[0].startswith(("`", "{")) or (len(args) == 1 and " " in args[0]):
+        return Directive("expression", args, one.place)
+    return Directive(args[0], args[1:], one.place)
+
+
+def _part(part: Directive, found: dict[str, Any]) -> str:
+    """Add one condition; returns why it cannot be."""
+    args = part.args
+    match part.name:
+        case "path":
+            paths, ends = list(found.get("paths") or ()), list(found.get("endings", ()))
+            for word in args:
+                shapes = path_shapes(word)
+                if shapes is None:
+                    return f"{word} is no path of a route"
+                paths += shapes[0]
+                ends += shapes[1]
+            if paths and ends:
+                return "paths and endings of file names together"
+            found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
+        case "path_regexp":
+            expression = args[-1] if args else ""
+            named_as = args[0] if len(args) > 1 else ""
+            shapes_of = forms(expression)
+            names = endings(expression)
+            if names:
+                found["endings"] = tuple(names)
+            elif shapes_of is None:
+                return "a route is an exact path, or all below a folder"
+            else:
+                found["paths"] = tuple(form.path for form in shapes_of)
+                found["groups"] = {form.path: (form.rest, form.groups) for form in shapes_of}
+                _ = named_as
+        case "method":
+            found["methods"] = tuple(word.upper() for word in args)
+        case "host":
+            found["hosts"] = tuple(args)
+        case "header" if len(args) == 2 and not args[0].startswith("!"):
+            found["conditions"].setdefault("header", {})[args[0]] = _pattern(args[1])
+        case "header_regexp" if len(args) >= 2:
+            found["conditions"].setdefault("header", {})[args[-2]] = f"re:{args[-1]}"
+        case "query" if args and all("=" in word for word in args):
+            for word in args:
+                name, _equals, value = word.partition("=")
+                found["conditions"].setdefault("query", {})[name] = _pattern(value)
+        case "remote_ip" | "client_ip" if args and "forwarded" not in args:
+            found["conditions"]["from"] = ["private" if one == _PRIVATE else one for one in args]
+        case "protocol":
+            if args == ["https"]:
+                return ""
+            return "here is nothing but https"
+        case "not":
+            inner = part.block or [_line(args, part)]
+            for each in inner:
+                if each.name != "path":
+                    return "only paths can be left out"
+                for word in each.args:
+                    shapes = path_shapes(word)
+                    if shapes is None or shapes[1]:
+                        return f"{word} is no path of a route"
+                    found["except_paths"] = (*found.get("except_paths", ()), *shapes[0])
+        case "expression":
+            return "an expression is a filter in Python here (use)"
+        case "file":
+            return "whether a file is there is asked by root and fallback alone"
+        case _:
+            return "this condition has no counterpart in match"
+    return ""
+
+
+def _pattern(text: str) -> str:
+    """``*`` at either end, as Caddy has it in values."""
+    if text == "*" or "*" not in text:
+        return text
+    body = re.escape(text.strip("*"))
+    return f"re:{'' if text.startswith('*') else '^'}{body}{'' if text.endswith('*') else '$'}"

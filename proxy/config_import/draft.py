@@ -1,0 +1,195 @@
+"""What every reader makes and the writer writes: sites and routes in our keys, each with its place.
+
+A key's value is made of str, lists and dicts, as it will stand in YAML. Keys are not checked here:
+`proofreading` does that with the code of ``check``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+KeyPath = tuple[str | int, ...]
+
+# Keys that keep people out. Where one of them goes, what it guarded must not be left open.
+GUARDS = frozenset({"allow", "deny", "basic_auth", "forward_auth", "tls"})
+# Keys that say which requests a route takes. Without one the route would take more than it should.
+CONDITIONS = frozenset({"path", "match", "methods"})
+ACTIONS = frozenset({"root", "backend", "redirect", "respond", "fastcgi"})
+EVERYBODY = ["0.0.0.0/0", "::/0"]
+
+
+class CannotRead(Exception):
+    """The file cannot be read at all: where and why."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A line of another program's configuration. ``line`` is 0 where there is none to name."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What was not taken over: its place, its own words, and why. ``guard``: it kept people out."""
+
+    place: Place
+    text: str
+    why: str
+    guard: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}: {self.why}"
+
+
+@dataclass(slots=True)
+class Entry:
+    """The value of one key. ``inner`` has the places of what lies deeper in the value."""
+
+    value: Any
+    place: Place
+    inner: dict[KeyPath, Place] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Level:
+    """What the top, a site and a route have in common. ``notes`` are said as comments: nothing was
+    lost, and somebody should know."""
+
+    place: Place
+    keys: dict[str, Entry] = field(default_factory=dict)
+    left: list[Left] = field(default_factory=list)
+    notes: list[tuple[Place, str]] = field(default_factory=list)
+
+    def put(self, key: str, value: Any, place: Place) -> None:
+        self.keys[key] = Entry(value, place)
+
+    def put_in(self, path: tuple[str, ...], value: Any, place: Place) -> None:
+        """Set what lies deeper in a key, as ``("headers", "set", "X-A")``; lists grow."""
+        entry = self.keys.setdefault(path[0], Entry({}, place))
+        if not isinstance(entry.value, dict):
+            entry.value = {}
+        inner = entry.value
+        for step in path[1:-1]:
+            inner = inner.setdefault(step, {})
+        last = path[-1]
+        if isinstance(value, list):
+            inner[last] = [*inner.get(last, []), *(one for one in value)]
+        else:
+            inner[last] = value
+        entry.inner[path[1:]] = place
+
+    def run_scripts(
+        self, url: str, place: Place, controller: str = "", params: dict[str, str] | None = None
+    ) -> None:
+        """Have the scripts below ``root`` run. ``controller``: the script that takes what is
+        neither a script nor a file, as a path below the root; "" for none."""
+        said: dict[str, Any] = {"url": url}
+        if controller != "/index.php":
+            said["front_controller"] = False
+            if controller:
+                self.leave(place, controller, "what no file takes is for index.php or for nobody")
+        if params:
+            said["params"] = params
+        for key in ("fallback", "extensions"):
+            entry = self.keys.pop(key, None)
+            if entry is not None:
+                self.leave(entry.place, f"{key} {entry.value}", "scripts have index.php for that")
+        self.put("fastcgi", said if len(said) > 1 else url, place)
+
+    def pass_credentials(self, place: Place) -> None:
+        """Let the backend see the password that was asked for here, as it did before."""
+        removed = (self.value("request_headers") or {}).get("remove", [])
+        taken_out = any(name.lower() == "authorization" for name in removed)
+        if "basic_auth" in self.keys and "backend" in self.keys and not taken_out:
+            self.put_in(("basic_auth", "forward"), True, place)
+
+    def value(self, key: str) -> Any:
+        entry = self.keys.get(key)
+        return None if entry is None else entry.value
+
+    def leave(self, place: Place, text: str, why: str, *, guard: bool = False) -> None:
+        one = Left(place, text, why, guard)
+        if one not in self.left:
+            self.left.append(one)
+
+    def note(self, place: Place, text: str) -> None:
+        if (place, text) not in self.notes:
+            self.notes.append((place, text))
+
+    def close(self, place: Place, text: str, why: str) -> None:
+        """Leave a guard out, and let nobody in until somebody has put another in its place."""
+        self.leave(place, text, f"{why}; closed to everybody until that is settled", guard=True)
+        self.keys.pop("allow", None)
+        self.put("deny", list(EVERYBODY), place)
+
+    @property
+    def action(self) -> str | None:
+        """The key that answers; files beside scripts are "fastcgi"."""
+        if "fastcgi" in self.keys:
+            return "fastcgi"
+        return next((key for key in self.keys if key in ACTIONS), None)
+
+
+@dataclass(slots=True)
+class Route(Level):
+    path: str = "/*"
+
+    def copy(self, path: str) -> Route:
+        """Return a route for another path that does the same; what was left is told once."""
+        keys = {key: Entry(one.value, one.place, one.inner) for key, one in self.keys.items()}
+        return Route(self.place, keys, [], [], path)
+
+    def serve_whole(self, base: str, place: Place) -> None:
+        """Serve files from ``base`` by their whole path, prefix included. Without this the folder
+        of the route must be there, and nothing outside it can be sent in a file's place."""
+        self.put("root", base or "/", place)
+        if self.path.endswith("/*") and self.path != "/*":
+            self.put("rewrite", f"{self.path[:-1]}{{rest}}", place)
+
+
+@dataclass(slots=True)
+class Site(Level):
+    names: list[str] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    default: bool = False
+
+    def add(self, route: Route) -> None:
+        """Add a route, unless an earlier one takes the same requests; that is told."""
+        for other in self.routes:
+            if other.path == route.path and not (
+                {"match", "methods"} & (other.keys.keys() | route.keys.keys())
+            ):
+                if {**other.keys} != {**route.keys} and route.action:
+                    text = f"a second answer for {route.path}"
+                    self.leave(route.place, text, f"the one of {other.place} is kept")
+                self.left += route.left
+                return
+        self.routes.append(route)
+
+
+@dataclass(slots=True)
+class Draft(Level):
+    """``source`` is what people call the other program, like "nginx"."""
+
+    source: str = ""
+    sites: list[Site] = field(default_factory=list)
+
+    def levels(self) -> Iterator[Level]:
+        yield self
+        for site in self.sites:
+            yield site
+            yield from site.routes
+
+    def all_left(self) -> list[Left]:
+        found = [one for level in self.levels() for one in level.left]
+        return sorted(dict.fromkeys(found), key=lambda one: (not one.guard, one.place))
+
+
+Reader = Callable[[str], Draft]

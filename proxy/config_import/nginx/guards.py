@@ -1,0 +1,239 @@
+"""Who is let in: ``allow`` and ``deny``, passwords, subrequests, client certificates, rates.
+
+nginx goes through allow and deny in their order; here deny wins. Where that would let somebody in
+who was kept out, or the other way round, the stricter reading is written and the difference told.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ..draft import Draft, Level, Place, Route, Site
+from ..word_lists import words
+from . import fields
+from .directives import Directive, Scope
+
+if TYPE_CHECKING:
+    from .servers import Server
+
+# Directives that keep people out: left out, they are told first.
+NAMES = frozenset(
+    words(
+        """
+    allow deny auth_basic auth_basic_user_file auth_request auth_jwt satisfy
+    ssl_verify_client ssl_client_certificate secure_link secure_link_md5 limit_except
+    internal valid_referers auth_digest auth_pam limit_req limit_conn
+    """
+    )
+)
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Zones(Protocol):
+    zones: dict[str, tuple[str, str, Place]]
+
+
+def access(scope: Scope, route: Route) -> None:
+    rules = [*_ordered(scope, ("allow", "deny"))]
+    if rules:
+        addresses([(one.name, one.arg, one.place, str(one)) for one in rules], route)
+    _passwords(scope, route)
+    satisfy = scope.one("satisfy")
+    if satisfy is not None and satisfy.arg == "any" and rules and "basic_auth" in route.keys:
+        why = "an address or a password was enough; here both are asked for"
+        route.leave(satisfy.place, str(satisfy), why, guard=True)
+    for one in scope.here("limit_except"):
+        one.use()
+        if any(inner.name == "deny" and inner.arg == "all" for inner in one.block or ()):
+            methods = ["GET", "HEAD"] if one.args == ("GET",) else list(one.args)
+            if "GET" in methods and "HEAD" not in methods:
+                methods.append("HEAD")
+            route.put("methods", methods, one.place)
+            route.put("_refuse", "403", one.place)
+        else:
+            route.close(one.place, str(one), "who may do what is not told apart by method here")
+
+
+def _ordered(scope: Scope, names: tuple[str, ...]) -> list[Directive]:
+    held: list[Directive] = []
+    at: Scope | None = scope
+    while at is not None:
+        found = [one for one in at.directives if one.name in names]
+        for one in found:
+            one.used = True
+        held = held or found
+        at = at.outer
+    return held
+
+
+def addresses(rules: Sequence[tuple[str, str, Place, str]], route: Level) -> None:
+    """``rules``: "allow" or "deny", the network or "all", where, and in their own words."""
+    allowed: list[str] = []
+    denied: list[str] = []
+    place = rules[0][2]
+    for word, network, at, text in rules:
+        if network in ("all", "0.0.0.0/0", "::/0"):
+            if word == "allow":
+                if allowed:
+                    allowed = []
+                break
+            if not allowed:
+                route.keys.pop("allow", None)
+                route.put("deny", ["0.0.0.0/0", "::/0"], at)
+                return
+            break
+        if network == "unix:":
+            continue
+        if not _network(network):
+            route.close(at, text, "it is no network")
+            return
+        if word == "allow":
+            allowed.append(network)
+            continue
+        before = [one for one in allowed if _overlap(one, network)]
+        if before:
+            why = f"here deny wins, also over {', '.join(before)}"
+            route.leave(at, text, why, guard=True)
+        denied.append(network)
+    else:
+        allowed = []  # nothing denies the rest
+        if not denied:
+            return
+    if allowed:
+        route.put("allow", allowed, place)
+    if denied:
+        route.put("deny", denied, place)
+
+
+def _network(text: str) -> _Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _overlap(one: str, other: str) -> bool:
+    a, b = _network(one), _network(other)
+    return a is not None and b is not None and a.version == b.version and a.overlaps(b)
+
+
+def _passwords(scope: Scope, route: Route) -> None:
+    realm, file = scope.one("auth_basic"), scope.one("auth_basic_user_file")
+    if realm is None or realm.arg == "off":
+        return
+    if file is None or "$" in file.arg:
+        route.close(realm.place, str(realm), "whose passwords are asked for is not said")
+        return
+    path = fields.absolute(file.arg, scope.folder)
+    route.put_in(("basic_auth", "users_file"), path, file.place)
+    if "$" not in realm.arg and realm.arg:
+        route.put_in(("basic_auth", "realm"), realm.arg, realm.place)
+
+
+def client_certificates(scope: Scope, site: Site) -> None:
+    verify, ca = scope.one("ssl_verify_client"), scope.one("ssl_client_certificate")
+    if verify is None or verify.arg == "off":
+        return
+    if ca is None:
+        site.close(verify.place, str(verify), "whose certificates are asked for is not said")
+        return
+    mode = "require" if verify.arg == "on" else "request"
+    path = fields.absolute(ca.arg, scope.folder)
+    site.put_in(("tls", "client_auth"), {"ca_file": path, "mode": mode}, verify.place)
+    if mode == "request":
+        site.note(verify.place, "the backend decides: it is told in Client-Cert")
+
+
+def subrequest(scope: Scope, route: Route, asked: dict[str, tuple[str, list[str]]]) -> None:
+    """``auth_request``. ``asked``: of each internal location, the backend's URL."""
+    found = scope.one("auth_request")
+    if found is None or found.arg == "off":
+        for one in scope.all("auth_request_set"):
+            one.used = True
+        return
+    url, _sent = asked.get(found.arg, ("", []))
+    copied = []
+    taken = {}
+    for one in scope.all("auth_request_set"):
+        header = re.fullmatch(r"\$upstream_http_(\w+)", one.args[1] if len(one.args) > 1 else "")
+        if header:
+            taken[one.arg] = header[1].replace("_", "-").title()
+    for one in scope.all("proxy_set_header"):
+        if len(one.args) > 1 and one.args[1] in taken:
+            one.used = True
+            copied.append(taken[one.args[1]])
+            if taken[one.args[1]].lower() != one.arg.lower():
+                why = f"the backend gets it as {taken[one.args[1]]}"
+                route.leave(one.place, str(one), why)
+    if not url:
+        route.close(found.place, str(found), "who is asked is not said by one proxy_pass")
+        return
+    route.put("forward_auth", {"url": url, **({"copy": copied} if copied else {})}, found.place)
+    for code in scope.all("error_page"):
+        if code.args[:1] == ("401",):
+            route.note(code.place, "where to log in says the answer of the one who is asked")
+
+
+def rates(scope: Scope, route: Route, world: Zones) -> None:
+    """``limit_req``. Requests that nginx lets wait are refused here."""
+    said = []
+    place = route.place
+    for one in scope.all("limit_req"):
+        words = dict(word.partition("=")[::2] for word in one.args)
+        zone = world.zones.get(words.get("zone", ""))
+        if zone is None:
+            route.leave(one.place, str(one), "its zone is not known, or not by address or server")
+            continue
+        by, rate, place = zone[0], zone[1], one.place
+        burst = int(words["burst"]) + 1 if words.get("burst", "").isdigit() else 1
+        said.append({"rate": rate, "burst": str(burst), "by": by})
+    scope.all("limit_req_status")
+    if said:
+        route.put("rate_limit", said if len(said) > 1 else said[0], place)
+
+
+def zone(directive: Directive) -> tuple[str, tuple[str, str, Place]] | None:
+    """``limit_req_zone``: its name, and by what it counts how much."""
+    by = {
+        "$binary_remote_addr": "address",
+        "$remote_addr": "address",
+        "$server_name": "site",
+        "$host": "site",
+    }.get(directive.arg)
+    words = dict(word.partition("=")[::2] for word in directive.args[1:])
+    rate = re.fullmatch(r"(\d+)r/([sm])", words.get("rate", ""))
+    name = words.get("zone", "").partition(":")[0]
+    if by is None or rate is None or not name:
+        return None
+    return name, (by, f"{rate[1]}/{rate[2]}", directive.place)
+
+
+def client_addresses(scope: Scope, servers: Sequence[Server], draft: Draft) -> None:
+    """``set_real_ip_from``: whose word about the client is taken."""
+    found = scope.here("set_real_ip_from")
+    header = scope.word("real_ip_header")
+    scope.all("real_ip_recursive")
+    for server in servers:
+        found += server.scope.here("set_real_ip_from")
+        header = header or server.scope.word("real_ip_header")
+        server.scope.all("real_ip_recursive")
+    networks = list(dict.fromkeys(one.arg for one in found if one.arg != "unix:"))
+    spoken = any(listen.proxy_protocol for server in servers for listen in server.listens)
+    if not networks:
+        if spoken:
+            draft.leave(draft.place, "listen … proxy_protocol", "name the load balancers' networks")
+        return
+    place = found[0].place
+    if spoken or header == "proxy_protocol":
+        draft.put("proxy_protocol", networks, place)
+    elif header.lower() in ("x-forwarded-for", "", "x-real-ip", "forwarded"):
+        draft.put("trusted_proxies", networks, place)
+        if header.lower() == "x-real-ip":
+            draft.note(place, "the client is read from X-Forwarded-For here, not from X-Real-IP")
+    elif header.lower() == "cf-connecting-ip":
+        draft.put("trusted_proxies", ["cloudflare"], place)
+    else:
+        draft.leave(place, f"real_ip_header {header}", "the client is read from X-Forwarded-For")

@@ -1,0 +1,263 @@
+"""Locations become routes.
+
+nginx takes the longest prefix, or the first regular expression that fits; here a route is an exact
+path or all below a folder. ``location /api`` takes ``/api``, ``/api/x`` and ``/apiary``: it becomes
+two routes, and the third is told. Of regular expressions those become routes that say no more than
+paths (`path_patterns`); endings of file names become ``cache_control``; ``\\.php$`` tells who runs
+scripts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..draft import Route, Site
+from ..path_patterns import PathForm, endings, forms, hides_dot_files
+from . import fields, guards, upstreams
+from .answers import act, answer, beside
+from .choices import server_conditions
+from .directives import Directive, Scope
+from .redirects import NO_ROUTE, returned, rewritten
+from .scripts import find_scripts
+from .variables import constants, in_field
+from .world import Server, World
+
+_SCHEMES = {"http": "http", "https": "https"}
+
+
+def compile_server(scope: Scope, site: Site, world: World) -> None:
+    """Add the routes of a server block to its site."""
+    server = Server(site, scope, world)
+    blocks = scope.here("location")
+    server.named = {one.arg: one for one in blocks if one.arg.startswith("@")}
+    _internals(server, blocks)
+    find_scripts(server, blocks)
+    server_conditions(server)
+    _redirects(server)
+    at_once = scope.here("return")
+    if at_once:  # answers whatever a location would
+        route = Route(at_once[0].place)
+        returned(server, at_once[0], route, PathForm("/*", 1))
+        beside(server, scope, route)
+        for one in blocks:
+            one.use()
+        site.add(route)
+    else:
+        for one in blocks:
+            _location(server, one, scope)
+        if not any(route.path == "/*" for route in site.routes):
+            answer(server, scope, [PathForm("/*", 1)], Route(site.place), "/", base=True)
+    for route, form, inner in server.pending:
+        act(server, inner, route, form, "/", True)
+        if route.action is not None:
+            beside(server, inner, route)
+            site.add(route)
+    _finish(server)
+
+
+def _internals(server: Server, blocks: list[Directive]) -> None:
+    for one in blocks:
+        inner = server.scope.inner(one)
+        if one.args and any(each.name == "internal" for each in one.block or ()):
+            passed = [each for each in one.block or () if each.name == "proxy_pass"]
+            if passed:
+                found = upstreams.target(
+                    constants(inner, passed[0].arg), server.world.upstreams, _SCHEMES
+                )
+                if found is not None and found.backends:
+                    first = found.backends[0]
+                    url = first["url"] if isinstance(first, dict) else first
+                    path = found.path if found.path is not None else one.args[-1]
+                    server.internal[one.args[-1]] = (f"{url}{path}", [])
+
+
+def _redirects(server: Server) -> None:
+    """``rewrite`` beside the locations: it comes before all of them."""
+    for one in server.scope.here("rewrite"):
+        rewritten(server, one, server.scope, None)
+
+
+# Locations
+
+
+def _location(server: Server, one: Directive, outer: Scope, within: str = "") -> None:
+    one.used = True
+    *modifier, pattern = one.args or ("/",)
+    kind = modifier[0] if modifier else ""
+    scope = outer.inner(one)
+    for each in scope.here("set"):
+        if len(each.args) == 2 and "$" not in each.args[1]:
+            scope.constants[each.args[0].lstrip("$")] = each.args[1]
+    site = server.site
+    nested = scope.here("location")
+    if pattern.startswith("@"):
+        return
+    if pattern.rstrip("/").startswith("/.well-known/acme-challenge"):
+        one.use()
+        return
+    if kind in ("~", "~*"):
+        _regular(server, one, scope, pattern, kind == "~*")
+    else:
+        if scope.here("internal"):
+            if not _is_error_page(server, pattern) and pattern not in server.internal:
+                site.leave(one.place, str(one), "paths that only backends may name are not known")
+                route = Route(one.place, path=pattern if kind == "=" else _below(pattern))
+                route.put("respond", {"status": "404"}, one.place)
+                site.add(route)
+            elif pattern in server.internal:
+                pass
+            else:
+                answer(server, scope, [PathForm(pattern)], Route(one.place), pattern)
+            one.use()
+        else:
+            shapes = _shapes(kind, pattern)
+            answer(server, scope, shapes, Route(one.place), pattern)
+            if shapes[0].loose and pattern != "/":
+                _tell_loose(server, scope, one, pattern)
+    for each in nested:
+        _location(server, each, scope, pattern)
+
+
+def _tell_loose(server: Server, scope: Scope, one: Directive, pattern: str) -> None:
+    said = f"{pattern} took {pattern}xyz as well; here that is another path"
+    if any(each.name in guards.NAMES for each in scope.directives):
+        server.site.leave(one.place, str(one), said, guard=True)
+    else:
+        server.site.note(one.place, said)
+
+
+def _shapes(kind: str, pattern: str) -> list[PathForm]:
+    if kind == "=":
+        return [PathForm(pattern)]
+    if pattern.endswith("/"):
+        return [PathForm(f"{pattern}*", 1)]
+    last = pattern.rpartition("/")[2]
+    loose = "." not in last
+    return [PathForm(pattern, 0, loose=loose), PathForm(f"{pattern}/*", 1, loose=loose)]
+
+
+def _below(pattern: str) -> str:
+    return f"{pattern.rstrip('/')}/*"
+
+
+def _is_error_page(server: Server, path: str) -> bool:
+    return any(one.args[-1:] == (path,) for one in server.scope.all("error_page"))
+
+
+def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_case: bool) -> None:
+    site = server.site
+    if any(each.name == "fastcgi_pass" for each in one.block or ()) and "php" in pattern:
+        return
+    denies = any(
+        (each.name == "deny" and each.arg == "all")
+        or (each.name == "return" and each.arg in ("403", "404", "444"))
+        for each in one.block or ()
+    )
+    if denies and hides_dot_files(pattern):
+        one.use()
+        site.note(one.place, "files whose names begin with a dot are never sent")
+        return
+    names = endings(pattern)
+    if names is not None and not denies:
+        _endings(server, one, scope, names)
+        return
+    found = forms(pattern)
+    if found is None and denies and "php" in pattern and _scripts_kept_out(server, one, pattern):
+        one.use()
+        return
+    if found is None:
+        one.use()
+        guard = denies or any(each.name in guards.NAMES for each in one.block or ())
+        site.leave(one.place, f"location {' '.join(one.args)}", NO_ROUTE, guard=guard)
+        if guard:
+            _close_beginning(server, one, pattern)
+        return
+    if ignore_case and any(re.search("[A-Za-z]", form.path) for form in found):
+        site.note(one.place, "here upper and lower case differ in paths")
+    answer(server, scope, found, Route(one.place), "", regular=True)
+
+
+def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
+    """``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has uploaded. The
+    folders that are meant get a route of files alone; False where none of them is there."""
+    root = server.scope.word("root").rstrip("/")
+    done = False
+    for name in re.findall(r"[a-z-]{3,}", pattern.partition(r"\.")[0]):
+        for path in (f"/{name}", f"/wp-content/{name}"):
+            if root.startswith("/") and os.path.isdir(f"{root}{path}"):
+                route = Route(one.place, path=f"{path}/*")
+                route.put("root", f"{root}{path}", one.place)
+                route.note(one.place, "no script is run here; one would be sent as a text")
+                server.site.add(route)
+                done = True
+    return done
+
+
+def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
+    """A guard for an expression that no route can say: its folder is closed, if it names one."""
+    found = re.match(r"\^((?:/[A-Za-z0-9_-]+)+)/", pattern)
+    if found:
+        route = Route(one.place, path=f"{found[1]}/*")
+        route.put("respond", {"status": "403"}, one.place)
+        route.note(one.place, "closed, because what was guarded in it cannot be told apart")
+        server.site.add(route)
+
+
+def _endings(server: Server, one: Directive, scope: Scope, names: list[str]) -> None:
+    """A location of files by their endings: how long they are kept, and no more."""
+    said: list[str] = []
+    for each in scope.here("expires"):
+        text = fields.cache_control(each.args)
+        if text:
+            said.append(text)
+    for each in scope.here("add_header"):
+        if each.arg.lower() == "cache-control" and len(each.args) > 1:
+            text = in_field(scope, each.args[1])
+            if text:
+                said.append(text)
+        elif each.arg.lower() not in ("pragma", "vary"):
+            each.used = False
+    for name in ("try_files", "log_not_found", "access_log", "tcp_nodelay", "etag"):
+        scope.here(name)
+    if said:
+        server.assets.append((names, fields.joined_cache_control(said), one.place))
+    for each in one.block or ():
+        if not each.used and each.name in ("root", "alias", "proxy_pass", "return", "rewrite"):
+            why = "files are told apart by their endings for cache_control alone"
+            server.site.leave(each.place, str(each), why)
+            each.used = True
+
+
+def _finish(server: Server) -> None:
+    """Say at each route what holds for all of the block."""
+    site = server.site
+    for route in list(site.routes):
+        if ("methods" in route.keys and route.path != "/*") or route.value("_refuse"):
+            # Other methods would try on, at a route for more paths.
+            entry = route.keys["methods"]
+            rest = Route(entry.place, path=route.path)
+            rest.put("respond", {"status": route.value("_refuse") or "405"}, entry.place)
+            site.routes.insert(site.routes.index(route) + 1, rest)
+        route.keys.pop("_refuse", None)
+    for route in list(site.routes):
+        if "root" not in route.keys or route.path.endswith((".html", ".php")):
+            continue
+        if server.assets:
+            there = route.value("cache_control") or {}
+            made = {
+                ",".join(f"*.{name}" for name in names): said for names, said, _ in server.assets
+            }
+            route.put("cache_control", {**made, **there}, server.assets[0][2])
+    if server.assets and not any("root" in route.keys for route in site.routes):
+        for names, said, place in server.assets:
+            text = f"Cache-Control {said} for {', '.join(names)}"
+            site.leave(place, text, "of a backend's answers the path does not decide")
+    for asked, keys, place in server.refusals:
+        for path in dict.fromkeys(route.path for route in site.routes):
+            twin = Route(place, path=path)
+            twin.put("match", asked, place)
+            for key, value in keys.items():
+                twin.put(key, value, place)
+            first = next(n for n, route in enumerate(site.routes) if route.path == path)
+            site.routes.insert(first, twin)

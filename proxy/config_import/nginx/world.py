@@ -1,0 +1,83 @@
+"""What stands beside a location: upstreams, zones of rates, maps, and what a server block says
+for all its locations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..draft import Draft, Place, Route, Site
+from ..path_patterns import PathForm
+from . import guards
+from .directives import Directive, Scope
+from .upstreams import Upstream, read_upstream
+
+
+class World:
+    """What stands beside the servers: upstreams, zones of rates, maps."""
+
+    def __init__(self, http: Scope, draft: Draft) -> None:
+        self.http = http
+        self.draft = draft
+        self.upstreams: dict[str, Upstream] = {
+            one.arg: read_upstream(one) for one in http.here("upstream")
+        }
+        self.zones: dict[str, tuple[str, str, Place]] = {}
+        for one in http.here("limit_req_zone"):
+            found = guards.zone(one)
+            if found is None:
+                draft.leave(one.place, str(one), "rates count by address or site, and per s or m")
+            else:
+                self.zones[found[0]] = found[1]
+        self.paths: dict[str, list[tuple[str, str, Place]]] = {}  # of maps: variable to pairs
+        self.maps: dict[str, Directive] = {}
+        for one in http.here("map"):
+            self._map(one)
+
+    def _map(self, one: Directive) -> None:
+        if len(one.args) != 2:
+            return
+        source, name = one.args[0], one.args[1].lstrip("$")
+        if source == "$http_upgrade":  # WebSockets pass by themselves
+            one.use()
+        elif source in ("$uri", "$request_uri"):
+            self.maps[name] = one
+            self.paths[name] = [
+                (each.name, each.arg, each.place)
+                for each in one.block or ()
+                if each.name not in ("default", "hostnames", "include", "volatile")
+            ]
+            for each in one.block or ():
+                each.used = True
+        else:
+            one.used = False
+
+    def finish(self) -> None:
+        for known in self.upstreams.values():
+            if not known.told:
+                for place, text, why in known.left:
+                    self.draft.leave(place, text, why)
+
+
+@dataclass(slots=True)
+class Server:
+    """A server block while its routes are made."""
+
+    site: Site
+    scope: Scope
+    world: World
+    named: dict[str, Directive] = field(default_factory=dict)
+    internal: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    php: str = ""  # where scripts are run
+    php_place: Place | None = None
+    params: dict[str, str] = field(default_factory=dict)  # more for the scripts
+    script: str = ""  # the front controller
+    assets: list[tuple[list[str], str, Place]] = field(default_factory=list)
+    refusals: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)
+    # Routes with a ``rewrite`` that have no answer yet, and the scope that has it.
+    pending: list[tuple[Route, PathForm, Scope]] = field(default_factory=list)
+    methods: tuple[list[str], Place] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.site.names[0]

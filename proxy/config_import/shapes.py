@@ -1,0 +1,67 @@
+"""Route paths as sets of requests: which of them cover others. Pure.
+
+A program whose rules act one after the other on a request (Caddy, Traefik, Apache) is read by going
+through its rules for each shape of path that any of them names: what covers the shape acts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def covers(pattern: str, shape: str) -> bool:
+    """Whether a route for ``pattern`` takes everything that one for ``shape`` takes."""
+    if pattern == shape or pattern == "/*":
+        return True
+    return pattern.endswith("/*") and shape.startswith(pattern[:-1])
+
+
+def touches(pattern: str, shape: str) -> bool:
+    """Whether some path belongs to both."""
+    return covers(pattern, shape) or covers(shape, pattern)
+
+
+def specific_first(shapes: Iterable[str]) -> list[str]:
+    """Without doubles; exact paths first, then the longest."""
+    return sorted(dict.fromkeys(shapes), key=lambda one: (one.endswith("/*"), -len(one), one))
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """Which requests a rule is for. ``paths`` None: any path; ``conditions`` as `match` and
+    ``methods`` have them. ``unknown``: what of it cannot be said here."""
+
+    paths: tuple[str, ...] | None = None
+    except_paths: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()  # of file names; only cache_control knows such
+    hosts: tuple[str, ...] = ()
+    conditions: dict[str, Any] = field(default_factory=dict)
+    methods: tuple[str, ...] = ()
+    unknown: str = ""
+    never: bool = False
+    groups: dict[str, tuple[int, tuple[tuple[int, str], ...]]] = field(default_factory=dict)
+
+    def shapes(self) -> tuple[str, ...]:
+        return (*(self.paths or ()), *self.except_paths)
+
+    def takes(self, shape: str) -> bool:
+        """Whether everything of a shape is meant, but for conditions beside the path."""
+        if self.never or self.endings:
+            return False
+        if any(covers(one, shape) for one in self.except_paths):
+            return False
+        return self.paths is None or any(covers(one, shape) for one in self.paths)
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self.conditions or self.methods)
+
+    def keys(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.conditions:
+            found["match"] = self.conditions
+        if self.methods:
+            found["methods"] = list(self.methods)
+        return found

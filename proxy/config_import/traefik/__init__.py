@@ -1,0 +1,2 @@
+"""Traefik: `documents` reads YAML, TOML and the labels of docker-compose files into one tree,
+`rules` a router's rule, `middlewares` what stands before a service; `reader` makes the sites."""

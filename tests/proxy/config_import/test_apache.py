@@ -1,0 +1,105 @@
+"""What becomes of Apache's directives, in the text alone; tests/e2e/test_migration.py serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Import
+
+HOST = "<VirtualHost *:443>\nServerName a.test\n{}\n</VirtualHost>"
+
+
+def routes(imported: Import, text: str) -> dict[str, dict[str, object]]:
+    site = imported("apache", HOST.format(text)).site("a.test")
+    if "routes" not in site:
+        return {"/*": {key: value for key, value in site.items() if key != "names"}}
+    return {one.pop("path"): one for one in site["routes"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ProxyPreserveHost On\nProxyPass / http://127.0.0.1:1/",
+         {"/*": {"backend": "http://127.0.0.1:1"}}),
+        ("ProxyPass / http://127.0.0.1:1/v1/",
+         {"/*": {"backend": "http://127.0.0.1:1/v1", "preserve_host": False}}),
+        ("ProxyPreserveHost On\nProxyPass / unix:/run/a.sock|http://localhost/",
+         {"/*": {"backend": "unix:/run/a.sock"}}),
+        ("DocumentRoot /www\nRedirect permanent /a https://b.test/x",
+         {"/a": {"redirect": "https://b.test/x", "status": 301},
+          "/a/*": {"redirect": "https://b.test/x/{rest}", "status": 301},
+          "/*": {"root": "/www"}}),
+        ("DocumentRoot /www\nRewriteEngine On\nRewriteRule ^/a/(.*)$ /b/$1 [R=301,L]",
+         {"/a/*": {"redirect": "/b/{rest}", "status": 301}, "/*": {"root": "/www"}}),
+        ("DocumentRoot /www\nRewriteEngine On\nRewriteRule ^/a/(.*)$ /b/$1 [L]",
+         {"/a/*": {"rewrite": "/b/{rest}", "root": "/www"}, "/*": {"root": "/www"}}),
+        ("DocumentRoot /www\n<Directory /www/x>\nRequire ip 10 192.168.1\n</Directory>",
+         {"/x/*": {"root": "/www/x", "allow": ["10.0.0.0/8", "192.168.1.0/24"]},
+          "/*": {"root": "/www"}}),
+        ("DocumentRoot /www\n<Location /x>\nRequire all denied\n</Location>",
+         {"/x": {"root": "/www", "deny": ["0.0.0.0/0", "::/0"]},
+          "/x/*": {"root": "/www/x", "deny": ["0.0.0.0/0", "::/0"]}, "/*": {"root": "/www"}}),
+        ("DocumentRoot /www\n<Location />\nOrder deny,allow\nDeny from all\nAllow from 10.0.0.0/8\n</Location>",
+         {"/*": {"root": "/www", "allow": ["10.0.0.0/8"]}}),
+        ('DocumentRoot /www\nExpiresActive On\nExpiresByType text/css "access plus 1 month"\nExpiresDefault A60',
+         {"/*": {"root": "/www", "cache_control": {"*.css": "max-age=2592000", "*": "max-age=60"}}}),
+        ("DocumentRoot /www\n<Directory /www>\nOptions Indexes\n</Directory>",
+         {"/*": {"root": "/www", "listing": True}}),
+        ("DocumentRoot /www\n<IfModule !mod_x.c>\nRedirect / https://b.test/\n</IfModule>",
+         {"/*": {"root": "/www"}}),
+    ],
+)  # fmt: skip
+def test_directives_and_what_they_become(
+    text: str, expected: dict[str, object], imported: Import
+) -> None:
+    assert routes(imported, text) == expected
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "Require user alice",
+        "Require host office.test",
+        "AuthType Digest\nAuthName x\nAuthUserFile /p\nRequire valid-user",
+        "AuthType Basic\nRequire valid-user",
+        "<RequireAny>\nRequire ip 10.0.0.0/8\n<RequireAll>\nRequire valid-user\n</RequireAll>\n</RequireAny>",
+    ],
+)
+def test_what_was_guarded_is_closed_where_the_guard_is_left_out(
+    guard: str, imported: Import
+) -> None:
+    made = imported("apache", HOST.format(f"DocumentRoot /www\n<Location />\n{guard}\n</Location>"))
+    assert made.site("a.test")["deny"] == ["0.0.0.0/0", "::/0"]
+    assert any("closed to everybody" in one for one in made.left)
+
+
+def test_an_address_or_a_password_becomes_both(imported: Import) -> None:
+    guard = "AuthType Basic\nAuthName x\nAuthUserFile /p\nRequire ip 10.0.0.0/8\nRequire valid-user"
+    made = imported("apache", HOST.format(f"DocumentRoot /www\n<Location />\n{guard}\n</Location>"))
+    found = made.site("a.test")
+    assert (found["allow"], found["basic_auth"]["users_file"]) == (["10.0.0.0/8"], "/p")
+    assert "an address or a password was enough" in made.left[0]
+
+
+def test_a_htaccess_file_is_read_where_it_counts(imported: Import, tmp_path: Path) -> None:
+    text = HOST.format(
+        f"DocumentRoot {tmp_path}/www\n<Directory {tmp_path}/www>\nAllowOverride All\n</Directory>"
+    )
+    rule = "RewriteEngine On\nRewriteRule ^old/(.*)$ /new/$1 [R=301,L]\n"
+    made = imported("apache", text, www__x="", **{"www__.htaccess": rule})
+    assert made.route("/old/*")["redirect"] == "/new/{rest}"
+    made = imported("apache", text.replace("All", "None"), **{"www__.htaccess": rule})
+    assert "routes" not in made.site("a.test")
+
+
+def test_names_that_are_sent_to_another_name_are_a_site_of_their_own(imported: Import) -> None:
+    made = imported("apache", HOST.format("""ServerAlias www.a.test
+DocumentRoot /www
+RewriteEngine On
+RewriteCond %{HTTP_HOST} ^www\\. [NC]
+RewriteRule ^ https://a.test%{REQUEST_URI} [R=301,L]"""))  # fmt: skip
+    assert made.site("www.a.test") == {
+        "names": ["www.a.test"], "redirect": "https://a.test{path}", "status": 301,
+    }  # fmt: skip

@@ -1,0 +1,195 @@
+"""What becomes of nginx's directives, in the text alone; tests/e2e/test_migration.py serves it."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config_import.draft import CannotRead
+
+from .conftest import Import
+
+SERVER = "server {{ listen 443 ssl; server_name a.test; {} }}"
+
+
+def routes(imported: Import, text: str, more: str = "") -> dict[str, dict[str, object]]:
+    site = imported("nginx", f"{more}\n{SERVER.format(text)}").site("a.test")
+    if "routes" not in site:
+        return {"/*": {key: value for key, value in site.items() if key != "names"}}
+    return {one.pop("path"): one for one in site["routes"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("location / { proxy_pass http://127.0.0.1:1; proxy_set_header Host $host; }",
+         {"/*": {"backend": "http://127.0.0.1:1"}}),
+        ("location / { proxy_pass http://127.0.0.1:1; }",
+         {"/*": {"backend": "http://127.0.0.1:1", "preserve_host": False}}),
+        ("location / { proxy_pass http://127.0.0.1:1/v1; proxy_set_header Host $http_host; }",
+         {"/*": {"backend": "http://127.0.0.1:1/v1"}}),
+        ("location = /x { proxy_pass http://unix:/run/a.sock:/y; proxy_set_header Host $host; }",
+         {"/x": {"backend": "unix:/run/a.sock", "rewrite": "/y"}}),
+        ("location / { set $up http://127.0.0.1:1; proxy_pass $up; proxy_set_header Host $host; }",
+         {"/*": {"backend": "http://127.0.0.1:1"}}),
+        ("location / { grpc_pass grpc://127.0.0.1:1; }", {"/*": {"backend": "h2c://127.0.0.1:1"}}),
+        ("root /www; location /s/ { alias /files/; }",
+         {"/s/*": {"root": "/files"}, "/*": {"root": "/www"}}),
+        ("root /www; location /s/ { try_files $uri /index.html; }",
+         {"/s/*": {"root": "/www", "rewrite": "/s/{rest}", "fallback": "/index.html"},
+          "/*": {"root": "/www"}}),
+        ("root /www; location /s/ { try_files $uri /s/index.html; }",
+         {"/s/*": {"root": "/www/s", "fallback": "/index.html"}, "/*": {"root": "/www"}}),
+        ("return 410;", {"/*": {"respond": {"status": 410}}}),
+        ('return 200 "a\\nb";',
+         {"/*": {"respond": {"status": 200, "body": "a\nb", "content_type": "text/plain"}}}),
+        ("return 301 https://b.test$request_uri;",
+         {"/*": {"redirect": "https://b.test{path}", "status": 301}}),
+        ("root /www; rewrite ^/a/(.*)$ /b/$1 permanent;",
+         {"/a/*": {"redirect": "/b/{rest}", "status": 301}, "/*": {"root": "/www"}}),
+        ("root /www; rewrite ^/a/(.*)$ /b/$1 last;",
+         {"/a/*": {"rewrite": "/b/{rest}", "root": "/www"}, "/*": {"root": "/www"}}),
+        ("root /www; location ~ ^/(a|b)/ { return 403; }",
+         {"/a/*": {"respond": {"status": 403}}, "/b/*": {"respond": {"status": 403}},
+          "/*": {"root": "/www"}}),
+        (r"root /www; location ~* \.(jpe?g|css)$ { expires 1h; }",
+         {"/*": {"root": "/www", "cache_control": {"*.jpeg,*.jpg,*.css": "max-age=3600"}}}),
+        ("root /www; allow 10.0.0.0/8; deny all;", {"/*": {"root": "/www", "allow": ["10.0.0.0/8"]}}),
+        ("root /www; deny all;", {"/*": {"root": "/www", "deny": ["0.0.0.0/0", "::/0"]}}),
+        ("root /www; deny 10.1.0.0/16; allow 10.0.0.0/8; deny all;",
+         {"/*": {"root": "/www", "allow": ["10.0.0.0/8"], "deny": ["10.1.0.0/16"]}}),
+        ("root /www; gzip off;", {"/*": {"root": "/www", "compress": False}}),
+        ("root /www; error_page 404 =200 /index.html;",
+         {"/*": {"root": "/www", "fallback": "/index.html"}}),
+    ],
+)  # fmt: skip
+def test_a_directive_and_what_it_becomes(
+    text: str, expected: dict[str, object], imported: Import
+) -> None:
+    assert routes(imported, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("servers", "expected"),
+    [
+        ("server 127.0.0.1:1; server 127.0.0.1:2 weight=3;",
+         {"backend": ["http://127.0.0.1:1", {"url": "http://127.0.0.1:2", "weight": 3}]}),
+        ("ip_hash; server 127.0.0.1:1; server 127.0.0.1:2 down;",
+         {"backend": "http://127.0.0.1:1", "balance": "hash"}),
+        ("hash $http_x_user consistent; server 127.0.0.1:1;",
+         {"backend": "http://127.0.0.1:1", "balance": "hash", "hash_by": "header:x-user"}),
+        ("least_conn; server unix:/run/a.sock; keepalive 8;",
+         {"backend": "unix:/run/a.sock", "balance": "least_conn"}),
+    ],
+)  # fmt: skip
+def test_an_upstream(servers: str, expected: dict[str, object], imported: Import) -> None:
+    text = "location / { proxy_pass http://up; proxy_set_header Host $host; }"
+    assert routes(imported, text, f"upstream up {{ {servers} }}") == {"/*": expected}
+
+
+def test_a_location_without_slash_is_two_routes_and_what_it_took_more_is_told(
+    imported: Import,
+) -> None:
+    made = imported("nginx", SERVER.format(
+        "location /adm { proxy_pass http://127.0.0.1:1; auth_basic x; auth_basic_user_file /p; }"
+    ))  # fmt: skip
+    assert {one["path"] for one in made.site("a.test")["routes"]} == {"/adm", "/adm/*"}
+    assert any("/adm took /admxyz as well" in one for one in made.left)
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "auth_basic x;",  # no file
+        "auth_request /none;",
+        "allow 10.0.0.0/8; deny office; deny all;",
+        "ssl_verify_client on;",
+    ],
+)
+def test_what_was_guarded_is_closed_where_the_guard_is_left_out(
+    guard: str, imported: Import
+) -> None:
+    made = imported("nginx", SERVER.format(f"root /www; {guard}"))
+    assert made.site("a.test")["deny"] == ["0.0.0.0/0", "::/0"]
+    assert "closed to everybody" in made.left[0]
+
+
+def test_a_guard_of_an_expression_closes_the_folder_that_it_names(imported: Import) -> None:
+    made = imported("nginx", SERVER.format(
+        r"root /www; location ~ ^/staff/[0-9]+\.html$ { auth_basic x; auth_basic_user_file /p; }"
+    ))  # fmt: skip
+    assert made.route("/staff/*")["respond"] == {"status": 403}
+    assert "location ~ ^/staff/" in made.left[0]
+
+
+def test_other_methods_than_the_allowed_do_not_try_on(imported: Import) -> None:
+    """A route that takes only some methods would hand the others to the next one."""
+    found = imported("nginx", SERVER.format(
+        "location / { proxy_pass http://127.0.0.1:1; }"
+        "location /ro/ { limit_except GET { deny all; } proxy_pass http://127.0.0.1:1; }"
+    )).site("a.test")["routes"]  # fmt: skip
+    mine = [one for one in found if one["path"] == "/ro/*"]
+    assert mine[0]["methods"] == ["GET", "HEAD"]
+    assert mine[1]["respond"] == {"status": 403}
+    assert "methods" not in mine[1]
+
+
+def test_a_stricter_reading_where_deny_came_behind_allow(imported: Import) -> None:
+    made = imported(
+        "nginx", SERVER.format("root /www; allow 10.0.0.5; deny 10.0.0.0/8; allow all;")
+    )
+    assert made.site("a.test")["deny"] == ["10.0.0.0/8"]
+    assert "here deny wins" in made.left[0]
+
+
+def test_port_80_that_leads_to_https_needs_nothing(imported: Import) -> None:
+    text = (
+        "server { listen 80; server_name a.test; "
+        "location /.well-known/acme-challenge/ { root /w; } location / { return 301 https://$host$request_uri; } }"
+    )
+    made = imported("nginx", f"{text}\n{SERVER.format('root /www;')}")
+    assert [one["names"] for one in made.tree["sites"]] == [["a.test"]]
+    assert not made.left
+
+
+def test_certbots_certificates_are_ordered_anew_and_others_are_kept(imported: Import) -> None:
+    one = "ssl_certificate /etc/letsencrypt/live/a/fullchain.pem; ssl_certificate_key /etc/letsencrypt/live/a/privkey.pem;"
+    made = imported("nginx", SERVER.format(f"root /www; {one}"))
+    assert "certificate" not in made.site("a.test")
+    assert "certs import certbot" in made.text
+    one = "ssl_certificate own.pem; ssl_certificate_key own.key;"
+    made = imported("nginx", SERVER.format(f"root /www; {one}"))
+    folder = str(made.draft.place).rpartition("/")[0]
+    assert made.site("a.test")["certificate"] == {
+        "chain": f"{folder}/own.pem", "key": f"{folder}/own.key",
+    }  # fmt: skip
+
+
+def test_places_are_those_of_the_included_file(imported: Import) -> None:
+    made = imported(
+        "nginx",
+        "http { include sites/*.conf; }",
+        **{"sites__a.conf": "\n\n" + SERVER.format("\nroot /www;\nproxy_cache on;")},
+    )
+    assert made.left == ["sites/a.conf:5: proxy_cache on: answers of backends are not kept here"]
+    assert "root: /www  # sites/a.conf:4" in made.text
+
+
+def test_includes_in_a_circle_end(imported: Import) -> None:
+    with pytest.raises(CannotRead, match="circle"):
+        imported("nginx", "include main.conf;")
+
+
+def test_a_subrequest_becomes_a_login_service(imported: Import) -> None:
+    made = imported("nginx", SERVER.format("""
+        location = /auth { internal; proxy_pass http://127.0.0.1:9091/api/verify; }
+        location / {
+            auth_request /auth;
+            auth_request_set $user $upstream_http_remote_user;
+            proxy_set_header Remote-User $user;
+            proxy_set_header Host $host;
+            proxy_pass http://127.0.0.1:1;
+        }
+    """))  # fmt: skip
+    assert made.site("a.test")["forward_auth"] == {
+        "url": "http://127.0.0.1:9091/api/verify", "copy": ["Remote-User"],
+    }  # fmt: skip

@@ -1,0 +1,27 @@
+"""Go's client, built once for a working tree; Go keeps what it has compiled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.program.server import REPOSITORY
+
+_SOURCE = Path(__file__).with_name("client.go")
+_WITHIN = 200.0
+
+
+def go_client() -> Path:
+    pytest.importorskip("go")
+    made = REPOSITORY / ".run/go"
+    made.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [str(Path(sys.executable).with_name("go")), "build", "-o", str(made / "client"), str(_SOURCE)],
+        env={"PATH": os.environ["PATH"], "HOME": str(made), "GOCACHE": str(made / "cache"), "CGO_ENABLED": "0"},
+        check=True, timeout=_WITHIN,
+    )  # fmt: skip
+    return made / "client"

@@ -1,0 +1,114 @@
+"""A collector of traces: takes OTLP over HTTP, and reads it with OpenTelemetry's own protobuf classes.
+
+with Collector() as collector:
+    collector.url
+    collector.await_trace(lambda spans: len(spans) == 3)
+"""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+
+@dataclass
+class Span:
+    trace: str
+    id: str
+    parent: str
+    name: str
+    kind: int
+    start: int
+    end: int
+    error: str | None
+    attributes: dict[str, Any]
+    service: str
+    state: str
+
+
+class Collector:
+    """``refuses``: answers 503 while it is set."""
+
+    def __init__(self) -> None:
+        self.traces: dict[str, list[Span]] = defaultdict(list)
+        self.refuses = threading.Event()
+        self.asked = 0
+        self._changed = threading.Condition()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # the base class's name for it
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                owner.asked += 1
+                if owner.refuses.is_set() or self.path != "/v1/traces":
+                    self.send_response(400)
+                    self.end_headers()
+                    return
+                owner._take(body)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.end_headers()
+                self.wfile.write(ExportTraceServiceResponse().SerializeToString())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Collector:
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        with self._changed:
+            for resource in request.resource_spans:
+                service = {one.key: one.value.string_value for one in resource.resource.attributes}
+                for scope in resource.scope_spans:
+                    for one in scope.spans:
+                        values = {
+                            each.key: getattr(each.value, str(each.value.WhichOneof("value")))
+                            for each in one.attributes
+                        }
+                        self.traces[one.trace_id.hex()].append(
+                            Span(
+                                one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex(),
+                                one.name, one.kind, one.start_time_unix_nano,
+                                one.end_time_unix_nano,
+                                one.status.message if one.status.code == 2 else None,
+                                values, service["service.name"], one.trace_state,
+                            )
+                        )  # fmt: skip
+            self._changed.notify_all()
+
+    def await_trace(self, fits: Callable[[list[Span]], bool], within: float = 20.0) -> list[Span]:
+        """The first trace that fits."""
+        end = time.monotonic() + within
+        with self._changed:
+            while True:
+                for spans in self.traces.values():
+                    if fits(spans):
+                        return spans
+                left = end - time.monotonic()
+                assert left > 0, dict(self.traces)
+                self._changed.wait(left)
