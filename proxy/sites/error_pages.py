@@ -44,6 +44,9 @@ _OF_CONTENT = _OF_PAGES | {
     b"repr-digest",
     b"content-md5",
 }
+# What an error says beside its content, in so few ways that each may be kept.
+_OF_FEW_VALUES = frozenset({b"allow", b"retry-after", b"www-authenticate"})
+_MOST_KEPT = 64
 # What the page is asked for with, of what the client sent.
 _ASKED_WITH = frozenset(
     {b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cookie", b"host",
@@ -221,8 +224,9 @@ def _answered(response: Response, page: Response) -> Response:
     response.discard()
     said = [field for field in response.fields if field[0] not in _OF_CONTENT]
     # The same error with the same page is the same response, which filters may keep.
-    alike = page.shared and not said and not response.close and response.backend is None
-    key = ErrorPages, response.status, response.error
+    few = all(name in _OF_FEW_VALUES for name, _ in said)
+    alike = page.shared and few and not response.close and response.backend is None
+    key = ErrorPages, response.status, response.error, *said
     if alike and page.kept is not None and (found := page.kept.get(key)) is not None:
         return found
     made = response.copy()
@@ -233,5 +237,6 @@ def _answered(response: Response, page: Response) -> Response:
         made.shared = True
         if page.kept is None:
             page.kept = {}
-        page.kept[key] = made
+        if len(page.kept) < _MOST_KEPT:
+            page.kept[key] = made
     return made
