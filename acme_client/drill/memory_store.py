@@ -73,7 +73,8 @@ class MemoryStore:
         self._point()
 
     def append(self, folder: str, file: str, data: bytes) -> None:
-        assert folder.partition("/")[0] in FOLDERS
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder} lies in no folder of a store")
         self._point()
         alone = self._alone.setdefault(folder, {})
         if self.crash():  # in the middle of it
