@@ -76,6 +76,8 @@ class MemoryStore:
         if folder.partition("/")[0] not in FOLDERS:
             raise ValueError(f"{folder} lies in no folder of a store")
         self._point()
+        if self.full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
         alone = self._alone.setdefault(folder, {})
         if self.crash():  # in the middle of it
             alone[file] = alone.get(file, b"") + data[: len(data) // 2]

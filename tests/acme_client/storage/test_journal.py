@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acme_client.drill.memory_store import Crash, MemoryStore
 from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.journal import Journal
 from acme_client.storage.store import Store
-from support.acme.memory_store import Crash, MemoryStore
 
 FOLDER = "ledgers/ca.example"
 
