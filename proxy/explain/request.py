@@ -47,6 +47,7 @@ from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
+from ..protocol.trace_context import parent_of
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
 from ..sites.filters import Chain
@@ -477,6 +478,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
         action.via,
         action.request_headers,
         told_of_users(config).get(action, frozenset()),
+        traces=config.tracing is not None,
     )
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())
@@ -486,6 +488,14 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     for line in head.decode("latin-1").split("\r\n"):
         if line:
             yield Row("sent on", line)
+    if forwarder.traces and config.tracing is not None:
+        number = parent_of(request.fields)
+        said = (
+            f"of trace {number.trace_id}, which the request names" if number else "of a new trace"
+        )
+        share = f"{config.tracing.sample:.2%}".replace(".00%", "%")
+        text = f"traceparent: {said}; recorded for {share} of the requests"
+        yield Row("sent on", text, config.origins.get("tracing", ""))
     yield Row("answer", "the backend's; X-Request-Id as sent on tells it in both logs")
 
 

@@ -175,3 +175,17 @@ def test_a_faulty_configuration_is_told_as_check_tells_it(config: Path) -> None:
     done = CliRunner().invoke(program, ["explain", "https://a.test/", "--config", str(config)])
     assert done.exit_code == 2
     assert "nonsense" in done.stderr
+
+
+def test_what_is_said_of_a_trace(config: Path) -> None:
+    text = config.read_text()
+    config.write_text('tracing: {otlp: "http://127.0.0.1:4318", sample: 5%}\n' + text)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    field = f"traceparent: 00-{trace}-00f067aa0ba902b7-01"
+    words = ["explain", "https://a.test/one/x", "-H", field, "--config", str(config)]
+    page = CliRunner().invoke(program, words).output
+    assert field not in page  # it is not passed on as it came
+    assert f"traceparent: of trace {trace}" in page
+    assert "5% of the requests" in page
+    config.write_text(text)
+    assert field in CliRunner().invoke(program, words).output
