@@ -28,6 +28,10 @@ sites:
         body_size: unlimited
         cors: off
         forward_auth: {{url: "http://127.0.0.1:9091/auth?token=secret", copy: [Remote-User]}}
+      - path: /shared/*
+        backend: http://127.0.0.1:8000
+        forward_auth: {{url: "http://127.0.0.1:9091/auth"}}
+        cors: {{origins: ["https://app.test"]}}
       - {{path: /old/*, redirect: "https://b.test/{{rest}}"}}
       - path: /*
         root: {folder}/www
@@ -90,9 +94,15 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
             ("asked", "x-original-url: https://a.test/inside/x?y", ""),
             ("sent on", "PUT /inside/x?y HTTP/1.1", ""),
         ]),
+        (["OPTIONS", "https://a.test/shared/x", "-H", "Origin: https://app.test",
+          "-H", "Access-Control-Request-Method: GET"], [
+            ("answer", "204, to a preflight, before any login", "19:9"),
+            ("answer", "access-control-allow-origin: https://app.test", ""),
+            ("answer", "access-control-allow-methods: GET, HEAD, POST", ""),
+        ]),
         (["https://x.a.test/old/a%20b"], [
             ("certificate", "for *.a.test, from the built-in CA", "6:5"),
-            ("answer", "308, Location: https://b.test/a%20b", "16:24"),
+            ("answer", "308, Location: https://b.test/a%20b", "20:24"),
         ]),
         (["https://a.test/"], [
             ("answer", "200, content-type: text/html; charset=utf-8, content-length: 5", ""),
