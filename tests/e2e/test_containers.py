@@ -139,7 +139,7 @@ def test_replicas_share_a_site_and_an_unhealthy_one_is_left_out(
         await_page(port, "many.localhost", both)
         docker.set_health("many-1", healthy=True)
         docker.set_health("many-2", healthy=False)
-        server.await_log("many-2 is unhealthy", within=45)
+        server.await_log("container many-2 is unhealthy", within=45)
         in_a_row: list[str | None] = []
 
         def one_alone(said: str | None) -> bool:
