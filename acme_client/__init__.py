@@ -3,6 +3,7 @@
 It runs in a process of its own, which alone holds account keys and speaks to CAs. It knows the
 server by ``link.Link`` only, and never imports ``proxy``.
 
+    drill/         rehearsing what may go wrong, against a CA and a clock of our own
     agent/         the process: a scheduler that decides, and threads that act
     importers/     certificates and accounts that other programs have obtained
     issuers/       where certificates come from: ACME, and a CA of our own

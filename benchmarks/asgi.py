@@ -1,4 +1,4 @@
-"""The application that uvicorn and hypercorn serve: the same files, from memory."""
+"""The application that uvicorn, hypercorn and granian serve: the same files, from memory."""
 
 from __future__ import annotations
 

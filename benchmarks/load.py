@@ -1,8 +1,9 @@
-"""The load: wrk for requests, and a client of our own for what wrk cannot do (resumed handshakes,
-connections that idle)."""
+"""The load: wrk and h2load for requests, and clients of our own for what those cannot do (resumed
+handshakes, connections that idle, a browser's habits over HTTP/2)."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -10,10 +11,11 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .peers import Peer
+from .peers import REPOSITORY, Peer
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _HEAD = b"GET %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nConnection: %b\r\n\r\n"
@@ -49,10 +51,18 @@ def wrk(
 
 
 def h2load(
-    url: str, fields: tuple[str, ...], core: str, seconds: float, connections: int, streams: int
+    url: str,
+    fields: tuple[str, ...],
+    core: str,
+    seconds: float,
+    connections: int,
+    streams: int,
+    body: Path | None = None,
 ) -> Load:
-    """Over HTTP/2 (nghttp2's h2load); each connection asks again as soon as a stream has ended."""
+    """Over HTTP/2 (nghttp2's h2load); each connection asks again as soon as a stream has ended.
+    ``body``: a file that is sent with each request."""
     given = [word for field in fields for word in ("-H", field)]
+    given += ["-d", str(body)] if body is not None else []
     done = subprocess.run(
         ["taskset", "-c", core, "h2load", f"-D{seconds:g}", f"-c{connections}", f"-m{streams}",
          "-w24", "-W26", *given, url],
@@ -67,6 +77,31 @@ def h2load(
     mean = float(taken[1]) * _UNITS[taken[2]] if taken else 0.0
     errors = int(counts[2]) + int(counts[3])
     return Load(int(counts[1]), seconds, int(read[1]) / 2**20, errors, mean, 0.0)
+
+
+def browser_http2(
+    peer: Peer,
+    ca: Path,
+    path: str,
+    core: str,
+    seconds: float,
+    connections: int,
+    streams: int,
+    new_cookie_every: int,
+    before: Callable[[], None],
+) -> Load:
+    """See `h2_client`; ``before`` is called when its preparations are over."""
+    words = [peer.port, ca, path, seconds, connections, streams, new_cookie_every]
+    with subprocess.Popen(
+        ["taskset", "-c", core, sys.executable, "-m", "benchmarks.h2_client", *map(str, words)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    ) as client:  # fmt: skip
+        assert client.stdout is not None
+        client.stdout.readline()
+        before()
+        told, _ = client.communicate("go\n", timeout=seconds + 60)
+    done = json.loads(told)
+    return Load(done["requests"], seconds, done["bytes"] / 2**20, done["errors"])
 
 
 def offer_one_cipher(work: Path) -> None:
@@ -152,6 +187,32 @@ def handshakes(ca: Path, peer: Peer, seconds: float, resume: bool) -> Load:
     return Load(count, now - begun, 0.0, errors, p50, p99)
 
 
-def idle_connections(ca: Path, peer: Peer, count: int) -> list[ssl.SSLSocket]:
+def idle_connections(ca: Path, peer: Peer, count: int, http2: bool = False) -> list[ssl.SSLSocket]:
+    """Each has had one answer. ``http2``: they speak it."""
     context = client_context(ca)
-    return [ask(context, peer) for _ in range(count)]
+    if http2:
+        context.set_alpn_protocols(["h2"])
+    return [(ask_http2 if http2 else ask)(context, peer) for _ in range(count)]
+
+
+def ask_http2(context: ssl.SSLContext, peer: Peer) -> ssl.SSLSocket:
+    """`ask` over HTTP/2: a connection on which one request has been answered; it stays open."""
+    raw = socket.create_connection(("127.0.0.1", peer.port), timeout=10)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock = context.wrap_socket(raw, server_hostname="localhost")
+    path = peer.probe
+    block = b"\x82\x87\x01\x09localhost\x04" + bytes([len(path)]) + path
+    sock.sendall(
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+        + bytes([0, 0, len(block), 1, 5, 0, 0, 0, 1])
+        + block
+        + bytes([0, 0, 0, 4, 1, 0, 0, 0, 0])  # the acknowledgement of the server's
+    )
+    heard = b""
+    while not heard.endswith(b"x" * 100):
+        piece = sock.recv(65536)
+        if not piece:
+            raise ConnectionError("the server ended before its answer")
+        heard += piece
+    return sock

@@ -20,6 +20,8 @@ _BCRYPT = "$2b$10$XE9NDQWmdSIcOK1/DS3LN.zfLRxsoBH/4SUnTZGeX0YfcL6qWXrKi"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BACKEND_PORT = 18900
+# They serve an application of two files, and are asked for those alone.
+PYTHON = ("uvicorn", "hypercorn", "granian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def version(name: str) -> str:
         "haproxy": ["haproxy", "-v"],
         "caddy": [caddy(), "version"],
         "uvicorn": [sys.executable, "-m", "uvicorn", "--version"],
+        "granian": [sys.executable, "-m", "granian", "--version"],
         "hypercorn": [sys.executable, "-c", "import importlib.metadata as m;print(m.version('hypercorn'))"],
     }[name]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, check=True)
@@ -128,6 +131,7 @@ http {{
     access_log {folder}/access.log;
     include /etc/nginx/mime.types;
     sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout 75s;
+    client_max_body_size 100m;
     open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s;
     client_body_temp_path {folder}; proxy_temp_path {folder};
     fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
@@ -320,6 +324,18 @@ def _hypercorn(peer: Peer, place: Place, folder: Path, workers: int) -> list[str
     ]  # fmt: skip
 
 
+def _granian(peer: Peer, place: Place, folder: Path, workers: int) -> list[str]:
+    key = folder / "key.pem"  # PKCS #8, which is all that it reads
+    words = ["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", str(place.key), "-out", str(key)]
+    subprocess.run(words, check=True)
+    return [
+        sys.executable, "-m", "granian", "--interface", "asgi", "benchmarks.asgi:app",
+        "--host", "127.0.0.1", "--port", str(peer.port), "--workers", str(workers),
+        "--loop", "uvloop", "--access-log", "--no-ws",
+        "--ssl-certificate", str(place.chain), "--ssl-keyfile", str(key),
+    ]  # fmt: skip
+
+
 _COMMANDS = {
     "treehouse-proxy": _treehouse,
     "nginx": _nginx,
@@ -327,6 +343,7 @@ _COMMANDS = {
     "caddy": _caddyfile,
     "uvicorn": _uvicorn,
     "hypercorn": _hypercorn,
+    "granian": _granian,
 }
 
 PEERS = (
@@ -336,6 +353,7 @@ PEERS = (
     Peer("haproxy", 18473, static=False),
     Peer("uvicorn", 18483, proxied=False, http2=False),
     Peer("hypercorn", 18493, proxied=False),
+    Peer("granian", 18503, proxied=False),
 )
 
 

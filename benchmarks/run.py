@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trustme
@@ -32,7 +33,6 @@ HERE = Path(__file__).resolve().parent
 WORK = HERE / ".work"
 SERVER_CORE, LOAD_CORE = "0", "1"
 IDLE = 2000
-_PYTHON = ("uvicorn", "hypercorn")
 
 
 def main() -> int:
@@ -142,12 +142,16 @@ def _round(
                 _measure(peer, place, scenario, pid, seconds, figures)
         if (
             peer.static
-            and peer.name not in _PYTHON
+            and peer.name not in peers.PYTHON
             and (not wanted.only or "during" in wanted.only)
         ):
             note(
                 "p99 of small requests during four downloads, µs",
                 _during_downloads(peer, place, seconds),
+            )
+            note(
+                "p99 of small requests during 16 downloads over HTTP/2, µs",
+                _during_downloads(peer, place, seconds, streams=4),
             )
         if not wanted.only or "handshake" in wanted.only:
             for name, resume in (("full handshake", False), ("resumed handshake", True)):
@@ -160,7 +164,7 @@ def _round(
                 figures.p50.append(done.p50)
                 figures.p99.append(done.p99)
                 figures.errors += done.errors
-    if peer.name in _PYTHON or (wanted.only and wanted.only not in ("memory", "both cores")):
+    if peer.name in peers.PYTHON or (wanted.only and wanted.only not in ("memory", "both cores")):
         return
     with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
         time.sleep(0.5)  # what a server does after its first answer belongs to neither figure
@@ -171,6 +175,16 @@ def _round(
         note("KiB of memory per idle TLS connection", (processes.pss_kib(pid) - rest) / count)
         for sock in held:
             sock.close()
+    if peer.http2:
+        with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
+            time.sleep(0.5)
+            rest = processes.pss_kib(pid)
+            held = load.idle_connections(WORK / "ca.pem", peer, count, http2=True)
+            grown = (processes.pss_kib(pid) - rest) / count
+            note("KiB of memory per idle HTTP/2 connection", grown)
+            for sock in held:
+                sock.close()
+    with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
         for scenario in scenarios.SCENARIOS:
             if scenario.name.endswith(" 10 KiB") and scenario.asked_of(peer):
                 name = f"both cores: {scenario.name}"
@@ -191,10 +205,24 @@ def _measure(
 ) -> None:
     url = f"https://localhost:{peer.port}/"
     before = processes.cpu_seconds(pid)
-    if scenario.streams:
+    if scenario.new_cookie_every:
+
+        def begin() -> None:
+            nonlocal before
+            before = processes.cpu_seconds(pid)
+
+        done = load.browser_http2(
+            peer, WORK / "ca.pem", scenario.path, cores, seconds, scenario.connections,
+            scenario.streams, scenario.new_cookie_every, begin,
+        )  # fmt: skip
+    elif scenario.streams:
         url = f"https://localhost:{peer.port}{scenario.path}"
         fields = scenarios.BROWSER_FIELDS
-        done = load.h2load(url, fields, cores, seconds, scenario.connections, scenario.streams)
+        body = place.root / "1m.bin" if scenario.upload else None
+        count, streams = scenario.connections, scenario.streams
+        done = load.h2load(url, fields, cores, seconds, count, streams, body)
+        if scenario.upload:
+            done = replace(done, mib=float(done.requests))
     else:
         script = scenarios.script(scenario, place.work)
         threads = len(cores.split(","))
@@ -208,14 +236,19 @@ def _measure(
     figures.errors += done.errors
 
 
-def _during_downloads(peer: Peer, place: Place, seconds: int) -> float:
-    """The p99 of small requests while four clients download as fast as they can."""
+def _during_downloads(peer: Peer, place: Place, seconds: int, streams: int = 0) -> float:
+    """The p99 of small requests while four clients download as fast as they can, over HTTP/2 with
+    so many ``streams`` each."""
     by_name = {one.name: one for one in scenarios.SCENARIOS}
     large, small = by_name["static 100 MiB"], by_name["static 100 B"]
     url = f"https://localhost:{peer.port}/"
     with ThreadPoolExecutor(1) as pool:
         script = scenarios.script(large, place.work)
-        downloads = pool.submit(load.wrk, url, script, LOAD_CORE, seconds + 2, 4)
+        if streams:
+            large_url = f"{url[:-1]}{large.path}"
+            downloads = pool.submit(load.h2load, large_url, (), LOAD_CORE, seconds + 2, 4, streams)
+        else:
+            downloads = pool.submit(load.wrk, url, script, LOAD_CORE, seconds + 2, 4)
         time.sleep(0.5)  # the downloads are under way
         script = scenarios.script(small, place.work)
         done = load.wrk(url, script, LOAD_CORE, seconds, 10)

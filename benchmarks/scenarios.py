@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from .peers import Peer
+from .peers import PYTHON, Peer
 
 SIZES = {"100.txt": 100, "10k.txt": 10 * 1024, "1m.bin": 1024**2, "100m.bin": 100 * 1024**2}
 _VARIANTS = 200  # URLs of each small size
@@ -28,6 +28,8 @@ class Scenario:
     conditional: bool = False
     every_peer: bool = False
     streams: int = 0
+    new_cookie_every: int = 0  # by `h2_client` and not h2load
+    upload: bool = False  # of 1 MiB each; the unit is what is sent
     accepted: str = "gzip, deflate, br, zstd"
     more: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -39,7 +41,7 @@ class Scenario:
             return False
         if self.proxied:
             return peer.proxied
-        return peer.static and (self.every_peer or peer.name not in ("uvicorn", "hypercorn"))
+        return peer.static and (self.every_peer or peer.name not in PYTHON)
 
 
 _RULED = ("treehouse-proxy", "nginx", "caddy")
@@ -86,10 +88,43 @@ SCENARIOS = (
     Scenario("HTTP/2: static 100 B, 1 x 100", "/100.txt", 1, streams=100, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 10", "/100.txt", 32, streams=10, every_peer=True),
     Scenario("HTTP/2: static 100 B, 32 x 1", "/100.txt", 32, streams=1),
+    Scenario(
+        "HTTP/2: static 100 B, 32 x 10, by itself, a new cookie every 10th",
+        "/100.txt",
+        32,
+        streams=10,
+        new_cookie_every=10,
+    ),
+    Scenario(
+        "HTTP/2: static 100 B, 32 x 10, by itself, always a new cookie",
+        "/100.txt",
+        32,
+        streams=10,
+        new_cookie_every=1,
+    ),
+    Scenario("HTTP/2: static 10 KiB, 1 x 100", "/10k.txt", 1, streams=100),
     Scenario("HTTP/2: static 10 KiB, 32 x 10", "/10k.txt", 32, streams=10),
     Scenario("HTTP/2: static 100 MiB, 4 x 1", "/100m.bin", 4, "mib", streams=1),
+    Scenario("HTTP/2: proxied 100 B, 1 x 100", "/proxied/100.txt", 1, proxied=True, streams=100),
     Scenario("HTTP/2: proxied 100 B, 32 x 10", "/proxied/100.txt", 32, proxied=True, streams=10),
+    Scenario(
+        "HTTP/2: proxied 100 B, 32 x 10, by itself, a new cookie every 10th",
+        "/proxied/100.txt",
+        32,
+        proxied=True,
+        streams=10,
+        new_cookie_every=10,
+    ),
     Scenario("HTTP/2: proxied 1 MiB, 4 x 4", "/proxied/1m.bin", 4, "mib", proxied=True, streams=4),
+    Scenario(
+        "HTTP/2: uploads of 1 MiB proxied, 10 x 10",
+        "/proxied/post",
+        10,
+        "mib",
+        proxied=True,
+        streams=10,
+        upload=True,
+    ),
 )
 
 # A browser's, so that header compression has what it is for.

@@ -112,5 +112,5 @@ class Fault(Exception):
         self.fields = fields or []
         self.backend: str | None = None
 
-    # What is answered instead of one sentence, a `protocol.message.Response`: its body and fields.
+    # What is answered instead of one sentence: a `protocol.message.Response`, fields and all.
     page: object = None

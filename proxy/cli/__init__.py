@@ -6,6 +6,7 @@
     words, next_steps     other programs' words for ours; advice as it has to be typed
     table                 tables that cut nothing
     status_table          ``status``
+    drill                 ``drill``: plays what may go wrong
     top                   ``top``: a page that renews itself
     trust                 ``trust``: the built-in CA in trust stores
     export                ``certs export``

@@ -406,5 +406,58 @@ def top(config: Path | None, state: Path | None, once: bool, interval: float) ->
     pages.watch(asked, interval, once=once, out=sys.stdout)
 
 
+@program.command()
+@click.argument("kind", type=click.Choice(["outage", "clock", "disk", "backend", "revocation"]))
+@click.argument("url", required=False)
+@click.option(
+    "--days",
+    type=click.FloatRange(-3650, 3650),
+    metavar="N",
+    help="How long; of a clock, by how much. Default 20, of a clock 2, of a revocation 0.",
+)
+@click.option("--after", type=click.FloatRange(0, 3650), default=0.0, metavar="N", help="Days.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@site_options
+def drill(
+    kind: str, url: str | None, days: float | None, after: float, as_json: bool, **given: Any
+) -> None:
+    """Play what may go wrong, and say what would lapse when, who would be told, what to change.
+
+    The certifier's own code, this configuration and a copy of this state meet a CA, a disk and a
+    clock that are not real. Nothing real is touched. Ends with 1 where something would lapse.
+
+    \b
+    sudo treehouse-proxy drill outage --days 20
+    sudo treehouse-proxy drill clock --days -3
+    treehouse-proxy drill backend http://127.0.0.1:3000
+    """
+    import os
+
+    from . import drill as drills
+
+    if (kind == "backend") != (url is not None):
+        raise click.UsageError("write drill backend URL, and no URL for the others")
+    try:
+        config = load(Options(**given), now_uid=os.geteuid())
+        if url is not None:
+            routes = drills.without_backend(config, url)
+            for line in drills.backend_lines(url, routes):
+                click.echo(printable(line) if line else "")
+            sys.exit(FAILED if any(not one.others for one in routes) else OK)
+        usual = {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
+        length = usual if days is None else days
+        outcome = drills.play(config, kind, length, after=after)  # type: ignore[arg-type] # one of them
+    except ConfigurationFaults as faults:
+        complain(str(faults), USAGE)
+    except drills.CannotDrill as error:
+        complain(str(error), FAILED)
+    if as_json:
+        click.echo(json.dumps(drills.document(outcome), indent=2))
+    else:
+        for line in drills.lines(outcome):
+            click.echo(displayable(line))
+    sys.exit(FAILED if outcome.lapsed else OK)
+
+
 program.add_command(certs)
 program.add_command(config)

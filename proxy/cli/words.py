@@ -23,6 +23,7 @@ _COMMANDS = {
     "certs export": "export",
     "doctor": "diagnose debug troubleshoot",
     "top": "htop monitor watch stats",
+    "drill": "simulate rehearse rehearsal exercise",
     "why": "explain-certificate",
     "plan": "diff dry-run",
     "--help": "help man usage",

@@ -173,6 +173,22 @@ class Site(Level):
                 return
         self.routes.append(route)
 
+    def require(
+        self, path: str, asked: dict[str, Any], answer: dict[str, Any], place: Place
+    ) -> None:
+        """Let the routes of a path have only requests that are as ``asked``, and give ``answer``
+        (its keys) to all others."""
+        mine = [route for route in self.routes if route.path == path]
+        for route in mine:
+            there = route.value("match") or {}
+            merged = {kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
+                      for kind, said in asked.items()}  # fmt: skip
+            route.put("match", {**there, **merged}, place)
+        rest = Route(place, path=path)
+        for key, value in answer.items():
+            rest.put(key, value, place)
+        self.routes.insert(self.routes.index(mine[-1]) + 1, rest)
+
 
 @dataclass(slots=True)
 class Draft(Level):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 _MOST = 64  # routes out of one expression
 _LITERAL = re.compile(r"(?:[A-Za-z0-9/_~@:,;=!&'% -]|\\[^A-Za-z0-9])*")
 _ALTERNATIVES = re.compile(r"\((?:\?:)?((?:[A-Za-z0-9/_.|~ -]|\\[^A-Za-z0-9])*)\)")
+_CLASS = re.compile(r"\[((?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_.])+)\](?![*+?{])")
+_WIDEST_CLASS = 10  # characters that become routes
 # What takes the rest of the path, whatever that is.
 _REST = re.compile(r"(\()?(?:\.\*|\.\+|\.\*\?|\[\^\?\]\*|\[\^ \]\*)(\))?\$?")
 _ENDINGS = re.compile(
@@ -91,6 +93,9 @@ def _forms(
         else:
             yield PathForm(path, 0, (*groups, (number, "")), loose=True)
             yield PathForm(f"{path}/*", -number, groups, loose=True)
+    elif (letters := _CLASS.match(body)) and (set_of := _members(letters[1])):
+        for one in set_of:
+            yield from _forms(body[letters.end() :], path + one, group, groups)
     elif (several := _ALTERNATIVES.match(body)) and several[0][1:3] != "?=":
         captured = not several[0].startswith("(?:")
         number = group + 1 if captured else group
@@ -103,6 +108,15 @@ def _forms(
             yield from _forms(body[several.end() :], path + word, number, more)
     else:
         yield None
+
+
+def _members(text: str) -> list[str]:
+    """The characters of a class: ``12``, ``0-3``; none where they are too many."""
+    found: list[str] = []
+    for one in re.findall(r"[A-Za-z0-9]-[A-Za-z0-9]|.", text):
+        first, last = one[0], one[-1]
+        found += [chr(code) for code in range(ord(first), ord(last) + 1)]
+    return list(dict.fromkeys(found)) if len(found) <= _WIDEST_CLASS else []
 
 
 def endings(expression: str) -> list[str] | None:

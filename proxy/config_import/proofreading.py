@@ -144,7 +144,8 @@ def _drop_level(draft: Draft, level: Level, why: str) -> None:
             return
         if isinstance(level, Route) and any(level is route for route in site.routes):
             site.routes = [route for route in site.routes if route is not level]
-            if GUARDS & level.keys.keys() and level.path not in ("", "/*"):
+            shut_already = "respond" in level.keys and level.value("deny") == EVERYBODY
+            if GUARDS & level.keys.keys() and level.path != "/*" and not shut_already:
                 shut = Route(level.place, path=level.path)
                 shut.keys["respond"] = Entry({"status": "403"}, level.place)
                 shut.keys["deny"] = Entry(list(EVERYBODY), level.place)

@@ -39,6 +39,8 @@ class Matcher:
     hosts: tuple[str, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
+    negated: dict[str, Any] = field(default_factory=dict)  # as conditions, of which none may be so
+    partly: str = ""  # why some of the paths that are meant cannot be said
     unknown: str = ""
     never: bool = False
     groups: dict[str, tuple[int, tuple[tuple[int, str], ...]]] = field(default_factory=dict)
@@ -56,7 +58,7 @@ class Matcher:
 
     @property
     def conditional(self) -> bool:
-        return bool(self.conditions or self.methods)
+        return bool(self.conditions or self.methods or self.negated)
 
     def keys(self) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -44,13 +44,14 @@ _OF_CONTENT = _OF_PAGES | {
     b"repr-digest",
     b"content-md5",
 }
+# What an error says beside its content, in so few ways that each may be kept.
+_OF_FEW_VALUES = frozenset({b"allow", b"retry-after", b"www-authenticate"})
+_MOST_KEPT = 64
 # What the page is asked for with, of what the client sent.
 _ASKED_WITH = frozenset(
     {b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cookie", b"host",
      b"user-agent", b"x-forwarded-for", b"x-request-id"}
 )  # fmt: skip
-# Handlers of ours whose plain answers are errors of ours.
-_OURS = frozenset({"static", "error", "respond"})
 
 
 _Page = str | Response
@@ -80,10 +81,16 @@ class ErrorPages:
         return response if response.status < 400 else None
 
     def _replaces(self, response: Response) -> bool:
-        if response.error is None and response.handler not in _OURS:
-            return self._intercept
-        # What an operator has written is not an error without words.
-        return response.handler != "respond" or not response.body
+        if response.error is not None:
+            return True
+        match response.handler:
+            case "static":
+                return True
+            case "respond" | "filter":  # what an operator has written is no error without words
+                return not response.body
+            case "upstream":
+                return self._intercept
+        return False  # a login service's own answer
 
     def _asked(
         self, exchange: Exchange, response: Response, path: str
@@ -221,8 +228,9 @@ def _answered(response: Response, page: Response) -> Response:
     response.discard()
     said = [field for field in response.fields if field[0] not in _OF_CONTENT]
     # The same error with the same page is the same response, which filters may keep.
-    alike = page.shared and not said and not response.close and response.backend is None
-    key = ErrorPages, response.status, response.error
+    few = all(name in _OF_FEW_VALUES for name, _ in said)
+    alike = page.shared and few and not response.close and response.backend is None
+    key = ErrorPages, response.status, response.error, *said
     if alike and page.kept is not None and (found := page.kept.get(key)) is not None:
         return found
     made = response.copy()
@@ -230,8 +238,9 @@ def _answered(response: Response, page: Response) -> Response:
     made.body = page.body
     made.cached = None
     if alike:
-        made.shared = True
         if page.kept is None:
             page.kept = {}
-        page.kept[key] = made
+        if len(page.kept) < _MOST_KEPT:
+            made.shared = True
+            page.kept[key] = made
     return made

@@ -96,10 +96,9 @@ class BaseService:
             log.debug("%s: refused (%s): %s", exchange.client, fault.kind, why, extra=extra)
         page = fault.page
         if isinstance(page, Response):
-            body, fields = page.body, [*page.fields, *fault.fields]
-        else:
-            body = f"{kind.status} {kind.text}\n".encode()
-            fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
+            return page
+        body = f"{kind.status} {kind.text}\n".encode()
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), *fault.fields]
         response = Response(
             kind.status, fields, body, handler="error", error=fault.kind, close=kind.closes
         )

@@ -29,17 +29,9 @@ from acme_client.agent.pace import BATCH
 from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, CertificateSpec, Command, Served, Settings, Taken
-from acme_client.rate_limits.published import LETSENCRYPT
-from acme_client.storage.atomic import Disk
-from acme_client.storage.directory import DirectoryStore
-from acme_client.storage.store import Store
-from acme_client.x509 import loadable, verify
-from acme_client.x509.verify import CertificateAndKey
-from support.acme.memory_store import Crash, MemoryStore
-from support.simulation import found_schedules as found
-from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites
-from support.simulation.simulated_ca import (
+from acme_client.drill.life import STEPS, Life, MakeStore, Visitors
+from acme_client.drill.memory_store import Crash, MemoryStore
+from acme_client.drill.simulated_ca import (
     DAY,
     DIRECTORY,
     DOMAIN,
@@ -48,10 +40,17 @@ from support.simulation.simulated_ca import (
     NAMES,
     ORDERS,
     START,
-    SimulatedCa,
-    cheap_read,
 )
-from support.simulation.simulated_life import STEPS, Life, MakeStore, Visitors
+from acme_client.link import Authority, CertificateSpec, Command, Served, Settings, Taken
+from acme_client.rate_limits.published import LETSENCRYPT
+from acme_client.storage.atomic import Disk
+from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.store import Store
+from acme_client.x509 import loadable, verify
+from acme_client.x509.verify import CertificateAndKey
+from support.simulation import found_schedules as found
+from support.simulation.cheap_ca import CheapCa, cheap_read
+from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites
 from support.simulation.simulation_checks import busiest, judge, quiet_hours
 
 SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
@@ -140,7 +139,7 @@ def live(
     information: bool,
     make_store: MakeStore = in_memory,
 ) -> Life:
-    ca = SimulatedCa(lifetime, rng, plan.outages, plan.incidents, plan.broken, information)
+    ca = CheapCa(lifetime, rng, plan.outages, plan.incidents, plan.broken, information)
     life = Life(ca, sets, make_store, rng, skews=plan.skews, fates=fates, restarts=plan.restarts)
     return life.run(end)
 
@@ -174,7 +173,7 @@ def test_years_without_a_lapse(days: int, information: bool) -> None:
 def test_what_was_made_together_is_not_renewed_together(days: int, information: bool) -> None:
     """Forty certificates of the same minutes, and nothing that disturbs them."""
     count, lifetime = 40, days * DAY
-    ca = SimulatedCa(lifetime, random.Random(1), information=information)
+    ca = CheapCa(lifetime, random.Random(1), information=information)
     sets = [(f"www.d{n}.org",) for n in range(count)]
     life = Life(ca, sets, in_memory, random.Random(2)).run(START + 1.5 * lifetime)
     judge(life)
@@ -186,7 +185,7 @@ def quiet_life(
     sets: list[tuple[str, ...]], days: float, *, information: bool = True, takes: float = 20.0
 ) -> Life:
     """Nothing happens but what the test does."""
-    ca = SimulatedCa(days * DAY, random.Random(1), information=information)
+    ca = CheapCa(days * DAY, random.Random(1), information=information)
     return Life(ca, sets, in_memory, random.Random(2), order_takes=takes)
 
 
@@ -292,7 +291,7 @@ class AtOnce(Executors):
 class Leaping(Visitors):
     """A mailbox in which nothing comes; waiting for it makes the time pass."""
 
-    def __init__(self, ca: SimulatedCa, until: float) -> None:
+    def __init__(self, ca: CheapCa, until: float) -> None:
         super().__init__(ca)
         self.until = until
         self.states: dict[str, str] = {}
@@ -342,10 +341,10 @@ def test_the_agent_lives_as_the_simulation_does(information: bool) -> None:
     outages = [(START + 8 * DAY, START + 9 * DAY)]
     sets = [("a.org", "www.a.org"), ("b.org",)]
 
-    simulated = SimulatedCa(lifetime, random.Random(1), outages, information=information)
+    simulated = CheapCa(lifetime, random.Random(1), outages, information=information)
     judge(Life(simulated, sets, in_memory, random.Random(2)).run(until))
 
-    ca = SimulatedCa(lifetime, random.Random(1), outages, information=information)
+    ca = CheapCa(lifetime, random.Random(1), outages, information=information)
     ca.clock = lambda: ca.now
     link = Leaping(ca, until)
     lead_an_agent(link, sets, MemoryStore(now=ca.clock))
@@ -359,7 +358,7 @@ def test_the_agent_lives_as_the_simulation_does(information: bool) -> None:
 
 def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() -> None:
     """A start with a clock that is behind, and nothing that tells of the certificate on disk."""
-    ca = SimulatedCa(90 * DAY, random.Random(1), information=False)
+    ca = CheapCa(90 * DAY, random.Random(1), information=False)
     ca.clock = lambda: ca.now - (30 * DAY if ca.now < START + HOUR else 0)
     store = MemoryStore(now=ca.clock)
     for begun in (START - 70 * DAY, START - 10 * DAY):
@@ -376,7 +375,7 @@ def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() ->
 
 def test_a_batch_is_what_the_simulation_may_see() -> None:
     """More in one minute than the judge allows would be seen: it is not blind."""
-    ca = SimulatedCa(90 * DAY, random.Random(1))
+    ca = CheapCa(90 * DAY, random.Random(1))
     life = Life(ca, [("a.org",)], in_memory, random.Random(2)).run(START + 90 * DAY)
     ca.orders_by_minute[int(START // 60) + 2000] = 2 * BATCH + 1
     with pytest.raises(AssertionError):

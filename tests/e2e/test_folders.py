@@ -3,6 +3,7 @@ phone, curl, wget, git."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -101,6 +102,10 @@ def place() -> Iterator[Place]:
     (docs / "key.pem").write_text(KEY)
     (docs / "out.txt").symlink_to("/etc/passwd")
     (folder / "list/closed").chmod(0o711)
+    (folder / "list/many").mkdir()
+    for number in range(1500):
+        (folder / f"list/many/a-file-with-a-long-name-{number}").touch()
+    (folder / "repo/404.html").write_text("<h1>lost</h1>" * 200)
     (folder / "spa/index.html").write_text(APP)
     (folder / "spa/imprint.html").write_text("imprint")
     (folder / "spa/assets/app.js").write_text(SCRIPT)
@@ -196,17 +201,31 @@ def test_wget_takes_a_whole_folder(place: Place) -> None:
     assert (target / "docs/inner/deep.txt").read_text() == "this is inner/deep.txt"
 
 
-def test_curl_gets_a_listing_compressed_and_in_part(place: Place) -> None:
+@pytest.mark.parametrize("folder", ["docs", "many"])
+def test_curl_gets_a_listing_compressed_and_in_part(place: Place, folder: str) -> None:
     curl = (
         "curl", "-sS", "--cacert", str(place.ca), "--resolve", f"list.test:{place.port}:127.0.0.1",
-        f"https://list.test:{place.port}/docs/",
+        f"https://list.test:{place.port}/{folder}/",
     )  # fmt: skip
     plain = place.runs(*curl)
-    assert "a.txt" in plain.stdout
-    for more in (["--compressed"], ["--http1.1"], ["-r", "0-9"]):
+    assert plain.stdout.endswith("</html>\n")
+    assert plain.stdout.count("<tr>") == (7 if folder == "docs" else 1502)
+    for more in (["--compressed"], ["--http1.1"], ["-r", "0-9"], ["--http1.1", "--compressed"]):
         assert place.runs(*curl, *more).stdout == plain.stdout
-    head = place.runs(*curl, "-I", "--http1.1")
-    assert f"content-length: {len(plain.stdout.encode())}" in head.stdout
+    for more in ("--http1.1", "--http2"):
+        head = place.runs(*curl, "-I", more)
+        assert f"content-length: {len(plain.stdout.encode())}" in head.stdout
+
+
+def test_the_page_for_what_is_missing_is_compressed_once(place: Place) -> None:
+    for name in ("a", "b", "a"):
+        answer = place.asks("repo.test", f"/{name}", "Accept-Encoding: gzip\r\n")
+        assert (answer.status, answer["content-encoding"]) == (404, "gzip")
+        assert gzip.decompress(answer.body) == b"<h1>lost</h1>" * 200
+        plain = place.asks("repo.test", f"/{name}")
+        assert (plain.status, plain.body) == (404, b"<h1>lost</h1>" * 200)
+        line = place.server.await_access(target=f"/{name}", error="not_found")
+        assert line["handler"] == "error"
 
 
 def test_git_clones_over_dumb_http(place: Place) -> None:

@@ -238,6 +238,22 @@ def test_who_has_logged_in_gets_in_and_the_application_learns_who(place: Place, 
     assert asked.all(name) == []  # the service is asked, not told
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.0.0.2"])  # the other one is trusted
+def test_nobody_tells_the_service_of_another_request(place: Place, peer: str) -> None:
+    forged = {
+        "X-Forwarded-Uri": "/open", "X-Forwarded-Method": "OPTIONS", "X-Original-URL": "/open",
+        "X-Original-Method": "OPTIONS", "X-Original-URI": "/open", "X_Forwarded_Uri": "/open",
+        "X-Rewrite-URL": "/open", "Cookie": ALICE,
+    }  # fmt: skip
+    response = place.asks("/authelia/forbidden", forged, peer=peer)
+    assert response.status_code == 403
+    asked = place.services.asked[-1]
+    assert asked.one("x-forwarded-uri") == asked.one("x-original-uri") == "/authelia/forbidden"
+    assert asked.one("x-original-url") == "https://a.test/authelia/forbidden"
+    assert asked.one("x-forwarded-method") == asked.one("x-original-method") == "GET"
+    assert not [value for _, value in asked.fields if "/open" in value]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_everybody_else_gets_the_services_answer(place: Place, form: str, method: str) -> None:
@@ -290,6 +306,7 @@ def test_no_file_gets_past_it(place: Place, path: str, method: str, fields: dict
 def test_a_file_is_sent_in_all_its_ways_behind_a_login(place: Place) -> None:
     whole = place.asks("/files/x.txt", {"Cookie": ALICE})
     assert (whole.status_code, whole.text) == (200, "hello")
+    assert whole.headers.get_list("cache-control") == ["private"]
     part = place.asks("/files/x.txt", {"Cookie": ALICE, "Range": "bytes=1-2"})
     assert (part.status_code, part.text) == (206, "el")
     tag = {"Cookie": ALICE, "If-None-Match": whole.headers["etag"]}

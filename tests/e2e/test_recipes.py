@@ -37,8 +37,13 @@ RECIPES = {
     )
 }
 NAME = "app.example.org"
-# What the code of a recipe for Node is called.
-FILES = {"Express": "app.js", "Vite": "vite.config.mjs"}
+# What the code of a recipe is called, where that is not app.py.
+FILES = {
+    "Express": "app.js",
+    "Vite": "vite.config.mjs",
+    "Jupyter": "jupyter_server_config.py",
+}
+TOKEN = "a-token"
 NODE = Path(__file__).parent / "node"
 
 
@@ -70,12 +75,20 @@ def app(folder: Path, title: str, port: int) -> Iterator[None]:
     (folder / FILES.get(title, "app.py")).write_text(code.replace("3000", str(port)))
     program, *words = shlex.split(command.replace("3000", str(port)))
     started = [sys.executable] if program == "python" else [sys.executable, "-m", program]
-    if title in FILES:
+    if title in ("Express", "Vite"):
         (folder / "node_modules").symlink_to(node_modules())
         started = ["node"] if program == "node" else ["node_modules/.bin/" + words.pop(0)]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    if title == "Jupyter":
+        words.append("--allow-root")
+        environment |= {
+            "JUPYTER_TOKEN": TOKEN,
+            "HOME": str(folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
     process = subprocess.Popen(
         [*started, *words], cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(folder)},
+        stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     try:
         while True:
@@ -108,7 +121,7 @@ def proxied(folder: Path, ports: tuple[int, int]) -> Iterator[tuple[Path, int]]:
 
 def test_the_recipes_are_found() -> None:
     assert set(RECIPES) == {
-        "Flask", "Django", "FastAPI", "aiohttp", "hypercorn", "Express", "Vite", "WebDAV (WsgiDAV)",
+        "Flask", "Django", "FastAPI", "aiohttp", "hypercorn", "Jupyter", "Express", "Vite", "WebDAV (WsgiDAV)",
     }  # fmt: skip
 
 
@@ -181,3 +194,30 @@ def test_vite_tells_of_a_changed_file(proxied: tuple[Path, int], ports: tuple[in
             assert told["type"] == "update"
             assert told["updates"][0]["path"] == "/main.js"
         assert b"console.log(2)" in talk.asks("/main.js", NAME).body
+
+
+def test_a_terminal_of_jupyter(proxied: tuple[Path, int], ports: tuple[int, int]) -> None:
+    folder, port = proxied
+    (folder / "app").mkdir()
+    ca = folder / "state/internal-ca/root.pem"
+    given = f"Authorization: token {TOKEN}\r\n"
+    with app(folder / "app", "Jupyter", port), https(ports[1], NAME, ca) as talk:
+        assert talk.asks("/api/status", NAME).status == 403
+        assert talk.asks("/api/status", NAME, fields=given).status == 200
+        made = talk.asks("/api/terminals", NAME, "POST", given, b"")
+        assert made.status == 200
+        name = json.loads(made.body)["name"]
+        with (
+            socket.create_connection(("127.0.0.1", ports[1])) as plain,
+            connect(
+                f"wss://{NAME}/terminals/websocket/{name}", sock=plain, ssl=context(ca), proxy=None,
+                origin=Origin(f"https://{NAME}"),
+                additional_headers={"Authorization": f"token {TOKEN}"},
+            ) as channel,
+        ):  # fmt: skip
+            channel.send(json.dumps(["stdin", "echo $((6*7))a\r"]))
+            shown = ""
+            while "42a" not in shown:
+                kind, *text = json.loads(channel.recv(30))
+                shown += "".join(text) if kind == "stdout" else ""
+        assert talk.asks(f"/api/terminals/{name}", NAME, "DELETE", given).status == 204

@@ -28,6 +28,9 @@ NAMES = frozenset(
 
 def add(directives: Sequence[Directive], level: Level) -> None:
     """Add what a section says; an inner section's replaces that of an outer one."""
+    for one in directives:
+        if one.name in ("limit", "limitexcept"):
+            _by_method(one, level)
     rules = [one for one in directives if one.name in ("require", "requireany", "requireall",
                                                        "requirenone")]  # fmt: skip
     old = here(directives, "order", "allow", "deny")
@@ -44,6 +47,22 @@ def add(directives: Sequence[Directive], level: Level) -> None:
     if not flat:
         return
     _required(flat, every, directives, level)
+
+
+def _by_method(one: Directive, level: Level) -> None:
+    """``<LimitExcept GET>`` that denies leaves a route its methods; else nobody gets in."""
+    one.use()
+    words = [" ".join(inner.args).lower() for inner in one.block or ()]
+    denied = bool(words) and all(word in ("all denied", "from all", "deny,allow") for word in words)
+    if one.name == "limitexcept" and denied:
+        methods = [word.upper() for word in one.args]
+        if "GET" in methods and "HEAD" not in methods:
+            methods.append("HEAD")
+        level.put("methods", methods, one.place)
+        return
+    if all(word == "all granted" for word in words):
+        return
+    level.close(one.place, str(one), "who may do what is not told apart by method here")
 
 
 def _flat(rules: Sequence[Directive]) -> tuple[list[Directive], bool]:

@@ -30,6 +30,7 @@ NEEDLESS = frozenset(
     sslproxyciphersuite sslproxyengine sslproxyprotocol sslrandomseed sslsessioncache
     sslsessioncachetimeout sslsessiontickets sslusestapling sslstaplingcache
     sslstaplingresponsemaxage sslstaplingrespondertimeout sslstaplingreturnrespondererrors
+    sslrequiressl
     sslpassphrasedialog sslstrictsnivhostcheck startservers threadlimit threadsperchild
     threadstacksize timeout traceenable typesconfig unsetenv usecanonicalname
     usecanonicalphysicalport xbithack sslengine serverroot coredumpdirectory accessfilename

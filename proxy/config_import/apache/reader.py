@@ -311,6 +311,10 @@ def _shape(
     sections.later(held, shape, route)
     route.pass_credentials(place)
     site.add(route)
+    if "methods" in route.keys and shape != "/*":
+        rest = Route(place, path=shape)  # other methods would try on, at a route for more paths
+        rest.put("respond", {"status": "405"}, route.keys["methods"].place)
+        site.add(rest)
 
 
 def _files(
@@ -452,13 +456,12 @@ def _unused(directives: Sequence[Directive], level: Level) -> None:
         if one.name in NEEDLESS:
             one.use()
             continue
-        if one.block is not None:
-            if one.name in _SECTIONS:
-                one.used = True
-                continue
-            one.use()
-        one.used = True
-        if one.name in access.NAMES:
+        if one.name in _SECTIONS:
+            one.used = True
+            continue
+        one.use()
+        inside = any(inner.name in access.NAMES for inner in walk(one.block or []))
+        if one.name in access.NAMES or inside:
             # What keeps people out, at a place where nothing of it is known here.
             level.leave(one.place, str(one), WHY.get(one.name, _NONE), guard=True)
         else:

@@ -145,6 +145,9 @@ def read_block(
             guard = one.name in _GUARDS or (one.name in ("respond", "error", "abort"))
             site.leave(one.place, str(one), matcher.unknown, guard=guard)
             continue
+        if matcher.partly:
+            guard = one.name in _GUARDS or one.name in ("respond", "error", "abort")
+            site.leave(one.place, str(one), matcher.partly, guard=guard)
         rule = _Rule(one, matcher, args)
         if one.name in ("handle", "handle_path", "route"):
             inside = matcher.paths[-1] if matcher.paths else within
@@ -228,7 +231,7 @@ def _alike(inner: Route, outer: Route) -> bool:
 def _run(block: Block, shape: str, state: _State, made: list[Route]) -> None:
     """Let the rules act on a shape, until one answers it as a whole."""
     grouped = False  # handle blocks exclude each other
-    for rule in block.rules:
+    for number, rule in enumerate(block.rules):
         if state.hidden:
             return
         name = rule.directive.name
@@ -240,6 +243,13 @@ def _run(block: Block, shape: str, state: _State, made: list[Route]) -> None:
             continue
         if name in ("handle", "handle_path") and grouped:
             continue
+        if matcher.negated:
+            if not (_refuses(rule) and not matcher.conditions and not matcher.methods):
+                why = "a condition that is turned round is known where others are refused"
+                state.route.leave(rule.directive.place, str(rule.directive), why, guard=True)
+                continue
+            _only(rule, Block(block.rules[number + 1 :], block.within), shape, state, made)
+            return
         if matcher.conditional:
             if name not in _TERMINAL:
                 guard = name in _GUARDS
@@ -266,6 +276,40 @@ def _run(block: Block, shape: str, state: _State, made: list[Route]) -> None:
             grouped = grouped or name in ("handle", "handle_path")
         else:
             _modify(rule, state)
+
+
+def _refuses(rule: _Rule) -> bool:
+    if rule.directive.name in ("abort", "error"):
+        return True
+    status = rule.args[-1] if rule.args else ""
+    return rule.directive.name == "respond" and bool(re.fullmatch(r"4\d\d|5\d\d", status))
+
+
+def _only(rule: _Rule, rest: Block, shape: str, state: _State, made: list[Route]) -> None:
+    """``respond @others 403`` with ``@others not …``: what follows is for the others of the others,
+    and all else is refused."""
+    place, asked = rule.directive.place, rule.matcher.negated
+    inner: list[Route] = []
+    twin = state.copy()
+    _run(rest, shape, twin, inner)
+    if not twin.hidden:
+        if twin.route.action is None:
+            twin.route.put("respond", {"status": "200"}, place)
+        inner.append(twin.route)
+    for one in inner:
+        if "methods" in asked:
+            one.put("methods", asked["methods"], place)
+            continue
+        there = one.value("match") or {}
+        merged = {
+            kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
+            for kind, said in asked.items()
+        }
+        one.put("match", {**there, **merged}, place)
+    made += inner
+    refused: list[Route] = []
+    _answer(rule, shape, state, refused)
+    made += refused
 
 
 _CONDITION = "its condition asks for more than a path, which only routes do here"
@@ -323,7 +367,7 @@ def _answer(rule: _Rule, shape: str, state: _State, made: list[Route]) -> None:
     if route.action is not None and not state.hidden:
         made.append(route)
         state.hidden = True
-        _order_caching(route)
+        _settle(route)
         route.pass_credentials(one.place)
     elif len(made) == before and route.left and not state.hidden:
         # What would have answered could not be taken over: nothing else may answer in its place.
@@ -332,7 +376,11 @@ def _answer(rule: _Rule, shape: str, state: _State, made: list[Route]) -> None:
         state.hidden = True
 
 
-def _order_caching(route: Route) -> None:
+def _settle(route: Route) -> None:
+    """Say what was said of files and of a backend alike in the way of the one that answers."""
+    if "root" not in route.keys:
+        for key in ("fallback", "extensions"):
+            route.keys.pop(key, None)
     entry = route.keys.get("cache_control")
     if entry is None or "root" in route.keys:
         if entry is not None and "*" in entry.value:
@@ -534,7 +582,7 @@ def _headers(one: Directive, args: list[str], route: Route) -> None:
         if each.name in ("defer", "match"):
             continue
         proxying.response_field([each.name, *each.args], each, route)
-    # Said before it is known whether files or a backend answer; `_order_caching` puts it right.
+    # Said before it is known whether files or a backend answer; `_settle` puts it right.
     entry = route.keys.get("headers")
     if entry is not None and "set" in entry.value:
         for name in list(entry.value["set"]):

@@ -71,11 +71,15 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             for word in args:
                 shapes = path_shapes(word)
                 if shapes is None:
-                    return f"{word} is no path of a route"
+                    found["partly"] = f"{word} is no path of a route"
+                    continue
                 paths += shapes[0]
                 ends += shapes[1]
             if paths and ends:
-                return "paths and endings of file names together"
+                found["partly"] = "paths and endings of file names together"
+                ends = []
+            if not paths and not ends:
+                return str(found.get("partly", "it names no path"))
             found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
         case "path_regexp":
             expression = args[-1] if args else ""
@@ -112,7 +116,10 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             inner = part.block or [_line(args, part)]
             for each in inner:
                 if each.name != "path":
-                    return "only paths can be left out"
+                    why = _negated(inner, found)
+                    if why:
+                        return why
+                    break
                 for word in each.args:
                     shapes = path_shapes(word)
                     if shapes is None or shapes[1]:
@@ -125,6 +132,23 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
         case _:
             return "this condition has no counterpart in match"
     return ""
+
+
+def _negated(inner: list[Directive], found: dict[str, Any]) -> str:
+    """``not remote_ip …``, ``not header …``: for what refuses all others."""
+    if len(inner) != 1 or found.get("negated"):
+        return "only one condition can be turned round"
+    said: dict[str, Any] = {"conditions": {}}
+    why = _part(inner[0], said)
+    if why:
+        return why
+    if set(said) == {"conditions"} and len(said["conditions"]) == 1:
+        found["negated"] = said["conditions"]
+        return ""
+    if set(said) == {"conditions", "methods"}:
+        found["negated"] = {"methods": list(said["methods"])}
+        return ""
+    return "only paths, methods, fields and addresses can be turned round"
 
 
 def _pattern(text: str) -> str:

@@ -299,7 +299,10 @@ def _errors(one: Directive, site: Site) -> None:
     for each in inside:
         if each.name.startswith("@") or each.name in ("file_server", "root", "header", "templates"):
             continue
-        if each.name == "rewrite" and each.args:
+        if each.name == "rewrite" and each.args and each.args[0] in named:
+            text = " ".join(named[each.args[0]].args)
+            _page(re.findall(r"\b([45]\d\d)\b", text), each.args[-1], site, pages, each)
+        elif each.name == "rewrite" and each.args:
             _page(codes or ["4xx", "5xx"], each.args[-1], site, pages, each)
         elif each.name == "handle" and each.args and each.args[0] in named:
             text = " ".join(named[each.args[0]].args)
@@ -316,6 +319,9 @@ def _errors(one: Directive, site: Site) -> None:
 
 
 def _page(codes: list[str], target: str, site: Site, pages: dict[str, str], one: Directive) -> None:
+    if not codes:
+        site.leave(one.place, str(one), "which errors it is for is not said by their numbers")
+        return
     if "{" not in target:
         pages[",".join(codes)] = target
         return

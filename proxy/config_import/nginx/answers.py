@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -16,9 +17,10 @@ from .scripts import beside_scripts, interpreter
 from .variables import constants
 from .world import Server
 
+_MOST_BESIDE = 60  # files and folders beside a backend that get a route each
 _SCHEMES = {"http": "http", "https": "https"}
 _GRPC = {"grpc": "h2c", "grpcs": "https", "http": "h2c", "https": "https"}
-# What decides over a request in a location, in this order.
+# What decides over a request in a location.
 _ANSWERS = ("return", "rewrite", "proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass",
             "scgi_pass", "memcached_pass")  # fmt: skip
 
@@ -72,19 +74,20 @@ def answer(
 def act(
     server: Server, scope: Scope, route: Route, form: PathForm, prefix: str, regular: bool
 ) -> None:
-    own = [one for one in scope.directives if one.name in _ANSWERS]
+    # What stands beside the locations has been taken over before them.
+    around = scope is server.scope
+    own = [] if around else [one for one in scope.directives if one.name in _ANSWERS]
+    passed = next((one for one in own if one.name.endswith("_pass")), None)
     for one in own:
         if one.name == "return":
             one.used = True
             returned(server, one, route, form)
             return
-    passed = next((one for one in own if one.name.endswith("_pass")), None)
-    for one in own:
         if one.name == "rewrite":
             one.used = True
             if "rewrite" not in route.keys and rewritten(server, one, scope, route, passed):
                 return
-    for one in scope.here("if"):
+    for one in [] if around else scope.here("if"):
         location_condition(server, one, scope, route)
     if passed is not None:
         passed.used = True
@@ -222,9 +225,34 @@ def _named(
     if tried.args[:-1]:
         root = outer.one("root")
         where = f" in {root.arg}" if root is not None else ""
-        why = f"files{where} do not go before a backend here; give their folders a route each"
-        route.leave(tried.place, str(tried), why)
+        folder = "" if root is None else constants(outer, root.arg).rstrip("/")
+        if form.path == "/*" and folder.startswith("/") and os.path.isdir(folder):
+            _files_before(server, outer, folder, tried)
+        else:
+            why = f"files{where} do not go before a backend here; give their folders a route each"
+            route.leave(tried.place, str(tried), why)
     return True
+
+
+def _files_before(server: Server, scope: Scope, folder: str, tried: Directive) -> None:
+    """Give what lies in a folder now a route each, because files go before the backend."""
+    names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"[\w-][\w.~-]*", name))
+    for name in names[:_MOST_BESIDE]:
+        inside = os.path.isdir(f"{folder}/{name}")
+        route = Route(tried.place, path=f"/{name}/*" if inside else f"/{name}")
+        route.put("root", f"{folder}/{name}" if inside else folder, tried.place)
+        beside(server, scope, route)
+        server.site.add(route)
+    if "$uri/index.html" in tried.args and "index.html" in names:
+        route = Route(tried.place, path="/")
+        route.put("root", folder, tried.place)
+        server.site.add(route)
+    server.site.note(
+        tried.place, "what lay there at the import has a route; what is new there needs one"
+    )
+    if len(names) > _MOST_BESIDE:
+        why = f"only the first {_MOST_BESIDE} of {len(names)} names got a route"
+        server.site.leave(tried.place, str(tried), why)
 
 
 def beside(server: Server, scope: Scope, route: Route) -> None:
@@ -236,6 +264,9 @@ def beside(server: Server, scope: Scope, route: Route) -> None:
         guards.subrequest(scope, route, server.internal)
     guards.rates(scope, route, server.world)
     fields.response_fields(scope, route)
+    if route.action == "fastcgi":
+        for name, place in server.hidden:
+            route.put_in(("headers", "remove"), [name], place)
     if route.action in ("backend", "fastcgi"):
         fields.body_size(scope, route)
     if route.action not in ("redirect", "respond"):
@@ -260,6 +291,10 @@ def _error_pages(scope: Scope, route: Route) -> None:
             continue
         if changed:
             route.note(one.place, "here an error page keeps its status")
+        root = scope.word("root").rstrip("/")
+        beside_backend = "backend" in route.keys and root.startswith("/") and "$" not in root
+        if beside_backend and os.path.isfile(f"{root}{target}"):
+            target = f"{root}{target}"
         kept = [code for code in codes if code not in ("497", "494", "495", "496", "499")]
         if kept:
             route.put_in(("error_pages", ",".join(kept)), target, one.place)

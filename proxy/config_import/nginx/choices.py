@@ -34,14 +34,17 @@ def server_conditions(server: Server) -> None:
             one.use()
             server.refusals.append((asked, answer, one.place))
             continue
+        wanted = conditions.required(one)
+        if answer is not None and wanted is not None:
+            one.use()
+            server.required.append((wanted, answer, one.place))
+            continue
         if by_map(server, one):
             continue
         conditions.leave(one, site)
 
 
 def location_condition(server: Server, one: Directive, scope: Scope, route: Route) -> None:
-    if one.used and all(each.used for each in one.block or ()):
-        return
     if one.args[:2] == ("$request_method", "=") and one.args[2:] == ("OPTIONS",):
         route.leave(one.place, f"if ({' '.join(one.args)})", "preflights are answered by cors")
         one.use()
@@ -57,6 +60,11 @@ def location_condition(server: Server, one: Directive, scope: Scope, route: Rout
         server.script = script
         return
     answer, asked = fixed_answer(server, one.block or []), conditions.match(one)
+    wanted = conditions.required(one)
+    if answer is not None and wanted is not None:
+        one.use()
+        server.required_of.append((route, wanted, answer, one.place))
+        return
     if answer is not None and asked is not None:
         one.use()
         twin = Route(one.place, path=route.path)

@@ -83,6 +83,8 @@ def match(one: Directive) -> dict[str, Any] | None:
     if not one.args:
         return None
     variable, operator, text = (*one.args, "", "")[:3]
+    if (variable, operator) == ("$remote_addr", "="):
+        return {"from": [text]}
     found = _FIELD.fullmatch(variable)
     if not found or len(one.args) not in (1, 3) or "$" in text.rstrip("$"):
         return None
@@ -102,6 +104,17 @@ def match(one: Directive) -> dict[str, Any] | None:
         case _:
             return None
     return {kind: {name: test}}
+
+
+def required(one: Directive) -> dict[str, Any] | None:
+    """What an ``if`` with != or !~ asks of every request, as ``match`` has it."""
+    if len(one.args) != 3 or one.args[1] not in ("!=", "!~", "!~*"):
+        return None
+    variable, operator, text = one.args
+    if variable == "$remote_addr" and operator == "!=":
+        return {"from": [text]}
+    turned = Directive("if", (variable, operator.replace("!", "") or "=", text), one.place)
+    return match(turned)
 
 
 def front_controller(one: Directive) -> str | None:

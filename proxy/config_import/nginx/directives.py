@@ -7,6 +7,7 @@ asked for it: what nobody asked for has not been taken over.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from typing import Any
 
 from ..draft import CannotRead, Place
 
+_LEVELS = 4  # folders above a site's file in which nginx.conf is looked for
+# What these files of nginx's packages say is what this server does.
+_SAID_ANYWAY = (
+    "mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params",
+    "options-ssl-nginx.conf", "fastcgi-php.conf",
+)  # fmt: skip
 _MOST = 200_000  # directives, what is included several times counts so often
 
 
@@ -98,47 +105,67 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
         yield from walk(one.block or ())
 
 
-def read(path: str) -> tuple[list[Directive], list[tuple[Place, str]]]:
-    """The directives of a file with what it includes, and what could not be read of it. Raises
-    `CannotRead`."""
-    import crossplane  # type: ignore[import-untyped] # it has no types
-
+def read(path: str) -> tuple[list[Directive], str, list[tuple[Place, str]]]:
+    """The directives of a file with what it includes; the folder from which relative names start;
+    and what could not be read. Raises `CannotRead`."""
     if os.path.isdir(path):
         path = os.path.join(path, "nginx.conf")
     if not os.access(path, os.R_OK):
         why = "it cannot be read" if os.path.exists(path) else "there is no such file"
         raise CannotRead(f"{path}: {why}")
-    # Not with ``combine``: it tells the file that was included last as the place of what follows.
-    parsed = crossplane.parse(path, strict=False, check_ctx=False, check_args=False)
-    errors = [
-        (Place(one["file"], one.get("line") or 0), _plain(one["error"])) for one in parsed["errors"]
-    ]
-    found = _Tree(parsed["config"]).file(0) if parsed["config"] else []
-    if not found and errors:
-        place, why = errors[0]
+    tree = _Tree(os.path.dirname(os.path.abspath(path)))
+    found = tree.file(path)
+    if not _is_whole(found):
+        tree = _Tree(_prefix(path))
+        found = tree.file(path)
+    if not found and tree.errors:
+        place, why = tree.errors[0]
         raise CannotRead(f"{place}: {why}")
-    return found, errors
+    return found, tree.folder, tree.errors
 
 
-def _plain(error: str) -> str:
-    """A message of crossplane without the place that it repeats."""
-    text = error.partition("] ")[2] if error.startswith("[Errno") else error
-    return text.rpartition(" in ")[0] if " in /" in text else text
+def _is_whole(found: Sequence[Directive]) -> bool:
+    """Whether it is an nginx.conf, whatever its name, and not the file of one site."""
+    return any(one.name in ("http", "events") for one in found)
+
+
+def _prefix(path: str) -> str:
+    """The folder of nginx.conf, which lies above that of a site's own file."""
+    folder = os.path.dirname(os.path.abspath(path))
+    above = folder
+    for _level in range(_LEVELS):
+        if os.path.exists(os.path.join(above, "nginx.conf")):
+            return above
+        above = os.path.dirname(above)
+    return folder
 
 
 @dataclass(slots=True)
 class _Tree:
-    """Puts the files that crossplane has read into each other."""
+    """Reads files by crossplane, one by one, and puts them into each other. With its own includes
+    crossplane tells the file that was included last as the place of what follows."""
 
-    files: Sequence[Mapping[str, Any]]
+    folder: str
+    errors: list[tuple[Place, str]] = field(default_factory=list)
     count: int = 0
-    open: list[int] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
 
-    def file(self, number: int) -> list[Directive]:
-        if number in self.open:
-            raise CannotRead(f"{self.files[number]['file']}: includes lead in a circle")
-        self.open.append(number)
-        found = self._block(self.files[number]["parsed"], self.files[number]["file"])
+    def file(self, path: str) -> list[Directive]:
+        import crossplane  # type: ignore[import-untyped] # it has no types
+
+        if path in self.open:
+            raise CannotRead(f"{path}: includes lead in a circle")
+        try:
+            parsed = crossplane.parse(
+                path, single=True, strict=False, check_ctx=False, check_args=False
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotRead(f"{path}: it cannot be read ({error})") from None
+        for one in parsed["errors"]:
+            text = str(one["error"]).rpartition(" in ")[0] or str(one["error"])
+            self.errors.append((Place(path, one.get("line") or 0), text))
+        self.open.append(path)
+        found = [one for each in parsed["config"] for one in self._block(each["parsed"], path)]
         self.open.pop()
         return found
 
@@ -148,17 +175,35 @@ class _Tree:
             self.count += 1
             if self.count > _MOST:
                 raise CannotRead(f"{file}: more than {_MOST} directives")
-            if "includes" in one:
-                for number in one["includes"]:
-                    found += self.file(number)
-                continue
             args = tuple(one["args"])
+            if one["directive"] == "include" and args:
+                found += self._include(args[0], Place(file, one["line"]))
+                continue
             if one["directive"] == "if" and args:
                 args = tuple(word for word in _unbracketed(args) if word)
             block = one.get("block")
             inner = None if block is None else self._block(block, file)
             found.append(Directive(one["directive"], args, Place(file, one["line"]), inner))
         return found
+
+    def _include(self, name: str, place: Place) -> list[Directive]:
+        for folder in (self.folder, os.path.dirname(place.file)):
+            pattern = os.path.join(folder, name)
+            paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+            paths = [path for path in paths if os.path.isfile(path)]
+            if paths or glob.has_magic(name):
+                return [one for path in paths for one in self.file(path)]
+        known = os.path.basename(name)
+        if known == "proxy_params":  # of Debian, which every package of nginx has there
+            return [
+                Directive("proxy_set_header", ("Host", "$http_host"), place),
+                Directive(
+                    "proxy_set_header", ("X-Forwarded-For", "$proxy_add_x_forwarded_for"), place
+                ),
+            ]
+        if known not in _SAID_ANYWAY:
+            self.errors.append((place, f"there is no {name}"))
+        return []
 
 
 def _unbracketed(args: tuple[str, ...]) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def _tried(server: Server, route: Route, form: PathForm, tried: Directive) -> No
         if last != "=404" and last.startswith("="):
             route.note(tried.place, f"what is not there is 404 here, and not {last[1:]}")
         return
-    path = last.partition("?")[0].removesuffix("$is_args$args")
+    path = re.sub(r"(?:\?.*|\$is_args\$args|\$request_uri|\$uri|\$args)+$", "", last) or last
     if "$" in path:
         if path not in ("$uri", "$uri/"):
             route.leave(tried.place, str(tried), "the last of them is a file with a name")

@@ -119,9 +119,11 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
         _location(server, each, scope, pattern)
 
 
-def _tell_loose(server: Server, scope: Scope, one: Directive, pattern: str) -> None:
+def _tell_loose(
+    server: Server, scope: Scope, one: Directive, pattern: str, *, guard: bool = False
+) -> None:
     said = f"{pattern} took {pattern}xyz as well; here that is another path"
-    if any(each.name in guards.NAMES for each in scope.directives):
+    if guard or any(each.name in guards.NAMES for each in scope.directives):
         server.site.leave(one.place, str(one), said, guard=True)
     else:
         server.site.note(one.place, said)
@@ -156,7 +158,7 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
     )
     if denies and hides_dot_files(pattern):
         one.use()
-        site.note(one.place, "files whose names begin with a dot are never sent")
+        server.dots = one
         return
     names = endings(pattern)
     if names is not None and not denies:
@@ -173,6 +175,11 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
         if guard:
             _close_beginning(server, one, pattern)
         return
+    if denies:
+        found = [form for form in found if not form.path.startswith("/.")]  # never sent
+    loose = next((form for form in found if form.loose), None)
+    if loose is not None:
+        _tell_loose(server, scope, one, loose.path, guard=denies)
     if ignore_case and any(re.search("[A-Za-z]", form.path) for form in found):
         site.note(one.place, "here upper and lower case differ in paths")
     answer(server, scope, found, Route(one.place), "", regular=True)
@@ -232,6 +239,18 @@ def _endings(server: Server, one: Directive, scope: Scope, names: list[str]) -> 
 def _finish(server: Server) -> None:
     """Say at each route what holds for all of the block."""
     site = server.site
+    if server.dots is not None:
+        if any("backend" in route.keys for route in site.routes):
+            why = "of files such names are never sent; a backend is asked for them"
+            site.leave(server.dots.place, str(server.dots), why, guard=True)
+        else:
+            site.note(server.dots.place, "files whose names begin with a dot are never sent")
+    for one, asked, keys, place in server.required_of:
+        if any(route is one for route in site.routes):
+            site.require(one.path, asked, keys, place)
+    for asked, keys, place in server.required:
+        for path in dict.fromkeys(route.path for route in site.routes):
+            site.require(path, asked, keys, place)
     for route in list(site.routes):
         if ("methods" in route.keys and route.path != "/*") or route.value("_refuse"):
             # Other methods would try on, at a route for more paths.

@@ -13,6 +13,8 @@ def find_scripts(server: Server, blocks: list[Directive]) -> None:
     """Find the location that hands ``*.php`` to an interpreter."""
     for one in blocks:
         inner = server.scope.inner(one)
+        if not one.args:
+            continue
         passed = [each for each in one.block or () if each.name == "fastcgi_pass"]
         regex = one.args[0] in ("~", "~*") and "php" in one.args[-1]
         exact = one.args[0] == "=" and one.args[-1].endswith(".php")
@@ -54,6 +56,7 @@ def beside_scripts(server: Server, inner: Scope, one: Directive) -> None:
             server.site.leave(each.place, str(each), why)
         else:
             server.params[name] = value
+    server.hidden += [(each.arg, each.place) for each in inner.here("fastcgi_hide_header")]
     for name in ("try_files", "fastcgi_intercept_errors", "internal"):
         inner.here(name)
     for each in inner.here("if"):

@@ -7,7 +7,6 @@ the default site.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -76,11 +75,11 @@ class Server:
 
 def import_nginx(path: str) -> Draft:
     """Raises `CannotRead`."""
-    directives, errors = read(path)
+    directives, folder, errors = read(path)
     draft = Draft(Place(path), source="nginx")
     for place, why in errors:
         draft.leave(place, "include", why)
-    top = Scope(directives, folder=os.path.dirname(os.path.abspath(path)))
+    top = Scope(directives, folder=folder)
     http = [one for one in directives if one.name == "http"]
     for one in http:
         one.used = True

@@ -76,6 +76,13 @@ class Server:
     refusals: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)
     # Routes with a ``rewrite`` that have no answer yet, and the scope that has it.
     pending: list[tuple[Route, PathForm, Scope]] = field(default_factory=list)
+    dots: Directive | None = None  # denies what begins with a dot
+    hidden: list[tuple[str, Place]] = field(default_factory=list)  # fields that scripts lose
+    # What is asked of every request, and the answer of others.
+    required: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)
+    required_of: list[tuple[Route, dict[str, Any], dict[str, Any], Place]] = field(
+        default_factory=list
+    )  # the same for one route
     methods: tuple[list[str], Place] | None = None
 
     @property

@@ -12,6 +12,7 @@ cache_control  Cache-Control by a file's name                    (pure)
 accept         what a client wants to read, by Accept            (pure)
 listing        what a folder holds
 folder_pages   the response that says so
+pieces         bytes that are handed out in pieces               (pure)
 listing_page   a listing as a page or as JSON                    (pure)
 threads        for what takes longer than the event loop may wait
 """

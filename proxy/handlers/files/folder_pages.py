@@ -19,6 +19,7 @@ from .conditional import evaluate
 from .document_root import DocumentRoot
 from .listing import TRUSTED, Listings, Order, Sort, in_order, wanted
 from .listing_page import POLICY, document, page
+from .pieces import PIECE, Pieces
 from .threads import in_thread
 
 # Pages that are kept while what they show is believed; and the largest of them, in bytes.
@@ -102,4 +103,7 @@ class FolderPages:
         if outcome != 200:
             # A browser that has the page takes the fields of a 304 for it, and the policy is one.
             return Response(outcome, fields if outcome == 304 else [], handler="static")
-        return Response(200, [(b"content-type", kind), *fields], made.body, handler="static")
+        fields += [(b"content-type", kind), (b"content-length", b"%d" % len(made.body))]
+        # In pieces, because what compresses it lets others have their turn between pieces.
+        body = made.body if len(made.body) <= PIECE else Pieces(made.body)
+        return Response(200, fields, body, handler="static")

@@ -209,17 +209,18 @@ class FileHandler:
 
     def _fault(self, kind: str, detail: str, look: Callable[[bytes], Outcome]) -> Fault:
         """The fault, with the page that the root has for it."""
-        varies = None if self._fallback is None else [_VARY]
-        fault = Fault(kind, detail, varies)
+        fault = Fault(kind, detail)
+        varies = [] if self._fallback is None else [_VARY]
+        found = None
         if self._clock.now >= self._no_page_until:
             found = look(_NOT_FOUND)
-            if isinstance(found, Representation):
-                fields = _only(found.fields, _OF_PAGES)
-                body = _whole(found).body if found.body is None else found.body
-                fault.page = Response(404, fields, body)
-                return fault
-            _end(found)
-            self._no_page_until = self._clock.now + _TRUSTED
+            if not isinstance(found, Representation):
+                _end(found)
+                self._no_page_until = self._clock.now + _TRUSTED
+        if isinstance(found, Representation):
+            fault.page = _page(found, kind, varies)
+        else:
+            fault.fields = varies
         return fault
 
     def _send(
@@ -306,6 +307,24 @@ def file_handler(root: Path, clock: Clock, rules: FileRules) -> FileHandler:
     return (GuessingFileHandler if guesses else FileHandler)(root, clock, rules)
 
 
+def _page(found: Representation, kind: str, varies: Fields) -> Response:
+    """The response with a page in place of a fault's words; the same each time, so that filters
+    may keep what they make of it."""
+    fields = [*_only(found.fields, _OF_PAGES), *varies]
+    plain = found.response
+    if plain is None:
+        return Response(404, fields, _whole(found).body, handler="error", error=kind)
+    if plain.kept is None:
+        plain.kept = {}
+    key = _page, kind
+    made = plain.kept.get(key)
+    if made is None:
+        made = plain.kept[key] = Response(
+            404, fields, plain.body, handler="error", error=kind, shared=True
+        )
+    return made
+
+
 def _by_accept(answer: Answer) -> Answer:
     """The answer with the word that others may get another (RFC 9110 §12.5.5)."""
     if not isinstance(answer, Response):
@@ -354,7 +373,7 @@ def _wants_page(request: Request) -> bool:
 # RFC 9110 §15.4.5: what a 304 must repeat of the 200.
 _OF_304 = frozenset({b"cache-control", b"etag", b"vary", b"last-modified"})
 # What a page for errors keeps of its file: nothing by which the error could be kept or compared.
-_OF_PAGES = frozenset({b"content-type", b"content-encoding", b"vary"})
+_OF_PAGES = frozenset({b"content-type", b"content-encoding", b"content-length", b"vary"})
 
 
 def _only(fields: Fields, names: Iterable[bytes]) -> Fields:

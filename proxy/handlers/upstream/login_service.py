@@ -20,8 +20,20 @@ from ...protocol.message import Fields, FileBody, Request, Response, Tunnel
 from .handler import Upstream
 from .request_body import Payload
 
+# What the service is told of the request by us alone. A trusted proxy passes on what its clients
+# say under these names, and a service that takes the first of two would judge another request.
+_TOLD = frozenset(
+    {
+        b"x-forwarded-method",
+        b"x-forwarded-uri",
+        b"x-original-method",
+        b"x-original-uri",
+        b"x-original-url",
+        b"x-rewrite-url",
+    }
+)
 # About the content of an answer or the body of a request, neither of which this is.
-_LEFT_OUT = frozenset(
+_LEFT_OUT = _TOLD | frozenset(
     {
         b"if-match",
         b"if-modified-since",

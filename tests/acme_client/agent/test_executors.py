@@ -10,9 +10,9 @@ import pytest
 
 from acme_client.agent.agent import HANGS_AFTER, Agent, Hangs
 from acme_client.agent.executors import Executors
+from acme_client.drill.memory_store import MemoryStore
 from acme_client.link import ATTEMPTS_AT_ONCE, Settings
 from support.acme.certifier import FakeServer
-from support.acme.memory_store import MemoryStore
 
 
 class Work:

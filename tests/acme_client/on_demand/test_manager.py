@@ -16,6 +16,7 @@ from acme_client.certificates import transitions
 from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import ManagedCertificate, Task
 from acme_client.certificates.repository import CertificateRepository
+from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.link import Authority, CertificateSpec, Command, OnDemandRule, Settings
 from acme_client.on_demand import checks
@@ -25,7 +26,6 @@ from acme_client.on_demand.checks import CheckThreads, Finding
 from acme_client.on_demand.known_names import NamesFile
 from acme_client.on_demand.manager import OnDemand
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
-from support.acme.memory_store import MemoryStore
 
 DAY = 86400.0
 WANTED = CertificateSpec((), Authority("https://ca.example/dir"), challenges=("http-01",))
@@ -74,9 +74,9 @@ class World:
 
     def end(self) -> None:
         """Of this life: what is known is written down."""
-        document = self.on_demand.document()
-        assert document is not None
-        self.names.write(document)
+        changes = self.on_demand.unwritten()
+        assert changes is not None
+        self.names.write(changes)
 
     def _take_on(self, wanted: CertificateSpec) -> ManagedCertificate:
         record, pair = self.repository.load(wanted.names[0])

@@ -11,13 +11,13 @@ import pytest
 
 from acme_client.challenges.dns01_solver import DnsRecords, Proof
 from acme_client.challenges.worker_solver import Challenges
+from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.link import Challenge, Dns, DnsHook, DnsZone
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
 from support.acme.certifier import FakeServer
-from support.acme.memory_store import MemoryStore
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 CHALLENGE = Challenge("http-01", "a.example", "tok-en", "tok-en.thumb")

@@ -103,3 +103,25 @@ RewriteRule ^ https://a.test%{REQUEST_URI} [R=301,L]"""))  # fmt: skip
     assert made.site("www.a.test") == {
         "names": ["www.a.test"], "redirect": "https://a.test{path}", "status": 301,
     }  # fmt: skip
+
+
+def test_methods_that_are_denied_are_refused(imported: Import) -> None:
+    made = imported("apache", HOST.format("""DocumentRoot /www
+<Location /x>
+<LimitExcept GET POST>
+Require all denied
+</LimitExcept>
+</Location>"""))  # fmt: skip
+    mine = [one for one in made.site("a.test")["routes"] if one["path"] == "/x/*"]
+    assert mine[0]["methods"] == ["GET", "POST", "HEAD"]
+    assert mine[1]["respond"] == {"status": 405}
+
+
+def test_a_section_that_nobody_knows_is_told_first_where_it_guards(imported: Import) -> None:
+    made = imported("apache", HOST.format("""DocumentRoot /www
+Substitute "s/a/b/"
+<If "%{HTTP_USER_AGENT} =~ /bot/">
+Require all denied
+</If>"""))  # fmt: skip
+    assert "<If" in made.left[0]
+    assert made.draft.all_left()[0].guard

@@ -135,7 +135,7 @@ def test_what_was_guarded_is_closed_where_the_guard_is_left_out(
 def test_a_refusal_that_cannot_be_taken_over_is_told_as_a_guard(imported: Import) -> None:
     made = imported(
         "caddy",
-        "a.test {\n@evil header_regexp User-Agent (a+)+\nrespond @evil 403\nreverse_proxy :1\n}",
+        "a.test {\n@evil header_regexp User-Agent a(?!b)\nrespond @evil 403\nreverse_proxy :1\n}",
         "Caddyfile",
     )
     assert made.draft.all_left()[0].guard
@@ -163,3 +163,29 @@ def test_a_file_that_cannot_be_read_says_why(
     monkeypatch.setenv("PATH", "/nowhere")  # no caddy that could be asked instead
     with pytest.raises(CannotRead, match=why):
         imported("caddy", text, "Caddyfile")
+
+
+def test_a_refusal_of_all_others(imported: Import) -> None:
+    """``respond @others 403`` with a condition that is turned round."""
+    made = imported("caddy", """a.test {
+	@others not remote_ip 192.0.2.0/24
+	respond @others 403
+	@nokey not header X-Api-Key s3cret
+	respond @nokey 401
+	reverse_proxy :1
+}""", "Caddyfile")  # fmt: skip
+    found = made.site("a.test")["routes"]
+    assert [one.get("respond", {}).get("status") for one in found] == [None, 401, 403]
+    assert found[0]["match"] == {"from": ["192.0.2.0/24"], "header": {"X-Api-Key": "s3cret"}}
+    assert found[1]["match"] == {"from": ["192.0.2.0/24"]}
+    assert "match" not in found[2]
+
+
+def test_of_several_refused_paths_those_are_taken_that_can_be(imported: Import) -> None:
+    made = imported("caddy", """a.test {
+	@forbidden path /xmlrpc.php /uploads/*.php
+	respond @forbidden 403
+	reverse_proxy :1
+}""", "Caddyfile")  # fmt: skip
+    assert made.route("/xmlrpc.php")["respond"] == {"status": 403}
+    assert made.draft.all_left()[0].guard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from proxy.config_import.draft import CannotRead
@@ -193,3 +195,78 @@ def test_a_subrequest_becomes_a_login_service(imported: Import) -> None:
     assert made.site("a.test")["forward_auth"] == {
         "url": "http://127.0.0.1:9091/api/verify", "copy": ["Remote-User"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ('if ($http_x_token != "s3cret") { return 403; }', {"header": {"x-token": "s3cret"}}),
+        ("if ($remote_addr != 192.0.2.1) { return 403; }", {"from": ["192.0.2.1"]}),
+        ("if ($arg_key !~ ^k[0-9]+$) { return 403; }", {"query": {"key": "re:^k[0-9]+$"}}),
+    ],
+)
+@pytest.mark.parametrize("place", ["server", "location"])
+def test_a_condition_that_refuses_all_others(
+    condition: str, expected: dict[str, object], place: str, imported: Import
+) -> None:
+    """Of both routes that a location without slash becomes."""
+    inside, beside = (condition, "") if place == "location" else ("", condition)
+    made = imported("nginx", SERVER.format(
+        f"{beside} location /x {{ {inside} proxy_pass http://127.0.0.1:1; }}"
+    ))  # fmt: skip
+    for path in ("/x", "/x/*"):
+        mine = [one for one in made.site("a.test")["routes"] if one["path"] == path]
+        assert [one.get("match") for one in mine] == [expected, None]
+        assert mine[1]["respond"] == {"status": 403}
+
+
+def test_a_method_that_is_refused_is_so_at_both_routes_of_a_location(imported: Import) -> None:
+    made = imported("nginx", SERVER.format(
+        "location /x { if ($request_method !~ ^(GET|HEAD)$) { return 405; } "
+        "proxy_pass http://127.0.0.1:1; }"
+    ))  # fmt: skip
+    for path in ("/x", "/x/*"):
+        mine = [one for one in made.site("a.test")["routes"] if one["path"] == path]
+        assert mine[0]["methods"] == ["GET", "HEAD"]
+        assert mine[1]["respond"] == {"status": 405}
+
+
+def test_dots_are_denied_for_files_and_told_for_backends(imported: Import) -> None:
+    rule = r"location ~ /\. { deny all; }"
+    made = imported("nginx", SERVER.format(f"root /www; {rule}"))
+    assert not made.left
+    made = imported(
+        "nginx", SERVER.format(f"{rule} location / {{ proxy_pass http://127.0.0.1:1; }}")
+    )
+    assert "a backend is asked for them" in made.left[0]
+
+
+def test_files_go_before_a_backend_as_they_lie_there(imported: Import, tmp_path: Path) -> None:
+    text = SERVER.format(
+        f"root {tmp_path}/www; try_files $uri @app; "
+        "location @app { proxy_pass http://127.0.0.1:1; proxy_set_header Host $host; }"
+    )
+    made = imported("nginx", text, www__assets__app_js="x", www__robots="y", **{"www__.env": "z"})
+    assert {one["path"]: one.get("root") for one in made.site("a.test")["routes"]} == {
+        "/assets/*": f"{tmp_path}/www/assets", "/robots": f"{tmp_path}/www", "/*": None,
+    }  # fmt: skip
+
+
+def test_a_sites_own_file_finds_what_lies_beside_nginx_conf(imported: Import) -> None:
+    made = imported(
+        "nginx", SERVER.format(
+            "include snippets/x.conf; include fastcgi_params;"
+            "location /x/ { include proxy_params; proxy_pass http://127.0.0.1:1; }"
+        ),
+        "sites__site.conf".replace("__", "-"),
+        **{"nginx.conf": "", "snippets__x.conf": "root /www;"},
+    )  # fmt: skip
+    assert made.route("/*")["root"] == "/www"
+    assert made.route("/x/*") == {"path": "/x/*", "backend": "http://127.0.0.1:1"}
+    assert not made.left
+
+
+def test_a_rewrite_comes_before_a_return_behind_it(imported: Import) -> None:
+    found = routes(imported, "location /old { rewrite ^/old/(.*)$ /new/$1 redirect; return 403; }")
+    assert found["/old/*"] == {"redirect": "/new/{rest}", "status": 302}
+    assert found["/old"] == {"respond": {"status": 403}}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from acme_client.drill.simulated_ca import DAY, HOUR
+
 from .schedules import FEW, Drawn
-from .simulated_ca import DAY, HOUR
 
 # A restart while the clock was thirty days behind: the certificate before was served, which had ended
 # for everybody else, and went on being served when the clock was right.

@@ -18,10 +18,17 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from acme_client.certificates.retry import PAUSES, SHORTEST_BY_RUNWAY
+from acme_client.drill.life import LOOK_EVERY, ORDER_TAKES, RESTART_TAKES, STEPS
+from acme_client.drill.simulated_ca import (
+    DAY,
+    DIRECTORY,
+    HOUR,
+    START,
+    WINDOW_PART,
+    Span,
+    left_at_renewal,
+)
 from acme_client.link import ATTEMPTS_AT_ONCE, Authority, CertificateSpec
-
-from .simulated_ca import DAY, DIRECTORY, HOUR, START, WINDOW_PART, Span, left_at_renewal
-from .simulated_life import LOOK_EVERY, ORDER_TAKES, RESTART_TAKES, STEPS
 
 # By which a clock may be wrong; within a day behind and three ahead orders are made all the same.
 WRONG_BY = (HOUR, 20 * HOUR, 2 * DAY, 30 * DAY, 365 * DAY, 4000 * DAY)

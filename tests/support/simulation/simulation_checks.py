@@ -1,13 +1,13 @@
-"""What may not have happened in a simulated life (`simulated_life`), whatever went wrong in it."""
+"""What may not have happened in a simulated life (`acme_client.drill.life`), whatever went wrong in it."""
 
 from __future__ import annotations
 
 from acme_client.agent.pace import BATCH
 from acme_client.certificates.renewal import SPREAD_FROM, SPREAD_MOST, SPREAD_PART
+from acme_client.drill.life import Life
+from acme_client.drill.simulated_ca import ASK_AGAIN, HOUR, START, WINDOW_PART
 
 from .schedules import catching_up
-from .simulated_ca import ASK_AGAIN, HOUR, START, WINDOW_PART
-from .simulated_life import Life
 
 
 def judge(life: Life, *reasons: float) -> None:

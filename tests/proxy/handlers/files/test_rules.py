@@ -25,6 +25,7 @@ from proxy.handlers.files.cache_control import CacheControl, is_immutable
 from proxy.handlers.files.handler import FileHandler, file_handler
 from proxy.handlers.files.listing import Entry
 from proxy.handlers.files.listing_page import page
+from proxy.handlers.files.pieces import PIECE, Pieces
 from proxy.protocol.message import Connection, FileBody, Request, Response
 from proxy.protocol.rewritten import Rewritten
 from proxy.transport.clock import Clock
@@ -84,6 +85,11 @@ def body(response: Response) -> bytes:
         data = os.pread(found.fd, found.length, found.offset)
         found.release()
         return data
+    if isinstance(found, Pieces):
+        pieces = []
+        while piece := found.read_now():
+            pieces.append(piece)
+        return b"".join(pieces)
     assert isinstance(found, bytes)
     return found
 
@@ -427,6 +433,16 @@ async def test_a_large_folder_is_listed_within_a_bound(
     shown = body(await ask(make(**LISTED), b"/docs/", accept=BROWSER)).decode()
     assert shown.count("<tr>") == 12  # and the heads, and what is above
     assert "There is more" in shown
+
+
+async def test_a_long_listing_is_sent_in_pieces(make: Make, root: Path) -> None:
+    for number in range(1500):
+        (root / f"docs/a-file-with-a-name-{number}").write_text("x")
+    response = await ask(make(**LISTED), b"/docs/", accept="application/json")
+    assert isinstance(response.body, Pieces)
+    assert response.body.length is not None
+    assert response.body.length > PIECE
+    assert len(names(response)) == 1500
 
 
 async def test_a_folder_is_looked_at_once_a_second_whoever_asks(

@@ -1,4 +1,4 @@
-"""A `store.Store` in memory, for simulations of years; a test may have it die at any operation.
+"""A `store.Store` in memory, for simulations; it may fail, or die at any operation.
 
 It passes the same suite as the one on disk, so what a simulation sees is what a disk would show.
 """
@@ -6,12 +6,14 @@ It passes the same suite as the one on disk, so what a simulation sees is what a
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from acme_client.storage.store import FOLDERS
+from ..storage.store import FOLDERS
 
 
 class Crash(BaseException):
@@ -20,7 +22,8 @@ class Crash(BaseException):
 
 class MemoryStore:
     """``crash`` is asked before and after each change; where it says so, `Crash` is raised.
-    ``now`` is for leases only, ``root`` for nothing."""
+    ``now`` is for leases only, ``root`` for nothing. ``full``: whether the disk takes nothing at
+    the moment."""
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class MemoryStore:
         *,
         now: Callable[[], float] = time.time,
         crash: Callable[[], bool] = lambda: False,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._together: dict[str, dict[str, bytes]] = {}
         self._before: dict[str, dict[str, bytes]] = {}
@@ -39,6 +43,7 @@ class MemoryStore:
         self._count = itertools.count(1)
         self._now = now
         self.crash = crash
+        self.full = full
 
     def list(self, folder: str) -> list[str]:
         below = folder + "/"
@@ -52,8 +57,11 @@ class MemoryStore:
         return dict(self._before.get(folder, {}))
 
     def store(self, folder: str, files: Mapping[str, bytes]) -> None:
-        assert folder.partition("/")[0] in FOLDERS
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder} lies in no folder of a store")
         self._point()
+        if self.full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
         held = self._together.get(folder, {})
         if len(files) == 1 and not held.keys() & files.keys():
             self._alone.setdefault(folder, {}).update(files)
@@ -63,6 +71,23 @@ class MemoryStore:
             self._together[folder] = {**held, **files}
         self._marks[folder] = next(self._count)
         self._point()
+
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder} lies in no folder of a store")
+        self._point()
+        if self.full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        alone = self._alone.setdefault(folder, {})
+        if self.crash():  # in the middle of it
+            alone[file] = alone.get(file, b"") + data[: len(data) // 2]
+            raise Crash
+        alone[file] = alone.get(file, b"") + data
+        self._marks[folder] = next(self._count)
+        self._point()
+
+    def mark(self, folder: str) -> object:
+        return self._marks.get(folder)
 
     def delete(self, folder: str, file: str | None = None) -> None:
         self._point()

@@ -1,5 +1,5 @@
-"""The certifier in a simulation: the scheduler that runs, with its real attempts, records, store and
-ledger, and a clock that leaps from event to event.
+"""The certifier in a simulation: the scheduler that runs, with its real attempts, records, store
+and ledger, and a clock that leaps from event to event.
 
 What is played here is `agent`: its threads, its mailbox and its clock. An attempt happens at the
 moment it begins, and its end is told to the scheduler as much later as it would take.
@@ -10,22 +10,23 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from acme_client.agent.agent import LOOK_EVERY, perform
-from acme_client.agent.attempt import Obtainer
-from acme_client.agent.ca_requests import CaRequests
-from acme_client.agent.keeper import CertificateKeeper
-from acme_client.agent.scheduler import Scheduler
-from acme_client.agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
-from acme_client.certificates.managed import ManagedCertificate, Task
-from acme_client.certificates.repository import CertificateRepository
-from acme_client.link import Authority, CertificateSpec, Command, Served, Settings, Taken
-from acme_client.rate_limits.ledger import Ledger
-from acme_client.storage.store import Store
-
-from ..acme.memory_store import Crash
+from ..agent.agent import LOOK_EVERY, perform
+from ..agent.attempt import Obtainer
+from ..agent.ca_requests import CaRequests
+from ..agent.keeper import CertificateKeeper
+from ..agent.scheduler import Scheduler
+from ..agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
+from ..certificates.managed import ManagedCertificate, Task
+from ..certificates.repository import CertificateRepository
+from ..issuers.interface import Issuer
+from ..link import Authority, CertificateSpec, Command, Served, Settings, Taken
+from ..rate_limits.ledger import Ledger
+from ..storage.store import Store
+from .memory_store import Crash
 from .simulated_ca import DIRECTORY, SimulatedCa
 
 # How long a CA takes, from the order to the certificate, and for a question.
@@ -47,6 +48,7 @@ class Visitors:
     def __init__(self, ca: SimulatedCa) -> None:
         self.ca = ca
         self.served_until: dict[str, float] = {}
+        self.latest: dict[str, Served] = {}
         self.lapses: list[str] = []
 
     def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
@@ -55,6 +57,7 @@ class Visitors:
             if until is not None and until < self.ca.now:
                 self.lapses.append(f"{served.name} for {(self.ca.now - until) / 86400:.2f} days")
             self.served_until[served.name] = served.not_after
+            self.latest[served.name] = served
         return Taken(True)
 
     def report(self, *_: object) -> None:
@@ -63,8 +66,9 @@ class Visitors:
 
 class Life:
     """``skews``: (start, end, seconds): when our clock is wrong, and by how much. ``fates``: of the
-    attempt that begins now, at which of its steps on disk the process is killed; 0: at none. ``restarts``: moments
-    of ordinary ones."""
+    attempt that begins now, at which of its steps on disk the process is killed; 0: at none.
+    ``restarts``: moments of ordinary ones. ``others``: CAs by their directories; all else is asked
+    of ``ca``."""
 
     def __init__(
         self,
@@ -77,8 +81,9 @@ class Life:
         fates: Callable[[float], int] = lambda _now: 0,
         restarts: list[float] = [],  # noqa: B006
         order_takes: float = ORDER_TAKES,
+        others: Mapping[str, Issuer] = MappingProxyType({}),
     ) -> None:
-        self.ca, self.rng = ca, rng
+        self.ca, self.rng, self.others = ca, rng, others
         self.skews, self.fates, self.restarts = skews, fates, sorted(restarts)
         moments = {one for start, end, _by in skews for one in (start, end)}
         self.interruptions = sorted(moments | set(restarts))
@@ -129,8 +134,13 @@ class Life:
         self.scheduler = Scheduler(Settings(Path("/"), tuple(self.wanted)))
         self._perform(self.scheduler.start(self.clock()))
 
-    def _issuer(self, _authority: Authority) -> SimulatedCa:
-        return self.ca
+    def _issuer(self, authority: Authority) -> Issuer:
+        other = self.others.get(authority.directory)
+        if other is None:
+            return self.ca
+        if isinstance(other, SimulatedCa):
+            other.now, other.clock = self.ca.now, self.clock
+        return other
 
     def run(self, until: float) -> Life:
         self._set_clock()
@@ -157,7 +167,7 @@ class Life:
     def _next_moment(self) -> float:
         """When something happens, or is due. A clock that was set is noticed after a while only:
         the agent sleeps until the moment that it knew of."""
-        assert self.scheduler is not None
+        assert self.scheduler is not None  # noqa: S101 - `run` has started it
         due = self.scheduler.next_moment()
         sleeps_until = _NEVER if due is None else max(due - self.skew, self.ca.now + 0.001)
         if self.notices_at != _NEVER:
@@ -186,7 +196,7 @@ class Life:
         self.skew = sum(by for start, end, by in self.skews if start <= self.ca.now < end)
 
     def _step(self) -> None:
-        assert self.scheduler is not None
+        assert self.scheduler is not None  # noqa: S101 - `run` has started it
         events: list[Event] = []
         while self.events and self.events[0][0] <= self.ca.now:
             events.append(heapq.heappop(self.events)[2])

@@ -1,30 +1,31 @@
-"""A CA without a network, for simulations of years: `order.Issuer`, limits as Let's Encrypt enforces
-them, outages, renewal information, incidents, and a clock that stands where the test has put it.
+"""A CA without a network: limits as Let's Encrypt enforces them, outages, renewal information,
+incidents, and a clock that stands where somebody has put it. An `issuers.interface.Issuer`.
 
 It counts in its own way (tokens that flow in), not with the code under test, and refuses where
 Let's Encrypt does: when an order is placed. What is spent then, and what only when a validation has
 failed or a certificate is issued, follows https://letsencrypt.org/docs/rate-limits/ (of 5 August
-2026) and its server, Boulder. Certificates are two lines of JSON instead of ASN.1; `cheap_read` takes
-the place of `proof.read`.
+2026) and its server, Boulder. Its certificates are real ones, by a root that nobody trusts.
 """
 
 from __future__ import annotations
 
 import bisect
 import collections
-import functools
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from acme_client.certificates.clock_skew import demand_agreement
-from acme_client.certificates.renewal import Suggestion, Window
-from acme_client.errors import IssuanceError
-from acme_client.issuers.interface import Issued, Order
-from acme_client.rate_limits.published import registered_domain
-from acme_client.x509.verify import CertificateAndKey, CertificateInfo
+from cryptography import x509
+
+from ..certificates.clock_skew import demand_agreement
+from ..certificates.renewal import Suggestion, Window
+from ..errors import IssuanceError
+from ..issuers.interface import Issued, Order
+from ..issuers.internal import InternalCa
+from ..rate_limits.published import registered_domain
+from ..x509.verify import CertificateAndKey, CertificateInfo
+from .memory_store import MemoryStore
 
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
@@ -41,22 +42,11 @@ REQUESTS = {
     "new-order": (200, 200 / 300),
     "renewal-info": (100, 0.1),
 }
-# The middle of its window is where a third of the lifetime is left, and below ten days the half; the
-# window reaches from there this part of the lifetime in both ways (Boulder, core.RenewalInfoSimple).
+# The middle of its window is where a third of the lifetime is left, and below ten days the half;
+# the window reaches from there this part of the lifetime in both ways (Boulder,
+# core.RenewalInfoSimple).
 WINDOW_PART = 1 / 100
 ASK_AGAIN = 6 * HOUR
-
-
-def cheap_read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateInfo]:
-    return pair, facts_of(pair.chain_pem)
-
-
-@functools.lru_cache(maxsize=8192)
-def facts_of(chain_pem: bytes) -> CertificateInfo:
-    said = json.loads(chain_pem)
-    return CertificateInfo(
-        tuple(said["names"]), said["serial"], said["not_before"], said["not_after"]
-    )
 
 
 def left_at_renewal(lifetime: float) -> float:
@@ -66,9 +56,9 @@ def left_at_renewal(lifetime: float) -> float:
 class Bucket:
     """Tokens that flow in, and none that is borrowed."""
 
-    def __init__(self, count: int, window: float) -> None:
+    def __init__(self, count: int, window: float, now: float) -> None:
         self.count, self.rate = count, count / window
-        self.tokens, self.at = float(count), START
+        self.tokens, self.at = float(count), now
 
     def has_one(self, now: float) -> bool:
         self.tokens = min(self.count, self.tokens + (now - self.at) * self.rate)
@@ -112,8 +102,11 @@ class SimulatedCa:
     known: set[frozenset[str]] = field(default_factory=set)
     done_with: dict[float, float] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    # Those that differ from ``lifetime``, by the names of the certificate.
+    lifetimes: dict[frozenset[str], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._roots: dict[float, InternalCa] = {}
         self._starts = [start for start, _end in self.outages]
 
     def _answer(self, *endpoints: str) -> None:
@@ -136,7 +129,7 @@ class SimulatedCa:
     def _bucket(self, key: str, limit: tuple[int, float]) -> Bucket:
         bucket = self.buckets.get(key)
         if bucket is None:
-            bucket = self.buckets[key] = Bucket(*limit)
+            bucket = self.buckets[key] = Bucket(*limit, self.now)
         return bucket
 
     def _hit(self, key: str) -> None:
@@ -155,7 +148,7 @@ class SimulatedCa:
         demand_agreement_at(self.clock(), self.now)
         replaces = None
         if order.replaces is not None and self.information and order.account == ACCOUNT:
-            replaces = facts_of(order.replaces).serial
+            replaces = self.facts(order.replaces).serial
         order.reservation.reserve(exempt=replaces is not None)
         if replaces in self.replaced:  # 409; the client tries once more, without it
             self.already_replaced += 1
@@ -172,8 +165,8 @@ class SimulatedCa:
         if order.replaces is not None:
             if replaces is not None:
                 self.replaced.add(replaces)
-            self._follow(facts_of(order.replaces).serial, order.names)
-        return self._issued(order.names)
+            self._follow(self.facts(order.replaces).serial, order.names)
+        return self._issued(order)
 
     def _admit(self, names: tuple[str, ...]) -> list[Bucket]:
         """What a certificate will take, if it is issued."""
@@ -204,31 +197,42 @@ class SimulatedCa:
     def _follow(self, serial: str, names: tuple[str, ...]) -> None:
         validates_late = any(name in self.broken for name in names)
         for moment in self.incidents:
-            if self.issued_at[serial] < moment <= self.now and not validates_late:
+            if self.issued_at.get(serial, 0.0) < moment <= self.now and not validates_late:
                 self.done_with[moment] = self.now
 
-    def _issued(self, names: tuple[str, ...]) -> Issued:
-        self.serial += 1
-        serial = f"{self.serial:x}"
-        said = {"names": names, "serial": serial, "not_before": self.now - HOUR}
-        said["not_after"] = self.now - HOUR + self.lifetime
-        self.issued_at[serial] = self.now
-        self.known.add(frozenset(names))
-        key = f"key {serial}".encode()
-        return Issued(CertificateAndKey(json.dumps(said).encode(), key), "http-01", ACCOUNT)
+    def _issued(self, order: Order) -> Issued:
+        pair = self.certificate(order.names, order.key_type)
+        self.issued_at[self.facts(pair.chain_pem).serial] = self.now
+        self.known.add(frozenset(order.names))
+        return Issued(pair, "http-01", ACCOUNT)
+
+    def certificate(self, names: tuple[str, ...], key_type: str) -> CertificateAndKey:
+        """A certificate that begins now, by the CA's clock."""
+        lifetime = self.lifetimes.get(frozenset(names), self.lifetime)
+        root = self._roots.get(lifetime)
+        if root is None:
+            store = MemoryStore(now=lambda: self.now)
+            root = self._roots[lifetime] = InternalCa(store, lifetime, lambda: self.now)
+        return root.issue(names, key_type)
+
+    def facts(self, chain_pem: bytes) -> CertificateInfo:
+        leaf = x509.load_pem_x509_certificate(chain_pem)
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        return CertificateInfo((), f"{leaf.serial_number:x}", begin.timestamp(), end.timestamp())
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         self._answer("directory", "renewal-info")
         self.questions += 1
         if not self.information:
             return None
-        facts = facts_of(chain_pem)
+        facts = self.facts(chain_pem)
         self.asked_when_expired += self.now >= facts.not_after
-        middle = facts.not_after - left_at_renewal(self.lifetime)
-        around = self.lifetime * WINDOW_PART
+        lifetime = facts.not_after - facts.not_before
+        middle = facts.not_after - left_at_renewal(lifetime)
+        around = lifetime * WINDOW_PART
         window = Window(middle - around, middle + around)
         for moment in self.incidents:
-            if self.issued_at[facts.serial] < moment <= self.now:
+            if self.issued_at.get(facts.serial, facts.not_before) < moment <= self.now:
                 window = Window(moment - HOUR, moment - HOUR / 2, "https://ca.example/incident")
         return Suggestion(window, self.clock() + ASK_AGAIN)
 

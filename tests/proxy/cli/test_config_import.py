@@ -1,0 +1,94 @@
+"""``config import``: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli.main import program
+
+GOOD = "server {{ listen 443 ssl; server_name a.test; root {}; }}"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(program, ["config", "import", *words])
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "nginx.conf"
+    path.write_text(GOOD.format(tmp_path))
+    return path
+
+
+def test_the_file_goes_to_standard_output_and_nothing_is_left(good: Path) -> None:
+    done = run("nginx", str(good))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("# From nginx: ")
+    assert "names: [a.test]" in done.stdout
+
+
+def test_what_was_left_is_told_and_is_the_exit_status(good: Path) -> None:
+    good.write_text(good.read_text().replace("root", "proxy_cache x;\nroot"))
+    done = run("nginx", str(good))
+    assert done.exit_code == 1
+    line = f"left out: {good}:1: proxy_cache x: answers of backends are not kept here"
+    assert line in done.stderr
+    assert "# left out: nginx.conf:1: proxy_cache x" in done.stdout
+
+
+def test_a_new_file_is_written_and_none_is_replaced(good: Path, tmp_path: Path) -> None:
+    made = tmp_path / "config.yaml"
+    assert run("nginx", str(good), "--output", str(made)).exit_code == 0
+    assert "names: [a.test]" in made.read_text()
+    made.write_text("mine")
+    again = run("nginx", str(good), "-o", str(made))
+    assert (again.exit_code, made.read_text()) == (2, "mine")
+    assert "exists" in again.stderr
+
+
+def test_what_check_finds_on_this_machine_is_a_warning(good: Path, tmp_path: Path) -> None:
+    good.write_text(GOOD.format("/nowhere"))
+    made = tmp_path / "config.yaml"
+    done = run("nginx", str(good), "-o", str(made))
+    assert done.exit_code == 0
+    assert f"warning: {made}:" in done.stderr
+    assert "/nowhere does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("nginx", None, "there is no such file"),
+        ("caddy", None, "there is no such file"),
+        ("traefik", None, "there is no such file"),
+        ("apache", None, "there is no such file"),
+        ("nginx", "events {}", "no server block"),
+        ("apache", "Listen 80", "no VirtualHost"),
+        ("traefik", "a: [", "a"),
+        ("traefik", "a: b", "neither http"),
+        ("nginx", "server {", "a"),
+    ],
+)
+def test_what_cannot_be_read_is_a_fault_of_the_caller(
+    name: str, text: str | None, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "theirs.conf"
+    if text is not None:
+        path.write_text(text)
+    done = run(name, str(path))
+    assert done.exit_code == 2, done.output
+    assert str(path) in done.stderr
+    assert why in done.stderr
+    assert not done.stdout
+
+
+def test_a_binary_is_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "core"
+    path.write_bytes(bytes(range(256)) * 64)
+    for name in ("nginx", "caddy", "traefik", "apache"):
+        done = run(name, str(path))
+        assert done.exit_code in (1, 2), (name, done.output, done.exception)
+        assert done.exception is None or isinstance(done.exception, SystemExit)
