@@ -30,7 +30,7 @@ from .cross_origin import CrossOrigin
 from .error_pages import ErrorPages
 from .field_rules import FilledFields, FixedFields, filter_of
 from .filters import Chain, FieldFilter, Fixed, RequestFilter, ResponseFilter
-from .forward_auth import ForwardAuthentication, LoginCookies
+from .forward_auth import ForwardAuthentication, LoginAnswers
 from .own_filters import RequestHooks, ResponseHooks, hooks, own_filter
 from .request_limits import RequestLimits
 from .response_fields import StrictTransportSecurity
@@ -84,7 +84,7 @@ class Chains:
         self._on_response: tuple[Callable[[model.Site, Rules], ResponseFilter | None], ...] = (
             self._error_pages,
             self._use_on_responses,
-            self._login_cookies,
+            self._login_answers,
             self._compress,
             self._cors,
             self._fixed_fields,
@@ -203,10 +203,10 @@ class Chains:
         key = rules.error_pages, rules.intercept
         return self._once(("error_pages", *key), lambda: ErrorPages(*key))
 
-    def _login_cookies(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
-        if rules.forward_auth is None or "set-cookie" not in rules.forward_auth.copy:
+    def _login_answers(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
+        if rules.forward_auth is None:
             return None
-        return self._once(("login cookies",), LoginCookies)
+        return self._once(("login answers",), LoginAnswers)
 
     def _compress(self, _site: model.Site, rules: Rules) -> ResponseFilter | None:
         """One for all routes with the same rules, so that files are kept once."""

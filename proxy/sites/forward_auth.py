@@ -30,18 +30,39 @@ _OF_ONE_REQUEST = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 _FOR_THE_CLIENT = b"set-cookie"
 
 
-class LoginCookies:
-    """Gives the client the cookies that a login service renews. A response filter."""
+class LoginAnswers:
+    """Marks what a login service has let out, and gives the client the cookies that it renews. A
+    response filter.
+
+    RFC 9111 §3.5 keeps answers to Authorization out of caches that many share; of a session in a
+    cookie no cache knows. So an answer that says nothing of caches is ``private``.
+    """
 
     def response(self, exchange: Exchange, response: Response) -> Response:
-        if not exchange.cookies:
+        request = exchange.request
+        if request is None or request.login is None or response.status == 101:
             return response
-        changed = response.copy() if response.shared else response
-        changed.fields = [*changed.fields, *exchange.cookies]
-        if not any(name == b"cache-control" for name, _ in changed.fields):
-            changed.fields.append((b"cache-control", b"private"))
-        changed.cached = None
-        return changed
+        if exchange.cookies:
+            changed = response.copy() if response.shared else response
+            for name, value in exchange.cookies:
+                changed.add_field(name, value)
+            return _private(changed)
+        if not response.shared:
+            return _private(response)
+        kept = response.kept
+        if kept is None:
+            kept = response.kept = {}
+        made = kept.get(self)
+        if made is None:
+            made = kept[self] = _private(response.copy())
+            made.shared = True
+        return made
+
+
+def _private(response: Response) -> Response:
+    if not any(name == b"cache-control" for name, _ in response.fields):
+        response.add_field(b"cache-control", b"private")
+    return response
 
 
 class _Verdict:

@@ -306,6 +306,7 @@ def test_no_file_gets_past_it(place: Place, path: str, method: str, fields: dict
 def test_a_file_is_sent_in_all_its_ways_behind_a_login(place: Place) -> None:
     whole = place.asks("/files/x.txt", {"Cookie": ALICE})
     assert (whole.status_code, whole.text) == (200, "hello")
+    assert whole.headers.get_list("cache-control") == ["private"]
     part = place.asks("/files/x.txt", {"Cookie": ALICE, "Range": "bytes=1-2"})
     assert (part.status_code, part.text) == (206, "el")
     tag = {"Cookie": ALICE, "If-None-Match": whole.headers["etag"]}

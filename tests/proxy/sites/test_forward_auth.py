@@ -23,8 +23,8 @@ from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
 from proxy.handlers.upstream.login_service import LoginService, ServiceQuestion
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.message import Connection, FieldBlock, Fields, Request, Response
-from proxy.sites.forward_auth import ForwardAuthentication, LoginCookies, believed
+from proxy.protocol.message import Connection, FieldBlock, Fields, Login, Request, Response
+from proxy.sites.forward_auth import ForwardAuthentication, LoginAnswers, believed
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from support.http.h2_backend import Request as H2Request
@@ -241,16 +241,27 @@ async def test_a_verdict_is_kept_for_its_time_and_within_a_bound(
         assert len(heard.questions) == before + 1
 
 
-def test_who_is_told_of_a_renewed_session() -> None:
-    asked, shared = exchange(), Response(200, [(b"x-a", b"1")], b"x", shared=True)
-    assert LoginCookies().response(asked, shared) is shared
-    asked.cookies = [(b"set-cookie", b"a=b"), (b"set-cookie", b"c=d")]
-    made = LoginCookies().response(asked, shared)
-    assert made.fields == [(b"x-a", b"1"), *asked.cookies, (b"cache-control", b"private")]
-    assert not made.shared
+def test_what_a_service_lets_out_is_for_nobody_elses_cache() -> None:
+    answers, asked = LoginAnswers(), exchange()
+    shared = Response(200, [(b"x-a", b"1")], b"x", shared=True)
+    assert answers.response(asked, shared) is shared, "nobody has logged in"
+    assert asked.request is not None
+    asked.request.login = Login(b"alice", [])
+    made = answers.response(asked, shared)
+    assert made.fields == [(b"x-a", b"1"), (b"cache-control", b"private")]
+    assert answers.response(asked, shared) is made
     assert shared.fields == [(b"x-a", b"1")]
-    said = Response(200, [(b"cache-control", b"no-store")], b"x")
-    assert (b"cache-control", b"private") not in LoginCookies().response(asked, said).fields
+    for said in (b"no-store", b"public, max-age=5"):
+        response = Response(200, [(b"cache-control", said)], b"x")
+        assert answers.response(asked, response).fields == [(b"cache-control", said)]
+    upgrade = Response(101, [], b"")
+    assert answers.response(asked, upgrade).fields == []
+    # Cookies are this client's alone.
+    asked.cookies = [(b"set-cookie", b"a=b"), (b"set-cookie", b"c=d")]
+    renewed = answers.response(asked, shared)
+    assert renewed.fields == [(b"x-a", b"1"), *asked.cookies, (b"cache-control", b"private")]
+    assert not renewed.shared
+    assert answers.response(exchange(), shared) is shared
 
 
 @pytest.mark.parametrize(
