@@ -89,7 +89,7 @@ def _state_of(draft: Draft, now_uid: int) -> Path | None:
 def _descriptors(parsed: Parsed) -> Iterator[Fault]:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if hard == resource.RLIM_INFINITY else hard
-    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most, len(parsed.sites))
     if trouble is not None:
         yield parsed.origins.fault(("limits", "connections"), *trouble)
 
