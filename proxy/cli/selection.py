@@ -1,4 +1,4 @@
-"""Which of a status's certificates and backends somebody wants to see. Pure.
+"""Which of a status's certificates and backends somebody wants to see.
 
 A table of ten thousand lines says nothing to anybody: what needs attention comes first, and of the
 rest there are as many as fit a page, unless all are asked for.
