@@ -129,7 +129,7 @@ def _split(host: _Host, draft: Draft, taken: dict[str, Site], secure_names: set[
     rewrites = rewriting.read(own, host.names, scratch, None)
     whole = _whole_redirect(own)
     if not host.secure and set(host.names) <= secure_names and host.names:
-        to_https = rewrites.to_https or (whole is not None and _same_host(whole, host.names))
+        to_https = rewrites.to_https or (whole is not None and _same_host(whole, secure_names))
         if to_https:
             host.block.use()
             return []
@@ -189,8 +189,9 @@ def _whole_redirect(directives: Sequence[Directive]) -> str | None:
     return None
 
 
-def _same_host(target: str, names: list[str]) -> bool:
-    return len(names) == 1 and target.rstrip("/") == f"https://{names[0]}"
+def _same_host(target: str, names: set[str]) -> bool:
+    """Whether it leads to a site with https, in one step or, to another name, in two."""
+    return target.rstrip("/") in {f"https://{name}" for name in names}
 
 
 def _certificates(host: _Host, site: Site) -> None:
@@ -233,7 +234,7 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     root = last(whole, "documentroot")
     folder = root.arg.rstrip("/") if root is not None else ""
     held = sections.gather(whole, folder, site)
-    rules: list[Route] = list(rewrites.routes)
+    rules: list[Route] = [*held.refused, *rewrites.routes]
     rules += _redirects(own, site)
     passed = proxying.passes(whole, site)
     for one in held.locations:
@@ -290,7 +291,7 @@ def _shape(
             route.put("redirect", text.replace("{rest}", f"{more}{end}"), rule.place)
         sections.fields(held.outer, route)
         site.add(route)
-        if "match" not in rule.keys:
+        if not {"match", "methods"} & rule.keys.keys():
             return
     route = Route(place, path=shape)
     if rewritten is not None:
@@ -360,7 +361,7 @@ def _of_files(
     if fallback is not None and str(fallback.value).endswith(".php"):
         controller = str(fallback.value)
         del route.keys["fallback"]
-    if php is not None:
+    if php is not None and not any(covers(path, shape) for path in held.no_scripts):
         route.run_scripts(php[0], php[1], controller)
     elif controller.endswith(".php"):
         place = front[1] if front is not None else route.place
