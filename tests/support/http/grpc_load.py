@@ -90,10 +90,14 @@ def channel(port: int, ca: bytes, name: str) -> Any:
 
 class GrpcLoad:
     """One thread for each kind of call, on one channel; the streams last for seconds. ``judge``
-    takes failures, and when their calls began; without it they are in ``failures``."""
+    takes failures, and when their calls began; without it they are in ``failures``. ``pause``:
+    seconds between the calls of a thread."""
 
     def __init__(
-        self, using: Any, judge: Callable[[str, Exception, float], None] | None = None
+        self,
+        using: Any,
+        judge: Callable[[str, Exception, float], None] | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
@@ -101,6 +105,7 @@ class GrpcLoad:
         self._judge = judge or (
             lambda kind, error, _begun: self.failures.append(f"{kind}: {error!r}")
         )
+        self._pause = pause
         self._numbers = itertools.count()
         self._over = threading.Event()
         kinds = [self._unary, self._unary, self._down, self._up, self._both]
@@ -124,6 +129,7 @@ class GrpcLoad:
             try:
                 kind(b"%b-%d" % (name.encode(), next(self._numbers)))
                 self.done[name] += 1
+                self._over.wait(self._pause)
             except Exception as error:
                 self._judge(name, error, begun)
                 self._over.wait(_PAUSE)
