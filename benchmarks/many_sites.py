@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acme_client.certificates import ca_choice, transitions
-from acme_client.certificates.record import Record, to_json
+from acme_client.certificates.record import Proof, Record, to_json
 from acme_client.issuers import internal
 from acme_client.link import INTERNAL, Authority
 from acme_client.storage.atomic import Disk
@@ -77,6 +77,7 @@ def prepare(work: Path, count: int, *, certified: bool) -> Sites:
     for folder in (sites.root, sites.pems, sites.state):
         folder.mkdir(parents=True, exist_ok=True)
     work.chmod(0o755)
+    sites.state.chmod(0o700)
     (sites.root / "index.html").write_bytes(b"x" * 100)
     if certified:
         _certify(sites)
@@ -92,7 +93,9 @@ def _certify(sites: Sites) -> None:
     for name in sites.names:
         pair, facts = read(ca.issue((name,), "ecdsa-p256"))
         record = transitions.on_found(
-            Record(names=(name,), key_type="ecdsa-p256", terms=terms),
+            Record(
+                names=(name,), key_type="ecdsa-p256", terms=terms, proof=Proof.of(pair, facts)
+            ),
             facts, "internal", INTERNAL, now, rng,
         )  # fmt: skip
         folder = f"certificates/{name}"

@@ -10,6 +10,7 @@ longer.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -37,10 +38,11 @@ from ..link import (
     Settings,
 )
 from ..on_demand.checks import CheckThreads, Finding
+from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.known_names import NamesFile, Remembered
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
-from ..text import spell
+from ..text import spell, timestamp
 from .attempt import LEASE, Obtainer
 from .ca_requests import CaRequests
 from .executors import Executors
@@ -82,6 +84,8 @@ TIDY_EVERY = 86400.0
 HANGS_AFTER = 2 * LEASE
 # Attempts that are cut off at the end lose nothing but themselves.
 FINISH_WITHIN = 5.0
+# With more certificates than this, the log of a start says how many are at hand, and not which.
+TOLD_EACH = 100
 _MEANWHILE = 0.1
 
 
@@ -129,12 +133,20 @@ class Agent:
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
         self._names = NamesFile(store)
-        self._keeper = CertificateKeeper(self._repository, link, now, rng, settings.dns)
+        self._keeper = CertificateKeeper(
+            self._repository,
+            link,
+            now,
+            rng,
+            settings.dns,
+            tells_each=len(settings.wanted) <= TOLD_EACH,
+        )
         self._requests = CaRequests(self._keeper, issuer, self._has_account, self._ledger, now, rng)
         self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledger, now, rng)
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
+        self._to_load: deque[Run] = deque()
         self._to_serve: deque[Run] = deque()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changes: Callable[[], set[str]] | None = None
@@ -210,9 +222,10 @@ class Agent:
         until = min((one for one in moments if one is not None), default=now + LOOK_EVERY)
         return min(max(until - now, 0.0), LOOK_EVERY)
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, *events: Event) -> None:
         """From any thread."""
-        self._events.put(event)
+        for event in events:
+            self._events.put(event)
         self._link.wake()
 
     # Actions
@@ -231,13 +244,14 @@ class Agent:
                 self._answer(ticket, dict(value))
             case AllLoaded():
                 self._link.loaded()
+                self._tell_of_many()
                 self._look_at = self._now() + LOOK_EVERY
             case Scan():
                 self._executors.store(self._scan)
             case Check(name, rules):
                 self._checks.begin(name, rules)
-            case SaveNames(document):
-                self._executors.store(lambda: self._save_names(document))
+            case SaveNames(changes):
+                self._executors.store(lambda: self._save_names(changes))
             case Discard(name):
                 self._executors.store(lambda: self._discard(name))
             case Forget(command, name, wanted):
@@ -261,37 +275,66 @@ class Agent:
                     lambda: self._answer(command.ticket, self._requests.count_costs(orders))
                 )
 
+    def _tell_of_many(self) -> None:
+        if len(self._settings.wanted) <= TOLD_EACH:
+            return
+        every = list(self._scheduler.certificates.values())
+        first = min((one.record.renew_at for one in every if one.record.renew_at), default=None)
+        log.info(
+            "%d of %d certificates at hand, the first renews about %s",
+            sum(one.facts is not None for one in every),
+            len(every),
+            timestamp(first),
+        )
+
     def _run(self, run: Run) -> None:
         match run.task:
             case Task.ATTEMPT:
                 self._executors.attempt(run.directory, lambda: self._work(run))
             case Task.ASK | Task.REVOKE:
                 self._executors.ask(run.directory, lambda: self._work(run))
+            case Task.LOAD:
+                self._to_load.append(run)
+                if len(self._to_load) == 1:
+                    self._executors.store(self._load_all)
             case Task.SERVE:
                 self._to_serve.append(run)
-                self._executors.publish(self._serve_some)
+                if len(self._to_serve) == 1:
+                    self._executors.publish(self._serve_all)
             case _:
                 self._executors.store(lambda: self._work(run))
 
-    def _serve_some(self) -> None:
-        """In a thread: have those who wait for it served, as many together as have come. At a start
-        thousands wait, and each would wait for an answer of its own."""
-        runs: list[Run] = []
-        while self._to_serve and len(runs) < PUBLISHED_TOGETHER:
-            runs.append(self._to_serve.popleft())
-        if not runs:
-            return  # done together with others
-        try:
-            self._keeper.serve_again([run.managed for run in runs])
-            for run in runs:
-                self._keeper.report(run.managed)
-        except LinkBroken:
-            log.debug("the supervisor is gone")  # the main thread ends by it
-        except Exception:
-            log.exception("a fault in the certifier itself")
-        finally:
-            for run in runs:
-                self._happened(Finished(run))
+    def _load_all(self) -> None:
+        """In a thread: load those that wait for it, and hand on some at a time, so that they are
+        served while the others are loaded."""
+        while not self._stopping.is_set() and (runs := _some(self._to_load)):
+            done = []
+            try:
+                for run in runs:
+                    self._keeper.load(run.managed)
+                    done.append(Finished(run))
+            except LinkBroken:
+                log.debug("the supervisor is gone")  # the main thread ends by it
+            except Exception:
+                log.exception("%s: a fault in the certifier itself", runs[len(done)].managed.name)
+                done.append(Finished(runs[len(done)]))
+                self._to_load.extendleft(reversed(runs[len(done) :]))
+            self._happened(*done)
+
+    def _serve_all(self) -> None:
+        """In a thread: have those served that wait for it, as many together as have come. At a
+        start thousands wait, and each would wait for an answer of its own."""
+        while not self._stopping.is_set() and (runs := _some(self._to_serve)):
+            try:
+                self._keeper.serve_again([run.managed for run in runs])
+                for run in runs:
+                    self._keeper.report(run.managed)
+            except LinkBroken:
+                log.debug("the supervisor is gone")  # the main thread ends by it
+            except Exception:
+                log.exception("a fault in the certifier itself")
+            finally:
+                self._happened(*map(Finished, runs))
 
     def _work(self, run: Run) -> None:
         """In a thread."""
@@ -338,8 +381,8 @@ class Agent:
         finally:  # whatever happens: everything else waits for it
             self._happened(NamesRemembered(remembered))
 
-    def _save_names(self, document: bytes) -> None:
-        if not self._names.write(document):
+    def _save_names(self, changes: NameChanges) -> None:
+        if not self._names.write(changes):
             self._happened(NamesNotSaved())
 
     def _forget(self, command: Command, name: str, wanted: frozenset[str]) -> None:
@@ -395,6 +438,15 @@ class Agent:
             return account_files.has_key(self._store, authority.directory)
         except OSError:
             return True
+
+
+def _some(waiting: deque[Run]) -> list[Run]:
+    """Take out as many as are served together."""
+    runs: list[Run] = []
+    with contextlib.suppress(IndexError):  # another thread has taken the last
+        while len(runs) < PUBLISHED_TOGETHER:
+            runs.append(waiting.popleft())
+    return runs
 
 
 def perform(

@@ -16,6 +16,7 @@ from dataclasses import replace
 from ..certificates import ca_choice, recovery, transitions
 from ..certificates.lifecycle import PAUSED
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate
+from ..certificates.record import Proof
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
@@ -31,7 +32,7 @@ _NAMED = 3  # names in a line of the log about many
 
 class CertificateKeeper:
     """``now`` gives Unix seconds; ``dns`` is how records are set, which is part of what a failed
-    attempt was made with."""
+    attempt was made with; ``tells_each``: the log has a line for each certificate at hand."""
 
     def __init__(
         self,
@@ -40,12 +41,15 @@ class CertificateKeeper:
         now: Callable[[], float],
         rng: random.Random,
         dns: Dns | None = None,
+        *,
+        tells_each: bool = True,
     ) -> None:
         self._repository = repository
         self._link = link
         self._now = now
         self._rng = rng
         self._dns = dns or Dns()
+        self._tells_each = tells_each
         self._unservable: dict[str, str] = {}  # what was logged last, by name
 
     # What is in the store
@@ -57,13 +61,15 @@ class CertificateKeeper:
         except OSError as error:
             log.error("%s: the state directory cannot be read: %s", managed.name, error)
         if managed.facts is not None:
-            log.info(
+            log.log(
+                logging.INFO if self._tells_each else logging.DEBUG,
                 "%s: certificate at hand, valid %s, renews about %s",
                 managed.name,
                 spell(managed.facts.not_after - self._now()),
                 timestamp(managed.record.renew_at),
             )
-        self.report(managed)
+        else:  # those at hand are reported when they are served
+            self.report(managed)
 
     def reread(self, managed: ManagedCertificate) -> None:
         """Look again: the folder has changed, by ourselves or by somebody who knew better."""
@@ -100,7 +106,9 @@ class CertificateKeeper:
         before it, and the record."""
         kept, pair = self._repository.load(managed.name)
         now, names = self._now(), managed.wanted.names
-        found = recovery.find(self._repository, managed.name, names, pair, now, kept.serial)
+        found = recovery.find(
+            self._repository, managed.name, names, pair, now, kept.serial, kept.proof
+        )
         if found is None:
             managed.pair = managed.facts = None
             managed.is_fallback = False
@@ -213,6 +221,10 @@ class CertificateKeeper:
 
     def keep_record(self, managed: ManagedCertificate) -> bool:
         """On disk if the disk takes it; what is not there is only forgotten at the next start."""
+        if managed.pair is not None and managed.facts is not None:
+            proof = Proof.of(managed.pair, managed.facts)
+            if proof != managed.record.proof:
+                managed.record = replace(managed.record, proof=proof)
         try:
             self._repository.keep_record(managed.name, managed.record)
         except OSError as error:

@@ -24,6 +24,7 @@ from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.record import Record
 from ..link import CertificateSpec, Command, Settings
+from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.manager import OnDemand
 from .agenda import Agenda
 from .attempt_queue import AttemptQueue
@@ -96,7 +97,7 @@ class Scheduler:
             self._reply,
             lambda: self._now,
             lambda name, rules: self._out.append(Check(name, rules)),
-            lambda document: self._out.append(SaveNames(document)),
+            lambda changes: self._out.append(SaveNames(changes)),
             lambda name: self._out.append(Discard(name)),
         )
         self._commands = Commands(
@@ -149,10 +150,10 @@ class Scheduler:
     def loaded(self) -> bool:
         return self._loaded
 
-    def last_names(self) -> bytes | None:
-        """The document of names on demand, for the end of the process. None: there are none, or the
-        document of the process before has not been read yet, and must stay."""
-        return None if self._names_awaited else self._on_demand.document()
+    def last_names(self) -> NameChanges | None:
+        """What has changed of the names on demand, for the end of the process. None: there are
+        none, or those of the process before have not been read yet, and must stay."""
+        return None if self._names_awaited else self._on_demand.unwritten()
 
     def _taken(self) -> list[Action]:
         out, self._out = self._out, []

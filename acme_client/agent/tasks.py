@@ -16,7 +16,7 @@ from typing import Any
 from ..certificates.managed import ManagedCertificate, Task
 from ..link import Authority, Command, OnDemandRule
 from ..on_demand.checks import Finding
-from ..on_demand.known_names import Remembered
+from ..on_demand.known_names import Changes, Remembered
 
 # Actions
 
@@ -69,9 +69,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SaveNames:
-    """Write the document of names on demand; leads to `NamesNotSaved` when that fails."""
+    """Write down what has changed of the names on demand; leads to `NamesNotSaved` when that
+    fails."""
 
-    document: bytes
+    changes: Changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ The certificate itself, not its record, says what it covers and how long it is v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import ProblemDocument
 from ..storage import documents
+from ..x509.verify import CertificateAndKey, CertificateInfo
 from .lifecycle import State
 from .renewal import Window
 
@@ -31,6 +33,27 @@ class Attempt:
     text: str = ""
     seconds: float | None = None  # how long it took
     said: ProblemDocument | None = None  # the CA's own problem document
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A pair that has been examined: the ``digest`` of its bytes, and what the leaf says. While the
+    bytes are the same, so is what has been found out about them; with thousands of certificates, to
+    read each again at a start takes seconds."""
+
+    digest: str
+    facts: CertificateInfo
+
+    @classmethod
+    def of(cls, pair: CertificateAndKey, facts: CertificateInfo) -> Proof:
+        return cls(_digest(pair), facts)
+
+    def holds(self, pair: CertificateAndKey) -> bool:
+        return self.digest == _digest(pair)
+
+
+def _digest(pair: CertificateAndKey) -> str:
+    return hashlib.sha256(b"\0".join((pair.chain_pem, pair.key_pem))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,7 @@ class Record:
     window: Window | None = None  # ARI
     ask_at: float | None = None  # when to ask for the window next
     challenge: str | None = None  # the kind that worked last
+    proof: Proof | None = None
     history: tuple[Attempt, ...] = ()  # oldest first
 
 
@@ -166,6 +190,20 @@ def _said(value: Any) -> ProblemDocument:
     )
 
 
+def _proof(value: Any) -> Proof:
+    facts = value["facts"]
+    return Proof(
+        _text(value["digest"]),
+        CertificateInfo(
+            names=_texts(facts["names"]),
+            serial=_text(facts["serial"]),
+            not_before=_number(facts["not_before"]),
+            not_after=_number(facts["not_after"]),
+            key_type=_text(facts["key_type"]),
+        ),
+    )
+
+
 _optional_text, _optional_number = _optional(_text), _optional(_number)
 _optional_said = _optional(_said)
 
@@ -191,5 +229,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "window": _optional(_window),
     "ask_at": _optional_number,
     "challenge": _optional_text,
+    "proof": _optional(_proof),
     "history": _history,
 }

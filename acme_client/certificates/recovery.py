@@ -18,6 +18,7 @@ from ..errors import IssuanceError
 from ..names import covers
 from ..x509 import loadable
 from ..x509.verify import CertificateAndKey, CertificateInfo, in_its_dates, read
+from .record import Proof
 from .repository import CertificateRepository
 
 log = logging.getLogger("treehouse.certifier")
@@ -38,13 +39,15 @@ def find(
     pair: CertificateAndKey | None,
     now: float,
     serial: str | None = None,
+    proof: Proof | None = None,
 ) -> Found | None:
     """Find what to serve for ``name``; None if there is nothing. ``pair`` is the newest in the
-    repository, ``serial`` is the serial number on record. Raises OSError."""
+    repository, ``serial`` is the serial number on record, ``proof`` the one there. Raises
+    OSError."""
     if pair is None:
         return None
     try:
-        current = examined(pair, names, serial)
+        current = examined(pair, names, serial, proof)
     except IssuanceError as problem:
         log.warning("%s: on disk, but not used: %s", name, problem.text)
         return _restored(repository, name, names)
@@ -61,14 +64,23 @@ def find(
     return current
 
 
-def examined(pair: CertificateAndKey, names: tuple[str, ...], known: str | None = None) -> Found:
+def examined(
+    pair: CertificateAndKey,
+    names: tuple[str, ...],
+    known: str | None = None,
+    proof: Proof | None = None,
+) -> Found:
     """Sound, and good for at least one of the names: better than none for all of them. What is
     found is the pair written anew, whatever program or earlier version has written the files.
     Raises `IssuanceError`, and `OSError` where it could not be tried.
 
     ``known`` is the serial of the certificate that was kept here last. It has been loaded before it
-    was kept; with thousands of certificates at a start, to do so again takes seconds."""
-    sound, facts = read(pair)
+    was kept; with thousands of certificates at a start, to do so again takes seconds.
+    ``proof``: that a pair, byte for byte, has been examined; then it is not read either."""
+    if proof is not None and proof.holds(pair):
+        sound, facts, known = pair, proof.facts, proof.facts.serial
+    else:
+        sound, facts = read(pair)
     if not any(covers(facts.names, name) for name in names):
         raise IssuanceError("unproven", "the certificate is for other names")
     why = None if facts.serial == known and sound == pair else loadable.fault(sound)

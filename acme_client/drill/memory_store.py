@@ -72,6 +72,23 @@ class MemoryStore:
         self._marks[folder] = next(self._count)
         self._point()
 
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        if folder.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{folder} lies in no folder of a store")
+        self._point()
+        if self.full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        alone = self._alone.setdefault(folder, {})
+        if self.crash():  # in the middle of it
+            alone[file] = alone.get(file, b"") + data[: len(data) // 2]
+            raise Crash
+        alone[file] = alone.get(file, b"") + data
+        self._marks[folder] = next(self._count)
+        self._point()
+
+    def mark(self, folder: str) -> object:
+        return self._marks.get(folder)
+
     def delete(self, folder: str, file: str | None = None) -> None:
         self._point()
         for kept in (self._alone, self._together):

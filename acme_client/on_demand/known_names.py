@@ -1,4 +1,5 @@
-"""Remembers the names on demand, and how many more may come: ``on-demand/names.json``.
+"""Remembers the names on demand, and how many more may come: ``on-demand/names.json``, and in
+``names.log`` what has changed since.
 
 What is lost of it costs little: a name that is not there is asked for anew, and its certificate is
 found on the disk. So reading is tolerant, and when somebody last came for a name is written down
@@ -13,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..names import hostname
-from ..storage import documents
+from ..storage.journal import Journal
 from ..storage.store import Store
-from .policy import Allowance
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -45,21 +45,22 @@ class Remembered:
     due: dict[str, float]
 
 
-def encode(names: Mapping[str, Name], allowances: Mapping[str, Allowance]) -> bytes:
-    """Encode the document."""
-    document = {
-        "names": {
-            name: {"site": one.site, "asked_at": one.asked_at}
-            for name, one in sorted(names.items())
-        },
-        "allowances": {site: one.due for site, one in allowances.items()},
-    }
-    return documents.write(document, VERSION)
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be written down: names, None for one that is kept no more; and when the next new
+    name may come, by site."""
+
+    names: Mapping[str, Name | None]
+    due: Mapping[str, float]
+
+    def sections(self) -> dict[str, dict[str, object]]:
+        """The same as sections of the document."""
+        names = {name: None if one is None else _entry(one) for name, one in self.names.items()}
+        return {"names": {**names}, "allowances": {**self.due}}
 
 
-def decode(data: bytes) -> Remembered:
-    """Decode what can be read of the document."""
-    document = documents.read(data, VERSION)
+def understood(document: Mapping[str, Any]) -> Remembered:
+    """Take what can be read of the document."""
     names: dict[str, Name] = {}
     for name, value in _mapping(document.get("names")):
         kept = dict(_mapping(value))
@@ -71,30 +72,49 @@ def decode(data: bytes) -> Remembered:
 
 
 class NamesFile:
-    """The document in a store. Faults are logged."""
+    """The document in a store, and a journal of what has changed in it (`storage.journal`). Faults
+    are logged. For one thread at a time."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._journal = Journal(store, _FOLDER, _FILE, VERSION)
+        # All of the document, as it is on the disk or would be, if the disk took it.
+        self._names: dict[str, object] = {}
+        self._due: dict[str, float] = {}
 
     def read(self) -> Remembered:
         try:
-            data = self._store.load(_FOLDER).get(_FILE, b"")
-            aside = documents.set_aside(_FILE, data, VERSION)
-            if aside is not None:
-                self._store.store(_FOLDER, {aside: data})
+            remembered = understood(self._journal.read())
         except OSError as error:
             log.warning("names on demand cannot be read: %s", error)
             return Remembered({}, {})
-        return decode(data)
+        self._names = {name: _entry(one) for name, one in remembered.names.items()}
+        self._due = dict(remembered.due)
+        return remembered
 
-    def write(self, document: bytes) -> bool:
-        """Write the document; returns whether the disk took it."""
+    def write(self, changes: Changes) -> bool:
+        """Write what has changed; returns whether the disk took it. What it did not take is written
+        with what changes next."""
+        for name, one in changes.names.items():
+            if one is None:
+                self._names.pop(name, None)
+            else:
+                self._names[name] = _entry(one)
+        self._due |= changes.due
         try:
-            self._store.store(_FOLDER, {_FILE: document})
+            if not self._journal.is_current():  # another certifier's, whose names are ours, too
+                self._journal.begin_anew()
+            self._journal.write(changes.sections(), self._document)
         except OSError as error:
             log.warning("names on demand cannot be written down: %s", error)
             return False
         return True
+
+    def _document(self) -> dict[str, object]:
+        return {"names": dict(sorted(self._names.items())), "allowances": self._due}
+
+
+def _entry(one: Name) -> dict[str, object]:
+    return {"site": one.site, "asked_at": one.asked_at}
 
 
 def _mapping(value: Any) -> list[tuple[str, Any]]:

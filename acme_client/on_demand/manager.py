@@ -32,7 +32,7 @@ from ..certificates.managed import ManagedCertificate
 from ..link import ATTEMPTS_AT_ONCE, FORGET, CertificateSpec, Command, OnDemandRule, Settings
 from ..names import hostname, typed, wildcard_of
 from .checks import MOST, Finding
-from .known_names import SAVE_EVERY, Name, Remembered, encode
+from .known_names import SAVE_EVERY, Changes, Name, Remembered
 from .policy import Allowance, LogThrottle, Refusals, takes
 
 log = logging.getLogger("treehouse.certifier")
@@ -58,8 +58,8 @@ FORGET_AFTER = 3600.0
 class OnDemand:
     """``certificates`` are the scheduler's, all of them; ``take_on``, ``let_go`` (of a certificate,
     from then on neither served nor reported), ``report`` and ``reply`` are the scheduler's too.
-    ``check`` has a name asked about, ``save`` has the document written, ``discard`` has a name's
-    files deleted."""
+    ``check`` has a name asked about, ``save`` has what has changed written down, ``discard`` has a
+    name's files deleted."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class OnDemand:
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
         check: Callable[[str, tuple[OnDemandRule, ...]], None],
-        save: Callable[[bytes], None],
+        save: Callable[[Changes], None],
         discard: Callable[[str], None],
     ) -> None:
         self._check = check
@@ -84,7 +84,8 @@ class OnDemand:
         self._reply = reply
         self._now = now
         self._names: dict[str, Name] = {}
-        self._changed_at: float | None = None  # since when the document is to be written
+        self._unwritten: set[str] = set()  # names that have changed since they were written down
+        self._changed_at: float | None = None  # since when something is to be written
         self._cleared: set[str] = set()  # an attempt may be made
         self._spent: set[str] = set()  # had from the allowance, and perhaps found in the store
         self._waiting: dict[str, list[Command]] = {}  # for what is found out about a name
@@ -120,9 +121,17 @@ class OnDemand:
     def busy(self) -> bool:
         return bool(self._waiting)
 
-    def document(self) -> bytes | None:
+    def unwritten(self) -> Changes | None:
         """What is to be written at the end; None where no name can come on demand."""
-        return encode(self._names, self._allowances) if self._rules else None
+        if not self._rules:
+            return None
+        changed, self._unwritten = self._unwritten, set()
+        names = {
+            # A copy: it is written in another thread, and changes here.
+            name: None if (one := self._names.get(name)) is None else Name(one.site, one.asked_at)
+            for name in changed
+        }
+        return Changes(names, {site: one.due for site, one in self._allowances.items()})
 
     def not_saved(self) -> None:
         self._change()
@@ -238,6 +247,7 @@ class OnDemand:
         one, now = self._names[name], self._now()
         if not one.asked_at <= now < one.asked_at + SAVE_EVERY:
             one.asked_at = now
+            self._unwritten.add(name)
             self._change()
 
     def _change(self) -> None:
@@ -247,7 +257,9 @@ class OnDemand:
 
     def _save_now(self) -> None:
         self._changed_at = None
-        self._save(encode(self._names, self._allowances))
+        changes = self.unwritten()
+        if changes is not None:
+            self._save(changes)
 
     # Answers
 
@@ -301,6 +313,7 @@ class OnDemand:
             return
         log.info("%s: somebody came for it; allowed %s, for %s", name, finding.why, rule.site)
         self._names[name] = Name(rule.site, now)
+        self._unwritten.add(name)
         self._cleared.add(name)
         managed = self._take_on(_wanted(rule, name))
         if not managed.usable(now):
@@ -392,6 +405,7 @@ class OnDemand:
     def _drop(self, name: str, managed: ManagedCertificate | None, why: str) -> None:
         log.info("%s: forgotten: %s", name, why)
         del self._names[name]
+        self._unwritten.add(name)
         self._cleared.discard(name)
         if managed is not None:
             self._let_go(managed)

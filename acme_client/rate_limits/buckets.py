@@ -26,7 +26,6 @@ from typing import Any
 
 from ..certificates.retry import RETRY_AFTER_MOST
 from ..gcra import gcra
-from ..storage import documents
 from ..text import spell_exactly
 from .published import (
     Cost,
@@ -44,6 +43,8 @@ VERSION = 1
 _TOLERANCE = 1.0
 # An order that has not come back so long after its moment loses its place in line.
 _LATE = 3600.0
+# Seconds between two looks for buckets that are full again.
+_SWEEP_EVERY = 60.0
 
 
 # Which limit a CA's refusal is about: Let's Encrypt's text ends with the address of its page.
@@ -87,6 +88,11 @@ class Buckets:
     # When each waiting order may come back, by bucket. Not on disk: it is computed again when
     # asked.
     line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
+    # Keys of ``due`` and of ``held`` that have changed since they were taken.
+    changed: set[str] = field(default_factory=set, compare=False, repr=False)
+    told_anew: set[str] = field(default_factory=set, compare=False, repr=False)
+    # When what is over is looked for next.
+    sweep_at: float = field(default=float("-inf"), compare=False, repr=False)
 
     def advance(self, limits: Limits, now: float) -> bool:
         """Bring the buckets to the present time, and forget what is over; call it first. True if
@@ -95,12 +101,35 @@ class Buckets:
         if back or self.at is None:
             self._set_clock(limits, now)
         self.at = now
-        self.due = {key: due for key, due in self.due.items() if due > now}
-        self.held = {key: one for key, one in self.held.items() if one.until > now}
+        if back or now >= self.sweep_at:
+            self._sweep(now)
+        return back
+
+    def _sweep(self, now: float) -> None:
+        """Forget what is over. With thousands of buckets, not each time: until then it does no
+        harm, because a moment that has passed is a full bucket."""
+        self.sweep_at = now + _SWEEP_EVERY
+        over = [key for key, due in self.due.items() if due <= now]
+        for key in over:
+            del self.due[key]
+        self.changed.update(over)
+        let_go = [key for key, one in self.held.items() if one.until <= now]
+        for key in let_go:
+            del self.held[key]
+        self.told_anew.update(let_go)
         for line in self.line.values():
             for who in [one for one, until in line.items() if until < now - _LATE]:
                 del line[who]
-        return back
+
+    def take_changes(self) -> dict[str, dict[str, object]]:
+        """Return the new values of what has changed since the last call, None for what is gone;
+        empty for nothing."""
+        due = {key: self.due.get(key) for key in sorted(self.changed)}
+        held = {key: self.held.get(key) for key in sorted(self.told_anew)}
+        self.changed.clear()
+        self.told_anew.clear()
+        sections: dict[str, dict[str, object]] = {"due": {**due}, "held": {**held}}
+        return {name: section for name, section in sections.items() if section}
 
     def _set_clock(self, limits: Limits, now: float) -> None:
         """Keep each moment's distance from now, but none longer than its bucket allows."""
@@ -113,6 +142,8 @@ class Buckets:
             for key, one in self.held.items()
         }
         self.line.clear()
+        self.changed.update(self.due)
+        self.told_anew.update(self.held)
 
     # Before an order
 
@@ -122,7 +153,7 @@ class Buckets:
         """Return why an order should wait, and until when; None if it need not."""
         key = names_key(names)
         found: list[tuple[Refusal, str | None]] = [
-            (Refusal(held.until, held.why), None) for held in self._holds(names, kind)
+            (Refusal(held.until, held.why), None) for held in self._holds(names, kind, now)
         ]
         for cost in costs(names, limits, kind):
             found += self._reserve(cost, key, now)
@@ -138,14 +169,15 @@ class Buckets:
             self.line.setdefault(bucket, {})[key] = latest.until
         return latest
 
-    def _holds(self, names: tuple[str, ...], kind: OrderKind) -> Iterable[Hold]:
+    def _holds(self, names: tuple[str, ...], kind: OrderKind, now: float) -> Iterable[Hold]:
         keys = {_CA, f"order {names_key(names)}"}
         # Also for a CA without published figures: its answers name limits as Let's Encrypt's do.
         if kind is not OrderKind.EXEMPT:
             keys |= {names_key(names), *(f"failures {name}" for name in names)}
         if kind is OrderKind.NEW:
             keys |= {"orders", *(f"domain {registered_domain(name)}" for name in names)}
-        return [self.held[key] for key in keys & self.held.keys()]
+        found = [self.held[key] for key in keys & self.held.keys()]
+        return [one for one in found if one.until > now]
 
     def _reserve(self, cost: Cost, who: str, now: float) -> Iterable[tuple[Refusal, str]]:
         """Yield nothing if there is a token beside the last one and no other order waits for it."""
@@ -170,7 +202,7 @@ class Buckets:
     def account_refusal(self, limits: Limits, now: float) -> Refusal | None:
         """Return why a new account should wait; None if it need not."""
         held = self.held.get(_ACCOUNTS)
-        if held is not None:
+        if held is not None and held.until > now:
             return Refusal(held.until, held.why)
         if limits.accounts is None:
             return None
@@ -184,12 +216,14 @@ class Buckets:
             limit = cost.limit
             _, due = gcra(self.due.get(cost.key, now), now, limit.interval, limit.count)
             self.due[cost.key] = min(due, now + limit.window)
+            self.changed.add(cost.key)
 
     def give_back(self, taken: Iterable[Cost]) -> None:
         """Return tokens: the order has led to no certificate."""
         for cost in taken:
             if cost.key in self.due:
                 self.due[cost.key] -= cost.limit.interval
+                self.changed.add(cost.key)
 
     def registered(self, limits: Limits, now: float) -> None:
         if limits.accounts:
@@ -214,16 +248,19 @@ class Buckets:
             keys = [_ACCOUNTS]
         for key in keys:
             self.held[key] = Hold(min(until, now + RETRY_AFTER_MOST), text)
+            self.told_anew.add(key)
 
     def told_to_leave_alone(self, text: str, until: float, now: float) -> None:
         """Keep that the CA has answered 503 with a Retry-After: it is overloaded, whatever is
         asked."""
         self.held[_CA] = Hold(min(until, now + RETRY_AFTER_MOST), text)
+        self.told_anew.add(_CA)
 
     def served(self, names: tuple[str, ...]) -> None:
         """The CA has issued: forget what it said before about this order."""
         for key in (_CA, f"order {names_key(names)}"):
-            self.held.pop(key, None)
+            if self.held.pop(key, None) is not None:
+                self.told_anew.add(key)
 
     # For people
 
@@ -257,14 +294,13 @@ class Buckets:
 
     # On disk
 
-    def to_json(self) -> bytes:
-        document = {"at": self.at, "due": self.due, "held": self.held}
-        return documents.write(document, VERSION)
+    def document(self) -> dict[str, object]:
+        """Return what is to be kept."""
+        return {"at": self.at, "due": self.due, "held": self.held}
 
     @classmethod
-    def from_json(cls, data: bytes) -> Buckets:
-        """Decode what can be read. Lost buckets begin full: the CA still has its own count."""
-        document = documents.read(data, VERSION)
+    def of_document(cls, document: Mapping[str, Any]) -> Buckets:
+        """Take what can be read. Lost buckets begin full: the CA still has its own count."""
         at = document.get("at")
         held = {
             key: Hold(float(one["until"]), str(one.get("why")))

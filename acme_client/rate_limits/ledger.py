@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from ..certificates.repository import folder_name
 from ..errors import IssuanceError
-from ..storage import documents
+from ..storage.journal import Journal
 from ..storage.store import Store
 from .buckets import VERSION, Buckets, Refusal, moment
 from .published import Cost, Limits, OrderKind, costs, failures, failures_key, limits_of
@@ -55,8 +55,7 @@ class Ledger:
         self._now = now
         self._limits = limits
         self._kept: dict[str, Buckets] = {}
-        self._written: dict[str, Buckets] = {}
-        self._seen: dict[str, bytes] = {}  # on disk, when it was last looked at or written
+        self._journals: dict[str, Journal] = {}
         self._lock = threading.Lock()
 
     def reservation(
@@ -171,37 +170,32 @@ class Ledger:
     def _open(self, directory: str) -> tuple[float, Limits, Buckets]:
         """The ledger as it is now: what is in memory, unless another process has written since."""
         now, limits = self._now(), self._limits(directory)
-        ledger, data = self._kept.get(directory), self._read(directory)
-        if ledger is None or data not in (None, self._seen.get(directory)):
-            ledger = self._kept[directory] = Buckets.from_json(data or b"")
-            self._written[directory] = Buckets(ledger.due.copy(), ledger.held.copy())
-            self._seen[directory] = data or b""
+        ledger, journal = self._kept.get(directory), self._journal(directory)
+        try:
+            if ledger is None or not journal.is_current():
+                ledger = self._kept[directory] = Buckets.of_document(journal.read())
+        except OSError as error:
+            log.warning("the ledger for %s cannot be read: %s", directory, error)
+            if ledger is None:
+                ledger = self._kept[directory] = Buckets()
         if ledger.advance(limits, now):
             log.warning("the clock was set back; the ledger for %s goes with it", directory)
         return now, limits, ledger
 
-    def _read(self, directory: str) -> bytes | None:
-        """What is on disk; None when that cannot be told."""
-        try:
-            data = self._store.load(_folder(directory)).get(FILE, b"")
-            aside = documents.set_aside(FILE, data, VERSION)
-            if aside is not None:
-                self._store.store(_folder(directory), {aside: data})
-        except OSError as error:
-            log.warning("the ledger for %s cannot be read: %s", directory, error)
-            return None
-        return data
+    def _journal(self, directory: str) -> Journal:
+        journal = self._journals.get(directory)
+        if journal is None:
+            journal = Journal(self._store, _folder(directory), FILE, VERSION)
+            self._journals[directory] = journal
+        return journal
 
     def _keep(self, directory: str, ledger: Buckets) -> None:
-        """Write the buckets, unless nothing but the time has changed."""
-        written = self._written.get(directory, Buckets())
-        if (ledger.due, ledger.held) == (written.due, written.held):
+        """Write what has changed, unless nothing but the time has."""
+        changes = ledger.take_changes()
+        if not changes:
             return
-        data = ledger.to_json()
         try:
-            self._store.store(_folder(directory), {FILE: data})
-            self._seen[directory] = data
-            self._written[directory] = Buckets(ledger.due.copy(), ledger.held.copy())
+            self._journal(directory).write({"at": ledger.at, **changes}, ledger.document)
         except OSError as error:
             log.warning("the ledger for %s cannot be written: %s", directory, error)
 

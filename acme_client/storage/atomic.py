@@ -67,6 +67,29 @@ class Disk:
             self._before("fsync", temporary)
             os.fsync(fd)
 
+    def append(self, path: Path, data: bytes) -> None:
+        """Add to the end of a file, or make it, mode 0600. On an error the file is as it was, as
+        far as the disk allows."""
+        self._before("write", path)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                self._before("fsync", path)
+                os.fsync(fd)
+            except OSError:
+                with contextlib.suppress(OSError):  # the first failure is the one to tell
+                    os.ftruncate(fd, size)
+                raise
+        finally:
+            os.close(fd)
+        if size == 0:
+            self._sync_folder(path.parent)
+
     def link(self, path: Path, target: str) -> None:
         """Replace or make a symbolic link."""
         with self._replacing(path) as temporary:

@@ -70,6 +70,16 @@ class Store(Protocol):
         """Put these files into the folder, together. Those not named stay as they are."""
         ...
 
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        """Add to the end of a file that was stored alone, or make it. Who is killed meanwhile, or
+        loses power, may leave a part of it there."""
+        ...
+
+    def mark(self, folder: str) -> object:
+        """Return a value that is another one when files of the folder have been stored, appended to
+        or deleted since, whoever did so."""
+        ...
+
     def delete(self, folder: str, file: str | None = None) -> None:
         """Delete one file, or the folder with all files; nothing happens if there is none."""
         ...

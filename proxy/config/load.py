@@ -48,7 +48,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         parsed, faults = validate(draft.tree, draft.origins, draft.broken, draft.base)
         faults += draft.faults
         faults += consistency.check(parsed)
-        found = _of_entries(faults, draft)
+        found = _left_out(faults, draft.labels | {one: one for one in draft.entries})
         if found:
             slips |= found  # and once more without them
             continue
@@ -61,7 +61,9 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             faults += places.check(parsed, state, reader, opener, notices)
         code, wrong = own_filters.check(parsed, None if faults else identity)
         faults += wrong
-        found = _of_entries(faults, draft)
+        # A file that an entry of the sites directory names stands on this disk, and whoever made
+        # the entry can mend it; a container is not to keep others from being served even so.
+        found = _left_out(faults, draft.labels)
         if not found:
             break
         slips |= found
@@ -71,11 +73,11 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     return resolve(parsed, here)
 
 
-def _of_entries(faults: Iterable[Fault], draft: Draft) -> dict[Origin, Fault]:
-    """What is told of each entry of the sites directory, or container, that has a fault."""
+def _left_out(faults: Iterable[Fault], entries: Mapping[Origin, Origin]) -> dict[Origin, Fault]:
+    """What is told of each entry that has a fault. ``entries``: by where its words stand."""
     found: dict[Origin, Fault] = {}
     for one in faults:
-        entry = draft.entries.get(one.origin)
+        entry = entries.get(one.origin)
         if entry is not None:
             found.setdefault(entry, left_out(one))
     return found
@@ -89,7 +91,7 @@ def _state_of(draft: Draft, now_uid: int) -> Path | None:
 def _descriptors(parsed: Parsed) -> Iterator[Fault]:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if hard == resource.RLIM_INFINITY else hard
-    trouble = descriptors.shortfall(parsed.document.limits.connections, most)
+    trouble = descriptors.shortfall(parsed.document.limits.connections, most, len(parsed.sites))
     if trouble is not None:
         yield parsed.origins.fault(("limits", "connections"), *trouble)
 

@@ -6,7 +6,9 @@ site gets its routes in one form, the rules that hold for each, and the CA that 
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,7 +178,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         on_demand=site.on_demand,
         log=site.log,
         rules=rules.rules,
-        origins={key: str(parsed.origins.of_key((*at, key))) for key in site.given},
+        origins={key: sys.intern(str(parsed.origins.of_key((*at, key)))) for key in site.given},
     )
 
 
@@ -209,7 +211,7 @@ def _origins(
 ) -> Mapping[str, str]:
     own = ("path", "methods", "match", *ACTIONS)
     paths = {key: (*at, key) for key in own if key in serving.given} | dict(inherited.paths)
-    return {key: str(origins.of_key(path)) for key, path in paths.items()}
+    return {key: sys.intern(str(origins.of_key(path))) for key, path in paths.items()}
 
 
 def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
@@ -226,7 +228,7 @@ def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
             **_about_backends(rules, name),
         )
     if serving.root is not None:
-        return model.FilesAction(serving.root, _file_rules(rules))
+        return _files_action(serving.root, _file_rules(rules))
     if serving.backend is None:
         if rules.redirect is not None:
             return model.RedirectAction(rules.redirect, rules.status)
@@ -237,6 +239,13 @@ def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
         ),
         **_about_backends(inherited.rules, name),
     )
+
+
+# Thousands of sites have few rules between them, and perhaps one root: what is equal is one object,
+# which takes memory once.
+@functools.lru_cache(maxsize=64)
+def _files_action(root: Path, rules: FileRules) -> model.FilesAction:
+    return model.FilesAction(root, rules)
 
 
 def _about_backends(rules: Rules, name: str) -> dict[str, Any]:

@@ -21,6 +21,10 @@ _REST = re.compile(r"(\()?(?:\.\*|\.\+|\.\*\?|\[\^\?\]\*|\[\^ \]\*)(\))?\$?")
 _ENDINGS = re.compile(
     r"(?:\^?\.\*|\^?\.\+|/)?\\\.\(?(?:\?:)?((?:[A-Za-z0-9|_?]|\\\.|\[[a-z0-9]+\])+)\)?\$"
 )
+_DOT_FILES = re.compile(
+    r"(?:(?:/|\(\?:\^\|/\)|\(\^\|/\)|\^/?|\^\.\*/)\\\.(?:\(\?!well-known[^)]*\))?"
+    r"(?:[a-z]*|\([a-z|]+\)|\*|\.\*|\[\^/?\]\*)|\\\.(?:ht[a-z]*|git))(?:/\.\*)?(?:\.\*)?\$?"
+)
 _LETTERS = re.compile(r"\[([A-Za-z])([A-Za-z])\]")
 
 
@@ -146,14 +150,9 @@ def _spelt_out(word: str) -> list[str]:
 
 
 def hides_dot_files(expression: str) -> bool:
-    """Whether it takes names that begin with a dot and nothing else (``/\\.``, ``/\\.ht``)."""
-    return bool(
-        re.fullmatch(
-            r"(?:\^\.\*)?\(?(?:\?:)?(?:\^\|)?/?\)?\\\.(?:\(\?!well-known\)|\(\?!well-known[^)]*\))?"
-            r"(?:[a-z]*|\([a-z|]+\)|\*|\.\*|\[\^/?\]\*)(?:/\.\*)?\$?(?:\.\*)?",
-            expression,
-        )
-    )
+    """Whether it takes names that begin with a dot, and nothing else. What only begins with the dot
+    itself may be an ending, as that of scripts is."""
+    return bool(_DOT_FILES.fullmatch(expression))
 
 
 def filled(

@@ -15,6 +15,10 @@ _INHERITED = frozenset(Rules.known_keys()) - ACTIONS - {"status", "rewrite", "st
 
 def tidy(draft: Draft) -> None:
     for site in draft.sites:
+        seen = set(site.left)
+        for route in site.routes:  # what is left of several routes is told at the first
+            route.left = [one for one in route.left if one not in seen]
+            seen.update(route.left)
         _hoist(site)
         if len(site.routes) == 1 and site.routes[0].path == "/*" and not _conditional(site):
             _merge(site, site.routes.pop())

@@ -49,8 +49,13 @@ GONE_FOR = 10.0
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 _MOST = 5000  # containers with labels of ours
 _TCP_WITHIN = 5.0
-# Health checks run in the container by these, every few seconds.
-_NOTHING_NEW = ("exec_", "top", "attach", "resize", "archive-path", "export")
+# Between two looks, however many events there are.
+_LOOKS_APART = 1.0
+# Health checks run in the container by these, every few seconds. Docker tells of a container's
+# health by itself; Podman 4 does not, and its exec_died may be the end of a check.
+_NOTHING_NEW = frozenset(
+    {"exec", "exec_create", "exec_start", "exec_die", "top", "attach", "resize", "archive-path"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class Watcher:
         self._told: tuple[list[Container], str | None] | None = None
         self._trouble: str | None = None  # told once, until it is another one
         self._failures = 0
-        self._look_at = 0.0  # monotonic
+        self._look_at = self._looked = 0.0  # monotonic
         self._alive_at = 0.0
 
     def serve(self) -> None:
@@ -173,12 +178,14 @@ class Watcher:
         try:
             for event in events.read():
                 action = str(event.get("Action") or event.get("status") or "")
-                if not action.startswith(_NOTHING_NEW):
-                    self._look_at = min(self._look_at, time.monotonic() + _GATHER)
+                if action.partition(":")[0] not in _NOTHING_NEW:
+                    soon = max(time.monotonic() + _GATHER, self._looked + _LOOKS_APART)
+                    self._look_at = min(self._look_at, soon)
         except ApiFailed as error:
             self._lose(str(error))
 
     def _look(self) -> None:
+        self._looked = time.monotonic()
         try:
             if self._events is None:
                 self._events = Events(self._open(), time.time() - 1)

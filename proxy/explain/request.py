@@ -47,8 +47,10 @@ from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
 from ..protocol.paths import understood
+from ..protocol.trace_context import parent_of
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
+from ..sites.cross_origin import CrossOrigin
 from ..sites.filters import Chain
 from ..sites.forward_auth import believed
 from ..sites.handlers import condition_of, rewrites, told_of_users
@@ -251,6 +253,10 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     if route.match is not None:
         yield Row("rule", f"match: {shown(route.match)}", route.origins.get("match", ""))
     yield from _filters(config, site, route)
+    preflight = list(_preflight(route, request))
+    if preflight:
+        yield from preflight
+        return
     yield from _asked_first(config, route, request)
     if rewrites(route):
         try:
@@ -335,6 +341,20 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
                 value = getattr(route.rules, key)
                 said = "off" if value is None else shown(value)
                 yield Row("rule", f"{key}: {said}", place)
+
+
+def _preflight(route: Route, request: Request) -> Iterator[Row]:
+    """The answer to a browser's question before a request of another origin, where it ends here."""
+    if route.rules.cors is None:
+        return
+    cors, exchange = CrossOrigin(route.rules.cors), Exchange(request.connection, request)
+    response = cors.request(exchange)
+    if response is None:
+        return
+    place = route.origins.get("cors", "")
+    yield Row("answer", f"{response.status}, to a preflight, before any login", place)
+    for name, value in cors.response(exchange, response).fields:
+        yield Row("answer", f"{name.decode()}: {value.decode('latin-1')}")
 
 
 def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row]:
@@ -477,6 +497,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
         action.via,
         action.request_headers,
         told_of_users(config).get(action, frozenset()),
+        traces=config.tracing is not None,
     )
     try:
         head = forwarder.head(request, host, b"", backend.prefix.encode())
@@ -486,6 +507,14 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     for line in head.decode("latin-1").split("\r\n"):
         if line:
             yield Row("sent on", line)
+    if forwarder.traces and config.tracing is not None:
+        number = parent_of(request.fields)
+        said = (
+            f"of trace {number.trace_id}, which the request names" if number else "of a new trace"
+        )
+        share = f"{config.tracing.sample:.2%}".replace(".00%", "%")
+        text = f"traceparent: {said}; recorded for {share} of the requests"
+        yield Row("sent on", text, config.origins.get("tracing", ""))
     yield Row("answer", "the backend's; X-Request-Id as sent on tells it in both logs")
 
 

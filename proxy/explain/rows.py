@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ..config.schema.own_filters import FilterUse
 from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.values import ServiceUrl
+from ..filters.code import FilterName
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ def shown(value: object) -> str:
         return "unlimited"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, FilterName):
+        return str(value)
+    if isinstance(value, FilterUse):  # what it is made of may be secret
+        return f"{{use: {value.use}, timeout: {value.timeout:g}s}}"
     if hasattr(value, "__dataclass_fields__"):
         parts = ((one.name, getattr(value, one.name)) for one in fields(value))  # type: ignore[arg-type] # checked above
         return "{" + ", ".join(f"{name}: {shown(part)}" for name, part in parts) + "}"

@@ -57,12 +57,12 @@ class Fields:
     def __init__(self, pairs: Pairs = (), rule: Callable[[str], str] | None = None) -> None:
         """``rule`` may refuse a name; the server has its own."""
         self._rule: Callable[[str], str] | None = None
-        self.raw: Raw = []
-        self.changed = False
+        self._raw: Raw = []
+        self._changed = False
         for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
             self.add(name, value)
         self._rule = rule
-        self.changed = False
+        self._changed = False
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of a name."""
@@ -71,31 +71,31 @@ class Fields:
     def get_all(self, name: str) -> list[str]:
         """Every value of a name, in order."""
         wanted = name.lower().encode("latin-1", "replace")
-        return [value.decode("latin-1") for present, value in self.raw if present == wanted]
+        return [value.decode("latin-1") for present, value in self._raw if present == wanted]
 
     def set(self, name: str, value: str) -> None:
         """Give a name this value alone."""
         spelt = self._checked(name)
         encoded = _encoded(value)
         self._leave_out(spelt)
-        self.raw.append((spelt, encoded))
+        self._raw.append((spelt, encoded))
 
     def add(self, name: str, value: str) -> None:
         """Give a name one value more."""
         spelt, encoded = self._checked(name), _encoded(value)
-        self.raw = [*self.raw, (spelt, encoded)]
-        self.changed = True
+        self._raw = [*self._raw, (spelt, encoded)]
+        self._changed = True
 
     def remove(self, name: str) -> None:
         """Take every value of a name away."""
         self._leave_out(self._checked(name))
 
     def items(self) -> Iterator[tuple[str, str]]:
-        for name, value in self.raw:
+        for name, value in self._raw:
             yield name.decode("latin-1"), value.decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self.raw))
+        return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self._raw))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and bool(self.get_all(name))
@@ -113,7 +113,7 @@ class Fields:
         self.remove(name)
 
     def __len__(self) -> int:
-        return len(self.raw)
+        return len(self._raw)
 
     def __repr__(self) -> str:
         return f"Fields({list(self.items())!r})"
@@ -128,8 +128,8 @@ class Fields:
     def _leave_out(self, spelt: bytes) -> None:
         """CGI reads "_" and "-" alike, so no other spelling of a name stays."""
         same = spelt.replace(b"_", b"-")
-        self.raw = [field for field in self.raw if field[0].replace(b"_", b"-") != same]
-        self.changed = True
+        self._raw = [field for field in self._raw if field[0].replace(b"_", b"-") != same]
+        self._changed = True
 
 
 def _encoded(value: str) -> bytes:

@@ -31,6 +31,8 @@ _MAX_FDS = 8
 # Descriptors that are handed out at once; the rest waits for the next `receive`. A `Reserve` has
 # room for them.
 _FDS_AT_ONCE = 6
+# Messages likewise: whoever reads has others to serve.
+_AT_ONCE = 256
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -118,7 +120,8 @@ class Channel:
         but only when nothing is left to be handed out.
         """
         received: list[tuple[JsonObject, list[int]]] = []
-        while sum(len(fds) for _message, fds in received) < _FDS_AT_ONCE:
+        taken = 0
+        while taken < _FDS_AT_ONCE and len(received) < _AT_ONCE:
             try:
                 data, fds, truncated = self._packet()
             except (BlockingIOError, InterruptedError):
@@ -139,6 +142,7 @@ class Channel:
                     received.append(({"type": "truncated", "ticket": message.get("ticket")}, []))
                 else:
                     received.append((_whole(message, fds), fds))
+                    taken += len(fds)
             except Exception:
                 # Of a peer that talks nonsense nothing is kept, and no descriptor either.
                 for _message, came in received:

@@ -117,7 +117,8 @@ def _reader(hint: Any, *, strict: bool) -> _Read:
             return _instance(dict if is_object else list)
         return _reader(inner, strict=strict)
     if origin in (Union, types.UnionType):
-        return _union([_reader(one, strict=strict) for one in typing.get_args(hint)])
+        hints = typing.get_args(hint)
+        return _union(hints, [_reader(one, strict=strict) for one in hints])
     if origin is Literal:
         return _literal(typing.get_args(hint))
     if origin is list:
@@ -143,6 +144,8 @@ def _instance(kind: Any) -> _Read:
     taken = (float, int) if kind is float else kind
 
     def read(value: object) -> object:
+        if type(value) is kind and kind is not float:
+            return value
         if not isinstance(value, taken) or (isinstance(value, bool) and kind is not bool):
             raise Malformed(f"{kind.__name__} expected, not {value!r:.100}")
         if value != value:  # not a number, which Python's JSON has and which spoils every sum
@@ -153,7 +156,11 @@ def _instance(kind: Any) -> _Read:
 
 
 def _literal(allowed: tuple[object, ...]) -> _Read:
+    plain = frozenset(one for one in allowed if type(one) is str)
+
     def read(value: object) -> object:
+        if type(value) is str and value in plain:
+            return value
         if not any(value == one and type(value) is type(one) for one in allowed):
             raise Malformed(f"one of {allowed!r:.100} expected, not {value!r:.100}")
         return value
@@ -161,8 +168,13 @@ def _literal(allowed: tuple[object, ...]) -> _Read:
     return read
 
 
-def _union(readers: list[_Read]) -> _Read:
+def _union(hints: tuple[Any, ...], readers: list[_Read]) -> _Read:
+    # What is None, a text or a whole number of the allowed kinds needs no further look.
+    plain = tuple(one for one in hints if one in (type(None), str, int, bool))
+
     def read(value: object) -> object:
+        if type(value) in plain:
+            return value
         first: Malformed | None = None
         for one in readers:
             try:

@@ -13,9 +13,11 @@ A quantile comes from a histogram, so it is as exact as the bounds of `counters.
 
 from __future__ import annotations
 
+import functools
+import heapq
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from ..ipc.documents import Figures, HistoryDocument, ProcessFigures, Rates
@@ -118,6 +120,7 @@ class History:
         self.slot = -1  # the last one that was noted
         self.at = 0.0  # its end
         self._last: Figures | None = None
+        self._whole = _Counted()
         self._cpu: dict[str, float] = {}
         self.groups: dict[str, Group] = {
             "all": Group(SITE, 1),
@@ -139,6 +142,8 @@ class History:
     ) -> None:
         """Note a slot: what has been added to ``figures`` since the last call."""
         last, self._last = self._last, figures
+        whole = _whole(figures)
+        added, self._whole = whole.minus(self._whole), whole
         cpu, memory = self._processes(processes)
         if last is None or now <= self.at:  # the first call; a clock that was set back
             self.at = now
@@ -146,16 +151,14 @@ class History:
         seconds, self.at = now - self.at, now
         self.slot += 1
         slot, groups = self.slot, self.groups
-        sites = _site_rows(last, figures)
-        whole = _Counted()
-        for one in sites.values():
-            whole.add(one)
-        groups["all"].add(slot, {"": (1.0, whole.row(seconds))})
+        groups["all"].add(slot, {"": (1.0, added.row(seconds))})
+        sites = self._sites(last, figures)
         rows = {name: (float(one.requests), one.row(seconds)) for name, one in sites.items()}
-        rest = _Counted()
-        for name in groups["site"].add(slot, rows):
-            rest.add(sites[name])
-        groups["others"].add(slot, {OTHERS: (1.0, rest.row(seconds))})
+        groups["site"].add(slot, rows)
+        for name, one in sites.items():
+            if name in groups["site"].series:
+                added = added.minus(one)
+        groups["others"].add(slot, {OTHERS: (1.0, added.row(seconds))})
         groups["backend"].add(slot, _backend_rows(last, figures, seconds))
         groups["connections"].add(
             slot, {name: (1.0, [float(count)]) for name, count in connections.items()}
@@ -165,6 +168,29 @@ class History:
         groups["process"].add(
             slot, {name: (1.0, [cpu[name] / seconds, memory[name]]) for name in memory}
         )
+
+    def _sites(self, last: Figures, now: Figures) -> dict[str, _Counted]:
+        """What those sites did that have a series, or are busy enough for one. With ten thousand
+        sites that are all busy this takes some hundredths of a second."""
+        known = self.groups["site"].series
+        before = last["seconds"]
+        weights = {
+            host: sum(counts) - sum(before.get(host, ()))
+            for host, counts in now["seconds"].items()
+            if counts != before.get(host)
+        }
+        wanted = {name for name in known if name in weights}
+        wanted |= set(heapq.nlargest(MOST_SERIES, weights, key=weights.__getitem__))
+        found = {}
+        for host in wanted:
+            one = found[host] = _Counted()
+            one.histogram = _minus(now["seconds"][host], before.get(host))
+            one.moved = _minus(now["bytes"][host], last["bytes"].get(host))
+        for key, count in now["requests"].items():
+            host, place = _host_and_class(key)
+            if host in found:
+                found[host].classes[place] += max(0, count - last["requests"].get(key, 0))
+        return found
 
     def _processes(
         self, processes: Iterable[ProcessFigures]
@@ -276,10 +302,12 @@ class _Counted:
     def requests(self) -> int:
         return sum(self.classes)
 
-    def add(self, other: _Counted) -> None:
-        self.classes = [a + b for a, b in zip(self.classes, other.classes, strict=True)]
-        self.histogram = [a + b for a, b in zip(self.histogram, other.histogram, strict=True)]
-        self.moved = [a + b for a, b in zip(self.moved, other.moved, strict=True)]
+    def minus(self, other: _Counted) -> _Counted:
+        made = _Counted()
+        made.classes = _minus(self.classes, other.classes)
+        made.histogram = _minus(self.histogram, other.histogram)
+        made.moved = _minus(self.moved, other.moved)
+        return made
 
     def row(self, seconds: float) -> list[float]:
         return [
@@ -290,26 +318,30 @@ class _Counted:
         ]
 
 
-def _site_rows(last: Figures, now: Figures) -> dict[str, _Counted]:
-    """What each site did, of those that did anything."""
-    found: dict[str, _Counted] = defaultdict(_Counted)
-    for host, counts in now["seconds"].items():
-        before = last["seconds"].get(host)
-        if counts != before:
-            before = before or [0] * len(counts)
-            found[host].histogram = [max(0, a - b) for a, b in zip(counts, before, strict=True)]
-    if not found:
-        return {}
-    for key, count in now["requests"].items():
-        more = count - last["requests"].get(key, 0)
-        if more > 0:
-            host, _method, status, _handler = labels(key)
-            place = min(max(int(status) // 100, 1), 5) - 1
-            found[host].classes[place] += more
-    for host in found:
-        moved, before = now["bytes"].get(host, [0, 0]), last["bytes"].get(host, [0, 0])
-        found[host].moved = [max(0, a - b) for a, b in zip(moved, before, strict=True)]
-    return found
+def _minus(now: Sequence[int], before: Sequence[int] | None) -> list[int]:
+    """Never below zero: what counts less than before has begun anew."""
+    if before is None:
+        return list(now)
+    return [max(0, a - b) for a, b in zip(now, before, strict=True)]
+
+
+def _whole(figures: Figures) -> _Counted:
+    """What all sites together have done since the start."""
+    made = _Counted()
+    if figures["seconds"]:
+        columns = zip(*figures["seconds"].values(), strict=True)
+        made.histogram = [sum(column) for column in columns]
+        made.moved = [sum(column) for column in zip(*figures["bytes"].values(), strict=True)]
+    for key, count in figures["requests"].items():
+        made.classes[_host_and_class(key)[1]] += count
+    return made
+
+
+@functools.lru_cache(maxsize=65536)  # the same keys, every five seconds
+def _host_and_class(key: str) -> tuple[str, int]:
+    """The host of a key of ``requests``, and the place of its class of status."""
+    host, _method, status, _handler = labels(key)
+    return host, min(max(int(status) // 100, 1), 5) - 1
 
 
 def _backend_rows(

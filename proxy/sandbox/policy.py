@@ -48,6 +48,7 @@ from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
+from ..config.checks.descriptors import beside
 from ..config.model import (
     Acme,
     Config,
@@ -142,8 +143,9 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
             append = (Grant(folder, "the access log, when it is reopened"),)
     program = [Grant(path, "this program again, when it is upgraded") for path in here.program]
     return Policy(
-        # One for each certificate, beside what children and listeners need; and room for a reload.
-        descriptors=8192 + 16 * config.workers + _certificates(config),
+        # What children and listeners need, and room for a reload; hundreds of certificates lie in
+        # one.
+        descriptors=8192 + 16 * config.workers + beside(_certificates(config)),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"), *write),
         append=(*append, *nowhere(config)),
@@ -166,8 +168,8 @@ def _certificates(config: Config) -> int:
 def _worker(config: Config, here: Surroundings) -> Policy:
     return Policy(
         # For each connection of a client one to a backend or an open file; the files kept open; and
-        # the two certificates of sites that have two.
-        descriptors=2 * config.limits.connections + 2048 + 2 * len(config.sites),
+        # the certificates.
+        descriptors=2 * config.limits.connections + 2048 + beside(_certificates(config)),
         read=(*_roots(config), *_backend_trust(config), *base(here)),
         connect=tuple(_backend_ports(config)),
         hidden=config.state,

@@ -52,8 +52,6 @@ _ASKED_WITH = frozenset(
     {b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cookie", b"host",
      b"user-agent", b"x-forwarded-for", b"x-request-id"}
 )  # fmt: skip
-# Handlers of ours whose plain answers are errors of ours.
-_OURS = frozenset({"static", "error", "respond"})
 
 
 _Page = str | Response
@@ -83,10 +81,16 @@ class ErrorPages:
         return response if response.status < 400 else None
 
     def _replaces(self, response: Response) -> bool:
-        if response.error is None and response.handler not in _OURS:
-            return self._intercept
-        # What an operator has written is not an error without words.
-        return response.handler != "respond" or not response.body
+        if response.error is not None:
+            return True
+        match response.handler:
+            case "static":
+                return True
+            case "respond" | "filter":  # what an operator has written is no error without words
+                return not response.body
+            case "upstream":
+                return self._intercept
+        return False  # a login service's own answer
 
     def _asked(
         self, exchange: Exchange, response: Response, path: str
@@ -234,9 +238,9 @@ def _answered(response: Response, page: Response) -> Response:
     made.body = page.body
     made.cached = None
     if alike:
-        made.shared = True
         if page.kept is None:
             page.kept = {}
         if len(page.kept) < _MOST_KEPT:
+            made.shared = True
             page.kept[key] = made
     return made

@@ -81,7 +81,7 @@ def _response_name(name: str) -> str:
 
 def _fields(raw: message.Fields, rule: Callable[[str], str]) -> Fields:
     made = Fields((), rule)
-    made.raw = raw
+    made._raw = raw
     return made
 
 
@@ -170,9 +170,9 @@ class LiveRequest(Request):
     def apply(self) -> None:
         """Make what the filter has changed the request's."""
         request, fields = self._request, self.fields
-        if fields.changed:
-            fields.changed = False
-            request.fields = request.uncached_fields = fields.raw
+        if fields._changed:
+            fields._changed = False
+            request.fields = request.uncached_fields = fields._raw
             request.cached_fields = None
         if self._replaced:
             self._replaced = False
@@ -294,9 +294,9 @@ class LiveResponse(Answer):
             response = self._own()
             response.status = status
             response.cached = None
-        if self.fields.changed:
+        if self.fields._changed:
             response = self._own()
-            response.fields = self.fields.raw
+            response.fields = self.fields._raw
             response.cached = None
         if self._replaced and not isinstance(self._response.body, Tunnel):
             response = self._own()
@@ -319,7 +319,7 @@ class LiveResponse(Answer):
 def _plain(answer: Answer) -> message.Response:
     """A filter's own answer as one of ours."""
     status = Answer(answer.status).status
-    fields = [one for one in answer.fields.raw if _may_say(one[0])]
+    fields = [one for one in answer.fields._raw if _may_say(one[0])]
     body = b"" if status in _BARE else answer._body
     return message.Response(status, fields, body, handler="filter")
 

@@ -114,8 +114,18 @@ class ContainerFeed:
             return
         known = containers.understood(message.containers)
         if known != self._known:
+            self._tell_of_health(known)
             self._known = known
             self._write()
+
+    def _tell_of_health(self, known: Sequence[Container]) -> None:
+        """Say who falls ill and who recovers, also where another serves its site meanwhile."""
+        before = {one.name: one.condition for one in self._known}
+        for one in known:
+            if one.condition == "unwell" != before.get(one.name):
+                log.warning("container %s is unhealthy, or paused", one.name)
+            elif one.condition == "well" and before.get(one.name) == "unwell":
+                log.info("container %s does well again", one.name)
 
     def _write(self) -> None:
         try:

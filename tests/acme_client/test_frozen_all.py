@@ -19,7 +19,7 @@ from acme_client.challenges.worker_solver import Challenges
 from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
 from acme_client.link import Dns
-from acme_client.on_demand.known_names import NamesFile, encode
+from acme_client.on_demand.known_names import Changes, NamesFile
 from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage import documents
 from acme_client.storage.directory import DirectoryStore
@@ -61,7 +61,7 @@ def tidy_up(state: Path) -> None:
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
     remembered = names.read()
-    names.write(encode(remembered.names, {}))
+    names.write(Changes(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
     told = alerting.Alerting(Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0)

@@ -15,7 +15,7 @@ import pytest
 
 from support.http.client import https
 from support.program.engines import GROUP, Engine, FakeDocker, engine
-from support.program.server import Server, await_gone, treehouse
+from support.program.server import Server, await_gone, packages, treehouse
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the socket is another group's")
 
@@ -139,7 +139,7 @@ def test_replicas_share_a_site_and_an_unhealthy_one_is_left_out(
         await_page(port, "many.localhost", both)
         docker.set_health("many-1", healthy=True)
         docker.set_health("many-2", healthy=False)
-        server.await_log("many-2 is unhealthy", within=45)
+        server.await_log("container many-2 is unhealthy", within=45)
         in_a_row: list[str | None] = []
 
         def one_alone(said: str | None) -> bool:
@@ -268,3 +268,28 @@ def test_another_socket_takes_a_restart(
         done = treehouse("reload", "--config", str(path))
         assert done.returncode == 0, done.stderr
         server.await_log("providers.docker: none → unix:.* needs a restart")
+
+
+def test_an_upgrade_keeps_what_opens_the_socket(
+    folder: Path, ports: tuple[int, int], fake: FakeDocker, program: Path, shared_python: str
+) -> None:
+    """The successor has no root to make another; its predecessor's process goes on."""
+    fake.run("early", {"treehouse.domain": "early.localhost"}, "early")
+    path = config(folder, ports, fake)
+    try:
+        with Server(
+            ["--config", str(path)],
+            folder,
+            cwd=program,
+            python=shared_python,
+            environment=packages(program),
+        ) as server:
+            await_page(ports[1], "early.localhost", lambda said: said == "early")
+            done = treehouse("upgrade", "--state", str(folder / "state"))
+            assert done.returncode == 0, done.stderr
+            assert page(ports[1], "early.localhost") == "early"
+            fake.run("late", {"treehouse.domain": "late.localhost"}, "late")
+            await_page(ports[1], "late.localhost", lambda said: said == "late")
+            assert "restart the server" not in server.text()
+    finally:
+        treehouse("stop", "--state", str(folder / "state"))

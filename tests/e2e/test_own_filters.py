@@ -509,6 +509,22 @@ def test_a_filter_that_cannot_be_loaded_is_a_fault(
     assert re.search(rf"{config}:2:\d+: sites\[0\]\.use", said), said
 
 
+def test_explain_names_filters_and_tells_nothing_of_what_they_are_made_of(folder: Path) -> None:
+    (folder / "www").mkdir()
+    (folder / "mine.py").write_text(
+        "class Mine:\n def __init__(self, key): pass\n def request(self, request): pass\n"
+    )
+    config = folder / "config.yaml"
+    use = "{use: 'mine:Mine', with: {key: topsecret}}"
+    config.write_text(
+        f"state: {folder}/state\nsites: [{{names: [a.test], root: {folder}/www, use: {use}}}]\n"
+    )
+    page = treehouse("explain", "https://a.test/", "--config", str(config)).stdout
+    assert "mine:Mine" in page
+    assert f"{config}:2:" in page
+    assert "topsecret" not in page
+
+
 def test_check_runs_filters_as_the_servers_user_in_a_child(folder: Path) -> None:
     (folder / "www").mkdir()
     (folder / "open").mkdir()

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.http.backend_app import Application, serving
-from support.http.client import http, https
+from support.http.client import context, http, https
 from support.http.collector import Collector, Span
 from support.http.login_services import LoginServices
 from support.program.ports import free_ports
@@ -182,6 +183,27 @@ def test_what_is_no_trace_begins_another(world: World) -> None:
         assert "vendor" not in told
     twice = f"traceparent: 00-{TRACE}-{SPAN}-01\r\n" * 2
     assert TRACE not in world.told("/bad/twice", twice)
+
+
+def test_streams_of_one_connection_have_traces_of_their_own(world: World) -> None:
+    with httpx.Client(http2=True, verify=context(world.ca)) as client:
+        told = []
+        for number in range(3):
+            answer = client.get(
+                f"https://127.0.0.1:{world.https}/h2/{number}",
+                headers={"Host": "a.test"},
+                extensions={"sni_hostname": "a.test"},
+            )
+            assert answer.http_version == "HTTP/2"
+            told.append(answer.text.split("-")[1])
+    assert len(set(told)) == 3
+    for number, trace in enumerate(told):
+        spans = world.collector.await_trace(lambda spans, trace=trace: spans[0].trace == trace)  # type: ignore[misc] # its default
+        root = root_of(spans)
+        assert root.attributes["url.path"] == f"/h2/{number}"
+        assert root.attributes["network.protocol.version"] == "2"
+        # The handshake belongs to the first request of the connection.
+        assert [one.name for one in spans].count("TLS handshake") == (number == 0)
 
 
 def test_a_field_that_the_operator_takes_away(world: World) -> None:

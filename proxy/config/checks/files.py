@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Literal
 
@@ -33,6 +34,7 @@ from ..values import Backend
 from . import certificates, dns_providers, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
+from .real_paths import RealPaths
 
 Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
 
@@ -385,10 +387,13 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
         yield origins.fault(("state",), f"{state} is not a directory", "name another")
         return
     mounts = Mounts()
-    above_state = set(_way_up(state))
-    own, place = _identity(state), mounts.position(state)
+    real = RealPaths()
+    identity_of = cache(_identity)
+    above_state = set(_way_up(real.of(state), identity_of))
+    own, place = identity_of(real.of(state)), mounts.position(state)
     for path, root in roots:
-        identity = _identity(root)
+        found = real.of(root)
+        identity = identity_of(found)
         if identity is None:
             continue
         position = mounts.position(root)
@@ -400,7 +405,7 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
                 "keep it elsewhere, such as /var/lib/treehouse-proxy",
             )
         elif own is not None and (
-            own in _way_up(root) or (place and position and position.lies_in(place))
+            own in _way_up(found, identity_of) or (place and position and position.lies_in(place))
         ):
             yield origins.fault(
                 path,
@@ -409,20 +414,23 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
             )
 
 
-def _way_up(path: FilePath) -> Iterator[tuple[int, int]]:
-    """Yield device and inode of ``path`` and all directories above it, of those that exist.
+def _way_up(
+    real: str, identity_of: Callable[[str], tuple[int, int] | None]
+) -> Iterator[tuple[int, int]]:
+    """Yield device and inode of a real path and all directories above it, of those that exist.
 
     Names would miss links; these two numbers are what a directory is. What is bound elsewhere has
     others above it: see `mounts`.
     """
-    real = FilePath(os.path.realpath(path))
-    for each in (real, *real.parents):
-        identity = _identity(each)
+    each = ""
+    while each != real:
+        each, real = real, os.path.dirname(real)
+        identity = identity_of(each)
         if identity is not None:
             yield identity
 
 
-def _identity(path: FilePath) -> tuple[int, int] | None:
+def _identity(path: str | FilePath) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except (OSError, ValueError):

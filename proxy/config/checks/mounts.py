@@ -9,11 +9,12 @@ another if its position does.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from .real_paths import RealPaths
 
 _TABLE = Path("/proc/self/mountinfo")
 
@@ -44,12 +45,19 @@ class Mounts:
                 table = _TABLE.read_text(errors="surrogateescape")
             except OSError:
                 table = ""
+        self._real = RealPaths()
+        self._positions: dict[str, Position | None] = {}
         # A later one on the same point hides the earlier.
         self._mounts = {mount.point: mount for mount in _parsed(table)}
 
     def position(self, path: Path) -> Position | None:
         """Return the position of a directory, which need not exist yet."""
-        real = PurePosixPath(os.path.realpath(path))
+        text = self._real.of(path)
+        if text not in self._positions:
+            self._positions[text] = self._position(PurePosixPath(text))
+        return self._positions[text]
+
+    def _position(self, real: PurePosixPath) -> Position | None:
         for above in (real, *real.parents):
             found = self._mounts.get(above)
             if found is not None:

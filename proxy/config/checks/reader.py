@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+
+from .real_paths import RealPaths
 
 _ACL = "system.posix_acl_access"
 
@@ -23,6 +26,17 @@ class Reader:
     uid: int
     gid: int
     here: bool
+    real: RealPaths = field(default_factory=RealPaths, compare=False, repr=False)
+    # Whether directories can be entered, as they were found: the same stand above thousands of
+    # files.
+    _entered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def enters(self, directory: str) -> bool:
+        """Whether the user may enter a directory, as it was when this was asked first."""
+        known = self._entered.get(directory)
+        if known is None:
+            known = self._entered[directory] = self.may(directory, os.X_OK)
+        return known
 
     def may(self, path: str, wanted: int) -> bool:
         if self.here:
@@ -41,24 +55,33 @@ def typed(path: FilePath) -> str:
 
 def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
     """Return what stops the reader on the way to ``path``; None where nothing does."""
-    real = FilePath(os.path.realpath(path))
-    for parent in reversed(real.parents):
-        if not reader.may(str(parent), os.X_OK):
+    real = reader.real.of(path)
+    for parent in _above(real):
+        if not reader.enters(parent):
             return (
                 f"uid {reader.uid} may not enter {parent}",
-                f"sudo chmod o+x {typed(parent)}, or move what lies in it",
+                f"sudo chmod o+x {typed(FilePath(parent))}, or move what lies in it",
             )
-    if reader.may(str(real), wanted):
+    if reader.enters(real) if wanted == os.X_OK else reader.may(real, wanted):
         return None
+    name = typed(FilePath(real))
     if wanted == os.X_OK:
-        return f"uid {reader.uid} may not enter {real}", f"sudo chmod o+x {typed(real)}"
+        return f"uid {reader.uid} may not enter {real}", f"sudo chmod o+x {name}"
     return (
         f"uid {reader.uid} may not read {real}",
         (
-            f"sudo chmod o+r {typed(real)}; or for the group alone: "
-            f"sudo chgrp {reader.gid} {typed(real)} && sudo chmod g+r {typed(real)}"
+            f"sudo chmod o+r {name}; or for the group alone: "
+            f"sudo chgrp {reader.gid} {name} && sudo chmod g+r {name}"
         ),
     )
+
+
+def _above(real: str) -> Iterator[str]:
+    """The directories above a path, from the root on."""
+    at = real.find("/")
+    while at >= 0 and real != "/":
+        yield real[:at] or "/"
+        at = real.find("/", at + 1)
 
 
 def _has_acl(path: str) -> bool:

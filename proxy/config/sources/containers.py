@@ -44,6 +44,8 @@ _LARGEST = 64 * 1024 * 1024
 _DEPTH = 12  # the deepest key there is stands at eight
 # What a label may say beside the keys of a site.
 _OWN_WORDS = ("domain", "port", "scheme", "network", "enable")
+# Private keys are read before the privileges are dropped.
+_ROOTS = frozenset({"certificate"})
 _SCHEMES = ("http", "https", "h2c")
 _ANSWERS = frozenset({*ACTIONS, "redirect", "respond"})
 # What compose and swarm call the containers of one service by.
@@ -244,6 +246,10 @@ def _entry(
         close = nearest(next(iter(sorted(labels))), ["domain"])
         remedy = close if "did you mean" in close else f"add {prefix}domain: NAME"
         raise _Slip(origin, f"there is {given} and no {prefix}domain", remedy)
+    for key in sorted(labels):
+        if key.partition(".")[0] in _ROOTS:
+            what = "root reads these files, and takes no orders from labels"
+            raise _Slip(place(key), what, "write the site into the configuration")
     site, origins = _tree({k: v for k, v in labels.items() if k not in _OWN_WORDS}, place)
     if "domain" in labels:
         if "names" in labels:

@@ -98,9 +98,9 @@ class Draft:
     source: Path | None
     notices: list[Fault] = field(default_factory=list)  # entries of the sites directory, left out
     broken: set[str] = field(default_factory=set)  # keys that a flag should have given, and did not
-    # Of the sites directory and of containers: where each of their words stands, and which entry it
-    # is that is left out for a fault there.
-    entries: dict[Origin, Origin] = field(default_factory=dict)
+    entries: set[Origin] = field(default_factory=set)  # of the sites directory
+    # Where each word of a container stands, and which of its sites is left out for a fault there.
+    labels: dict[Origin, Origin] = field(default_factory=dict)
 
     @classmethod
     def of_file(cls, options: Options, argv0: str) -> Draft:
@@ -248,7 +248,7 @@ class Draft:
         for entry in entries:
             if entry.origin not in slips:
                 self._append_site(entry.site, entry.origin)
-                self.entries[entry.origin] = entry.origin
+                self.entries.add(entry.origin)
 
     def add_containers(self, state: Path | None, slips: Collection[Origin]) -> None:
         """Add the sites of containers, but for those in ``slips``, as the sites directory's."""
@@ -260,10 +260,10 @@ class Draft:
             if entry.origin in slips:
                 continue
             place = self._append_site(entry.site, entry.origin)
-            self.entries[entry.origin] = entry.origin
+            self.labels[entry.origin] = entry.origin
             for path, origin in entry.origins.items():
                 self.origins.put((*place, *path), origin, origin)
-                self.entries[origin] = entry.origin
+                self.labels[origin] = entry.origin
 
     @property
     def asks_docker(self) -> bool:

@@ -34,8 +34,11 @@ try:
 except ImportError:  # PyYAML built without libyaml: ten times slower, and the same events
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]  # the same interface
 
-LARGEST = 16 * 1024 * 1024  # bytes; ten thousand sites take about two million
-_VALUES = 300_000  # after aliases are followed; ten thousand sites have about a hundred thousand
+LARGEST = 64 * 1024 * 1024  # bytes; ten thousand sites take about two million
+# After aliases are followed; ten thousand sites have about a hundred thousand. A text may always
+# have as many values as it writes out.
+_VALUES = 300_000
+_BYTES_EACH = 4
 _DEPTH = 32  # the deepest key there is stands at eight
 _FAULTS = 100  # enough to see what is going on in a file that is not a configuration at all
 
@@ -130,9 +133,11 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
     anchors: dict[str, _Node] = field(default_factory=dict)
     values: int = 0
+    most: int = _VALUES
     origins: Origins = field(init=False)
 
     def __post_init__(self) -> None:
+        self.most = max(_VALUES, len(self.text) // _BYTES_EACH)
         self.origins = Origins(Origin(self.filename, 1, 1))
 
     def document(self, value: Value) -> Document:
@@ -260,9 +265,9 @@ class _Reader:
 
     def count(self, node: _Node) -> None:
         self.values += 1
-        if self.values > _VALUES:
+        if self.values > self.most:
             raise _TooMuch(
-                node.mark, f"more than {_VALUES} values, aliases followed", "repeat less by alias"
+                node.mark, f"more than {self.most} values, aliases followed", "repeat less by alias"
             )
 
     def mapping(self, pairs: list[tuple[_Node, _Node]], path: Path) -> dict[str, Value]:

@@ -103,7 +103,10 @@ def _rule(
 ) -> None:
     pattern, target = one.args[0], one.args[1]
     flags = _Flags.parse(one.args[2] if len(one.args) > 2 else "")
-    tests = [(each.arg, each.args[1] if len(each.args) > 1 else "") for each in conditions]
+    tests = [
+        (each.arg, _cased(each.args[1] if len(each.args) > 1 else "", each.args[2:]))
+        for each in conditions
+    ]
     text = f"{one}"
     if flags.proxy:
         if any("upgrade" in test.lower() for test, _ in tests) or target.startswith("ws"):
@@ -146,8 +149,16 @@ def _rule(
     _by_path(one, pattern, target, flags, asked, level, base, found, names)
 
 
+def _cased(wanted: str, flags: list[str]) -> str:
+    """The expression of a condition, where [NC] stands in it; names of hosts have no case."""
+    if not any("NC" in word.upper() for word in flags) or not re.search("[A-Za-z]", wanted):
+        return wanted
+    negated = wanted.startswith("!")
+    return f"{'!' if negated else ''}(?i){wanted.removeprefix('!')}"
+
+
 def _is_https(test: tuple[str, str]) -> bool:
-    name, wanted = test[0].upper(), test[1].lower()
+    name, wanted = test[0].upper(), test[1].lower().replace("(?i)", "")
     if name in ("%{HTTPS}", "%{HTTPS:ON}"):
         return wanted in ("off", "!=on", "!on", "!^on$", "^off$", "=off")
     if name == "%{SERVER_PORT}":
@@ -174,7 +185,7 @@ def _by_host(
     group = ""
     for _test, wanted in hosts:
         negated = wanted.startswith("!")
-        expression = wanted.lstrip("!")
+        expression = wanted.lstrip("!").removeprefix("(?i)")
         if expression in ("", "^$"):
             continue
         try:
@@ -228,7 +239,10 @@ def _match(tests: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
             r"%\{(?:HTTP:([\w-]+)|HTTP_(USER_AGENT|REFERER|COOKIE|ACCEPT))\}", variable
         )
         query = re.fullmatch(r"\^?(?:\(\^\|&\)|\(\?:\^\|&\))?(\w+)=([\w-]+)\$?", wanted)
-        if variable == "%{QUERY_STRING}" and query:
+        methods = re.fullmatch(r"\^?\(?([A-Z|]+)\)?\$?", wanted)
+        if variable == "%{REQUEST_METHOD}" and methods:
+            said["methods"] = methods[1].split("|")
+        elif variable == "%{QUERY_STRING}" and query:
             said.setdefault("query", {})[query[1]] = query[2]
         elif variable == "%{REMOTE_ADDR}" and re.fullmatch(r"\^?[\d\\.]+\$?", wanted):
             said["from"] = [wanted.strip("^$").replace("\\", "")]
@@ -272,8 +286,11 @@ def _by_path(
         target = f"{base.rstrip('/')}/{target}"
     for form in shapes:
         route = Route(one.place, path=form.path)
-        if asked:
-            route.put("match", asked, one.place)
+        match = {key: value for key, value in asked.items() if key != "methods"}
+        if match:
+            route.put("match", match, one.place)
+        if "methods" in asked:
+            route.put("methods", asked["methods"], one.place)
         if flags.refuse or (flags.status and not flags.status.startswith("3")):
             route.put("respond", {"status": flags.refuse or flags.status}, one.place)
             found.routes.append(route)

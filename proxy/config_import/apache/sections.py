@@ -51,7 +51,10 @@ class Held:
     folders: list[Section] = field(default_factory=list)
     locations: list[Section] = field(default_factory=list)
     files: list[tuple[list[str], Directive]] = field(default_factory=list)  # by endings
+    proxies: list[Directive] = field(default_factory=list)  # <Proxy>: what holds for backends
+    no_scripts: list[str] = field(default_factory=list)  # paths below which none is run
     outer: list[Directive] = field(default_factory=list)  # beside all sections
+    refused: list[Route] = field(default_factory=list)  # files that nobody gets
     folder: str = ""
 
 
@@ -86,12 +89,17 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
                     why = "a route is an exact path, or all below a folder"
                     site.leave(one.place, str(one), why, guard=guard)
                     one.use()
+            case "proxy" | "proxymatch":
+                held.proxies.append(one)
             case "files" | "filesmatch":
-                _by_name(one, held, site)
+                _by_name(one, held, site, "/*")
     for section in list(held.folders):
         for one in section.directives:
             if one.name in ("files", "filesmatch"):
-                _by_name(one, held, site)
+                _by_name(one, held, site, section.path)
+            elif one.name in ("php_admin_flag", "php_flag") and one.args[:2] == ["engine", "off"]:
+                one.used = True
+                held.no_scripts.append(section.path)
     own = f"{folder}/.htaccess" if folder else ""
     if own and os.path.isfile(own) and os.access(own, os.R_OK) and _may_override(held):
         try:
@@ -102,7 +110,7 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
             held.folders.append(Section("/*", inner, Place(own)))
             for one in inner:
                 if one.name in ("files", "filesmatch"):
-                    _by_name(one, held, site)
+                    _by_name(one, held, site, "/*")
     held.folders.sort(key=lambda one: len(one.path))
     return held
 
@@ -139,7 +147,8 @@ def _location(path: str) -> list[str]:
     return [path, f"{path}/*"]
 
 
-def _by_name(one: Directive, held: Held, site: Site) -> None:
+def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
+    """``within``: the route of the folder in which the section stands."""
     one.used = True
     expression = one.args[-1] if one.args else ""
     inner = one.block or []
@@ -155,6 +164,18 @@ def _by_name(one: Directive, held: Held, site: Site) -> None:
         return
     if any(each.name == "sethandler" for each in inner):
         return  # `interpreter` reads it
+    if denied and within != "/*" and re.fullmatch(r"\*\.php|\(?\\\.\(?php\)?\$?", expression):
+        one.use()
+        held.no_scripts.append(within)
+        site.note(one.place, "no script is run there; one would be sent as a text")
+        return
+    if denied and one.name == "files" and re.fullmatch(r"[\w-][\w.-]*", expression):
+        one.use()
+        route = Route(one.place, path=f"{within[:-1]}{expression}")
+        route.put("respond", {"status": "403"}, one.place)
+        held.refused.append(route)
+        site.note(one.place, f"{expression} is refused in this folder, and not in those below it")
+        return
     names = endings(expression) if one.name == "filesmatch" or one.args[:1] == ["~"] else None
     if names is None and (found := re.fullmatch(r"\*\.(\w+)", expression)):
         names = [found[1]]
@@ -224,8 +245,12 @@ def _of(sections: Sequence[Section], shape: str) -> list[Section]:
 
 def apply(held: Held, shape: str, route: Route) -> None:
     """Who is let in. Folders count for files alone, locations for everything."""
-    if route.action == "redirect":
+    if route.action in ("redirect", "respond"):
         return
+    if route.action == "backend":
+        for one in held.proxies:
+            one.used = True
+            access.add(one.block or [], route)
     if "root" in route.keys:
         for section in _of(held.folders, shape):
             access.add(section.directives, route)

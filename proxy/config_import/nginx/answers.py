@@ -124,6 +124,11 @@ def _proxy(
         text = f"grpc://{text}"
     # The path is put behind the address by hand; here that is what happens anyway.
     text = re.sub(r"\$request_uri$|\$uri(\$is_args\$args)?$", "", text)
+    # With a variable behind it, a path stands for the whole of the request's.
+    whole = re.fullmatch(r"(\w+://[^/$]+)(/[^$?]*)\??(?:\$is_args)?(?:\$args|\$query_string)", text)
+    if whole:
+        text = whole[1]
+        route.put("rewrite", whole[2], passed.place)
     found = upstreams.target(text, server.world.upstreams, _GRPC if kind == "grpc" else _SCHEMES)
     if found is None or not found.backends:
         route.leave(passed.place, str(passed), "which backend that is, only nginx can tell")

@@ -18,6 +18,10 @@ def server_conditions(server: Server) -> None:
     for one in scope.here("if"):
         if all(each.used for each in one.block or ()) and one.block:
             continue
+        if conditions.asks_for_certificate(one):
+            one.use()
+            server.certificate_asked = True
+            continue
         allowed = conditions.methods(one)
         if allowed is not None:
             one.use()
@@ -48,6 +52,12 @@ def location_condition(server: Server, one: Directive, scope: Scope, route: Rout
     if one.args[:2] == ("$request_method", "=") and one.args[2:] == ("OPTIONS",):
         route.leave(one.place, f"if ({' '.join(one.args)})", "preflights are answered by cors")
         one.use()
+        return
+    if conditions.asks_for_certificate(one):
+        one.use()
+        if scope.word("ssl_verify_client") != "on":
+            why = "client certificates are asked for by the site as a whole"
+            route.close(one.place, f"if ({' '.join(one.args)})", why)
         return
     allowed = conditions.methods(one)
     if allowed is not None:

@@ -106,6 +106,13 @@ def match(one: Directive) -> dict[str, Any] | None:
     return {kind: {name: test}}
 
 
+def asks_for_certificate(one: Directive) -> bool:
+    """``if ($ssl_client_verify != SUCCESS) { return 403; }``"""
+    return one.args == ("$ssl_client_verify", "!=", "SUCCESS") and any(
+        inner.name == "return" for inner in one.block or ()
+    )
+
+
 def required(one: Directive) -> dict[str, Any] | None:
     """What an ``if`` with != or !~ asks of every request, as ``match`` has it."""
     if len(one.args) != 3 or one.args[1] not in ("!=", "!~", "!~*"):

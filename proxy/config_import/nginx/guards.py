@@ -133,14 +133,15 @@ def _passwords(scope: Scope, route: Route) -> None:
         route.put_in(("basic_auth", "realm"), realm.arg, realm.place)
 
 
-def client_certificates(scope: Scope, site: Site) -> None:
+def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
+    """``all_of_them``: a condition refuses those who show none."""
     verify, ca = scope.one("ssl_verify_client"), scope.one("ssl_client_certificate")
     if verify is None or verify.arg == "off":
         return
     if ca is None:
         site.close(verify.place, str(verify), "whose certificates are asked for is not said")
         return
-    mode = "require" if verify.arg == "on" else "request"
+    mode = "require" if verify.arg == "on" or all_of_them else "request"
     path = fields.absolute(ca.arg, scope.folder)
     site.put_in(("tls", "client_auth"), {"ca_file": path, "mode": mode}, verify.place)
     if mode == "request":

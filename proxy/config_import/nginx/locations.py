@@ -27,7 +27,7 @@ _SCHEMES = {"http": "http", "https": "https"}
 
 
 def compile_server(scope: Scope, site: Site, world: World) -> None:
-    """Add the routes of a server block to its site."""
+    """Add the routes of a server block to its site, and the client certificates that it takes."""
     server = Server(site, scope, world)
     blocks = scope.here("location")
     server.named = {one.arg: one for one in blocks if one.arg.startswith("@")}
@@ -54,6 +54,7 @@ def compile_server(scope: Scope, site: Site, world: World) -> None:
             beside(server, inner, route)
             site.add(route)
     _finish(server)
+    guards.client_certificates(scope, site, all_of_them=server.certificate_asked)
 
 
 def _internals(server: Server, blocks: list[Directive]) -> None:

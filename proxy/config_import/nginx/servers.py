@@ -236,7 +236,6 @@ def _split(
     _certificates(server, site)
     taken.update(dict.fromkeys(site.names, site))
     locations.compile_server(scope, site, world)
-    guards.client_certificates(scope, site)
     if not server.secure:
         site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
     _unused(server.block.block or [], site, draft)

@@ -76,6 +76,7 @@ class Server:
     refusals: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)
     # Routes with a ``rewrite`` that have no answer yet, and the scope that has it.
     pending: list[tuple[Route, PathForm, Scope]] = field(default_factory=list)
+    certificate_asked: bool = False  # whoever shows no client certificate is refused
     dots: Directive | None = None  # denies what begins with a dot
     hidden: list[tuple[str, Place]] = field(default_factory=list)  # fields that scripts lose
     # What is asked of every request, and the answer of others.

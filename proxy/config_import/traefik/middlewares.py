@@ -172,6 +172,17 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
     return True
 
 
+def is_for(one: Node, hosts: tuple[str, ...]) -> bool:
+    """Whether a ``redirectRegex`` can take an address of one of these hosts."""
+    host, _path = _address(one.word("regex"))
+    if host is None:
+        return True
+    try:
+        return any(re.fullmatch(host, name) for name in hosts)
+    except re.error:
+        return True
+
+
 def _address(expression: str) -> tuple[str | None, str]:
     """The host and the path of an expression for addresses; None where it is none."""
     found = re.fullmatch(

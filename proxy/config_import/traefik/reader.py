@@ -342,15 +342,16 @@ class _World:
     def _answer(self, router: _Router, route: Route, hosts: tuple[str, ...]) -> None:
         before = self._middlewares(router)
         for kind, one in before:
-            if kind.lower() == "redirectregex":
-                one.use()
+            one.use()
+            if kind.lower() == "redirectregex" and middlewares.is_for(one, hosts):
                 middlewares.redirect(one, route, hosts)
                 return
         self._service(router, route)
         if route.action is None:
             return
         for kind, one in before:
-            middlewares.add(kind, one, route)
+            if kind.lower() != "redirectregex":
+                middlewares.add(kind, one, route)
         if "redirect" in route.keys:
             route.keys.pop("backend", None)
 

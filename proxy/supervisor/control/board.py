@@ -17,6 +17,7 @@ from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
 
 from ...alerts import attention
+from ...certifier.settings import has_any
 from ...config.model import Config, FilesAction, ProxyAction, RedirectAction, Route
 from ...ipc.documents import (
     Attention,
@@ -91,7 +92,7 @@ class Board:
         situation = attention.Situation(
             certificates=self._registry.statuses(),
             wanted=[site.names[0] for site in config.sites],
-            certifier_silent=overview.certifier_silent() if self._processes.certifier() else 0.0,
+            certifier_silent=overview.certifier_silent() if has_any(config) else 0.0,
             rules=config.alerts,
             upstreams=overview.upstreams(),
             rates=self.history.lately("backend"),

@@ -83,7 +83,7 @@ class Chart {
   constructor(title, spell, stacked, pick) {
     Object.assign(this, { title, spell, stacked, pick, at: 0, slot: 5, columns: [], rows: [] });
     this.readout = make("figcaption", {});
-    this.svg = make("svg", { viewBox: "0 0 720 128", preserveAspectRatio: "none", role: "img", tabindex: "0" });
+    this.svg = make("svg", { viewBox: "0 0 720 128", preserveAspectRatio: "none", role: "img", tabindex: "0", "aria-label": title });
     this.figures = make("details", {}, make("summary", {}, `${title} in figures`));
     this.element = make("figure", { "data-chart": title }, this.readout, this.svg, this.figures);
     this.svg.addEventListener("pointermove", (event) => this.point(event));

@@ -74,9 +74,9 @@ class World:
 
     def end(self) -> None:
         """Of this life: what is known is written down."""
-        document = self.on_demand.document()
-        assert document is not None
-        self.names.write(document)
+        changes = self.on_demand.unwritten()
+        assert changes is not None
+        self.names.write(changes)
 
     def _take_on(self, wanted: CertificateSpec) -> ManagedCertificate:
         record, pair = self.repository.load(wanted.names[0])

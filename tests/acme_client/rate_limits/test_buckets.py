@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_client.errors import IssuanceError
-from acme_client.rate_limits.buckets import Buckets, Hold
+from acme_client.rate_limits.buckets import VERSION, Buckets, Hold
 from acme_client.rate_limits.ledger import Ledger, LedgerReservation
 from acme_client.rate_limits.published import (
     LETSENCRYPT,
@@ -21,8 +21,10 @@ from acme_client.rate_limits.published import (
     costs,
     failures,
 )
+from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.journal import Journal
 
 LE = "https://acme-v02.api.letsencrypt.org/directory"
 OTHER = "https://ca.example/directory"
@@ -30,6 +32,11 @@ HOUR, DAY = 3600.0, 86400.0
 A = ("a.example.org",)
 NEW, RENEWAL, EXEMPT = OrderKind.NEW, OrderKind.RENEWAL, OrderKind.EXEMPT
 RULES = "see https://letsencrypt.org/docs/rate-limits/"
+
+
+def as_read(ledger: Buckets) -> Buckets:
+    """As another process reads it."""
+    return Buckets.of_document(documents.read(documents.write(ledger.document(), VERSION), VERSION))
 
 
 def spent(times: int, names: tuple[str, ...], now: float) -> Buckets:
@@ -102,7 +109,7 @@ def test_never_more_than_the_ca_allows(pauses: list[float], reread: bool) -> Non
             tokens -= 1
             ledger.spend(costs(A, LETSENCRYPT, NEW), now)
         if reread:
-            ledger = Buckets.from_json(ledger.to_json())
+            ledger = as_read(ledger)
         left = ledger.left(Cost("names a.example.org", LETSENCRYPT.names), now)
         assert left == pytest.approx(tokens, abs=1.01)
 
@@ -178,7 +185,7 @@ def test_a_429_is_kept_where_it_belongs(text: str, key: str, limits: Limits) -> 
     refusal = ledger.refusal(names, limits, 1e9, NEW)
     assert refusal is not None
     assert (refusal.until, refusal.why) == (LATER, text)
-    ledger = Buckets.from_json(ledger.to_json())
+    ledger = as_read(ledger)
     assert ledger.refusal(names, limits, 1e9, NEW) == refusal
     assert ledger.refusal(("c.example.com",), limits, 1e9, NEW) == (
         refusal if key == "orders" else None
@@ -226,7 +233,7 @@ def test_a_clock_that_ran_ahead_does_no_lasting_harm(reread: bool) -> None:
     ledger = spent(5, A, 1e9 + AHEAD)
     ledger.told("slow down", 1e9 + AHEAD + HOUR, ("b.example.net",), LETSENCRYPT, 1e9 + AHEAD)
     if reread:
-        ledger = Buckets.from_json(ledger.to_json())
+        ledger = as_read(ledger)
     assert ledger.advance(LETSENCRYPT, 1e9)
     refusal = ledger.refusal(A, LETSENCRYPT, 1e9, NEW)
     assert refusal is not None
@@ -240,7 +247,7 @@ def test_nor_does_one_of_which_nobody_wrote_when_it_was() -> None:
     """As the ledgers of the first days: no "at"."""
     ledger = Buckets(due={"names a.example.org": 4e9, "orders": 4e9})
     for hour in range(7 * 24):
-        ledger = Buckets.from_json(ledger.to_json())
+        ledger = as_read(ledger)
         ledger.advance(LETSENCRYPT, 1e9 + hour * HOUR)
         assert ledger.due.get("orders", 0.0) <= 1e9 + 3 * HOUR
     assert ledger.refusal(A, LETSENCRYPT, 1e9 + 7 * DAY, NEW) is None
@@ -264,7 +271,7 @@ def test_nor_does_one_of_which_nobody_wrote_when_it_was() -> None:
     ids=range(8),
 )
 def test_what_cannot_be_read_begins_anew(data: bytes) -> None:
-    assert Buckets.from_json(data) == Buckets()
+    assert Buckets.of_document(documents.read(data, VERSION)) == Buckets()
 
 
 class Clock:
@@ -308,7 +315,9 @@ def test_an_order_that_led_to_nothing_costs_no_certificate(tmp_path: Path, clock
         reservation = book.reservation(LE, A)
         reservation.reserve(exempt=False)
         reservation.commit(IssuanceError("refused", "no"))
-    kept = Buckets.from_json(next(tmp_path.rglob("ledger.json")).read_bytes())
+    (folder,) = tmp_path.glob("ledgers/[!.]*")
+    journal = Journal(DirectoryStore(tmp_path), f"ledgers/{folder.name}", "ledger.json", VERSION)
+    kept = Buckets.of_document(journal.read())
     kept.advance(LETSENCRYPT, 1e9 + 1)
     assert set(kept.due) == {"orders"}, "the order itself has counted"
 

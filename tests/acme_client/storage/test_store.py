@@ -570,3 +570,80 @@ def test_a_folder_that_nobody_knows_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="FOLDERS"):
         DirectoryStore(tmp_path).store("notes/today", {"a": b"b"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_appended_stands_behind_what_was_there(store: Store) -> None:
+    before = store.mark(FOLDER)
+    store.append(FOLDER, "a.log", b"one")
+    store.append(FOLDER, "a.log", b"two")
+    assert store.load(FOLDER) == {"a.log": b"onetwo"}
+    store.store(FOLDER, {"a.log": b"anew"})
+    peer(store).append(FOLDER, "a.log", b"!")
+    assert store.load(FOLDER) == {"a.log": b"anew!"}
+    assert store.mark(FOLDER) != before
+
+
+def test_a_mark_changes_with_what_is_in_the_folder_whoever_changed_it(store: Store) -> None:
+    marks = [store.mark(FOLDER)]
+    for change in (
+        lambda: store.append(FOLDER, "a.log", b"x"),
+        lambda: peer(store).append(FOLDER, "a.log", b"x"),
+        lambda: store.store(FOLDER, {"meta.json": b"{}"}),
+        lambda: peer(store).store(FOLDER, OLD),
+        lambda: store.delete(FOLDER, "meta.json"),
+    ):
+        change()
+        assert store.mark(FOLDER) == store.mark(FOLDER)
+        marks.append(store.mark(FOLDER))
+    assert len(set(map(repr, marks))) == len(marks)
+    store.store("certificates/another", OLD)
+    assert store.mark(FOLDER) == marks[-1]
+
+
+def test_a_file_that_is_made_by_appending_is_for_the_owner_alone(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.append(FOLDER, "a.log", b"x")
+    assert (tmp_path / FOLDER / "a.log").stat().st_mode & 0o777 == 0o600
+    (tmp_path / FOLDER / "b.log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"(?i)symbolic links"):
+        store.append(FOLDER, "b.log", b"x")
+    with pytest.raises(ValueError, match="no folder of the store"):
+        store.append("elsewhere/x", "a.log", b"x")
+
+
+def test_a_look_at_thousands_that_have_not_changed_is_one_at_each(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    for number in range(50):
+        store.store(f"certificates/{number}.example", OLD)
+        store.store(f"certificates/{number}.example", {"meta.json": b"{}"})
+        os.utime(tmp_path / f"certificates/{number}.example", (1e9, 1e9))  # a while ago
+    changed = store.watch("certificates")
+    seen: list[str] = []
+    look = DirectoryStore._mark
+
+    def counted(path: Path) -> object:
+        seen.append(path.name)
+        return look(path)
+
+    store._mark = counted  # type: ignore[method-assign, assignment] # to count
+    assert changed() == set()
+    assert seen == []
+    store.store("certificates/7.example", NEW)
+    store.store("certificates/8.example", {"meta.json": b"{1}"})
+    assert changed() == {"7.example", "8.example"}
+    assert sorted(seen) == ["7.example", "8.example"]
+    # It has just been written, and may be again in the same tick of the kernel's clock.
+    assert changed() == set()
+    assert sorted(seen) == ["7.example", "7.example", "8.example", "8.example"]
+
+
+def test_a_real_file_in_a_links_place_is_looked_at_itself(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir(parents=True)
+    for name, data in OLD.items():
+        (folder / name).write_bytes(data)
+    os.utime(folder, (1e9, 1e9))
+    changed = DirectoryStore(tmp_path).watch("certificates")
+    with (folder / "privkey.pem").open("r+b") as file:
+        file.write(b"new key, and longer")
+    assert changed() == {"example.org"}

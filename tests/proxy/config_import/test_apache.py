@@ -125,3 +125,43 @@ Require all denied
 </If>"""))  # fmt: skip
     assert "<If" in made.left[0]
     assert made.draft.all_left()[0].guard
+
+
+def test_a_guard_of_all_backends(imported: Import) -> None:
+    made = imported("apache", HOST.format("""ProxyPass / http://127.0.0.1:1/
+<Proxy *>
+Require ip 10.0.0.0/8
+</Proxy>"""))  # fmt: skip
+    assert made.site("a.test")["allow"] == ["10.0.0.0/8"]
+    assert not made.left
+
+
+def test_no_script_is_run_where_scripts_are_denied(imported: Import) -> None:
+    made = imported("apache", HOST.format("""DocumentRoot /www
+<FilesMatch \\.php$>
+SetHandler "proxy:unix:/run/php.sock|fcgi://localhost"
+</FilesMatch>
+<Directory /www/uploads>
+<FilesMatch "\\.php$">
+Require all denied
+</FilesMatch>
+</Directory>
+<Files xmlrpc.php>
+Require all denied
+</Files>"""))  # fmt: skip
+    assert "fastcgi" in made.route("/*")
+    assert made.route("/uploads/*") == {"path": "/uploads/*", "root": "/www/uploads"}
+    assert made.route("/xmlrpc.php")["respond"] == {"status": 403}
+
+
+def test_a_refusal_by_field_and_method(imported: Import) -> None:
+    made = imported("apache", HOST.format("""ProxyPass / http://127.0.0.1:1/
+RewriteEngine On
+RewriteCond %{HTTP_USER_AGENT} (bot|scraper) [NC]
+RewriteRule .* - [F]
+RewriteCond %{REQUEST_METHOD} ^(TRACE|TRACK)
+RewriteRule .* - [F]"""))  # fmt: skip
+    one, two, three = made.site("a.test")["routes"]
+    assert one["match"] == {"header": {"User-Agent": "re:(?i)(bot|scraper)"}}
+    assert (two["methods"], two["respond"]) == (["TRACE", "TRACK"], {"status": 403})
+    assert three["backend"] == "http://127.0.0.1:1"

@@ -270,3 +270,13 @@ def test_a_rewrite_comes_before_a_return_behind_it(imported: Import) -> None:
     found = routes(imported, "location /old { rewrite ^/old/(.*)$ /new/$1 redirect; return 403; }")
     assert found["/old/*"] == {"redirect": "/new/{rest}", "status": 302}
     assert found["/old"] == {"respond": {"status": 403}}
+
+
+def test_a_condition_that_asks_for_a_client_certificate(imported: Import) -> None:
+    asked = "if ($ssl_client_verify != SUCCESS) { return 403; }"
+    optional = "ssl_client_certificate /ca.pem; ssl_verify_client optional; root /www;"
+    whole = imported("nginx", SERVER.format(f"{optional} {asked}"))
+    assert whole.site("a.test")["tls"]["client_auth"]["mode"] == "require"
+    part = imported("nginx", SERVER.format(f"{optional} location /x/ {{ {asked} }}"))
+    assert part.route("/x/*")["deny"] == ["0.0.0.0/0", "::/0"]
+    assert part.site("a.test")["tls"]["client_auth"]["mode"] == "request"

@@ -145,3 +145,16 @@ def test_python_is_not_asked_for_what_the_command_does_not_read() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
     assert not [one for one in loaded if "nginx" in one or "caddy" in one or one == "crossplane"]
+
+
+def test_a_redirect_of_another_host_lets_requests_pass(imported: Import) -> None:
+    text = """
+http:
+  routers: {a: {rule: "Host(`a.test`) || Host(`www.a.test`)", middlewares: [w], service: s}}
+  middlewares: {w: {redirectRegex: {regex: "^https://www\\\\.(.*)", replacement: "https://${1}"}}}
+  services: {s: {loadBalancer: {servers: [{url: "http://127.0.0.1:1"}]}}}
+"""
+    made = imported("traefik", text, "a.yml")
+    assert made.site("a.test")["backend"] == "http://127.0.0.1:1"
+    assert made.site("www.a.test")["redirect"] == "https://a.test{path}"
+    assert not made.left

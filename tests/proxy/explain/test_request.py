@@ -28,6 +28,10 @@ sites:
         body_size: unlimited
         cors: off
         forward_auth: {{url: "http://127.0.0.1:9091/auth?token=secret", copy: [Remote-User]}}
+      - path: /shared/*
+        backend: http://127.0.0.1:8000
+        forward_auth: {{url: "http://127.0.0.1:9091/auth"}}
+        cors: {{origins: ["https://app.test"]}}
       - {{path: /old/*, redirect: "https://b.test/{{rest}}"}}
       - path: /*
         root: {folder}/www
@@ -90,9 +94,15 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
             ("asked", "x-original-url: https://a.test/inside/x?y", ""),
             ("sent on", "PUT /inside/x?y HTTP/1.1", ""),
         ]),
+        (["OPTIONS", "https://a.test/shared/x", "-H", "Origin: https://app.test",
+          "-H", "Access-Control-Request-Method: GET"], [
+            ("answer", "204, to a preflight, before any login", "19:9"),
+            ("answer", "access-control-allow-origin: https://app.test", ""),
+            ("answer", "access-control-allow-methods: GET, HEAD, POST", ""),
+        ]),
         (["https://x.a.test/old/a%20b"], [
             ("certificate", "for *.a.test, from the built-in CA", "6:5"),
-            ("answer", "308, Location: https://b.test/a%20b", "16:24"),
+            ("answer", "308, Location: https://b.test/a%20b", "20:24"),
         ]),
         (["https://a.test/"], [
             ("answer", "200, content-type: text/html; charset=utf-8, content-length: 5", ""),
@@ -175,3 +185,17 @@ def test_a_faulty_configuration_is_told_as_check_tells_it(config: Path) -> None:
     done = CliRunner().invoke(program, ["explain", "https://a.test/", "--config", str(config)])
     assert done.exit_code == 2
     assert "nonsense" in done.stderr
+
+
+def test_what_is_said_of_a_trace(config: Path) -> None:
+    text = config.read_text()
+    config.write_text('tracing: {otlp: "http://127.0.0.1:4318", sample: 5%}\n' + text)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    field = f"traceparent: 00-{trace}-00f067aa0ba902b7-01"
+    words = ["explain", "https://a.test/one/x", "-H", field, "--config", str(config)]
+    page = CliRunner().invoke(program, words).output
+    assert field not in page  # it is not passed on as it came
+    assert f"traceparent: of trace {trace}" in page
+    assert "5% of the requests" in page
+    config.write_text(text)
+    assert field in CliRunner().invoke(program, words).output

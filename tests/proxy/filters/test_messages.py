@@ -41,7 +41,7 @@ def test_no_value_splits_a_message(value: str) -> None:
         fields.set("x", value)
     except FieldRefused:
         return
-    ((_name, raw),) = fields.raw
+    ((_name, raw),) = fields._raw
     assert not {0, 10, 13} & set(raw)
 
 

@@ -52,3 +52,11 @@ def test_the_hard_limit_counts_and_the_key_is_named(
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (128, 256))
     (notice,) = load(Options(config=path), now_uid=1000).notices
     assert notice.startswith(f"{path}:3:16: limits.connections: a worker may have 256 open files,")
+
+
+def test_certificates_take_a_descriptor_for_many() -> None:
+    assert shortfall(10_000, 10_400, 10_000) is None
+    found = shortfall(10_000, 10_300, 10_000)
+    assert found is not None
+    assert "10300 open files, which is enough for 9976 connections" in found[0]
+    assert shortfall(400, 800, 1_000) is None

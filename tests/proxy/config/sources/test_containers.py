@@ -129,6 +129,10 @@ def test_where_the_container_is_reached() -> None:
         ({"treehouse.domain": "a.test", "treehouse.a..b": "c"}, "not the name of a key"),
         ({"treehouse.domain": "a.test", "treehouse.a": "b", "treehouse.a.c": "d"}, "key above it"),
         ({"treehouse.domain": "a.test", "treehouse.names": "b.test"}, "are the same"),
+        (
+            {"treehouse.domain": "a.test", "treehouse.certificate.key": "/etc/ssl/private/k.pem"},
+            "takes no orders from labels",
+        ),
     ],
 )
 def test_slips(labels: dict[str, str], what: str) -> None:

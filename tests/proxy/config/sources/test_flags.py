@@ -202,7 +202,7 @@ def test_without_a_site_on_the_command_line_the_default_file_is_read(here):
         (b"sites: [", "close the bracket"),
         (b"[]", "the file is not a mapping"),
         (b"a: \0", "control character"),
-        (b"# " + b"x" * (16 << 20), "larger than 16 MiB"),
+        (b"# " + b"x" * (64 << 20), "larger than 64 MiB"),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_one_fault(here, data, said):
