@@ -362,22 +362,41 @@ def stop(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @server_options
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(config: Path | None, state: Path | None, as_json: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="For programs; all, unless less is asked for."
+)
+@click.option("--attention", is_flag=True, help="Only what needs attention.")
+@click.option("--all", "every", is_flag=True, help="All certificates, not the first fifty.")
+def status(
+    names: tuple[str, ...],
+    config: Path | None,
+    state: Path | None,
+    as_json: bool,
+    attention: bool,
+    every: bool,
+) -> None:
     """Show processes, listeners, certificates and backends.
+
+    With NAME the certificates for that name, or for all that match, as "*.example.org" does. What
+    needs attention comes first.
 
     \b
     sudo treehouse-proxy status
+    sudo treehouse-proxy status --attention
     sudo treehouse-proxy status --json | jq .upstreams
     """
-    document = status_of(config, state)
+    from .selection import Selection
+
+    selection = Selection(names, attention, every or bool(names))
+    document = selection.of(status_of(config, state))
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
     from .status_table import show
 
-    show(document)
+    show(document, selection)
 
 
 @program.command()

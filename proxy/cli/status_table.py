@@ -10,10 +10,13 @@ from acme_client.status import CertificateStatus
 from acme_client.text import printable
 
 from ..ipc.documents import ProviderStatus, SiteStatus, Status, UpstreamStatus, WorkerStatus
+from .selection import Selection
 from .table import GREEN, RED, YELLOW, Cell, table
 
+_ALL = Selection(every=True)
 
-def show(document: Status) -> None:
+
+def show(document: Status, selection: Selection = _ALL) -> None:
     if document["pid"] is None:
         click.echo(f"treehouse-proxy {document['version']}: no server runs")
     else:
@@ -26,7 +29,7 @@ def show(document: Status) -> None:
         click.echo(f"listening on {ways}")
     tables = [
         _workers(document["workers"]),
-        _certificates(document["certificates"]),
+        _certificates(document["certificates"], selection),
         _upstreams(document["upstreams"]),
         _unwanted(document["unwanted"]),
         *map(_provider, document["providers"]),
@@ -34,6 +37,8 @@ def show(document: Status) -> None:
     ]
     for text in filter(None, tables):
         click.echo(f"\n{text}")
+    if selection.attention and not document["certificates"] and not document["upstreams"]:
+        click.echo("\nnothing needs attention")
 
 
 def show_certificates(document: Status) -> None:
@@ -68,7 +73,8 @@ def _workers(workers: list[WorkerStatus]) -> str:
     return table(header, rows) if rows else ""
 
 
-def _certificates(certificates: list[CertificateStatus]) -> str:
+def _certificates(certificates: list[CertificateStatus], selection: Selection = _ALL) -> str:
+    shown, more = selection.page(certificates)
     header = ("names", "source", "key", "state", "left", "served", "renews", "last error")
     rows = [
         (
@@ -81,9 +87,12 @@ def _certificates(certificates: list[CertificateStatus]) -> str:
             one["renew_at"] or "",
             printable(one["last_error"] or ""),
         )
-        for one in sorted(certificates, key=lambda one: one["not_after"] or "")
+        for one in shown
     ]
-    return table(header, rows) if rows else ""
+    if not rows:
+        return ""
+    rest = f"\nand {more} more: status --all, or status NAME" if more else ""
+    return table(header, rows) + rest
 
 
 def _provider(one: ProviderStatus) -> str:

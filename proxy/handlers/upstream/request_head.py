@@ -84,6 +84,7 @@ class OwnFields:
             name.encode() for name in (*rules.remove, *(name for name, _ in rules.set))
         )
         self._removed = tuple(b"%b: " % name.encode() for name in rules.remove)
+        self._without: dict[bytes, bytes] = {}  # lines, as they are without those; bounded
         self._given = (*rules.set, *rules.add)
         fixed = not any(PLACE.search(value) for _, value in self._given)
         self._lines = b"".join(self._line(one, None) for one in self._given) if fixed else None
@@ -98,8 +99,12 @@ class OwnFields:
         """Return lines of ours without those that are to be left out."""
         if not self._removed:
             return lines
-        kept = [line for line in lines.split(b"\r\n") if not line.startswith(self._removed)]
-        return b"\r\n".join(kept)
+        known = self._without.get(lines)
+        if known is None:
+            kept = [line for line in lines.split(b"\r\n") if not line.startswith(self._removed)]
+            known = b"\r\n".join(kept)
+            remember(self._without, lines, known, _MOST_BLOCKS)
+        return known
 
     @staticmethod
     def _line(field: tuple[str, str], request: Request | None) -> bytes:
