@@ -74,6 +74,13 @@ class Match(Section):
     )
 
     @classmethod
+    def _way_out(cls, given: object) -> str:
+        """Say where a path stands, for that is what other programs match."""
+        if isinstance(given, str):
+            return "here that is path: /api/*, beside match: {header: ..., query: ..., from: ...}"
+        return super()._way_out(given)
+
+    @classmethod
     def known_keys(cls) -> dict[str, FieldInfo]:
         """Return every key; ``from`` is a word of Python's, and has another name within."""
         return {field.alias or name: field for name, field in super().known_keys().items()}

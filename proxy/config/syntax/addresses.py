@@ -36,7 +36,7 @@ _SOCKET_FILE = re.compile(r"/[^:]*")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _SAY_PREFIX = "write it like http://127.0.0.1:9000/app: the path is put before the one asked for"
 # Where PHP-FPM, uWSGI and their kin keep their sockets, which speak FastCGI and the like.
-_NOT_HTTP = re.compile(r"php|fpm|fcgi|fastcgi", re.IGNORECASE)
+_NOT_HTTP = re.compile(r"(?<![a-z])(?:php|fpm|fcgi|fastcgi)", re.IGNORECASE)  # not in /tmp/tmphp/
 _NAME_SERVER = "write it like 192.0.2.53, ns.example.org:5353 or [2001:db8::53]:53"
 _SOCKET_PATH = 107  # bytes; sun_path holds 108 with the NUL, unix(7)
 # As in a URL's host, and with underscores: container networks have them in the names of services.
