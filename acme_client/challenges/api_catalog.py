@@ -15,6 +15,7 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import re
 from collections.abc import Collection, Sequence
@@ -126,8 +127,22 @@ def _of_lexicon() -> list[str]:
     return [name for name in found_names if name not in _NOT_HERE]
 
 
+# What has been found out. Packages below a home that is root's alone can be read at the start, and
+# not by the user that the server becomes: what is loaded then goes on to be known.
+_known: dict[str, list[Option]] = {}
+
+
 def options(provider: str) -> list[Option]:
     """What the provider takes. Raises `NotInstalled`, and `KeyError` for one that is not known."""
+    try:
+        _known[provider] = _found_out(provider)
+    except Exception:
+        if os.geteuid() == 0 or provider not in _known:
+            raise
+    return _known[provider]
+
+
+def _found_out(provider: str) -> list[Option]:
     if provider == HTTPREQ:
         return list(_HTTPREQ_OPTIONS)
     if not installed():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -244,3 +245,42 @@ sites:
             idle.says(frame(6, 1, 0, ping.opaque_data))
             idle.hears_the_end()
             assert [one.last_stream_id for one in idle.of("GoAwayFrame")] == [LARGEST, 3]
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="nghttp2-client is not installed")
+def test_h2load_gets_an_answer_to_whatever_it_has_sent(
+    folder: Path, root: Path, ports: tuple[int, int]
+) -> None:
+    """It goes on submitting requests on a connection that takes no more, and calls those failed which it
+    has never sent. So it is our log that says what was asked."""
+    log = folder / "access.log"
+    (folder / "config.yaml").write_text(
+        f"""
+listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
+workers: 2
+state: {folder / "state"}
+log: {{access: {log}}}
+limits: {{requests_per_connection: 1000000}}
+sites:
+  - {{names: [a.test], root: {root}}}
+"""
+    )
+    with Server(["--config", str(folder / "config.yaml")], folder) as server:
+        server.await_log("a.test: certificate obtained")
+        with subprocess.Popen(
+            ["h2load", "-D8", "-c6", "-m10", f"--connect-to=127.0.0.1:{ports[1]}", f"https://a.test:{ports[1]}/"],
+            stdout=subprocess.PIPE, text=True,
+        ) as load:  # fmt: skip
+            for _ in range(3):
+                since = len(server.log)
+                server.signal(signal.SIGHUP)
+                server.await_log("serving on", since=since)
+            said, _ = load.communicate(timeout=60)
+        counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", said)
+        assert counts is not None, said
+        succeeded, failed, errored = map(int, counts.groups())
+        assert server.stop() == 0
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {(line["status"], line["error"]) for line in lines} == {(200, None)}
+        assert succeeded == len(lines) > 1000
+        assert failed == errored <= 6 * 10 * 3

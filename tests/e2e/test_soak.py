@@ -43,7 +43,9 @@ from support.program.process_stats import Weight, table, weigh
 from support.program.server import REPOSITORY, Server, packages, treehouse
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
-VALIDITY = 20  # seconds of a certificate
+# Seconds of a certificate. All this traffic leaves little of two cores to a certifier that was killed a
+# moment ago; on a machine with other work twenty were too few.
+VALIDITY = 30
 # The part of the time in which everything happens at once.
 TURMOIL = 0.75
 # What a process may take more at the end than at the start of that, or of the quiet time after it.
@@ -211,14 +213,15 @@ def large_over_h2(talk: H2Talk) -> bool:
 
 
 def given_up(talk: H2Talk) -> bool:
-    """Requests that are reset in the middle; the connection goes on."""
-    for number in range(8):
+    """Requests that are reset in the middle, as a browser does that leaves a page; the connection
+    goes on. Fewer than are answered, else it would be ended for it."""
+    for target in ("/large.bin", "/app/h2/x", "/pair/@1@x"):
         stream = talk.next()
-        target = ("/large.bin", "/app/h2/x", "/pair/@1@x")[number % 3]
         talk.says(headers(stream, h2_request(target, "a.example")))
         talk.says(rst(stream))
-    stream = talk.asks(h2_request("/", "a.example"))
-    assert talk.status(stream) == 200
+        for _ in range(2):
+            stream = talk.asks(h2_request("/", "a.example"))
+            assert (talk.status(stream), talk.body(stream)) == (200, b"<p>hello\n")
     return done_with(talk)
 
 
@@ -292,7 +295,7 @@ sites:
 
         kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [mended] * 2
         kinds += [large, handshake, broken, tunnel]
-        h2_kinds = [many, many, large_over_h2, given_up]
+        h2_kinds = [many, large_over_h2, given_up]
         state = folder / "state"
         begun = time.monotonic()
         reloads = kills = upgrades = deaths = certifiers = 0
@@ -301,7 +304,7 @@ sites:
             Visitors(connect, *kinds, judge=ledger.judge) as visitors,
             Visitors(connect_h2, *h2_kinds, judge=ledger.judge) as h2_visitors,
             channel(ports[1], ca.root(), "a.example") as using_grpc,
-            GrpcLoad(using_grpc, judge=ledger.judge) as grpc,
+            GrpcLoad(using_grpc, judge=ledger.judge, pause=0.1) as grpc,
         ):
             visitors.await_each()
             h2_visitors.await_each()

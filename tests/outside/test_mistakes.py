@@ -225,7 +225,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("acme: {challenges: dns}\n" + SITE + "}]", ("did you mean dns-01 or dns-persist-01?",)),
     (
         "acme: {dns: {provider: cloudflare}}\n" + SITE + "}]",
-        ("no provider is built in: write hook:",),
+        ("for cloudflare these are missing: auth_token_file", "write credentials:"),
     ),
     ("acme: {key_type: rsa}\n" + SITE + "}]", ("did you mean rsa-2048 or rsa-4096?",)),
     ("acme: {staging: true}\n" + SITE + "}]", ("write directory: letsencrypt-staging",)),

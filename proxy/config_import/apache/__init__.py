@@ -1,2 +1,3 @@
-"""Apache: `directives` reads the files with their sections and includes, `rewriting` RewriteRules,
-`access` who is let in, `sections` what holds for a folder or a location; `reader` makes sites."""
+"""Apache: `directives` reads the files with their sections and includes, `redirects` and
+`rewriting` what is answered first, `proxying` which backends there are, `access` who is let in,
+`sections` what holds for a folder or a location; `reader` makes sites."""

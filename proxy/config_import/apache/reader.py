@@ -15,15 +15,13 @@ from dataclasses import dataclass, field
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Level, Place, Route, Site
-from ..path_patterns import filled, forms
 from ..shapes import covers, specific_first
 from ..word_lists import words
-from . import access, proxying, rewriting, sections
+from . import access, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
 from .needless import NEEDLESS, WHY
 
 _ORDERED = re.compile(r"/(?:letsencrypt|acme(?:\.sh)?|dehydrated|md)/|snakeoil")
-_STATUS = {"permanent": "301", "temp": "302", "seeother": "303", "gone": "410"}
 
 
 @dataclass(slots=True)
@@ -235,19 +233,19 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     folder = root.arg.rstrip("/") if root is not None else ""
     held = sections.gather(whole, folder, site)
     rules: list[Route] = [*held.refused, *rewrites.routes]
-    rules += _redirects(own, site)
+    rules += redirects.redirects(own, site)
     passed = proxying.passes(whole, site)
     for one in held.locations:
         passed += proxying.inside(one.directives, one.path, whole, site)
-        rules += _redirects(one.directives, site, one.path)
-    aliases = _aliases(own, site)
+        rules += redirects.redirects(one.directives, site, one.path)
+    aliases = redirects.aliases(own, site)
     front = rewrites.front
     for section in held.folders:
         inner = rewriting.read(
             section.directives, host.names, site, f"{section.path.rstrip('*') or '/'}"
         )
         rules += inner.routes
-        rules += _redirects(section.directives, site)
+        rules += redirects.redirects(section.directives, site)
         front = inner.front or front
         for names, target, _status, at in inner.elsewhere:
             site.leave(at, f"{' '.join(names)} to {target}", "put it into the VirtualHost")
@@ -368,83 +366,6 @@ def _of_files(
         route.leave(place, controller, "who runs scripts is not said")
     elif controller and "fallback" not in route.keys and front is not None:
         route.put("fallback", controller, front[1])
-
-
-def _aliases(directives: Sequence[Directive], site: Site) -> list[tuple[str, str, Place]]:
-    found = []
-    for one in here(directives, "alias"):
-        if len(one.args) != 2:
-            continue
-        path, where = one.args
-        if path.endswith("/"):
-            found.append((f"{path}*", where.rstrip("/"), one.place))
-        else:
-            found.append((path, where.rstrip("/"), one.place))
-            found.append((f"{path}/*", where.rstrip("/"), one.place))
-    for one in here(directives, "aliasmatch", "scriptalias", "scriptaliasmatch"):
-        site.leave(one.place, str(one), "CGI and expressions for files have no counterpart")
-    return found
-
-
-def _redirects(directives: Sequence[Directive], site: Site, within: str = "") -> list[Route]:
-    found: list[Route] = []
-    for one in here(directives, "redirect", "redirectpermanent", "redirecttemp", "redirectmatch"):
-        words = list(one.args)
-        status = {"redirectpermanent": "301"}.get(one.name, "302")
-        if words and (words[0].lower() in _STATUS or re.fullmatch(r"\d{3}", words[0])):
-            status = _STATUS.get(words[0].lower(), words[0])
-            words = words[1:]
-        if within and len(words) == 1:
-            words.insert(0, within.removesuffix("/*") or "/")
-        if not words:
-            continue
-        path = words[0]
-        if not status.startswith("3"):
-            for shape in _below(path, one.name == "redirectmatch"):
-                route = Route(one.place, path=shape)
-                route.put("respond", {"status": status}, one.place)
-                found.append(route)
-            continue
-        if len(words) != 2:
-            site.leave(one.place, str(one), "it does not say where to")
-            continue
-        if one.name == "redirectmatch":
-            found += _matched(one, path, words[1], status, site)
-            continue
-        for shape in _below(path, False):
-            route = Route(one.place, path=shape)
-            if shape.endswith("/*"):
-                # Apache puts what comes behind the path behind the target as it is.
-                joined = "" if path.endswith("/") or path == "/" else "/"
-                route.put("redirect", f"{words[1]}{joined}{{rest}}", one.place)
-            else:
-                route.put("redirect", words[1], one.place)
-            route.put("status", status, one.place)
-            found.append(route)
-    return found
-
-
-def _below(path: str, expression: bool) -> list[str]:
-    if expression:
-        return [form.path for form in forms(path) or ()]
-    if path.endswith("/"):
-        return [f"{path}*"]
-    return [path, f"{path}/*"]
-
-
-def _matched(one: Directive, path: str, target: str, status: str, site: Site) -> list[Route]:
-    found = []
-    for form in forms(path) or ():
-        made = filled(target, form, lambda text: text)
-        if made is None or "$" in made:
-            break
-        route = Route(one.place, path=form.path)
-        route.put("redirect", made, one.place)
-        route.put("status", status, one.place)
-        found.append(route)
-    if not found:
-        site.leave(one.place, str(one), "a route is an exact path, or all below a folder")
-    return found
 
 
 # What nobody asked for

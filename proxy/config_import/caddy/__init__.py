@@ -1,2 +1,3 @@
-"""Caddy: `tokens` reads a Caddyfile with its snippets and imports, `caddyfile` makes sites of its
-blocks, `directives` routes of what stands in them; `adapted` reads what ``caddy adapt`` prints."""
+"""Caddy: `tokens` reads a Caddyfile with its snippets and imports, `reader` makes sites of its
+blocks, `blocks` and `directives` routes of what stands in them; `adapted` reads what Caddy itself
+makes of a file."""

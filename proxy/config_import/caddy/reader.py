@@ -13,7 +13,7 @@ from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Place, Site
 from ..times import duration
 from ..word_lists import words
-from . import adapted, directives, matchers
+from . import adapted, blocks, directives, matchers
 from .tokens import Directive, Parser
 
 _KEY_TYPES = {
@@ -196,7 +196,7 @@ def _one(
                 site.leave(one.place, str(one), "addresses are listened on for all sites: listen")
             case "handle_errors":
                 pass
-    directives.compile_site(directives.read_block(block, site, host, ordered=ordered), site)
+    directives.compile_site(blocks.read_block(block, site, host, ordered=ordered), site)
     for one in block:
         if one.name == "handle_errors":
             _errors(one, site)

@@ -21,6 +21,9 @@ import grpc
 
 _ENDS_WITHIN = 60.0
 _WITHIN = 30.0
+# A server that takes no connection for a moment fails no call; and nobody asks without a pause.
+_WAITS: dict[str, Any] = {"timeout": _WITHIN, "wait_for_ready": True}
+_PAUSE = 0.2
 MESSAGES = 60
 
 
@@ -87,10 +90,14 @@ def channel(port: int, ca: bytes, name: str) -> Any:
 
 class GrpcLoad:
     """One thread for each kind of call, on one channel; the streams last for seconds. ``judge``
-    takes failures, and when their calls began; without it they are in ``failures``."""
+    takes failures, and when their calls began; without it they are in ``failures``. ``pause``:
+    seconds between the calls of a thread."""
 
     def __init__(
-        self, using: Any, judge: Callable[[str, Exception, float], None] | None = None
+        self,
+        using: Any,
+        judge: Callable[[str, Exception, float], None] | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
@@ -98,6 +105,7 @@ class GrpcLoad:
         self._judge = judge or (
             lambda kind, error, _begun: self.failures.append(f"{kind}: {error!r}")
         )
+        self._pause = pause
         self._numbers = itertools.count()
         self._over = threading.Event()
         kinds = [self._unary, self._unary, self._down, self._up, self._both]
@@ -121,15 +129,17 @@ class GrpcLoad:
             try:
                 kind(b"%b-%d" % (name.encode(), next(self._numbers)))
                 self.done[name] += 1
+                self._over.wait(self._pause)
             except Exception as error:
                 self._judge(name, error, begun)
+                self._over.wait(_PAUSE)
 
     def _unary(self, own: bytes) -> None:
-        got = self._channel.unary_unary("/t.Load/Unary")(own, timeout=_WITHIN)
+        got = self._channel.unary_unary("/t.Load/Unary")(own, **_WAITS)
         assert got == own[::-1], got
 
     def _down(self, own: bytes) -> None:
-        call = self._channel.unary_stream("/t.Load/Down")(own, timeout=_WITHIN)
+        call = self._channel.unary_stream("/t.Load/Down")(own, **_WAITS)
         assert [len(one) for one in call] == [2000 * len(b"%d " % n) for n in range(MESSAGES)]
 
     def _up(self, own: bytes) -> None:
@@ -139,7 +149,7 @@ class GrpcLoad:
                 threading.Event().wait(0.02)  # the pace of what is measured, not a wait
                 yield bytes(3000)
 
-        got = self._channel.stream_unary("/t.Load/Up")(messages(), timeout=_WITHIN)
+        got = self._channel.stream_unary("/t.Load/Up")(messages(), **_WAITS)
         assert got == b"%d" % (MESSAGES * 3000), got
 
     def _both(self, own: bytes) -> None:
@@ -153,7 +163,7 @@ class GrpcLoad:
                 yield b"%b %d" % (own, number)
 
         got = 0
-        for one in self._channel.stream_stream("/t.Load/Both")(messages(), timeout=_WITHIN):
+        for one in self._channel.stream_stream("/t.Load/Both")(messages(), **_WAITS):
             assert one == b"%b %d" % (own.upper(), got), one
             got += 1
             threading.Event().wait(0.03)  # the pace of a conversation

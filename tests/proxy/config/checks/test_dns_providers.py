@@ -112,6 +112,19 @@ def test_without_lexicon_it_is_said_what_to_install(
     assert "dns-lexicon is not installed (pip install 'treehouse-proxy[dns]'" in said
 
 
+def test_what_root_has_loaded_is_known_to_the_user_it_becomes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A virtual environment below /root: a reload still knows the provider that the start knew."""
+    before = api_catalog.options("cloudflare")
+    monkeypatch.setattr(api_catalog, "installed", lambda: False)
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    assert api_catalog.options("cloudflare") == before
+    monkeypatch.setattr(api_catalog, "_known", {})
+    with pytest.raises(api_catalog.NotInstalled):
+        api_catalog.options("cloudflare")
+
+
 def test_a_package_that_lexicon_needs_for_one_provider(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
