@@ -239,16 +239,16 @@ class FileHandler:
 
     async def _after_hashing(self, request: Request, found: Unhashed) -> Response:
         """The response with a large file, when its content has been hashed."""
-        own = os.dup(found.fd)
-        os.close(found.fd)
+        fd = found.fd
 
         def work() -> bytes:
             try:
-                return content_hash(own)
+                return content_hash(fd)
             finally:
-                os.close(own)
+                os.close(fd)
 
-        self._files.learn(found, await in_thread(("hash", found.identity), work))
+        hashing = in_thread(("hash", found.identity), work, unused=bound(os.close, fd))
+        self._files.learn(found, await hashing)
         answer = self.handle(request)
         return answer if isinstance(answer, Response) else await answer
 

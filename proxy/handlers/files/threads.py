@@ -18,13 +18,21 @@ _pool: ThreadPoolExecutor | None = None
 _under_way: dict[Hashable, asyncio.Future[Any]] = {}
 
 
-def in_thread(key: Hashable, work: Callable[[], _Made]) -> Awaitable[_Made]:
+def in_thread(
+    key: Hashable, work: Callable[[], _Made], unused: Callable[[], None] | None = None
+) -> Awaitable[_Made]:
     """What ``work`` returns, which runs in a thread. Whoever asks for the same ``key`` meanwhile
-    waits for the same work. Raises `Fault` ("no_capacity") when too much is under way."""
+    waits for the same work. ``unused`` is called where ``work`` will not run. Raises `Fault`
+    ("no_capacity") when too much is under way."""
     global _pool
     running = _under_way.get(key)
-    if running is None:
+    if running is not None:
+        if unused is not None:
+            unused()
+    else:
         if len(_under_way) >= _MOST_WAITING:
+            if unused is not None:
+                unused()
             raise Fault("no_capacity", f"{_MOST_WAITING} files and folders are looked at already")
         if _pool is None:
             _pool = ThreadPoolExecutor(_AT_ONCE, "files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -264,6 +265,16 @@ async def test_what_is_immutable_has_a_tag_of_its_content(
     coded = await ask(make(cache_control=(("*.js", IMMUTABLE),)), b"/large.js",
                       accept_encoding="gzip")  # fmt: skip
     assert field(coded, "etag") == f'"{hashlib.sha256(b"z" * size).hexdigest()[:32]}"'
+
+
+async def test_who_waits_for_another_ones_hash_keeps_no_file_open(make: Make, root: Path) -> None:
+    (root / "large.js").write_bytes(b"x" * (file_cache.SMALL + 1))
+    handler = make(cache_control=(("*.js", IMMUTABLE),))
+    await ask(make(cache_control=(("*.js", IMMUTABLE),)), b"/large.js")  # threads have begun
+    before = len(os.listdir("/proc/self/fd"))
+    responses = await asyncio.gather(*(ask(handler, b"/large.js") for _ in range(20)))
+    assert {len(body(one)) for one in responses} == {file_cache.SMALL + 1}
+    assert len(os.listdir("/proc/self/fd")) == before + 1, "the file itself, once for all"
 
 
 def test_patterns_are_for_names_or_for_paths() -> None:
