@@ -8,7 +8,11 @@ functools.lru_cache keeps it, would cost something at every look-up.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
+
+# Bytes of a path, or a query, that is kept as a key. A client may send thousands of longer ones,
+# which would take a hundred MiB; whoever looks them up does so each time.
+LONGEST_KEY: Final = 1024
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")

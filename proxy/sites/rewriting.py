@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable
 from urllib.parse import quote
 
-from ..bounded_cache import remember
+from ..bounded_cache import LONGEST_KEY, remember
 from ..errors import Fault
 from ..protocol.message import Handler, Request, Response
 from ..protocol.paths import below, in_order
@@ -59,7 +59,8 @@ class Rewriting:
         made = self._made.get(key)
         if made is None:
             made = self._make(*key)
-            remember(self._made, key, made, _MOST_PATHS)
+            if len(path) + len(in_path) <= LONGEST_KEY:
+                remember(self._made, key, made, _MOST_PATHS)
         path, filled, stripped = made
         if filled is not None:
             query = b"".join(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from ..bounded_cache import remember
+from ..bounded_cache import LONGEST_KEY, remember
 from ..errors import Fault
 from ..protocol.message import Fields, Handler, Request, Response
 from ..protocol.paths import readings, understood, without_parameters
@@ -107,7 +107,8 @@ class Router:
         found = self._found.get(request.path)
         if found is None:
             found = self._guarded(request.path, *self._look_for(request.path))
-            remember(self._found, request.path, found, _MOST_FOUND)
+            if len(request.path) <= LONGEST_KEY:
+                remember(self._found, request.path, found, _MOST_FOUND)
         route, request.matched = found
         return route
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial as bound
 from pathlib import Path
 
-from ...bounded_cache import remember
+from ...bounded_cache import LONGEST_KEY, remember
 from ...config.schema.files import FileRules
 from ...errors import Fault
 from ...protocol.message import Fields, FileBody, Request, Response
@@ -117,7 +117,8 @@ class FileHandler:
         path = self._below_root(request)
         if _is_folder(path) and self._index:
             path += self._index[0]
-        remember(self._paths, key, path, _MOST_PATHS)
+        if len(request.path) <= LONGEST_KEY:
+            remember(self._paths, key, path, _MOST_PATHS)
         return path
 
     @staticmethod
@@ -188,7 +189,7 @@ class FileHandler:
         name), or the file whose ending was left out. Else None for a folder, or ``found``."""
         for more in self._index[1:] if folder else self._extensions:
             there = look(path + more)
-            if isinstance(there, Representation):
+            if isinstance(there, Representation) and len(request.path) <= LONGEST_KEY:
                 self._note_guess((request.path, request.matched), path + more)
             if isinstance(there, Representation | Unhashed | Unreadable | Elsewhere):
                 return there
