@@ -199,3 +199,18 @@ def test_an_expression_that_ends_is_taken_and_does_not_take_long(text: str) -> N
     for value in ("a" * 4096, "ab" * 2048, "\t" * 4096):
         condition.matches(request(b"/", x=value))
     assert time.monotonic() - began < 1
+
+
+def test_what_is_no_whole_preflight_needs_a_method_that_is_taken() -> None:
+    """Nothing but a preflight is answered before the handler."""
+    posts = Condition(("POST",), answers_preflights=True)
+    assert posts.takes_method(
+        request(b"/", b"OPTIONS", origin="https://b", access_control_request_method="POST")
+    )
+    for fields in (
+        {},
+        {"origin": "https://b"},
+        {"access_control_request_method": "POST"},
+        {"origin": "https://b", "access_control_request_method": "PUT"},
+    ):
+        assert not posts.takes_method(request(b"/", b"OPTIONS", **fields))
