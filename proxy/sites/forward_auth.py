@@ -28,6 +28,8 @@ _MOST_REMEMBERED = 4096
 # Of each request another, and nothing that a verdict could depend on.
 _OF_ONE_REQUEST = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 _FOR_THE_CLIENT = b"set-cookie"
+# Directives that let a cache keep an answer for everybody (RFC 9111 §5.2.2).
+_FOR_SHARED_CACHES = frozenset({b"public", b"s-maxage", b"proxy-revalidate"})
 
 
 class LoginAnswers:
@@ -35,7 +37,8 @@ class LoginAnswers:
     response filter.
 
     RFC 9111 §3.5 keeps answers to Authorization out of caches that many share; of a session in a
-    cookie no cache knows. So an answer that says nothing of caches is ``private``.
+    cookie no cache knows. So an answer that says nothing of caches is ``private``; and one that is
+    given cookies here is so whatever it says.
     """
 
     def response(self, exchange: Exchange, response: Response) -> Response:
@@ -46,7 +49,7 @@ class LoginAnswers:
             changed = response.copy() if response.shared else response
             for name, value in exchange.cookies:
                 changed.add_field(name, value)
-            return _private(changed)
+            return _with_cookies_kept_private(changed)
         if not response.shared:
             return _private(response)
         kept = response.kept
@@ -63,6 +66,30 @@ def _private(response: Response) -> Response:
     if not any(name == b"cache-control" for name, _ in response.fields):
         response.add_field(b"cache-control", b"private")
     return response
+
+
+def _with_cookies_kept_private(response: Response) -> Response:
+    """The response with a Cache-Control by which no shared cache keeps it, and with it the cookies
+    of one user, whatever the handler allows (RFC 9111 §7.3)."""
+    said = b",".join(value for name, value in response.fields if name == b"cache-control")
+    words = [word.strip() for word in said.split(b",")]
+    kept = [word for word in words if word and _directive(word) not in _FOR_SHARED_CACHES]
+    if not any(word.lower() in (b"private", b"no-store") for word in kept):
+        kept.insert(0, b"private")
+    response.set_field(b"cache-control", b", ".join(kept))
+    # RFC 9213 §2.1: what such a cache heeds in its place.
+    if any(_is_targeted(name) for name, _ in response.fields):
+        response.fields = [one for one in response.fields if not _is_targeted(one[0])]
+        response.cached = None
+    return response
+
+
+def _directive(word: bytes) -> bytes:
+    return word.partition(b"=")[0].strip().lower()
+
+
+def _is_targeted(name: bytes) -> bool:
+    return name.endswith(b"cdn-cache-control") or name == b"surrogate-control"
 
 
 class _Verdict:

@@ -251,6 +251,11 @@ def _entry(
             what = "root reads these files, and takes no orders from labels"
             raise _Slip(place(key), what, "write the site into the configuration")
     site, origins = _tree({k: v for k, v in labels.items() if k not in _OWN_WORDS}, place)
+    for path in _code(site):
+        what = "a filter in Python may do all that this server may, and no label names one"
+        raise _Slip(
+            origins.get(path) or place(str(path[0])), what, "write the site into the configuration"
+        )
     if "domain" in labels:
         if "names" in labels:
             raise _Slip(place("names"), "domain and names are the same", "keep one of the two")
@@ -259,6 +264,17 @@ def _entry(
             origins[path] = place("domain")
     _add_backends(site, origins, members, origin, labels, place)
     return Entry(site, origin, origins)
+
+
+def _code(site: Mapping[str, Any]) -> Iterator[KeyPath]:
+    """Where a site, or a route of it, names filters in Python."""
+    if "use" in site:
+        yield ("use",)
+    routes = site.get("routes")
+    # A single route needs no list.
+    for number, route in enumerate(routes if isinstance(routes, list) else [routes]):
+        if isinstance(route, dict) and "use" in route:
+            yield ("routes", number, "use")
 
 
 def _add_backends(

@@ -76,7 +76,8 @@ class Scripts:
         self.root = root
         self._endings = tuple(ending.encode() for ending in endings)
         split = b"|".join(map(re.escape, self._endings))
-        self._split = re.compile(rb"[^/](?:%b)(?=/|$)" % split)
+        # Not "$", which a line feed may follow: /admin.php%0A would run what another route guards.
+        self._split = re.compile(rb"[^/](?:%b)(?=/|\Z)" % split)
         self._index = index.encode()
         self.pages = tuple(page for page in pages if not self._is_source(page.encode()))
         self._listing = listing

@@ -261,6 +261,17 @@ def test_what_a_service_lets_out_is_for_nobody_elses_cache() -> None:
     renewed = answers.response(asked, shared)
     assert renewed.fields == [(b"x-a", b"1"), *asked.cookies, (b"cache-control", b"private")]
     assert not renewed.shared
+    for said, then in (
+        (b"public, max-age=5, S-MaxAge=9, immutable", b"private, max-age=5, immutable"),
+        (b"max-age=5", b"private, max-age=5"),
+        (b"no-cache", b"private, no-cache"),
+        (b"Private, max-age=5", b"Private, max-age=5"),
+        (b"no-store", b"no-store"),
+    ):
+        fields = [(b"cache-control", said), (b"cdn-cache-control", b"max-age=9")]
+        kept = answers.response(asked, Response(200, fields, b"x", shared=True))
+        assert kept.fields == [*asked.cookies, (b"cache-control", then)], said
+        assert fields == [(b"cache-control", said), (b"cdn-cache-control", b"max-age=9")]
     assert answers.response(exchange(), shared) is shared
 
 

@@ -133,6 +133,19 @@ def test_where_the_container_is_reached() -> None:
             {"treehouse.domain": "a.test", "treehouse.certificate.key": "/etc/ssl/private/k.pem"},
             "takes no orders from labels",
         ),
+        ({"treehouse.domain": "a.test", "treehouse.use": "subprocess:Popen"}, "no label names one"),
+        (
+            {"treehouse.domain": "a.test", "treehouse.use.0.use": "subprocess:Popen"},
+            "label treehouse.use.0.use: left out: a filter",
+        ),
+        (
+            {"treehouse.domain": "a.test", "treehouse.routes.0.use": "[{use: a:B, with: {c: d}}]"},
+            "label treehouse.routes.0.use: left out: a filter",
+        ),
+        (
+            {"treehouse.domain": "a.test", "treehouse.routes": "[{path: /a, use: a:B}]"},
+            "label treehouse.routes: left out: a filter",
+        ),
     ],
 )
 def test_slips(labels: dict[str, str], what: str) -> None:
