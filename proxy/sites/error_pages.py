@@ -33,8 +33,8 @@ _LARGEST = 1024 * 1024  # as `config.checks.pages` has it
 _OF_PAGES = frozenset(
     {b"content-type", b"content-encoding", b"content-language", b"content-length", b"vary"}
 )
-# Of the error's own content, which is not sent.
-_OF_CONTENT = _OF_PAGES | {
+# Of the error's own content, which is not sent. What decides whether there is an error stays: Vary.
+_OF_CONTENT = (_OF_PAGES - {b"vary"}) | {
     b"etag",
     b"last-modified",
     b"accept-ranges",
@@ -45,7 +45,7 @@ _OF_CONTENT = _OF_PAGES | {
     b"content-md5",
 }
 # What an error says beside its content, in so few ways that each may be kept.
-_OF_FEW_VALUES = frozenset({b"allow", b"retry-after", b"www-authenticate"})
+_OF_FEW_VALUES = frozenset({b"allow", b"retry-after", b"vary", b"www-authenticate"})
 _MOST_KEPT = 64
 # What the page is asked for with, of what the client sent.
 _ASKED_WITH = frozenset(
@@ -234,7 +234,9 @@ def _answered(response: Response, page: Response) -> Response:
     if alike and page.kept is not None and (found := page.kept.get(key)) is not None:
         return found
     made = response.copy()
-    made.fields = said + [field for field in page.fields if field[0] in _OF_PAGES]
+    made.fields = said + [
+        field for field in page.fields if field[0] in _OF_PAGES and field not in said
+    ]
     made.body = page.body
     made.cached = None
     if alike:

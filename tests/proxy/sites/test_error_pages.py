@@ -72,6 +72,17 @@ def test_what_an_error_says_of_itself_stays_and_what_it_says_of_its_text_goes(pa
     ]  # fmt: skip
 
 
+def test_an_error_that_others_do_not_get_still_says_so(page: Path) -> None:
+    """A 404 for those who want no HTML, where browsers get the app, is in no cache for browsers."""
+    pages = ErrorPages((ErrorPage((404,), page_file=page),), False)
+    vary = (b"vary", b"accept")
+    for fields in ([vary], [], [vary]):
+        error = Response(404, list(fields), b"x", handler="error", error="not_found")
+        found = answered(pages, error)
+        assert found.body == b"sorry"
+        assert [field for field in found.fields if field[0] == b"vary"] == fields
+
+
 def test_an_exact_status_goes_before_its_class(tmp_path: Path) -> None:
     for name in ("class", "exact", "list"):
         (tmp_path / name).write_text(name)
