@@ -48,6 +48,9 @@ _BARE = (204, 304)  # RFC 9110 §6.4.1: without content
 # Seconds after which a call that does not end is told of, and between two looks.
 _STUCK_AFTER = 3.0
 _LOOK_EVERY = 1.0
+# Of all bodies that are being read for filters, in a worker: clients that stop before the end of
+# theirs would fill the memory. A few of the largest fit.
+_MOST_COLLECTED_AT_ONCE = 4 * LARGEST_BODY
 # What is said of a body, and no longer true of another.
 _OF_THE_BODY = frozenset(
     {
@@ -179,15 +182,30 @@ class LiveRequest(Request):
             request.body = CollectedBody(self._body, [])
 
 
+class _Collecting:
+    """How much of requests' bodies is in memory while their clients send the rest."""
+
+    held = 0  # bytes
+
+
+_collecting = _Collecting()
+
+
 async def _collected(body: message.RequestBody, limit: int) -> bytes:
     if body.length is not None and body.length > limit:
         raise BodyTooLarge(f"more than {limit} bytes")
     pieces, size = [], 0
-    while piece := await body.read():
-        size += len(piece)
-        if size > limit:
-            raise BodyTooLarge(f"more than {limit} bytes")
-        pieces.append(piece)
+    try:
+        while piece := await body.read():
+            size += len(piece)
+            _collecting.held += len(piece)
+            if size > limit:
+                raise BodyTooLarge(f"more than {limit} bytes")
+            if _collecting.held > _MOST_COLLECTED_AT_ONCE:
+                raise Fault("no_capacity", "too many bodies of requests are read by filters")
+            pieces.append(piece)
+    finally:
+        _collecting.held -= size
     return b"".join(pieces)
 
 
