@@ -150,7 +150,9 @@ class FastCgiHandler:
         self.servers = ScriptServers(action, context, told)
         self._scripts = scripts_of(action)
         files = replace(action.files, index=self._scripts.pages, fallback=None, extensions=())
-        self._files = FileHandler(action.root, context.clock, files, self._scripts.hides)
+        self._files = FileHandler(
+            action.root, context.clock, files, self._scripts.hides, self._scripts.is_source
+        )
         self._clock = context.clock
         self._root = rules.script_root.encode() if rules.script_root else self._scripts.root.path
 

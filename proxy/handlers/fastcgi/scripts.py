@@ -79,7 +79,7 @@ class Scripts:
         # Not "$", which a line feed may follow: /admin.php%0A would run what another route guards.
         self._split = re.compile(rb"[^/](?:%b)(?=/|\Z)" % split)
         self._index = index.encode()
-        self.pages = tuple(page for page in pages if not self._is_source(page.encode()))
+        self.pages = tuple(page for page in pages if not self.is_source(page.encode()))
         self._listing = listing
         self._front_controller = front_controller
         self._found: dict[bytes, tuple[Found, float]] = {}
@@ -112,7 +112,7 @@ class Scripts:
             return self._otherwise()
         if stat.S_ISDIR(entry.mode):
             return self._folder(path)
-        if path.endswith(b"/") or self._is_source(path) or self._is_source(entry.name):
+        if path.endswith(b"/") or self.is_source(path) or self.is_source(entry.name):
             return self._otherwise()
         return SendFile()
 
@@ -133,7 +133,7 @@ class Scripts:
         for page in self.pages:
             entry = self.root.entry(folder + page.encode())
             if isinstance(entry, Entry) and stat.S_ISREG(entry.mode):
-                return not self._is_source(entry.name)
+                return not self.is_source(entry.name)
         return False
 
     def _otherwise(self) -> Found:
@@ -147,11 +147,12 @@ class Scripts:
 
     def hides(self, name: bytes) -> bool:
         """Whether a file of this name is source that is neither run nor sent."""
-        return self._is_source(name) and not name.endswith(self._endings)
+        return self.is_source(name) and not name.endswith(self._endings)
 
     def _is_script(self, entry: Entry) -> bool:
         return stat.S_ISREG(entry.mode) and entry.name.endswith(self._endings)
 
-    def _is_source(self, name: bytes) -> bool:
+    def is_source(self, name: bytes) -> bool:
+        """Whether a file of this name is source, or a copy of some, which is never sent."""
         last = name.rpartition(b"/")[2]
         return last.lower().endswith(self._endings) or _SOURCE.search(last) is not None

@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,9 +107,11 @@ def hidden(path: bytes) -> bool:
 
 
 class DocumentRoot:
-    """``root`` is opened once; a directory that replaces it later is another one."""
+    """``root`` is opened once; a directory that replaces it later is another one. ``keeps``:
+    whether a file whose own full name is this one, whatever link has led to it, is never found."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keeps: Callable[[bytes], bool] | None = None) -> None:
+        self._keeps = keeps
         self._given = os.fsencode(root)
         self._path = os.path.realpath(os.fsencode(root))
         self._fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,7 +134,7 @@ class DocumentRoot:
             if self._is_hidden(fd):
                 return None
             if stat.S_ISREG(status.st_mode):
-                if not path.endswith(b"/"):
+                if not path.endswith(b"/") and not self._is_kept(fd):
                     return Found(os.dup(fd), status)
             elif stat.S_ISDIR(status.st_mode):
                 return Directory()
@@ -268,6 +271,9 @@ class DocumentRoot:
         real = os.readlink(b"/proc/self/fd/%d" % fd)
         root = os.readlink(b"/proc/self/fd/%d" % self._fd)
         return real != root and hidden(real.removeprefix(root.rstrip(b"/") + b"/"))
+
+    def _is_kept(self, fd: int) -> bool:
+        return self._keeps is not None and self._keeps(os.readlink(b"/proc/self/fd/%d" % fd))
 
     def _link(self, path: bytes) -> Elsewhere | Unreadable | None:
         """A link that leads nowhere on this machine may lead to the web."""

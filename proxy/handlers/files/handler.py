@@ -57,10 +57,13 @@ class FileHandler:
         clock: Clock,
         rules: FileRules = _USUAL,
         hides: Callable[[bytes], bool] | None = None,
+        keeps: Callable[[bytes], bool] | None = None,
     ) -> None:
-        """``hides``: whether a file of this name is not sent, and so not listed."""
+        """``hides``: whether a file of this name is not listed; ``keeps``: whether it is not sent,
+        under whatever name."""
         self._root = DocumentRoot(root)
-        self._files = FileCache(self._root, CacheControl(rules.cache_control))
+        sent = self._root if keeps is None else DocumentRoot(root, keeps)
+        self._files = FileCache(sent, CacheControl(rules.cache_control))
         self._folders = FolderPages(self._root, rules.listing, hides)
         self._clock = clock
         self._rules = rules
