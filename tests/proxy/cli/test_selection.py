@@ -80,7 +80,10 @@ def test_names_are_those_of_the_certificate_or_patterns() -> None:
     assert Selection().of(some) is some
 
 
-def test_a_page_begins_with_what_needs_attention(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_begins_with_what_needs_attention(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a table, and no list as for a narrow terminal
     many = [certificate(f"s{number}.test", days=10 + number) for number in range(10_000)]
     found = document([*many, *BAD])
     shown, more = Selection().page(found["certificates"])

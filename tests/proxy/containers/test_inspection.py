@@ -106,5 +106,5 @@ def test_nothing_that_an_engine_says_is_more_than_nothing(said: object, key: str
 def test_this_machine_is_in_its_own_network_and_in_no_other() -> None:
     assert reachability.near("127.0.0.7", 8)
     assert not reachability.near("127.0.0.7", 0)
-    assert not reachability.near("192.0.2.7", 24)
+    assert not reachability.near("203.0.113.7", 32)
     assert not reachability.near("nonsense", 24)

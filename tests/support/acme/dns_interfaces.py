@@ -25,8 +25,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 import trustme
 
-from ..program.ports import free_address
-
 ZONE = "example.test"
 SECRET = "s3cret-token-of-the-account"
 HOSTS = (
@@ -95,10 +93,9 @@ class Interfaces(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.records = Records()
         self.asked: list[Asked] = []
-        self.address = free_address(443)
         authority = trustme.CA()
         self.ca_pem = authority.cert_pem.bytes()
-        super().__init__((self.address, 443), _Handler)
+        super().__init__(("127.0.0.1", 0), _Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*HOSTS).configure_cert(context)
         self.socket = context.wrap_socket(self.socket, server_side=True)
@@ -126,8 +123,9 @@ def redirected(server: Interfaces, folder: Path, patch: pytest.MonkeyPatch) -> N
     patch.setenv("SSL_CERT_FILE", str(bundle))
     real = socket.getaddrinfo
 
-    def getaddrinfo(host: Any, *rest: Any, **named: Any) -> Any:
-        return real(server.address if host in HOSTS else host, *rest, **named)
+    def getaddrinfo(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
+        place = server.server_address if host in HOSTS else (host, port)
+        return real(place[0], place[1], *rest, **named)
 
     patch.setattr(socket, "getaddrinfo", getaddrinfo)
 
