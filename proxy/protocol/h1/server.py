@@ -224,6 +224,10 @@ class _Server:
                 response = self._service.failed(exchange, error)
             timeouts.waiting_since = NEVER
             exchange.response = response
+            if response.error == "client_gone":  # within its body; nobody is there to be answered
+                exchange.error = response.error
+                self._stream.abort()
+                return False
         if not await self._send(exchange, request, response):
             return False
         self.finish()
