@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from ..config_import.draft import CannotRead
 from ..config_import.readers import NAMES, read
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
@@ -37,6 +36,7 @@ def import_(program: str, path: Path, output: Path | None) -> None:
     treehouse-proxy config import traefik docker-compose.yml
     treehouse-proxy config import apache /etc/apache2/apache2.conf
     """
+    from ..config_import.draft import CannotRead
     from ..config_import.proofreading import proofread, still_to_do
     from ..config_import.writer import left_line
 

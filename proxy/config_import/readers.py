@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .draft import Draft, Reader
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .draft import Draft, Reader
 
 NAMES = ("nginx", "caddy", "traefik", "apache")
 

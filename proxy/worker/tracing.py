@@ -40,6 +40,10 @@ class Tracer:
     def _chosen(self) -> bool:
         return random.random() < self._share  # noqa: S311 - a sample, no secret
 
+    def service(self, context: WorkerContext) -> HttpsService:
+        """Make the service of port 443 whose requests are traced here."""
+        return TracedHttpsService(context, self)
+
     # Requests
 
     def begin(self, exchange: Exchange, request: Request) -> Trace:

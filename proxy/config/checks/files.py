@@ -31,7 +31,7 @@ from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
 from ..values import Backend
-from . import certificates, dns_providers, pages
+from . import certificates, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
 from .real_paths import RealPaths
@@ -94,7 +94,10 @@ def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
                 )
             if trouble:
                 yield parsed.origins.fault(("acme", "dns", index, key), *trouble)
-    yield from dns_providers.check(parsed, reader)
+    if parsed.document.acme.dns:
+        from . import dns_providers  # the catalog of dns-lexicon, which few ask
+
+        yield from dns_providers.check(parsed, reader)
 
 
 def _levels(parsed: Parsed) -> Iterator[tuple[Path, Rules]]:
