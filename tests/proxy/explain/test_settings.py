@@ -48,7 +48,7 @@ OF_A_SITE = sorted(
     if key not in Rules.known_keys()
     and key not in ("names", "routes", "certificate", "root", "backend", "fastcgi")
 )  # fmt: skip
-OF_A_ROUTE = sorted(key for key in Rules.known_keys() if key in Rules.known_keys())
+OF_A_ROUTE = sorted(Rules.known_keys())
 
 
 @pytest.mark.parametrize("key", OF_THE_SERVER)
