@@ -290,6 +290,7 @@ def explain(
     import os
 
     from ..explain import request as explaining
+    from ..explain import rows as pages
 
     if len(request) > 2:
         raise click.UsageError("one request at a time: [METHOD] URL")
@@ -303,9 +304,9 @@ def explain(
     except explaining.CannotExplain as error:
         complain(str(error), USAGE)
     if as_json:
-        click.echo(json.dumps(explaining.document(rows), indent=2))
+        click.echo(json.dumps(pages.document(rows), indent=2))
         return
-    for line in explaining.lines(rows):
+    for line in pages.lines(rows):
         click.echo(printable(line))
 
 

@@ -1,12 +1,15 @@
-"""The lines of a page, and how a value of the configuration is spelt there. Pure."""
+"""The rows of a page, how values of the configuration are spelt there, and the page as text or as a
+document. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from ..config.schema.own_filters import FilterUse
 from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.values import ServiceUrl
+from ..errors import Fault
 from ..filters.code import FilterName
 
 
@@ -40,3 +43,26 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(shown, value)) + "]"
     return str(value)
+
+
+def refused(fault: Fault) -> Row:
+    """Return the answer to a request that is refused."""
+    kind = fault.what
+    why = f": {fault.detail}" if fault.detail else ""
+    return Row("answer", f"{kind.status} {kind.text} ({fault.kind}{why})")
+
+
+def lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the page for people: a title once for the rows that follow each other under it."""
+    width = max((len(row.title) for row in rows), default=0)
+    last = ""
+    for row in rows:
+        title = row.title if row.title != last else ""
+        last = row.title
+        place = f"  [{row.place}]" if row.place else ""
+        yield f"{title:<{width}}  {row.text}{place}"
+
+
+def document(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Return the page for programs."""
+    return [{"title": row.title, "text": row.text, "place": row.place} for row in rows]

@@ -50,8 +50,10 @@ class Tracer:
         """The trace of a request that has just come."""
         connection = request.connection
         parent = parent_of(request.fields)
-        trusted = parent is not None and connection.proxies is not None
-        sampled = parent.sampled if trusted and parent is not None else self._chosen()
+        if parent is not None and connection.proxies is not None:  # a trusted proxy says it
+            sampled = parent.sampled
+        else:
+            sampled = self._chosen()
         trace = request.trace = Trace(parent, exchange.started, sampled=sampled)
         if sampled and connection.handshake is not None:
             began, ended, resumed = connection.handshake

@@ -14,6 +14,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable
+from itertools import islice
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -23,6 +24,7 @@ from ...config.model import Admin, Config
 from ...errors import Fault
 from ...explain import certificate as certificates
 from ...explain import request as requests
+from ...explain.rows import document as rows_document
 from ...protocol.exchange import Exchange
 from ...protocol.message import Fields, Handler, Request, Response
 from ...sites.filters import Chain
@@ -174,15 +176,10 @@ class AdminService(BaseService):
             _given(request, "from") or "192.0.2.1",
         )
         try:
-            rows = [
-                {"title": row.title, "text": row.text, "place": row.place}
-                for row, _ in zip(
-                    requests.explain(self._config, question), range(_MOST_LINES), strict=False
-                )
-            ]
+            rows = list(islice(requests.explain(self._config, question), _MOST_LINES))
         except (requests.CannotExplain, ValueError) as error:
             return {"error": str(error)}
-        return {"rows": rows}
+        return {"rows": rows_document(rows)}
 
     # The stream
 
