@@ -287,6 +287,7 @@ def explain(
     treehouse-proxy explain https://example.org/app/
     treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
     """
+    import asyncio
     import os
 
     from ..explain import request as explaining
@@ -298,7 +299,7 @@ def explain(
     question = explaining.Question(method, request[-1], fields, client)
     try:
         config = load(Options(**given), now_uid=os.geteuid())
-        rows = list(explaining.explain(config, question))
+        rows = asyncio.run(explaining.explain(config, question))
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except explaining.CannotExplain as error:

@@ -6,7 +6,6 @@ there is only the head that would be sent to it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 
@@ -33,10 +32,10 @@ from ..protocol.paths import understood
 from ..protocol.trace_context import parent_of
 from ..sites.handlers import told_of_users
 from ..transport.clock import Clock
-from .rows import Row, refused
+from .rows import Row, Steps, refused
 
 
-def of(config: Config, route: Route, request: Request) -> Iterator[Row]:
+def of(config: Config, route: Route, request: Request) -> Steps:
     """Yield what the action of a route makes of a request: its handler, and the answer."""
     match route.action:
         case FastCgiAction() as action:
@@ -68,9 +67,7 @@ def place_of(route: Route) -> str:
                  if key in route.origins), "")  # fmt: skip
 
 
-def _scripts(
-    config: Config, route: Route, action: FastCgiAction, request: Request
-) -> Iterator[Row]:
+def _scripts(config: Config, route: Route, action: FastCgiAction, request: Request) -> Steps:
     scripts = scripts_of(action)
     try:
         path = _below(request)
@@ -93,12 +90,15 @@ def _scripts(
             yield refused(Fault("not_found"))
 
 
-def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Iterator[Row]:
+def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Steps:
     root, place = action.root, route.origins.get("root", "")
     yield Row("handler", f"files below {root}", place)
     handler = FileHandler(root, Clock(), action.rules)
     try:
-        response = asyncio.run(_awaited(handler, request))
+        response: Response | Fault = yield _awaited(handler, request)
+        if isinstance(response, Fault):
+            yield refused(response)
+            return
         path = root / os.fsdecode(_below(request))
         if request.path.endswith(b"/") and action.rules.index:
             names = [path / name for name in action.rules.index]
@@ -124,9 +124,12 @@ def _files(config: Config, route: Route, action: FilesAction, request: Request) 
         handler.close()
 
 
-async def _awaited(handler: FileHandler, request: Request) -> Response:
-    answer = handler.handle(request)
-    return answer if isinstance(answer, Response) else await answer
+async def _awaited(handler: FileHandler, request: Request) -> Response | Fault:
+    try:
+        answer = handler.handle(request)
+        return answer if isinstance(answer, Response) else await answer
+    except Fault as fault:
+        return fault
 
 
 def _below(request: Request) -> bytes:

@@ -11,6 +11,7 @@ backend would answer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,7 +45,7 @@ from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
 from . import answers, settings
-from .rows import Row, refused, shown
+from .rows import Row, Steps, refused, shown
 
 # Keys that the page tells of in words of their own.
 _TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
@@ -65,8 +66,24 @@ class Question:
     client: str = "192.0.2.1"
 
 
-def explain(config: Config, question: Question) -> Iterator[Row]:
-    """Yield the page, from the listener to the answer. Raises `CannotExplain`."""
+async def explain(config: Config, question: Question, most: int | None = None) -> list[Row]:
+    """Return the page, from the listener to the answer; its first ``most`` rows. Raises
+    `CannotExplain`."""
+    rows: list[Row] = []
+    steps = _steps(config, question)
+    outcome: Response | Fault | None = None
+    with contextlib.closing(steps), contextlib.suppress(StopIteration):
+        while most is None or len(rows) < most:
+            step = steps.send(outcome)
+            outcome = None
+            if isinstance(step, Row):
+                rows.append(step)
+            else:
+                outcome = await step
+    return rows
+
+
+def _steps(config: Config, question: Question) -> Steps:
     url = _split(question.url)
     secure = url.scheme == "https"
     connection = Connection(
@@ -181,7 +198,7 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
     yield Row("answer", f"308, Location: https://{host}{request.target.decode('latin-1')}")
 
 
-def _secure(config: Config, request: Request) -> Iterator[Row]:
+def _secure(config: Config, request: Request) -> Steps:
     table = SiteTable(config.sites)
     handlers: dict[Served, Route] = {}
     chains: dict[_Filters, Chain] = {}

@@ -3,14 +3,16 @@ document. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..config.schema.own_filters import FilterUse
 from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.values import ServiceUrl
 from ..errors import Fault
 from ..filters.code import FilterName
+from ..protocol.message import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class Row:
     title: str
     text: str
     place: str = ""
+
+
+# The rows of a page in turn, and between them what has to be awaited for those that follow: its
+# outcome is sent into the generator. So a page can be made where other requests are served.
+Steps = Generator[Row | Awaitable[Response | Fault], Any, None]
 
 
 def shown(value: object) -> str:

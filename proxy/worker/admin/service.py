@@ -14,7 +14,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable
-from itertools import islice
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -130,7 +129,7 @@ class AdminService(BaseService):
             case b"/events":
                 return self._events(request)
             case b"/api/explain":
-                return _json(self._explained(request))
+                return self._explained(request)
             case b"/api/certificate":
                 return self._certificate(request)
             case b"/api/site" | b"/api/backend" | b"/api/find":
@@ -166,7 +165,7 @@ class AdminService(BaseService):
         ]
         return _json({"certificates": pages})
 
-    def _explained(self, request: Request) -> Document:
+    async def _explained(self, request: Request) -> Response:
         """What a request would meet, by the configuration that is in force here."""
         lines = _given(request, "fields").splitlines()[:_MOST_FIELDS]
         question = requests.Question(
@@ -176,10 +175,10 @@ class AdminService(BaseService):
             _given(request, "from") or "192.0.2.1",
         )
         try:
-            rows = list(islice(requests.explain(self._config, question), _MOST_LINES))
+            rows = await requests.explain(self._config, question, _MOST_LINES)
         except (requests.CannotExplain, ValueError) as error:
-            return {"error": str(error)}
-        return {"rows": rows_document(rows)}
+            return _json({"error": str(error)})
+        return _json({"rows": rows_document(rows)})
 
     # The stream
 
