@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-KeyPath = tuple[str | int, ...]
+from ..config.syntax.faults import Path
 
 # Keys that keep people out. Where one of them goes, what it guarded must not be left open.
 GUARDS = frozenset({"allow", "deny", "basic_auth", "forward_auth", "tls"})
@@ -54,7 +54,7 @@ class Entry:
 
     value: Any
     place: Place
-    inner: dict[KeyPath, Place] = field(default_factory=dict)
+    inner: dict[Path, Place] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Level:
             inner = inner.setdefault(step, {})
         last = path[-1]
         if isinstance(value, list):
-            inner[last] = [*inner.get(last, []), *(one for one in value)]
+            inner[last] = [*inner.get(last, []), *value]
         else:
             inner[last] = value
         entry.inner[path[1:]] = place

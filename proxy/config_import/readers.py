@@ -1,4 +1,4 @@
-"""Chooses the reader of a program. Each is loaded when it is asked for: nginx's needs crossplane."""
+"""Finds the reader of a program, and loads that one alone: nginx's needs crossplane."""
 
 from __future__ import annotations
 

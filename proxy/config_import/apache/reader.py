@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
@@ -33,7 +33,6 @@ class _Host:
     names: list[str]
     ports: list[str]
     secure: bool
-    rules: list[tuple[str, Route]] = field(default_factory=list)
 
 
 def import_apache(path: str) -> Draft:

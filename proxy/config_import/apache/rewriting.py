@@ -107,7 +107,7 @@ def _rule(
         (each.arg, _cased(each.args[1] if len(each.args) > 1 else "", each.args[2:]))
         for each in conditions
     ]
-    text = f"{one}"
+    text = str(one)
     if flags.proxy:
         if any("upgrade" in test.lower() for test, _ in tests) or target.startswith("ws"):
             return  # WebSockets pass by themselves
@@ -146,7 +146,7 @@ def _rule(
         guard = bool(flags.refuse)
         level.leave(one.place, text, "its conditions have no counterpart", guard=guard)
         return
-    _by_path(one, pattern, target, flags, asked, level, base, found, names)
+    _by_path(one, pattern, target, flags, asked, level, base, found)
 
 
 def _cased(wanted: str, flags: list[str]) -> str:
@@ -208,8 +208,6 @@ def _by_host(
     if "{host}" in filled_in:
         found.to_https = True
         return
-    if "{path}" not in filled_in and one.args[0] in ("^", "(.*)", "^(.*)$", "^/(.*)$", "^/?(.*)$"):
-        pass
     if meant:
         found.elsewhere.append((meant, filled_in, status, one.place))
 
@@ -227,8 +225,7 @@ def _target(text: str) -> str | None:
     made = re.sub(r"%\{([^}]+)\}", fill, text)
     if lost or re.search(r"%\d", made):
         return None
-    made = made.removesuffix("?") if made.endswith("?") else made
-    return re.sub(r"\?\{query\}$", "", made).replace("http://", "https://", 1)
+    return re.sub(r"\?\{query\}$", "", made.removesuffix("?")).replace("http://", "https://", 1)
 
 
 def _match(tests: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -263,7 +260,6 @@ def _by_path(
     level: Level,
     base: str | None,
     found: Rewrites,
-    names: list[str],
 ) -> None:
     expression = pattern
     if base is not None and expression.startswith("^"):

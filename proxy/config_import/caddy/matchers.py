@@ -83,7 +83,6 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
         case "path_regexp":
             expression = args[-1] if args else ""
-            named_as = args[0] if len(args) > 1 else ""
             shapes_of = forms(expression)
             names = endings(expression)
             if names:
@@ -93,7 +92,6 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             else:
                 found["paths"] = tuple(form.path for form in shapes_of)
                 found["groups"] = {form.path: (form.rest, form.groups) for form in shapes_of}
-                _ = named_as
         case "method":
             found["methods"] = tuple(word.upper() for word in args)
         case "host":

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ..draft import Draft, Level, Place, Route, Site
+from ..draft import EVERYBODY, Draft, Level, Place, Route, Site
 from ..word_lists import words
 from . import fields
 from .directives import Directive, Scope
@@ -75,14 +75,13 @@ def addresses(rules: Sequence[tuple[str, str, Place, str]], route: Level) -> Non
     denied: list[str] = []
     place = rules[0][2]
     for word, network, at, text in rules:
-        if network in ("all", "0.0.0.0/0", "::/0"):
+        if network in ("all", *EVERYBODY):
             if word == "allow":
-                if allowed:
-                    allowed = []
+                allowed = []
                 break
             if not allowed:
                 route.keys.pop("allow", None)
-                route.put("deny", ["0.0.0.0/0", "::/0"], at)
+                route.put("deny", list(EVERYBODY), at)
                 return
             break
         if network == "unix:":
@@ -148,14 +147,13 @@ def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
         site.note(verify.place, "the backend decides: it is told in Client-Cert")
 
 
-def subrequest(scope: Scope, route: Route, asked: dict[str, tuple[str, list[str]]]) -> None:
+def subrequest(scope: Scope, route: Route, asked: Mapping[str, str]) -> None:
     """``auth_request``. ``asked``: of each internal location, the backend's URL."""
     found = scope.one("auth_request")
     if found is None or found.arg == "off":
-        for one in scope.all("auth_request_set"):
-            one.used = True
+        scope.all("auth_request_set")
         return
-    url, _sent = asked.get(found.arg, ("", []))
+    url = asked.get(found.arg)
     copied = []
     taken = {}
     for one in scope.all("auth_request_set"):

@@ -23,8 +23,6 @@ from .scripts import find_scripts
 from .variables import constants, in_field
 from .world import Server, World
 
-_SCHEMES = {"http": "http", "https": "https"}
-
 
 def compile_server(scope: Scope, site: Site, world: World) -> None:
     """Add the routes of a server block to its site, and the client certificates that it takes."""
@@ -63,14 +61,13 @@ def _internals(server: Server, blocks: list[Directive]) -> None:
         if one.args and any(each.name == "internal" for each in one.block or ()):
             passed = [each for each in one.block or () if each.name == "proxy_pass"]
             if passed:
-                found = upstreams.target(
-                    constants(inner, passed[0].arg), server.world.upstreams, _SCHEMES
-                )
+                url = constants(inner, passed[0].arg)
+                found = upstreams.target(url, server.world.upstreams)
                 if found is not None and found.backends:
                     first = found.backends[0]
                     url = first["url"] if isinstance(first, dict) else first
                     path = found.path if found.path is not None else one.args[-1]
-                    server.internal[one.args[-1]] = (f"{url}{path}", [])
+                    server.internal[one.args[-1]] = f"{url}{path}"
 
 
 def _redirects(server: Server) -> None:

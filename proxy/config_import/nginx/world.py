@@ -67,7 +67,7 @@ class Server:
     scope: Scope
     world: World
     named: dict[str, Directive] = field(default_factory=dict)
-    internal: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    internal: dict[str, str] = field(default_factory=dict)  # of internal locations, the URL
     php: str = ""  # where scripts are run
     php_place: Place | None = None
     params: dict[str, str] = field(default_factory=dict)  # more for the scripts

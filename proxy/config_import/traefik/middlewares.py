@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from ..draft import Route
@@ -41,7 +40,7 @@ def add(kind: str, one: Node, route: Route) -> None:
         case "stripprefix":
             _strip(one, route)
         case "addprefix":
-            _rewrite(route, f"{one.word('prefix')}{_rest(route)}", one)
+            _rewrite(route, f"{one.word('prefix')}{{path}}", one)
         case "replacepath":
             _rewrite(route, one.word("path"), one)
         case "replacepathregex":
@@ -90,10 +89,6 @@ def add(kind: str, one: Node, route: Route) -> None:
         case _:
             # Nobody knows what it does; it may keep people out.
             route.close(place, f"the middleware {kind}", "it has no counterpart here")
-
-
-def _rest(route: Route) -> str:
-    return "{path}"
 
 
 def _strip(one: Node, route: Route) -> None:
@@ -289,6 +284,3 @@ def _rate(one: Node, route: Route) -> None:
     if criterion is not None and not criterion.get("ipStrategy"):
         route.leave(one.place, "rateLimit.sourceCriterion", "rates count by address or by site")
     route.put("rate_limit", said, one.place)
-
-
-Adder = Callable[[str, Node, Route], None]
