@@ -9,6 +9,7 @@ from typing import Any
 
 from ..draft import Level, Place, Route
 from ..path_patterns import PathForm, filled, forms
+from ..substitution import substituted
 from .directives import Directive
 
 _HOST = re.compile(r"%\{(?:HTTP_HOST|SERVER_NAME|HTTP:Host)\}")
@@ -17,6 +18,7 @@ _FILE = (
     "%{DOCUMENT_ROOT}%{REQUEST_URI}",
     "%{DOCUMENT_ROOT}/%{REQUEST_URI}",
 )
+_VARIABLE = re.compile(r"%\{([^}]+)\}")
 _VARIABLES = {
     "HTTP_HOST": "{host}",
     "SERVER_NAME": "{host}",
@@ -213,17 +215,8 @@ def _by_host(
 
 
 def _target(text: str) -> str | None:
-    lost = False
-
-    def fill(variable: re.Match[str]) -> str:
-        nonlocal lost
-        if variable[1] in _VARIABLES:
-            return _VARIABLES[variable[1]]
-        lost = True
-        return ""
-
-    made = re.sub(r"%\{([^}]+)\}", fill, text)
-    if lost or re.search(r"%\d", made):
+    made = substituted(_VARIABLE, text, lambda found: _VARIABLES.get(found[1]))
+    if made is None or re.search(r"%\d", made):
         return None
     return re.sub(r"\?\{query\}$", "", made.removesuffix("?")).replace("http://", "https://", 1)
 

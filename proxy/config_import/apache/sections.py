@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..draft import CannotRead, Place, Route, Site
 from ..path_patterns import endings, forms, hides_dot_files
 from ..shapes import covers
+from ..substitution import substituted
 from ..times import size
 from . import access
 from .directives import Directive, Reader, here, last
@@ -25,6 +26,7 @@ _TYPES = {
     "application/pdf": ("pdf",), "application/json": ("json",), "video/mp4": ("mp4",),
     "application/xml": ("xml",), "text/xml": ("xml",),
 }  # fmt: skip
+_VARIABLE = re.compile(r"%\{([A-Za-z_:]+)\}[es]?")
 _IN_FIELDS = {
     "REMOTE_ADDR": "{client}",
     "HTTP_HOST": "{host}",
@@ -419,15 +421,5 @@ def _header(one: Directive, route: Route, key: str) -> None:
 
 
 def _value(text: str) -> str | None:
-    lost = False
-
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1]
-        if name in _IN_FIELDS:
-            return _IN_FIELDS[name]
-        lost = True
-        return ""
-
-    made = re.sub(r"%\{([A-Za-z_:]+)\}[es]?", fill, text)
-    return None if lost else made.replace("%%", "%")
+    made = substituted(_VARIABLE, text, lambda found: _IN_FIELDS.get(found[1]))
+    return None if made is None else made.replace("%%", "%")

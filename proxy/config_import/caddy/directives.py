@@ -250,7 +250,7 @@ def _redirect(rule: Rule, shape: str, state: State) -> None:
     one, args, route = rule.directive, rule.args, state.route
     target, code = args[0], args[1] if len(args) > 1 else "302"
     code = {"permanent": "301", "temporary": "302", "html": "302"}.get(code, code)
-    made = in_target(target, rule.matcher.groups.get(shape))
+    made = in_target(target, rule.matcher.forms.get(shape))
     if made is None:
         route.leave(one.place, str(one), "it has a placeholder that is not known here")
         return

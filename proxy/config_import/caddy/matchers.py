@@ -91,7 +91,7 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
                 return "a route is an exact path, or all below a folder"
             else:
                 found["paths"] = tuple(form.path for form in shapes_of)
-                found["groups"] = {form.path: (form.rest, form.groups) for form in shapes_of}
+                found["forms"] = {form.path: form for form in shapes_of}
         case "method":
             found["methods"] = tuple(word.upper() for word in args)
         case "host":

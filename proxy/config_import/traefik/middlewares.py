@@ -24,6 +24,7 @@ _TEXTS = {
     "permissionspolicy": "Permissions-Policy",
     "contentsecuritypolicyreportonly": "Content-Security-Policy-Report-Only",
 }
+_REFERENCE = re.compile(r"\$\{?(\d)\}?")
 _OF_CORS = {
     "accesscontrolallowmethods": "methods",
     "accesscontrolallowheaders": "headers",
@@ -116,7 +117,7 @@ def _replace(one: Node, route: Route) -> None:
     for form in forms(expression) or ():
         if form.path != route.path and not (form.path == "/*" or route.path == "/*"):
             continue
-        made = filled(replacement, form, lambda each: each, r"\$\{?(\d)\}?")
+        made = filled(replacement, form, lambda each: each, _REFERENCE)
         if made is None:
             break
         if form.path == route.path:
@@ -135,7 +136,7 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
     host, path = _address(expression)
     target: str | None = None
     if host is not None:
-        text = re.sub(r"\$\{?(\d)\}?", r"$\1", replacement)
+        text = _REFERENCE.sub(r"$\1", replacement)
         if path in ("", "/(.*)", "(.*)", "/.*", "$", "/?(.*)", "/?$", "(/.*)?", "(.*)$", "/(.*)$"):
             groups = host.count("(") - host.count("(?:")
             kept = bool(re.search(r"\(", path))
