@@ -141,6 +141,18 @@ class Level:
 class Route(Level):
     path: str = "/*"
 
+    @property
+    def conditional(self) -> bool:
+        """Whether it takes only some of the requests for its path."""
+        return bool({"match", "methods"} & self.keys.keys())
+
+    def ask(self, asked: dict[str, Any], place: Place) -> None:
+        """Take only requests that are as ``asked`` as well, which is said as ``match`` has it."""
+        there = self.value("match") or {}
+        merged = {kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
+                  for kind, said in asked.items()}  # fmt: skip
+        self.put("match", {**there, **merged}, place)
+
     def copy(self, path: str) -> Route:
         """Return a route for another path that does the same; what was left is told once."""
         keys = {key: Entry(one.value, one.place, one.inner) for key, one in self.keys.items()}
@@ -163,10 +175,8 @@ class Site(Level):
     def add(self, route: Route) -> None:
         """Add a route, unless an earlier one takes the same requests; that is told."""
         for other in self.routes:
-            if other.path == route.path and not (
-                {"match", "methods"} & (other.keys.keys() | route.keys.keys())
-            ):
-                if {**other.keys} != {**route.keys} and route.action:
+            if other.path == route.path and not other.conditional and not route.conditional:
+                if other.keys != route.keys and route.action:
                     text = f"a second answer for {route.path}"
                     self.leave(route.place, text, f"the one of {other.place} is kept")
                 self.left += route.left
@@ -180,10 +190,7 @@ class Site(Level):
         (its keys) to all others."""
         mine = [route for route in self.routes if route.path == path]
         for route in mine:
-            there = route.value("match") or {}
-            merged = {kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
-                      for kind, said in asked.items()}  # fmt: skip
-            route.put("match", {**there, **merged}, place)
+            route.ask(asked, place)
         rest = Route(place, path=path)
         for key, value in answer.items():
             rest.put(key, value, place)

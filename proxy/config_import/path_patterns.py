@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .substitution import substituted
 
+NO_ROUTE = "a route is an exact path, or all below a folder"  # why an expression has none
 _MOST = 64  # routes out of one expression
 _LITERAL = re.compile(r"(?:[A-Za-z0-9/_~@:,;=!&'% -]|\\[^A-Za-z0-9])*")
 _ALTERNATIVES = re.compile(r"\((?:\?:)?((?:[A-Za-z0-9/_.|~ -]|\\[^A-Za-z0-9])*)\)")

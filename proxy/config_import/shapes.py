@@ -20,9 +20,9 @@ def covers(pattern: str, shape: str) -> bool:
     return pattern.endswith("/*") and shape.startswith(pattern[:-1])
 
 
-def touches(pattern: str, shape: str) -> bool:
-    """Whether some path belongs to both."""
-    return covers(pattern, shape) or covers(shape, pattern)
+def beneath(path: str) -> list[str]:
+    """Return the routes for a path and all below it; one is enough where it ends in a slash."""
+    return [f"{path}*"] if path.endswith("/") else [path, f"{path}/*"]
 
 
 def specific_first(shapes: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Level, Place, Route, Site
-from ..shapes import covers, specific_first
+from ..shapes import beneath, covers, specific_first
 from ..word_lists import words
 from . import access, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
@@ -251,7 +251,7 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     php = sections.interpreter(whole, held, site)
     shapes = ["/*"]
     shapes += [rule.path for rule in rules]
-    shapes += [path for one in passed for path in proxying.shapes(one)]
+    shapes += [path for one in passed for path in beneath(one.path)]
     shapes += [path for path, _folder, _place in aliases]
     shapes += [one.path for one in (*held.folders, *held.locations)]
     for shape in specific_first(shapes):
@@ -288,7 +288,7 @@ def _shape(
             route.put("redirect", text.replace("{rest}", f"{more}{end}"), rule.place)
         sections.fields(held.outer, route)
         site.add(route)
-        if not {"match", "methods"} & rule.keys.keys():
+        if not rule.conditional:
             return
     route = Route(place, path=shape)
     if rewritten is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..draft import Level, Place, Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from ..substitution import substituted
 from .directives import Directive
 
@@ -267,9 +267,7 @@ def _by_path(
         shapes = forms(expression)
     if shapes is None:
         guard = bool(flags.refuse)
-        level.leave(
-            one.place, str(one), "a route is an exact path, or all below a folder", guard=guard
-        )
+        level.leave(one.place, str(one), NO_ROUTE, guard=guard)
         return
     if base is not None and not target.startswith(("/", "http", "-")):
         target = f"{base.rstrip('/')}/{target}"

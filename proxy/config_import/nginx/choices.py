@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..draft import Place, Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from . import conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, REDIRECTS, returned
+from .redirects import REDIRECTS, returned
 from .variables import in_target
 from .world import Server
 

@@ -13,12 +13,12 @@ import os
 import re
 
 from ..draft import Route, Site
-from ..path_patterns import PathForm, endings, forms, hides_dot_files
+from ..path_patterns import NO_ROUTE, PathForm, endings, forms, hides_dot_files
 from . import fields, guards, upstreams
 from .answers import act, answer, beside
 from .choices import server_conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, returned, rewritten
+from .redirects import returned, rewritten
 from .scripts import find_scripts
 from .variables import constants, in_field
 from .world import Server, World

@@ -6,13 +6,12 @@ import re
 from typing import Any
 
 from ..draft import Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from .directives import Directive, Scope
 from .variables import in_field, in_target
 from .world import Server
 
 REDIRECTS = ("301", "302", "303", "307", "308")
-NO_ROUTE = "a route is an exact path, or all below a folder"
 
 
 def returned(server: Server, one: Directive, route: Route, form: PathForm) -> None:
