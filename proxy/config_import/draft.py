@@ -6,7 +6,7 @@ A key's value is made of str, lists and dicts, as it will stand in YAML. Keys ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ GUARDS = frozenset({"allow", "deny", "basic_auth", "forward_auth", "tls"})
 # Keys that say which requests a route takes. Without one the route would take more than it should.
 CONDITIONS = frozenset({"path", "match", "methods"})
 ACTIONS = frozenset({"root", "backend", "redirect", "respond", "fastcgi"})
+USUAL_ADDRESS = {"http": ":80", "https": ":443"}
 EVERYBODY = ["0.0.0.0/0", "::/0"]
 
 
@@ -84,6 +85,11 @@ class Level:
         else:
             inner[last] = value
         entry.inner[path[1:]] = place
+
+    def redirect(self, target: str, status: str, place: Place) -> None:
+        """Send clients to ``target``, as routes write it."""
+        self.put("redirect", target, place)
+        self.put("status", status, place)
 
     def run_scripts(
         self, url: str, place: Place, controller: str = "", params: dict[str, str] | None = None
@@ -172,6 +178,22 @@ class Site(Level):
     routes: list[Route] = field(default_factory=list)
     default: bool = False
 
+    def stand_for_nameless(self) -> None:
+        """Serve what a block without a name served; a person has to say which names these are."""
+        self.names, self.default = ["localhost"], True
+        self.note(self.place, "the block names no host; put its names in the place of localhost")
+
+    def note_plain(self) -> None:
+        """Tell that the other program served the site without TLS."""
+        self.note(self.place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+
+    def order_certificate(self, file: str, place: Place) -> None:
+        """Leave out the certificate in ``file``, which an ACME client has obtained before."""
+        text = "the certificate is ordered from now on"
+        if "letsencrypt" in file:
+            text += "; treehouse-proxy certs import certbot takes over what is there"
+        self.note(place, text)
+
     def add(self, route: Route) -> None:
         """Add a route, unless an earlier one takes the same requests; that is told."""
         for other in self.routes:
@@ -203,6 +225,12 @@ class Draft(Level):
 
     source: str = ""
     sites: list[Site] = field(default_factory=list)
+
+    def listen_on(self, kind: str, addresses: Mapping[str, Place]) -> None:
+        """Listen on addresses, each with its place, for http or https; nothing is said where that
+        is what happens anyway."""
+        if addresses and list(addresses) != [USUAL_ADDRESS[kind]]:
+            self.put_in(("listen", kind), list(addresses), next(iter(addresses.values())))
 
     def levels(self) -> Iterator[Level]:
         yield self

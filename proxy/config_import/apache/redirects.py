@@ -54,13 +54,12 @@ def redirects(directives: Sequence[Directive], site: Site, within: str = "") -> 
             continue
         for shape in beneath(path):
             route = Route(one.place, path=shape)
+            target = words[1]
             if shape.endswith("/*"):
                 # Apache puts what comes behind the path behind the target as it is.
-                joined = "" if path.endswith("/") or path == "/" else "/"
-                route.put("redirect", f"{words[1]}{joined}{{rest}}", one.place)
-            else:
-                route.put("redirect", words[1], one.place)
-            route.put("status", status, one.place)
+                joined = "" if path.endswith("/") else "/"
+                target += f"{joined}{{rest}}"
+            route.redirect(target, status, one.place)
             found.append(route)
     return found
 
@@ -72,8 +71,7 @@ def _matched(one: Directive, path: str, target: str, status: str, site: Site) ->
         if made is None or "$" in made:
             break
         route = Route(one.place, path=form.path)
-        route.put("redirect", made, one.place)
-        route.put("status", status, one.place)
+        route.redirect(made, status, one.place)
         found.append(route)
     if not found:
         site.leave(one.place, str(one), NO_ROUTE)

@@ -287,8 +287,7 @@ def _by_path(
             level.leave(one.place, str(one), "it has a variable that is not known here")
             return
         if flags.status or target.startswith("http"):
-            route.put("redirect", made, one.place)
-            route.put("status", flags.status or "302", one.place)
+            route.redirect(made, flags.status or "302", one.place)
         else:
             route.put("rewrite", made.partition("?")[0], one.place)
             if "?" in made:

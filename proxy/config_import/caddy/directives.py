@@ -249,8 +249,7 @@ def _redirect(rule: Rule, shape: str, state: State) -> None:
     if made is None:
         route.leave(one.place, str(one), "it has a placeholder that is not known here")
         return
-    route.put("redirect", made, one.place)
-    route.put("status", code, one.place)
+    route.redirect(made, code, one.place)
 
 
 def _respond(one: Directive, args: list[str], route: Route) -> None:

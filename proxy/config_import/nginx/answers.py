@@ -65,8 +65,7 @@ def answer(
             and not any(other.path == prefix.rstrip("/") for other in server.site.routes)
         ):
             slash = Route(like.place, path=prefix.rstrip("/"))
-            slash.put("redirect", prefix, like.place)
-            slash.put("status", "301", like.place)
+            slash.redirect(prefix, "301", like.place)
             server.site.add(slash)
 
 

@@ -122,8 +122,7 @@ def _mapped(server: Server, path: str, target: str, status: str, place: Place) -
         made = filled(target, form, lambda text: in_target(server.scope, text, server.name))
         if made is not None:
             route = Route(place, path=form.path)
-            route.put("redirect", made, place)
-            route.put("status", status, place)
+            route.redirect(made, status, place)
             server.site.add(route)
             continue
         server.site.leave(place, f"{path} {target}", "it has a variable that is not known here")

@@ -138,20 +138,20 @@ def _user(top: Scope, draft: Draft) -> None:
 
 
 def _listeners(servers: list[Server], draft: Draft) -> None:
-    for kind, secure, usual in (("http", False, ":80"), ("https", True, ":443")):
+    for kind, secure in (("http", False), ("https", True)):
         found: dict[str, Place] = {}
         for server in servers:
             for one in server.listens:
                 if one.secure is secure:
                     found.setdefault(one.address, server.block.place)
         wild = {one for one in found if one.startswith(":")}
-        addresses = [
-            one for one in found if one in wild or f":{one.rpartition(':')[2]}" not in wild
-        ]
-        if addresses and addresses != [usual]:
-            draft.put_in(("listen", kind), addresses, found[addresses[0]])
-            if len(addresses) > 1:
-                draft.note(found[addresses[0]], "here every site is on every port")
+        addresses = {
+            one: place for one, place in found.items()
+            if one in wild or f":{one.rpartition(':')[2]}" not in wild
+        }  # fmt: skip
+        draft.listen_on(kind, addresses)
+        if len(addresses) > 1:
+            draft.note(next(iter(addresses.values())), "here every site is on every port")
 
 
 def _tls_versions(servers: Iterable[Server], scope: Scope, draft: Draft) -> None:
@@ -196,8 +196,7 @@ def _split(
         if made is None:
             site.leave(at, target, "it has a variable that is not known here")
         else:
-            site.put("redirect", made, at)
-            site.put("status", status, at)
+            site.redirect(made, status, at)
         _certificates(server, site)
         taken.update(dict.fromkeys(site.names, site))
         found.append(site)
@@ -223,9 +222,7 @@ def _split(
             draft.leave(place, "server without a name", "there is a default site already")
             server.block.use()
             return found
-        site.names = ["localhost"]
-        site.default = True
-        site.note(place, "the block names no host; put its names in the place of localhost")
+        site.stand_for_nameless()
     elif server.nameless and server.default:
         site.default = True
     if not site.names:
@@ -237,7 +234,7 @@ def _split(
     taken.update(dict.fromkeys(site.names, site))
     locations.compile_server(scope, site, world)
     if not server.secure:
-        site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+        site.note_plain()
     _unused(server.block.block or [], site, draft)
     return [*found, site]
 
@@ -305,13 +302,7 @@ def _certificates(server: Server, site: Site) -> None:
     pairs = []
     for chain, key in zip(chains, keys, strict=False):
         if _ORDERED.search(chain.arg) and not any(name.startswith("*") for name in site.names):
-            site.note(
-                chain.place,
-                "the certificate is ordered from now on; treehouse-proxy certs import certbot "
-                "takes over what is there"
-                if "letsencrypt" in chain.arg
-                else "the certificate is ordered from now on",
-            )
+            site.order_certificate(chain.arg, chain.place)
         elif "$" in chain.arg or chain.arg.startswith(("data:", "engine:")):
             site.leave(chain.place, str(chain), "a certificate is a file with a name")
         else:

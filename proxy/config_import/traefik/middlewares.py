@@ -163,8 +163,7 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
         text = f"redirectRegex {expression}"
         route.leave(one.place, text, "where to is said by a host and what the asterisk takes")
         return False
-    route.put("redirect", target.replace("http://", "https://", 1), one.place)
-    route.put("status", status, one.place)
+    route.redirect(target.replace("http://", "https://", 1), status, one.place)
     return True
 
 
