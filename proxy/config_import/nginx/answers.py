@@ -260,7 +260,7 @@ def beside(server: Server, scope: Scope, route: Route) -> None:
         route.pass_credentials(route.place)
     if "forward_auth" not in route.keys:
         guards.subrequest(scope, route, server.internal)
-    guards.rates(scope, route, server.world)
+    guards.rates(scope, route, server.world.zones)
     fields.response_fields(scope, route)
     if route.action == "fastcgi":
         for name, place in server.hidden:

@@ -84,9 +84,7 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
     *modifier, pattern = one.args or ("/",)
     kind = modifier[0] if modifier else ""
     scope = outer.inner(one)
-    for each in scope.here("set"):
-        if len(each.args) == 2 and "$" not in each.args[1]:
-            scope.constants[each.args[0].lstrip("$")] = each.args[1]
+    scope.learn_constants()
     site = server.site
     nested = scope.here("location")
     if pattern.startswith("@"):

@@ -22,7 +22,7 @@ class World:
         self.upstreams: dict[str, Upstream] = {
             one.arg: read_upstream(one) for one in http.here("upstream")
         }
-        self.zones: dict[str, tuple[str, str, Place]] = {}
+        self.zones: dict[str, guards.Zone] = {}
         for one in http.here("limit_req_zone"):
             found = guards.zone(one)
             if found is None:
