@@ -3,8 +3,6 @@
 The rules on addresses and passwords stand in `rules`, which has these keys with all others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Protocol
 

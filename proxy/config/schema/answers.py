@@ -4,8 +4,6 @@
 its place, `error_pages` give errors another body.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,8 +10,6 @@ Words arrive as text (see `syntax.yaml_reader`), so ``workers: 4`` and ``workers
 same, and null means "not given" everywhere.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar, Literal
 

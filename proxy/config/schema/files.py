@@ -1,7 +1,5 @@
 """The keys that say how files of a document root are answered. They mean nothing without a root."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

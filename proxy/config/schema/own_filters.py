@@ -1,7 +1,5 @@
 """The key `use`: filters in Python, each by its module and class, with the values it is made of."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

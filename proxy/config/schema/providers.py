@@ -1,7 +1,5 @@
 """The keys of ``providers``: who tells of sites beside the configuration's own files."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar
 

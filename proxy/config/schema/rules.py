@@ -13,8 +13,6 @@ is a `File` whose key ends in ``_file``: it is watched, and whether it can be re
 `config/reference.yaml` has a line for each key, which a test demands.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace

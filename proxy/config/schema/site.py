@@ -5,8 +5,6 @@ The keys beside the action are in `rules`. `check` has what keys need of each ot
 are the business of `checks.files`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
