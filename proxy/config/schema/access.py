@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from ..syntax import cross_origin, field_rules
 from ..syntax.faults import Fault, Origins, Path, Wrong, shown
-from ..syntax.kinds import File, Many, Section, Switch, duration, section, word
+from ..syntax.kinds import File, Many, Section, Switch, already_read, duration, section, word
 from ..syntax.names import parse_name
 from ..syntax.service_urls import parse_service_url
 from ..values import ServiceUrl
@@ -78,7 +78,9 @@ class ForwardAuth(Section):
     preserve_host: Switch = Field(
         default=True, description="Host is the one that the client asked for; false: of the URL."
     )
-    tls: ServiceTls = Field(default=ServiceTls(), description="For a service over https.")
+    tls: ServiceTls = Field(
+        default=already_read(ServiceTls), description="For a service over https."
+    )
 
 
 @section

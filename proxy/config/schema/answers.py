@@ -21,7 +21,16 @@ from pydantic_core import CoreSchema, core_schema
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, Switch, duration, number_word, one_of, section, word
+from ..syntax.kinds import (
+    Section,
+    Switch,
+    already_read,
+    duration,
+    number_word,
+    one_of,
+    section,
+    word,
+)
 from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
 
 _FILE = "file:"
@@ -141,7 +150,7 @@ class Respond(Section):
 
 
 # Served as if nothing were given, where an outer level responds.
-NO_RESPONSE = Respond(status=0)
+NO_RESPONSE = already_read(Respond, status=0)
 
 
 def _status_alone(given: object) -> object:

@@ -29,6 +29,7 @@ from ..syntax.kinds import (
     Many,
     Section,
     Switch,
+    already_read,
     count,
     duration,
     from_folder,
@@ -303,7 +304,8 @@ class BackendRules(Section):
     )
     preserve_host: Switch = Field(default=True, description="Pass Host on as the client sent it.")
     request_headers: Annotated[RequestFieldRules, AddsUp(joined)] = Field(
-        default=RequestFieldRules(), description="Fields that requests to backends get or lose."
+        default=already_read(RequestFieldRules),
+        description="Fields that requests to backends get or lose.",
     )
 
 
@@ -484,9 +486,9 @@ class Rules(BackendRules, FileRules, AnswerRules):
         default=None, description="As limits.body_timeout, for these requests."
     )
     compress: CompressionEntry = Field(
-        default=Compression("auto"),
+        default=already_read(Compression, mode="auto"),
         description="auto, true or false, or how: {algorithms, level, min_size, types}.",
     )
     headers: Annotated[ResponseFieldRules, AddsUp(joined)] = Field(
-        default=ResponseFieldRules(), description="Fields that responses get or lose."
+        default=already_read(ResponseFieldRules), description="Fields that responses get or lose."
     )
