@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ...filters.code import FilterName
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, duration, from_folder, section
+from ..syntax.kinds import Section, alone, duration, from_folder, section
 from ..syntax.yaml_reader import PlainWord
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -102,10 +102,6 @@ class FilterUse(Section):
 setattr(FilterUse, "with", property(lambda use: use.with_))
 
 
-def _name_alone(given: object) -> object:
-    return {"use": given} if isinstance(given, str) else given
-
-
 FilterEntry = Annotated[
-    FilterUse, BeforeValidator(_name_alone, json_schema_input_type=str | FilterUse)
+    FilterUse, BeforeValidator(alone("use"), json_schema_input_type=str | FilterUse)
 ]

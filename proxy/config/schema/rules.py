@@ -29,6 +29,7 @@ from ..syntax.kinds import (
     Many,
     Section,
     Switch,
+    alone,
     already_read,
     count,
     duration,
@@ -223,12 +224,8 @@ class StickyCookie(Section):
     )
 
 
-def _name_alone(given: object) -> object:
-    return {"name": given} if isinstance(given, str) else given
-
-
 StickyCookieEntry = Annotated[
-    StickyCookie, BeforeValidator(_name_alone, json_schema_input_type=str | StickyCookie)
+    StickyCookie, BeforeValidator(alone("name"), json_schema_input_type=str | StickyCookie)
 ]
 
 

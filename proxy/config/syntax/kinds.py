@@ -267,6 +267,12 @@ class _OneOrMany:
 Many = Annotated[tuple[T, ...], _OneOrMany()]
 
 
+def alone(key: str) -> Callable[[object], object]:
+    """What stands before a section (`BeforeValidator`) that may be written as one of its values:
+    a word alone is that of ``key``."""
+    return lambda given: {key: given} if isinstance(given, str) else given
+
+
 def place_or(known: Callable[[str], str | None]) -> _Word:
     """A file's whole path as text, or a word that ``known`` turns into another."""
 
