@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 DURATION = r"^[0-9.]+$|^([0-9.]+(w|d|h|ms|m|s))+$"
 SIZE = r"^[0-9.]+ *([KMG]iB|[kMG]?B)?$"
+# In JSON Schema.
+MAPPING_OF_WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 _EMAIL = re.compile(r"[^\s@:,]{1,64}@[^\s@:,]{1,255}")
 _PATH = 4096  # bytes; PATH_MAX of Linux
@@ -154,8 +156,35 @@ class Section:
         return f"write {mapping}; {required[0]}: {cls.known_keys()[required[0]].description}"
 
 
-class _Word:
-    """Metadata for `Annotated`: how the type is read from a word."""
+class Reading:
+    """Metadata for `Annotated`: how the type is read from what stands in the document. ``schema``
+    describes that for the JSON Schema."""
+
+    schema: Mapping[str, Any] = {}
+
+    def read(self, given: Any, info: ValidationInfo) -> object:
+        """Return the value. Raises `Wrong`."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return dict(self.schema)
+
+
+def folder(info: ValidationInfo) -> Path:
+    """Return the folder of the configuration, from which relative paths start."""
+    found: Path = (info.context or {}).get("base", Path())
+    return found
+
+
+class _Word(Reading):
+    """How the type is read from a word."""
 
     def __init__(
         self,
@@ -165,17 +194,17 @@ class _Word:
         place: Callable[[str, Path], object] | None = None,
     ) -> None:
         self._parse = parse
-        self._schema = schema
+        self.schema = schema
         self._place = place  # reads a path, which starts from the folder of the configuration
         self.takes_anything = anything
 
-    def _read(self, value: object, info: ValidationInfo) -> object:
-        if info.context is None and not isinstance(value, str):
-            return value  # made by code, and no word
-        if isinstance(value, (list, dict)):
-            kind = "list" if isinstance(value, list) else "mapping"
+    def read(self, given: object, info: ValidationInfo) -> object:
+        if info.context is None and not isinstance(given, str):
+            return given  # made by code, and no word
+        if isinstance(given, (list, dict)):
+            kind = "list" if isinstance(given, list) else "mapping"
             raise Wrong(f"a {kind} stands where one value belongs", "give a single value")
-        text = str(value)
+        text = str(given)
         if not text.strip():
             raise Wrong("there is no value", "give one, or leave the key out")
         if _TYPOGRAPHIC.search(text[0] + text[-1]):
@@ -185,20 +214,10 @@ class _Word:
             )
         try:
             if self._place is not None and info.context is not None:
-                return self._place(text, info.context.get("base", Path()))
+                return self._place(text, folder(info))
             return self._parse(text)
         except Wrong as wrong:
             raise Wrong(wrong.what, _unfilled(text) or wrong.remedy) from None
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return dict(self._schema)
 
 
 def _switches(section: type[Section]) -> list[str]:
@@ -289,14 +308,16 @@ def from_folder(read: Callable[[str, Path], object], **schema: Any) -> _Word:
     )
 
 
-class _Pairs:
+class _Pairs(Reading):
     """A mapping of words, as a tuple of pairs, which can be hashed."""
+
+    schema = MAPPING_OF_WORDS
 
     def __init__(self, name: Callable[[str], str], value: Callable[[str], str]) -> None:
         self._name = name
         self._value = value
 
-    def _read(self, given: object) -> tuple[tuple[str, str], ...]:
+    def read(self, given: object, _info: ValidationInfo) -> tuple[tuple[str, str], ...]:
         if isinstance(given, tuple):
             return given  # made by code
         if not isinstance(given, dict):
@@ -307,16 +328,6 @@ class _Pairs:
                 raise Wrong(f"{shown(name)} needs a single value", "give it one")
             pairs[self._name(str(name))] = self._value(str(value))
         return tuple(pairs.items())
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Pairs:
