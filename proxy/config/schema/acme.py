@@ -3,17 +3,13 @@
 `check` has what the keys need of each other; what sites make of them is in `checks.consistency`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, ValidationInfo
 
 from acme_client.link import HookStyle
 
@@ -21,12 +17,15 @@ from ..syntax.addresses import parse_directory_url, parse_name_server, parse_res
 from ..syntax.environment import FromVariable
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
 from ..syntax.kinds import (
+    MAPPING_OF_WORDS,
     Email,
     File,
     Many,
+    Reading,
     Section,
     Token,
     duration,
+    folder,
     one_of,
     parse_file,
     section,
@@ -127,16 +126,16 @@ class Credential:
     from_variable: bool = field(default=False, repr=False)
 
 
-class _Credentials:
+class _Credentials(Reading):
     """A mapping of words, some of them files, as `Credential` each."""
 
-    @staticmethod
-    def _read(given: object, info: ValidationInfo) -> tuple[Credential, ...]:
+    schema = MAPPING_OF_WORDS
+
+    def read(self, given: object, info: ValidationInfo) -> tuple[Credential, ...]:
         if isinstance(given, tuple):
             return given  # made by code
         if not isinstance(given, dict):
             raise Wrong("a mapping of NAME: VALUE belongs here", "write {auth_token_file: FILE}")
-        base = (info.context or {}).get("base", FilePath())
         made: dict[str, Credential] = {}
         for word_, value in given.items():
             if isinstance(value, (list, dict)) or value is None:
@@ -145,7 +144,7 @@ class _Credentials:
             name = str(word_)
             if name.endswith("_file"):
                 name = name.removesuffix("_file")
-                one = Credential(name, secret_file=base / parse_file(text))
+                one = Credential(name, secret_file=folder(info) / parse_file(text))
             else:
                 if not text.isprintable():
                     raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
@@ -154,16 +153,6 @@ class _Credentials:
                 raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
             made[name] = one
         return tuple(made.values())
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def _parse_provider(text: str) -> str:

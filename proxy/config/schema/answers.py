@@ -4,26 +4,28 @@
 its place, `error_pages` give errors another body.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationInfo,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, Switch, duration, number_word, one_of, section, word
+from ..syntax.kinds import (
+    MAPPING_OF_WORDS,
+    Reading,
+    Section,
+    Switch,
+    already_read,
+    duration,
+    folder,
+    number_word,
+    one_of,
+    section,
+    word,
+)
 from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
 
 _FILE = "file:"
@@ -70,36 +72,27 @@ def parse_error_page(text: str, base: Path) -> tuple[str, Path | None]:
     return parse_site_path(text), None
 
 
-class _ErrorPages:
+class _ErrorPages(Reading):
     """A mapping of statuses and pages, as a tuple of `ErrorPage`."""
 
-    def _read(self, given: object, info: ValidationInfo) -> tuple[ErrorPage, ...]:
+    schema = MAPPING_OF_WORDS
+
+    def read(self, given: object, info: ValidationInfo) -> tuple[ErrorPage, ...]:
         if isinstance(given, tuple):
             return given  # made by code
         if not isinstance(given, dict):
             raise Wrong("a mapping of STATUS: PAGE belongs here", "write it like {404: /404.html}")
-        base = Path() if info.context is None else info.context.get("base", Path())
         pages, seen = [], set[int | str]()
         for codes, page in given.items():
             if isinstance(page, (list, dict)) or page is None:
                 raise Wrong(f"{shown(str(codes))} needs a single page", "give it a path or a file")
-            one = ErrorPage(parse_codes(str(codes)), *parse_error_page(str(page), base))
+            one = ErrorPage(parse_codes(str(codes)), *parse_error_page(str(page), folder(info)))
             for code in one.codes:
                 if code in seen:
                     raise Wrong(f"{code} stands here twice", "leave one out")
                 seen.add(code)
             pages.append(one)
         return tuple(pages)
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def _parse_body(given: object) -> str:
@@ -143,7 +136,7 @@ class Respond(Section):
 
 
 # Served as if nothing were given, where an outer level responds.
-NO_RESPONSE = Respond(status=0)
+NO_RESPONSE = already_read(Respond, status=0)
 
 
 def _status_alone(given: object) -> object:
