@@ -25,7 +25,7 @@ from acme_client.text import moment, printable, spell
 
 from ..ipc.documents import TopDocument, TopRow, UpstreamStatus
 from ..metrics.counters import labels
-from ..metrics.history import quantile
+from ..metrics.history import minus, quantile
 
 Ask = Callable[[], TopDocument]
 # Of the screen that is used instead of the user's, which comes back afterwards.
@@ -77,17 +77,16 @@ class _Row:
 
     def __init__(self, name: str, before: TopRow | None, after: TopRow, seconds: float) -> None:
         self.name = name
-        old = before or {"counts": {}, "seconds": [0] * len(after["seconds"]), "bytes": [0, 0]}
+        counted = before["counts"] if before else {}
         self.rates = {
-            key: max(0, count - old["counts"].get(key, 0)) / seconds
+            key: max(0, count - counted.get(key, 0)) / seconds
             for key, count in after["counts"].items()
         }
         self.rate = sum(self.rates.values())
-        counts = [max(0, a - b) for a, b in zip(after["seconds"], old["seconds"], strict=True)]
+        counts = minus(after["seconds"], before and before["seconds"])
         self.p50, self.p99 = quantile(counts, 0.5), quantile(counts, 0.99)
-        self.bytes = [
-            max(0, a - b) / seconds for a, b in zip(after["bytes"], old["bytes"], strict=True)
-        ]
+        moved = minus(after["bytes"], before and before["bytes"])
+        self.bytes = [count / seconds for count in moved]
 
 
 def _rows(before: dict[str, TopRow], after: dict[str, TopRow], seconds: float) -> list[_Row]:
@@ -248,7 +247,7 @@ def watch(ask: Ask, interval: float, *, once: bool, out: TextIO) -> None:
     style = Style(colours)
     before = ask()
     if once or not (out.isatty() and sys.stdin.isatty()):
-        time.sleep(interval)
+        time.sleep(interval)  # the page tells of this time; there is nothing to be awaited
         width = shutil.get_terminal_size((100, 24)).columns
         out.writelines(line + "\n" for line in frame(before, ask(), width, 0, style))
         out.flush()

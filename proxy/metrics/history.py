@@ -184,8 +184,8 @@ class History:
         found = {}
         for host in wanted:
             one = found[host] = _Counted()
-            one.histogram = _minus(now["seconds"][host], before.get(host))
-            one.moved = _minus(now["bytes"][host], last["bytes"].get(host))
+            one.histogram = minus(now["seconds"][host], before.get(host))
+            one.moved = minus(now["bytes"][host], last["bytes"].get(host))
         for key, count in now["requests"].items():
             host, place = _host_and_class(key)
             if host in found:
@@ -304,9 +304,9 @@ class _Counted:
 
     def minus(self, other: _Counted) -> _Counted:
         made = _Counted()
-        made.classes = _minus(self.classes, other.classes)
-        made.histogram = _minus(self.histogram, other.histogram)
-        made.moved = _minus(self.moved, other.moved)
+        made.classes = minus(self.classes, other.classes)
+        made.histogram = minus(self.histogram, other.histogram)
+        made.moved = minus(self.moved, other.moved)
         return made
 
     def row(self, seconds: float) -> list[float]:
@@ -318,7 +318,7 @@ class _Counted:
         ]
 
 
-def _minus(now: Sequence[int], before: Sequence[int] | None) -> list[int]:
+def minus(now: Sequence[int], before: Sequence[int] | None) -> list[int]:
     """Never below zero: what counts less than before has begun anew."""
     if before is None:
         return list(now)
@@ -356,8 +356,8 @@ def _backend_rows(
     found = {}
     for backend, three in counts.items():
         after = now["upstream_seconds"].get(backend, [])
-        before = last["upstream_seconds"].get(backend, [0] * len(after))
-        histogram = [max(0, a - b) for a, b in zip(after, before, strict=True)]
+        before = last["upstream_seconds"].get(backend)
+        histogram = minus(after, before)
         quantiles = [quantile(histogram, 0.5), quantile(histogram, 0.99)]
         found[backend] = (float(sum(three)), [*(one / seconds for one in three), *quantiles])
     return found
