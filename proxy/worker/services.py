@@ -44,7 +44,7 @@ class BaseService:
         self.context.in_flight += 1
         try:
             return self._handle(exchange, request)
-        except Exception as error:
+        except Exception as error:  # a fault of ours costs one request, and no connection
             return self.failed(exchange, error)
 
     def failed(self, exchange: Exchange, error: Exception) -> Response:
@@ -210,7 +210,7 @@ class HttpsService(BaseService):
                 answer = route.handler.handle(request)  # nearly always
             else:
                 answer = self._ask(exchange, route.handler)
-        except Exception as error:
+        except Exception as error:  # likewise
             answer = self.failed(exchange, error)
         return answer if chain is None else chain.changed(exchange, answer, self.failed)
 
