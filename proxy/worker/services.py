@@ -130,7 +130,7 @@ class BaseService:
 
 
 def _check_length(body: RequestBody) -> None:
-    """A body known to be too large is refused before a byte of it is read."""
+    """Refuse a body that is known to be too large, before a byte of it is read."""
     most, length = body.limits.body_size, body.length
     if most is not None and length is not None and length > most:
         raise Fault("body_too_large", f"{length} bytes")

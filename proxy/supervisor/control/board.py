@@ -113,7 +113,7 @@ class Board:
         }
 
     def _top_sites(self, figures: Figures) -> dict[str, TopRow]:
-        """The busiest: those that lately were, and those that were since the start."""
+        """Return the busiest sites: those that lately were, and those that were since the start."""
         seconds = figures["seconds"]
         wanted = [one["name"] for one in self.history.lately("site")]
         wanted += heapq.nlargest(_TOP_ROWS, seconds, key=lambda host: sum(seconds[host]))
@@ -129,7 +129,7 @@ class Board:
         return rows
 
     def summary(self) -> dict[str, object]:
-        """What the admin page shows first."""
+        """Return what the admin page shows first."""
         overview, serving = self._overview, self._generations.serving
         upstreams = overview.upstreams()
         urgent, more = self._attention(upstreams)
@@ -158,7 +158,7 @@ class Board:
         }
 
     def points(self, kind: str, name: str, most: int) -> dict[str, HistoryDocument]:
-        """The last ``most`` slots: of a site or a backend (``main``), or of all."""
+        """Return the last ``most`` slots: of a site or a backend (``main``), or of all."""
         history = self.history
         if kind in ("site", "backend"):
             return {"main": history.document(kind, name, most)}
@@ -171,7 +171,7 @@ class Board:
         }
 
     def find(self, text: str) -> dict[str, list[str]]:
-        """Names of sites, backends and certificates that have ``text`` in them."""
+        """Return names of sites, backends and certificates that have ``text`` in them."""
         config = self._generations.serving.config
         names = (name for site in config.sites for name in site.names)
         urls = (one["url"] for one in self._overview.upstreams())
@@ -208,7 +208,7 @@ class Board:
         return {**status, "routes": _users(config, url)[:_MOST_ROWS]}
 
     def certificate(self, name: str) -> list[CertificateStatus]:
-        """The certificates of a name; with "/rsa" behind it, that one alone."""
+        """Return the certificates of a name; with "/rsa" behind it, that one alone."""
         return [
             one for one in self._registry.statuses() if name == one["name"] or name in one["names"]
         ][:_FOUND]
@@ -258,7 +258,7 @@ class Board:
         }
 
     def _certificates(self) -> dict[str, object]:
-        """How many there are in each state, and those that end first or fail."""
+        """Count the certificates in each state, and list those that end first or fail."""
         statuses = self._registry.statuses()
         first = heapq.nsmallest(
             _MOST_ROWS, statuses, key=lambda one: (not one["attempts"], one["not_after"] or "")
@@ -271,7 +271,7 @@ class Board:
 
 
 def _compact(one: CertificateStatus) -> dict[str, object]:
-    """What the time line shows of a certificate."""
+    """Return what the time line shows of a certificate."""
     keys = (
         "name", "source", "state", "not_before", "not_after", "renew_at", "next_attempt",
         "attempts", "last_error", "served", "ari_window",
@@ -300,7 +300,7 @@ def _route(route: Route) -> dict[str, object]:
 
 
 def _users(config: Config, url: str) -> list[dict[str, str]]:
-    """The routes that lead to a backend."""
+    """Return the routes that lead to a backend."""
     return [
         {"site": site.names[0], "path": route.path}
         for site in config.sites

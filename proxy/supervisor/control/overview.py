@@ -74,7 +74,7 @@ class Overview:
         }
 
     def exporter_ended(self) -> None:
-        """Another one counts from zero."""
+        """Keep what the exporter has counted: the next one counts from zero."""
         self._spans_before = self.spans
 
     def certifier_silent(self) -> float:
@@ -126,7 +126,7 @@ class Overview:
         self.ask(lambda document: self._send(child, number, document))
 
     def figures(self) -> Figures:
-        """What all workers have counted, those that have ended among them."""
+        """Add up what all workers have counted, those that have ended among them."""
         counted = self._retired
         for one in self._processes.workers():
             if one.stats is not None and one.stats["figures"] is not None:
@@ -156,7 +156,7 @@ class Overview:
         return counts
 
     def kernel_figures(self) -> list[ProcessFigures]:
-        """What the kernel counts of each process."""
+        """Return what the kernel counts of each process."""
         found = []
         own = process_stats.of(os.getpid(), "supervisor")
         if own is not None:
