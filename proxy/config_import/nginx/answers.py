@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
+from ..backends import Backend, shown, with_path
 from ..draft import Route
 from ..path_patterns import PathForm
 from . import fields, guards, upstreams
@@ -136,8 +136,7 @@ def _proxy(
         path = None  # nginx ignores the URI part where a rewrite changed it
     if path is not None and not regular and prefix:
         backends = _with_uri(route, form, prefix, path, backends, passed)
-    shown = backends[0] if len(backends) == 1 else backends
-    route.put("backend", shown, passed.place)
+    route.put("backend", shown(backends), passed.place)
     if found.upstream is not None:
         for key, (value, place) in found.upstream.keys.items():
             route.put(key, value, place)
@@ -161,8 +160,8 @@ def _proxy(
 
 
 def _with_uri(
-    route: Route, form: PathForm, prefix: str, path: str, backends: list[Any], passed: Directive
-) -> list[Any]:
+    route: Route, form: PathForm, prefix: str, path: str, backends: list[Backend], passed: Directive
+) -> list[Backend]:
     """``location /a/ { proxy_pass http://b/c/; }``: what the location took is replaced."""
     if form.path == prefix and not prefix.endswith("/"):  # exact
         if path != prefix:
@@ -171,7 +170,7 @@ def _with_uri(
     if path == prefix:
         return backends
     if prefix == "/":
-        return upstreams.with_path(backends, path)
+        return with_path(backends, path)
     if path.rstrip("/") == "":
         route.put("strip_prefix", True, passed.place)
         return backends

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 
+from ..backends import url_of
 from ..draft import Route, Site
 from ..path_patterns import NO_ROUTE, PathForm, endings, forms, hides_dot_files
 from . import fields, guards, upstreams
@@ -64,10 +65,8 @@ def _internals(server: Server, blocks: list[Directive]) -> None:
                 url = constants(inner, passed[0].arg)
                 found = upstreams.target(url, server.world.upstreams)
                 if found is not None and found.backends:
-                    first = found.backends[0]
-                    url = first["url"] if isinstance(first, dict) else first
                     path = found.path if found.path is not None else one.args[-1]
-                    server.internal[one.args[-1]] = f"{url}{path}"
+                    server.internal[one.args[-1]] = f"{url_of(found.backends[0])}{path}"
 
 
 def _redirects(server: Server) -> None:

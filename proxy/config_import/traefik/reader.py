@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
+from ..backends import Backend, shown, url_of
 from ..draft import CannotRead, Draft, Place, Route, Site
 from ..shapes import specific_first
 from ..times import duration
@@ -379,7 +379,7 @@ class _World:
         balancer = one.get("loadBalancer")
         weighted = one.get("weighted", "services")
         if weighted is not None and depth == 0:
-            backends: list[Any] = []
+            backends: list[Backend] = []
             for each in weighted.members():
                 inner = self.tree.get("http", "services", each.word("name").partition("@")[0])
                 each.use()
@@ -390,8 +390,8 @@ class _World:
                 said = part.value("backend")
                 for url in said if isinstance(said, list) else [said]:
                     if url is not None:
-                        bare = url if isinstance(url, str) else url["url"]
-                        backends.append({"url": bare, "weight": each.word("weight") or "1"})
+                        weight = each.word("weight") or "1"
+                        backends.append({"url": url_of(url), "weight": weight})
             if backends:
                 route.put("backend", backends, weighted.place)
             return
@@ -404,7 +404,7 @@ class _World:
 
     def _balancer(self, one: Node, balancer: Node, route: Route) -> None:
         place = balancer.place
-        backends: list[Any] = []
+        backends: list[Backend] = []
         servers = balancer.get("servers")
         for each in servers.members() if servers is not None else ():
             url = each.word("url").rstrip("/")
@@ -425,8 +425,7 @@ class _World:
         if not backends:
             return
         backends = [one for one in backends if _is_http(one)] or backends
-        route.put("backend", backends[0] if len(backends) == 1 and isinstance(backends[0], str)
-                  else backends, place)  # fmt: skip
+        route.put("backend", shown(backends), place)
         if balancer.word("passHostHeader") == "false":
             route.put("preserve_host", False, place)
         cookie = balancer.get("sticky", "cookie")
@@ -471,9 +470,8 @@ def _shapes(router: _Router) -> tuple[str, ...]:
     return router.asked.matcher.shapes() or ("/*",)
 
 
-def _is_http(one: Any) -> bool:
-    url = one if isinstance(one, str) else one["url"]
-    return str(url).startswith(("http://", "https://", "h2c://"))
+def _is_http(one: Backend) -> bool:
+    return url_of(one).startswith(("http://", "https://", "h2c://"))
 
 
 def _names_of(path: str) -> set[str]:
