@@ -17,7 +17,7 @@ from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Level, Place, Route, Site
 from ..shapes import beneath, covers, specific_first
 from ..word_lists import words
-from . import access, proxying, redirects, rewriting, sections
+from . import access, fields, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
 from .needless import NEEDLESS, WHY
 
@@ -279,7 +279,7 @@ def _shape(
             text = str(route.value("redirect"))
             end = "{rest}" if shape.endswith("*") else ""
             route.put("redirect", text.replace("{rest}", f"{more}{end}"), rule.place)
-        sections.fields(held.outer, route)
+        fields.add(held.outer, route)
         site.add(route)
         if not rule.conditional:
             return
@@ -298,7 +298,7 @@ def _shape(
             return
         route.put("respond", {"status": "404"}, place)
     sections.apply(held, shape, route)
-    sections.fields(held.outer, route)
+    fields.add(held.outer, route)
     sections.later(held, shape, route)
     route.pass_credentials(place)
     site.add(route)
