@@ -19,7 +19,8 @@ _METHODS = {"byrequests": "round_robin", "bybusyness": "least_conn", "bytraffic"
 
 @dataclass(slots=True)
 class Pass:
-    """``backends`` is None where a path is left to files (``ProxyPass /x !``)."""
+    """What one ``ProxyPass`` says. ``backends`` is None where files answer the path (``ProxyPass /x
+    !``)."""
 
     path: str
     place: Place
@@ -54,7 +55,7 @@ def passes(directives: Sequence[Directive], site: Site) -> list[Pass]:
 def inside(
     directives: Sequence[Directive], path: str, whole: Sequence[Directive], site: Site
 ) -> list[Pass]:
-    """``<Location /x> ProxyPass URL``."""
+    """Return what ``ProxyPass URL`` says within ``<Location path>``."""
     found = []
     for one in here(directives, "proxypass"):
         if one.args:
@@ -99,7 +100,8 @@ def _pass(
 
 
 def _address(url: str) -> tuple[str, str] | None:
-    """The backend as we write it, and the path behind it."""
+    """Return the backend of a URL as we write it, and the path behind it; None where it has
+    none."""
     socket = re.fullmatch(r"unix:([^|]+)\|http://[^/]*(/.*)?", url)
     if socket:
         return f"unix:{socket[1]}", socket[2] or ""
@@ -151,7 +153,7 @@ def _balanced(
 
 
 def _peculiar(made: Pass, directives: Sequence[Directive]) -> None:
-    """What holds for every backend of the block."""
+    """Add what the directives around a ``ProxyPass`` say about its backends."""
     keep = last(directives, "proxypreservehost")
     if keep is None or keep.arg.lower() != "on":
         made.keys["preserve_host"] = (False, keep.place if keep else made.place)
@@ -169,7 +171,7 @@ def _peculiar(made: Pass, directives: Sequence[Directive]) -> None:
 
 
 def answer(passed: Sequence[Pass], shape: str, route: Route) -> bool:
-    """Let the first that takes the shape answer it; False where files do."""
+    """Let the first ``ProxyPass`` that takes a shape answer it. Return False where files do."""
     for one in passed:
         mine = next((path for path in beneath(one.path) if covers(path, shape)), None)
         if mine is None:

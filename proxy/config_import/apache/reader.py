@@ -36,7 +36,7 @@ class _Host:
 
 
 def import_apache(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of Apache. Raises `CannotRead`."""
     if os.path.isdir(path):
         names = ("apache2.conf", "httpd.conf", "conf/httpd.conf")
         found = next((os.path.join(path, one) for one in names
@@ -172,7 +172,7 @@ def _split(host: _Host, draft: Draft, taken: dict[str, Site], secure_names: set[
 
 
 def _whole_redirect(directives: Sequence[Directive]) -> str | None:
-    """Where a block sends everything by ``Redirect / URL``."""
+    """Return the target of ``Redirect / URL``, by which a block sends everything elsewhere."""
     for one in directives:
         words = [
             word for word in one.args if not re.fullmatch(r"\d{3}|permanent|temp|seeother", word)
@@ -183,7 +183,7 @@ def _whole_redirect(directives: Sequence[Directive]) -> str | None:
 
 
 def _same_host(target: str, names: set[str]) -> bool:
-    """Whether it leads to a site with https, in one step or, to another name, in two."""
+    """Whether a redirect leads to https at one of the names, which may take two steps here."""
     return target.rstrip("/") in {f"https://{name}" for name in names}
 
 

@@ -30,7 +30,7 @@ _SPANS = {"year": 31536000, "month": 2592000, "week": 604800, "day": 86400, "hou
 
 @dataclass(slots=True)
 class Section:
-    """``path``: the route that it is for."""
+    """The directives of a section, and the ``path`` of the routes that they hold for."""
 
     path: str
     directives: list[Directive]
@@ -114,7 +114,7 @@ def _may_override(held: Held) -> bool:
 
 
 def _path_of(where: str, folder: str, aliases: Sequence[tuple[str, str]]) -> str | None:
-    """The route of a folder on disk; None where it is none of the site's."""
+    """Return the route of a folder on disk; None where the site has no files in it."""
     for path, target in aliases:
         if where == target or where.startswith(f"{target}/"):
             return f"{path}{where[len(target) :]}/*"
@@ -130,7 +130,8 @@ def _path_of(where: str, folder: str, aliases: Sequence[tuple[str, str]]) -> str
 
 
 def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
-    """``within``: the route of the folder in which the section stands."""
+    """Take over a section for names of files. ``within`` is the route of the folder in which the
+    section stands."""
     one.used = True
     expression = one.args[-1] if one.args else ""
     inner = one.block or []
@@ -180,7 +181,8 @@ def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
 def interpreter(
     directives: Sequence[Directive], held: Held, site: Site
 ) -> tuple[str, Place] | None:
-    """Where scripts are run: SetHandler, or ProxyPassMatch to fcgi://."""
+    """Return where scripts are run: what SetHandler, AddHandler or ProxyPassMatch to fcgi://
+    says."""
     every = list(directives)
     for section in (*held.folders, *held.locations):
         every += section.directives
@@ -220,7 +222,8 @@ def _of(sections: Sequence[Section], shape: str) -> list[Section]:
 
 
 def apply(held: Held, shape: str, route: Route) -> None:
-    """Who is let in. Folders count for files alone, locations for everything."""
+    """Add who is let in. Sections of folders count where files answer, those of locations
+    always."""
     if route.action in ("redirect", "respond"):
         return
     if route.action == "backend":
@@ -235,7 +238,7 @@ def apply(held: Held, shape: str, route: Route) -> None:
 
 
 def files(held: Held, shape: str, route: Route) -> None:
-    """Index, listing and what is sent instead of a file that is not there."""
+    """Add the index, the listing, and what is sent in the place of a file that is not there."""
     scopes = [held.outer, *(one.directives for one in _of(held.folders, shape))]
     scopes += [one.directives for one in _of(held.locations, shape)]
     for scope in scopes:
@@ -300,7 +303,8 @@ def _expires(scopes: Sequence[Sequence[Directive]], held: Held, route: Route) ->
 
 
 def _span(text: str) -> int | None:
-    """``access plus 1 month 2 days``, ``A2592000``."""
+    """Read a time of mod_expires in seconds: ``access plus 1 month 2 days``, ``A2592000``. None
+    where it does not count from the request."""
     short = re.fullmatch(r"[AM](\d+)", text)
     if short:
         return int(short[1]) if text.startswith("A") else None
@@ -317,7 +321,7 @@ def _span(text: str) -> int | None:
 
 
 def later(held: Held, shape: str, route: Route) -> None:
-    """Fields, error pages, sizes of sections, after those of the whole block."""
+    """Add fields, error pages and sizes of sections, after those of the whole block."""
     if "root" in route.keys:
         for section in _of(held.folders, shape):
             fields.add(section.directives, route)

@@ -50,7 +50,7 @@ _TOLD = words(
 
 
 def backend(text: str) -> str | None:
-    """One upstream as we write it; None where it cannot be said."""
+    """Return an upstream as we write it; None where it has no address of its own."""
     if "{" in text:
         return None
     if text.startswith(("unix//", "unix+h2c//")):
@@ -205,7 +205,7 @@ def header_up(args: list[str], one: Directive, route: Route) -> None:
 
 
 def response_field(args: list[str], one: Directive, route: Route) -> None:
-    """``header`` and ``header_down``: one field."""
+    """Take over one field of ``header`` or ``header_down``."""
     name, *values = args or [""]
     if not name or name.startswith("@"):
         return

@@ -18,7 +18,7 @@ _PATIENCE = 20.0  # for caddy adapt, which takes a tenth of a second
 
 
 def import_caddy(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a Caddyfile, or the JSON of Caddy. Raises `CannotRead`."""
     if os.path.isdir(path):
         path = os.path.join(path, "Caddyfile")
     if path.endswith(".json"):
@@ -51,8 +51,8 @@ def _of_json(path: str) -> Draft:
 
 
 def _adapt(path: str) -> Draft | None:
-    """What Caddy itself makes of a file that cannot be read here; None where there is no Caddy, or
-    it cannot either."""
+    """Read what Caddy itself makes of a file that cannot be read here. None where there is no
+    Caddy, or Caddy cannot read the file either."""
     program = shutil.which("caddy")
     if program is None or not os.path.isfile(path):
         return None
@@ -72,7 +72,8 @@ def _adapt(path: str) -> Draft | None:
 
 
 def _site_blocks(top: list[Directive]) -> list[tuple[list[str], Place, list[Directive]]]:
-    """A file without braces is one site: its first line has the addresses."""
+    """Return addresses, place and block of each site. A file without braces is one site, and its
+    first line has the addresses."""
     if not top:
         return []
     held: list[str] = []
@@ -185,7 +186,7 @@ def _one(
 
 
 def _hosts(block: list[Directive]) -> list[str]:
-    """The names that a block tells apart by ``host``."""
+    """Return the names that a block tells apart by ``host``."""
     found: list[str] = []
     for one in block:
         if one.name.startswith("@"):
@@ -208,7 +209,7 @@ _ERROR = re.compile(r"\{(?:http\.error\.status_code|err\.status_code)\}")
 
 
 def _errors(one: Directive, site: Site) -> None:
-    """``handle_errors``: pages for statuses."""
+    """Take over ``handle_errors``, which has a page for each status, as ``error_pages``."""
     codes = [word for word in one.args if re.fullmatch(r"\d(\d\d|xx)", word)]
     inside = list(one.block or ())
     pages: dict[str, str] = {}

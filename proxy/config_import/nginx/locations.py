@@ -70,7 +70,7 @@ def _internals(server: Server, blocks: list[Directive]) -> None:
 
 
 def _redirects(server: Server) -> None:
-    """``rewrite`` beside the locations: it comes before all of them."""
+    """Take over ``rewrite`` beside the locations, which comes before all of them."""
     for one in server.scope.here("rewrite"):
         rewritten(server, one, server.scope, None)
 
@@ -181,8 +181,9 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
 
 
 def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
-    """``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has uploaded. The
-    folders that are meant get a route of files alone; False where none of them is there."""
+    """Take over ``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has
+    uploaded. The folders that are meant get a route of files alone. Return False where none of them
+    is there."""
     root = server.scope.word("root").rstrip("/")
     done = False
     for name in re.findall(r"[a-z-]{3,}", pattern.partition(r"\.")[0]):
@@ -197,7 +198,8 @@ def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
 
 
 def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
-    """A guard for an expression that no route can say: its folder is closed, if it names one."""
+    """Close the folder that an expression names, if any, because no route can say what it
+    guards."""
     found = re.match(r"\^((?:/[A-Za-z0-9_-]+)+)/", pattern)
     if found:
         route = Route(one.place, path=f"{found[1]}/*")
@@ -207,7 +209,7 @@ def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
 
 
 def _endings(server: Server, one: Directive, scope: Scope, names: list[str]) -> None:
-    """A location of files by their endings: how long they are kept, and no more."""
+    """Take over a location of files by their endings: how long they are kept, and no more."""
     said: list[str] = []
     for each in scope.here("expires"):
         text = fields.cache_control(each.args)

@@ -118,7 +118,8 @@ def _url(scheme: str, address: str) -> str:
 
 
 def timeouts(scope: Scope, level: Level, kind: str) -> None:
-    """``kind``: proxy, grpc or fastcgi. nginx's read timeout is for the head and for each piece."""
+    """Take over timeouts. ``kind`` is proxy, grpc or fastcgi. nginx's read timeout is for the head
+    and for each piece of the body."""
     connect = scope.one(f"{kind}_connect_timeout")
     if connect is not None and duration(connect.arg) and kind != "fastcgi":
         level.put("connect_timeout", duration(connect.arg), connect.place)
@@ -129,7 +130,7 @@ def timeouts(scope: Scope, level: Level, kind: str) -> None:
 
 
 def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> None:
-    """How an https backend is verified. nginx verifies none unless told to."""
+    """Say how an https backend is verified. nginx verifies none unless it is told to."""
     verify = scope.one(f"{kind}_ssl_verify")
     trusted = scope.one(f"{kind}_ssl_trusted_certificate")
     scope.all(f"{kind}_ssl_server_name")

@@ -40,7 +40,7 @@ class _Router:
 
 
 def import_traefik(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of Traefik. Raises `CannotRead`."""
     source = read(path)
     tree = source.tree
     draft = Draft(Place(path), source="Traefik")
@@ -100,7 +100,8 @@ class _World:
             self.draft.listen_on(kind, named)
 
     def static(self) -> None:
-        """What the static configuration has beside entry points, and what is left of all."""
+        """Take over what the static configuration has beside entry points, and tell what is left of
+        all."""
         resolvers = self.tree.get("certificatesResolvers")
         for _name, one in resolvers.items() if resolvers is not None else ():
             one.used = True
@@ -187,7 +188,7 @@ class _World:
             site.put_in(("tls", "client_auth"), value, one.place)
 
     def _certificate(self, one: Node) -> None:
-        """A certificate serves the names that stand in it: only the file tells which."""
+        """Give a certificate to the sites whose names stand in it, which only its file tells."""
         chain, key = one.word("certFile"), one.word("keyFile")
         names = _names_of(chain)
         one.use()
@@ -317,7 +318,7 @@ class _World:
             self.draft.sites.append(site)
 
     def _middlewares(self, router: _Router) -> list[tuple[str, Node]]:
-        """Kind and content of each, with chains taken apart."""
+        """Return kind and content of each middleware of a router, with chains taken apart."""
         names = [word for point in router.node.words("entryPoints")
                  for word in self.default.get(point, [])]  # fmt: skip
         return self._chain([*names, *router.node.words("middlewares")], 0)
@@ -360,7 +361,7 @@ def _shapes(router: _Router) -> tuple[str, ...]:
 
 
 def _names_of(path: str) -> set[str]:
-    """The names in a certificate's file; none where it cannot be read."""
+    """Return the names in a certificate's file; none where it cannot be read."""
     if not path or not os.access(path, os.R_OK):
         return set()
     from cryptography import x509
