@@ -126,7 +126,7 @@ def play(
             kind,
             *trouble,
             {one.name: Certificate(one.name, _source(one)) for one in wanted},
-            ways=_ways(config.alerts),
+            ways=config.alerts.ways if config.alerts is not None else (),
             fallback=any(one.fallback for one in wanted),
             lifetimes={facts.not_after - facts.not_before for facts in kept.values()},
             due=_due(store, kept, began),
@@ -265,17 +265,6 @@ def _note(one: Certificate, served: Served | None, now: float, outcome: Outcome)
         one.lapsed = until
     elif left > 0 and one.lapsed is not None and one.back is None:
         one.back = now
-
-
-def _ways(rules: Alerts | None) -> tuple[str, ...]:
-    if rules is None:
-        return ()
-    given = {
-        "webhook": rules.webhook or rules.webhook_file,
-        "email": rules.email,
-        "command": rules.command,
-    }
-    return tuple(name for name, one in given.items() if one)
 
 
 # Telling
