@@ -109,12 +109,10 @@ def play(
         began = max(began, now + _BEFORE)
     length = abs(days) * DAY if kind != "clock" else 7 * DAY
     trouble = (began, began + length)
-    clock: list[Callable[[], float]] = [lambda: ca.now]
-    ca, others = _cas(config, kind, trouble, kept, now, lambda: clock[0]())
+    ca, others = _cas(config, kind, trouble, kept, now, lambda: life.clock())
     skews = [(*trouble, days * DAY)] if kind == "clock" else []
 
-    def make_store(ours: Callable[[], float], _crash: object) -> MemoryStore:
-        clock[0] = ours
+    def make_store(_clock: object, _crash: object) -> MemoryStore:
         store.full = lambda: kind == "disk" and trouble[0] <= ca.now < trouble[1]
         return store
 
@@ -195,19 +193,19 @@ def _cas(
         frozenset(facts.names): facts.not_after - facts.not_before for facts in kept.values()
     }
     usual = sorted(lifetimes.values())[len(lifetimes) // 2] if lifetimes else _LIFETIME
+    outages = [trouble] if kind == "outage" else []
+    if kind == "revocation" and trouble[1] > trouble[0]:
+        # A CA with an incident is a busy one.
+        outages = [(trouble[0] + HOUR, trouble[1] + HOUR)]
     ca = SimulatedCa(
         usual,
         rng,
-        outages=[trouble] if kind == "outage" else [],
+        outages=outages,
         incidents=[trouble[0]] if kind == "revocation" else [],
         now=now,
+        known=set(lifetimes),
         lifetimes=lifetimes,
     )
-    ca.known |= set(lifetimes)
-    if kind == "revocation" and trouble[1] > trouble[0]:
-        # A CA with an incident is a busy one.
-        ca.outages.append((trouble[0] + HOUR, trouble[1] + HOUR))
-        ca.__post_init__()
     others: dict[str, Issuer] = {
         one.directory: SimulatedCa(_LIFETIME, rng, now=now)
         for one in config.acme.fallback
