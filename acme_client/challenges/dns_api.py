@@ -34,7 +34,7 @@ class ApiProvider:
         return []
 
     def _call(self, action: str, record: TxtRecord, stopping: threading.Event | None) -> None:
-        process = self._context.apis
+        process = self._context.outside.apis
         if process is None:
             raise NotSet("hook", f"{self._api.provider}: no process for DNS providers was started")
 

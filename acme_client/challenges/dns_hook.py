@@ -74,7 +74,8 @@ class HookProvider:
         return []
 
     def _run(self, action: Action, record: TxtRecord) -> None:
-        run(self._hook, action, record, self._context.stopping, self._context.confine)
+        context = self._context
+        run(self._hook, action, record, context.stopping, context.outside.confine_hook)
 
 
 def provider(settings: DnsHook, context: ProviderContext) -> HookProvider:
