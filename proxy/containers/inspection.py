@@ -19,7 +19,7 @@ def container(said: object, image_labels: Mapping[str, str], near: Near) -> Cont
     """The container; None where it does not run or has no label of ours."""
     document = _object(said)
     state, config = _object(document.get("State")), _object(document.get("Config"))
-    labels = {str(k): str(v) for k, v in _object(config.get("Labels")).items()}
+    labels = labels_of(document)
     if not state.get("Running") or not any(one.startswith(PREFIX) for one in labels):
         return None
     of_image = {
@@ -40,6 +40,12 @@ def container(said: object, image_labels: Mapping[str, str], near: Near) -> Cont
         shares_host=_object(document.get("HostConfig")).get("NetworkMode") == "host",
         image_labels=tuple(sorted(of_image)),
     )
+
+
+def labels_of(said: object) -> dict[str, str]:
+    """Return the labels of a container, or of an image (ImageInspect)."""
+    labels = _object(_object(_object(said).get("Config")).get("Labels"))
+    return {str(name): str(value) for name, value in labels.items()}
 
 
 def _object(value: object) -> dict[str, Any]:

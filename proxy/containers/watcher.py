@@ -33,7 +33,7 @@ from ..ipc.messages import Alive, ContainersSeen
 from ..system.privileges import confine_process
 from .docker_api import Api, ApiFailed, Events, NotThere
 from .door import Door, Refused
-from .inspection import container
+from .inspection import container, labels_of
 from .reachability import near
 
 log = logging.getLogger("treehouse.docker")
@@ -230,10 +230,7 @@ class Watcher:
         if image not in self._images:
             labels: dict[str, str] = {}
             with contextlib.suppress(NotThere):
-                document = api.get(f"/images/{image}/json")
-                config = document.get("Config") if isinstance(document, dict) else None
-                given = config.get("Labels") if isinstance(config, dict) else None
-                labels = {str(k): str(v) for k, v in (given or {}).items()}
+                labels = labels_of(api.get(f"/images/{image}/json"))
             if len(self._images) > _MOST:
                 self._images.clear()
             self._images[image] = labels
