@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..config.sources.containers import PREFIX, Condition, Container, Network
+from ..config.sources.known_containers import PREFIX, Condition, Container, Network
 
 # Whether this machine has an address in the network of a container's address and prefix.
 Near = Callable[[str, int], bool]

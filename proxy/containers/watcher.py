@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from .. import log as logs
 from .. import sandbox
 from ..config.model import Config
-from ..config.sources.containers import PREFIX, Container, spelt
+from ..config.sources.known_containers import PREFIX, Container, spelt
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import encode
 from ..ipc.messages import Alive, ContainersSeen

@@ -15,32 +15,24 @@ filled in.
 
 Labels that an image brings along are not heeded: who builds an image is not who runs it.
 
-The containers themselves are found by `proxy.containers`, which leaves what it knows in a file of
-the state directory (`read`), so that a start, and every command, knows the same as the server.
+The containers themselves are found by `proxy.containers`; those that the server knew last are in a
+file (`known_containers`).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from acme_client.storage import documents
+from dataclasses import dataclass
+from typing import Any
 
 from ..schema.site import ACTIONS
 from ..syntax import yaml_reader
 from ..syntax.faults import Fault, Origin, nearest, shown
 from ..syntax.faults import Path as KeyPath
+from .known_containers import BEST_FIRST, PREFIX, Container
 from .sites_dir import left_out
 
-FILE = "containers.json"
-VERSION = 1
-PREFIX = "treehouse."
-_LARGEST = 64 * 1024 * 1024
 _DEPTH = 12  # the deepest key there is stands at eight
 # What a label may say beside the keys of a site.
 _OWN_WORDS = ("domain", "port", "scheme", "network", "enable")
@@ -57,34 +49,6 @@ _SERVICE = (
 
 # Where a label of a site stands, by its name behind the prefix.
 Place = Callable[[str], Origin]
-# How well a container does: of several with the same labels, the best are asked.
-Condition = Literal["well", "starting", "unwell", "gone"]
-_BEST_FIRST: tuple[Condition, ...] = ("well", "starting", "unwell", "gone")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network of a container, and its address there. ``near``: this machine is in it."""
-
-    name: str
-    address: str
-    near: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """``created`` sorts by age. ``exposed`` are TCP ports; ``published`` says where this machine
-    has them, as address and port. ``shares_host``: it is in the network of its machine."""
-
-    name: str
-    created: str
-    labels: dict[str, str]
-    condition: Condition = "well"
-    networks: tuple[Network, ...] = ()
-    exposed: tuple[int, ...] = ()
-    published: dict[str, list[str]] = field(default_factory=dict)
-    shares_host: bool = False
-    image_labels: tuple[str, ...] = ()  # those of ours that the image has as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,68 +59,6 @@ class Entry:
     site: dict[str, Any]
     origin: Origin
     origins: Mapping[KeyPath, Origin]
-
-
-# What lies on the disk
-
-
-def written(containers: Iterable[Container]) -> bytes:
-    document = {"containers": [spelt(one) for one in containers]}
-    return documents.write(document, VERSION)
-
-
-def spelt(one: Container) -> dict[str, object]:
-    """Spell a container as plain values, which `understood` reads."""
-    plain: dict[str, object] = {name: getattr(one, name) for name in one.__slots__}
-    networks = [[net.name, net.address, net.near] for net in one.networks]
-    return plain | {
-        "networks": networks,
-        "exposed": list(one.exposed),
-        "image_labels": list(one.image_labels),
-    }
-
-
-def read(state: Path) -> list[Container]:
-    """The containers that the server knew last; none where it knows of none. The file is the
-    server's user's, and root may ask: no link is followed."""
-    try:
-        fd = os.open(state / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return []
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return []
-        document = documents.read(file.read(_LARGEST), VERSION)
-    found = document.get("containers")
-    return understood(found) if isinstance(found, list) else []
-
-
-def understood(found: Sequence[object]) -> list[Container]:
-    containers = []
-    for one in found:
-        try:
-            containers.append(_container(one))
-        except (TypeError, ValueError, KeyError, AttributeError):
-            continue
-    return containers
-
-
-def _container(plain: Any) -> Container:
-    networks = tuple(Network(str(n), str(at), bool(near)) for n, at, near in plain["networks"])
-    condition = plain["condition"]
-    if condition not in _BEST_FIRST:
-        raise ValueError("no condition")
-    return Container(
-        name=str(plain["name"]),
-        created=str(plain["created"]),
-        labels={str(name): str(value) for name, value in plain["labels"].items()},
-        condition=condition,
-        networks=networks,
-        exposed=tuple(int(port) for port in plain["exposed"]),
-        published={str(p): [str(at), str(int(n))] for p, (at, n) in plain["published"].items()},
-        shares_host=bool(plain["shares_host"]),
-        image_labels=tuple(map(str, plain["image_labels"])),
-    )
 
 
 # From labels to sites
@@ -172,7 +74,7 @@ def entries(containers: Iterable[Container]) -> tuple[list[Entry], list[Fault]]:
         services.setdefault(_service(one), []).append(one)
     for members in services.values():
         told += _of_the_image(members[0])
-        best = min((one.condition for one in members), key=_BEST_FIRST.index)
+        best = min((one.condition for one in members), key=BEST_FIRST.index)
         asked = [one for one in members if one.condition == best]
         if best == "unwell":
             what = "unhealthy, or paused, and asked all the same, since no other has its site"
