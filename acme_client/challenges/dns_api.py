@@ -27,7 +27,8 @@ class ApiProvider:
         self._call("present", record, self._context.stopping)
 
     def cleanup(self, record: TxtRecord) -> None:
-        """Not broken off when the program ends, only when its time is over."""
+        """Remove the record. The call is not broken off when the program ends, only when its time
+        is over."""
         self._call("cleanup", record, None)
 
     def name_servers(self) -> list[NameServer]:

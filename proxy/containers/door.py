@@ -46,7 +46,8 @@ class Refused(Exception):
 
 
 class Door:
-    """The end that is kept: by the supervisor, its successors, and the process that asks."""
+    """Our end of the socket pair, which the supervisor, its successors and the process that asks
+    keep."""
 
     def __init__(self, sock: socket.socket, path: str) -> None:
         self._sock = sock
@@ -59,7 +60,8 @@ class Door:
         self._sock.close()
 
     def connect(self) -> socket.socket:
-        """A connection to the path. Raises `Refused`; with EPIPE where the process has ended."""
+        """Return a connection to the path. Raises `Refused`; with EPIPE where the process has
+        ended."""
         try:
             self._sock.sendall(_ASKED)
             if not select.select([self._sock], [], [], 2 * _WITHIN)[0]:
@@ -76,8 +78,8 @@ class Door:
 
 
 def opened(path: Path, uid: int, gid: int, mode: Mode) -> Door:
-    """Fork the process. ``uid`` and ``gid`` are those that the server becomes; ``mode`` is how far
-    it has to be confined."""
+    """Fork the process, and return our end. ``uid`` and ``gid`` are those that the server becomes;
+    ``mode`` is how far the process has to be confined."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     group = _group(path) if os.geteuid() == 0 else None
     if os.fork() == 0:
@@ -101,7 +103,7 @@ def opened(path: Path, uid: int, gid: int, mode: Mode) -> Door:
 
 
 def _group(path: Path) -> int | None:
-    """The group that may open the socket; where there is none yet, Docker's own."""
+    """Return the group that may open the socket; Docker's own, where there is no socket yet."""
     try:
         status = os.stat(path)
     except OSError:

@@ -16,7 +16,7 @@ Near = Callable[[str, int], bool]
 
 
 def container(said: object, image_labels: Mapping[str, str], near: Near) -> Container | None:
-    """The container; None where it does not run or has no label of ours."""
+    """Return the container; None where it does not run or has no label of ours."""
     document = _object(said)
     state, config = _object(document.get("State")), _object(document.get("Config"))
     labels = labels_of(document)
@@ -86,7 +86,7 @@ def _is_address(text: str) -> bool:
 
 
 def _tcp(port: str) -> int | None:
-    """The number of a port that is spelt like 80/tcp."""
+    """Return the number of a TCP port that is spelt like 80/tcp; None for any other text."""
     number, _, kind = port.partition("/")
     fits = kind in ("", "tcp") and number.isascii() and number.isdecimal()
     return int(number) if fits and 0 < int(number) < 65536 else None

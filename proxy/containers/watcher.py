@@ -81,7 +81,7 @@ def run(init: WatcherInit, channel: Channel) -> int:
 
 
 def opener(url: str, door: Door | None) -> Callable[[], socket.socket]:
-    """What makes connections to the engine. It raises `Refused` and OSError."""
+    """Return what makes connections to the engine, and raises `Refused` and OSError."""
     if door is not None:
         return door.connect
     if url.startswith("unix:"):
@@ -148,7 +148,8 @@ class Watcher:
         self._alive_at = 0.0
 
     def serve(self) -> None:
-        """Returns never; raises `ChannelClosed` when the supervisor is gone."""
+        """Follow the containers; never returns, and raises `ChannelClosed` when the supervisor is
+        gone."""
         while True:
             now = time.monotonic()
             if now >= self._alive_at:

@@ -53,8 +53,8 @@ Place = Callable[[str], Origin]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One site in the words of the schema, and what each of its keys comes from; ``origin`` is the
-    container, or the containers that serve it together."""
+    """A site in the words of the schema, and where each of its keys comes from; ``origin`` is the
+    container, or the containers that serve the site together."""
 
     site: dict[str, Any]
     origin: Origin
@@ -92,8 +92,8 @@ def entries(containers: Iterable[Container]) -> tuple[list[Entry], list[Fault]]:
 
 
 def _service(one: Container) -> tuple[object, ...]:
-    """What containers have in common that serve one site together: their service, and all that
-    their labels say to us."""
+    """Return what containers have in common that serve a site together: their service, and all
+    labels of ours."""
     service = tuple(one.labels.get(name, "") for name in _SERVICE)
     ours = tuple(sorted((name, v) for name, v in one.labels.items() if name.startswith(PREFIX)))
     return (service, ours) if any(service) else (one.name, ours)
@@ -119,7 +119,7 @@ class _Slip(Exception):
 
 
 def _groups(labels: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The labels of each site: "" is the container's own, others are named."""
+    """Sort the labels by the site that they are of: "" is the container's own, others are named."""
     groups: dict[str, dict[str, str]] = {}
     for name, value in sorted(labels.items()):
         if not name.startswith(PREFIX):
@@ -169,7 +169,7 @@ def _entry(
 
 
 def _code(site: Mapping[str, Any]) -> Iterator[KeyPath]:
-    """Where a site, or a route of it, names filters in Python."""
+    """Yield the place of each key by which a site, or a route of it, names filters in Python."""
     if "use" in site:
         yield ("use",)
     routes = site.get("routes")
@@ -239,7 +239,7 @@ def _port(one: Container, labels: Mapping[str, str], place: Place, origin: Origi
 def _address(
     one: Container, port: int, network: str | None, place: Place, origin: Origin
 ) -> tuple[str, int]:
-    """Where the server reaches this port of the container."""
+    """Return the host and port at which the server reaches this port of the container."""
     if one.shares_host:
         return "127.0.0.1", port
     by_name = {net.name: net for net in one.networks if net.address}
@@ -289,7 +289,7 @@ def _tree(labels: Mapping[str, str], place: Place) -> tuple[dict[str, Any], dict
 
 
 def _value(text: str, origin: Origin) -> Any:
-    """A word, or a list or mapping as YAML writes them on one line."""
+    """Read a label's value: a word, or a list or mapping as YAML writes them on one line."""
     if not re.match(r"\s*[\[{]", text):
         return text
     document = yaml_reader.parse(f"value: {text}", "label")
@@ -300,7 +300,7 @@ def _value(text: str, origin: Origin) -> Any:
 
 
 def _with_lists(value: Any) -> Any:
-    """Mappings whose keys are 0, 1, 2, … are lists; status codes and the like are keys."""
+    """Make lists of the mappings whose keys are 0, 1, 2, …; status codes and the like stay keys."""
     if not isinstance(value, dict):
         return value
     made = {key: _with_lists(inner) for key, inner in value.items()}
