@@ -287,9 +287,11 @@ def explain(
     treehouse-proxy explain https://example.org/app/
     treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
     """
+    import asyncio
     import os
 
     from ..explain import request as explaining
+    from ..explain import rows as pages
 
     if len(request) > 2:
         raise click.UsageError("one request at a time: [METHOD] URL")
@@ -297,15 +299,15 @@ def explain(
     question = explaining.Question(method, request[-1], fields, client)
     try:
         config = load(Options(**given), now_uid=os.geteuid())
-        rows = list(explaining.explain(config, question))
+        rows = asyncio.run(explaining.explain(config, question))
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except explaining.CannotExplain as error:
         complain(str(error), USAGE)
     if as_json:
-        click.echo(json.dumps(explaining.document(rows), indent=2))
+        click.echo(json.dumps(pages.document(rows), indent=2))
         return
-    for line in explaining.lines(rows):
+    for line in pages.lines(rows):
         click.echo(printable(line))
 
 

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.syntax.faults import one_line
-from .draft import Draft, KeyPath, Left, Level, Place, Site
+from ..config.syntax.faults import Path, one_line
+from .draft import Draft, Left, Level, Place, Site
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+%~*-]*(?::[A-Za-z0-9_./@+%~*-]+)*", re.ASCII)
 _OTHERWISE_READ = re.compile(r"(?i)~|null|\.inf|\.nan|<<|=")
@@ -28,7 +28,7 @@ class Owner:
     """What a line belongs to: ``level``, and the way to the value in it; () is the level itself."""
 
     level: Level
-    path: KeyPath = ()
+    path: Path = ()
 
 
 @dataclass(slots=True)

@@ -25,7 +25,6 @@ from urllib.parse import urlsplit
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config
 from ..config.sources.known_containers import PREFIX, Container, spelt
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import encode
@@ -35,6 +34,7 @@ from .docker_api import Api, ApiFailed, Events, NotThere
 from .door import Door, Refused
 from .inspection import container, labels_of
 from .reachability import near
+from .startup import WatcherInit
 
 log = logging.getLogger("treehouse.docker")
 
@@ -56,15 +56,6 @@ _LOOKS_APART = 1.0
 _NOTHING_NEW = frozenset(
     {"exec", "exec_create", "exec_start", "exec_die", "top", "attach", "resize", "archive-path"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class WatcherInit:
-    """``door`` opens a unix socket; None where the engine is reached by TCP."""
-
-    config: Config
-    url: str
-    door: Door | None
 
 
 def run(init: WatcherInit, channel: Channel) -> int:

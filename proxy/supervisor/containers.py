@@ -23,7 +23,7 @@ from ..config.model import Config
 from ..config.sources import containers, known_containers
 from ..config.sources.known_containers import FILE, Container
 from ..containers.door import Door
-from ..containers.watcher import WatcherInit
+from ..containers.startup import WatcherInit
 from ..ipc.documents import ProviderStatus
 from ..ipc.messages import ContainersSeen
 from .backoff import Backoff

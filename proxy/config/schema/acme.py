@@ -3,8 +3,6 @@
 `check` has what the keys need of each other; what sites make of them is in `checks.consistency`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The keys below ``alerts``: who is told, and of what. A part of `document`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal

@@ -4,8 +4,6 @@
 its place, `error_pages` give errors another body.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +14,17 @@ from pydantic import BeforeValidator, Field
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, Switch, duration, mapping, number_word, one_of, section, word
+from ..syntax.kinds import (
+    Section,
+    Switch,
+    already_read,
+    duration,
+    mapping,
+    number_word,
+    one_of,
+    section,
+    word,
+)
 from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
 
 _FILE = "file:"
@@ -124,7 +132,7 @@ class Respond(Section):
 
 
 # Served as if nothing were given, where an outer level responds.
-NO_RESPONSE = Respond(status=0)
+NO_RESPONSE = already_read(Respond, status=0)
 
 
 def _status_alone(given: object) -> object:

@@ -118,7 +118,6 @@ def _required(
             case ["valid-user"]:
                 users = True
             case ["user", *_names]:
-                users = True
                 why = "every user of the file gets in here; give these a file of their own"
                 level.close(one.place, str(one), why)
                 return

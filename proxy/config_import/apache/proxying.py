@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..draft import Place, Route, Site
-from ..shapes import covers
+from ..path_patterns import NO_ROUTE
+from ..shapes import beneath, covers
 from ..times import duration
 from .directives import Directive, here, last
 
@@ -25,12 +26,6 @@ class Pass:
     target: str = ""  # the path behind the backend's address
     keys: dict[str, tuple[Any, Place]] = field(default_factory=dict)
     secure: bool = False
-
-
-def shapes(one: Pass) -> list[str]:
-    if one.path.endswith("/"):
-        return [f"{one.path}*"]
-    return [one.path, f"{one.path}/*"]
 
 
 def passes(directives: Sequence[Directive], site: Site) -> list[Pass]:
@@ -51,7 +46,7 @@ def passes(directives: Sequence[Directive], site: Site) -> list[Pass]:
             if made is not None:
                 found.append(made)
         else:
-            site.leave(one.place, str(one), "a route is an exact path, or all below a folder")
+            site.leave(one.place, str(one), NO_ROUTE)
     return found
 
 
@@ -177,7 +172,7 @@ def _peculiar(made: Pass, directives: Sequence[Directive]) -> None:
 def answer(passed: Sequence[Pass], shape: str, route: Route) -> bool:
     """Let the first that takes the shape answer it; False where files do."""
     for one in passed:
-        mine = next((path for path in shapes(one) if covers(path, shape)), None)
+        mine = next((path for path in beneath(one.path) if covers(path, shape)), None)
         if mine is None:
             continue
         if one.backends is None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place, Route, Site
-from ..path_patterns import endings, forms, hides_dot_files
-from ..shapes import covers
+from ..path_patterns import NO_ROUTE, endings, forms, hides_dot_files
+from ..shapes import beneath, covers
+from ..substitution import substituted
 from ..times import size
 from . import access
 from .directives import Directive, Reader, here, last
@@ -25,6 +26,7 @@ _TYPES = {
     "application/pdf": ("pdf",), "application/json": ("json",), "video/mp4": ("mp4",),
     "application/xml": ("xml",), "text/xml": ("xml",),
 }  # fmt: skip
+_VARIABLE = re.compile(r"%\{([A-Za-z_:]+)\}[es]?")
 _IN_FIELDS = {
     "REMOTE_ADDR": "{client}",
     "HTTP_HOST": "{host}",
@@ -77,7 +79,7 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
                     one.use()  # of another folder than this site's
             case "location" if one.args and one.args[0] != "~":
                 one.used = True
-                for path in _location(one.args[0]):
+                for path in beneath(one.args[0]):
                     held.locations.append(Section(path, one.block or [], one.place))
             case "locationmatch" | "location" if one.args:
                 one.used = True
@@ -86,8 +88,7 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
                     held.locations.append(Section(form.path, one.block or [], one.place))
                 if found is None:
                     guard = any(inner.name in access.NAMES for inner in one.block or ())
-                    why = "a route is an exact path, or all below a folder"
-                    site.leave(one.place, str(one), why, guard=guard)
+                    site.leave(one.place, str(one), NO_ROUTE, guard=guard)
                     one.use()
             case "proxy" | "proxymatch":
                 held.proxies.append(one)
@@ -137,14 +138,6 @@ def _path_of(where: str, folder: str, aliases: Sequence[tuple[str, str]]) -> str
     if folder.startswith(f"{where}/") or not where:
         return "/*"
     return None
-
-
-def _location(path: str) -> list[str]:
-    if path == "/":
-        return ["/*"]
-    if path.endswith("/"):
-        return [f"{path}*"]
-    return [path, f"{path}/*"]
 
 
 def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
@@ -419,15 +412,5 @@ def _header(one: Directive, route: Route, key: str) -> None:
 
 
 def _value(text: str) -> str | None:
-    lost = False
-
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1]
-        if name in _IN_FIELDS:
-            return _IN_FIELDS[name]
-        lost = True
-        return ""
-
-    made = re.sub(r"%\{([A-Za-z_:]+)\}[es]?", fill, text)
-    return None if lost else made.replace("%%", "%")
+    made = substituted(_VARIABLE, text, lambda found: _IN_FIELDS.get(found[1]))
+    return None if made is None else made.replace("%%", "%")

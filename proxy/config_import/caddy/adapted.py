@@ -12,6 +12,7 @@ from typing import Any
 from ...config.syntax.faults import Path as KeyPath
 from ...config.syntax.yaml_reader import parse
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 from ..word_lists import words
 from .tokens import Directive
 
@@ -21,21 +22,14 @@ _OF_PROXY = words(
     request_buffers response_buffers
     """
 )
-_LARGEST = 16 * 1024 * 1024
+_LARGEST = 16 << 20
 At = Callable[[KeyPath], Place]
 
 
 def read(path: str) -> tuple[list[tuple[list[str], Place, list[Directive]]], list[Directive]]:
     """Return the sites as `reader` takes them (addresses, place, block), and what could be said of
     the whole server as directives of the global options. Raises `CannotRead`."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_LARGEST).decode()
-    except FileNotFoundError:
-        raise CannotRead(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotRead(f"{path}: it cannot be read ({error})") from None
-    document = parse(text, path, None)
+    document = parse(read_text(path, largest=_LARGEST), path, None)
     if document.faults:
         raise CannotRead(str(document.faults[0]))
     tree = document.value

@@ -48,7 +48,7 @@ def compile_site(block: Block, site: Site) -> None:
 def _drop_repetitions(site: Site) -> None:
     """Take out routes that say what the route around them says; only their shape was asked for."""
     for route in list(site.routes):
-        if {"match", "methods"} & route.keys.keys() or route.path == "/*":
+        if route.conditional or route.path == "/*":
             continue
         same_path = [one for one in site.routes if one.path == route.path]
         around = [
@@ -152,12 +152,7 @@ def _only(rule: Rule, rest: Block, shape: str, state: State, made: list[Route]) 
         if "methods" in asked:
             one.put("methods", asked["methods"], place)
             continue
-        there = one.value("match") or {}
-        merged = {
-            kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
-            for kind, said in asked.items()
-        }
-        one.put("match", {**there, **merged}, place)
+        one.ask(asked, place)
     made += inner
     refused: list[Route] = []
     _answer(rule, shape, state, refused)
@@ -250,12 +245,11 @@ def _redirect(rule: Rule, shape: str, state: State) -> None:
     one, args, route = rule.directive, rule.args, state.route
     target, code = args[0], args[1] if len(args) > 1 else "302"
     code = {"permanent": "301", "temporary": "302", "html": "302"}.get(code, code)
-    made = in_target(target, rule.matcher.groups.get(shape))
+    made = in_target(target, rule.matcher.forms.get(shape))
     if made is None:
         route.leave(one.place, str(one), "it has a placeholder that is not known here")
         return
-    route.put("redirect", made, one.place)
-    route.put("status", code, one.place)
+    route.redirect(made, code, one.place)
 
 
 def _respond(one: Directive, args: list[str], route: Route) -> None:

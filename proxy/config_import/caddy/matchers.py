@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..path_patterns import endings, forms
-from ..shapes import Matcher
+from ..path_patterns import NO_ROUTE, endings, forms
+from ..shapes import Matcher, beneath
 from .tokens import Directive
 
 _PRIVATE = "private_ranges"
@@ -23,8 +23,7 @@ def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
     if pattern.endswith("/*") and "*" not in pattern[:-1]:
         return [pattern], []
     if pattern.endswith("*") and "*" not in pattern[:-1]:
-        base = pattern[:-1]
-        return [base, f"{base}/*"], []
+        return beneath(pattern[:-1]), []
     return None
 
 
@@ -83,17 +82,15 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
         case "path_regexp":
             expression = args[-1] if args else ""
-            named_as = args[0] if len(args) > 1 else ""
             shapes_of = forms(expression)
             names = endings(expression)
             if names:
                 found["endings"] = tuple(names)
             elif shapes_of is None:
-                return "a route is an exact path, or all below a folder"
+                return NO_ROUTE
             else:
                 found["paths"] = tuple(form.path for form in shapes_of)
-                found["groups"] = {form.path: (form.rest, form.groups) for form in shapes_of}
-                _ = named_as
+                found["forms"] = {form.path: form for form in shapes_of}
         case "method":
             found["methods"] = tuple(word.upper() for word in args)
         case "host":

@@ -10,7 +10,7 @@ import tempfile
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
-from ..draft import CannotRead, Draft, Place, Site
+from ..draft import USUAL_ADDRESS, CannotRead, Draft, Place, Site
 from ..times import duration
 from ..word_lists import words
 from . import adapted, blocks, directives, matchers
@@ -170,13 +170,12 @@ def _site(
         if "localhost" in there:
             draft.leave(place, " ".join(addresses), "there is a site for localhost already")
             return
-        site.names, site.default = ["localhost"], True
-        site.note(place, "the block names no host; put its names in the place of localhost")
+        site.stand_for_nameless()
     elif nameless:
         site.default = True
     if site.names:
         if plain and not _only_to_https(block):
-            site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+            site.note_plain()
         _one(site, block, "" if not hosts else "\0", draft, there, ordered)
 
 
@@ -224,8 +223,7 @@ def _only_to_https(block: list[Directive]) -> bool:
 
 def _listen(draft: Draft, kind: str, address: str, place: Place) -> None:
     entry = draft.value("listen") or {}
-    usual = {"http": ":80", "https": ":443"}[kind]
-    there = entry.get(kind) or [usual]
+    there = entry.get(kind) or [USUAL_ADDRESS[kind]]
     if address not in there:
         draft.put("listen", {**entry, kind: [*there, address]}, place)
 

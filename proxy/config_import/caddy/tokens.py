@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 
 _DEPTH = 16  # imports in imports
 _MOST = 50_000  # directives
-_LARGEST = 4 * 1024 * 1024
 _ENVIRONMENT = re.compile(r"\{\$([A-Za-z0-9_]+)(?::([^}]*))?\}")
 
 
@@ -130,17 +130,8 @@ class Parser:
     count: int = 0
 
     def file(self, path: str, depth: int = 0) -> list[Directive]:
-        try:
-            with open(path, "rb") as source:
-                data = source.read(_LARGEST + 1)
-            text = data.decode()
-        except FileNotFoundError:
-            raise CannotRead(f"{path}: there is no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CannotRead(f"{path}: it cannot be read ({error})") from None
-        if len(data) > _LARGEST:
-            raise CannotRead(f"{path}: it is larger than {_LARGEST >> 20} MiB")
-        lines = iter(lines_of(text, path, self.environment))
+        """Return the directives of a file, its imports in place. Raises `CannotRead`."""
+        lines = iter(lines_of(read_text(path), path, self.environment))
         return self._block(lines, os.path.dirname(os.path.abspath(path)), depth, None)
 
     def _block(

@@ -12,14 +12,13 @@ from . import fields, guards, upstreams
 from .choices import location_condition
 from .directives import Directive, Scope
 from .files import files
+from .needless import WHY
 from .redirects import returned, rewritten
 from .scripts import beside_scripts, interpreter
 from .variables import constants
 from .world import Server
 
 _MOST_BESIDE = 60  # files and folders beside a backend that get a route each
-_SCHEMES = {"http": "http", "https": "https"}
-_GRPC = {"grpc": "h2c", "grpcs": "https", "http": "h2c", "https": "https"}
 # What decides over a request in a location.
 _ANSWERS = ("return", "rewrite", "proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass",
             "scgi_pass", "memcached_pass")  # fmt: skip
@@ -66,8 +65,7 @@ def answer(
             and not any(other.path == prefix.rstrip("/") for other in server.site.routes)
         ):
             slash = Route(like.place, path=prefix.rstrip("/"))
-            slash.put("redirect", prefix, like.place)
-            slash.put("status", "301", like.place)
+            slash.redirect(prefix, "301", like.place)
             server.site.add(slash)
 
 
@@ -129,7 +127,7 @@ def _proxy(
     if whole:
         text = whole[1]
         route.put("rewrite", whole[2], passed.place)
-    found = upstreams.target(text, server.world.upstreams, _GRPC if kind == "grpc" else _SCHEMES)
+    found = upstreams.target(text, server.world.upstreams, grpc=kind == "grpc")
     if found is None or not found.backends:
         route.leave(passed.place, str(passed), "which backend that is, only nginx can tell")
         return
@@ -157,14 +155,9 @@ def _proxy(
     if scope.word("proxy_intercept_errors") == "on":
         one = scope.one("proxy_intercept_errors")
         route.put("intercept", True, one.place if one else passed.place)
-    for name in ("proxy_redirect",):
-        for each in scope.all(name):
-            if each.arg in ("off", "default"):
-                continue
-            each.used = True
-            route.leave(
-                each.place, str(each), "Location fields of backends are passed on as they are"
-            )
+    for each in scope.all("proxy_redirect"):
+        if each.arg not in ("off", "default"):
+            route.leave(each.place, str(each), WHY["proxy_redirect"])
 
 
 def _with_uri(
@@ -267,7 +260,7 @@ def beside(server: Server, scope: Scope, route: Route) -> None:
         route.pass_credentials(route.place)
     if "forward_auth" not in route.keys:
         guards.subrequest(scope, route, server.internal)
-    guards.rates(scope, route, server.world)
+    guards.rates(scope, route, server.world.zones)
     fields.response_fields(scope, route)
     if route.action == "fastcgi":
         for name, place in server.hidden:

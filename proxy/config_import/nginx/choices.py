@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..draft import Place, Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from . import conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, REDIRECTS, returned
+from .redirects import REDIRECTS, returned
 from .variables import in_target
 from .world import Server
 
@@ -122,8 +122,7 @@ def _mapped(server: Server, path: str, target: str, status: str, place: Place) -
         made = filled(target, form, lambda text: in_target(server.scope, text, server.name))
         if made is not None:
             route = Route(place, path=form.path)
-            route.put("redirect", made, place)
-            route.put("status", status, place)
+            route.redirect(made, status, place)
             server.site.add(route)
             continue
         server.site.leave(place, f"{path} {target}", "it has a variable that is not known here")

@@ -61,19 +61,19 @@ class Scope:
         if self.outer is not None:
             self.folder = self.outer.folder
 
-    def here(self, name: str) -> list[Directive]:
-        """Those that stand in this very block."""
-        found = [one for one in self.directives if one.name == name]
+    def here(self, *names: str) -> list[Directive]:
+        """Return the directives of these names that stand in this very block, and mark them."""
+        found = [one for one in self.directives if one.name in names]
         for one in found:
             one.used = True
         return found
 
-    def all(self, name: str) -> list[Directive]:
-        """Those of the innermost block that has any."""
+    def all(self, *names: str) -> list[Directive]:
+        """Return those of the innermost block that has any, and mark those of all blocks."""
         held: list[Directive] = []
         scope: Scope | None = self
         while scope is not None:
-            found = scope.here(name)
+            found = scope.here(*names)
             held = held or found
             scope = scope.outer
         return held
@@ -86,6 +86,12 @@ class Scope:
         """The first argument of a directive, "" where it is not given."""
         found = self.one(name)
         return found.arg if found else ""
+
+    def learn_constants(self) -> None:
+        """Keep what ``set`` says in this very block, where that is the same for every request."""
+        for one in self.here("set"):
+            if len(one.args) == 2 and "$" not in one.args[1]:
+                self.constants[one.args[0].lstrip("$")] = one.args[1]
 
     def constant(self, name: str) -> str | None:
         scope: Scope | None = self

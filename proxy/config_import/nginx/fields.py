@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..draft import Level, Route
-from ..times import duration, seconds, size
+from ..times import seconds, size
 from .directives import Directive, Scope
 from .variables import in_field
 
@@ -180,7 +180,3 @@ def body_size(scope: Scope, level: Level) -> None:
         level.put("body_size", size(found.arg), found.place)
     else:
         level.leave(found.place, str(found), "it is no size")
-
-
-def held(text: str) -> str | None:
-    return duration(text)

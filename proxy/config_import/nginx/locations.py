@@ -13,17 +13,15 @@ import os
 import re
 
 from ..draft import Route, Site
-from ..path_patterns import PathForm, endings, forms, hides_dot_files
+from ..path_patterns import NO_ROUTE, PathForm, endings, forms, hides_dot_files
 from . import fields, guards, upstreams
 from .answers import act, answer, beside
 from .choices import server_conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, returned, rewritten
+from .redirects import returned, rewritten
 from .scripts import find_scripts
 from .variables import constants, in_field
 from .world import Server, World
-
-_SCHEMES = {"http": "http", "https": "https"}
 
 
 def compile_server(scope: Scope, site: Site, world: World) -> None:
@@ -63,14 +61,13 @@ def _internals(server: Server, blocks: list[Directive]) -> None:
         if one.args and any(each.name == "internal" for each in one.block or ()):
             passed = [each for each in one.block or () if each.name == "proxy_pass"]
             if passed:
-                found = upstreams.target(
-                    constants(inner, passed[0].arg), server.world.upstreams, _SCHEMES
-                )
+                url = constants(inner, passed[0].arg)
+                found = upstreams.target(url, server.world.upstreams)
                 if found is not None and found.backends:
                     first = found.backends[0]
                     url = first["url"] if isinstance(first, dict) else first
                     path = found.path if found.path is not None else one.args[-1]
-                    server.internal[one.args[-1]] = (f"{url}{path}", [])
+                    server.internal[one.args[-1]] = f"{url}{path}"
 
 
 def _redirects(server: Server) -> None:
@@ -87,9 +84,7 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
     *modifier, pattern = one.args or ("/",)
     kind = modifier[0] if modifier else ""
     scope = outer.inner(one)
-    for each in scope.here("set"):
-        if len(each.args) == 2 and "$" not in each.args[1]:
-            scope.constants[each.args[0].lstrip("$")] = each.args[1]
+    scope.learn_constants()
     site = server.site
     nested = scope.here("location")
     if pattern.startswith("@"):

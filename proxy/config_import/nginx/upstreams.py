@@ -17,6 +17,9 @@ _HASHES = {
     "$request_uri": "path",
     "$uri": "path",
 }
+# nginx's schemes, and ours.
+_HTTP = {"http": "http", "https": "https"}
+_GRPC = {"grpc": "h2c", "grpcs": "https", "http": "h2c", "https": "https"}
 _USUAL = ("keepalive", "keepalive_requests", "keepalive_timeout", "keepalive_time", "zone")
 
 
@@ -91,8 +94,10 @@ class Target:
     upstream: Upstream | None
 
 
-def target(text: str, upstreams: dict[str, Upstream], schemes: dict[str, str]) -> Target | None:
-    """None where the text has a variable, or is no address. ``schemes``: theirs to ours."""
+def target(text: str, upstreams: dict[str, Upstream], *, grpc: bool = False) -> Target | None:
+    """Read the target of a ``proxy_pass`` or ``grpc_pass``. None where the text has a variable, or
+    is no address."""
+    schemes = _GRPC if grpc else _HTTP
     found = re.fullmatch(r"([a-z]+)://(unix:[^:]+|[^/]+)(?::(?=/|$))?(/.*)?", text)
     if not found or found[1] not in schemes or "$" in text:
         return None
@@ -148,9 +153,6 @@ def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> Non
     if verify is not None and verify.arg == "on":
         if trusted is not None:
             level.put_in(("backend_tls", "ca_file"), trusted.arg, trusted.place)
-        else:
-            level.put("backend_tls", {}, place)
-            del level.keys["backend_tls"]
     else:
         level.put_in(("backend_tls", "insecure"), True, verify.place if verify else place)
         level.note(
@@ -160,7 +162,3 @@ def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> Non
         )
     if name is not None and "$" not in name.arg:
         level.put_in(("backend_tls", "server_name"), name.arg, name.place)
-
-
-def retry_of(scope: Scope) -> None:
-    scope.all("proxy_next_upstream")

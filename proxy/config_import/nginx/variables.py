@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..substitution import substituted
 from .directives import Scope
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
@@ -57,15 +58,6 @@ def in_target(scope: Scope, text: str, server_name: str) -> str | None:
 
 
 def _filled(scope: Scope, text: str, table: dict[str, str]) -> str | None:
-    lost = False
-
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1] or found[2]
-        if name in table:
-            return table[name]
-        lost = True
-        return ""
-
-    made = _VARIABLE.sub(fill, constants(scope, text))
-    return None if lost else made
+    return substituted(
+        _VARIABLE, constants(scope, text), lambda found: table.get(found[1] or found[2])
+    )

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...config.syntax.faults import Path
 from ...config.syntax.yaml_reader import parse
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 
-_LARGEST = 4 * 1024 * 1024
 _LABEL = "traefik."
 
 
@@ -166,23 +167,14 @@ def _join(tree: Node, other: Node) -> None:
 
 
 def _tree(path: str) -> Node:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CannotRead(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotRead(f"{path}: it cannot be read ({error})") from None
-    if len(data) > _LARGEST:
-        raise CannotRead(f"{path}: it is larger than {_LARGEST >> 20} MiB")
+    text = read_text(path, encoding="utf-8-sig")
     if path.endswith(".toml"):
         return _of_toml(text, path)
     document = parse(text, path, None)
     if document.faults:
         raise CannotRead(str(document.faults[0]))
 
-    def place(at: tuple[str | int, ...]) -> Place:
+    def place(at: Path) -> Place:
         origin = document.origins.of_key(at)
         return Place(path, origin.line)
 
@@ -196,7 +188,7 @@ def _of_toml(text: str, path: str) -> Node:
         raise CannotRead(f"{path}: {error}") from None
     lines = _toml_lines(text)
 
-    def place(at: tuple[str | int, ...]) -> Place:
+    def place(at: Path) -> Place:
         names = [step for step in at if isinstance(step, str)]
         while names:
             line = lines.get(tuple(names))
@@ -226,9 +218,7 @@ def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
     return found
 
 
-def _node(
-    value: Any, at: tuple[str | int, ...], place: Callable[[tuple[str | int, ...]], Place]
-) -> Node:
+def _node(value: Any, at: Path, place: Callable[[Path], Place]) -> Node:
     if isinstance(value, dict):
         inner = {str(key): _node(one, (*at, key), place) for key, one in value.items()}
         return Node(inner, place(at))

@@ -70,7 +70,7 @@ class _World:
 
     def entry_points(self) -> None:
         found = self.tree.get("entryPoints")
-        addresses: dict[str, list[tuple[str, Place]]] = {"http": [], "https": []}
+        addresses: dict[str, dict[str, Place]] = {"http": {}, "https": {}}
         for name, one in found.items() if found is not None else ():
             address = one.word("address").partition("/")[0]
             secure = one.get("http", "tls") is not None
@@ -93,12 +93,11 @@ class _World:
             if one.word("address").endswith("/udp"):
                 self.draft.leave(one.place, f"entryPoints.{name}", "only HTTP is passed on")
                 continue
-            addresses["http" if name in self.plain else "https"].append((address, one.place))
+            kind = "http" if name in self.plain else "https"
+            addresses[kind].setdefault(address, one.place)
             one.use()
-        for kind, usual_port in (("http", ":80"), ("https", ":443")):
-            words = [address for address, _place in addresses[kind]]
-            if words and words != [usual_port]:
-                self.draft.put_in(("listen", kind), words, addresses[kind][0][1])
+        for kind, named in addresses.items():
+            self.draft.listen_on(kind, named)
 
     def static(self) -> None:
         """What the static configuration has beside entry points, and what is left of all."""

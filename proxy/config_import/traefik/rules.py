@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..path_patterns import forms
-from ..shapes import Matcher
+from ..path_patterns import NO_ROUTE, forms
+from ..shapes import Matcher, beneath
 
 _MOST = 64  # alternatives
 _TOKEN = re.compile(r"\s*(?:(&&|\|\||!|\(|\)|,)|([A-Za-z]+)|(`[^`]*`|\"(?:[^\"\\]|\\.)*\"))")
@@ -136,13 +136,11 @@ def asked(terms: list[Term]) -> Asked:
                     elif name.lower() == "pathregexp":
                         known = forms(word)
                         if known is None:
-                            raise NotARule("a route is an exact path, or all below a folder")
+                            raise NotARule(NO_ROUTE)
                         shapes += [one.path for one in known]
-                    elif word.endswith("/"):
-                        shapes.append(f"{word}*")
                     else:
-                        shapes += [word, f"{word}/*"]
-                        loose = loose or word
+                        shapes += beneath(word)
+                        loose = loose or ("" if word.endswith("/") else word)
                 if negated:
                     excepted += shapes
                 elif paths is None:
