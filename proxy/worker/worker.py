@@ -20,7 +20,7 @@ import os
 import random
 import time
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
@@ -84,7 +84,9 @@ from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
-from .tracing import TracedHttpsService, Tracer
+
+if TYPE_CHECKING:
+    from .tracing import Tracer
 
 log = logging.getLogger("treehouse.worker")
 
@@ -184,7 +186,7 @@ class Worker:
             deadlines,
             {
                 "http": HttpService(context),
-                "https": TracedHttpsService(context, tracer) if tracer else HttpsService(context),
+                "https": tracer.service(context) if tracer else HttpsService(context),
                 "admin": self._admin_service(context, init.secret, chains),
             },
             protocols[USUAL_PROTOCOL],
@@ -207,6 +209,8 @@ class Worker:
         rules = self._config.tracing
         if rules is None or init.spans is None:
             return None
+        from .tracing import Tracer
+
         tracer = self._context.tracer = Tracer(rules, init.spans)
         tracer.counters = self._context.counters
         return tracer

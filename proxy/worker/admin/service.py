@@ -23,6 +23,7 @@ from ...config.model import Admin, Config
 from ...errors import Fault
 from ...explain import certificate as certificates
 from ...explain import request as requests
+from ...explain.rows import document as rows_document
 from ...protocol.exchange import Exchange
 from ...protocol.message import Fields, Handler, Request, Response
 from ...sites.filters import Chain
@@ -128,7 +129,7 @@ class AdminService(BaseService):
             case b"/events":
                 return self._events(request)
             case b"/api/explain":
-                return _json(self._explained(request))
+                return self._explained(request)
             case b"/api/certificate":
                 return self._certificate(request)
             case b"/api/site" | b"/api/backend" | b"/api/find":
@@ -164,7 +165,7 @@ class AdminService(BaseService):
         ]
         return _json({"certificates": pages})
 
-    def _explained(self, request: Request) -> Document:
+    async def _explained(self, request: Request) -> Response:
         """What a request would meet, by the configuration that is in force here."""
         lines = _given(request, "fields").splitlines()[:_MOST_FIELDS]
         question = requests.Question(
@@ -174,15 +175,10 @@ class AdminService(BaseService):
             _given(request, "from") or "192.0.2.1",
         )
         try:
-            rows = [
-                {"title": row.title, "text": row.text, "place": row.place}
-                for row, _ in zip(
-                    requests.explain(self._config, question), range(_MOST_LINES), strict=False
-                )
-            ]
+            rows = await requests.explain(self._config, question, _MOST_LINES)
         except (requests.CannotExplain, ValueError) as error:
-            return {"error": str(error)}
-        return {"rows": rows}
+            return _json({"error": str(error)})
+        return _json({"rows": rows_document(rows)})
 
     # The stream
 
