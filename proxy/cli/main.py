@@ -455,6 +455,7 @@ def drill(
     import os
 
     from . import drill as drills
+    from . import drill_report
 
     if (kind == "backend") != (url is not None):
         raise click.UsageError("write drill backend URL, and no URL for the others")
@@ -462,7 +463,7 @@ def drill(
         config = load(Options(**given), now_uid=os.geteuid())
         if url is not None:
             routes = drills.without_backend(config, url)
-            for line in drills.backend_lines(url, routes):
+            for line in drill_report.backend_lines(url, routes):
                 click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
         usual = {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
@@ -473,9 +474,9 @@ def drill(
     except drills.CannotDrill as error:
         complain(str(error), FAILED)
     if as_json:
-        click.echo(json.dumps(drills.document(outcome), indent=2))
+        click.echo(json.dumps(drill_report.document(outcome), indent=2))
     else:
-        for line in drills.lines(outcome):
+        for line in drill_report.lines(outcome):
             click.echo(displayable(line))
     sys.exit(FAILED if outcome.lapsed else OK)
 

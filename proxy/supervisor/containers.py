@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from acme_client.storage.atomic import Disk
 
 from ..config.model import Config
-from ..config.sources import containers
-from ..config.sources.containers import FILE, Container
+from ..config.sources import containers, known_containers
+from ..config.sources.known_containers import FILE, Container
 from ..containers.door import Door
 from ..containers.startup import WatcherInit
 from ..ipc.documents import ProviderStatus
@@ -62,7 +62,7 @@ class ContainerFeed:
         self._error: str | None = None
         self._heard = False
         follows = config.providers.docker is not None
-        self._known = containers.read(config.state) if follows else []
+        self._known = known_containers.read(config.state) if follows else []
         self._in_force = self._known
         self._unwritten = False
         self._reloads: deque[float] = deque(maxlen=_BURST)
@@ -112,7 +112,7 @@ class ContainerFeed:
         child.served = child.served or time.monotonic()
         if message.containers is None:
             return
-        known = containers.understood(message.containers)
+        known = known_containers.understood(message.containers)
         if known != self._known:
             self._tell_of_health(known)
             self._known = known
@@ -129,7 +129,7 @@ class ContainerFeed:
 
     def _write(self) -> None:
         try:
-            Disk().write(self._state / FILE, containers.written(self._known))
+            Disk().write(self._state / FILE, known_containers.written(self._known))
         except OSError as error:
             if not self._unwritten:
                 log.warning("%s cannot be written: %s", self._state / FILE, error.strerror)

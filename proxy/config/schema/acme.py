@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field, ValidationInfo
+from pydantic import Field
 
 from acme_client.link import HookStyle
 
@@ -17,15 +17,13 @@ from ..syntax.addresses import parse_directory_url, parse_name_server, parse_res
 from ..syntax.environment import FromVariable
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
 from ..syntax.kinds import (
-    MAPPING_OF_WORDS,
     Email,
     File,
     Many,
-    Reading,
     Section,
     Token,
     duration,
-    folder,
+    mapping,
     one_of,
     parse_file,
     section,
@@ -126,33 +124,26 @@ class Credential:
     from_variable: bool = field(default=False, repr=False)
 
 
-class _Credentials(Reading):
-    """A mapping of words, some of them files, as `Credential` each."""
+def _read_credentials(
+    entries: Iterator[tuple[str, object]], base: FilePath
+) -> tuple[Credential, ...]:
+    made: dict[str, Credential] = {}
+    for name, value in entries:
+        text = str(value)
+        if name.endswith("_file"):
+            name = name.removesuffix("_file")
+            one = Credential(name, secret_file=base / parse_file(text))
+        else:
+            if not text.isprintable():
+                raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
+            one = Credential(name, text, from_variable=isinstance(value, FromVariable))
+        if name in made:
+            raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
+        made[name] = one
+    return tuple(made.values())
 
-    schema = MAPPING_OF_WORDS
 
-    def read(self, given: object, info: ValidationInfo) -> tuple[Credential, ...]:
-        if isinstance(given, tuple):
-            return given  # made by code
-        if not isinstance(given, dict):
-            raise Wrong("a mapping of NAME: VALUE belongs here", "write {auth_token_file: FILE}")
-        made: dict[str, Credential] = {}
-        for word_, value in given.items():
-            if isinstance(value, (list, dict)) or value is None:
-                raise Wrong(f"{shown(word_)} needs a single value", "give it one")
-            text = str(value)
-            name = str(word_)
-            if name.endswith("_file"):
-                name = name.removesuffix("_file")
-                one = Credential(name, secret_file=folder(info) / parse_file(text))
-            else:
-                if not text.isprintable():
-                    raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
-                one = Credential(name, text, from_variable=isinstance(value, FromVariable))
-            if name in made:
-                raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
-            made[name] = one
-        return tuple(made.values())
+_CREDENTIALS = mapping(_read_credentials, example="write {auth_token_file: FILE}")
 
 
 def _parse_provider(text: str) -> str:
@@ -202,7 +193,7 @@ class Dns(Section):
     provider: Annotated[str, word(_parse_provider)] | None = Field(
         default=None, description="A DNS provider by name, such as cloudflare (dns-lexicon)."
     )
-    credentials: Annotated[tuple[Credential, ...], _Credentials()] = Field(
+    credentials: Annotated[tuple[Credential, ...], _CREDENTIALS] = Field(
         default=(),
         description="What the provider is to be told: NAME_file: FILE, or NAME: ${VARIABLE}; of a "
         "hook, its environment.",

@@ -308,31 +308,58 @@ def from_folder(read: Callable[[str, Path], object], **schema: Any) -> _Word:
     )
 
 
-class _Pairs(Reading):
-    """A mapping of words, as a tuple of pairs, which can be hashed."""
+class _Mapping(Reading):
+    """Metadata for `Annotated`: how a tuple, which can be hashed, is read from a mapping of single
+    values. ``read`` gets the entries, each checked when its turn comes, and the folder of the
+    configuration."""
 
     schema = MAPPING_OF_WORDS
 
-    def __init__(self, name: Callable[[str], str], value: Callable[[str], str]) -> None:
-        self._name = name
-        self._value = value
+    def __init__(
+        self,
+        read: Callable[[Iterator[tuple[str, Any]], Path], tuple[Any, ...]],
+        kinds: tuple[str, str],
+        example: str,
+        give: str,
+    ) -> None:
+        self._read_entries = read
+        self._kinds = kinds
+        self._example = example
+        self._give = give
 
-    def read(self, given: object, _info: ValidationInfo) -> tuple[tuple[str, str], ...]:
+    def read(self, given: object, info: ValidationInfo) -> tuple[Any, ...]:
         if isinstance(given, tuple):
             return given  # made by code
         if not isinstance(given, dict):
-            raise Wrong("a mapping of NAME: VALUE belongs here", "write NAME: VALUE lines")
-        pairs: dict[str, str] = {}
+            raise Wrong(f"a mapping of {': '.join(self._kinds)} belongs here", self._example)
+        return self._read_entries(self._entries(given), folder(info))
+
+    def _entries(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name, value in given.items():
             if isinstance(value, (list, dict)) or value is None:
-                raise Wrong(f"{shown(name)} needs a single value", "give it one")
-            pairs[self._name(str(name))] = self._value(str(value))
-        return tuple(pairs.items())
+                raise Wrong(f"{shown(name)} needs a single {self._kinds[1].lower()}", self._give)
+            yield name, value
 
 
-def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Pairs:
-    """A mapping in which ``name`` and ``value`` read each word."""
-    return _Pairs(name, value)
+def mapping(
+    read: Callable[[Iterator[tuple[str, Any]], Path], tuple[Any, ...]],
+    kinds: tuple[str, str] = ("NAME", "VALUE"),
+    example: str = "write NAME: VALUE lines",
+    give: str = "give it one",
+) -> _Mapping:
+    """A mapping of single values, from which ``read`` makes a tuple. Messages call its names and
+    values ``kinds``; ``example`` says how to write the mapping, and ``give`` what to write for a
+    value that is missing."""
+    return _Mapping(read, kinds, example, give)
+
+
+def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Mapping:
+    """A mapping in which ``name`` and ``value`` read each word, as a tuple of pairs."""
+
+    def read(entries: Iterator[tuple[str, Any]], _base: Path) -> tuple[tuple[str, str], ...]:
+        return tuple({name(key): value(str(word_)) for key, word_ in entries}.items())
+
+    return mapping(read)
 
 
 # Within bounds
