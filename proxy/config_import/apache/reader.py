@@ -373,12 +373,9 @@ def _unused(directives: Sequence[Directive], level: Level) -> None:
             one.used = True
             continue
         one.use()
-        inside = any(inner.name in access.NAMES for inner in walk(one.block or []))
-        if one.name in access.NAMES or inside:
-            # What keeps people out, at a place where nothing of it is known here.
-            level.leave(one.place, str(one), WHY.get(one.name, _NONE), guard=True)
-        else:
-            level.leave(one.place, str(one), WHY.get(one.name, _NONE))
+        # What keeps people out, at a place where nothing of it is known here, is told first.
+        guard = any(inner.name in access.NAMES for inner in walk([one]))
+        level.leave(one.place, str(one), WHY.get(one.name, _NONE), guard=guard)
 
 
 _NONE = "it has no counterpart here"
