@@ -54,7 +54,7 @@ WHY = {
     "wsgiscriptalias": "start the app with a server of its own, and name it in backend",
     "wsgidaemonprocess": "start the app with a server of its own, and name it in backend",
     "wsgiprocessgroup": "start the app with a server of its own, and name it in backend",
-    "passengerappRoot": "start the app with a server of its own, and name it in backend",
+    "passengerapproot": "start the app with a server of its own, and name it in backend",
     "php_value": "that is said in the interpreter's own configuration",
     "php_admin_value": "that is said in the interpreter's own configuration",
     "php_flag": "that is said in the interpreter's own configuration",

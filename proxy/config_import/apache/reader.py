@@ -35,6 +35,19 @@ class _Host:
     secure: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """All that a VirtualHost says of paths, before it is laid over each other for each of them."""
+
+    rules: Sequence[Route]  # redirects, refusals and rewrites, in their order
+    passed: Sequence[proxying.Pass]
+    aliases: Sequence[tuple[str, str, Place]]  # routes, with their folders
+    root: Directive | None
+    held: sections.Held
+    front: tuple[str, Place] | None  # what is asked for where there is no file
+    php: tuple[str, Place] | None  # where scripts are run
+
+
 def import_apache(path: str) -> Draft:
     """Read a configuration of Apache. Raises `CannotRead`."""
     if os.path.isdir(path):
@@ -247,26 +260,16 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     shapes += [path for one in passed for path in beneath(one.path)]
     shapes += [path for path, _folder, _place in aliases]
     shapes += [one.path for one in (*held.folders, *held.locations)]
+    said = _Said(rules, passed, aliases, root, held, front, php)
     for shape in specific_first(shapes):
-        _shape(shape, host, site, rules, passed, aliases, folder, root, held, front, php)
+        _shape(shape, said, site)
 
 
-def _shape(
-    shape: str,
-    host: _Host,
-    site: Site,
-    rules: Sequence[Route],
-    passed: Sequence[proxying.Pass],
-    aliases: Sequence[tuple[str, str, Place]],
-    folder: str,
-    root: Directive | None,
-    held: sections.Held,
-    front: tuple[str, Place] | None,
-    php: tuple[str, Place] | None,
-) -> None:
-    place = root.place if root is not None else host.block.place
+def _shape(shape: str, said: _Said, site: Site) -> None:
+    place = said.root.place if said.root is not None else site.place
+    held = said.held
     rewritten: Route | None = None
-    for rule in rules:
+    for rule in said.rules:
         if not covers(rule.path, shape):
             continue
         if "rewrite" in rule.keys:
@@ -286,10 +289,10 @@ def _shape(
     route = Route(place, path=shape)
     if rewritten is not None:
         route.keys.update(rewritten.copy(shape).keys)
-    if not proxying.answer(passed, shape, route):
-        _files(shape, route, aliases, folder, root)
+    if not proxying.answer(said.passed, shape, route):
+        _files(shape, route, said)
         if "root" in route.keys:
-            _of_files(route, shape, held, front, php)
+            _of_files(shape, route, said)
     if route.action is None:
         if route.left:
             site.left += route.left
@@ -308,14 +311,8 @@ def _shape(
         site.add(rest)
 
 
-def _files(
-    shape: str,
-    route: Route,
-    aliases: Sequence[tuple[str, str, Place]],
-    folder: str,
-    root: Directive | None,
-) -> None:
-    for path, where, place in aliases:
+def _files(shape: str, route: Route, said: _Said) -> None:
+    for path, where, place in said.aliases:
         if covers(path, shape):
             if path.endswith("/*"):
                 below = shape.removesuffix("/*")[len(path) - 2 :] if shape != path else ""
@@ -328,6 +325,7 @@ def _files(
                 route.put("root", at or "/", place)
                 route.put("rewrite", f"/{name}", place)
             return
+    root, folder = said.root, said.held.folder
     if root is not None and folder:
         if "$" in folder or "%" in folder:
             route.leave(root.place, str(root), "a folder has a name without variables")
@@ -337,13 +335,8 @@ def _files(
         route.put("root", f"{folder}{below}" or "/", root.place)
 
 
-def _of_files(
-    route: Route,
-    shape: str,
-    held: sections.Held,
-    front: tuple[str, Place] | None,
-    php: tuple[str, Place] | None,
-) -> None:
+def _of_files(shape: str, route: Route, said: _Said) -> None:
+    held, front, php = said.held, said.front, said.php
     sections.files(held, shape, route)
     fallback = route.keys.get("fallback")
     controller = front[0] if front is not None and shape == "/*" else ""
@@ -373,12 +366,9 @@ def _unused(directives: Sequence[Directive], level: Level) -> None:
             one.used = True
             continue
         one.use()
-        inside = any(inner.name in access.NAMES for inner in walk(one.block or []))
-        if one.name in access.NAMES or inside:
-            # What keeps people out, at a place where nothing of it is known here.
-            level.leave(one.place, str(one), WHY.get(one.name, _NONE), guard=True)
-        else:
-            level.leave(one.place, str(one), WHY.get(one.name, _NONE))
+        # What keeps people out, at a place where nothing of it is known here, is told first.
+        guard = any(inner.name in access.NAMES for inner in walk([one]))
+        level.leave(one.place, str(one), WHY.get(one.name, _NONE), guard=guard)
 
 
 _NONE = "it has no counterpart here"

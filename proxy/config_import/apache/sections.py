@@ -296,10 +296,9 @@ def _expires(scopes: Sequence[Sequence[Directive]], held: Held, route: Route) ->
             said = {",".join(f"*.{name}" for name in ends): words[2], **said}
             place = one.place
     if said:
-        ordered = {key: value for key, value in said.items() if key != "*"}
         if "*" in said:
-            ordered["*"] = said["*"]
-        route.put("cache_control", ordered, place)
+            said["*"] = said.pop("*")  # to the end: the first that fits decides
+        route.put("cache_control", said, place)
 
 
 def _span(text: str) -> int | None:

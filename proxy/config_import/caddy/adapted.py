@@ -111,6 +111,7 @@ def _subroute(handler: dict[str, Any], way: KeyPath, at: At) -> Iterator[Directi
     scripts = any(map(_runs_scripts, handler.get("routes") or ()))
     for number, route in enumerate(handler.get("routes") or ()):
         here = (*way, "routes", number)
+        ends = route.get("group") or route.get("terminal")
         matches = route.get("match") or [{}]
         if scripts and any(_looks_for_index(match) for match in matches):
             continue  # php_fastcgi does that by itself
@@ -123,20 +124,18 @@ def _subroute(handler: dict[str, Any], way: KeyPath, at: At) -> Iterator[Directi
                 yield Directive("try_files", [_placeholders(one) for one in tried], at(here))
                 continue
             if not match:
-                name = "handle" if route.get("group") or route.get("terminal") else "route"
-                if name == "route":
-                    yield from block
+                if ends:
+                    yield Directive("handle", [], at(here), block)
                 else:
-                    yield Directive(name, [], at(here), block)
+                    yield from block
                 continue
             named = f"@{'-'.join(map(str, here))}-{choice}"
             yield Directive(named, [], at(here), list(_matchers(match, at(here))))
-            name = "handle" if route.get("group") or route.get("terminal") else "route"
-            if name == "route":  # what stands in it acts for itself, when the matcher fits
+            if ends:
+                yield Directive("handle", [named], at(here), block)
+            else:  # what stands in it acts for itself, when the matcher fits
                 for one in block:
                     yield Directive(one.name, [named, *one.args], one.place, one.block)
-            else:
-                yield Directive(name, [named], at(here), block)
 
 
 def _runs_scripts(route: dict[str, Any]) -> bool:

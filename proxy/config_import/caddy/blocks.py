@@ -34,6 +34,7 @@ TERMINAL = frozenset(
     )
 )
 GUARDS = frozenset(("basic_auth", "basicauth", "forward_auth"))
+KEEPS_OUT = GUARDS | {"respond", "error", "abort"}  # the latter may refuse, and are told first
 
 
 @dataclass(slots=True)
@@ -118,12 +119,10 @@ def read_block(
             if not fits:
                 continue
         if matcher.unknown:
-            guard = one.name in GUARDS or (one.name in ("respond", "error", "abort"))
-            site.leave(one.place, str(one), matcher.unknown, guard=guard)
+            site.leave(one.place, str(one), matcher.unknown, guard=one.name in KEEPS_OUT)
             continue
         if matcher.partly:
-            guard = one.name in GUARDS or one.name in ("respond", "error", "abort")
-            site.leave(one.place, str(one), matcher.partly, guard=guard)
+            site.leave(one.place, str(one), matcher.partly, guard=one.name in KEEPS_OUT)
         rule = Rule(one, matcher, args)
         if one.name in ("handle", "handle_path", "route"):
             inside = matcher.paths[-1] if matcher.paths else within

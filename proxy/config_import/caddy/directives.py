@@ -16,7 +16,7 @@ from ..draft import Entry, Place, Route, Site
 from ..shapes import covers, specific_first
 from . import proxying
 from .beside import modify
-from .blocks import GUARDS, TERMINAL, Block, Rule, State
+from .blocks import GUARDS, KEEPS_OUT, TERMINAL, Block, Rule, State
 from .files import file_server, php_fastcgi
 from .placeholders import in_target
 from .tokens import Directive
@@ -104,8 +104,7 @@ def _run(block: Block, shape: str, state: State, made: list[Route]) -> None:
             return
         if matcher.conditional:
             if name not in TERMINAL:
-                guard = name in GUARDS
-                if guard:
+                if name in GUARDS:
                     state.route.close(rule.directive.place, str(rule.directive), _CONDITION)
                 else:
                     state.route.leave(rule.directive.place, str(rule.directive), _CONDITION)
@@ -172,9 +171,8 @@ def _of_endings(rule: Rule, state: State) -> None:
         before = {} if entry is None else entry.value
         state.route.put("cache_control", {key: args[1], **before}, one.place)
         return
-    guard = one.name in GUARDS or one.name in ("respond", "error", "abort")
     why = "files are told apart by their endings for cache_control alone"
-    state.route.leave(one.place, str(one), why, guard=guard)
+    state.route.leave(one.place, str(one), why, guard=one.name in KEEPS_OUT)
 
 
 # Answers
@@ -233,7 +231,7 @@ def _settle(route: Route) -> None:
     entry = route.keys.get("cache_control")
     if entry is None or "root" in route.keys:
         if entry is not None and "*" in entry.value:
-            entry.value["*"] = entry.value.pop("*")
+            entry.value["*"] = entry.value.pop("*")  # to the end: the first that fits decides
         return
     del route.keys["cache_control"]
     if "*" in entry.value:

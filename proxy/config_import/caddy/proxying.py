@@ -104,15 +104,12 @@ def _option(each: Directive, route: Route, whole: Directive) -> None:
         case "lb_policy" if args and args[0] in _POLICIES:
             for key, value in _POLICIES[args[0]].items():
                 route.put(key, value, place)
-        case "lb_policy" if args and args[0] in ("header", "cookie") and len(args) > 1:
-            if args[0] == "cookie":
-                route.put("sticky_cookie", args[1], place)
-            else:
-                route.put("balance", "hash", place)
-                route.put("hash_by", f"header:{args[1]}", place)
-        case "lb_policy" if args and args[0] == "cookie":
-            route.put("sticky_cookie", "lb", place)
-        case "lb_policy" if args and args[0] == "weighted_round_robin":
+        case "lb_policy" if args[:1] == ["header"] and len(args) > 1:
+            route.put("balance", "hash", place)
+            route.put("hash_by", f"header:{args[1]}", place)
+        case "lb_policy" if args[:1] == ["cookie"]:
+            route.put("sticky_cookie", args[1] if len(args) > 1 else "lb", place)
+        case "lb_policy" if args[:1] == ["weighted_round_robin"]:
             weights, backends = args[1:], route.value("backend")
             if isinstance(backends, list) and len(weights) == len(backends):
                 pairs = zip(backends, weights, strict=True)
@@ -192,16 +189,24 @@ def header_up(args: list[str], one: Directive, route: Route) -> None:
         return
     if low in _TOLD:
         return
-    if len(values) != 1:
-        route.leave(one.place, str(one), "a value is replaced as a whole")
-        return
-    value = in_field(values[0])
+    value = _value(values, one, route)
     if value is None:
-        route.leave(one.place, str(one), "it has a placeholder that is not known here")
-    elif name.startswith("+"):
+        return
+    if name.startswith("+"):
         route.put_in(("request_headers", "add", name[1:]), value, one.place)
     else:
         route.put_in(("request_headers", "set", name.lstrip(">")), value, one.place)
+
+
+def _value(values: list[str], one: Directive, route: Route) -> str | None:
+    """Return the value that a field gets; None where it has none here, which is told."""
+    if len(values) != 1:
+        route.leave(one.place, str(one), "a value is replaced as a whole")
+        return None
+    value = in_field(values[0])
+    if value is None:
+        route.leave(one.place, str(one), "it has a placeholder that is not known here")
+    return value
 
 
 def response_field(args: list[str], one: Directive, route: Route) -> None:
@@ -215,12 +220,8 @@ def response_field(args: list[str], one: Directive, route: Route) -> None:
             return
         route.put_in(("headers", "remove"), [name[1:]], one.place)
         return
-    if len(values) != 1:
-        route.leave(one.place, str(one), "a value is replaced as a whole")
-        return
-    value = in_field(values[0])
+    value = _value(values, one, route)
     if value is None:
-        route.leave(one.place, str(one), "it has a placeholder that is not known here")
         return
     kind = {"+": "add", "?": "default"}.get(name[:1], "set")
     bare = name.lstrip("+?>")

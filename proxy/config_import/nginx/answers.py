@@ -6,7 +6,7 @@ import os
 import re
 
 from ..backends import Backend, shown, with_path
-from ..draft import Route
+from ..draft import Place, Route
 from ..path_patterns import PathForm
 from . import fields, guards, upstreams
 from .choices import location_condition
@@ -28,7 +28,7 @@ def answer(
     server: Server,
     scope: Scope,
     shapes: list[PathForm],
-    like: Route,
+    place: Place,
     prefix: str,
     *,
     regular: bool = False,
@@ -37,27 +37,21 @@ def answer(
     """Add a route for each shape. ``base`` is for paths that no location takes, which the files of
     the server answer."""
     for number, form in enumerate(shapes):
-        route = Route(like.place, path=form.path)
+        route = Route(place, path=form.path)
+        act(server, scope, route, form, prefix, regular)
+        if route.action is not None:
+            beside(server, scope, route)
         if number:
-            quiet = Route(like.place, path=form.path)
-            act(server, scope, quiet, form, prefix, regular)
-            route = quiet
-            if route.action is not None:
-                beside(server, scope, route)
-            route.left = []
-        else:
-            act(server, scope, route, form, prefix, regular)
-            if route.action is not None:
-                beside(server, scope, route)
+            route.left = []  # told at the first
         if route.action is not None:
             server.site.add(route)
         elif route.left:
             server.site.left += route.left
             guarded = any(one.name in guards.NAMES for one in scope.directives)
             if not base and (guarded or not regular):
-                shut = Route(like.place, path=form.path)
-                shut.put("respond", {"status": "501"}, like.place)
-                shut.note(like.place, "its answer could not be taken over")
+                shut = Route(place, path=form.path)
+                shut.put("respond", {"status": "501"}, place)
+                shut.note(place, "its answer could not be taken over")
                 server.site.add(shut)
         if (
             form.path == f"{prefix}*"
@@ -65,8 +59,8 @@ def answer(
             and route.action in ("backend", "fastcgi")
             and not any(other.path == prefix.rstrip("/") for other in server.site.routes)
         ):
-            slash = Route(like.place, path=prefix.rstrip("/"))
-            slash.redirect(prefix, "301", like.place)
+            slash = Route(place, path=prefix.rstrip("/"))
+            slash.redirect(prefix, "301", place)
             server.site.add(slash)
 
 

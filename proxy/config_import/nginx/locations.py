@@ -46,7 +46,7 @@ def compile_server(scope: Scope, site: Site, world: World) -> None:
         for one in blocks:
             _location(server, one, scope)
         if not any(route.path == "/*" for route in site.routes):
-            answer(server, scope, [PathForm("/*", 1)], Route(site.place), "/", base=True)
+            answer(server, scope, [PathForm("/*", 1)], site.place, "/", base=True)
     for route, form, inner in server.pending:
         act(server, inner, route, form, "/", True)
         if route.action is not None:
@@ -95,19 +95,19 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
         _regular(server, one, scope, pattern, kind == "~*")
     else:
         if scope.here("internal"):
-            if not _is_error_page(server, pattern) and pattern not in server.internal:
+            if pattern in server.internal:
+                pass  # only asked who is there
+            elif _is_error_page(server, pattern):
+                answer(server, scope, [PathForm(pattern)], one.place, pattern)
+            else:
                 site.leave(one.place, str(one), "paths that only backends may name are not known")
                 route = Route(one.place, path=pattern if kind == "=" else _below(pattern))
                 route.put("respond", {"status": "404"}, one.place)
                 site.add(route)
-            elif pattern in server.internal:
-                pass
-            else:
-                answer(server, scope, [PathForm(pattern)], Route(one.place), pattern)
             one.use()
         else:
             shapes = _shapes(kind, pattern)
-            answer(server, scope, shapes, Route(one.place), pattern)
+            answer(server, scope, shapes, one.place, pattern)
             if shapes[0].loose and pattern != "/":
                 _tell_loose(server, scope, one, pattern)
     for each in nested:
@@ -177,7 +177,7 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
         _tell_loose(server, scope, one, loose.path, guard=denies)
     if ignore_case and any(re.search("[A-Za-z]", form.path) for form in found):
         site.note(one.place, "here upper and lower case differ in paths")
-    answer(server, scope, found, Route(one.place), "", regular=True)
+    answer(server, scope, found, one.place, "", regular=True)
 
 
 def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:

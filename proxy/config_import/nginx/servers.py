@@ -95,7 +95,7 @@ def import_nginx(path: str) -> Draft:
     _tls_versions(servers, scope, draft)
     _sites(servers, world, draft)
     world.finish()
-    _unused(directives, draft, draft)
+    _unused(directives, draft)
     return draft
 
 
@@ -260,7 +260,7 @@ def _split(
     locations.compile_server(scope, site, world)
     if not server.secure:
         site.note_plain()
-    _unused(server.block.block or [], site, draft)
+    _unused(server.block.block or [], site)
     return [*found, site]
 
 
@@ -346,17 +346,12 @@ def _certificates(server: Server, site: Site) -> None:
 # What nobody asked for
 
 
-def _unused(directives: Iterable[Directive], level: Level, draft: Draft) -> None:
-    for one in walk(list(directives)):
+def _unused(directives: Sequence[Directive], level: Level) -> None:
+    for one in walk(directives):
         if one.used or one.name in ("server", "http"):
             continue
-        one.used = True
+        one.use()
         if one.name in NEEDLESS or one.name.startswith("http2_"):
-            for inner in walk(one.block or []):
-                inner.used = True
             continue
-        if one.block is not None:
-            for inner in walk(one.block):
-                inner.used = True
         why = WHY.get(one.name, "it has no counterpart here")
         level.leave(one.place, str(one), why, guard=one.name in guards.NAMES)
