@@ -436,15 +436,20 @@ def test_an_upload_that_nobody_takes_is_not_taken_in(running: Running) -> None:
 # The end of a connection
 
 
+# Answers to each of three clients that post.
+_OFTEN = 7
+
+
 class Posting:
     """A client that posts again and again. It opens a new connection when it is told to, and repeats
-    only what was not taken."""
+    only what was not taken. ``busy`` is set when it has been answered often enough."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
         self._over = False
         self.failures: list[str] = []
         self.answered = 0
+        self.busy = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -478,6 +483,8 @@ class Posting:
         )
         if talk.status(number) == 200:
             self.answered += 1
+            if self.answered > _OFTEN:
+                self.busy.set()
         elif not any(one.last_stream_id < number for one in talk.of("GoAwayFrame")):
             self.failures.append(f"stream {number}: {talk.frames[-4:]}")
 
@@ -502,6 +509,7 @@ def test_a_reload_under_load_loses_nothing() -> None:
             idle.hears_the_end()
             assert [one.last_stream_id for one in idle.of("GoAwayFrame")] == [LARGEST, 1]
         for one in posting:
+            one.busy.wait(20)
             one.stop()
         assert [one.failures for one in posting] == [[], [], []]
         assert sum(one.answered for one in posting) > 20
