@@ -22,7 +22,7 @@ EVERYBODY = ["0.0.0.0/0", "::/0"]
 
 
 class CannotRead(Exception):
-    """The file cannot be read at all: where and why."""
+    """Tells why a file cannot be read at all, and where."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -137,7 +137,7 @@ class Level:
 
     @property
     def action(self) -> str | None:
-        """The key that answers; files beside scripts are "fastcgi"."""
+        """Return the key that answers, if any; files beside scripts are "fastcgi"."""
         if "fastcgi" in self.keys:
             return "fastcgi"
         return next((key for key in self.keys if key in ACTIONS), None)
@@ -149,7 +149,7 @@ class Route(Level):
 
     @property
     def conditional(self) -> bool:
-        """Whether it takes only some of the requests for its path."""
+        """Whether the route takes only some of the requests for its path."""
         return bool({"match", "methods"} & self.keys.keys())
 
     def ask(self, asked: dict[str, Any], place: Place) -> None:
@@ -195,7 +195,7 @@ class Site(Level):
         self.note(place, text)
 
     def add(self, route: Route) -> None:
-        """Add a route, unless an earlier one takes the same requests; that is told."""
+        """Add a route, unless an earlier route takes the same requests, which is told."""
         for other in self.routes:
             if other.path == route.path and not other.conditional and not route.conditional:
                 if other.keys != route.keys and route.action:
@@ -221,7 +221,7 @@ class Site(Level):
 
 @dataclass(slots=True)
 class Draft(Level):
-    """``source`` is what people call the other program, like "nginx"."""
+    """The whole configuration. ``source`` is what people call the other program, like "nginx"."""
 
     source: str = ""
     sites: list[Site] = field(default_factory=list)

@@ -34,8 +34,8 @@ _LETTERS = re.compile(r"\[([A-Za-z])([A-Za-z])\]")
 
 @dataclass(frozen=True, slots=True)
 class PathForm:
-    """``path`` as a route has it. ``rest``: the number of the group that took what the asterisk
-    takes, 0 where none did. ``groups``: what each other group took."""
+    """One route of an expression. ``path`` is as a route has it, ``rest`` the number of the group
+    that took what the asterisk takes (0 where none did), ``groups`` what each other group took."""
 
     path: str
     rest: int = 0
@@ -51,7 +51,7 @@ class PathForm:
 
 
 def forms(expression: str) -> list[PathForm] | None:
-    """The routes that take what an anchored expression takes."""
+    """Return the routes that take what an anchored expression takes; None where no routes do."""
     if not expression.startswith("^"):
         return None
     body = expression[1:]
@@ -126,7 +126,7 @@ def _forms(
 
 
 def _members(text: str) -> list[str]:
-    """The characters of a class: ``12``, ``0-3``; none where they are too many."""
+    """Return the characters of a class, like ``12`` or ``0-3``; none where they are too many."""
     found: list[str] = []
     for one in re.findall(r"[A-Za-z0-9]-[A-Za-z0-9]|.", text):
         first, last = one[0], one[-1]
@@ -135,7 +135,8 @@ def _members(text: str) -> list[str]:
 
 
 def endings(expression: str) -> list[str] | None:
-    """The endings of file names that an expression asks for: ``\\.(css|jpe?g)$``."""
+    """Return the endings of file names that an expression asks for, as ``\\.(css|jpe?g)$`` does;
+    None where it asks for anything else."""
     found = _ENDINGS.fullmatch(expression)
     if found is None:
         return None
@@ -147,7 +148,7 @@ def endings(expression: str) -> list[str] | None:
 
 
 def _spelt_out(word: str) -> list[str]:
-    """``jpe?g`` is jpeg and jpg."""
+    """Return the words of an ending: ``jpe?g`` is jpeg and jpg."""
     letters = _LETTERS.search(word)
     if letters:
         before, after = word[: letters.start()], word[letters.end() :]
@@ -161,8 +162,8 @@ def _spelt_out(word: str) -> list[str]:
 
 
 def hides_dot_files(expression: str) -> bool:
-    """Whether it takes names that begin with a dot, and nothing else. What only begins with the dot
-    itself may be an ending, as that of scripts is."""
+    """Whether an expression takes names that begin with a dot, and nothing else. What only begins
+    with the dot itself may be an ending, as that of scripts is."""
     return bool(_DOT_FILES.fullmatch(expression))
 
 

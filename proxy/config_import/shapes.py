@@ -26,14 +26,14 @@ def beneath(path: str) -> list[str]:
 
 
 def specific_first(shapes: Iterable[str]) -> list[str]:
-    """Without doubles; exact paths first, then the longest."""
+    """Return shapes without doubles: exact paths first, then the longest."""
     return sorted(dict.fromkeys(shapes), key=lambda one: (one.endswith("/*"), -len(one), one))
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Which requests a rule is for. ``paths`` None: any path; ``conditions`` as `match` and
-    ``methods`` have them. ``unknown``: what of it cannot be said here."""
+    """Tells which requests a rule is for. ``paths`` None: any path; ``conditions`` as `match` and
+    ``methods`` have them. ``unknown``: why some condition has no counterpart here."""
 
     paths: tuple[str, ...] | None = None
     except_paths: tuple[str, ...] = ()

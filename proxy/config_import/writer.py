@@ -95,7 +95,7 @@ def _remarks(text: Text, level: Level, indent: str) -> None:
 
 
 def left_line(one: Left) -> str:
-    """The line about it on standard error."""
+    """Return the line about something left out, as it stands on standard error."""
     return one_line(f"left out: {one}")
 
 
@@ -107,7 +107,7 @@ def _keys(text: Text, level: Level, indent: str, around: Place | None = None) ->
 
 
 def _rank(key: str) -> int:
-    """What decides first stands first; the rest as it came."""
+    """Order keys: what decides first stands first, and the rest as it came."""
     return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
@@ -148,6 +148,6 @@ def scalar(value: object) -> str:
 
 
 def _said(text: str) -> str:
-    """A comment's words: one line, no longer than a person reads."""
+    """Spell a comment's words: one line, no longer than a person reads."""
     line = one_line(text)
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."

@@ -126,7 +126,7 @@ def _split(text: str) -> SplitResult:
 def _request(
     question: Question, url: SplitResult, connection: Connection, config: Config
 ) -> Request:
-    """The request as the strict parser reads it. Raises `Fault`."""
+    """Return the request as the strict parser reads it. Raises `Fault`."""
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     given = {line.partition(":")[0].strip().lower() for line in question.fields}
     lines = [f"{question.method} {target} HTTP/1.1"]
@@ -272,7 +272,7 @@ def _secure(config: Config, request: Request) -> Steps:
 
 
 def _rewritten(route: Route, request: Request) -> Request:
-    """The request that the handler gets. Raises `Fault`."""
+    """Return the request that the handler gets. Raises `Fault`."""
     handler = _Place(route.action)
     return Rewriting(handler, route.rules.strip_prefix, route.rules.rewrite).rewritten(request)
 
@@ -340,7 +340,8 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
 
 
 def _preflight(route: Route, request: Request) -> Iterator[Row]:
-    """The answer to a browser's question before a request of another origin, where it ends here."""
+    """Yield the answer to a browser's question before a request of another origin, where the
+    request is such a question."""
     if route.rules.cors is None:
         return
     cors, exchange = CrossOrigin(route.rules.cors), Exchange(request.connection, request)
@@ -354,7 +355,7 @@ def _preflight(route: Route, request: Request) -> Iterator[Row]:
 
 
 def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row]:
-    """Who is asked whether the request may come in, and what."""
+    """Yield which service is asked whether the request may come in, and what it is sent."""
     rule = route.rules.forward_auth
     if rule is None:
         return

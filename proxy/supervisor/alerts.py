@@ -79,7 +79,7 @@ class Alerting:
         self._kept = b""
 
     def undelivered(self) -> list[tuple[str, str, int]]:
-        """By channel that fails: why, and how many notices wait."""
+        """Return the channels that fail, each with the reason and how many notices wait."""
         return [
             (way, one.last_error, len(incidents.merged(one.carried, one.waiting)))
             for way, one in self._outboxes.items()

@@ -119,7 +119,7 @@ class ContainerFeed:
             self._write()
 
     def _tell_of_health(self, known: Sequence[Container]) -> None:
-        """Say who falls ill and who recovers, also where another serves its site meanwhile."""
+        """Log which container falls ill and which recovers, also where another serves its site."""
         before = {one.name: one.condition for one in self._known}
         for one in known:
             if one.condition == "unwell" != before.get(one.name):
@@ -138,7 +138,7 @@ class ContainerFeed:
             self._unwritten = False
 
     def changed(self) -> str | None:
-        """Why a reload is due; None for none. Each change is reported once."""
+        """Return why a reload is due; None where none is. Each change is reported once."""
         if self._known == self._in_force or self._unwritten:
             return None
         before, after = (_sites(one) for one in (self._in_force, self._known))

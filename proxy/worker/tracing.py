@@ -47,7 +47,7 @@ class Tracer:
     # Requests
 
     def begin(self, exchange: Exchange, request: Request) -> Trace:
-        """The trace of a request that has just come."""
+        """Begin the trace of a request that has just come."""
         connection = request.connection
         parent = parent_of(request.fields)
         if parent is not None and connection.proxies is not None:  # a trusted proxy says it
@@ -64,7 +64,7 @@ class Tracer:
         return trace
 
     def end(self, exchange: Exchange, request: Request, trace: Trace) -> None:
-        """The request is over: send what is recorded of it."""
+        """Send what is recorded of a request that is over."""
         if not trace.sampled:
             return
         response, now = exchange.response, exchange.started + exchange.duration

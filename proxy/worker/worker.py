@@ -205,7 +205,7 @@ class Worker:
             self._handlers.drain_backend(url, True)
 
     def _tracer(self, init: WorkerInit) -> Tracer | None:
-        """Who writes traces, where the configuration has them."""
+        """Make what writes traces, where the configuration has them."""
         rules = self._config.tracing
         if rules is None or init.spans is None:
             return None
@@ -216,7 +216,7 @@ class Worker:
         return tracer
 
     def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
-        """What answers on the admin listener, where there is one."""
+        """Make what answers on the admin listener, where there is one."""
         config = self._config
         if config.admin is None or config.admin_site is None:
             return HttpService(context)  # which nobody can ask
@@ -321,7 +321,7 @@ class Worker:
             os.close(previous)
 
     def _count(self) -> None:
-        """Begin to count: somebody asks for figures."""
+        """Begin to count, because somebody asks for figures."""
         counters = self._context.counters = Counters()
         self._context.limit_reporter.counters = counters
         self._http2.tally = counters

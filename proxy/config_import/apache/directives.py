@@ -65,7 +65,7 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
 
 @dataclass(slots=True)
 class Reader:
-    """``left``: what could not be read of it."""
+    """Reads a file with its includes. ``left`` tells what could not be read."""
 
     root: str = ""
     defined: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Reader:
     seen: list[str] = field(default_factory=list)
 
     def file(self, path: str) -> list[Directive]:
-        """Raises `CannotRead`."""
+        """Return the directives of a file with what it includes. Raises `CannotRead`."""
         if len(self.seen) > _DEPTH:
             raise CannotRead(f"{path}: includes lead in a circle")
         text = read_text(path, errors="surrogateescape")
@@ -162,7 +162,7 @@ def _lines(text: str, path: str) -> Iterator[tuple[str, Place]]:
 
 
 def _words(text: str) -> list[str]:
-    """Words as Apache splits them: quotes hold words together, a backslash stays as it is."""
+    """Split a line as Apache does: quotes hold words together, a backslash stays as it is."""
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

@@ -17,7 +17,7 @@ from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Level, Place, Route, Site
 from ..shapes import beneath, covers, specific_first
 from ..word_lists import words
-from . import access, proxying, redirects, rewriting, sections
+from . import access, fields, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
 from .needless import NEEDLESS, WHY
 
@@ -36,7 +36,7 @@ class _Host:
 
 
 def import_apache(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of Apache. Raises `CannotRead`."""
     if os.path.isdir(path):
         names = ("apache2.conf", "httpd.conf", "conf/httpd.conf")
         found = next((os.path.join(path, one) for one in names
@@ -172,7 +172,7 @@ def _split(host: _Host, draft: Draft, taken: dict[str, Site], secure_names: set[
 
 
 def _whole_redirect(directives: Sequence[Directive]) -> str | None:
-    """Where a block sends everything by ``Redirect / URL``."""
+    """Return the target of ``Redirect / URL``, by which a block sends everything elsewhere."""
     for one in directives:
         words = [
             word for word in one.args if not re.fullmatch(r"\d{3}|permanent|temp|seeother", word)
@@ -183,7 +183,7 @@ def _whole_redirect(directives: Sequence[Directive]) -> str | None:
 
 
 def _same_host(target: str, names: set[str]) -> bool:
-    """Whether it leads to a site with https, in one step or, to another name, in two."""
+    """Whether a redirect leads to https at one of the names, which may take two steps here."""
     return target.rstrip("/") in {f"https://{name}" for name in names}
 
 
@@ -279,7 +279,7 @@ def _shape(
             text = str(route.value("redirect"))
             end = "{rest}" if shape.endswith("*") else ""
             route.put("redirect", text.replace("{rest}", f"{more}{end}"), rule.place)
-        sections.fields(held.outer, route)
+        fields.add(held.outer, route)
         site.add(route)
         if not rule.conditional:
             return
@@ -298,7 +298,7 @@ def _shape(
             return
         route.put("respond", {"status": "404"}, place)
     sections.apply(held, shape, route)
-    sections.fields(held.outer, route)
+    fields.add(held.outer, route)
     sections.later(held, shape, route)
     route.pass_credentials(place)
     site.add(route)

@@ -68,8 +68,9 @@ class _Flags:
 def read(
     directives: Sequence[Directive], names: list[str], level: Level, base: str | None
 ) -> Rewrites:
-    """``base``: the path of the folder for which the rules stand, like "/" in a .htaccess file;
-    None beside the folders, where a pattern begins with the slash."""
+    """Read the rewriting rules of a section. ``base`` is the path of the folder for which they
+    stand, like "/" in a .htaccess file, or None beside the folders, where a pattern begins with the
+    slash."""
     found = Rewrites()
     conditions: list[Directive] = []
     on = False
@@ -152,7 +153,7 @@ def _rule(
 
 
 def _cased(wanted: str, flags: list[str]) -> str:
-    """The expression of a condition, where [NC] stands in it; names of hosts have no case."""
+    """Return the expression of a condition with its [NC] in it; names of hosts have no case."""
     if not any("NC" in word.upper() for word in flags) or not re.search("[A-Za-z]", wanted):
         return wanted
     negated = wanted.startswith("!")
@@ -222,7 +223,7 @@ def _target(text: str) -> str | None:
 
 
 def _match(tests: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
-    """The conditions as ``match`` has them; None where they cannot be said."""
+    """Return conditions as ``match`` has them; None where ``match`` knows none for them."""
     said: dict[str, Any] = {}
     for variable, wanted in tests:
         name = re.fullmatch(

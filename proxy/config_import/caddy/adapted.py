@@ -63,7 +63,7 @@ def _in(tree: Any, *steps: str) -> Any:
 
 
 def _certificates(tree: Any, servers: dict[str, Any]) -> dict[str, list[str]]:
-    """By host, the files of its certificate and key: a policy names them by a tag."""
+    """Return, by host, the files of its certificate and key, which a policy names by a tag."""
     tagged = {
         tag: [str(one.get("certificate")), str(one.get("key"))]
         for one in _in(tree, "apps", "tls", "certificates", "load_files") or ()
@@ -304,6 +304,6 @@ def _proxy(one: dict[str, Any], place: Place) -> Iterator[Directive]:
 
 
 def _span(value: Any) -> str:
-    """A duration: nanoseconds, or as Go writes it."""
+    """Spell a duration, which is a number of nanoseconds or a text of Go."""
     text = str(value)
     return f"{int(text) // 1_000_000}ms" if text.isdigit() else text

@@ -138,8 +138,8 @@ def _refuses(rule: Rule) -> bool:
 
 
 def _only(rule: Rule, rest: Block, shape: str, state: State, made: list[Route]) -> None:
-    """``respond @others 403`` with ``@others not …``: what follows is for the others of the others,
-    and all else is refused."""
+    """Take over ``respond @others 403`` with ``@others not …``: what the matcher excepts meets the
+    rules that follow, and all else is refused."""
     place, asked = rule.directive.place, rule.matcher.negated
     inner: list[Route] = []
     twin = state.copy()
@@ -163,7 +163,8 @@ _CONDITION = "its condition asks for more than a path, which only routes do here
 
 
 def _of_endings(rule: Rule, state: State) -> None:
-    """``header *.css Cache-Control …``; every other rule for endings of names is left."""
+    """Take over ``header *.css Cache-Control …``; any other rule for endings of names is left
+    out."""
     one, args = rule.directive, rule.args
     if one.name == "header" and len(args) == 2 and args[0].lower() == "cache-control":
         key = ",".join(f"*.{name}" for name in rule.matcher.endings)
@@ -224,7 +225,8 @@ def _answer(rule: Rule, shape: str, state: State, made: list[Route]) -> None:
 
 
 def _settle(route: Route) -> None:
-    """Say what was said of files and of a backend alike in the way of the one that answers."""
+    """Say in the words for files, or in those for a backend, what was said before the answer was
+    known."""
     if "root" not in route.keys:
         for key in ("fallback", "extensions"):
             route.keys.pop(key, None)

@@ -13,7 +13,7 @@ _PRIVATE = "private_ranges"
 
 
 def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
-    """The routes of a path pattern, and endings of file names. None: neither."""
+    """Return the routes of a path pattern, and endings of file names. None where it has neither."""
     if pattern in ("*", "/*"):
         return ["/*"], []
     if re.fullmatch(r"\*\.[A-Za-z0-9_.]+", pattern):
@@ -28,7 +28,7 @@ def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
 
 
 def of_word(word: str, named: dict[str, Matcher]) -> Matcher | None:
-    """The matcher that stands behind a directive's name; None where the word is none."""
+    """Return the matcher that stands behind a directive's name; None where the word is none."""
     if word == "*":
         return Matcher()
     if word.startswith("@"):
@@ -42,7 +42,7 @@ def of_word(word: str, named: dict[str, Matcher]) -> Matcher | None:
 
 
 def named(one: Directive) -> Matcher:
-    """``@name …``: on one line, or as a block whose lines must all be so."""
+    """Read ``@name …``, which is one line, or a block of conditions that must all hold."""
     parts = list(one.block or ())
     if one.args:
         first = _line(one.args, one)
@@ -62,7 +62,7 @@ def _line(args: list[str], one: Directive) -> Directive:
 
 
 def _part(part: Directive, found: dict[str, Any]) -> str:
-    """Add one condition; returns why it cannot be."""
+    """Add one condition to ``found``. Return why that cannot be, and "" where it can."""
     args = part.args
     match part.name:
         case "path":
@@ -132,7 +132,8 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
 
 
 def _negated(inner: list[Directive], found: dict[str, Any]) -> str:
-    """``not remote_ip …``, ``not header …``: for what refuses all others."""
+    """Add ``not remote_ip …`` or ``not header …``, by which a rule refuses all others. Return why
+    that cannot be, and "" where it can."""
     if len(inner) != 1 or found.get("negated"):
         return "only one condition can be turned round"
     said: dict[str, Any] = {"conditions": {}}
@@ -149,7 +150,7 @@ def _negated(inner: list[Directive], found: dict[str, Any]) -> str:
 
 
 def _pattern(text: str) -> str:
-    """``*`` at either end, as Caddy has it in values."""
+    """Return a value of Caddy's, which may have ``*`` at either end, as ``match`` has it."""
     if text == "*" or "*" not in text:
         return text
     body = re.escape(text.strip("*"))

@@ -41,7 +41,8 @@ _IN_FIELDS = {
 
 
 def in_target(text: str, form: PathForm | None = None) -> str | None:
-    """None where a placeholder has no counterpart. ``form``: what a path_regexp took."""
+    """Fill in the target of a redirect; None where a placeholder has no counterpart. ``form`` is
+    what a path_regexp took."""
     made = _filled(text, _IN_TARGETS, form)
     return None if made is None else re.sub(r"\?\{query\}$", "", made)
 

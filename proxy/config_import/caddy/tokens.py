@@ -44,7 +44,7 @@ class Directive:
 
 
 def lines_of(text: str, file: str, environment: Mapping[str, str]) -> list[list[Token]]:
-    """The words of each line. Raises `CannotRead`."""
+    """Split a text into lines, and each into its words. Raises `CannotRead`."""
     text = _ENVIRONMENT.sub(lambda found: environment.get(found[1], found[2] or ""), text)
     lines: list[list[Token]] = [[]]
     position, line, length = 0, 1, len(text)
@@ -122,7 +122,7 @@ def _heredoc(text: str, start: int, marker: str, place: Place) -> tuple[str, int
 
 @dataclass(slots=True)
 class Parser:
-    """``notes``: what could not be read, and is left out."""
+    """Reads files with their imports. ``notes`` tell what could not be read, and is left out."""
 
     environment: Mapping[str, str]
     snippets: dict[str, list[Directive]] = field(default_factory=dict)

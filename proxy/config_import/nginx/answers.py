@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
+from ..backends import Backend, shown, with_path
 from ..draft import Route
 from ..path_patterns import PathForm
 from . import fields, guards, upstreams
@@ -34,7 +34,8 @@ def answer(
     regular: bool = False,
     base: bool = False,
 ) -> None:
-    """Add a route for each shape. ``base``: no location takes it; the server's files do."""
+    """Add a route for each shape. ``base`` is for paths that no location takes, which the files of
+    the server answer."""
     for number, form in enumerate(shapes):
         route = Route(like.place, path=form.path)
         if number:
@@ -136,8 +137,7 @@ def _proxy(
         path = None  # nginx ignores the URI part where a rewrite changed it
     if path is not None and not regular and prefix:
         backends = _with_uri(route, form, prefix, path, backends, passed)
-    shown = backends[0] if len(backends) == 1 else backends
-    route.put("backend", shown, passed.place)
+    route.put("backend", shown(backends), passed.place)
     if found.upstream is not None:
         for key, (value, place) in found.upstream.keys.items():
             route.put(key, value, place)
@@ -161,9 +161,9 @@ def _proxy(
 
 
 def _with_uri(
-    route: Route, form: PathForm, prefix: str, path: str, backends: list[Any], passed: Directive
-) -> list[Any]:
-    """``location /a/ { proxy_pass http://b/c/; }``: what the location took is replaced."""
+    route: Route, form: PathForm, prefix: str, path: str, backends: list[Backend], passed: Directive
+) -> list[Backend]:
+    """Replace what the location took: ``location /a/ { proxy_pass http://b/c/; }``."""
     if form.path == prefix and not prefix.endswith("/"):  # exact
         if path != prefix:
             route.put("rewrite", path, passed.place)
@@ -171,7 +171,7 @@ def _with_uri(
     if path == prefix:
         return backends
     if prefix == "/":
-        return upstreams.with_path(backends, path)
+        return with_path(backends, path)
     if path.rstrip("/") == "":
         route.put("strip_prefix", True, passed.place)
         return backends
@@ -183,7 +183,7 @@ def _with_uri(
 
 
 def _tried_backend(server: Server, scope: Scope, route: Route, form: PathForm) -> bool:
-    """``try_files … @name`` with a backend in that location."""
+    """Take over ``try_files … @name``. Return whether a backend in that location answers."""
     tried = scope.one("try_files")
     last = tried.args[-1] if tried is not None and tried.args else ""
     if not last.startswith("@") or last not in server.named or scope.here("alias"):
@@ -199,7 +199,8 @@ def _named(
     name: str,
     tried: Directive | None,
 ) -> bool:
-    """``try_files … @name``: a front controller, or a backend with files beside it."""
+    """Take over the location of ``try_files … @name``: a front controller, or a backend with files
+    beside it. Return whether a backend answers."""
     one = server.named[name]
     one.used = True
     inner = Scope(one.block or [], server.scope)

@@ -87,7 +87,7 @@ def location_condition(server: Server, one: Directive, scope: Scope, route: Rout
 
 
 def fixed_answer(server: Server, block: list[Directive]) -> dict[str, Any] | None:
-    """The keys of an answer that is the same for every request."""
+    """Return the keys of an answer that is the same for every request; None where there is none."""
     for one in block:
         if one.name == "return":
             route = Route(one.place)
@@ -98,7 +98,8 @@ def fixed_answer(server: Server, block: list[Directive]) -> dict[str, Any] | Non
 
 
 def by_map(server: Server, one: Directive) -> bool:
-    """``if ($new) { return 301 $new; }`` with a map of paths."""
+    """Add redirects for ``if ($new) { return 301 $new; }`` with a map of paths. Return False where
+    the condition is not of this kind."""
     name = one.arg.lstrip("$")
     if name not in server.world.paths or len(one.args) != 1:
         return False

@@ -41,7 +41,7 @@ class Directive:
         return self.args[0] if self.args else ""
 
     def use(self) -> None:
-        """Mark it and all that stands in it."""
+        """Mark the directive and all that stands in it as taken over."""
         self.used = True
         for inner in self.block or ():
             inner.use()
@@ -83,7 +83,7 @@ class Scope:
         return found[-1] if found else None
 
     def word(self, name: str) -> str:
-        """The first argument of a directive, "" where it is not given."""
+        """Return the first argument of a directive, "" where it is not given."""
         found = self.one(name)
         return found.arg if found else ""
 
@@ -112,8 +112,8 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
 
 
 def read(path: str) -> tuple[list[Directive], str, list[tuple[Place, str]]]:
-    """The directives of a file with what it includes; the folder from which relative names start;
-    and what could not be read. Raises `CannotRead`."""
+    """Return the directives of a file with what it includes, the folder from which relative names
+    start, and what could not be read. Raises `CannotRead`."""
     if os.path.isdir(path):
         path = os.path.join(path, "nginx.conf")
     if not os.access(path, os.R_OK):
@@ -131,12 +131,12 @@ def read(path: str) -> tuple[list[Directive], str, list[tuple[Place, str]]]:
 
 
 def _is_whole(found: Sequence[Directive]) -> bool:
-    """Whether it is an nginx.conf, whatever its name, and not the file of one site."""
+    """Whether a file is an nginx.conf, whatever its name, and not the file of one site."""
     return any(one.name in ("http", "events") for one in found)
 
 
 def _prefix(path: str) -> str:
-    """The folder of nginx.conf, which lies above that of a site's own file."""
+    """Return the folder of nginx.conf, which lies above that of a site's own file."""
     folder = os.path.dirname(os.path.abspath(path))
     above = folder
     for _level in range(_LEVELS):

@@ -113,7 +113,8 @@ def _passwords(scope: Scope, route: Route) -> None:
 
 
 def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
-    """``all_of_them``: a condition refuses those who show none."""
+    """Take over ``ssl_verify_client``. ``all_of_them``: a condition refuses clients that show no
+    certificate."""
     verify, ca = scope.one("ssl_verify_client"), scope.one("ssl_client_certificate")
     if verify is None or verify.arg == "off":
         return
@@ -128,7 +129,7 @@ def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
 
 
 def subrequest(scope: Scope, route: Route, asked: Mapping[str, str]) -> None:
-    """``auth_request``. ``asked``: of each internal location, the backend's URL."""
+    """Take over ``auth_request``. ``asked`` has the backend's URL of each internal location."""
     found = scope.one("auth_request")
     if found is None or found.arg == "off":
         scope.all("auth_request_set")

@@ -90,7 +90,8 @@ def rewritten(
 
 
 def _narrowed(form: PathForm, route: Route | None) -> PathForm:
-    """An expression for every path is, within a location, for those of the location."""
+    """Return an expression for every path as one for the paths of the location in which it
+    stands."""
     if form.path != "/*" or route is None or route.path == "/*":
         return form
     # What a group took of the whole path begins with what the location took.

@@ -74,7 +74,7 @@ class Server:
 
 
 def import_nginx(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of nginx. Raises `CannotRead`."""
     directives, folder, errors = read(path)
     draft = Draft(Place(path), source="nginx")
     for place, why in errors:
@@ -208,7 +208,7 @@ def _sites(servers: list[Server], world: World, draft: Draft) -> None:
 def _split(
     server: Server, world: World, taken: dict[str, Site], secure_names: set[str]
 ) -> list[Site]:
-    """The sites of a block: one, and beside it one for names that are redirected elsewhere."""
+    """Return the sites of a block: one, and another for names that are redirected elsewhere."""
     draft, scope, place = world.draft, server.scope, server.block.place
     _upgrade_conditions(server)
     elsewhere = conditions.hosts(scope, server.names)
@@ -285,7 +285,8 @@ def _only_to_https(server: Server, secure_names: set[str]) -> bool:
 
 
 def _leads_to_https(scope: Scope, names: list[str], sites: set[str]) -> bool:
-    """``sites``: names that are served; a redirect to one of these comes in two steps here."""
+    """Whether all redirects of a block lead to https at the same host, or at one of ``sites``,
+    which are names that are served; a redirect to one of these comes in two steps here."""
     found = [one for one in scope.directives if one.name in ("return", "rewrite")]
     roots = [
         one for one in scope.directives
@@ -311,7 +312,7 @@ def _same_host(target: str, names: list[str], sites: set[str]) -> bool:
 
 
 def _upgrade_conditions(server: Server) -> None:
-    """``if ($scheme = http)`` and its like: port 80 leads to https by itself."""
+    """Mark ``if ($scheme = http)`` and its like as taken over: port 80 leads to https by itself."""
     for one in server.scope.directives:
         if one.name == "if" and one.args[:1] in (
             ("$scheme",), ("$https",), ("$http_x_forwarded_proto",), ("$ssl_protocol",),

@@ -45,7 +45,7 @@ def constants(scope: Scope, text: str) -> str:
 
 
 def in_field(scope: Scope, text: str) -> str | None:
-    """None where a variable has no counterpart here."""
+    """Fill in the value of a field; None where a variable has no counterpart here."""
     return _filled(scope, text, _IN_FIELDS)
 
 

@@ -68,14 +68,14 @@ class Node:
         return [one.value for one in found.members() if isinstance(one.value, str)]
 
     def use(self) -> None:
-        """Mark it and all that stands in it."""
+        """Mark the node and all that stands in it as taken over."""
         self.used = True
         inner = self.value.values() if isinstance(self.value, dict) else self.value
         for one in inner if not isinstance(inner, str) else ():
             one.use()
 
     def unused(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """What nobody has asked for: the outermost of it."""
+        """Yield what nobody has asked for, and nothing of what stands in that."""
         inner: Any = ()
         if isinstance(self.value, dict):
             inner = self.value.items()
@@ -98,7 +98,7 @@ class Source:
 
 
 def read(path: str) -> Source:
-    """Raises `CannotRead`."""
+    """Read a file, or a folder of files. Raises `CannotRead`."""
     if os.path.isdir(path):
         names = ("traefik.yml", "traefik.yaml", "traefik.toml")
         found = next((os.path.join(path, one) for one in names
@@ -201,7 +201,7 @@ def _of_toml(text: str, path: str) -> Node:
 
 
 def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and key. Keys in inline tables have their line."""
+    """Return the line of each table and key. Keys in inline tables have the line of the table."""
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
@@ -269,7 +269,7 @@ def _compose(tree: Node, path: str) -> Source:
 
 
 def _own_flags(service: Node, made: Node) -> None:
-    """Traefik's own container has its static configuration as flags."""
+    """Take over the flags of Traefik's own container, which are its static configuration."""
     image = service.word("image")
     if not image.partition(":")[0].endswith("traefik"):
         return

@@ -130,7 +130,8 @@ def _replace(one: Node, route: Route) -> None:
 
 
 def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
-    """``redirectRegex``: the expression is for the whole address."""
+    """Take over ``redirectRegex``, whose expression is for the whole address. Return whether that
+    could be done."""
     expression, replacement = one.word("regex"), one.word("replacement")
     status = "301" if one.on("permanent") else "302"
     host, path = _address(expression)
@@ -179,7 +180,8 @@ def is_for(one: Node, hosts: tuple[str, ...]) -> bool:
 
 
 def _address(expression: str) -> tuple[str | None, str]:
-    """The host and the path of an expression for addresses; None where it is none."""
+    """Return the host and the path of an expression for addresses; None as host where it is
+    none."""
     found = re.fullmatch(
         r"\^?(?:https\??|http|\(https\?\)|https\?|\(\?:https\?\)|\.\*):(?://|\\/\\/)"
         r"((?:\(\?:[^)]*\)|\([^)/]*\)|[^/()?$])+)(.*)", expression)  # fmt: skip

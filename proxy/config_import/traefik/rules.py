@@ -19,7 +19,7 @@ Term = tuple[str, tuple[str, ...], bool]  # the function, its words, whether it 
 
 
 class NotARule(Exception):
-    """Why a rule cannot be read."""
+    """Tells why a rule cannot be read."""
 
 
 @dataclass(slots=True)
@@ -83,7 +83,8 @@ class _Parser:
 
 
 def alternatives(rule: str) -> list[list[Term]]:
-    """Raises `NotARule`."""
+    """Read a rule as alternatives, each a list of conditions that must all hold. Raises
+    `NotARule`."""
     tokens = []
     position = 0
     rule = rule.strip()
@@ -110,7 +111,7 @@ class Asked:
 
 
 def asked(terms: list[Term]) -> Asked:
-    """Raises `NotARule`."""
+    """Return for which hosts and requests an alternative is. Raises `NotARule`."""
     hosts: list[str] | None = None
     paths: list[str] | None = None
     excepted: list[str] = []
@@ -174,7 +175,8 @@ def asked(terms: list[Term]) -> Asked:
 
 
 def _wildcard(word: str) -> str | None:
-    """``{name:.+}.example.org`` and ``^[^.]+\\.example\\.org$`` are ``*.example.org``."""
+    """Return an expression for hosts as a name: ``{name:.+}.example.org`` and
+    ``^[^.]+\\.example\\.org$`` are ``*.example.org``. None where it is none."""
     found = re.fullmatch(
         r"(?:\{[a-z]*:[^}]*\}|\^?(?:\[[^\]]*\][+*]|\.\+|\.\*|\(\.\+\)))((?:\\?\.[A-Za-z0-9-]+)+)\$?",
         word,

@@ -88,7 +88,8 @@ class AdminService(BaseService):
         return request is not None and request.method == b"POST"
 
     def finished(self, exchange: Exchange) -> None:
-        """As of any service, but not counted: a stream of an hour is no slow request."""
+        """Log the exchange as any service does, but do not count it: a stream of an hour is no slow
+        request."""
         counters, self.context.counters = self.context.counters, None
         try:
             super().finished(exchange)
@@ -109,7 +110,7 @@ class AdminService(BaseService):
     # What is asked
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
-        """The answer to somebody who may ask."""
+        """Answer somebody who may ask."""
         path = request.path
         if path == b"/act":
             if request.method != b"POST":
@@ -151,7 +152,7 @@ class AdminService(BaseService):
         return _json(await self._link.ask(what, name=_given(request, "name")))
 
     async def _certificate(self, request: Request) -> Response:
-        """A certificate as `why` tells of it."""
+        """Tell of a certificate as `why` does."""
         told = await self._link.ask("certificate", name=_given(request, "name"))
         found = cast(list[CertificateStatus], told["certificates"])
         now = time.time()
@@ -166,7 +167,7 @@ class AdminService(BaseService):
         return _json({"certificates": pages})
 
     async def _explained(self, request: Request) -> Response:
-        """What a request would meet, by the configuration that is in force here."""
+        """Tell what a request would meet, by the configuration that is in force here."""
         lines = _given(request, "fields").splitlines()[:_MOST_FIELDS]
         question = requests.Question(
             _given(request, "method") or "GET",
@@ -241,7 +242,7 @@ _: type[Handler] = _Pages
 
 
 def _given(request: Request, name: str) -> str:
-    """A parameter of the query, "" where there is none."""
+    """Return a parameter of the query, "" where there is none."""
     try:
         found = parse_qs(request.query.decode("ascii"), max_num_fields=16)
     except ValueError:
