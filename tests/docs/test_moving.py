@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.cli.config_import import PROGRAMS
 from proxy.config_import.proofreading import proofread, refused
-from proxy.config_import.readers import NAMES, read
+from proxy.config_import.readers import read
 from support.program.server import REPOSITORY
 
 PAGE = REPOSITORY / "docs/moving.md"
@@ -32,9 +33,9 @@ def written(program: str, folder: Path) -> str:
 
 
 def test_there_is_an_example_of_each() -> None:
-    assert set(EXAMPLES) == set(NAMES)
+    assert set(EXAMPLES) == set(PROGRAMS)
 
 
-@pytest.mark.parametrize("program", NAMES)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_an_example_becomes_what_the_page_shows(program: str, tmp_path: Path) -> None:
     assert EXAMPLES[program][2] == written(program, tmp_path)
