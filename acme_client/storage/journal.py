@@ -58,10 +58,10 @@ class Journal:
             mark = self._store.mark(self._folder)
         document = documents.read(data, self._version)
         number = document.pop(_NUMBER, None)
-        lines = files.get(self._log, b"").split(b"\n")
-        if isinstance(number, str) and _object(lines[0]).get(_NUMBER) == number:
-            for line in lines[1:]:
-                _apply(_object(line), document)
+        head, *changes = files.get(self._log, b"").split(b"\n")
+        if isinstance(number, str) and documents.read(head, self._version).get(_NUMBER) == number:
+            for line in changes:
+                _apply(documents.read(line, self._version), document)
             self._number = number
             self._room = max(_LEAST, len(data)) - len(files[self._log])
         self._mark = mark
@@ -102,14 +102,6 @@ class Journal:
         self._store.store(self._folder, {self._log: head})
         self._room = max(_LEAST, len(data)) - len(head)
         return number
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _apply(changes: dict[str, Any], document: dict[str, Any]) -> None:

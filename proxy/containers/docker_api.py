@@ -50,7 +50,9 @@ class Api:
         """Return what the engine has at this path, decoded from JSON. Raises `ApiFailed`."""
         deadline = time.monotonic() + _WITHIN
         try:
-            self._send(path)
+            if self._http.our_state is h11.DONE:
+                self._http.start_next_cycle()
+            _ask(self._sock, self._http, path)
             status, body = self._answer(deadline)
         except (OSError, h11.ProtocolError) as error:
             raise ApiFailed(_words(error)) from None
@@ -63,14 +65,6 @@ class Api:
             return json.loads(body)
         except ValueError:
             raise ApiFailed(f"its answer to {path} is no JSON") from None
-
-    def _send(self, path: str) -> None:
-        if self._http.our_state is h11.DONE:
-            self._http.start_next_cycle()
-        request = h11.Request(method="GET", target=path, headers=_FIELDS)
-        self._sock.settimeout(_WITHIN)
-        self._sock.sendall(self._http.send(request) or b"")
-        self._http.send(h11.EndOfMessage())
 
     def _answer(self, deadline: float) -> tuple[int, bytes]:
         status, body = 0, bytearray()
@@ -103,12 +97,8 @@ class Events:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_READ)
         self._line = b""
         kinds = quote('{"type": ["container", "network"]}')
-        target = f"/events?since={int(since)}&filters={kinds}"
-        request = h11.Request(method="GET", target=target, headers=_FIELDS)
         try:
-            sock.settimeout(_WITHIN)
-            sock.sendall(self._http.send(request) or b"")
-            self._http.send(h11.EndOfMessage())
+            _ask(sock, self._http, f"/events?since={int(since)}&filters={kinds}")
         except (OSError, h11.ProtocolError) as error:
             raise ApiFailed(_words(error)) from None
 
@@ -146,6 +136,13 @@ class Events:
                 continue  # the listing after it tells what has changed
             if isinstance(event, dict):
                 yield event
+
+
+def _ask(sock: socket.socket, http: h11.Connection, path: str) -> None:
+    request = h11.Request(method="GET", target=path, headers=_FIELDS)
+    sock.settimeout(_WITHIN)
+    sock.sendall(http.send(request) or b"")
+    http.send(h11.EndOfMessage())
 
 
 def _words(error: Exception) -> str:
