@@ -235,6 +235,13 @@ async def test_a_neighbour_is_sent_to_those_who_take_it(root: Path, static: File
     assert body(await ask(static, b"/a.txt", accept_encoding="br, identity;q=0.1")) == b"0123456789"
 
 
+async def test_spellings_of_one_wish_share_what_is_kept(static: FileHandler) -> None:
+    shared = await ask(static, b"/a.txt", accept_encoding="gzip, br")
+    for spelt in ("br,gzip", "GZIP , br;q=1.0", "br, gzip, " + "x" * 4000):
+        assert await ask(static, b"/a.txt", accept_encoding=spelt) is shared
+    assert await ask(static, b"/a.txt", accept_encoding="gzip, br;q=0.5") is not shared
+
+
 async def test_methods(static: FileHandler) -> None:
     head = await ask(static, b"/a.txt", b"HEAD")
     assert field(head, "content-length") == "10"
