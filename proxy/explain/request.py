@@ -37,7 +37,7 @@ from ..errors import Fault
 from ..handlers.fastcgi.handler import scripts_of
 from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
 from ..handlers.files.document_root import Unreadable
-from ..handlers.files.handler import FileHandler
+from ..handlers.files.handler import FileHandler, below_root
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.login_service import ServiceQuestion
@@ -46,7 +46,6 @@ from ..protocol.client_address import TrustedProxies
 from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
-from ..protocol.paths import understood
 from ..protocol.trace_context import parent_of
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
@@ -415,7 +414,7 @@ def _scripts(
 ) -> Iterator[Row]:
     scripts = scripts_of(action)
     try:
-        path = _below(request)
+        path = below_root(request)
     except Fault as fault:
         yield from _refused(fault)
         return
@@ -441,7 +440,7 @@ def _files(config: Config, route: Route, action: FilesAction, request: Request) 
     handler = FileHandler(root, Clock(), action.rules)
     try:
         response = asyncio.run(_awaited(handler, request))
-        path = root / os.fsdecode(_below(request))
+        path = root / os.fsdecode(below_root(request))
         if request.path.endswith(b"/") and action.rules.index:
             names = [path / name for name in action.rules.index]
             found = [name for name in names if name.exists()]
@@ -469,10 +468,6 @@ def _files(config: Config, route: Route, action: FilesAction, request: Request) 
 async def _awaited(handler: FileHandler, request: Request) -> Response:
     answer = handler.handle(request)
     return answer if isinstance(answer, Response) else await answer
-
-
-def _below(request: Request) -> bytes:
-    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
 
 
 def _answer(response: Response) -> str:

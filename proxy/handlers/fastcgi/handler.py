@@ -26,9 +26,8 @@ from ...protocol.fastcgi.client import FastCgiConnection
 from ...protocol.fastcgi.parameters import Script, parameters
 from ...protocol.h1.response_parser import FastResponseParser
 from ...protocol.message import Body, Request, Response
-from ...protocol.paths import one_slash, sendable, understood
 from ..files.document_root import DocumentRoot, Unreadable
-from ..files.handler import FileHandler
+from ..files.handler import FileHandler, below_root, with_slash
 from ..upstream.backend import Backend
 from ..upstream.context import UpstreamContext
 from ..upstream.handler import Upstream
@@ -132,11 +131,6 @@ def scripts_of(action: FastCgiAction) -> Scripts:
     )
 
 
-def below_root(request: Request) -> bytes:
-    """The path that is asked for, relative to the document root. Raises `Fault` ("bad_path")."""
-    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
-
-
 class FastCgiHandler:
     """Answers from one document root with scripts."""
 
@@ -170,10 +164,7 @@ class FastCgiHandler:
             case SendFile():
                 return self._files.handle(request)
             case AddSlash():
-                asked = request.original
-                query = b"?" + asked.query if b"?" in asked.target else b""
-                location = one_slash(sendable(asked.path) + b"/" + query)
-                return Response(308, [(b"location", location)], handler="static")
+                return with_slash(request)
             case Unreadable(why):
                 raise self._files.fault(request, "unreadable", why)
             case Nothing():
