@@ -381,6 +381,21 @@ class Response:
         made.backend = self.backend
         return made
 
+    def keep(self, key: object, made: Response | None) -> None:
+        """Keep what a filter has made of this shared response; ``key`` begins with the filter."""
+        if self.kept is None:
+            self.kept = {}
+        self.kept[key] = made
+
+    def changed_once(self, key: object, change: Callable[[Response], Response]) -> Response:
+        """What ``change`` makes of a copy of this shared response: made once, kept and shared."""
+        made = None if self.kept is None else self.kept.get(key)
+        if made is None:
+            made = change(self.copy())
+            made.shared = True
+            self.keep(key, made)
+        return made
+
     def set_field(self, name: bytes, value: bytes) -> None:
         """Give the response this field once, in place of all of that name."""
         # The handler's list may be shared with later responses.

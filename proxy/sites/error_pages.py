@@ -239,10 +239,7 @@ def _answered(response: Response, page: Response) -> Response:
     ]
     made.body = page.body
     made.cached = None
-    if alike:
-        if page.kept is None:
-            page.kept = {}
-        if len(page.kept) < _MOST_KEPT:
-            made.shared = True
-            page.kept[key] = made
+    if alike and len(page.kept or ()) < _MOST_KEPT:
+        made.shared = True
+        page.keep(key, made)
     return made

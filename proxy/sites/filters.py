@@ -81,14 +81,7 @@ class Fixed:
         return self._changed_once(response, response.cached)
 
     def settle(self, response: Response) -> Response:
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {}
-        made = kept.get(self)
-        if made is None:
-            made = kept[self] = self._changed(response.copy())
-            made.shared = True
-        return made
+        return response.changed_once(self, self._changed)
 
     def _changed_once(self, response: Response, head: CachedHead) -> Response:
         """Change a response whose head other responses have as well."""
@@ -195,9 +188,9 @@ class Chain:
                 break
             settled = made
         else:
-            _keep(response, self, settled)
+            response.keep(self, settled)
             return settled
-        _keep(response, self, None)
+        response.keep(self, None)
         return None
 
     def filtered(self, exchange: Exchange, response: Response, failed: Failed) -> Answer:
@@ -232,9 +225,3 @@ class Chain:
             raise
         rest = Chain((), self._after[place:]).filtered(exchange, response, failed)
         return rest if isinstance(rest, Response) else await rest
-
-
-def _keep(response: Response, key: object, made: Response | None) -> None:
-    if response.kept is None:
-        response.kept = {}
-    response.kept[key] = made

@@ -50,16 +50,7 @@ class LoginAnswers:
             for name, value in exchange.cookies:
                 changed.add_field(name, value)
             return _with_cookies_kept_private(changed)
-        if not response.shared:
-            return _private(response)
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {}
-        made = kept.get(self)
-        if made is None:
-            made = kept[self] = _private(response.copy())
-            made.shared = True
-        return made
+        return response.changed_once(self, _private) if response.shared else _private(response)
 
 
 def _private(response: Response) -> Response:

@@ -317,19 +317,17 @@ def with_slash(request: Request) -> Response:
 def _page(found: Representation, kind: str, varies: Fields) -> Response:
     """The response with a page in place of a fault's words; the same each time, so that filters
     may keep what they make of it."""
-    fields = [*_only(found.fields, _OF_PAGES), *varies]
     plain = found.response
     if plain is None:
-        return Response(404, fields, _whole(found).body, handler="error", error=kind)
-    if plain.kept is None:
-        plain.kept = {}
-    key = _page, kind
-    made = plain.kept.get(key)
-    if made is None:
-        made = plain.kept[key] = Response(
-            404, fields, plain.body, handler="error", error=kind, shared=True
-        )
-    return made
+        return _as_error(_whole(found), kind, varies)
+    return plain.changed_once((_page, kind), lambda page: _as_error(page, kind, varies))
+
+
+def _as_error(page: Response, kind: str, varies: Fields) -> Response:
+    page.status, page.handler, page.error = 404, "error", kind
+    page.fields = [*_only(page.fields, _OF_PAGES), *varies]
+    page.cached = None
+    return page
 
 
 def _by_accept(answer: Answer) -> Answer:
@@ -338,18 +336,12 @@ def _by_accept(answer: Answer) -> Answer:
         return _later_by_accept(answer)
     if _VARY in answer.fields:
         return answer
-    if not answer.shared:
-        answer.add_field(*_VARY)
-        return answer
-    kept = answer.kept
-    if kept is None:
-        kept = answer.kept = {}
-    made = kept.get(_by_accept)
-    if made is None:
-        made = kept[_by_accept] = answer.copy()
-        made.add_field(*_VARY)
-        made.shared = True
-    return made
+    return answer.changed_once(_by_accept, _varying) if answer.shared else _varying(answer)
+
+
+def _varying(answer: Response) -> Response:
+    answer.add_field(*_VARY)
+    return answer
 
 
 async def _later_by_accept(waiting: Awaitable[Response]) -> Response:

@@ -1,4 +1,4 @@
-"""How much a client wants something, by the parameters of an element of Accept and its like. Pure."""
+"""How much a client wants what an element of Accept or Accept-Encoding names. Pure."""
 
 from __future__ import annotations
 
