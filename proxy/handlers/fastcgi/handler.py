@@ -21,6 +21,7 @@ from functools import partial
 from ...config import model
 from ...config.model import FastCgiAction
 from ...errors import Fault
+from ...protocol.collected import Collector
 from ...protocol.fastcgi import records
 from ...protocol.fastcgi.client import FastCgiConnection
 from ...protocol.fastcgi.parameters import Script, parameters
@@ -65,7 +66,12 @@ class ScriptServers(Upstream):
     """The FastCGI servers of a route."""
 
     action: FastCgiAction
-    _collecting = 0  # bytes of bodies
+
+    def __init__(
+        self, action: FastCgiAction, context: UpstreamContext, told: frozenset[bytes]
+    ) -> None:
+        super().__init__(action, context, told)
+        self._collector = Collector(_MOST_COLLECTED_AT_ONCE)
 
     def run(self, request: Request, script: Script) -> Awaitable[Response]:
         """Return the script's response. Raises `Fault`."""
@@ -75,19 +81,9 @@ class ScriptServers(Upstream):
         return self.send(request, ScriptPayload(request, script, None))
 
     async def _run_collected(self, request: Request, body: Body, script: Script) -> Response:
-        pieces, size = [], 0
-        try:
-            while piece := await body.read():
-                size += len(piece)
-                self._collecting += len(piece)
-                if size > _MOST_COLLECTED:
-                    raise Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
-                if self._collecting > _MOST_COLLECTED_AT_ONCE:
-                    raise Fault("no_capacity", "too many bodies of requests are being collected")
-                pieces.append(piece)
-        finally:
-            self._collecting -= size
-        return await self.send(request, ScriptPayload(request, script, b"".join(pieces)))
+        too_large = Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
+        whole = await self._collector.whole(body, _MOST_COLLECTED, too_large)
+        return await self.send(request, ScriptPayload(request, script, whole))
 
     def pool(
         self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
