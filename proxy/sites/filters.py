@@ -104,6 +104,20 @@ class Fixed:
         return response
 
 
+async def first_answer(
+    exchange: Exchange, waiting: Awaitable[Response | None], rest: Sequence[RequestFilter]
+) -> Response | None:
+    """The answer of the request filter that is awaited, or else of the first of the ``rest`` that
+    has one; None where all let the request pass. Raises `Fault`."""
+    found = await waiting
+    for one in rest:
+        if found is not None:
+            break
+        given = one.request(exchange)
+        found = given if given is None or isinstance(given, Response) else await given
+    return found
+
+
 class Chain:
     """The filters of a route: ``before`` its handler (``guards``), and ``after``, each in order."""
 
@@ -166,12 +180,7 @@ class Chain:
         waiting: Awaitable[Response | None],
         place: int,
     ) -> Response:
-        found = await waiting
-        for one in self.guards[place:]:
-            if found is not None:
-                return found
-            given = one.request(exchange)
-            found = given if given is None or isinstance(given, Response) else await given
+        found = await first_answer(exchange, waiting, self.guards[place:])
         if found is not None:
             return found
         answer = ask(exchange, handler)
