@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..certificates.managed import Task
@@ -305,39 +305,26 @@ class Agent:
                 self._executors.store(lambda: self._work(run))
 
     def _load_all(self) -> None:
-        """In a thread: load those that wait for it, and hand on some at a time, so that they are
-        served while the others are loaded."""
+        """Load, in a thread, the certificates that wait for it. Hand some on at a time, so that
+        they are served while the others are loaded."""
         while not self._stopping.is_set() and (runs := _some(self._to_load)):
-            done = []
-            try:
-                for run in runs:
+            for run in runs:
+                with _faults_logged(run.managed.name):
                     self._keeper.load(run.managed)
-                    done.append(Finished(run))
-            except LinkBroken:
-                log.debug("the supervisor is gone")  # the main thread ends by it
-            except Exception:
-                log.exception("%s: a fault in the certifier itself", runs[len(done)].managed.name)
-                done.append(Finished(runs[len(done)]))
-                self._to_load.extendleft(reversed(runs[len(done) :]))
-            self._happened(*done)
+            self._happened(*map(Finished, runs))
 
     def _serve_all(self) -> None:
-        """In a thread: have those served that wait for it, as many together as have come. At a
-        start thousands wait, and each would wait for an answer of its own."""
+        """Have the certificates served, in a thread, that wait for it: as many together as have
+        come. At a start thousands wait, and each would wait for an answer of its own."""
         while not self._stopping.is_set() and (runs := _some(self._to_serve)):
-            try:
+            with _faults_logged(runs[0].managed.name):
                 self._keeper.serve_again([run.managed for run in runs])
                 for run in runs:
                     self._keeper.report(run.managed)
-            except LinkBroken:
-                log.debug("the supervisor is gone")  # the main thread ends by it
-            except Exception:
-                log.exception("a fault in the certifier itself")
-            finally:
-                self._happened(*map(Finished, runs))
+            self._happened(*map(Finished, runs))
 
     def _work(self, run: Run) -> None:
-        """In a thread."""
+        """Do, in a thread, what the scheduler wants."""
         error: str | None = None
         try:
             error = perform(run, self._keeper, self._requests, self._obtainer)
@@ -440,8 +427,20 @@ class Agent:
             return True
 
 
+@contextlib.contextmanager
+def _faults_logged(name: str) -> Iterator[None]:
+    """Log whatever goes wrong with this certificate, or with those that are served with it: no
+    fault of ours may keep the others from being loaded and served."""
+    try:
+        yield
+    except LinkBroken:
+        log.debug("%s: the supervisor is gone", name)  # the main thread ends by it
+    except Exception:
+        log.exception("%s: a fault in the certifier itself", name)
+
+
 def _some(waiting: deque[Run]) -> list[Run]:
-    """Take out as many as are served together."""
+    """Take out of the queue as many certificates as are served together."""
     runs: list[Run] = []
     with contextlib.suppress(IndexError):  # another thread has taken the last
         while len(runs) < PUBLISHED_TOGETHER:

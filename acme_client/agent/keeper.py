@@ -186,8 +186,8 @@ class CertificateKeeper:
     # What goes out
 
     def serve_again(self, several: Sequence[ManagedCertificate]) -> None:
-        """Have certificates from the store served, all of them together; nobody waits for the
-        outcome."""
+        """Have all workers serve certificates from the store, sent together. A refusal is logged,
+        because nobody waits for the outcome."""
         taken = self._link.publish([one.as_served() for one in several], new=False)
         for managed in several:
             refusal = taken.refusals.get(managed.name)
@@ -205,7 +205,7 @@ class CertificateKeeper:
             log.warning("%s%s: not all workers have taken the certificates yet", names, more)
 
     def serve(self, managed: ManagedCertificate) -> None:
-        """Have a new certificate served by all workers. Raises `IssuanceError` when one cannot."""
+        """Have all workers serve a new certificate. Raises `IssuanceError` when a worker cannot."""
         taken = self._link.publish([managed.as_served()], new=True)
         refusal = taken.refusals.get(managed.name)
         if refusal is not None:

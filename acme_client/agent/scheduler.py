@@ -151,8 +151,9 @@ class Scheduler:
         return self._loaded
 
     def last_names(self) -> NameChanges | None:
-        """What has changed of the names on demand, for the end of the process. None: there are
-        none, or those of the process before have not been read yet, and must stay."""
+        """Take the changes to the names on demand that are to be written at the end of the
+        process. None where no name can come on demand, and where the names of the process before
+        have not been read yet: then its file must stay."""
         return None if self._names_awaited else self._on_demand.unwritten()
 
     def _taken(self) -> list[Action]:

@@ -69,8 +69,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SaveNames:
-    """Write down what has changed of the names on demand; leads to `NamesNotSaved` when that
-    fails."""
+    """Write down the changes to the names on demand; leads to `NamesNotSaved` when that fails."""
 
     changes: Changes
 

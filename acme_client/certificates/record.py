@@ -37,8 +37,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A pair that has been examined: the ``digest`` of its bytes, and what the leaf says. While the
-    bytes are the same, so is what has been found out about them; with thousands of certificates, to
+    """Proves that a pair has been examined: the ``digest`` of its bytes, and the ``facts`` that its
+    leaf states. While the bytes are the same, so are the facts; with thousands of certificates, to
     read each again at a start takes seconds."""
 
     digest: str

@@ -35,7 +35,8 @@ _SAID = 300  # bytes of somebody's refusal
 
 
 class Refused(Exception):
-    """Why nothing was done. ``certain``: the record is as it was."""
+    """Raised where a provider has not done what was asked; the text says why. ``certain``: the
+    record is as it was."""
 
     def __init__(self, text: str, *, certain: bool) -> None:
         super().__init__(text)
@@ -43,7 +44,8 @@ class Refused(Exception):
 
 
 def load(provider: str) -> str | None:
-    """Import what the provider needs, before the process is confined; or say what is missing."""
+    """Import what the provider needs, before the process is confined; returns what is missing,
+    None for nothing."""
     if provider == api_catalog.HTTPREQ:
         return None
     try:
@@ -60,7 +62,7 @@ def load(provider: str) -> str | None:
 
 
 def perform(api: DnsApi, request: Request) -> None:
-    """Raises `Refused`, or whatever lexicon raises."""
+    """Set or remove the record at the provider. Raises `Refused`, or whatever lexicon raises."""
     given: dict[str, str] = {}
     for one in api.credentials:
         if one.value is None:
@@ -88,7 +90,7 @@ def _lexicon(api: DnsApi, given: dict[str, str], request: Request) -> None:
     try:
         made = api_catalog.load(api.provider)(resolver().with_dict(settings))
         made.authenticate()
-    except Exception as error:
+    except Exception as error:  # each of lexicon's classes raises what it likes
         raise Refused(_words(error, request.zone), certain=True) from None
     name = f"{request.name}."
     told = _Told()
@@ -99,7 +101,7 @@ def _lexicon(api: DnsApi, given: dict[str, str], request: Request) -> None:
             done = made.create_record("TXT", name, request.value)
         else:
             done = _removed(made, name, request.value)
-    except Exception as error:
+    except Exception as error:  # as above
         raise Refused(_words(error, request.zone), certain=False) from None
     finally:
         logger.removeHandler(told)
@@ -109,18 +111,19 @@ def _lexicon(api: DnsApi, given: dict[str, str], request: Request) -> None:
 
 
 def _removed(made: LexiconProvider, name: str, value: str) -> bool:
-    """Remove a value. Some of lexicon's classes do not take it well when there is none."""
+    """Remove a value; returns whether it is gone. Some of lexicon's classes raise, whatever they
+    like, where the value is not there."""
     try:
         return made.delete_record(None, "TXT", name, value)
-    except Exception:
+    except Exception:  # raised once more, if the value is there
         if made.list_records("TXT", name, value):
             raise
         return True
 
 
 class _Told(logging.Handler):
-    """Keeps the last error that lexicon logs: some of its classes say why there, and then no more
-    than that nothing was done."""
+    """Keeps the last error that lexicon logs: some of its classes say only there why they have
+    done nothing."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -140,9 +143,11 @@ def _trust_the_system() -> None:
 
 
 def _words(error: Exception, zone: str) -> str:
-    """What an exception of lexicon's says, with the body of the answer where there is one."""
+    """Put an exception of lexicon's into words, with the body of the provider's answer where the
+    exception has one."""
     text = str(error) or type(error).__name__
-    inner = error.__cause__ or error.__context__  # which a class of lexicon's may have replaced
+    # A class of lexicon's may have raised ``error`` in the place of the one with the answer.
+    inner = error.__cause__ or error.__context__
     response = getattr(error, "response", None)
     if response is None and inner is not None and hasattr(inner, "response"):
         response = inner.response

@@ -1,10 +1,10 @@
-"""Which DNS providers are known by name, and what each needs to be told.
+"""Lists the DNS providers that are known by name, and the settings that each takes and needs.
 
-Nearly all of them are dns-lexicon's (the extra ``dns``), which is asked what it has: the names of
-its modules, and for each what its command line takes (``configure_parser``). Which of these are
-needed it does not say; the table below does for providers that most people have, and of any other
-at least one of its ``auth_…`` settings is needed. ``httpreq`` is ours (lego's interface of that
-name).
+Nearly all of them are dns-lexicon's (the extra ``dns``). dns-lexicon tells its providers by the
+names of its modules, and the settings of each by what its command line takes
+(``configure_parser``). It does not tell which settings are needed: the table below does for the
+providers that most people have, and any other provider needs at least one of its ``auth_…``
+settings. ``httpreq`` is ours (lego's interface of that name).
 
 Nothing here speaks to a provider.
 """
@@ -30,7 +30,7 @@ _NOT_HERE = frozenset({"auto", "base", "localzone"})
 
 
 class NotInstalled(Exception):
-    """``str()`` says what is missing, ``remedy`` what to install."""
+    """Raised where a package is missing. ``str()`` says which, ``remedy`` how to install it."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -38,7 +38,8 @@ class NotInstalled(Exception):
 
 
 class LexiconProvider(Protocol):
-    """What is used of lexicon's classes; lexicon's own configuration makes one."""
+    """The part of lexicon's provider classes that we use. ``config`` is lexicon's own
+    ``ConfigResolver``."""
 
     def __init__(self, config: object) -> None: ...
 
@@ -60,7 +61,8 @@ class LexiconProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A setting that a provider takes. ``choices``: its only values, where there are such."""
+    """A setting that a provider takes. ``choices``: the only values that it takes; empty where it
+    takes any."""
 
     name: str
     help: str
@@ -69,11 +71,12 @@ class Option:
 
     @property
     def secret(self) -> bool:
-        """Whether its value gives access, as its name says."""
+        """Whether the setting's value gives access, to judge by the setting's name."""
         return bool(re.search(r"token|secret|password|passwd|key|credential|hmac", self.name))
 
 
-# Seconds. What providers refuse to have lower, by their documentation; elsewhere a minute is taken.
+# The lowest TTL of a record, in seconds, that each provider takes by its documentation. A lower one
+# in the configuration gives way to it.
 LEAST_TTL = {
     "desec": 3600,
     "gandi": 300,
@@ -114,7 +117,7 @@ def installed() -> bool:
 
 
 def names() -> list[str]:
-    """Every provider that can be named here; without lexicon, only our own."""
+    """List every provider that a configuration can name; without lexicon, only our own."""
     return sorted({*_of_lexicon(), HTTPREQ})
 
 
@@ -127,16 +130,17 @@ def _of_lexicon() -> list[str]:
     return [name for name in found_names if name not in _NOT_HERE]
 
 
-# What has been found out. Packages below a home that is root's alone can be read at the start, and
-# not by the user that the server becomes: what is loaded then goes on to be known.
+# The settings of each provider that was asked for. Packages below a home that is root's alone can
+# be read at the start, and not by the user that the server becomes: what was found then stays.
 _known: dict[str, list[Option]] = {}
 
 
 def options(provider: str) -> list[Option]:
-    """What the provider takes. Raises `NotInstalled`, and `KeyError` for one that is not known."""
+    """List the settings that the provider takes. Raises `NotInstalled`, and `KeyError` for a
+    provider that is not known."""
     try:
         _known[provider] = _found_out(provider)
-    except Exception:
+    except Exception:  # importing a package that cannot be read may fail in any way
         if os.geteuid() == 0 or provider not in _known:
             raise
     return _known[provider]
@@ -171,7 +175,7 @@ def load(provider: str) -> type[LexiconProvider]:
 
 
 def demand_packages(provider: str) -> None:
-    """Raises `NotInstalled` where lexicon needs another package for this provider."""
+    """Raise `NotInstalled` where lexicon needs another package for this provider."""
     missing = []
     for text in importlib.metadata.requires("dns-lexicon") or []:
         found = re.match(
@@ -192,8 +196,8 @@ def demand_packages(provider: str) -> None:
 def missing(
     provider: str, known: Sequence[Option], given: Collection[str]
 ) -> list[tuple[str, ...]]:
-    """Ways to be let in, where none of them is complete: what is missing of each, the nearest
-    first; empty where nothing is missing."""
+    """List the settings that are missing: a tuple for each way to be let in, the shortest first;
+    empty where ``given`` has all settings of some way."""
     ways = _NEEDED.get(provider)
     if ways is None:
         entrances = tuple(one.name for one in known if one.name.startswith("auth_"))

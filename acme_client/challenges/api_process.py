@@ -36,9 +36,9 @@ from .redaction import redacted
 
 log = logging.getLogger("treehouse.certifier")
 
-# How soon the wait for an answer notices that the program ends.
+# Seconds within which the wait for an answer notices that the program ends.
 _LOOK_EVERY = 0.5
-# What the process itself needs beside a call's own time: forking, killing, reaping.
+# Seconds that the process needs beside a call's own time, to fork, kill and reap the child.
 _MARGIN = 10.0
 _LONGEST = 64 * 1024
 _SAID = 600
@@ -46,7 +46,8 @@ _SAID = 600
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``api`` is the number of the provider among those that the process was started with."""
+    """A record to set or to remove. ``api`` is the number of the provider among those that the
+    process was started with."""
 
     api: int
     action: str  # present or cleanup
@@ -60,7 +61,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``error`` None: done. ``certain``: nothing was changed."""
+    """The outcome of a request. ``error`` says why it failed; None: it is done. ``certain``:
+    nothing was changed. ``stopped``: it was broken off because the program ends."""
 
     error: str | None = None
     certain: bool = False
@@ -69,9 +71,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the server gives to the process. ``confine`` takes from it what it does not need;
-    ``die_with_parent`` ends it with the process of that number; ``become`` closes what it must not
-    keep, and names it; ``scratch`` is a folder for its own files."""
+    """What the server gives to the process. ``confine()`` takes every right from the process that
+    it does not need; ``die_with_parent(pid)`` has the kernel end the process with that parent;
+    ``become()`` closes the descriptors that the process must not keep, and sets its title;
+    ``scratch`` is a folder for the process's own files."""
 
     confine: Callable[[], None]
     die_with_parent: Callable[[int], None]
@@ -90,7 +93,7 @@ class ApiProcess:
 
     @classmethod
     def started(cls, apis: Sequence[DnsApi], surroundings: Surroundings) -> ApiProcess:
-        """Fork it; this process has no thread yet."""
+        """Fork the process; call this while the calling process has no other thread."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         parent = os.getpid()
         if os.fork() == 0:
@@ -98,7 +101,7 @@ class ApiProcess:
                 surroundings.die_with_parent(parent)
                 ours.close()
                 _Server(theirs, apis, surroundings).run()
-            except BaseException:
+            except BaseException:  # nothing may return from here into the certifier's code
                 log.exception("the process for DNS providers ends")
             finally:
                 os._exit(1)
@@ -111,7 +114,7 @@ class ApiProcess:
         request: Callable[[int], Request],
         stopping: threading.Event | None,
     ) -> Reply:
-        """The outcome of one call. ``stopping`` breaks it off."""
+        """Have one request done, and return the outcome. ``stopping`` breaks the call off."""
         with self._lock:
             if stopping is not None and stopping.is_set():
                 return Reply("the program is being stopped", certain=True, stopped=True)
@@ -146,14 +149,15 @@ class ApiProcess:
         return Reply(document["error"], document["certain"], document["stopped"])
 
     def _ended(self, why: Exception) -> NoReturn:
-        """It takes a new process to have another one: that of the certifier, which is started again
-        with what is on disk."""
+        """End the certifier with its process for DNS providers, because only a certifier that has
+        no thread yet can fork another. The supervisor starts the certifier again, with what is on
+        disk."""
         log.error("the process for DNS providers: %s; the certifier is started again with it", why)
         os._exit(1)
 
 
 def outcome(reply: Reply, api: DnsApi) -> None:
-    """Raise what a reply stands for: `NotSet`, `IssuanceError`, or nothing."""
+    """Raise the error that a reply stands for, `NotSet` or another `IssuanceError`, if any."""
     if reply.error is None:
         return
     kind = "stopped" if reply.stopped else "hook"
@@ -163,7 +167,7 @@ def outcome(reply: Reply, api: DnsApi) -> None:
 # The process itself
 
 
-# Of our own environment nothing else is handed on to what others have written.
+# The variables of our own environment that libraries written by others may see.
 _KEPT = ("LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
 
 
@@ -256,13 +260,13 @@ class _Server:
 
 
 def _perform(api: DnsApi, request: Request, writing: int) -> NoReturn:
-    """The child: one call, one answer, and the end."""
+    """Do one call in the child, write the answer, and end the child."""
     reply = Reply()
     try:
         api_calls.perform(api, request)
     except api_calls.Refused as refused:
         reply = Reply(str(refused), certain=refused.certain)
-    except BaseException as error:
+    except BaseException as error:  # libraries of others: the answer says whatever happened
         reply = Reply(f"{type(error).__name__}: {error}")
     if reply.error is not None:
         secrets = [one.value for one in api.credentials if one.value]

@@ -65,8 +65,7 @@ class DnsRecords:
         stopping: threading.Event,
         outside: Outside | None = None,
     ) -> None:
-        outside = outside or Outside()
-        self._context = ProviderContext(stopping, outside.confine_hook, outside.apis)
+        self._context = ProviderContext(stopping, outside or Outside())
         self._providers: dict[ProviderSettings, DnsProvider] = {}
         self._settings = settings
         self._store = store

@@ -27,14 +27,15 @@ class ApiProvider:
         self._call("present", record, self._context.stopping)
 
     def cleanup(self, record: TxtRecord) -> None:
-        """Not broken off when the program ends, only when its time is over."""
+        """Remove the record. The call is not broken off when the program ends, only when its time
+        is over."""
         self._call("cleanup", record, None)
 
     def name_servers(self) -> list[NameServer]:
         return []
 
     def _call(self, action: str, record: TxtRecord, stopping: threading.Event | None) -> None:
-        process = self._context.apis
+        process = self._context.outside.apis
         if process is None:
             raise NotSet("hook", f"{self._api.provider}: no process for DNS providers was started")
 

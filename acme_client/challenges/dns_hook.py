@@ -74,7 +74,8 @@ class HookProvider:
         return []
 
     def _run(self, action: Action, record: TxtRecord) -> None:
-        run(self._hook, action, record, self._context.stopping, self._context.confine)
+        context = self._context
+        run(self._hook, action, record, context.stopping, context.outside.confine_hook)
 
 
 def provider(settings: DnsHook, context: ProviderContext) -> HookProvider:
@@ -122,7 +123,7 @@ def run(
 def _started(
     hook: DnsHook, call: Invocation, confine: Callable[[], None] | None
 ) -> subprocess.Popen[bytes]:
-    """Raises `NotSet` where it cannot be run."""
+    """Start the program. Raises `NotSet` where it cannot be run."""
     environment = {
         "PATH": PATH,
         "HOME": str(hook.scratch),
@@ -154,7 +155,8 @@ def _started(
 
 
 def _given(credentials: tuple[Credential, ...]) -> dict[str, str]:
-    """Raises `NotSet` where a file with a secret cannot be read."""
+    """Return the variables that the configuration gives. Raises `NotSet` where a file with a secret
+    cannot be read."""
     given = {}
     for one in credentials:
         if one.value is None:
@@ -168,8 +170,8 @@ def _secrets(hook: DnsHook) -> list[str]:
 
 
 class _Kept:
-    """What a hook for certbot wrote to its standard output, kept for its cleanup, which may be the
-    next program's. Other styles keep nothing."""
+    """Keeps what a hook in certbot's style wrote to its standard output when it set the record: the
+    hook's cleanup gets it, perhaps from a later certifier. For other styles nothing is kept."""
 
     def __init__(self, hook: DnsHook, record: TxtRecord) -> None:
         self._path: Path | None = None
@@ -204,8 +206,8 @@ _STOPPED = "was ended, because the program is being stopped"
 def _attend(
     process: subprocess.Popen[bytes], patience: float, stopping: threading.Event | None
 ) -> tuple[tuple[bytes, bytes], str | None]:
-    """Read its output until it ends, or end it. Returns its standard output, what else it wrote to
-    a pipe of its own, and why it was ended."""
+    """Read the program's output until the program ends, or end it. Returns its standard output, its
+    standard error where that has a pipe of its own, and why the program was ended."""
     pipes = [stream.fileno() for stream in (process.stdout, process.stderr) if stream is not None]
     ended = os.pidfd_open(process.pid)
     poll = select.poll()

@@ -71,13 +71,10 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class ProviderContext:
-    """What a provider may need of the process. ``stopping`` is set when the program ends;
-    ``confine`` is what a hook does before it runs; ``apis`` is the process that speaks with
-    interfaces of providers."""
+    """What a provider may need of the process. ``stopping`` is set when the program ends."""
 
     stopping: threading.Event
-    confine: Callable[[], None] | None = None
-    apis: ApiProcess | None = None
+    outside: Outside = Outside()
 
 
 _MODULES: dict[type[ProviderSettings], str] = {

@@ -35,7 +35,8 @@ class Invocation:
 
 
 # The last line of acme.sh runs what its arguments say, and shows its help where there are none.
-# What people have saved in account.conf is handed on, in a copy that plug-ins may write to.
+# Plug-ins read what people have saved in acme.sh's account.conf, and write to that file: so they
+# get a copy of it.
 _ACME_SH = """\
 acme=$1 plugin=$2 function=$3 record=$4 value=$5
 shift 5
@@ -57,8 +58,8 @@ if command -v _initpath > /dev/null; then _initpath; fi
 def invocation(
     hook: DnsHook, action: Action, record: TxtRecord, said: str = ""
 ) -> Invocation | None:
-    """How the hook is called; None where there is nothing to call. ``said``: what it wrote to its
-    standard output when the record was set."""
+    """Return how the hook is called; None where there is nothing to call. ``said``: what the hook
+    wrote to its standard output when the record was set."""
     match hook.style:
         case "treehouse":
             return _treehouse(hook, action, record)

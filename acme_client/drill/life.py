@@ -43,7 +43,7 @@ MakeStore = Callable[[Callable[[], float], Callable[[], bool]], Store]
 
 
 class Visitors:
-    """`link.Link`: what is served, which is what counts."""
+    """`link.Link` to workers and visitors: keeps which certificates are served, and until when."""
 
     def __init__(self, ca: SimulatedCa) -> None:
         self.ca = ca
@@ -115,7 +115,7 @@ class Life:
         return False
 
     def start(self) -> None:
-        """As `Agent` does."""
+        """Start the certifier's parts as `Agent` does, with what is in the store."""
         self.fuse = 0
         repository, ledgers = CertificateRepository(self.store), Ledger(self.store, self.clock)
         keeper = CertificateKeeper(
@@ -181,7 +181,7 @@ class Life:
         return min(self.interruptions[0], default) if self.interruptions else default
 
     def ask(self, name: str) -> None:
-        """By hand, without --force."""
+        """Ask for a renewal by hand, without --force."""
         self._later(0.0, Came(Command("renew", name)))
 
     def _interrupt(self) -> None:

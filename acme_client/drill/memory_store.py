@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..storage.store import FOLDERS
+from ..storage.store import demand_known
 
 
 class Crash(BaseException):
@@ -57,11 +57,7 @@ class MemoryStore:
         return dict(self._before.get(folder, {}))
 
     def store(self, folder: str, files: Mapping[str, bytes]) -> None:
-        if folder.partition("/")[0] not in FOLDERS:
-            raise ValueError(f"{folder} lies in no folder of a store")
-        self._point()
-        if self.full():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        self._begin_write(folder)
         held = self._together.get(folder, {})
         if len(files) == 1 and not held.keys() & files.keys():
             self._alone.setdefault(folder, {}).update(files)
@@ -73,11 +69,7 @@ class MemoryStore:
         self._point()
 
     def append(self, folder: str, file: str, data: bytes) -> None:
-        if folder.partition("/")[0] not in FOLDERS:
-            raise ValueError(f"{folder} lies in no folder of a store")
-        self._point()
-        if self.full():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        self._begin_write(folder)
         alone = self._alone.setdefault(folder, {})
         if self.crash():  # in the middle of it
             alone[file] = alone.get(file, b"") + data[: len(data) // 2]
@@ -142,6 +134,12 @@ class MemoryStore:
         other = copy.copy(self)
         other._session = ""
         return other
+
+    def _begin_write(self, folder: str) -> None:
+        demand_known(folder)
+        self._point()
+        if self.full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
 
     def _point(self) -> None:
         if self.crash():

@@ -54,7 +54,7 @@ def left_at_renewal(lifetime: float) -> float:
 
 
 class Bucket:
-    """Tokens that flow in, and none that is borrowed."""
+    """Holds tokens, which flow in at a steady rate. None is borrowed."""
 
     def __init__(self, count: int, window: float, now: float) -> None:
         self.count, self.rate = count, count / window
@@ -110,8 +110,9 @@ class SimulatedCa:
         self._starts = [start for start, _end in self.outages]
 
     def _answer(self, *endpoints: str) -> None:
-        """Or not. Who is told to come back is told a while that goes with how long it takes, but no
-        longer than that."""
+        """Answer a request, or raise `IssuanceError` as an outage or a limit demands. The time
+        after which to come back grows with the length of the outage, and never reaches beyond its
+        end."""
         number = bisect.bisect_right(self._starts, self.now) - 1
         if number >= 0 and self.now < self.outages[number][1]:
             if number % 2:
@@ -169,7 +170,8 @@ class SimulatedCa:
         return self._issued(order)
 
     def _admit(self, names: tuple[str, ...]) -> list[Bucket]:
-        """What a certificate will take, if it is issued."""
+        """Take the order, and return the buckets that its certificate takes from, if it is issued.
+        Raises `IssuanceError` where a bucket is empty."""
         new = frozenset(names) not in self.known
         orders = self._demand("orders", ORDERS) if new else None
         spent = [self._demand("names " + ",".join(sorted(names)), NAMES)]
@@ -207,7 +209,7 @@ class SimulatedCa:
         return Issued(pair, "http-01", ACCOUNT)
 
     def certificate(self, names: tuple[str, ...], key_type: str) -> CertificateAndKey:
-        """A certificate that begins now, by the CA's clock."""
+        """Make a certificate that begins now, by the CA's clock."""
         lifetime = self.lifetimes.get(frozenset(names), self.lifetime)
         root = self._roots.get(lifetime)
         if root is None:
@@ -247,7 +249,8 @@ class SimulatedCa:
 
 
 def demand_agreement_at(ours: float, theirs: float) -> None:
-    """As `issuer` does, by the Date of an answer."""
+    """Raise `IssuanceError` where the clocks differ, as the real issuer does by the Date of an
+    answer."""
     if abs(ours - theirs) > HOUR:
         from email.utils import formatdate
 

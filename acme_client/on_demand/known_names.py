@@ -47,14 +47,14 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be written down: names, None for one that is kept no more; and when the next new
-    name may come, by site."""
+    """Changes to be written down: names, each with None if it is kept no more; and when the next
+    new name may come, by site."""
 
     names: Mapping[str, Name | None]
     due: Mapping[str, float]
 
     def sections(self) -> dict[str, dict[str, object]]:
-        """The same as sections of the document."""
+        """Return the changes as sections of the document."""
         names = {name: None if one is None else _entry(one) for name, one in self.names.items()}
         return {"names": {**names}, "allowances": {**self.due}}
 

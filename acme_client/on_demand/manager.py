@@ -122,7 +122,8 @@ class OnDemand:
         return bool(self._waiting)
 
     def unwritten(self) -> Changes | None:
-        """What is to be written at the end; None where no name can come on demand."""
+        """Take the changes that are not written down yet; None where no name can come on
+        demand."""
         if not self._rules:
             return None
         changed, self._unwritten = self._unwritten, set()

@@ -61,11 +61,7 @@ class Disk:
             fd = os.open(temporary, flags, 0o600)
             until_renamed.callback(os.close, fd)
             _lock(fd)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            self._before("fsync", temporary)
-            os.fsync(fd)
+            self._write_out(fd, data, temporary)
 
     def append(self, path: Path, data: bytes) -> None:
         """Add to the end of a file, or make it, mode 0600. On an error the file is as it was, as
@@ -76,11 +72,7 @@ class Disk:
         try:
             size = os.fstat(fd).st_size
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                self._before("fsync", path)
-                os.fsync(fd)
+                self._write_out(fd, data, path)
             except OSError:
                 with contextlib.suppress(OSError):  # the first failure is the one to tell
                     os.ftruncate(fd, size)
@@ -129,6 +121,13 @@ class Disk:
                 temporary.unlink(missing_ok=True)
             raise
         self._sync_folder(path.parent)
+
+    def _write_out(self, fd: int, data: bytes, path: Path) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        self._before("fsync", path)
+        os.fsync(fd)
 
     def _sync_folder(self, path: Path) -> None:
         self._before("fsync", path)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .atomic import Disk
 from .lease import LeaseFile
 from .sessions import Sessions
-from .store import FOLDERS, Files, Lock, Names, Store
+from .store import Files, Lock, Names, Store, demand_known
 
 
 def open_store(location: Path | str) -> Store:
@@ -118,8 +118,7 @@ class DirectoryStore:
         return _read_files(path / _version(earlier[-1])) if earlier else {}
 
     def store(self, folder: str, files: Files) -> None:
-        if folder.partition("/")[0] not in FOLDERS:
-            raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
+        demand_known(folder)
         path = self.root / folder
         self._disk.make_folder(path)
         current = _current(path)
@@ -141,8 +140,7 @@ class DirectoryStore:
         self._prune(path, keep={added, current})
 
     def append(self, folder: str, file: str, data: bytes) -> None:
-        if folder.partition("/")[0] not in FOLDERS:
-            raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
+        demand_known(folder)
         path = self.root / folder
         self._disk.make_folder(path)
         self._disk.append(path / file, data)

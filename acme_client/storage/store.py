@@ -39,6 +39,12 @@ Files = Mapping[str, bytes]
 Names = list[str]  # said here, because `list` means something else inside the classes
 
 
+def demand_known(folder: str) -> None:
+    """Raise ValueError for a folder that lies below none of `FOLDERS`."""
+    if folder.partition("/")[0] not in FOLDERS:
+        raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
+
+
 class Lock(Protocol):
     def renew(self, lease: float) -> bool:
         """Hold the lock for ``lease`` seconds from now; returns False when somebody else has it."""

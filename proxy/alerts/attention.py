@@ -50,7 +50,7 @@ class Situation:
 
 
 def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
-    """The most urgent `MOST`, and how many there are more."""
+    """Return the most urgent `MOST` things to look at, and how many there are more."""
     found = [
         *_reload(situation.refused),
         *_certificates(situation, now),
@@ -101,7 +101,8 @@ def _certificates(situation: Situation, now: float) -> Iterable[Attention]:
 
 
 def _clock(certificates: Iterable[CertificateStatus]) -> Iterable[Attention]:
-    """One for all: a clock that is wrong keeps every certificate from being ordered."""
+    """Yield one entry for all certificates: a clock that is wrong keeps every certificate from
+    being ordered."""
     for one in certificates:
         last = one["history"][-1] if one["history"] else None
         if last is not None and last["outcome"] == "clock":
@@ -129,7 +130,7 @@ def _backends(upstreams: Iterable[UpstreamStatus]) -> Iterable[Attention]:
 
 
 def _failing(rates: Iterable[Rates], known: set[str]) -> Iterable[Attention]:
-    """Backends that answer, and answer badly."""
+    """Yield the backends that answer, and answer badly."""
     for one in rates:
         bad = one["rate"] - one["classes"].get("ok", 0.0)
         if one["name"] in known and one["rate"] >= _FEW and bad >= one["rate"] * _MANY:

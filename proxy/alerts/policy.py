@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from ..config.model import Alerts, Config
+from ..config.schema.alerts import Way
 from ..sandbox.grants import Grant, Policy, Port
 from ..sandbox.paths import HERE, Surroundings
 from ..sandbox.policy import (
@@ -24,8 +24,6 @@ from ..sandbox.policy import (
     what_scripts_read,
 )
 from .incidents import Notice
-
-Way = Literal["webhook", "email", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +80,5 @@ def messenger(config: Config, way: Way, here: Surroundings = HERE) -> Policy:
 
 def messengers(config: Config, here: Surroundings = HERE) -> Mapping[str, Policy]:
     """For people, under titles."""
-    alerts = config.alerts or Alerts()
-    given: dict[Way, object] = {
-        "webhook": alerts.webhook or alerts.webhook_file,
-        "email": alerts.email,
-        "command": alerts.command,
-    }
-    return {f"messenger ({way})": messenger(config, way, here) for way, one in given.items() if one}
+    ways = config.alerts.ways if config.alerts is not None else ()
+    return {f"messenger ({way})": messenger(config, way, here) for way in ways}

@@ -37,9 +37,10 @@ def run(config: Config, channel: Channel) -> int:
     from acme_client.storage.directory import open_store
 
     wanted = settings(config)
-    apis = _api_process(config, wanted, channel)
-    confine_hook = _hook_confinement(config)
-    sandbox.apply(sandbox.policies(config)["certifier"], config.sandbox)
+    policies = sandbox.policies(config)
+    apis = _api_process(config, wanted, channel, policies.get("dns-provider"))
+    confine_hook = _hook_confinement(config, policies.get("hook"))
+    sandbox.apply(policies["certifier"], config.sandbox)
     outside = Outside(confine_hook, apis)
     try:
         link = ChannelLink(channel)
@@ -53,10 +54,11 @@ def run(config: Config, channel: Channel) -> int:
     return 0
 
 
-def _api_process(config: Config, wanted: Settings, channel: Channel) -> ApiProcess | None:
-    """The process that speaks with DNS providers, where one is named: forked before this one is
-    confined, because it may do other things than this one."""
-    policy = sandbox.policies(config).get("dns-provider")
+def _api_process(
+    config: Config, wanted: Settings, channel: Channel, policy: sandbox.Policy | None
+) -> ApiProcess | None:
+    """Fork the process that speaks with DNS providers, where one is named: before this process is
+    confined, because that one may do other things."""
     apis = [zone.via for zone in wanted.dns.zones if isinstance(zone.via, DnsApi)]
     if policy is None or not apis:
         return None
@@ -76,9 +78,8 @@ def _api_process(config: Config, wanted: Settings, channel: Channel) -> ApiProce
     return ApiProcess.started(apis, Surroundings(confine, die_with_parent, become, scratch))
 
 
-def _hook_confinement(config: Config) -> Callable[[], None] | None:
-    """How a DNS hook is confined: it may do less than the certifier, and ends with it."""
-    policy = sandbox.policies(config).get("hook")
+def _hook_confinement(config: Config, policy: sandbox.Policy | None) -> Callable[[], None] | None:
+    """Return what confines a DNS hook: it may do less than the certifier, and ends with it."""
     if policy is None:
         return None
     sandbox.scratch(config).mkdir(mode=0o700, exist_ok=True)

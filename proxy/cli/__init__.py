@@ -7,6 +7,7 @@
     table                 tables that cut nothing
     status_table          ``status``
     drill                 ``drill``: plays what may go wrong
+    drill_report          tells what it has shown
     top                   ``top``: a page that renews itself
     trust                 ``trust``: the built-in CA in trust stores
     export                ``certs export``

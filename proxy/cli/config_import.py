@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from ..config_import.draft import CannotRead
-from ..config_import.readers import NAMES, read
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
 from .asking import complain, warn
 from .options import PATH
+
+PROGRAMS = ("nginx", "caddy", "traefik", "apache")  # those that `config_import.readers` knows
 
 
 @click.group()
@@ -22,7 +22,7 @@ def config() -> None:
 
 
 @config.command(name="import")
-@click.argument("program", type=click.Choice(NAMES))
+@click.argument("program", type=click.Choice(PROGRAMS))
 @click.argument("path", type=PATH)
 @click.option("--output", "-o", type=PATH, metavar="FILE", help="A new file; default: print it.")
 def import_(program: str, path: Path, output: Path | None) -> None:
@@ -37,7 +37,10 @@ def import_(program: str, path: Path, output: Path | None) -> None:
     treehouse-proxy config import traefik docker-compose.yml
     treehouse-proxy config import apache /etc/apache2/apache2.conf
     """
+    # What reads, checks and writes is loaded by the command that needs it: a start does not.
+    from ..config_import.draft import CannotRead
     from ..config_import.proofreading import proofread, still_to_do
+    from ..config_import.readers import read
     from ..config_import.writer import left_line
 
     try:

@@ -10,10 +10,9 @@ backend's routes needs no time, and follows from the configuration alone.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -33,7 +32,6 @@ from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
 from ..certifier.settings import settings
 from ..config.model import Alerts, Config, ProxyAction
-from ..config.syntax.units import spell_duration
 
 Kind = Literal["outage", "clock", "disk", "revocation"]
 # Where the CA has said nothing yet: what most of its certificates are valid for.
@@ -50,14 +48,14 @@ _FOLDERS = ("certificates", "ledgers")
 
 
 class CannotDrill(Exception):
-    """Why there is nothing to play; the text says what to do."""
+    """Raised where there is nothing to play; the text says why, and what to do."""
 
 
 @dataclass(slots=True)
 class Certificate:
-    """What became of one. Moments are Unix seconds. ``least``: the shortest runway, in seconds,
-    that it had. ``lapsed``: when it ended without another in its place, and ``back`` when one came;
-    ``late``: it was still the old one when the CA revoked it."""
+    """What became of a certificate. Moments are Unix seconds. ``least``: the shortest runway, in
+    seconds, that it had. ``lapsed``: when it ended without another in its place, and ``back`` when
+    one came; ``late``: it was still the old one when the CA revoked it."""
 
     name: str
     source: str
@@ -96,8 +94,8 @@ class Outcome:
 def play(
     config: Config, kind: Kind, days: float, *, after: float = 0.0, now: float | None = None
 ) -> Outcome:
-    """Play a trouble that lasts ``days``; of a clock, by so many days it is wrong. It begins
-    ``after`` so many days. Raises `CannotDrill`."""
+    """Play a trouble that lasts ``days`` and begins ``after`` so many. A clock is wrong by
+    ``days``, for a week. Raises `CannotDrill`."""
     now = time.time() if now is None else now
     wanted = settings(config).wanted
     if not wanted:
@@ -109,12 +107,10 @@ def play(
         began = max(began, now + _BEFORE)
     length = abs(days) * DAY if kind != "clock" else 7 * DAY
     trouble = (began, began + length)
-    clock: list[Callable[[], float]] = [lambda: ca.now]
-    ca, others = _cas(config, kind, trouble, kept, now, lambda: clock[0]())
+    ca, others = _cas(config, kind, trouble, kept, now, lambda: life.clock())
     skews = [(*trouble, days * DAY)] if kind == "clock" else []
 
-    def make_store(ours: Callable[[], float], _crash: object) -> MemoryStore:
-        clock[0] = ours
+    def make_store(_clock: object, _crash: object) -> MemoryStore:
         store.full = lambda: kind == "disk" and trouble[0] <= ca.now < trouble[1]
         return store
 
@@ -126,7 +122,7 @@ def play(
             kind,
             *trouble,
             {one.name: Certificate(one.name, _source(one)) for one in wanted},
-            ways=_ways(config.alerts),
+            ways=config.alerts.ways if config.alerts is not None else (),
             fallback=any(one.fallback for one in wanted),
             lifetimes={facts.not_after - facts.not_before for facts in kept.values()},
             due=_due(store, kept, began),
@@ -174,7 +170,8 @@ def _copied(
 
 
 def _due(store: MemoryStore, kept: dict[str, CertificateInfo], began: float) -> float | None:
-    """When the next certificate becomes due that is not yet when the trouble begins."""
+    """Return when the next certificate becomes due, of those that are not when the trouble
+    begins."""
     repository = CertificateRepository(store)
     moments = [repository.load(name)[0].renew_at for name in kept]
     return min((one for one in moments if one is not None and one > began), default=None)
@@ -188,26 +185,26 @@ def _cas(
     now: float,
     clock: Callable[[], float],
 ) -> tuple[SimulatedCa, dict[str, Issuer]]:
-    """The CA that all sites are certified by, and the others by their directories. Only the first
-    one is ever away: a fallback is there for that. The built-in CA has our own ``clock``."""
+    """Make the CA that all sites are certified by, and the others by their directories. Only the
+    first one is ever away: a fallback is there for that. The built-in CA has our own ``clock``."""
     rng = random.Random(1)  # noqa: S311 - the same story each time it is told
     lifetimes = {
         frozenset(facts.names): facts.not_after - facts.not_before for facts in kept.values()
     }
     usual = sorted(lifetimes.values())[len(lifetimes) // 2] if lifetimes else _LIFETIME
+    outages = [trouble] if kind == "outage" else []
+    if kind == "revocation" and trouble[1] > trouble[0]:
+        # A CA with an incident is a busy one.
+        outages = [(trouble[0] + HOUR, trouble[1] + HOUR)]
     ca = SimulatedCa(
         usual,
         rng,
-        outages=[trouble] if kind == "outage" else [],
+        outages=outages,
         incidents=[trouble[0]] if kind == "revocation" else [],
         now=now,
+        known=set(lifetimes),
         lifetimes=lifetimes,
     )
-    ca.known |= set(lifetimes)
-    if kind == "revocation" and trouble[1] > trouble[0]:
-        # A CA with an incident is a busy one.
-        ca.outages.append((trouble[0] + HOUR, trouble[1] + HOUR))
-        ca.__post_init__()
     others: dict[str, Issuer] = {
         one.directory: SimulatedCa(_LIFETIME, rng, now=now)
         for one in config.acme.fallback
@@ -267,139 +264,6 @@ def _note(one: Certificate, served: Served | None, now: float, outcome: Outcome)
         one.back = now
 
 
-def _ways(rules: Alerts | None) -> tuple[str, ...]:
-    if rules is None:
-        return ()
-    given = {
-        "webhook": rules.webhook or rules.webhook_file,
-        "email": rules.email,
-        "command": rules.command,
-    }
-    return tuple(name for name, one in given.items() if one)
-
-
-# Telling
-
-
-def lines(outcome: Outcome) -> Iterator[str]:
-    """The outcome for people."""
-    length = _length(outcome.ended - outcome.began)
-    yield f"played: {_TOLD[outcome.kind].format(length=length)}, from {_day(outcome, 0)} on"
-    yield f"certificates: {len(outcome.certificates)}"
-    if outcome.due is not None:
-        days = math.floor((outcome.due - outcome.began) / DAY)
-        yield f"the next one becomes due {days} days later: --after {days} plays that moment"
-    yield ""
-    lapsed = outcome.lapsed
-    for one in lapsed:
-        if one.late:
-            yield f"{one.name}: revoked before another one was there"
-        if one.lapsed is not None:
-            back = (
-                f", back after {_length(one.back - one.lapsed)}"
-                if one.back is not None
-                else ", and none had come by the end"
-            )
-            yield f"{one.name}: lapses {_day(outcome, one.lapsed - outcome.began)}{back}"
-    if not lapsed:
-        yield "no certificate lapses"
-        least = min(outcome.certificates.values(), key=lambda one: one.least)
-        if least.least < float("inf"):
-            yield f"the least that was left: {_length(least.least)} ({least.name})"
-    yield ""
-    yield from _alerts(outcome)
-    yield ""
-    for number, advice in enumerate(_advice(outcome)):
-        yield f"{'to change' if not number else '         '}  {advice}"
-
-
-_TOLD = {
-    "outage": "the CA does not answer for {length}",
-    "clock": "this machine's clock is wrong for {length}",
-    "disk": "the disk takes no writes for {length}",
-    "revocation": "the CA has to revoke all certificates, and hardly answers for {length}",
-}
-
-
-def _day(outcome: Outcome, after: float) -> str:
-    moment = time.strftime("%Y-%m-%d %H:%M", time.gmtime(outcome.began + after))
-    return moment if not after else f"{moment} UTC ({_length(after)} after it began)"
-
-
-def _length(seconds: float) -> str:
-    for unit, name in ((DAY, "days"), (HOUR, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} seconds"
-
-
-def _alerts(outcome: Outcome) -> Iterator[str]:
-    alerts = [(at, one) for at, one in outcome.notices if one.event == "alert"]
-    if not alerts:
-        yield "alerts: none would have gone out"
-        return
-    sent = f"by {' and '.join(outcome.ways)}" if outcome.ways else "to nobody: none are configured"
-    yield f"alerts: {len(alerts)} would have gone out, {sent}"
-    for at, one in alerts[:10]:
-        yield f"  {_day(outcome, max(at - outcome.began, 1.0))}: {one.text}"
-    if len(alerts) > 10:
-        yield f"  and {len(alerts) - 10} more"
-    if outcome.lapsed and outcome.lapsed[0].lapsed is not None:
-        ahead = outcome.lapsed[0].lapsed - alerts[0][0]
-        if ahead > 0:
-            yield f"the first of them comes {_length(ahead)} before the first lapse"
-
-
-def _advice(outcome: Outcome) -> Iterator[str]:
-    lapsed = outcome.lapsed
-    if not outcome.ways:
-        yield "alerts: {webhook: …} or {email: …}, so that somebody is told"
-    if not lapsed:
-        yield "nothing else: what there is bears this"
-        return
-    if outcome.kind in ("outage", "revocation") and not outcome.fallback:
-        yield "acme.fallback: [{directory: …}], another CA that is asked when this one fails"
-    elif outcome.kind in ("outage", "revocation"):
-        yield "acme.fallback: a further CA, or one whose limits have more room"
-    if outcome.kind == "outage" and any(one < 20 * DAY for one in outcome.lifetimes):
-        yield "acme.profile: certificates that are valid for longer bear longer outages"
-    if outcome.kind == "clock":
-        yield "the clock: timedatectl set-ntp true, or chrony; treehouse-proxy doctor looks at it"
-    if outcome.kind == "disk":
-        yield "the disk: watch its free space, and do not restart a server whose disk is full"
-
-
-def document(outcome: Outcome) -> dict[str, object]:
-    """The outcome for programs."""
-    return {
-        "kind": outcome.kind,
-        "began": _rfc3339(outcome.began),
-        "ended": _rfc3339(outcome.ended),
-        "certificates": [
-            {
-                "name": one.name,
-                "lapsed": _rfc3339(one.lapsed),
-                "back": _rfc3339(one.back),
-                "revoked": one.late,
-                "least_runway_seconds": None if one.least == float("inf") else round(one.least),
-                "renewed": one.renewed,
-            }
-            for one in outcome.certificates.values()
-        ],
-        "alerts": [
-            {"at": _rfc3339(at), "event": one.event, "kind": one.kind, "name": one.name,
-             "text": one.text}
-            for at, one in outcome.notices
-        ],
-        "alerts_by": list(outcome.ways),
-        "advice": list(_advice(outcome)),
-    }  # fmt: skip
-
-
-def _rfc3339(unix: float | None) -> str | None:
-    return None if unix is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix))
-
-
 # Backends
 
 
@@ -415,7 +279,7 @@ class Route:
 
 
 def without_backend(config: Config, url: str) -> list[Route]:
-    """The routes that lead to a backend. Raises `CannotDrill` where none does."""
+    """Return the routes that lead to a backend. Raises `CannotDrill` where none does."""
     found = []
     known = set()
     for site in config.sites:
@@ -435,29 +299,3 @@ def without_backend(config: Config, url: str) -> list[Route]:
         there = ", ".join(sorted(known)[:10]) or "none"
         raise CannotDrill(f"no route leads to {url}; there are: {there}")
     return found
-
-
-def backend_lines(url: str, routes: Sequence[Route]) -> Iterator[str]:
-    yield f"played: {url} takes no connections"
-    yield ""
-    for one in routes:
-        where = f"{one.site}{one.path}"
-        if one.others:
-            how = f"goes on with {one.others} other{'s' if one.others > 1 else ''}"
-            how += ", which a check finds out" if one.checked else ", after requests have failed"
-        elif one.waits:
-            how = f"holds requests for {spell_duration(one.waits)}, then answers 502"
-        else:
-            how = "answers 502"
-        yield f"{where}: {how}"
-    yield ""
-    yield "alerts: none, they are about certificates; watch treehouse_upstream_healthy"
-    advice = []
-    if any(not one.others for one in routes):
-        advice.append("backend: [URL, URL], a second one for those that have one only")
-        if any(not one.others and not one.waits for one in routes):
-            advice.append("wait_for_backend: 10s, for an app that restarts")
-    if any(one.others and not one.checked for one in routes):
-        advice.append("health: {path: /healthz}, so that no request has to find out")
-    for number, line in enumerate(advice or ["nothing: what there is bears this"]):
-        yield f"{'to change' if not number else '         '}  {line}"

@@ -287,9 +287,11 @@ def explain(
     treehouse-proxy explain https://example.org/app/
     treehouse-proxy explain POST https://example.org/app/ -H 'Origin: https://a.example'
     """
+    import asyncio
     import os
 
     from ..explain import request as explaining
+    from ..explain import rows as pages
 
     if len(request) > 2:
         raise click.UsageError("one request at a time: [METHOD] URL")
@@ -297,15 +299,15 @@ def explain(
     question = explaining.Question(method, request[-1], fields, client)
     try:
         config = load(Options(**given), now_uid=os.geteuid())
-        rows = list(explaining.explain(config, question))
+        rows = asyncio.run(explaining.explain(config, question))
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except explaining.CannotExplain as error:
         complain(str(error), USAGE)
     if as_json:
-        click.echo(json.dumps(explaining.document(rows), indent=2))
+        click.echo(json.dumps(pages.document(rows), indent=2))
         return
-    for line in explaining.lines(rows):
+    for line in pages.lines(rows):
         click.echo(printable(line))
 
 
@@ -453,6 +455,7 @@ def drill(
     import os
 
     from . import drill as drills
+    from . import drill_report
 
     if (kind == "backend") != (url is not None):
         raise click.UsageError("write drill backend URL, and no URL for the others")
@@ -460,7 +463,7 @@ def drill(
         config = load(Options(**given), now_uid=os.geteuid())
         if url is not None:
             routes = drills.without_backend(config, url)
-            for line in drills.backend_lines(url, routes):
+            for line in drill_report.backend_lines(url, routes):
                 click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
         usual = {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
@@ -471,9 +474,9 @@ def drill(
     except drills.CannotDrill as error:
         complain(str(error), FAILED)
     if as_json:
-        click.echo(json.dumps(drills.document(outcome), indent=2))
+        click.echo(json.dumps(drill_report.document(outcome), indent=2))
     else:
-        for line in drills.lines(outcome):
+        for line in drill_report.lines(outcome):
             click.echo(displayable(line))
     sys.exit(FAILED if outcome.lapsed else OK)
 

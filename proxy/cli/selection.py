@@ -31,7 +31,7 @@ class Selection:
     every: bool = False
 
     def of(self, document: Status) -> Status:
-        """The document with what is wanted of its certificates and backends."""
+        """Return the document with those of its certificates and backends that are wanted."""
         if not self.names and not self.attention:
             return document
         certificates = [one for one in document["certificates"] if self._wants(one)]
@@ -51,7 +51,7 @@ class Selection:
         return called and (not self.attention or needs_attention(one))
 
     def page(self, certificates: list[CertificateStatus]) -> tuple[list[CertificateStatus], int]:
-        """What is shown, in its order, and how many more there are."""
+        """Return the certificates that are shown, in their order, and how many more there are."""
         order = sorted(
             certificates, key=lambda one: (not needs_attention(one), one["not_after"] or "")
         )

@@ -103,7 +103,7 @@ def _provider(one: ProviderStatus) -> str:
 
 
 def _elsewhere(sites: list[SiteStatus]) -> str:
-    """Sites that stand in no file: where they come from."""
+    """Tell of the sites that stand in no file where they come from."""
     header = ("site", "comes from")
     rows = [
         ("\n".join(map(printable, one["names"])), printable(one["source"]))

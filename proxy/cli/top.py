@@ -25,7 +25,7 @@ from acme_client.text import moment, printable, spell
 
 from ..ipc.documents import TopDocument, TopRow, UpstreamStatus
 from ..metrics.counters import labels
-from ..metrics.history import quantile
+from ..metrics.history import minus, quantile
 
 Ask = Callable[[], TopDocument]
 # Of the screen that is used instead of the user's, which comes back afterwards.
@@ -56,8 +56,8 @@ class Style:
 def frame(
     before: TopDocument, after: TopDocument, width: int, height: int, style: Style
 ) -> list[str]:
-    """The lines of a page, none wider than ``width`` and at most ``height``; 0: as many as there
-    are."""
+    """Return the lines of a page, none wider than ``width`` and at most ``height``; 0: as many as
+    there are."""
     seconds = max(after["at"] - before["at"], 0.001)
     lines = [*_head(before, after, seconds, width, style)]
     lines += _attention(after, width, height, style)
@@ -77,17 +77,16 @@ class _Row:
 
     def __init__(self, name: str, before: TopRow | None, after: TopRow, seconds: float) -> None:
         self.name = name
-        old = before or {"counts": {}, "seconds": [0] * len(after["seconds"]), "bytes": [0, 0]}
+        counted = before["counts"] if before else {}
         self.rates = {
-            key: max(0, count - old["counts"].get(key, 0)) / seconds
+            key: max(0, count - counted.get(key, 0)) / seconds
             for key, count in after["counts"].items()
         }
         self.rate = sum(self.rates.values())
-        counts = [max(0, a - b) for a, b in zip(after["seconds"], old["seconds"], strict=True)]
+        counts = minus(after["seconds"], before and before["seconds"])
         self.p50, self.p99 = quantile(counts, 0.5), quantile(counts, 0.99)
-        self.bytes = [
-            max(0, a - b) / seconds for a, b in zip(after["bytes"], old["bytes"], strict=True)
-        ]
+        moved = minus(after["bytes"], before and before["bytes"])
+        self.bytes = [count / seconds for count in moved]
 
 
 def _rows(before: dict[str, TopRow], after: dict[str, TopRow], seconds: float) -> list[_Row]:
@@ -205,7 +204,7 @@ def _backends(
 
 
 def _line(name: str, cells: tuple[str, ...], width: int) -> str:
-    """A name, and as many cells as there is room for, the first ones first."""
+    """Make a line of a name and as many cells as there is room for, the first ones first."""
     count = max(0, min(len(cells), (width - 16) // _CELL))
     room = width - count * _CELL
     text = _cut(printable(name), room - 1).ljust(room) if room > 1 else ""
@@ -248,7 +247,7 @@ def watch(ask: Ask, interval: float, *, once: bool, out: TextIO) -> None:
     style = Style(colours)
     before = ask()
     if once or not (out.isatty() and sys.stdin.isatty()):
-        time.sleep(interval)
+        time.sleep(interval)  # the page tells of this time; there is nothing to be awaited
         width = shutil.get_terminal_size((100, 24)).columns
         out.writelines(line + "\n" for line in frame(before, ask(), width, 0, style))
         out.flush()
@@ -270,14 +269,15 @@ def watch(ask: Ask, interval: float, *, once: bool, out: TextIO) -> None:
 
 
 def _size_of(out: TextIO) -> os.terminal_size:
-    """Ask the terminal itself: COLUMNS may be what a window once was. One that does not know its
-    size says 0."""
+    """Ask the terminal itself: COLUMNS may be what a window once was. A terminal that does not know
+    its size says 0."""
     size = os.get_terminal_size(out.fileno())
     return size if size.columns and size.lines else os.terminal_size((80, 24))
 
 
 def _key(resized: int, interval: float) -> str | None:
-    """What was typed; None when the interval is over, "" when the terminal has another size."""
+    """Return what was typed; None when the interval is over, "" when the terminal has another
+    size."""
     ready, _, _ = select.select([sys.stdin, resized], [], [], interval)
     if resized in ready:
         os.read(resized, 64)
@@ -287,8 +287,8 @@ def _key(resized: int, interval: float) -> str | None:
 
 @contextlib.contextmanager
 def _screen(out: TextIO) -> Iterator[int]:
-    """The whole terminal, given back as it was however this ends. Yields a descriptor that can be
-    read when the size has changed."""
+    """Take the whole terminal, and give it back as it was however this ends. Yields a descriptor
+    that can be read when the size has changed."""
     fd = sys.stdin.fileno()
     kept = termios.tcgetattr(fd)
     reads, writes = os.pipe()

@@ -36,7 +36,7 @@ from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
 from .schema.tracing import Tracing
-from .syntax.kinds import section
+from .syntax.kinds import already_read, section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
@@ -90,7 +90,7 @@ class ProxyAction(BackendRules, _Backends):
         return self.backend_tls or _NO_TLS_RULES
 
 
-_NO_TLS_RULES = BackendTls()
+_NO_TLS_RULES = already_read(BackendTls)
 
 
 @section

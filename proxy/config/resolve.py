@@ -26,7 +26,7 @@ from .schema.rules import BackendRules, Compression, Rules
 from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
-from .syntax.kinds import Section
+from .syntax.kinds import Section, already_read
 
 _FILE_RULES = tuple(FileRules.known_keys())
 _BACKEND_RULES = tuple(BackendRules.known_keys())
@@ -255,4 +255,4 @@ def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
 
 
 def _file_rules(rules: Rules) -> FileRules:
-    return FileRules(**{key: getattr(rules, key) for key in _FILE_RULES})
+    return already_read(FileRules, **{key: getattr(rules, key) for key in _FILE_RULES})

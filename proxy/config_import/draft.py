@@ -6,22 +6,23 @@ A key's value is made of str, lists and dicts, as it will stand in YAML. Keys ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-KeyPath = tuple[str | int, ...]
+from ..config.syntax.faults import Path
 
 # Keys that keep people out. Where one of them goes, what it guarded must not be left open.
 GUARDS = frozenset({"allow", "deny", "basic_auth", "forward_auth", "tls"})
 # Keys that say which requests a route takes. Without one the route would take more than it should.
 CONDITIONS = frozenset({"path", "match", "methods"})
 ACTIONS = frozenset({"root", "backend", "redirect", "respond", "fastcgi"})
+USUAL_ADDRESS = {"http": ":80", "https": ":443"}
 EVERYBODY = ["0.0.0.0/0", "::/0"]
 
 
 class CannotRead(Exception):
-    """The file cannot be read at all: where and why."""
+    """Tells why a file cannot be read at all, and where."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,7 +55,7 @@ class Entry:
 
     value: Any
     place: Place
-    inner: dict[KeyPath, Place] = field(default_factory=dict)
+    inner: dict[Path, Place] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,10 +81,15 @@ class Level:
             inner = inner.setdefault(step, {})
         last = path[-1]
         if isinstance(value, list):
-            inner[last] = [*inner.get(last, []), *(one for one in value)]
+            inner[last] = [*inner.get(last, []), *value]
         else:
             inner[last] = value
         entry.inner[path[1:]] = place
+
+    def redirect(self, target: str, status: str, place: Place) -> None:
+        """Send clients to ``target``, as routes write it."""
+        self.put("redirect", target, place)
+        self.put("status", status, place)
 
     def run_scripts(
         self, url: str, place: Place, controller: str = "", params: dict[str, str] | None = None
@@ -131,7 +137,7 @@ class Level:
 
     @property
     def action(self) -> str | None:
-        """The key that answers; files beside scripts are "fastcgi"."""
+        """Return the key that answers, if any; files beside scripts are "fastcgi"."""
         if "fastcgi" in self.keys:
             return "fastcgi"
         return next((key for key in self.keys if key in ACTIONS), None)
@@ -140,6 +146,18 @@ class Level:
 @dataclass(slots=True)
 class Route(Level):
     path: str = "/*"
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the route takes only some of the requests for its path."""
+        return bool({"match", "methods"} & self.keys.keys())
+
+    def ask(self, asked: dict[str, Any], place: Place) -> None:
+        """Take only requests that are as ``asked`` as well, which is said as ``match`` has it."""
+        there = self.value("match") or {}
+        merged = {kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
+                  for kind, said in asked.items()}  # fmt: skip
+        self.put("match", {**there, **merged}, place)
 
     def copy(self, path: str) -> Route:
         """Return a route for another path that does the same; what was left is told once."""
@@ -160,13 +178,27 @@ class Site(Level):
     routes: list[Route] = field(default_factory=list)
     default: bool = False
 
+    def stand_for_nameless(self) -> None:
+        """Serve what a block without a name served; a person has to say which names these are."""
+        self.names, self.default = ["localhost"], True
+        self.note(self.place, "the block names no host; put its names in the place of localhost")
+
+    def note_plain(self) -> None:
+        """Tell that the other program served the site without TLS."""
+        self.note(self.place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+
+    def order_certificate(self, file: str, place: Place) -> None:
+        """Leave out the certificate in ``file``, which an ACME client has obtained before."""
+        text = "the certificate is ordered from now on"
+        if "letsencrypt" in file:
+            text += "; treehouse-proxy certs import certbot takes over what is there"
+        self.note(place, text)
+
     def add(self, route: Route) -> None:
-        """Add a route, unless an earlier one takes the same requests; that is told."""
+        """Add a route, unless an earlier route takes the same requests, which is told."""
         for other in self.routes:
-            if other.path == route.path and not (
-                {"match", "methods"} & (other.keys.keys() | route.keys.keys())
-            ):
-                if {**other.keys} != {**route.keys} and route.action:
+            if other.path == route.path and not other.conditional and not route.conditional:
+                if other.keys != route.keys and route.action:
                     text = f"a second answer for {route.path}"
                     self.leave(route.place, text, f"the one of {other.place} is kept")
                 self.left += route.left
@@ -180,10 +212,7 @@ class Site(Level):
         (its keys) to all others."""
         mine = [route for route in self.routes if route.path == path]
         for route in mine:
-            there = route.value("match") or {}
-            merged = {kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
-                      for kind, said in asked.items()}  # fmt: skip
-            route.put("match", {**there, **merged}, place)
+            route.ask(asked, place)
         rest = Route(place, path=path)
         for key, value in answer.items():
             rest.put(key, value, place)
@@ -192,10 +221,16 @@ class Site(Level):
 
 @dataclass(slots=True)
 class Draft(Level):
-    """``source`` is what people call the other program, like "nginx"."""
+    """The whole configuration. ``source`` is what people call the other program, like "nginx"."""
 
     source: str = ""
     sites: list[Site] = field(default_factory=list)
+
+    def listen_on(self, kind: str, addresses: Mapping[str, Place]) -> None:
+        """Listen on addresses, each with its place, for http or https; nothing is said where that
+        is what happens anyway."""
+        if addresses and list(addresses) != [USUAL_ADDRESS[kind]]:
+            self.put_in(("listen", kind), list(addresses), next(iter(addresses.values())))
 
     def levels(self) -> Iterator[Level]:
         yield self

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from .substitution import substituted
+
+NO_ROUTE = "a route is an exact path, or all below a folder"  # why an expression has none
 _MOST = 64  # routes out of one expression
 _LITERAL = re.compile(r"(?:[A-Za-z0-9/_~@:,;=!&'% -]|\\[^A-Za-z0-9])*")
 _ALTERNATIVES = re.compile(r"\((?:\?:)?((?:[A-Za-z0-9/_.|~ -]|\\[^A-Za-z0-9])*)\)")
@@ -25,22 +28,30 @@ _DOT_FILES = re.compile(
     r"(?:(?:/|\(\?:\^\|/\)|\(\^\|/\)|\^/?|\^\.\*/)\\\.(?:\(\?!well-known[^)]*\))?"
     r"(?:[a-z]*|\([a-z|]+\)|\*|\.\*|\[\^/?\]\*)|\\\.(?:ht[a-z]*|git))(?:/\.\*)?(?:\.\*)?\$?"
 )
+_REFERENCE = re.compile(r"\$(\d)")
 _LETTERS = re.compile(r"\[([A-Za-z])([A-Za-z])\]")
 
 
 @dataclass(frozen=True, slots=True)
 class PathForm:
-    """``path`` as a route has it. ``rest``: the number of the group that took what the asterisk
-    takes, 0 where none did. ``groups``: what each other group took."""
+    """One route of an expression. ``path`` is as a route has it, ``rest`` the number of the group
+    that took what the asterisk takes (0 where none did), ``groups`` what each other group took."""
 
     path: str
     rest: int = 0
     groups: tuple[tuple[int, str], ...] = ()
     loose: bool = False  # the expression takes /apiary where the route takes /api and /api/
 
+    def taken(self, group: int) -> str | None:
+        """Return what a group stands for in a target; None where that is not known."""
+        if group and group == abs(self.rest):
+            # The asterisk begins behind a slash; a group that began before it took that too.
+            return "{rest}" if self.rest > 0 else "/{rest}"
+        return dict(self.groups).get(group)
+
 
 def forms(expression: str) -> list[PathForm] | None:
-    """The routes that take what an anchored expression takes."""
+    """Return the routes that take what an anchored expression takes; None where no routes do."""
     if not expression.startswith("^"):
         return None
     body = expression[1:]
@@ -115,7 +126,7 @@ def _forms(
 
 
 def _members(text: str) -> list[str]:
-    """The characters of a class: ``12``, ``0-3``; none where they are too many."""
+    """Return the characters of a class, like ``12`` or ``0-3``; none where they are too many."""
     found: list[str] = []
     for one in re.findall(r"[A-Za-z0-9]-[A-Za-z0-9]|.", text):
         first, last = one[0], one[-1]
@@ -124,7 +135,8 @@ def _members(text: str) -> list[str]:
 
 
 def endings(expression: str) -> list[str] | None:
-    """The endings of file names that an expression asks for: ``\\.(css|jpe?g)$``."""
+    """Return the endings of file names that an expression asks for, as ``\\.(css|jpe?g)$`` does;
+    None where it asks for anything else."""
     found = _ENDINGS.fullmatch(expression)
     if found is None:
         return None
@@ -136,7 +148,7 @@ def endings(expression: str) -> list[str] | None:
 
 
 def _spelt_out(word: str) -> list[str]:
-    """``jpe?g`` is jpeg and jpg."""
+    """Return the words of an ending: ``jpe?g`` is jpeg and jpg."""
     letters = _LETTERS.search(word)
     if letters:
         before, after = word[: letters.start()], word[letters.end() :]
@@ -150,8 +162,8 @@ def _spelt_out(word: str) -> list[str]:
 
 
 def hides_dot_files(expression: str) -> bool:
-    """Whether it takes names that begin with a dot, and nothing else. What only begins with the dot
-    itself may be an ending, as that of scripts is."""
+    """Whether an expression takes names that begin with a dot, and nothing else. What only begins
+    with the dot itself may be an ending, as that of scripts is."""
     return bool(_DOT_FILES.fullmatch(expression))
 
 
@@ -159,30 +171,17 @@ def filled(
     target: str,
     form: PathForm,
     variable: Callable[[str], str | None],
-    reference: str = r"\$(\d)",
+    reference: re.Pattern[str] = _REFERENCE,
 ) -> str | None:
-    """A target whose ``$1`` are replaced by what the form knows of them, and its other variables by
-    ``variable``. None where one is not known."""
-    known = dict(form.groups)
-    lost = False
+    """Replace the ``$1`` of a target by what the form knows of them, and its other variables by
+    ``variable``. None where one of them is not known."""
+    text = substituted(
+        reference, target, lambda found: form.taken(int(found[1])) if int(found[1]) else "{path}"
+    )
+    made = None if text is None else variable(text)
+    return None if made is None else with_one_slash(made)
 
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        number = int(found[1])
-        if number == abs(form.rest) and number:
-            # The asterisk begins behind a slash; a group that began before it took that too.
-            return "{rest}" if form.rest > 0 else "/{rest}"
-        if number == 0:
-            return "{path}"
-        if number in known:
-            return known[number]
-        lost = True
-        return ""
 
-    text = re.sub(reference, fill, target)
-    if lost:
-        return None
-    made = variable(text)
-    if made is None:
-        return None
-    return re.sub(r"(?<!:)//\{rest\}", "/{rest}", made)
+def with_one_slash(target: str) -> str:
+    """Write one slash before ``{rest}`` where a target and what a group took each bring one."""
+    return re.sub(r"(?<!:)//\{rest\}", "/{rest}", target)

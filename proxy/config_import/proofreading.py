@@ -52,8 +52,9 @@ def proofread(draft: Draft) -> Text:
 
 
 def _find_folders(draft: Draft) -> None:
-    """A route for what lies below a folder's name needs that folder. Where it is not there, the
-    folder around it is served by whole paths, which answers 404 as long as there is nothing."""
+    """Serve the folder around a route's by whole paths, where the folder of a route is not there:
+    that answers 404 as long as there is nothing, and a route for what lies below a folder needs the
+    folder."""
     for site in draft.sites:
         for route in site.routes:
             entry = route.keys.get("root")
@@ -73,7 +74,7 @@ def _find_folders(draft: Draft) -> None:
 
 
 def refused(text: str) -> list[Fault]:
-    """What ``check`` finds wrong without a look at the disk."""
+    """Return what ``check`` finds wrong without a look at the disk."""
     document = parse(text, _NAME, {})
     if document.faults:
         return list(document.faults)
@@ -82,7 +83,7 @@ def refused(text: str) -> list[Fault]:
 
 
 def still_to_do(text: str, name: str) -> list[str]:
-    """What ``check`` says here and now: of folders, keys and files that the text names."""
+    """Return what ``check`` says here and now of folders, keys and files that the text names."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / _NAME
         path.write_text(text)

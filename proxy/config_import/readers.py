@@ -1,14 +1,12 @@
-"""The programs whose configurations can be read, and what a reader needs."""
+"""Finds the reader of a program, and loads that one alone: nginx's needs crossplane."""
 
 from __future__ import annotations
 
 from .draft import Draft, Reader
 
-NAMES = ("nginx", "caddy", "traefik", "apache")
-
 
 def reader(name: str) -> Reader:
-    """The reader of a program; only its own module is loaded."""
+    """Return the reader of a program. Raises ValueError for a program that has none."""
     match name:
         case "nginx":
             from .nginx.servers import import_nginx
@@ -30,5 +28,5 @@ def reader(name: str) -> Reader:
 
 
 def read(name: str, path: str) -> Draft:
-    """Raises `draft.CannotRead`."""
+    """Read a program's configuration. Raises `draft.CannotRead`."""
     return reader(name)(path)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .path_patterns import PathForm
+
 
 def covers(pattern: str, shape: str) -> bool:
     """Whether a route for ``pattern`` takes everything that one for ``shape`` takes."""
@@ -18,20 +20,20 @@ def covers(pattern: str, shape: str) -> bool:
     return pattern.endswith("/*") and shape.startswith(pattern[:-1])
 
 
-def touches(pattern: str, shape: str) -> bool:
-    """Whether some path belongs to both."""
-    return covers(pattern, shape) or covers(shape, pattern)
+def beneath(path: str) -> list[str]:
+    """Return the routes for a path and all below it; one is enough where it ends in a slash."""
+    return [f"{path}*"] if path.endswith("/") else [path, f"{path}/*"]
 
 
 def specific_first(shapes: Iterable[str]) -> list[str]:
-    """Without doubles; exact paths first, then the longest."""
+    """Return shapes without doubles: exact paths first, then the longest."""
     return sorted(dict.fromkeys(shapes), key=lambda one: (one.endswith("/*"), -len(one), one))
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Which requests a rule is for. ``paths`` None: any path; ``conditions`` as `match` and
-    ``methods`` have them. ``unknown``: what of it cannot be said here."""
+    """Tells which requests a rule is for. ``paths`` None: any path; ``conditions`` as `match` and
+    ``methods`` have them. ``unknown``: why some condition has no counterpart here."""
 
     paths: tuple[str, ...] | None = None
     except_paths: tuple[str, ...] = ()
@@ -43,7 +45,7 @@ class Matcher:
     partly: str = ""  # why some of the paths that are meant cannot be said
     unknown: str = ""
     never: bool = False
-    groups: dict[str, tuple[int, tuple[tuple[int, str], ...]]] = field(default_factory=dict)
+    forms: dict[str, PathForm] = field(default_factory=dict)  # by path, of an expression
 
     def shapes(self) -> tuple[str, ...]:
         return (*(self.paths or ()), *self.except_paths)

@@ -20,12 +20,9 @@ def tidy(draft: Draft) -> None:
             route.left = [one for one in route.left if one not in seen]
             seen.update(route.left)
         _hoist(site)
-        if len(site.routes) == 1 and site.routes[0].path == "/*" and not _conditional(site):
+        only = site.routes[0] if len(site.routes) == 1 else None
+        if only is not None and only.path == "/*" and not only.conditional:
             _merge(site, site.routes.pop())
-
-
-def _conditional(site: Site) -> bool:
-    return bool({"match", "methods"} & site.routes[0].keys.keys())
 
 
 def _hoist(site: Site) -> None:

@@ -14,7 +14,8 @@ _BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
 def seconds(text: str) -> float | None:
-    """``1d 12h``, ``90``, ``1m30s``, ``500ms``: as nginx, Go and Apache write durations."""
+    """Read a duration as nginx, Go and Apache write it: ``1d 12h``, ``90``, ``1m30s``, ``500ms``.
+    None where it is none."""
     found = re.findall(r"(\d+(?:\.\d+)?) ?(ms|[smhdwMy]?)", text.strip())
     if not found or "".join(a + b for a, b in found) != text.replace(" ", ""):
         return None
@@ -22,7 +23,7 @@ def seconds(text: str) -> float | None:
 
 
 def duration(text: str) -> str | None:
-    """The same as we write it."""
+    """Return a duration as we write it; None where it is none."""
     found = seconds(text)
     if found is None:
         return None
@@ -35,7 +36,8 @@ def duration(text: str) -> str | None:
 
 
 def size(text: str) -> str | None:
-    """``50m``, ``1G``, ``10MB``, ``512KiB``, as we write it."""
+    """Return a size like ``50m``, ``1G``, ``10MB`` or ``512KiB`` as we write it; None where it is
+    none."""
     found = re.fullmatch(r"(\d+) ?([a-z]*)", text.strip().lower())
     if not found:
         return None

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.syntax.faults import one_line
-from .draft import Draft, KeyPath, Left, Level, Place, Site
+from ..config.syntax.faults import Path, one_line
+from .draft import Draft, Left, Level, Place, Site
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+%~*-]*(?::[A-Za-z0-9_./@+%~*-]+)*", re.ASCII)
 _OTHERWISE_READ = re.compile(r"(?i)~|null|\.inf|\.nan|<<|=")
@@ -28,7 +28,7 @@ class Owner:
     """What a line belongs to: ``level``, and the way to the value in it; () is the level itself."""
 
     level: Level
-    path: KeyPath = ()
+    path: Path = ()
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def _remarks(text: Text, level: Level, indent: str) -> None:
 
 
 def left_line(one: Left) -> str:
-    """The line about it on standard error."""
+    """Return the line about something left out, as it stands on standard error."""
     return one_line(f"left out: {one}")
 
 
@@ -107,7 +107,7 @@ def _keys(text: Text, level: Level, indent: str, around: Place | None = None) ->
 
 
 def _rank(key: str) -> int:
-    """What decides first stands first; the rest as it came."""
+    """Order keys: what decides first stands first, and the rest as it came."""
     return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
@@ -148,6 +148,6 @@ def scalar(value: object) -> str:
 
 
 def _said(text: str) -> str:
-    """A comment's words: one line, no longer than a person reads."""
+    """Spell a comment's words: one line, no longer than a person reads."""
     line = one_line(text)
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."

@@ -5,6 +5,7 @@
     inspection   what the API says of a container, as `Container`               (pure)
     reachability which networks of containers this machine is in
     watcher      the process: lists, follows events, tells the supervisor
+    startup      what it is told at its start
 
 What labels mean is `proxy.config.sources.containers`; what is done with what the process tells,
 `proxy.supervisor.containers`.

@@ -37,7 +37,7 @@ class NotThere(ApiFailed):
 
 
 class Api:
-    """One connection for questions; made anew by whoever catches `ApiFailed`."""
+    """Asks questions over one connection. Whoever catches `ApiFailed` makes another."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -47,7 +47,7 @@ class Api:
         self._sock.close()
 
     def get(self, path: str) -> object:
-        """What is there, decoded. Raises `ApiFailed`."""
+        """Return what the engine has at this path, decoded from JSON. Raises `ApiFailed`."""
         deadline = time.monotonic() + _WITHIN
         try:
             self._send(path)
@@ -119,7 +119,7 @@ class Events:
         self._sock.close()
 
     def read(self) -> Iterator[dict[str, object]]:
-        """What has come. Raises `ApiFailed` at its end."""
+        """Yield the events that have come. Raises `ApiFailed` at the end of the stream."""
         try:
             self._http.receive_data(self._sock.recv(_READ))
             while True:

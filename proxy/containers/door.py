@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import grp
-import json
 import logging
 import os
 import select
@@ -34,6 +33,8 @@ log = logging.getLogger("treehouse.docker")
 
 _ASKED = b"?"
 _WITHIN = 5.0
+# They are the supervisor's; the process ends when the other end is closed.
+_NOT_FOR_IT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Refused(Exception):
@@ -45,7 +46,8 @@ class Refused(Exception):
 
 
 class Door:
-    """The end that is kept: by the supervisor, its successors, and the process that asks."""
+    """Our end of the socket pair, which the supervisor, its successors and the process that asks
+    keep."""
 
     def __init__(self, sock: socket.socket, path: str) -> None:
         self._sock = sock
@@ -58,7 +60,8 @@ class Door:
         self._sock.close()
 
     def connect(self) -> socket.socket:
-        """A connection to the path. Raises `Refused`; with EPIPE where the process has ended."""
+        """Return a connection to the path. Raises `Refused`; with EPIPE where the process has
+        ended."""
         try:
             self._sock.sendall(_ASKED)
             if not select.select([self._sock], [], [], 2 * _WITHIN)[0]:
@@ -68,15 +71,15 @@ class Door:
             raise Refused(errno.EPIPE) from None
         if not data:
             raise Refused(errno.EPIPE)
-        number = int(json.loads(data))
+        number = int(data)
         if not fds:
             raise Refused(number or errno.EPIPE)
         return socket.socket(fileno=fds[0])
 
 
 def opened(path: Path, uid: int, gid: int, mode: Mode) -> Door:
-    """Fork the process. ``uid`` and ``gid`` are those that the server becomes; ``mode`` is how far
-    it has to be confined."""
+    """Fork the process, and return our end. ``uid`` and ``gid`` are those that the server becomes;
+    ``mode`` is how far the process has to be confined."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     group = _group(path) if os.geteuid() == 0 else None
     if os.fork() == 0:
@@ -84,15 +87,14 @@ def opened(path: Path, uid: int, gid: int, mode: Mode) -> Door:
             # Whatever the start has been handed: a listening socket would keep its port taken here.
             os.closerange(3, theirs.fileno())
             os.closerange(theirs.fileno() + 1, 65536)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            for number in _NOT_FOR_IT:
                 signal.signal(number, signal.SIG_IGN)
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
             set_title("th-docker-door", "treehouse-proxy: docker-door")
             drop(uid, gid, () if group is None else (group,))
             confine_process()
             sandbox.apply(sandbox.NOTHING, mode)
             _serve(theirs, str(path))
-        except BaseException:
+        except BaseException:  # nothing may return from here into the start of the server
             log.exception("the process that opens %s ends", path)
         finally:
             os._exit(0)
@@ -101,7 +103,7 @@ def opened(path: Path, uid: int, gid: int, mode: Mode) -> Door:
 
 
 def _group(path: Path) -> int | None:
-    """The group that may open the socket; where there is none yet, Docker's own."""
+    """Return the group that may open the socket; Docker's own, where there is no socket yet."""
     try:
         status = os.stat(path)
     except OSError:
@@ -115,18 +117,14 @@ def _group(path: Path) -> int | None:
 
 def _serve(sock: socket.socket, path: str) -> None:
     while sock.recv(16):
-        number = 0
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made.settimeout(_WITHIN)
-        try:
-            made.connect(path)
-            made.settimeout(None)
-            socket.send_fds(sock, [b"0"], [made.fileno()])
-            continue
-        except TimeoutError:
-            number = errno.ETIMEDOUT
-        except OSError as error:
-            number = error.errno or errno.EIO
-        finally:
-            made.close()
-        sock.sendall(json.dumps(number).encode())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+            made.settimeout(_WITHIN)
+            try:
+                made.connect(path)
+            except TimeoutError:
+                sock.sendall(b"%d" % errno.ETIMEDOUT)
+            except OSError as error:
+                sock.sendall(b"%d" % (error.errno or errno.EIO))
+            else:
+                made.settimeout(None)
+                socket.send_fds(sock, [b"0"], [made.fileno()])

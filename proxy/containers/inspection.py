@@ -9,17 +9,17 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..config.sources.containers import PREFIX, Condition, Container, Network
+from ..config.sources.known_containers import PREFIX, Condition, Container, Network
 
 # Whether this machine has an address in the network of a container's address and prefix.
 Near = Callable[[str, int], bool]
 
 
 def container(said: object, image_labels: Mapping[str, str], near: Near) -> Container | None:
-    """The container; None where it does not run or has no label of ours."""
+    """Return the container; None where it does not run or has no label of ours."""
     document = _object(said)
     state, config = _object(document.get("State")), _object(document.get("Config"))
-    labels = {str(k): str(v) for k, v in _object(config.get("Labels")).items()}
+    labels = labels_of(document)
     if not state.get("Running") or not any(one.startswith(PREFIX) for one in labels):
         return None
     of_image = {
@@ -40,6 +40,12 @@ def container(said: object, image_labels: Mapping[str, str], near: Near) -> Cont
         shares_host=_object(document.get("HostConfig")).get("NetworkMode") == "host",
         image_labels=tuple(sorted(of_image)),
     )
+
+
+def labels_of(said: object) -> dict[str, str]:
+    """Return the labels of a container, or of an image (ImageInspect)."""
+    labels = _object(_object(_object(said).get("Config")).get("Labels"))
+    return {str(name): str(value) for name, value in labels.items()}
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def _is_address(text: str) -> bool:
 
 
 def _tcp(port: str) -> int | None:
-    """The number of a port that is spelt like 80/tcp."""
+    """Return the number of a TCP port that is spelt like 80/tcp; None for any other text."""
     number, _, kind = port.partition("/")
     fits = kind in ("", "tcp") and number.isascii() and number.isdecimal()
     return int(number) if fits and 0 < int(number) < 65536 else None

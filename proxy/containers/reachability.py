@@ -15,6 +15,7 @@ _ANY_PORT = 9
 
 
 def near(address: str, prefix: int) -> bool:
+    """Whether this machine has an address in the network with that prefix (its length in bits)."""
     if not prefix:
         return False
     try:

@@ -25,16 +25,16 @@ from urllib.parse import urlsplit
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config
-from ..config.sources.containers import PREFIX, Container, spelt
+from ..config.sources.known_containers import PREFIX, Container, spelt
 from ..ipc.channel import Channel, ChannelClosed
 from ..ipc.codec import encode
 from ..ipc.messages import Alive, ContainersSeen
 from ..system.privileges import confine_process
 from .docker_api import Api, ApiFailed, Events, NotThere
 from .door import Door, Refused
-from .inspection import container
+from .inspection import container, labels_of
 from .reachability import near
+from .startup import WatcherInit
 
 log = logging.getLogger("treehouse.docker")
 
@@ -58,15 +58,6 @@ _NOTHING_NEW = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WatcherInit:
-    """``door`` opens a unix socket; None where the engine is reached by TCP."""
-
-    config: Config
-    url: str
-    door: Door | None
-
-
 def run(init: WatcherInit, channel: Channel) -> int:
     """The life of the process; returns its exit status."""
     logs.set_up("docker", init.config.log.format, init.config.log.level)
@@ -81,7 +72,7 @@ def run(init: WatcherInit, channel: Channel) -> int:
 
 
 def opener(url: str, door: Door | None) -> Callable[[], socket.socket]:
-    """What makes connections to the engine. It raises `Refused` and OSError."""
+    """Return what makes connections to the engine, and raises `Refused` and OSError."""
     if door is not None:
         return door.connect
     if url.startswith("unix:"):
@@ -148,7 +139,8 @@ class Watcher:
         self._alive_at = 0.0
 
     def serve(self) -> None:
-        """Returns never; raises `ChannelClosed` when the supervisor is gone."""
+        """Follow the containers; never returns, and raises `ChannelClosed` when the supervisor is
+        gone."""
         while True:
             now = time.monotonic()
             if now >= self._alive_at:
@@ -230,10 +222,7 @@ class Watcher:
         if image not in self._images:
             labels: dict[str, str] = {}
             with contextlib.suppress(NotThere):
-                document = api.get(f"/images/{image}/json")
-                config = document.get("Config") if isinstance(document, dict) else None
-                given = config.get("Labels") if isinstance(config, dict) else None
-                labels = {str(k): str(v) for k, v in (given or {}).items()}
+                labels = labels_of(api.get(f"/images/{image}/json"))
             if len(self._images) > _MOST:
                 self._images.clear()
             self._images[image] = labels

@@ -47,7 +47,8 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
 
 
 def page(one: CertificateStatus, now: float, *, running: bool = True) -> Iterator[str]:
-    """``one`` as in ``status --json``. ``running``: whether a server runs."""
+    """Yield the lines of the page. ``one`` as in ``status --json``. ``running``: whether a server
+    runs."""
     window = one["ari_window"]
     rows = [
         ("names", ", ".join(one["names"])),
@@ -91,7 +92,7 @@ def _state(one: CertificateStatus) -> str:
 
 
 def _served(one: CertificateStatus, now: float) -> str:
-    """What visitors meet."""
+    """Tell what visitors meet."""
     if not one["not_after"]:
         return "no: there is none, and visitors cannot connect"
     if not one["served"]:
@@ -154,7 +155,7 @@ def _attempt(past: AttemptStatus) -> str:
 
 
 def _only(one: CertificateStatus) -> tuple[str, ...]:
-    """The name that everything is about, where there is one alone."""
+    """Return the name that everything is about, where there is one alone."""
     return tuple(one["names"]) if len(one["names"]) == 1 else ()
 
 

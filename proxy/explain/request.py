@@ -11,22 +11,15 @@ backend would answer.
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from ..config.checks.reader import Reader, reach
 from ..config.model import (
     Config,
-    FastCgiAction,
-    FilesAction,
     ProxyAction,
-    RedirectAction,
-    RefuseAction,
-    RespondAction,
     Route,
     Site,
     rate_limits,
@@ -34,32 +27,25 @@ from ..config.model import (
 from ..config.syntax.addresses import spell_address
 from ..config.syntax.units import spell_duration
 from ..errors import Fault
-from ..handlers.fastcgi.handler import scripts_of
-from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
-from ..handlers.files.document_root import Unreadable
-from ..handlers.files.handler import FileHandler, below_root
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
-from ..handlers.redirect import Redirect
 from ..handlers.upstream.login_service import ServiceQuestion
 from ..handlers.upstream.request_head import Forwarder, authority
 from ..protocol.client_address import TrustedProxies
 from ..protocol.exchange import Exchange
 from ..protocol.h1 import strict_parser
 from ..protocol.message import Connection, Request, Response
-from ..protocol.trace_context import parent_of
 from ..sites.chains import ON_REQUEST, ON_RESPONSE
 from ..sites.conditional_router import router_of
 from ..sites.cross_origin import CrossOrigin
 from ..sites.filters import Chain
 from ..sites.forward_auth import believed
-from ..sites.handlers import condition_of, rewrites, told_of_users
+from ..sites.handlers import condition_of, rewrites
 from ..sites.rewriting import Rewriting
 from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
-from ..transport.clock import Clock
-from . import settings
-from .rows import Row, shown
+from . import answers, settings
+from .rows import Row, Steps, refused, shown
 
 # Keys that the page tells of in words of their own.
 _TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
@@ -80,8 +66,24 @@ class Question:
     client: str = "192.0.2.1"
 
 
-def explain(config: Config, question: Question) -> Iterator[Row]:
-    """Yield the page, from the listener to the answer. Raises `CannotExplain`."""
+async def explain(config: Config, question: Question, most: int | None = None) -> list[Row]:
+    """Return the page, from the listener to the answer; its first ``most`` rows. Raises
+    `CannotExplain`."""
+    rows: list[Row] = []
+    steps = _steps(config, question)
+    outcome: Response | Fault | None = None
+    with contextlib.closing(steps), contextlib.suppress(StopIteration):
+        while most is None or len(rows) < most:
+            step = steps.send(outcome)
+            outcome = None
+            if isinstance(step, Row):
+                rows.append(step)
+            else:
+                outcome = await step
+    return rows
+
+
+def _steps(config: Config, question: Question) -> Steps:
     url = _split(question.url)
     secure = url.scheme == "https"
     connection = Connection(
@@ -99,7 +101,7 @@ def explain(config: Config, question: Question) -> Iterator[Row]:
     try:
         request = _request(question, url, connection, config)
     except Fault as fault:
-        yield from _refused(fault)
+        yield refused(fault)
         return
     yield from _client(config, question, request)
     if secure:
@@ -124,7 +126,7 @@ def _split(text: str) -> SplitResult:
 def _request(
     question: Question, url: SplitResult, connection: Connection, config: Config
 ) -> Request:
-    """The request as the strict parser reads it. Raises `Fault`."""
+    """Return the request as the strict parser reads it. Raises `Fault`."""
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     given = {line.partition(":")[0].strip().lower() for line in question.fields}
     lines = [f"{question.method} {target} HTTP/1.1"]
@@ -186,7 +188,7 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
         return
     match = SiteTable(config.sites).find(request.host)
     if match is None or not match.label:
-        yield from _refused(Fault("unknown_host"))
+        yield refused(Fault("unknown_host"))
         return
     site = match.site.config
     yield Row("site", site.names[0], site.origins.get("names", ""))
@@ -196,7 +198,7 @@ def _plain(config: Config, request: Request) -> Iterator[Row]:
     yield Row("answer", f"308, Location: https://{host}{request.target.decode('latin-1')}")
 
 
-def _secure(config: Config, request: Request) -> Iterator[Row]:
+def _secure(config: Config, request: Request) -> Steps:
     table = SiteTable(config.sites)
     handlers: dict[Served, Route] = {}
     chains: dict[_Filters, Chain] = {}
@@ -235,7 +237,7 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
     try:
         found = match.site.router.find(request)
     except Fault as fault:
-        yield from _refused(fault)
+        yield refused(fault)
         return
     if isinstance(found.handler, Refusing):
         try:
@@ -243,10 +245,10 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
         except Fault as fault:
             yield Row("route", "none")
             yield from _filters(config, site, None)
-            yield from _refused(fault)
+            yield refused(fault)
         return
     route = handlers[found]
-    yield Row("route", route.path, route.origins.get("path", "") or _action_place(route))
+    yield Row("route", route.path, route.origins.get("path", "") or answers.place_of(route))
     if route.methods:
         yield Row("rule", f"methods: {', '.join(route.methods)}", route.origins.get("methods", ""))
     if route.match is not None:
@@ -261,16 +263,16 @@ def _secure(config: Config, request: Request) -> Iterator[Row]:
         try:
             request = _rewritten(route, request)
         except Fault as fault:
-            yield from _refused(fault)
+            yield refused(fault)
             return
         key = "rewrite" if route.rules.rewrite is not None else "strip_prefix"
         asked = request.target.decode("latin-1")
         yield Row("rewritten", asked, route.origins.get(key, ""))
-    yield from _action(config, route, request)
+    yield from answers.of(config, route, request)
 
 
 def _rewritten(route: Route, request: Request) -> Request:
-    """The request that the handler gets. Raises `Fault`."""
+    """Return the request that the handler gets. Raises `Fault`."""
     handler = _Place(route.action)
     return Rewriting(handler, route.rules.strip_prefix, route.rules.rewrite).rewritten(request)
 
@@ -311,11 +313,6 @@ def _found_by(match: Match) -> str:
     return match.label.decode() or "the default site"
 
 
-def _action_place(route: Route) -> str:
-    return next((route.origins[key] for key in ("respond", "root", "backend", "redirect")
-                 if key in route.origins), "")  # fmt: skip
-
-
 # Filters and rules
 
 
@@ -343,7 +340,8 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
 
 
 def _preflight(route: Route, request: Request) -> Iterator[Row]:
-    """The answer to a browser's question before a request of another origin, where it ends here."""
+    """Yield the answer to a browser's question before a request of another origin, where the
+    request is such a question."""
     if route.rules.cors is None:
         return
     cors, exchange = CrossOrigin(route.rules.cors), Exchange(request.connection, request)
@@ -357,7 +355,7 @@ def _preflight(route: Route, request: Request) -> Iterator[Row]:
 
 
 def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row]:
-    """Who is asked whether the request may come in, and what."""
+    """Yield which service is asked whether the request may come in, and what it is sent."""
     rule = route.rules.forward_auth
     if rule is None:
         return
@@ -370,7 +368,7 @@ def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row
     try:
         head = Forwarder(config.trusted_proxies).head(asked, host, question.lines(request))
     except Fault as fault:
-        yield from _refused(fault)
+        yield refused(fault)
         return
     request.id = asked.id
     first, *lines = head.decode("latin-1").split("\r\n")
@@ -379,160 +377,3 @@ def _asked_first(config: Config, route: Route, request: Request) -> Iterator[Row
     for line in lines:
         if line:
             yield Row("asked", line)
-
-
-# Answers
-
-
-def _action(config: Config, route: Route, request: Request) -> Iterator[Row]:
-    match route.action:
-        case FastCgiAction() as action:
-            yield from _scripts(config, route, action, request)
-        case FilesAction() as action:
-            yield from _files(config, route, action, request)
-        case RespondAction(answer):
-            after = f", Retry-After: {answer.retry_after:.0f}" if answer.retry_after else ""
-            place = route.origins.get("respond", "")
-            yield Row("answer", f"{answer.status}{after}: {answer.body[:60]!r}", place)
-        case RedirectAction() as action:
-            try:
-                response = Redirect(action).handle(request)
-            except Fault as fault:
-                yield from _refused(fault)
-                return
-            location = dict(response.fields)[b"location"].decode("latin-1")
-            place = route.origins.get("redirect", "")
-            yield Row("answer", f"{response.status}, Location: {location}", place)
-        case ProxyAction() as action:
-            yield from _backend(config, route, action, request)
-        case RefuseAction(status):
-            yield Row("answer", f"{status}: the site serves nothing", _action_place(route))
-
-
-def _scripts(
-    config: Config, route: Route, action: FastCgiAction, request: Request
-) -> Iterator[Row]:
-    scripts = scripts_of(action)
-    try:
-        path = below_root(request)
-    except Fault as fault:
-        yield from _refused(fault)
-        return
-    match scripts.find(path, 0.0):
-        case Run(script, path_info):
-            place = route.origins.get("fastcgi", "")
-            yield Row("script", scripts.root.name(script), place)
-            yield Row("path info", os.fsdecode(path_info) or "none")
-            yield from _backend(config, route, action, request)
-        case SendFile():
-            yield from _files(config, route, FilesAction(action.root, action.files), request)
-        case AddSlash():
-            yield Row("answer", f"308, Location: {request.path.decode('latin-1')}/")
-        case Unreadable(why):
-            yield from _refused(Fault("unreadable", why))
-        case Nothing():
-            yield from _refused(Fault("not_found"))
-
-
-def _files(config: Config, route: Route, action: FilesAction, request: Request) -> Iterator[Row]:
-    root, place = action.root, route.origins.get("root", "")
-    yield Row("handler", f"files below {root}", place)
-    handler = FileHandler(root, Clock(), action.rules)
-    try:
-        response = asyncio.run(_awaited(handler, request))
-        path = root / os.fsdecode(below_root(request))
-        if request.path.endswith(b"/") and action.rules.index:
-            names = [path / name for name in action.rules.index]
-            found = [name for name in names if name.exists()]
-            if found or action.rules.listing.format == "off":
-                path = (found or names)[0]
-        endings = (path.with_name(path.name + ending) for ending in action.rules.extensions)
-        if not path.exists() and path.name:
-            path = next((one for one in endings if one.exists()), path)
-        if not path.exists() and response.status == 200 and action.rules.fallback is not None:
-            path = root / action.rules.fallback.lstrip("/")
-        yield Row("file", str(path))
-        reader = Reader(config.uid, config.gid, here=os.geteuid() == config.uid)
-        trouble = reach(path, os.R_OK, reader) if path.exists() else None
-        if trouble is not None:
-            yield Row("answer", f"404: {trouble[0]} ({trouble[1]})")
-            return
-        yield Row("answer", _answer(response))
-        response.discard()
-    except Fault as fault:
-        yield from _refused(fault)
-    finally:
-        handler.close()
-
-
-async def _awaited(handler: FileHandler, request: Request) -> Response:
-    answer = handler.handle(request)
-    return answer if isinstance(answer, Response) else await answer
-
-
-def _answer(response: Response) -> str:
-    wanted = (b"content-type", b"content-length", b"content-encoding", b"location")
-    said = [f"{name.decode()}: {value.decode('latin-1')}" for name, value in response.fields
-            if name in wanted]  # fmt: skip
-    return ", ".join([str(response.status), *said])
-
-
-def _backend(config: Config, route: Route, action: ProxyAction, request: Request) -> Iterator[Row]:
-    place = route.origins.get("backend", "") or route.origins.get("fastcgi", "")
-    urls = [one.url + (" (draining)" if one.drain else "") for one in action.backends]
-    if len(urls) == 1:
-        yield Row("backend", urls[0], place)
-    else:
-        yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
-    backend = action.backends[0]
-    scripts = isinstance(action, FastCgiAction)
-    host = None if action.preserve_host or scripts else authority(backend).encode("ascii")
-    forwarder = Forwarder(
-        config.trusted_proxies,
-        action.via,
-        action.request_headers,
-        told_of_users(config).get(action, frozenset()),
-        traces=config.tracing is not None,
-    )
-    try:
-        head = forwarder.head(request, host, b"", backend.prefix.encode())
-    except Fault as fault:
-        yield from _refused(fault)
-        return
-    for line in head.decode("latin-1").split("\r\n"):
-        if line:
-            yield Row("sent on", line)
-    if forwarder.traces and config.tracing is not None:
-        number = parent_of(request.fields)
-        said = (
-            f"of trace {number.trace_id}, which the request names" if number else "of a new trace"
-        )
-        share = f"{config.tracing.sample:.2%}".replace(".00%", "%")
-        text = f"traceparent: {said}; recorded for {share} of the requests"
-        yield Row("sent on", text, config.origins.get("tracing", ""))
-    yield Row("answer", "the backend's; X-Request-Id as sent on tells it in both logs")
-
-
-def _refused(fault: Fault) -> Iterator[Row]:
-    kind = fault.what
-    why = f": {fault.detail}" if fault.detail else ""
-    yield Row("answer", f"{kind.status} {kind.text} ({fault.kind}{why})")
-
-
-# The page
-
-
-def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the page for people: a title once for the rows that follow each other under it."""
-    width = max((len(row.title) for row in rows), default=0)
-    last = ""
-    for row in rows:
-        title = row.title if row.title != last else ""
-        last = row.title
-        place = f"  [{row.place}]" if row.place else ""
-        yield f"{title:<{width}}  {row.text}{place}"
-
-
-def document(rows: Sequence[Row]) -> list[Mapping[str, str]]:
-    """Return the page for programs."""
-    return [{"title": row.title, "text": row.text, "place": row.place} for row in rows]

@@ -1,13 +1,18 @@
-"""The lines of a page, and how a value of the configuration is spelt there. Pure."""
+"""The rows of a page, how values of the configuration are spelt there, and the page as text or as a
+document. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..config.schema.own_filters import FilterUse
 from ..config.schema.rules import UNLIMITED, BasicAuth
 from ..config.values import ServiceUrl
+from ..errors import Fault
 from ..filters.code import FilterName
+from ..protocol.message import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,11 @@ class Row:
     title: str
     text: str
     place: str = ""
+
+
+# The rows of a page in turn, and between them what has to be awaited for those that follow: its
+# outcome is sent into the generator. So a page can be made where other requests are served.
+Steps = Generator[Row | Awaitable[Response | Fault], Any, None]
 
 
 def shown(value: object) -> str:
@@ -40,3 +50,26 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(shown, value)) + "]"
     return str(value)
+
+
+def refused(fault: Fault) -> Row:
+    """Return the answer to a request that is refused."""
+    kind = fault.what
+    why = f": {fault.detail}" if fault.detail else ""
+    return Row("answer", f"{kind.status} {kind.text} ({fault.kind}{why})")
+
+
+def lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the page for people: a title once for the rows that follow each other under it."""
+    width = max((len(row.title) for row in rows), default=0)
+    last = ""
+    for row in rows:
+        title = row.title if row.title != last else ""
+        last = row.title
+        place = f"  [{row.place}]" if row.place else ""
+        yield f"{title:<{width}}  {row.text}{place}"
+
+
+def document(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Return the page for programs."""
+    return [{"title": row.title, "text": row.text, "place": row.place} for row in rows]

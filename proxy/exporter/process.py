@@ -44,7 +44,7 @@ Export = Callable[[Sequence[Any]], bool]
 
 
 def run(init: tuple[Config, socket.socket], channel: Channel) -> int:
-    """The life of the process; returns its exit status."""
+    """Send spans until the end of the process; returns its exit status."""
     config, sock = init
     logs.set_up("exporter", config.log.format, config.log.level)
     confine_process()
@@ -80,7 +80,7 @@ class Exporter:
         sock.setblocking(False)
 
     def live(self) -> None:
-        """Until the supervisor says stop, or is gone."""
+        """Read spans and send them until the supervisor says stop, or is gone."""
         while not self._told_to_stop():
             self._read()
             now = time.monotonic()
@@ -93,7 +93,7 @@ class Exporter:
             self._send()
 
     def _told_to_stop(self) -> bool:
-        """Wait for something to come, for a moment; whether it is an order to end."""
+        """Wait for a packet or a message for a moment. Whether an order to end has come."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         poll.register(self._channel.fileno(), select.POLLIN)
@@ -130,7 +130,7 @@ class Exporter:
         self._failing = True
 
     def _say(self, now: float) -> None:
-        """Tell the supervisor that the loop runs, and the figures."""
+        """Tell the supervisor that the loop runs, and how many spans were sent."""
         if now - self._said_at >= _SAY_EVERY:
             self._said_at = now
             self._channel.send(encode(Exported(**self._counts)))
@@ -138,7 +138,7 @@ class Exporter:
 
 
 def _exporter(rules: Tracing) -> Export:
-    """OpenTelemetry's exporter. Raises `ImportError`."""
+    """Make OpenTelemetry's exporter. Raises `ImportError`."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
 
@@ -168,8 +168,8 @@ def _resource(service: str) -> None:
 
 
 def spans_of(document: dict[str, Any]) -> Iterator[Any]:
-    """OpenTelemetry's values for the spans of a packet. Raises `ValueError`, `KeyError` and the
-    like for what is no packet."""
+    """Return OpenTelemetry's values for the spans of a packet. Raises `ValueError`, `KeyError` and
+    the like for what is no packet."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
     from opentelemetry.trace.span import TraceState

@@ -403,8 +403,8 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class ContainersSeen:
-    """``containers``: all that have labels of ours, as `config.sources.containers` spells them;
-    None: as before. ``error``: why the engine cannot be asked."""
+    """``containers``: all that have labels of ours, as `config.sources.known_containers` spells
+    them; None: as before. ``error``: why the engine cannot be asked."""
 
     containers: tuple[object, ...] | None
     error: str | None

@@ -217,7 +217,8 @@ def _histogram(
 
 
 def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
-    """Content type and text: OpenMetrics for who asks for that, else Prometheus' own format."""
+    """Return content type and text: OpenMetrics where ``accept`` names it, else Prometheus' own
+    format."""
     registry = CollectorRegistry()
     registry.register(_Overview(overview))
     if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:

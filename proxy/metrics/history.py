@@ -40,8 +40,8 @@ CONNECTIONS = ("open",)
 
 
 def quantile(counts: Iterable[int], part: float) -> float:
-    """Seconds that ``part`` of the requests took at most, within their bucket by its width; 0.0
-    without requests. ``counts`` as `counters.Counters` has them."""
+    """Return the seconds that ``part`` of the requests took at most, within their bucket by its
+    width; 0.0 without requests. ``counts`` as `counters.Counters` has them."""
     sums = list(accumulate(counts))
     if not sums or not sums[-1]:
         return 0.0
@@ -73,7 +73,7 @@ class Series:
         self.put(slot, [0.0] * self._width)
 
     def rows(self, slot: int, most: int = SLOTS) -> list[list[float]]:
-        """The rows up to ``slot``, oldest first."""
+        """Return the rows up to ``slot``, oldest first."""
         first = max(self.since, slot - min(most, SLOTS) + 1)
         starts = (one % SLOTS * self._width for one in range(first, slot + 1))
         return [[round(value, 5) for value in self._ring[at : at + self._width]] for at in starts]
@@ -170,8 +170,8 @@ class History:
         )
 
     def _sites(self, last: Figures, now: Figures) -> dict[str, _Counted]:
-        """What those sites did that have a series, or are busy enough for one. With ten thousand
-        sites that are all busy this takes some hundredths of a second."""
+        """Count what those sites did that have a series, or are busy enough for one. With ten
+        thousand sites that are all busy this takes some hundredths of a second."""
         known = self.groups["site"].series
         before = last["seconds"]
         weights = {
@@ -184,8 +184,8 @@ class History:
         found = {}
         for host in wanted:
             one = found[host] = _Counted()
-            one.histogram = _minus(now["seconds"][host], before.get(host))
-            one.moved = _minus(now["bytes"][host], last["bytes"].get(host))
+            one.histogram = minus(now["seconds"][host], before.get(host))
+            one.moved = minus(now["bytes"][host], last["bytes"].get(host))
         for key, count in now["requests"].items():
             host, place = _host_and_class(key)
             if host in found:
@@ -195,8 +195,8 @@ class History:
     def _processes(
         self, processes: Iterable[ProcessFigures]
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """CPU seconds since the last call, and bytes of memory, by what the process is: workers
-        with the same number in all generations together."""
+        """Return CPU seconds since the last call, and bytes of memory, by what the process is:
+        workers with the same number in all generations together."""
         known, self._cpu = self._cpu, {}
         cpu: dict[str, float] = defaultdict(float)
         memory: dict[str, float] = defaultdict(float)
@@ -211,7 +211,7 @@ class History:
     # What it tells
 
     def document(self, kind: str, name: str, most: int = SLOTS) -> HistoryDocument:
-        """The rows of one series, oldest first; none where it has no series."""
+        """Return the rows of one series, oldest first; none where the name has no series."""
         group = self.groups[kind]
         series = group.series.get(name)
         return {
@@ -224,7 +224,7 @@ class History:
         }
 
     def pivot(self, kind: str, column: str, most: int = SLOTS) -> HistoryDocument:
-        """The rows of one column of all series of a kind: a column for each series."""
+        """Return the rows of one column of all series of a kind: a column for each series."""
         group = self.groups[kind]
         place = group.columns.index(column)
         length = min(most, SLOTS, self.slot + 1)
@@ -243,7 +243,7 @@ class History:
         }
 
     def lately(self, kind: str) -> list[Rates]:
-        """The last minute of every series of sites or backends, the busiest first."""
+        """Return the last minute of every series of sites or backends, the busiest first."""
         group = self.groups[kind]
         found = [
             _lately(name, group.columns, one.rows(self.slot, _LATELY))
@@ -252,7 +252,7 @@ class History:
         return sorted(found, key=lambda one: (-one["rate"], one["name"]))
 
     def latest(self, kind: str) -> dict[str, float]:
-        """The first column of the last minute's mean, by name."""
+        """Return the mean of the last minute in the first column, by name."""
         return {
             name: sum(row[0] for row in rows) / len(rows)
             for name, one in self.groups[kind].series.items()
@@ -260,7 +260,7 @@ class History:
         }
 
     def reached(self, most: int = 120) -> dict[str, float]:
-        """How often each limit was reached in the last ``most`` slots."""
+        """Count how often each limit was reached in the last ``most`` slots."""
         found = {
             name: sum(row[0] for row in one.rows(self.slot, most)) * SLOT
             for name, one in self.groups["limit"].series.items()
@@ -304,9 +304,9 @@ class _Counted:
 
     def minus(self, other: _Counted) -> _Counted:
         made = _Counted()
-        made.classes = _minus(self.classes, other.classes)
-        made.histogram = _minus(self.histogram, other.histogram)
-        made.moved = _minus(self.moved, other.moved)
+        made.classes = minus(self.classes, other.classes)
+        made.histogram = minus(self.histogram, other.histogram)
+        made.moved = minus(self.moved, other.moved)
         return made
 
     def row(self, seconds: float) -> list[float]:
@@ -318,15 +318,15 @@ class _Counted:
         ]
 
 
-def _minus(now: Sequence[int], before: Sequence[int] | None) -> list[int]:
-    """Never below zero: what counts less than before has begun anew."""
+def minus(now: Sequence[int], before: Sequence[int] | None) -> list[int]:
+    """Subtract counts, never below zero: what counts less than before has begun anew."""
     if before is None:
         return list(now)
     return [max(0, a - b) for a, b in zip(now, before, strict=True)]
 
 
 def _whole(figures: Figures) -> _Counted:
-    """What all sites together have done since the start."""
+    """Add up what all sites have done since the start."""
     made = _Counted()
     if figures["seconds"]:
         columns = zip(*figures["seconds"].values(), strict=True)
@@ -339,7 +339,7 @@ def _whole(figures: Figures) -> _Counted:
 
 @functools.lru_cache(maxsize=65536)  # the same keys, every five seconds
 def _host_and_class(key: str) -> tuple[str, int]:
-    """The host of a key of ``requests``, and the place of its class of status."""
+    """Return the host of a key of ``requests``, and the place of its class of status."""
     host, _method, status, _handler = labels(key)
     return host, min(max(int(status) // 100, 1), 5) - 1
 
@@ -356,8 +356,8 @@ def _backend_rows(
     found = {}
     for backend, three in counts.items():
         after = now["upstream_seconds"].get(backend, [])
-        before = last["upstream_seconds"].get(backend, [0] * len(after))
-        histogram = [max(0, a - b) for a, b in zip(after, before, strict=True)]
+        before = last["upstream_seconds"].get(backend)
+        histogram = minus(after, before)
         quantiles = [quantile(histogram, 0.5), quantile(histogram, 0.99)]
         found[backend] = (float(sum(three)), [*(one / seconds for one in three), *quantiles])
     return found

@@ -23,8 +23,9 @@ from acme_client.storage.atomic import Disk
 
 from ..alerts import incidents
 from ..alerts.incidents import Incidents, Notice
-from ..alerts.policy import Delivery, Way
+from ..alerts.policy import Delivery
 from ..config.model import Alerts, Config
+from ..config.schema.alerts import Way
 from ..ipc.messages import Delivered
 from .control.overview import Overview
 from .process_table import Child, Processes, describe_exit
@@ -78,7 +79,7 @@ class Alerting:
         self._kept = b""
 
     def undelivered(self) -> list[tuple[str, str, int]]:
-        """By channel that fails: why, and how many notices wait."""
+        """Return the channels that fail, each with the reason and how many notices wait."""
         return [
             (way, one.last_error, len(incidents.merged(one.carried, one.waiting)))
             for way, one in self._outboxes.items()
@@ -101,7 +102,7 @@ class Alerting:
         self._note(rules, [site.names[0] for site in config.sites], now)
         spent = time.monotonic() - now
         self._look_at = now + max(_LOOK_EVERY, spent / _LOOK_PART)
-        for way in _ways(rules):
+        for way in rules.ways:
             self._send(way, config, generation, now)
         self._keep()
 
@@ -117,7 +118,7 @@ class Alerting:
                 logging.INFO if notice.event == "over" else logging.WARNING,
                 "%s: %s", notice.event, notice.text,
             )  # fmt: skip
-        ways = _ways(rules)
+        ways = rules.ways
         for way in self._outboxes.keys() - set(ways):
             if self._outboxes[way].messenger is None:
                 del self._outboxes[way]
@@ -218,17 +219,6 @@ class Alerting:
             Disk().write(self._file, data)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file, error.strerror)
-
-
-def _ways(rules: Alerts) -> list[Way]:
-    ways: list[Way] = []
-    if rules.webhook or rules.webhook_file:
-        ways.append("webhook")
-    if rules.email:
-        ways.append("email")
-    if rules.command:
-        ways.append("command")
-    return ways
 
 
 def _titles(notices: Sequence[Notice]) -> str:

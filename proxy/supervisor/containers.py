@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from acme_client.storage.atomic import Disk
 
 from ..config.model import Config
-from ..config.sources import containers
-from ..config.sources.containers import FILE, Container
+from ..config.sources import containers, known_containers
+from ..config.sources.known_containers import FILE, Container
 from ..containers.door import Door
-from ..containers.watcher import WatcherInit
+from ..containers.startup import WatcherInit
 from ..ipc.documents import ProviderStatus
 from ..ipc.messages import ContainersSeen
 from .backoff import Backoff
@@ -62,7 +62,7 @@ class ContainerFeed:
         self._error: str | None = None
         self._heard = False
         follows = config.providers.docker is not None
-        self._known = containers.read(config.state) if follows else []
+        self._known = known_containers.read(config.state) if follows else []
         self._in_force = self._known
         self._unwritten = False
         self._reloads: deque[float] = deque(maxlen=_BURST)
@@ -112,14 +112,14 @@ class ContainerFeed:
         child.served = child.served or time.monotonic()
         if message.containers is None:
             return
-        known = containers.understood(message.containers)
+        known = known_containers.understood(message.containers)
         if known != self._known:
             self._tell_of_health(known)
             self._known = known
             self._write()
 
     def _tell_of_health(self, known: Sequence[Container]) -> None:
-        """Say who falls ill and who recovers, also where another serves its site meanwhile."""
+        """Log which container falls ill and which recovers, also where another serves its site."""
         before = {one.name: one.condition for one in self._known}
         for one in known:
             if one.condition == "unwell" != before.get(one.name):
@@ -129,7 +129,7 @@ class ContainerFeed:
 
     def _write(self) -> None:
         try:
-            Disk().write(self._state / FILE, containers.written(self._known))
+            Disk().write(self._state / FILE, known_containers.written(self._known))
         except OSError as error:
             if not self._unwritten:
                 log.warning("%s cannot be written: %s", self._state / FILE, error.strerror)
@@ -138,7 +138,7 @@ class ContainerFeed:
             self._unwritten = False
 
     def changed(self) -> str | None:
-        """Why a reload is due; None for none. Each change is reported once."""
+        """Return why a reload is due; None where none is. Each change is reported once."""
         if self._known == self._in_force or self._unwritten:
             return None
         before, after = (_sites(one) for one in (self._in_force, self._known))

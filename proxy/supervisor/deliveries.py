@@ -101,7 +101,7 @@ class Deliveries:
 
     @property
     def under_way(self) -> int:
-        """How many have not been acknowledged by all."""
+        """Return how many deliveries have not been acknowledged by all workers."""
         return len(self._open)
 
     def ended(self, child: Child) -> None:

@@ -265,7 +265,7 @@ class Processes:
                 pass
         except ChannelClosed:
             pass
-        except Exception:
+        except Exception:  # a child that has been taken over may say anything, to the last
             log.exception("the last words of %s (pid %d)", child.title, child.pid)
 
     def kill(self, child: Child, number: signal.Signals = signal.SIGKILL) -> None:

@@ -72,8 +72,8 @@ class Registry:
         return tuple(self._certificates.values())
 
     def related(self, names: Collection[str]) -> list[Announced]:
-        """The certificates that are called so, and all others for one of their names or for the
-        wildcard that covers it."""
+        """Return the certificates that are called so, and all others for one of their names or for
+        the wildcard that covers it."""
         found = [self._certificates[name] for name in names if name in self._certificates]
         hosts = {host for one in found for host in one.facts.names}
         hosts |= set(map(wildcard_of, hosts))
@@ -279,7 +279,8 @@ class Registry:
         self._deliveries.to_all(compose, delivered)
 
     def _settle(self, one: Announced, previous: Announced | None, refusal: str | None) -> None:
-        """All workers have acknowledged a certificate, or one of them cannot serve it."""
+        """Note that all workers have acknowledged a certificate, or that one of them cannot serve
+        it."""
         name = one.facts.name
         self._unsettled[name] -= 1
         if not self._unsettled[name]:
@@ -312,7 +313,8 @@ class Registry:
             self._packs.discard(bundle.pack)
 
     def _composed(self, names: Sequence[str], ticket: int) -> _Composed | None:
-        """Those in force of these names, as far as they are in the pack of the first."""
+        """Compose a message with the certificates in force of these names, as far as they lie in
+        the pack of the first."""
         present = [self._certificates[name] for name in names if name in self._certificates]
         if not present:
             return None
@@ -363,7 +365,7 @@ class Registry:
 
 
 def _by_pack(several: Iterable[Announced]) -> Iterator[list[Announced]]:
-    """Those that lie in one pack together."""
+    """Yield the certificates of each pack."""
     packs: dict[Pack, list[Announced]] = {}
     for one in several:
         packs.setdefault(one.bundle.pack, []).append(one)

@@ -15,8 +15,7 @@ from typing import Generic, Literal, Never, TypeVar
 from ..alerts.policy import Delivery
 from ..certifier import process as certifier
 from ..config.model import Config
-from ..containers import watcher
-from ..containers.watcher import WatcherInit
+from ..containers.startup import WatcherInit
 from ..ipc.channel import Channel
 from ..worker import worker
 from ..worker.startup import WorkerInit
@@ -76,6 +75,12 @@ def _export(init: tuple[Config, socket.socket], channel: Channel) -> int:
     return process.run(init, channel)
 
 
+def _watch(init: WatcherInit, channel: Channel) -> int:
+    from ..containers import watcher  # Docker's API: no other process needs it
+
+    return watcher.run(init, channel)
+
+
 WORKER: Role[WorkerInit] = Role(
     "worker",
     worker.run,
@@ -104,7 +109,7 @@ MESSENGER: Role[Delivery] = Role(
 )
 DOCKER: Role[WatcherInit] = Role(
     "docker",
-    watcher.run,
+    _watch,
     policy="docker",
     # It waits for an engine that does not answer; between two questions it is heard.
     silent_for=WATCHER_SILENT_FOR,

@@ -17,7 +17,7 @@ class SpanPipe:
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
     def ends(self) -> tuple[socket.socket, socket.socket]:
-        """For writing, and for reading. Raises `OSError`."""
+        """Return the end for writing, and the one for reading. Raises `OSError`."""
         if self._ends is None:
             self._ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         return self._ends

@@ -164,7 +164,7 @@ class Spawner:
     # The exporter
 
     def start_exporter(self) -> None:
-        """Start one if there is none and the configuration has traces."""
+        """Start an exporter if there is none and the configuration has traces."""
         serving = self._generations.serving
         if serving.config.tracing is None or self._processes.exporter() or self._lifecycle.retired:
             return
@@ -173,7 +173,8 @@ class Spawner:
         self._fork(EXPORTER, init, serving.number, 0, self.start_exporter)
 
     def renew_exporter_for(self, generation: Generation) -> None:
-        """Have the exporter be one of this configuration, or end it."""
+        """Start an exporter for this configuration, or end the one with other settings, which
+        another follows."""
         present = self._processes.exporter()
         if present is None:
             self.start_exporter()

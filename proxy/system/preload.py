@@ -52,8 +52,11 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
             "acme_client.challenges.dns_rfc2136",
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
+            "proxy.config.checks.dns_providers",
+            "proxy.containers.watcher",
             "proxy.metrics.exposition",
             "proxy.worker.admin.service",
+            "proxy.worker.tracing",
             "proxy.sites.basic_auth",
             "proxy.sites.passwords",
         ):

@@ -136,8 +136,8 @@ def vhost_combined_line(moment: str, exchange: Exchange, own_id: str = "") -> st
 
 
 def with_trace(line: Line, form: str) -> Line:
-    """The same line with the number of the trace at its end, where programs or people read it; the
-    combined forms have no place for it."""
+    """Put the number of the trace at the end of a line that programs or people read; the combined
+    forms have no place for it."""
     if form not in ("json", "text"):
         return line
 

@@ -22,7 +22,7 @@ _LONGEST = 1024  # characters of a field's value; the rest is left out
 
 
 def line_of(form: str, facts: Sequence[str]) -> Line:
-    """The line of a form with these facts."""
+    """Make what writes lines of a form with these facts."""
     if form == "json":
         return lambda moment, exchange, own_id: _json(facts, moment, exchange, own_id)
     if form == "text":
@@ -48,7 +48,7 @@ def _text(facts: Sequence[str], moment: str, exchange: Exchange, own_id: str) ->
 
 
 def _combined(facts: Sequence[str], wide: bool, moment: str, exchange: Exchange) -> str:
-    """Apache's form, whose parts have their places."""
+    """Write Apache's form, whose parts have their places."""
     request, response = exchange.request, exchange.response
     assert response is not None  # noqa: S101 - it is finished
     words = {"peer": exchange.client.encode(), "user": (exchange.user or "").encode()}

@@ -104,7 +104,7 @@ class Inbox:
                 self._taker.take(message, fds)
             except Unusable as unusable:
                 answer = None if ticket is None else CannotServe(ticket, unusable.why)
-            except Exception:
+            except Exception:  # no message, and no fault of ours in taking it, ends a worker
                 log.exception("what the supervisor sends cannot be taken in; asked for again")
                 answer = None if ticket is None else NotTaken(ticket)
         if answer is not None:

@@ -44,7 +44,7 @@ class BaseService:
         self.context.in_flight += 1
         try:
             return self._handle(exchange, request)
-        except Exception as error:
+        except Exception as error:  # a fault of ours costs one request, and no connection
             return self.failed(exchange, error)
 
     def failed(self, exchange: Exchange, error: Exception) -> Response:
@@ -130,7 +130,7 @@ class BaseService:
 
 
 def _check_length(body: RequestBody) -> None:
-    """A body known to be too large is refused before a byte of it is read."""
+    """Refuse a body that is known to be too large, before a byte of it is read."""
     most, length = body.limits.body_size, body.length
     if most is not None and length is not None and length > most:
         raise Fault("body_too_large", f"{length} bytes")
@@ -210,7 +210,7 @@ class HttpsService(BaseService):
                 answer = route.handler.handle(request)  # nearly always
             else:
                 answer = self._ask(exchange, route.handler)
-        except Exception as error:
+        except Exception as error:  # likewise
             answer = self.failed(exchange, error)
         return answer if chain is None else chain.changed(exchange, answer, self.failed)
 

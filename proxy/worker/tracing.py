@@ -40,14 +40,20 @@ class Tracer:
     def _chosen(self) -> bool:
         return random.random() < self._share  # noqa: S311 - a sample, no secret
 
+    def service(self, context: WorkerContext) -> HttpsService:
+        """Make the service of port 443 whose requests are traced here."""
+        return TracedHttpsService(context, self)
+
     # Requests
 
     def begin(self, exchange: Exchange, request: Request) -> Trace:
-        """The trace of a request that has just come."""
+        """Begin the trace of a request that has just come."""
         connection = request.connection
         parent = parent_of(request.fields)
-        trusted = parent is not None and connection.proxies is not None
-        sampled = parent.sampled if trusted and parent is not None else self._chosen()
+        if parent is not None and connection.proxies is not None:  # a trusted proxy says it
+            sampled = parent.sampled
+        else:
+            sampled = self._chosen()
         trace = request.trace = Trace(parent, exchange.started, sampled=sampled)
         if sampled and connection.handshake is not None:
             began, ended, resumed = connection.handshake
@@ -58,7 +64,7 @@ class Tracer:
         return trace
 
     def end(self, exchange: Exchange, request: Request, trace: Trace) -> None:
-        """The request is over: send what is recorded of it."""
+        """Send what is recorded of a request that is over."""
         if not trace.sampled:
             return
         response, now = exchange.response, exchange.started + exchange.duration

@@ -20,7 +20,7 @@ import os
 import random
 import time
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
@@ -84,7 +84,9 @@ from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
 from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
-from .tracing import TracedHttpsService, Tracer
+
+if TYPE_CHECKING:
+    from .tracing import Tracer
 
 log = logging.getLogger("treehouse.worker")
 
@@ -184,7 +186,7 @@ class Worker:
             deadlines,
             {
                 "http": HttpService(context),
-                "https": TracedHttpsService(context, tracer) if tracer else HttpsService(context),
+                "https": tracer.service(context) if tracer else HttpsService(context),
                 "admin": self._admin_service(context, init.secret, chains),
             },
             protocols[USUAL_PROTOCOL],
@@ -203,16 +205,18 @@ class Worker:
             self._handlers.drain_backend(url, True)
 
     def _tracer(self, init: WorkerInit) -> Tracer | None:
-        """Who writes traces, where the configuration has them."""
+        """Make what writes traces, where the configuration has them."""
         rules = self._config.tracing
         if rules is None or init.spans is None:
             return None
+        from .tracing import Tracer
+
         tracer = self._context.tracer = Tracer(rules, init.spans)
         tracer.counters = self._context.counters
         return tracer
 
     def _admin_service(self, context: WorkerContext, secret: bytes, chains: Chains) -> Service:
-        """What answers on the admin listener, where there is one."""
+        """Make what answers on the admin listener, where there is one."""
         config = self._config
         if config.admin is None or config.admin_site is None:
             return HttpService(context)  # which nobody can ask
@@ -317,7 +321,7 @@ class Worker:
             os.close(previous)
 
     def _count(self) -> None:
-        """Begin to count: somebody asks for figures."""
+        """Begin to count, because somebody asks for figures."""
         counters = self._context.counters = Counters()
         self._context.limit_reporter.counters = counters
         self._http2.tally = counters

@@ -190,6 +190,8 @@ def test_only_looking(folder: Path, root: Path) -> None:
         told = http(port).asks("/api/explain?url=https://a.test/&fields=A:b%0d%0aC", "127.0.0.1")
         assert told.status == 200
         assert http(port).asks("/api/explain?url=http://[", "127.0.0.1").status == 200
+        told = http(port).asks("/api/explain?url=https://a.test/", "127.0.0.1")
+        assert json.loads(told.body)["rows"][-1]["text"].startswith("200, content-type: text/html")
         plain = http(port).asks("/metrics", "127.0.0.1")
         assert plain["content-type"].startswith("text/plain; version=0.0.4")
         accept = "Accept: application/openmetrics-text;version=x, text/plain;q=0.1\r\n"

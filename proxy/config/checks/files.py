@@ -23,15 +23,14 @@ from acme_client.x509.trust_bundle import authorities
 
 from ..schema.acme import Credential
 from ..schema.parse import Parsed
-from ..schema.rules import Rules
-from ..schema.site import Route, Serving
+from ..schema.site import Route
 from ..syntax.address_sets import AddressEntry, AddressFile, read_list
 from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
 from ..values import Backend
-from . import certificates, dns_providers, pages
+from . import certificates, pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
 from .real_paths import RealPaths
@@ -94,24 +93,14 @@ def _hooks(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
                 )
             if trouble:
                 yield parsed.origins.fault(("acme", "dns", index, key), *trouble)
-    yield from dns_providers.check(parsed, reader)
+    if parsed.document.acme.dns:
+        from . import dns_providers  # the catalog of dns-lexicon, which few ask
 
-
-def _levels(parsed: Parsed) -> Iterator[tuple[Path, Rules]]:
-    """Every place where a rule may stand, from the top of the document on."""
-    yield (), parsed.document
-    yield from _servings(parsed)
-
-
-def _servings(parsed: Parsed) -> Iterator[tuple[Path, Serving]]:
-    for index, site in parsed.sites:
-        yield ("sites", index), site
-        for number, route in enumerate(site.routes):
-            yield ("sites", index, "routes", number), route
+        yield from dns_providers.check(parsed, reader)
 
 
 def _roots(parsed: Parsed) -> Iterator[Place]:
-    for path, serving in _servings(parsed):
+    for path, serving in parsed.servings():
         if serving.root is not None:
             yield (*path, "root"), serving.root
 
@@ -161,7 +150,7 @@ def _address_lists(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
 
 def _address_entries(parsed: Parsed) -> Iterator[tuple[Path, tuple[AddressEntry, ...]]]:
     """Every list of addresses, with its place."""
-    for path, rules in _levels(parsed):
+    for path, rules in parsed.levels():
         yield (*path, "allow"), rules.allow or ()
         yield (*path, "deny"), rules.deny
         if isinstance(rules, Route) and rules.match is not None:
@@ -170,7 +159,7 @@ def _address_entries(parsed: Parsed) -> Iterator[tuple[Path, tuple[AddressEntry,
 
 def _password_files(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
     """Users and their hashes, which workers read before they are confined."""
-    logins = [(path, rules.basic_auth) for path, rules in _levels(parsed)]
+    logins = [(path, rules.basic_auth) for path, rules in parsed.levels()]
     if parsed.document.admin is not None:
         logins.append((("admin",), parsed.document.admin.basic_auth))
     for path, login in logins:
@@ -215,7 +204,7 @@ def _sockets(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Ite
 
 
 def _backends(parsed: Parsed) -> Iterator[tuple[Path, Backend]]:
-    for path, serving in _servings(parsed):
+    for path, serving in parsed.servings():
         for number, each in enumerate(serving.backend or ()):
             yield (*path, "backend", number), each.url
         for one in serving.fastcgi.url if serving.fastcgi is not None else ():

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from ...filters.code import CannotLoad, FilterCode
 from ..schema.own_filters import FilterUse
 from ..schema.parse import Parsed
-from ..schema.rules import Rules
 from ..syntax.faults import Fault, Path
 
 # Seconds for all filters together. What a module needs to load (a model, a table) takes a few.
@@ -50,12 +49,7 @@ def check(parsed: Parsed, identity: tuple[int, int] | None) -> tuple[FilterCode,
 
 
 def _used(parsed: Parsed) -> Iterator[Used]:
-    levels: list[tuple[Path, Rules]] = [((), parsed.document)]
-    for index, site in parsed.sites:
-        levels.append((("sites", index), site))
-        for number, route in enumerate(site.routes):
-            levels.append((("sites", index, "routes", number), route))
-    for path, rules in levels:
+    for path, rules in parsed.levels():
         for number, entry in enumerate(rules.use):
             yield (*path, "use", number), entry
 

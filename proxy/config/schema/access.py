@@ -3,8 +3,6 @@
 The rules on addresses and passwords stand in `rules`, which has these keys with all others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Protocol
 
@@ -12,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from ..syntax import cross_origin, field_rules
 from ..syntax.faults import Fault, Origins, Path, Wrong, shown
-from ..syntax.kinds import File, Many, Section, Switch, duration, section, word
+from ..syntax.kinds import File, Many, Section, Switch, already_read, duration, section, word
 from ..syntax.names import parse_name
 from ..syntax.service_urls import parse_service_url
 from ..values import ServiceUrl
@@ -80,7 +78,9 @@ class ForwardAuth(Section):
     preserve_host: Switch = Field(
         default=True, description="Host is the one that the client asked for; false: of the URL."
     )
-    tls: ServiceTls = Field(default=ServiceTls(), description="For a service over https.")
+    tls: ServiceTls = Field(
+        default=already_read(ServiceTls), description="For a service over https."
+    )
 
 
 @section

@@ -3,17 +3,13 @@
 `check` has what the keys need of each other; what sites make of them is in `checks.consistency`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field
 
 from acme_client.link import HookStyle
 
@@ -27,6 +23,7 @@ from ..syntax.kinds import (
     Section,
     Token,
     duration,
+    mapping,
     one_of,
     parse_file,
     section,
@@ -127,43 +124,26 @@ class Credential:
     from_variable: bool = field(default=False, repr=False)
 
 
-class _Credentials:
-    """A mapping of words, some of them files, as `Credential` each."""
+def _read_credentials(
+    entries: Iterator[tuple[str, object]], base: FilePath
+) -> tuple[Credential, ...]:
+    made: dict[str, Credential] = {}
+    for name, value in entries:
+        text = str(value)
+        if name.endswith("_file"):
+            name = name.removesuffix("_file")
+            one = Credential(name, secret_file=base / parse_file(text))
+        else:
+            if not text.isprintable():
+                raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
+            one = Credential(name, text, from_variable=isinstance(value, FromVariable))
+        if name in made:
+            raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
+        made[name] = one
+    return tuple(made.values())
 
-    @staticmethod
-    def _read(given: object, info: ValidationInfo) -> tuple[Credential, ...]:
-        if isinstance(given, tuple):
-            return given  # made by code
-        if not isinstance(given, dict):
-            raise Wrong("a mapping of NAME: VALUE belongs here", "write {auth_token_file: FILE}")
-        base = (info.context or {}).get("base", FilePath())
-        made: dict[str, Credential] = {}
-        for word_, value in given.items():
-            if isinstance(value, (list, dict)) or value is None:
-                raise Wrong(f"{shown(word_)} needs a single value", "give it one")
-            text = str(value)
-            name = str(word_)
-            if name.endswith("_file"):
-                name = name.removesuffix("_file")
-                one = Credential(name, secret_file=base / parse_file(text))
-            else:
-                if not text.isprintable():
-                    raise Wrong(f"the value of {shown(name)} is not one line of text", "mend it")
-                one = Credential(name, text, from_variable=isinstance(value, FromVariable))
-            if name in made:
-                raise Wrong(f"{name} and {name}_file exclude each other", "keep one of the two")
-            made[name] = one
-        return tuple(made.values())
 
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
+_CREDENTIALS = mapping(_read_credentials, example="write {auth_token_file: FILE}")
 
 
 def _parse_provider(text: str) -> str:
@@ -213,7 +193,7 @@ class Dns(Section):
     provider: Annotated[str, word(_parse_provider)] | None = Field(
         default=None, description="A DNS provider by name, such as cloudflare (dns-lexicon)."
     )
-    credentials: Annotated[tuple[Credential, ...], _Credentials()] = Field(
+    credentials: Annotated[tuple[Credential, ...], _CREDENTIALS] = Field(
         default=(),
         description="What the provider is to be told: NAME_file: FILE, or NAME: ${VARIABLE}; of a "
         "hook, its environment.",

@@ -1,7 +1,5 @@
 """The keys below ``alerts``: who is told, and of what. A part of `document`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
@@ -14,6 +12,8 @@ from ..syntax.kinds import Email, File, Many, Section, Token, count, duration, o
 from ..syntax.units import parse_duration
 from ..values import Address, Runway
 
+# How an alert goes to people.
+Way = Literal["webhook", "email", "command"]
 _RUNWAY = r"^[0-9.]+ *%$|^[0-9.]+$|^([0-9.]+(w|d|h|ms|m|s))+$"
 
 
@@ -87,6 +87,16 @@ class Alerts(Section):
         default=86400.0, description="Told again while it lasts."
     )
 
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that are given."""
+        given: dict[Way, object] = {
+            "webhook": self.webhook or self.webhook_file,
+            "email": self.email,
+            "command": self.command,
+        }
+        return tuple(way for way, one in given.items() if one)
+
 
 def check(alerts: Alerts | None, origins: Origins) -> Iterator[Fault]:
     """Check what the keys need of each other."""
@@ -97,7 +107,7 @@ def check(alerts: Alerts | None, origins: Origins) -> Iterator[Fault]:
         yield origins.fault_of_key(
             (*at, "webhook_file"), "webhook and webhook_file exclude each other", "keep one"
         )
-    if not (alerts.webhook or alerts.webhook_file or alerts.email or alerts.command):
+    if not alerts.ways:
         yield origins.fault(at, "nobody is told", "give webhook, email or command")
     if alerts.command and not alerts.command[0].startswith("/"):
         yield origins.fault(

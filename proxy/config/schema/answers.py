@@ -4,26 +4,27 @@
 its place, `error_pages` give errors another body.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationInfo,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Field
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, Switch, duration, number_word, one_of, section, word
+from ..syntax.kinds import (
+    Section,
+    Switch,
+    already_read,
+    duration,
+    mapping,
+    number_word,
+    one_of,
+    section,
+    word,
+)
 from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
 
 _FILE = "file:"
@@ -70,36 +71,24 @@ def parse_error_page(text: str, base: Path) -> tuple[str, Path | None]:
     return parse_site_path(text), None
 
 
-class _ErrorPages:
-    """A mapping of statuses and pages, as a tuple of `ErrorPage`."""
+def _read_error_pages(entries: Iterator[tuple[str, object]], base: Path) -> tuple[ErrorPage, ...]:
+    pages, seen = [], set[int | str]()
+    for codes, page in entries:
+        one = ErrorPage(parse_codes(codes), *parse_error_page(str(page), base))
+        for code in one.codes:
+            if code in seen:
+                raise Wrong(f"{code} stands here twice", "leave one out")
+            seen.add(code)
+        pages.append(one)
+    return tuple(pages)
 
-    def _read(self, given: object, info: ValidationInfo) -> tuple[ErrorPage, ...]:
-        if isinstance(given, tuple):
-            return given  # made by code
-        if not isinstance(given, dict):
-            raise Wrong("a mapping of STATUS: PAGE belongs here", "write it like {404: /404.html}")
-        base = Path() if info.context is None else info.context.get("base", Path())
-        pages, seen = [], set[int | str]()
-        for codes, page in given.items():
-            if isinstance(page, (list, dict)) or page is None:
-                raise Wrong(f"{shown(str(codes))} needs a single page", "give it a path or a file")
-            one = ErrorPage(parse_codes(str(codes)), *parse_error_page(str(page), base))
-            for code in one.codes:
-                if code in seen:
-                    raise Wrong(f"{code} stands here twice", "leave one out")
-                seen.add(code)
-            pages.append(one)
-        return tuple(pages)
 
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
+_ERROR_PAGES = mapping(
+    _read_error_pages,
+    ("STATUS", "PAGE"),
+    example="write it like {404: /404.html}",
+    give="give it a path or a file",
+)
 
 
 def _parse_body(given: object) -> str:
@@ -143,7 +132,7 @@ class Respond(Section):
 
 
 # Served as if nothing were given, where an outer level responds.
-NO_RESPONSE = Respond(status=0)
+NO_RESPONSE = already_read(Respond, status=0)
 
 
 def _status_alone(given: object) -> object:
@@ -186,7 +175,7 @@ class AnswerRules(Section):
         description="A fixed answer to every request: {status, body, content_type, retry_after}; "
         "off at a route that goes on.",
     )
-    error_pages: Annotated[tuple[ErrorPage, ...], _ErrorPages()] = Field(
+    error_pages: Annotated[tuple[ErrorPage, ...], _ERROR_PAGES] = Field(
         default=(),
         description="STATUS: PAGE, like 404: /404.html; a path of the site, or a file. Statuses "
         'are numbers, lists ("502,503") or classes ("5xx").',

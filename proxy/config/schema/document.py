@@ -10,8 +10,6 @@ Words arrive as text (see `syntax.yaml_reader`), so ``workers: 4`` and ``workers
 same, and null means "not given" everywhere.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -26,6 +24,7 @@ from ..syntax.kinds import (
     Many,
     Section,
     Switch,
+    already_read,
     count,
     duration,
     number_word,
@@ -359,13 +358,13 @@ class Site(Serving):
     key_type: Many[KeyType] | None = Field(
         default=None, description="As under acme, for this site alone."
     )
-    tls: SiteTls = Field(default=SiteTls(), description="TLS rules of this site.")
+    tls: SiteTls = Field(default=already_read(SiteTls), description="TLS rules of this site.")
     on_demand: OnDemand | None = Field(
         default=None, description="Other names, certified when somebody comes for them."
     )
     http2: Http2 | None = Field(default=None, description="As at the top, for this site alone.")
     log: SiteLogEntry = Field(
-        default=SiteLog(), description="off, or what the site's access lines tell."
+        default=already_read(SiteLog), description="off, or what the site's access lines tell."
     )
     default: Switch = Field(
         default=False, description="Served to clients that name no known site. At most one site."
@@ -376,7 +375,7 @@ class Site(Serving):
 class Document(Rules):
     """The configuration of treehouse-proxy."""
 
-    listen: Listen = Field(default=Listen(), description="Addresses and ports.")
+    listen: Listen = Field(default=already_read(Listen), description="Addresses and ports.")
     user: Account | None = Field(default=None, description="Who to become: a name or number.")
     group: Account | None = Field(
         default=None, description="The group to become: a name or number."
@@ -385,10 +384,10 @@ class Document(Rules):
         default=None, description="Processes that serve; auto is one per CPU."
     )
     state: File | None = Field(default=None, description="The directory of keys and certificates.")
-    acme: Acme = Field(default=Acme(), description="Where certificates come from.")
-    tls: Tls = Field(default=Tls(), description="TLS rules of all sites.")
-    log: Log = Field(default=Log(), description="Logs.")
-    limits: Limits = Field(default=Limits(), description="What one client may take.")
+    acme: Acme = Field(default=already_read(Acme), description="Where certificates come from.")
+    tls: Tls = Field(default=already_read(Tls), description="TLS rules of all sites.")
+    log: Log = Field(default=already_read(Log), description="Logs.")
+    limits: Limits = Field(default=already_read(Limits), description="What one client may take.")
     trusted_proxies: Annotated[Many[Network], BeforeValidator(with_sets)] = Field(
         default=(),
         description="Networks whose forwarding fields are believed; cloudflare, private and "
@@ -421,7 +420,8 @@ class Document(Rules):
         default=(), description="Files with further sites; wildcards are taken, sites.d/*.yaml."
     )
     providers: Providers = Field(
-        default=Providers(), description="Who tells of further sites: containers' labels."
+        default=already_read(Providers),
+        description="Who tells of further sites: containers' labels.",
     )
     sites_dir: File | None = Field(
         default=None, description="Treehouse mode: a directory of sites."

@@ -1,7 +1,5 @@
 """The keys that say how files of a document root are answered. They mean nothing without a root."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 
@@ -9,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Many, Section, one_of, pairs, section, word
+from ..syntax.kinds import Many, Section, already_read, one_of, pairs, section, word
 from ..syntax.patterns import parse_site_path
 
 
@@ -90,7 +88,7 @@ class FileRules(Section):
         default=("index.html",), description="What is sent for a folder: the first that is there."
     )
     listing: ListingEntry = Field(
-        default=Listing("off"),
+        default=already_read(Listing, format="off"),
         description="What a folder without an index holds: true, false, html, json or more.",
     )
     fallback: Annotated[str, word(parse_site_path)] | None = Field(

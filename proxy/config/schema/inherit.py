@@ -7,10 +7,11 @@ with `AddsUp` joins the values of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..syntax.faults import Path
+from ..syntax.kinds import already_read
 from .rules import AddsUp, Rules
 
 _KEYS = frozenset(Rules.known_keys())
@@ -20,7 +21,7 @@ _JOINS = {
     for mark in field.metadata
     if isinstance(mark, AddsUp)
 }
-_DEFAULTS = Rules()
+_DEFAULTS = already_read(Rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +44,4 @@ def innermost(*levels: tuple[Path, Rules]) -> Inherited:
                 value = _JOINS[key](values[key], value)
             values[key] = value
             paths[key] = (*path, key)
-    return Inherited(replace(_DEFAULTS, **values) if values else _DEFAULTS, paths)
+    return Inherited(already_read(Rules, **values) if values else _DEFAULTS, paths)

@@ -1,7 +1,5 @@
 """Which requests a route takes, beside their path: the keys `methods` and `match` of a route."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar
 

@@ -1,20 +1,17 @@
 """The key `use`: filters in Python, each by its module and class, with the values it is made of."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, ValidationInfo
 from pydantic.fields import FieldInfo
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 from ...filters.code import FilterName
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, duration, from_folder, section
+from ..syntax.kinds import Reading, Section, alone, duration, from_folder, section
 from ..syntax.yaml_reader import PlainWord
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -50,10 +47,12 @@ def typed(value: Any, depth: int = 0) -> Any:
     return float(value) if _NUMBER.fullmatch(value) else str(value)
 
 
-class _Arguments:
+class _Arguments(Reading):
     """A mapping of anything, kept as JSON, which can be hashed."""
 
-    def _read(self, given: object) -> str:
+    schema: Mapping[str, Any] = {"type": "object"}
+
+    def read(self, given: object, _info: ValidationInfo) -> str:
         if isinstance(given, str):
             return given  # made by code
         if not isinstance(given, dict):
@@ -62,16 +61,6 @@ class _Arguments:
             if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
                 raise Wrong(f"{shown(name)} is no name of an argument", "use letters and _")
         return json.dumps(typed(given))
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object"}
 
 
 @section
@@ -104,10 +93,6 @@ class FilterUse(Section):
 setattr(FilterUse, "with", property(lambda use: use.with_))
 
 
-def _name_alone(given: object) -> object:
-    return {"use": given} if isinstance(given, str) else given
-
-
 FilterEntry = Annotated[
-    FilterUse, BeforeValidator(_name_alone, json_schema_input_type=str | FilterUse)
+    FilterUse, BeforeValidator(alone("use"), json_schema_input_type=str | FilterUse)
 ]

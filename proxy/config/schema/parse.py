@@ -21,7 +21,7 @@ from ..syntax.names import parse_name
 from . import synonyms
 from .document import Document, Site
 from .rules import Rules
-from .site import Route
+from .site import Route, Serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ class Parsed:
     broken: frozenset[str]
     origins: Origins
     notices: tuple[Fault, ...] = ()
+
+    def levels(self) -> Iterator[tuple[Path, Rules]]:
+        """Yield every place where a rule may stand, from the top of the document on."""
+        yield (), self.document
+        yield from self.servings()
+
+    def servings(self) -> Iterator[tuple[Path, Serving]]:
+        """Yield every sound site, each followed by its routes."""
+        for index, site in self.sites:
+            yield ("sites", index), site
+            for number, route in enumerate(site.routes):
+                yield ("sites", index, "routes", number), route
 
 
 _DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)

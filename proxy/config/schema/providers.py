@@ -1,14 +1,12 @@
 """The keys of ``providers``: who tells of sites beside the configuration's own files."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, section, word
+from ..syntax.kinds import Section, alone, section, word
 
 
 def _parse_engine(text: str) -> str:
@@ -41,11 +39,7 @@ class Docker(Section):
     )
 
 
-def _url_alone(given: object) -> object:
-    return {"url": given} if isinstance(given, str) else given
-
-
-DockerEntry = Annotated[Docker, BeforeValidator(_url_alone, json_schema_input_type=str | Docker)]
+DockerEntry = Annotated[Docker, BeforeValidator(alone("url"), json_schema_input_type=str | Docker)]
 
 
 @section

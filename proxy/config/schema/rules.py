@@ -13,8 +13,6 @@ is a `File` whose key ends in ``_file``: it is watched, and whether it can be re
 `config/reference.yaml` has a line for each key, which a test demands.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +29,8 @@ from ..syntax.kinds import (
     Many,
     Section,
     Switch,
+    alone,
+    already_read,
     count,
     duration,
     from_folder,
@@ -224,12 +224,8 @@ class StickyCookie(Section):
     )
 
 
-def _name_alone(given: object) -> object:
-    return {"name": given} if isinstance(given, str) else given
-
-
 StickyCookieEntry = Annotated[
-    StickyCookie, BeforeValidator(_name_alone, json_schema_input_type=str | StickyCookie)
+    StickyCookie, BeforeValidator(alone("name"), json_schema_input_type=str | StickyCookie)
 ]
 
 
@@ -305,7 +301,8 @@ class BackendRules(Section):
     )
     preserve_host: Switch = Field(default=True, description="Pass Host on as the client sent it.")
     request_headers: Annotated[RequestFieldRules, AddsUp(joined)] = Field(
-        default=RequestFieldRules(), description="Fields that requests to backends get or lose."
+        default=already_read(RequestFieldRules),
+        description="Fields that requests to backends get or lose.",
     )
 
 
@@ -486,9 +483,9 @@ class Rules(BackendRules, FileRules, AnswerRules):
         default=None, description="As limits.body_timeout, for these requests."
     )
     compress: CompressionEntry = Field(
-        default=Compression("auto"),
+        default=already_read(Compression, mode="auto"),
         description="auto, true or false, or how: {algorithms, level, min_size, types}.",
     )
     headers: Annotated[ResponseFieldRules, AddsUp(joined)] = Field(
-        default=ResponseFieldRules(), description="Fields that responses get or lose."
+        default=already_read(ResponseFieldRules), description="Fields that responses get or lose."
     )

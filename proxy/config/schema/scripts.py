@@ -1,7 +1,5 @@
 """The key `fastcgi`: a FastCGI server (PHP-FPM) that runs the scripts below `root`."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, ClassVar
 

@@ -5,8 +5,6 @@ The keys beside the action are in `rules`. `check` has what keys need of each ot
 are the business of `checks.files`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
@@ -14,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origins, Path, shown
-from ..syntax.kinds import File, Many, Section, Switch, count, section, wide_section, word
+from ..syntax.kinds import File, Many, Section, Switch, alone, count, section, wide_section, word
 from ..syntax.patterns import is_prefix, parse_route_path, placeholders
 from ..values import Backend
 from .answers import NO_RESPONSE
@@ -43,12 +41,8 @@ class WeightedBackend(Section):
     drain: Switch = Field(default=False, description="In maintenance: no new client is sent there.")
 
 
-def _url_alone(given: object) -> object:
-    return {"url": given} if isinstance(given, str) else given
-
-
 BackendEntry = Annotated[
-    WeightedBackend, BeforeValidator(_url_alone, json_schema_input_type=str | WeightedBackend)
+    WeightedBackend, BeforeValidator(alone("url"), json_schema_input_type=str | WeightedBackend)
 ]
 
 

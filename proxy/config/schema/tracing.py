@@ -1,7 +1,5 @@
 """What a user may write under ``tracing``: where traces go, and how many requests are recorded."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 from urllib.parse import urlsplit

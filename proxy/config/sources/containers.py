@@ -15,32 +15,24 @@ filled in.
 
 Labels that an image brings along are not heeded: who builds an image is not who runs it.
 
-The containers themselves are found by `proxy.containers`, which leaves what it knows in a file of
-the state directory (`read`), so that a start, and every command, knows the same as the server.
+The containers themselves are found by `proxy.containers`; those that the server knew last are in a
+file (`known_containers`).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from acme_client.storage import documents
+from dataclasses import dataclass
+from typing import Any
 
 from ..schema.site import ACTIONS
 from ..syntax import yaml_reader
 from ..syntax.faults import Fault, Origin, nearest, shown
 from ..syntax.faults import Path as KeyPath
+from .known_containers import BEST_FIRST, PREFIX, Container
 from .sites_dir import left_out
 
-FILE = "containers.json"
-VERSION = 1
-PREFIX = "treehouse."
-_LARGEST = 64 * 1024 * 1024
 _DEPTH = 12  # the deepest key there is stands at eight
 # What a label may say beside the keys of a site.
 _OWN_WORDS = ("domain", "port", "scheme", "network", "enable")
@@ -57,106 +49,16 @@ _SERVICE = (
 
 # Where a label of a site stands, by its name behind the prefix.
 Place = Callable[[str], Origin]
-# How well a container does: of several with the same labels, the best are asked.
-Condition = Literal["well", "starting", "unwell", "gone"]
-_BEST_FIRST: tuple[Condition, ...] = ("well", "starting", "unwell", "gone")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network of a container, and its address there. ``near``: this machine is in it."""
-
-    name: str
-    address: str
-    near: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """``created`` sorts by age. ``exposed`` are TCP ports; ``published`` says where this machine
-    has them, as address and port. ``shares_host``: it is in the network of its machine."""
-
-    name: str
-    created: str
-    labels: dict[str, str]
-    condition: Condition = "well"
-    networks: tuple[Network, ...] = ()
-    exposed: tuple[int, ...] = ()
-    published: dict[str, list[str]] = field(default_factory=dict)
-    shares_host: bool = False
-    image_labels: tuple[str, ...] = ()  # those of ours that the image has as well
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One site in the words of the schema, and what each of its keys comes from; ``origin`` is the
-    container, or the containers that serve it together."""
+    """A site in the words of the schema, and where each of its keys comes from; ``origin`` is the
+    container, or the containers that serve the site together."""
 
     site: dict[str, Any]
     origin: Origin
     origins: Mapping[KeyPath, Origin]
-
-
-# What lies on the disk
-
-
-def written(containers: Iterable[Container]) -> bytes:
-    document = {"containers": [spelt(one) for one in containers]}
-    return documents.write(document, VERSION)
-
-
-def spelt(one: Container) -> dict[str, object]:
-    """Spell a container as plain values, which `understood` reads."""
-    plain: dict[str, object] = {name: getattr(one, name) for name in one.__slots__}
-    networks = [[net.name, net.address, net.near] for net in one.networks]
-    return plain | {
-        "networks": networks,
-        "exposed": list(one.exposed),
-        "image_labels": list(one.image_labels),
-    }
-
-
-def read(state: Path) -> list[Container]:
-    """The containers that the server knew last; none where it knows of none. The file is the
-    server's user's, and root may ask: no link is followed."""
-    try:
-        fd = os.open(state / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return []
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return []
-        document = documents.read(file.read(_LARGEST), VERSION)
-    found = document.get("containers")
-    return understood(found) if isinstance(found, list) else []
-
-
-def understood(found: Sequence[object]) -> list[Container]:
-    containers = []
-    for one in found:
-        try:
-            containers.append(_container(one))
-        except (TypeError, ValueError, KeyError, AttributeError):
-            continue
-    return containers
-
-
-def _container(plain: Any) -> Container:
-    networks = tuple(Network(str(n), str(at), bool(near)) for n, at, near in plain["networks"])
-    condition = plain["condition"]
-    if condition not in _BEST_FIRST:
-        raise ValueError("no condition")
-    return Container(
-        name=str(plain["name"]),
-        created=str(plain["created"]),
-        labels={str(name): str(value) for name, value in plain["labels"].items()},
-        condition=condition,
-        networks=networks,
-        exposed=tuple(int(port) for port in plain["exposed"]),
-        published={str(p): [str(at), str(int(n))] for p, (at, n) in plain["published"].items()},
-        shares_host=bool(plain["shares_host"]),
-        image_labels=tuple(map(str, plain["image_labels"])),
-    )
 
 
 # From labels to sites
@@ -172,7 +74,7 @@ def entries(containers: Iterable[Container]) -> tuple[list[Entry], list[Fault]]:
         services.setdefault(_service(one), []).append(one)
     for members in services.values():
         told += _of_the_image(members[0])
-        best = min((one.condition for one in members), key=_BEST_FIRST.index)
+        best = min((one.condition for one in members), key=BEST_FIRST.index)
         asked = [one for one in members if one.condition == best]
         if best == "unwell":
             what = "unhealthy, or paused, and asked all the same, since no other has its site"
@@ -190,8 +92,8 @@ def entries(containers: Iterable[Container]) -> tuple[list[Entry], list[Fault]]:
 
 
 def _service(one: Container) -> tuple[object, ...]:
-    """What containers have in common that serve one site together: their service, and all that
-    their labels say to us."""
+    """Return what containers have in common that serve a site together: their service, and all
+    labels of ours."""
     service = tuple(one.labels.get(name, "") for name in _SERVICE)
     ours = tuple(sorted((name, v) for name, v in one.labels.items() if name.startswith(PREFIX)))
     return (service, ours) if any(service) else (one.name, ours)
@@ -217,7 +119,7 @@ class _Slip(Exception):
 
 
 def _groups(labels: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The labels of each site: "" is the container's own, others are named."""
+    """Sort the labels by the site that they are of: "" is the container's own, others are named."""
     groups: dict[str, dict[str, str]] = {}
     for name, value in sorted(labels.items()):
         if not name.startswith(PREFIX):
@@ -267,7 +169,7 @@ def _entry(
 
 
 def _code(site: Mapping[str, Any]) -> Iterator[KeyPath]:
-    """Where a site, or a route of it, names filters in Python."""
+    """Yield the place of each key by which a site, or a route of it, names filters in Python."""
     if "use" in site:
         yield ("use",)
     routes = site.get("routes")
@@ -337,7 +239,7 @@ def _port(one: Container, labels: Mapping[str, str], place: Place, origin: Origi
 def _address(
     one: Container, port: int, network: str | None, place: Place, origin: Origin
 ) -> tuple[str, int]:
-    """Where the server reaches this port of the container."""
+    """Return the host and port at which the server reaches this port of the container."""
     if one.shares_host:
         return "127.0.0.1", port
     by_name = {net.name: net for net in one.networks if net.address}
@@ -387,7 +289,7 @@ def _tree(labels: Mapping[str, str], place: Place) -> tuple[dict[str, Any], dict
 
 
 def _value(text: str, origin: Origin) -> Any:
-    """A word, or a list or mapping as YAML writes them on one line."""
+    """Read a label's value: a word, or a list or mapping as YAML writes them on one line."""
     if not re.match(r"\s*[\[{]", text):
         return text
     document = yaml_reader.parse(f"value: {text}", "label")
@@ -398,7 +300,7 @@ def _value(text: str, origin: Origin) -> Any:
 
 
 def _with_lists(value: Any) -> Any:
-    """Mappings whose keys are 0, 1, 2, … are lists; status codes and the like are keys."""
+    """Make lists of the mappings whose keys are 0, 1, 2, …; status codes and the like stay keys."""
     if not isinstance(value, dict):
         return value
     made = {key: _with_lists(inner) for key, inner in value.items()}

@@ -19,7 +19,7 @@ from ..syntax.faults import Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
 from ..syntax.yaml_reader import LARGEST, Document, parse
 from ..values import Address
-from . import containers, include
+from . import containers, include, known_containers
 from .sites_dir import scan
 
 DEFAULT_CONFIG = Path("/etc/treehouse-proxy/config.yaml")
@@ -254,7 +254,7 @@ class Draft:
         """Add the sites of containers, but for those in ``slips``, as the sites directory's."""
         if state is None or not self.asks_docker:
             return
-        entries, told = containers.entries(containers.read(state))
+        entries, told = containers.entries(known_containers.read(state))
         self.notices += told
         for entry in entries:
             if entry.origin in slips:

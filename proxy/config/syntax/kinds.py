@@ -2,9 +2,11 @@
 
 Each kind reads one word, or refuses it with a `Wrong`, and says for the JSON Schema what an editor
 should let through. Bounds are wide: they catch the slip of a key or a unit, not a bold choice.
-"""
 
-from __future__ import annotations
+Annotations are objects here and in the modules of `schema` that define sections, not text as
+``from __future__ import annotations`` makes of them: pydantic would compile and evaluate that text
+once for each class that inherits it, which took a start 15 ms.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +36,8 @@ T = TypeVar("T")
 
 DURATION = r"^[0-9.]+$|^([0-9.]+(w|d|h|ms|m|s))+$"
 SIZE = r"^[0-9.]+ *([KMG]iB|[kMG]?B)?$"
+# In JSON Schema.
+MAPPING_OF_WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 _EMAIL = re.compile(r"[^\s@:,]{1,64}@[^\s@:,]{1,255}")
 _PATH = 4096  # bytes; PATH_MAX of Linux
@@ -61,6 +65,19 @@ def wide_section(cls: type[T]) -> type[T]:
     """As `section`, for one with so many keys that code has to name those it gives."""
     made: Any = dataclass(frozen=True, kw_only=True, config=_CONFIG)(cls)
     return made  # type: ignore[no-any-return] # see `section`
+
+
+def already_read(cls: type[T], **values: object) -> T:
+    """Make a section of values that have been read, or that code knows to be sound; keys that are
+    left out have their defaults.
+
+    Calling the class does the same, and reads each value once more: the first call makes pydantic
+    build the rules of that class alone, 1 to 7 ms each, at whichever import makes a default.
+    """
+    made = object.__new__(cls)
+    fields: dict[str, FieldInfo] = cls.__pydantic_fields__  # type: ignore[attr-defined] # set by `section`
+    made.__dict__.update({name: field.default for name, field in fields.items()}, **values)
+    return made
 
 
 @section
@@ -139,6 +156,70 @@ class Section:
         return f"write {mapping}; {required[0]}: {cls.known_keys()[required[0]].description}"
 
 
+class Reading:
+    """Metadata for `Annotated`: how the type is read from what stands in the document. ``schema``
+    describes that for the JSON Schema."""
+
+    schema: Mapping[str, Any] = {}
+
+    def read(self, given: Any, info: ValidationInfo) -> object:
+        """Return the value. Raises `Wrong`."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return dict(self.schema)
+
+
+def folder(info: ValidationInfo) -> Path:
+    """Return the folder of the configuration, from which relative paths start."""
+    found: Path = (info.context or {}).get("base", Path())
+    return found
+
+
+class _Word(Reading):
+    """How the type is read from a word."""
+
+    def __init__(
+        self,
+        parse: Callable[[str], object],
+        schema: Mapping[str, Any],
+        anything: bool = False,
+        place: Callable[[str, Path], object] | None = None,
+    ) -> None:
+        self._parse = parse
+        self.schema = schema
+        self._place = place  # reads a path, which starts from the folder of the configuration
+        self.takes_anything = anything
+
+    def read(self, given: object, info: ValidationInfo) -> object:
+        if info.context is None and not isinstance(given, str):
+            return given  # made by code, and no word
+        if isinstance(given, (list, dict)):
+            kind = "list" if isinstance(given, list) else "mapping"
+            raise Wrong(f"a {kind} stands where one value belongs", "give a single value")
+        text = str(given)
+        if not text.strip():
+            raise Wrong("there is no value", "give one, or leave the key out")
+        if _TYPOGRAPHIC.search(text[0] + text[-1]):
+            raise Wrong(
+                f"{shown(text)} has typographic quotation marks",
+                "write straight ones, \" or ', or none",
+            )
+        try:
+            if self._place is not None and info.context is not None:
+                return self._place(text, folder(info))
+            return self._parse(text)
+        except Wrong as wrong:
+            raise Wrong(wrong.what, _unfilled(text) or wrong.remedy) from None
+
+
 def _switches(section: type[Section]) -> list[str]:
     return [name for name, field in section.known_keys().items() if field.annotation is bool]
 
@@ -162,53 +243,6 @@ def _words(*annotations: Any) -> Iterator[_Word]:
         if isinstance(annotation, _Word):
             yield annotation
         yield from _words(*get_args(annotation))
-
-
-class _Word:
-    """Metadata for `Annotated`: how the type is read from a word."""
-
-    def __init__(
-        self,
-        parse: Callable[[str], object],
-        schema: Mapping[str, Any],
-        anything: bool = False,
-        place: Callable[[str, Path], object] | None = None,
-    ) -> None:
-        self._parse = parse
-        self._schema = schema
-        self._place = place  # reads a path, which starts from the folder of the configuration
-        self.takes_anything = anything
-
-    def _read(self, value: object, info: ValidationInfo) -> object:
-        if info.context is None and not isinstance(value, str):
-            return value  # made by code, and no word
-        if isinstance(value, (list, dict)):
-            kind = "list" if isinstance(value, list) else "mapping"
-            raise Wrong(f"a {kind} stands where one value belongs", "give a single value")
-        text = str(value)
-        if not text.strip():
-            raise Wrong("there is no value", "give one, or leave the key out")
-        if _TYPOGRAPHIC.search(text[0] + text[-1]):
-            raise Wrong(
-                f"{shown(text)} has typographic quotation marks",
-                "write straight ones, \" or ', or none",
-            )
-        try:
-            if self._place is not None and info.context is not None:
-                return self._place(text, info.context.get("base", Path()))
-            return self._parse(text)
-        except Wrong as wrong:
-            raise Wrong(wrong.what, _unfilled(text) or wrong.remedy) from None
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return dict(self._schema)
 
 
 def _unfilled(text: str) -> str | None:
@@ -252,6 +286,12 @@ class _OneOrMany:
 Many = Annotated[tuple[T, ...], _OneOrMany()]
 
 
+def alone(key: str) -> Callable[[object], object]:
+    """What stands before a section (`BeforeValidator`) that may be written as one of its values:
+    a word alone is that of ``key``."""
+    return lambda given: {key: given} if isinstance(given, str) else given
+
+
 def place_or(known: Callable[[str], str | None]) -> _Word:
     """A file's whole path as text, or a word that ``known`` turns into another."""
 
@@ -268,39 +308,58 @@ def from_folder(read: Callable[[str, Path], object], **schema: Any) -> _Word:
     )
 
 
-class _Pairs:
-    """A mapping of words, as a tuple of pairs, which can be hashed."""
+class _Mapping(Reading):
+    """Metadata for `Annotated`: how a tuple, which can be hashed, is read from a mapping of single
+    values. ``read`` gets the entries, each checked when its turn comes, and the folder of the
+    configuration."""
 
-    def __init__(self, name: Callable[[str], str], value: Callable[[str], str]) -> None:
-        self._name = name
-        self._value = value
+    schema = MAPPING_OF_WORDS
 
-    def _read(self, given: object) -> tuple[tuple[str, str], ...]:
+    def __init__(
+        self,
+        read: Callable[[Iterator[tuple[str, Any]], Path], tuple[Any, ...]],
+        kinds: tuple[str, str],
+        example: str,
+        give: str,
+    ) -> None:
+        self._read_entries = read
+        self._kinds = kinds
+        self._example = example
+        self._give = give
+
+    def read(self, given: object, info: ValidationInfo) -> tuple[Any, ...]:
         if isinstance(given, tuple):
             return given  # made by code
         if not isinstance(given, dict):
-            raise Wrong("a mapping of NAME: VALUE belongs here", "write NAME: VALUE lines")
-        pairs: dict[str, str] = {}
+            raise Wrong(f"a mapping of {': '.join(self._kinds)} belongs here", self._example)
+        return self._read_entries(self._entries(given), folder(info))
+
+    def _entries(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name, value in given.items():
             if isinstance(value, (list, dict)) or value is None:
-                raise Wrong(f"{shown(name)} needs a single value", "give it one")
-            pairs[self._name(str(name))] = self._value(str(value))
-        return tuple(pairs.items())
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
+                raise Wrong(f"{shown(name)} needs a single {self._kinds[1].lower()}", self._give)
+            yield name, value
 
 
-def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Pairs:
-    """A mapping in which ``name`` and ``value`` read each word."""
-    return _Pairs(name, value)
+def mapping(
+    read: Callable[[Iterator[tuple[str, Any]], Path], tuple[Any, ...]],
+    kinds: tuple[str, str] = ("NAME", "VALUE"),
+    example: str = "write NAME: VALUE lines",
+    give: str = "give it one",
+) -> _Mapping:
+    """A mapping of single values, from which ``read`` makes a tuple. Messages call its names and
+    values ``kinds``; ``example`` says how to write the mapping, and ``give`` what to write for a
+    value that is missing."""
+    return _Mapping(read, kinds, example, give)
+
+
+def pairs(name: Callable[[str], str], value: Callable[[str], str]) -> _Mapping:
+    """A mapping in which ``name`` and ``value`` read each word, as a tuple of pairs."""
+
+    def read(entries: Iterator[tuple[str, Any]], _base: Path) -> tuple[tuple[str, str], ...]:
+        return tuple({name(key): value(str(word_)) for key, word_ in entries}.items())
+
+    return mapping(read)
 
 
 # Within bounds

@@ -50,7 +50,8 @@ def add(directives: Sequence[Directive], level: Level) -> None:
 
 
 def _by_method(one: Directive, level: Level) -> None:
-    """``<LimitExcept GET>`` that denies leaves a route its methods; else nobody gets in."""
+    """Give a route the methods of ``<LimitExcept GET>``, where all others are denied. Any other
+    rule that refuses some methods closes the route."""
     one.use()
     words = [" ".join(inner.args).lower() for inner in one.block or ()]
     denied = bool(words) and all(word in ("all denied", "from all", "deny,allow") for word in words)
@@ -66,7 +67,7 @@ def _by_method(one: Directive, level: Level) -> None:
 
 
 def _flat(rules: Sequence[Directive]) -> tuple[list[Directive], bool]:
-    """The lines of one level of blocks; whether all of them must be so."""
+    """Return the ``require`` lines of one level of blocks, and whether all of them must hold."""
     if len(rules) == 1 and rules[0].name in ("requireall", "requireany"):
         inner = rules[0].block or []
         if all(one.name == "require" for one in inner):
@@ -118,7 +119,6 @@ def _required(
             case ["valid-user"]:
                 users = True
             case ["user", *_names]:
-                users = True
                 why = "every user of the file gets in here; give these a file of their own"
                 level.close(one.place, str(one), why)
                 return
@@ -157,7 +157,7 @@ def passwords(directives: Sequence[Directive], level: Level, place: Place) -> No
 
 
 def _network(word: str) -> str | None:
-    """``10.1`` means ``10.1.0.0/16``."""
+    """Read a network as Apache writes it: ``10.1`` means ``10.1.0.0/16``. None where it is none."""
     if re.fullmatch(r"\d{1,3}(\.\d{1,3}){0,2}\.?", word):
         parts = word.rstrip(".").split(".")
         word = f"{'.'.join([*parts, *['0'] * (4 - len(parts))])}/{8 * len(parts)}"
@@ -169,7 +169,7 @@ def _network(word: str) -> str | None:
 
 
 def _old(rules: Sequence[Directive], level: Level) -> None:
-    """``Order``, ``Allow from``, ``Deny from``, of Apache 2.2."""
+    """Add ``Order``, ``Allow from`` and ``Deny from``, as Apache 2.2 has them."""
     allowed: list[str] = []
     denied: list[str] = []
     order = "deny,allow"

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 
 _MOST = 100_000  # directives
 _DEPTH = 16
-_LARGEST = 4 * 1024 * 1024
 _SECTION = re.compile(r"<(/?)([A-Za-z]+)\s*([^>]*)>$")
 _INLINE = frozenset(("ifmodule", "ifversion", "iffile", "ifdirective", "ifsection"))
 
@@ -65,7 +65,7 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
 
 @dataclass(slots=True)
 class Reader:
-    """``left``: what could not be read of it."""
+    """Reads a file with its includes. ``left`` tells what could not be read."""
 
     root: str = ""
     defined: dict[str, str] = field(default_factory=dict)
@@ -74,19 +74,10 @@ class Reader:
     seen: list[str] = field(default_factory=list)
 
     def file(self, path: str) -> list[Directive]:
-        """Raises `CannotRead`."""
+        """Return the directives of a file with what it includes. Raises `CannotRead`."""
         if len(self.seen) > _DEPTH:
             raise CannotRead(f"{path}: includes lead in a circle")
-        try:
-            with open(path, "rb") as source:
-                data = source.read(_LARGEST + 1)
-            text = data.decode(errors="surrogateescape")
-        except FileNotFoundError:
-            raise CannotRead(f"{path}: there is no such file") from None
-        except OSError as error:
-            raise CannotRead(f"{path}: it cannot be read ({error.strerror})") from None
-        if len(data) > _LARGEST:
-            raise CannotRead(f"{path}: it is larger than {_LARGEST >> 20} MiB")
+        text = read_text(path, errors="surrogateescape")
         self.seen.append(path)
         lines = iter(_lines(text, path))
         found = self._block(lines, "")
@@ -171,7 +162,7 @@ def _lines(text: str, path: str) -> Iterator[tuple[str, Place]]:
 
 
 def _words(text: str) -> list[str]:
-    """Words as Apache splits them: quotes hold words together, a backslash stays as it is."""
+    """Split a line as Apache does: quotes hold words together, a backslash stays as it is."""
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

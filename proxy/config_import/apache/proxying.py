@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..backends import Backend, shown, url_of, weighted, with_path
 from ..draft import Place, Route, Site
-from ..shapes import covers
+from ..path_patterns import NO_ROUTE
+from ..shapes import beneath, covers
 from ..times import duration
 from .directives import Directive, here, last
 
@@ -17,20 +19,15 @@ _METHODS = {"byrequests": "round_robin", "bybusyness": "least_conn", "bytraffic"
 
 @dataclass(slots=True)
 class Pass:
-    """``backends`` is None where a path is left to files (``ProxyPass /x !``)."""
+    """What one ``ProxyPass`` says. ``backends`` is None where files answer the path (``ProxyPass /x
+    !``)."""
 
     path: str
     place: Place
-    backends: list[Any] | None
+    backends: list[Backend] | None
     target: str = ""  # the path behind the backend's address
     keys: dict[str, tuple[Any, Place]] = field(default_factory=dict)
     secure: bool = False
-
-
-def shapes(one: Pass) -> list[str]:
-    if one.path.endswith("/"):
-        return [f"{one.path}*"]
-    return [one.path, f"{one.path}/*"]
 
 
 def passes(directives: Sequence[Directive], site: Site) -> list[Pass]:
@@ -51,14 +48,14 @@ def passes(directives: Sequence[Directive], site: Site) -> list[Pass]:
             if made is not None:
                 found.append(made)
         else:
-            site.leave(one.place, str(one), "a route is an exact path, or all below a folder")
+            site.leave(one.place, str(one), NO_ROUTE)
     return found
 
 
 def inside(
     directives: Sequence[Directive], path: str, whole: Sequence[Directive], site: Site
 ) -> list[Pass]:
-    """``<Location /x> ProxyPass URL``."""
+    """Return what ``ProxyPass URL`` says within ``<Location path>``."""
     found = []
     for one in here(directives, "proxypass"):
         if one.args:
@@ -103,7 +100,8 @@ def _pass(
 
 
 def _address(url: str) -> tuple[str, str] | None:
-    """The backend as we write it, and the path behind it."""
+    """Return the backend of a URL as we write it, and the path behind it; None where it has
+    none."""
     socket = re.fullmatch(r"unix:([^|]+)\|http://[^/]*(/.*)?", url)
     if socket:
         return f"unix:{socket[1]}", socket[2] or ""
@@ -136,9 +134,8 @@ def _balanced(
                 site.leave(member.place, str(member), why)
             else:
                 weight = words.get("loadfactor", "1")
-                url_of = address[0] + address[1].rstrip("/")
                 made.backends = made.backends or []
-                made.backends.append(url_of if weight == "1" else {"url": url_of, "weight": weight})
+                made.backends.append(weighted(address[0] + address[1].rstrip("/"), weight))
         for each in here(block.block or [], "proxyset"):
             for word in each.args:
                 key, _equals, value = word.partition("=")
@@ -150,14 +147,13 @@ def _balanced(
     if not made.backends:
         site.leave(one.place, str(one), "no member of the balancer is known")
         return None
-    first = made.backends[0]
-    made.secure = str(first["url"] if isinstance(first, dict) else first).startswith("https://")
+    made.secure = url_of(made.backends[0]).startswith("https://")
     _peculiar(made, directives)
     return made
 
 
 def _peculiar(made: Pass, directives: Sequence[Directive]) -> None:
-    """What holds for every backend of the block."""
+    """Add what the directives around a ``ProxyPass`` say about its backends."""
     keep = last(directives, "proxypreservehost")
     if keep is None or keep.arg.lower() != "on":
         made.keys["preserve_host"] = (False, keep.place if keep else made.place)
@@ -175,9 +171,9 @@ def _peculiar(made: Pass, directives: Sequence[Directive]) -> None:
 
 
 def answer(passed: Sequence[Pass], shape: str, route: Route) -> bool:
-    """Let the first that takes the shape answer it; False where files do."""
+    """Let the first ``ProxyPass`` that takes a shape answer it. Return False where files do."""
     for one in passed:
-        mine = next((path for path in shapes(one) if covers(path, shape)), None)
+        mine = next((path for path in beneath(one.path) if covers(path, shape)), None)
         if mine is None:
             continue
         if one.backends is None:
@@ -187,7 +183,7 @@ def answer(passed: Sequence[Pass], shape: str, route: Route) -> bool:
         if base == target.rstrip("/"):
             pass
         elif not base:
-            backends = [_with(each, target) for each in backends]
+            backends = with_path(backends, target)
         elif shape.endswith("/*"):
             rest = shape[len(base) + 1 : -1]
             rewritten = f"{target.rstrip('/')}/{rest}{{rest}}"
@@ -197,14 +193,8 @@ def answer(passed: Sequence[Pass], shape: str, route: Route) -> bool:
                 route.put("rewrite", rewritten, one.place)
         else:
             route.put("rewrite", f"{target.rstrip('/')}{shape[len(base) :]}" or "/", one.place)
-        shown = backends[0] if len(backends) == 1 and isinstance(backends[0], str) else backends
-        route.put("backend", shown, one.place)
+        route.put("backend", shown(backends), one.place)
         for key, (value, place) in one.keys.items():
             route.put(key, value, place)
         return True
     return False
-
-
-def _with(one: Any, path: str) -> Any:
-    path = path.rstrip("/")
-    return {**one, "url": one["url"] + path} if isinstance(one, dict) else one + path

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Level, Place, Route, Site
-from ..shapes import covers, specific_first
+from ..shapes import beneath, covers, specific_first
 from ..word_lists import words
-from . import access, proxying, redirects, rewriting, sections
+from . import access, fields, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
 from .needless import NEEDLESS, WHY
 
@@ -33,11 +33,10 @@ class _Host:
     names: list[str]
     ports: list[str]
     secure: bool
-    rules: list[tuple[str, Route]] = field(default_factory=list)
 
 
 def import_apache(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of Apache. Raises `CannotRead`."""
     if os.path.isdir(path):
         names = ("apache2.conf", "httpd.conf", "conf/httpd.conf")
         found = next((os.path.join(path, one) for one in names
@@ -95,16 +94,14 @@ def _server(around: list[Directive], draft: Draft) -> None:
 
 def _listeners(around: list[Directive], hosts: list[_Host], draft: Draft) -> None:
     secure = {port for host in hosts if host.secure for port in host.ports}
-    found: dict[str, list[tuple[str, Place]]] = {"http": [], "https": []}
+    found: dict[str, dict[str, Place]] = {"http": {}, "https": {}}
     for one in here(around, "listen"):
         address = one.arg if ":" in one.arg else f":{one.arg}"
         port = address.rpartition(":")[2]
         kind = "https" if port in secure or "https" in one.args[1:] or port == "443" else "http"
-        found[kind].append((address, one.place))
-    for kind, usual in (("http", ":80"), ("https", ":443")):
-        words = list(dict.fromkeys(address for address, _place in found[kind]))
-        if words and words != [usual]:
-            draft.put_in(("listen", kind), words, found[kind][0][1])
+        found[kind].setdefault(address, one.place)
+    for kind, addresses in found.items():
+        draft.listen_on(kind, addresses)
 
 
 # Sites
@@ -137,8 +134,7 @@ def _split(host: _Host, draft: Draft, taken: dict[str, Site], secure_names: set[
         if not names or (not host.secure and set(names) <= secure_names):
             continue
         site = Site(at, names=names)
-        site.put("redirect", target, at)
-        site.put("status", status, at)
+        site.redirect(target, status, at)
         _certificates(host, site)
         taken.update(dict.fromkeys(names, site))
         found.append(site)
@@ -163,21 +159,20 @@ def _split(host: _Host, draft: Draft, taken: dict[str, Site], secure_names: set[
                 draft.leave(place, "a VirtualHost without ServerName", "there is a default site")
             host.block.use()
             return found
-        site.names, site.default = ["localhost"], True
-        site.note(place, "the block names no host; put its names in the place of localhost")
+        site.stand_for_nameless()
     _certificates(host, site)
     taken.update(dict.fromkeys(site.names, site))
     site.left += scratch.left
     _compile(host, site, rewrites)
     _client_certificates(host, site)
     if not host.secure:
-        site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+        site.note_plain()
     _unused(own, site)
     return [*found, site]
 
 
 def _whole_redirect(directives: Sequence[Directive]) -> str | None:
-    """Where a block sends everything by ``Redirect / URL``."""
+    """Return the target of ``Redirect / URL``, by which a block sends everything elsewhere."""
     for one in directives:
         words = [
             word for word in one.args if not re.fullmatch(r"\d{3}|permanent|temp|seeother", word)
@@ -188,7 +183,7 @@ def _whole_redirect(directives: Sequence[Directive]) -> str | None:
 
 
 def _same_host(target: str, names: set[str]) -> bool:
-    """Whether it leads to a site with https, in one step or, to another name, in two."""
+    """Whether a redirect leads to https at one of the names, which may take two steps here."""
     return target.rstrip("/") in {f"https://{name}" for name in names}
 
 
@@ -202,10 +197,7 @@ def _certificates(host: _Host, site: Site) -> None:
         return
     chain, key = chains[-1], keys[-1] if keys else chains[-1]
     if _ORDERED.search(chain.arg) and not any(name.startswith("*") for name in site.names):
-        text = "the certificate is ordered from now on"
-        if "letsencrypt" in chain.arg:
-            text += "; treehouse-proxy certs import certbot takes over what is there"
-        site.note(chain.place, text)
+        site.order_certificate(chain.arg, chain.place)
         return
     site.put("certificate", {"chain": chain.arg, "key": key.arg}, chain.place)
 
@@ -252,7 +244,7 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     php = sections.interpreter(whole, held, site)
     shapes = ["/*"]
     shapes += [rule.path for rule in rules]
-    shapes += [path for one in passed for path in proxying.shapes(one)]
+    shapes += [path for one in passed for path in beneath(one.path)]
     shapes += [path for path, _folder, _place in aliases]
     shapes += [one.path for one in (*held.folders, *held.locations)]
     for shape in specific_first(shapes):
@@ -287,9 +279,9 @@ def _shape(
             text = str(route.value("redirect"))
             end = "{rest}" if shape.endswith("*") else ""
             route.put("redirect", text.replace("{rest}", f"{more}{end}"), rule.place)
-        sections.fields(held.outer, route)
+        fields.add(held.outer, route)
         site.add(route)
-        if not {"match", "methods"} & rule.keys.keys():
+        if not rule.conditional:
             return
     route = Route(place, path=shape)
     if rewritten is not None:
@@ -306,7 +298,7 @@ def _shape(
             return
         route.put("respond", {"status": "404"}, place)
     sections.apply(held, shape, route)
-    sections.fields(held.outer, route)
+    fields.add(held.outer, route)
     sections.later(held, shape, route)
     route.pass_credentials(place)
     site.add(route)
@@ -331,8 +323,7 @@ def _files(
             else:
                 at, _slash, name = where.rpartition("/")
                 if "." not in name:  # a folder: with its slash it is another route
-                    route.put("redirect", f"{path}/", place)
-                    route.put("status", "301", place)
+                    route.redirect(f"{path}/", "301", place)
                     return
                 route.put("root", at or "/", place)
                 route.put("rewrite", f"/{name}", place)

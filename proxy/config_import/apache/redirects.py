@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from ..draft import Place, Route, Site
-from ..path_patterns import filled, forms
+from ..path_patterns import NO_ROUTE, filled, forms
+from ..shapes import beneath
 from .directives import Directive, here
 
 _STATUS = {"permanent": "301", "temp": "302", "seeother": "303", "gone": "410"}
@@ -18,11 +19,7 @@ def aliases(directives: Sequence[Directive], site: Site) -> list[tuple[str, str,
         if len(one.args) != 2:
             continue
         path, where = one.args
-        if path.endswith("/"):
-            found.append((f"{path}*", where.rstrip("/"), one.place))
-        else:
-            found.append((path, where.rstrip("/"), one.place))
-            found.append((f"{path}/*", where.rstrip("/"), one.place))
+        found += [(shape, where.rstrip("/"), one.place) for shape in beneath(path)]
     for one in here(directives, "aliasmatch", "scriptalias", "scriptaliasmatch"):
         site.leave(one.place, str(one), "CGI and expressions for files have no counterpart")
     return found
@@ -42,7 +39,9 @@ def redirects(directives: Sequence[Directive], site: Site, within: str = "") -> 
             continue
         path = words[0]
         if not status.startswith("3"):
-            for shape in _below(path, one.name == "redirectmatch"):
+            expression = one.name == "redirectmatch"
+            shapes = [form.path for form in forms(path) or ()] if expression else beneath(path)
+            for shape in shapes:
                 route = Route(one.place, path=shape)
                 route.put("respond", {"status": status}, one.place)
                 found.append(route)
@@ -53,25 +52,16 @@ def redirects(directives: Sequence[Directive], site: Site, within: str = "") -> 
         if one.name == "redirectmatch":
             found += _matched(one, path, words[1], status, site)
             continue
-        for shape in _below(path, False):
+        for shape in beneath(path):
             route = Route(one.place, path=shape)
+            target = words[1]
             if shape.endswith("/*"):
                 # Apache puts what comes behind the path behind the target as it is.
-                joined = "" if path.endswith("/") or path == "/" else "/"
-                route.put("redirect", f"{words[1]}{joined}{{rest}}", one.place)
-            else:
-                route.put("redirect", words[1], one.place)
-            route.put("status", status, one.place)
+                joined = "" if path.endswith("/") else "/"
+                target += f"{joined}{{rest}}"
+            route.redirect(target, status, one.place)
             found.append(route)
     return found
-
-
-def _below(path: str, expression: bool) -> list[str]:
-    if expression:
-        return [form.path for form in forms(path) or ()]
-    if path.endswith("/"):
-        return [f"{path}*"]
-    return [path, f"{path}/*"]
 
 
 def _matched(one: Directive, path: str, target: str, status: str, site: Site) -> list[Route]:
@@ -81,9 +71,8 @@ def _matched(one: Directive, path: str, target: str, status: str, site: Site) ->
         if made is None or "$" in made:
             break
         route = Route(one.place, path=form.path)
-        route.put("redirect", made, one.place)
-        route.put("status", status, one.place)
+        route.redirect(made, status, one.place)
         found.append(route)
     if not found:
-        site.leave(one.place, str(one), "a route is an exact path, or all below a folder")
+        site.leave(one.place, str(one), NO_ROUTE)
     return found

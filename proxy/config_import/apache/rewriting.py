@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..draft import Level, Place, Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
+from ..substitution import substituted
 from .directives import Directive
 
 _HOST = re.compile(r"%\{(?:HTTP_HOST|SERVER_NAME|HTTP:Host)\}")
@@ -17,6 +18,7 @@ _FILE = (
     "%{DOCUMENT_ROOT}%{REQUEST_URI}",
     "%{DOCUMENT_ROOT}/%{REQUEST_URI}",
 )
+_VARIABLE = re.compile(r"%\{([^}]+)\}")
 _VARIABLES = {
     "HTTP_HOST": "{host}",
     "SERVER_NAME": "{host}",
@@ -66,8 +68,9 @@ class _Flags:
 def read(
     directives: Sequence[Directive], names: list[str], level: Level, base: str | None
 ) -> Rewrites:
-    """``base``: the path of the folder for which the rules stand, like "/" in a .htaccess file;
-    None beside the folders, where a pattern begins with the slash."""
+    """Read the rewriting rules of a section. ``base`` is the path of the folder for which they
+    stand, like "/" in a .htaccess file, or None beside the folders, where a pattern begins with the
+    slash."""
     found = Rewrites()
     conditions: list[Directive] = []
     on = False
@@ -107,7 +110,7 @@ def _rule(
         (each.arg, _cased(each.args[1] if len(each.args) > 1 else "", each.args[2:]))
         for each in conditions
     ]
-    text = f"{one}"
+    text = str(one)
     if flags.proxy:
         if any("upgrade" in test.lower() for test, _ in tests) or target.startswith("ws"):
             return  # WebSockets pass by themselves
@@ -146,11 +149,11 @@ def _rule(
         guard = bool(flags.refuse)
         level.leave(one.place, text, "its conditions have no counterpart", guard=guard)
         return
-    _by_path(one, pattern, target, flags, asked, level, base, found, names)
+    _by_path(one, pattern, target, flags, asked, level, base, found)
 
 
 def _cased(wanted: str, flags: list[str]) -> str:
-    """The expression of a condition, where [NC] stands in it; names of hosts have no case."""
+    """Return the expression of a condition with its [NC] in it; names of hosts have no case."""
     if not any("NC" in word.upper() for word in flags) or not re.search("[A-Za-z]", wanted):
         return wanted
     negated = wanted.startswith("!")
@@ -208,31 +211,19 @@ def _by_host(
     if "{host}" in filled_in:
         found.to_https = True
         return
-    if "{path}" not in filled_in and one.args[0] in ("^", "(.*)", "^(.*)$", "^/(.*)$", "^/?(.*)$"):
-        pass
     if meant:
         found.elsewhere.append((meant, filled_in, status, one.place))
 
 
 def _target(text: str) -> str | None:
-    lost = False
-
-    def fill(variable: re.Match[str]) -> str:
-        nonlocal lost
-        if variable[1] in _VARIABLES:
-            return _VARIABLES[variable[1]]
-        lost = True
-        return ""
-
-    made = re.sub(r"%\{([^}]+)\}", fill, text)
-    if lost or re.search(r"%\d", made):
+    made = substituted(_VARIABLE, text, lambda found: _VARIABLES.get(found[1]))
+    if made is None or re.search(r"%\d", made):
         return None
-    made = made.removesuffix("?") if made.endswith("?") else made
-    return re.sub(r"\?\{query\}$", "", made).replace("http://", "https://", 1)
+    return re.sub(r"\?\{query\}$", "", made.removesuffix("?")).replace("http://", "https://", 1)
 
 
 def _match(tests: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
-    """The conditions as ``match`` has them; None where they cannot be said."""
+    """Return conditions as ``match`` has them; None where ``match`` knows none for them."""
     said: dict[str, Any] = {}
     for variable, wanted in tests:
         name = re.fullmatch(
@@ -263,7 +254,6 @@ def _by_path(
     level: Level,
     base: str | None,
     found: Rewrites,
-    names: list[str],
 ) -> None:
     expression = pattern
     if base is not None and expression.startswith("^"):
@@ -278,9 +268,7 @@ def _by_path(
         shapes = forms(expression)
     if shapes is None:
         guard = bool(flags.refuse)
-        level.leave(
-            one.place, str(one), "a route is an exact path, or all below a folder", guard=guard
-        )
+        level.leave(one.place, str(one), NO_ROUTE, guard=guard)
         return
     if base is not None and not target.startswith(("/", "http", "-")):
         target = f"{base.rstrip('/')}/{target}"
@@ -300,8 +288,7 @@ def _by_path(
             level.leave(one.place, str(one), "it has a variable that is not known here")
             return
         if flags.status or target.startswith("http"):
-            route.put("redirect", made, one.place)
-            route.put("status", flags.status or "302", one.place)
+            route.redirect(made, flags.status or "302", one.place)
         else:
             route.put("rewrite", made.partition("?")[0], one.place)
             if "?" in made:

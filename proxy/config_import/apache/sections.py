@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place, Route, Site
-from ..path_patterns import endings, forms, hides_dot_files
-from ..shapes import covers
-from ..times import size
-from . import access
+from ..path_patterns import NO_ROUTE, endings, forms, hides_dot_files
+from ..shapes import beneath, covers
+from . import access, fields
 from .directives import Directive, Reader, here, last
 
 _TYPES = {
@@ -25,21 +24,13 @@ _TYPES = {
     "application/pdf": ("pdf",), "application/json": ("json",), "video/mp4": ("mp4",),
     "application/xml": ("xml",), "text/xml": ("xml",),
 }  # fmt: skip
-_IN_FIELDS = {
-    "REMOTE_ADDR": "{client}",
-    "HTTP_HOST": "{host}",
-    "SERVER_NAME": "{host}",
-    "REQUEST_URI": "{path}",
-    "UNIQUE_ID": "{id}",
-    "REQUEST_SCHEME": "{scheme}",
-}
 _SPANS = {"year": 31536000, "month": 2592000, "week": 604800, "day": 86400, "hour": 3600,
           "minute": 60, "second": 1}  # fmt: skip
 
 
 @dataclass(slots=True)
 class Section:
-    """``path``: the route that it is for."""
+    """The directives of a section, and the ``path`` of the routes that they hold for."""
 
     path: str
     directives: list[Directive]
@@ -77,7 +68,7 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
                     one.use()  # of another folder than this site's
             case "location" if one.args and one.args[0] != "~":
                 one.used = True
-                for path in _location(one.args[0]):
+                for path in beneath(one.args[0]):
                     held.locations.append(Section(path, one.block or [], one.place))
             case "locationmatch" | "location" if one.args:
                 one.used = True
@@ -86,8 +77,7 @@ def gather(directives: Sequence[Directive], folder: str, site: Site) -> Held:
                     held.locations.append(Section(form.path, one.block or [], one.place))
                 if found is None:
                     guard = any(inner.name in access.NAMES for inner in one.block or ())
-                    why = "a route is an exact path, or all below a folder"
-                    site.leave(one.place, str(one), why, guard=guard)
+                    site.leave(one.place, str(one), NO_ROUTE, guard=guard)
                     one.use()
             case "proxy" | "proxymatch":
                 held.proxies.append(one)
@@ -124,7 +114,7 @@ def _may_override(held: Held) -> bool:
 
 
 def _path_of(where: str, folder: str, aliases: Sequence[tuple[str, str]]) -> str | None:
-    """The route of a folder on disk; None where it is none of the site's."""
+    """Return the route of a folder on disk; None where the site has no files in it."""
     for path, target in aliases:
         if where == target or where.startswith(f"{target}/"):
             return f"{path}{where[len(target) :]}/*"
@@ -139,16 +129,9 @@ def _path_of(where: str, folder: str, aliases: Sequence[tuple[str, str]]) -> str
     return None
 
 
-def _location(path: str) -> list[str]:
-    if path == "/":
-        return ["/*"]
-    if path.endswith("/"):
-        return [f"{path}*"]
-    return [path, f"{path}/*"]
-
-
 def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
-    """``within``: the route of the folder in which the section stands."""
+    """Take over a section for names of files. ``within`` is the route of the folder in which the
+    section stands."""
     one.used = True
     expression = one.args[-1] if one.args else ""
     inner = one.block or []
@@ -198,28 +181,23 @@ def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
 def interpreter(
     directives: Sequence[Directive], held: Held, site: Site
 ) -> tuple[str, Place] | None:
-    """Where scripts are run: SetHandler, or ProxyPassMatch to fcgi://."""
+    """Return where scripts are run: what SetHandler, AddHandler or ProxyPassMatch to fcgi://
+    says."""
     every = list(directives)
     for section in (*held.folders, *held.locations):
         every += section.directives
     for one in list(every):
         every += one.block or []
     for one in every:
-        if one.name == "sethandler":
+        if one.name == "sethandler" or (one.name == "addhandler" and one.arg.startswith("proxy:")):
             where = _fcgi(one.arg.removeprefix("proxy:"))
-            if where:
-                one.used = True
-                return where, one.place
-        if one.name == "proxypassmatch" and len(one.args) > 1 and "php" in one.args[0]:
+        elif one.name == "proxypassmatch" and len(one.args) > 1 and "php" in one.args[0]:
             where = _fcgi(one.args[1])
-            if where:
-                one.used = True
-                return where, one.place
-        if one.name == "addhandler" and one.arg.startswith("proxy:"):
-            where = _fcgi(one.arg.removeprefix("proxy:"))
-            if where:
-                one.used = True
-                return where, one.place
+        else:
+            continue
+        if where:
+            one.used = True
+            return where, one.place
     for one in every:
         if one.name == "sethandler" and "php" in one.arg:
             why = "PHP within Apache; start php-fpm, and name it in fastcgi"
@@ -244,7 +222,8 @@ def _of(sections: Sequence[Section], shape: str) -> list[Section]:
 
 
 def apply(held: Held, shape: str, route: Route) -> None:
-    """Who is let in. Folders count for files alone, locations for everything."""
+    """Add who is let in. Sections of folders count where files answer, those of locations
+    always."""
     if route.action in ("redirect", "respond"):
         return
     if route.action == "backend":
@@ -259,7 +238,7 @@ def apply(held: Held, shape: str, route: Route) -> None:
 
 
 def files(held: Held, shape: str, route: Route) -> None:
-    """Index, listing and what is sent instead of a file that is not there."""
+    """Add the index, the listing, and what is sent in the place of a file that is not there."""
     scopes = [held.outer, *(one.directives for one in _of(held.folders, shape))]
     scopes += [one.directives for one in _of(held.locations, shape)]
     for scope in scopes:
@@ -324,7 +303,8 @@ def _expires(scopes: Sequence[Sequence[Directive]], held: Held, route: Route) ->
 
 
 def _span(text: str) -> int | None:
-    """``access plus 1 month 2 days``, ``A2592000``."""
+    """Read a time of mod_expires in seconds: ``access plus 1 month 2 days``, ``A2592000``. None
+    where it does not count from the request."""
     short = re.fullmatch(r"[AM](\d+)", text)
     if short:
         return int(short[1]) if text.startswith("A") else None
@@ -341,93 +321,9 @@ def _span(text: str) -> int | None:
 
 
 def later(held: Held, shape: str, route: Route) -> None:
-    """Fields, error pages, sizes of sections, after those of the whole block."""
+    """Add fields, error pages and sizes of sections, after those of the whole block."""
     if "root" in route.keys:
         for section in _of(held.folders, shape):
-            fields(section.directives, route)
+            fields.add(section.directives, route)
     for section in _of(held.locations, shape):
-        fields(section.directives, route)
-
-
-def fields(directives: Sequence[Directive], route: Route) -> None:
-    for one in here(directives, "header"):
-        _header(one, route, "headers")
-    for one in here(directives, "requestheader"):
-        if route.action == "backend":
-            _header(one, route, "request_headers")
-    for one in here(directives, "errordocument"):
-        if len(one.args) != 2 or route.action in ("redirect", "respond"):
-            continue
-        status, page = one.args
-        if page.startswith("/"):
-            # A backend that cannot be reached is 503 there and 502 here.
-            there = route.value("error_pages") or {}
-            statuses = "502,503" if status == "503" and "502" not in there else status
-            if status == "502" and "502,503" in there:
-                route.put(
-                    "error_pages",
-                    {("503" if k == "502,503" else k): v for k, v in there.items()},
-                    one.place,
-                )
-            route.put_in(("error_pages", statuses), page, one.place)
-        else:
-            route.leave(one.place, str(one), "an error page is a file, or a path of the site")
-    override = last(directives, "proxyerroroverride")
-    if override is not None and override.arg.lower() == "on" and route.action == "backend":
-        route.put("intercept", True, override.place)
-    largest = last(directives, "limitrequestbody")
-    if largest is not None and route.action in ("backend", "fastcgi"):
-        text = "unlimited" if largest.arg == "0" else size(largest.arg)
-        route.put("body_size", text, largest.place)
-
-
-def _header(one: Directive, route: Route, key: str) -> None:
-    words = [word for word in one.args if word.lower() not in ("always", "onsuccess")]
-    if len(words) < 2:
-        return
-    action, name, *rest = words
-    value = rest[0] if rest else ""
-    action = action.lower()
-    if len(rest) > 1 and rest[1].startswith(("env=", "expr=", "early")):
-        route.leave(one.place, str(one), "a field is written in every case")
-        return
-    if key == "request_headers" and name.lower().startswith("x-forwarded-"):
-        return  # told by itself
-    if name.lower() == "host" and key == "request_headers":
-        route.leave(one.place, str(one), "Host is the client's, or the backend's own")
-        return
-    if action == "unset":
-        route.put_in((key, "remove"), [name], one.place)
-        return
-    made = _value(value)
-    if made is None:
-        route.leave(one.place, str(one), "it has a variable that is not known here")
-        return
-    match action:
-        case "set":
-            if name.lower() == "cache-control" and "root" in route.keys:
-                there = route.value("cache_control") or {}
-                route.put("cache_control", {**there, "*": made}, one.place)
-            else:
-                route.put_in((key, "set", name), made, one.place)
-        case "setifempty" if key == "headers":
-            route.put_in((key, "default", name), made, one.place)
-        case "add" | "append" | "merge" | "setifempty":
-            route.put_in((key, "add", name), made, one.place)
-        case _:
-            route.leave(one.place, str(one), "a value is replaced as a whole")
-
-
-def _value(text: str) -> str | None:
-    lost = False
-
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1]
-        if name in _IN_FIELDS:
-            return _IN_FIELDS[name]
-        lost = True
-        return ""
-
-    made = re.sub(r"%\{([A-Za-z_:]+)\}[es]?", fill, text)
-    return None if lost else made.replace("%%", "%")
+        fields.add(section.directives, route)

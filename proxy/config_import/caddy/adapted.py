@@ -12,6 +12,7 @@ from typing import Any
 from ...config.syntax.faults import Path as KeyPath
 from ...config.syntax.yaml_reader import parse
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 from ..word_lists import words
 from .tokens import Directive
 
@@ -21,21 +22,14 @@ _OF_PROXY = words(
     request_buffers response_buffers
     """
 )
-_LARGEST = 16 * 1024 * 1024
+_LARGEST = 16 << 20
 At = Callable[[KeyPath], Place]
 
 
 def read(path: str) -> tuple[list[tuple[list[str], Place, list[Directive]]], list[Directive]]:
     """Return the sites as `reader` takes them (addresses, place, block), and what could be said of
     the whole server as directives of the global options. Raises `CannotRead`."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_LARGEST).decode()
-    except FileNotFoundError:
-        raise CannotRead(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotRead(f"{path}: it cannot be read ({error})") from None
-    document = parse(text, path, None)
+    document = parse(read_text(path, largest=_LARGEST), path, None)
     if document.faults:
         raise CannotRead(str(document.faults[0]))
     tree = document.value
@@ -69,7 +63,7 @@ def _in(tree: Any, *steps: str) -> Any:
 
 
 def _certificates(tree: Any, servers: dict[str, Any]) -> dict[str, list[str]]:
-    """By host, the files of its certificate and key: a policy names them by a tag."""
+    """Return, by host, the files of its certificate and key, which a policy names by a tag."""
     tagged = {
         tag: [str(one.get("certificate")), str(one.get("key"))]
         for one in _in(tree, "apps", "tls", "certificates", "load_files") or ()
@@ -310,6 +304,6 @@ def _proxy(one: dict[str, Any], place: Place) -> Iterator[Directive]:
 
 
 def _span(value: Any) -> str:
-    """A duration: nanoseconds, or as Go writes it."""
+    """Spell a duration, which is a number of nanoseconds or a text of Go."""
     text = str(value)
     return f"{int(text) // 1_000_000}ms" if text.isdigit() else text

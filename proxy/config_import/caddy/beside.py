@@ -141,7 +141,7 @@ def _login(one: Directive, args: list[str], route: Route) -> None:
 
 def _rewrite(target: str, rule: Rule, state: State) -> None:
     route, place = state.route, rule.directive.place
-    made = in_target(target, rule.matcher.groups.get(route.path))
+    made = in_target(target, rule.matcher.forms.get(route.path))
     if made is None or (in_field(target) is None and "{" in target and "uri" not in target):
         route.leave(place, str(rule.directive), "it has a placeholder that is not known here")
         return

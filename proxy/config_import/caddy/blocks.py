@@ -93,7 +93,8 @@ def read_block(
     *,
     ordered: bool = True,
 ) -> Block:
-    """``host``: the name for which it is read, where the block tells hosts apart; "" else."""
+    """Make rules of directives. ``host`` is the name for which they are read, where the block tells
+    hosts apart, and "" otherwise."""
     named = dict(outer or {})
     for one in directives:
         if one.name.startswith("@"):

@@ -48,7 +48,7 @@ def compile_site(block: Block, site: Site) -> None:
 def _drop_repetitions(site: Site) -> None:
     """Take out routes that say what the route around them says; only their shape was asked for."""
     for route in list(site.routes):
-        if {"match", "methods"} & route.keys.keys() or route.path == "/*":
+        if route.conditional or route.path == "/*":
             continue
         same_path = [one for one in site.routes if one.path == route.path]
         around = [
@@ -138,8 +138,8 @@ def _refuses(rule: Rule) -> bool:
 
 
 def _only(rule: Rule, rest: Block, shape: str, state: State, made: list[Route]) -> None:
-    """``respond @others 403`` with ``@others not …``: what follows is for the others of the others,
-    and all else is refused."""
+    """Take over ``respond @others 403`` with ``@others not …``: what the matcher excepts meets the
+    rules that follow, and all else is refused."""
     place, asked = rule.directive.place, rule.matcher.negated
     inner: list[Route] = []
     twin = state.copy()
@@ -152,12 +152,7 @@ def _only(rule: Rule, rest: Block, shape: str, state: State, made: list[Route]) 
         if "methods" in asked:
             one.put("methods", asked["methods"], place)
             continue
-        there = one.value("match") or {}
-        merged = {
-            kind: {**there.get(kind, {}), **said} if isinstance(said, dict) else said
-            for kind, said in asked.items()
-        }
-        one.put("match", {**there, **merged}, place)
+        one.ask(asked, place)
     made += inner
     refused: list[Route] = []
     _answer(rule, shape, state, refused)
@@ -168,7 +163,8 @@ _CONDITION = "its condition asks for more than a path, which only routes do here
 
 
 def _of_endings(rule: Rule, state: State) -> None:
-    """``header *.css Cache-Control …``; every other rule for endings of names is left."""
+    """Take over ``header *.css Cache-Control …``; any other rule for endings of names is left
+    out."""
     one, args = rule.directive, rule.args
     if one.name == "header" and len(args) == 2 and args[0].lower() == "cache-control":
         key = ",".join(f"*.{name}" for name in rule.matcher.endings)
@@ -229,7 +225,8 @@ def _answer(rule: Rule, shape: str, state: State, made: list[Route]) -> None:
 
 
 def _settle(route: Route) -> None:
-    """Say what was said of files and of a backend alike in the way of the one that answers."""
+    """Say in the words for files, or in those for a backend, what was said before the answer was
+    known."""
     if "root" not in route.keys:
         for key in ("fallback", "extensions"):
             route.keys.pop(key, None)
@@ -250,12 +247,11 @@ def _redirect(rule: Rule, shape: str, state: State) -> None:
     one, args, route = rule.directive, rule.args, state.route
     target, code = args[0], args[1] if len(args) > 1 else "302"
     code = {"permanent": "301", "temporary": "302", "html": "302"}.get(code, code)
-    made = in_target(target, rule.matcher.groups.get(shape))
+    made = in_target(target, rule.matcher.forms.get(shape))
     if made is None:
         route.leave(one.place, str(one), "it has a placeholder that is not known here")
         return
-    route.put("redirect", made, one.place)
-    route.put("status", code, one.place)
+    route.redirect(made, code, one.place)
 
 
 def _respond(one: Directive, args: list[str], route: Route) -> None:

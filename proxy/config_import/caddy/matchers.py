@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..path_patterns import endings, forms
-from ..shapes import Matcher
+from ..path_patterns import NO_ROUTE, endings, forms
+from ..shapes import Matcher, beneath
 from .tokens import Directive
 
 _PRIVATE = "private_ranges"
 
 
 def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
-    """The routes of a path pattern, and endings of file names. None: neither."""
+    """Return the routes of a path pattern, and endings of file names. None where it has neither."""
     if pattern in ("*", "/*"):
         return ["/*"], []
     if re.fullmatch(r"\*\.[A-Za-z0-9_.]+", pattern):
@@ -23,13 +23,12 @@ def path_shapes(pattern: str) -> tuple[list[str], list[str]] | None:
     if pattern.endswith("/*") and "*" not in pattern[:-1]:
         return [pattern], []
     if pattern.endswith("*") and "*" not in pattern[:-1]:
-        base = pattern[:-1]
-        return [base, f"{base}/*"], []
+        return beneath(pattern[:-1]), []
     return None
 
 
 def of_word(word: str, named: dict[str, Matcher]) -> Matcher | None:
-    """The matcher that stands behind a directive's name; None where the word is none."""
+    """Return the matcher that stands behind a directive's name; None where the word is none."""
     if word == "*":
         return Matcher()
     if word.startswith("@"):
@@ -43,7 +42,7 @@ def of_word(word: str, named: dict[str, Matcher]) -> Matcher | None:
 
 
 def named(one: Directive) -> Matcher:
-    """``@name …``: on one line, or as a block whose lines must all be so."""
+    """Read ``@name …``, which is one line, or a block of conditions that must all hold."""
     parts = list(one.block or ())
     if one.args:
         first = _line(one.args, one)
@@ -63,7 +62,7 @@ def _line(args: list[str], one: Directive) -> Directive:
 
 
 def _part(part: Directive, found: dict[str, Any]) -> str:
-    """Add one condition; returns why it cannot be."""
+    """Add one condition to ``found``. Return why that cannot be, and "" where it can."""
     args = part.args
     match part.name:
         case "path":
@@ -83,17 +82,15 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
             found["paths"], found["endings"] = tuple(paths) or None, tuple(ends)
         case "path_regexp":
             expression = args[-1] if args else ""
-            named_as = args[0] if len(args) > 1 else ""
             shapes_of = forms(expression)
             names = endings(expression)
             if names:
                 found["endings"] = tuple(names)
             elif shapes_of is None:
-                return "a route is an exact path, or all below a folder"
+                return NO_ROUTE
             else:
                 found["paths"] = tuple(form.path for form in shapes_of)
-                found["groups"] = {form.path: (form.rest, form.groups) for form in shapes_of}
-                _ = named_as
+                found["forms"] = {form.path: form for form in shapes_of}
         case "method":
             found["methods"] = tuple(word.upper() for word in args)
         case "host":
@@ -135,7 +132,8 @@ def _part(part: Directive, found: dict[str, Any]) -> str:
 
 
 def _negated(inner: list[Directive], found: dict[str, Any]) -> str:
-    """``not remote_ip …``, ``not header …``: for what refuses all others."""
+    """Add ``not remote_ip …`` or ``not header …``, by which a rule refuses all others. Return why
+    that cannot be, and "" where it can."""
     if len(inner) != 1 or found.get("negated"):
         return "only one condition can be turned round"
     said: dict[str, Any] = {"conditions": {}}
@@ -152,7 +150,7 @@ def _negated(inner: list[Directive], found: dict[str, Any]) -> str:
 
 
 def _pattern(text: str) -> str:
-    """``*`` at either end, as Caddy has it in values."""
+    """Return a value of Caddy's, which may have ``*`` at either end, as ``match`` has it."""
     if text == "*" or "*" not in text:
         return text
     body = re.escape(text.strip("*"))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ..path_patterns import PathForm, with_one_slash
+from ..substitution import substituted
+
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.$-]*|re\.[^{}]+)\}")
+_GROUP = re.compile(r"(?:http\.regexp|re)\.(?:[A-Za-z_][\w-]*\.)?(\d+)")
 _IN_TARGETS = {
     "uri": "{path}",
     "http.request.uri": "{path}",
@@ -36,11 +40,10 @@ _IN_FIELDS = {
 }
 
 
-def in_target(
-    text: str, groups: tuple[int, tuple[tuple[int, str], ...]] | None = None
-) -> str | None:
-    """None where a placeholder has no counterpart. ``groups``: of a path_regexp."""
-    made = _filled(text, _IN_TARGETS, groups)
+def in_target(text: str, form: PathForm | None = None) -> str | None:
+    """Fill in the target of a redirect; None where a placeholder has no counterpart. ``form`` is
+    what a path_regexp took."""
+    made = _filled(text, _IN_TARGETS, form)
     return None if made is None else re.sub(r"\?\{query\}$", "", made)
 
 
@@ -48,28 +51,12 @@ def in_field(text: str) -> str | None:
     return _filled(text, _IN_FIELDS, None)
 
 
-def _filled(
-    text: str,
-    table: dict[str, str],
-    groups: tuple[int, tuple[tuple[int, str], ...]] | None,
-) -> str | None:
-    lost = False
+def _filled(text: str, table: dict[str, str], form: PathForm | None) -> str | None:
+    def meaning(found: re.Match[str]) -> str | None:
+        group = _GROUP.fullmatch(found[1])
+        if group and form is not None:
+            return form.taken(int(group[1]))
+        return table.get(found[1])
 
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1]
-        group = re.fullmatch(r"(?:http\.regexp|re)\.(?:[A-Za-z_][\w-]*\.)?(\d+)", name)
-        if group and groups is not None:
-            number = int(group[1])
-            rest, known = groups
-            if number == abs(rest) and number:
-                return "{rest}" if rest > 0 else "/{rest}"
-            if number in dict(known):
-                return dict(known)[number]
-        if name in table:
-            return table[name]
-        lost = True
-        return ""
-
-    made = _PLACE.sub(fill, text)
-    return None if lost else re.sub(r"(?<!:)//\{rest\}", "/{rest}", made)
+    made = substituted(_PLACE, text, meaning)
+    return None if made is None else with_one_slash(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..backends import Backend, shown, url_of
 from ..draft import Route
 from ..times import duration
 from ..word_lists import words
@@ -49,7 +50,7 @@ _TOLD = words(
 
 
 def backend(text: str) -> str | None:
-    """One upstream as we write it; None where it cannot be said."""
+    """Return an upstream as we write it; None where it has no address of its own."""
     if "{" in text:
         return None
     if text.startswith(("unix//", "unix+h2c//")):
@@ -73,7 +74,7 @@ def reverse_proxy(one: Directive, upstreams: list[str], route: Route) -> None:
         for each in one.inner("transport")
         for inner in each.block or ()
     )
-    backends = []
+    backends: list[Backend] = []
     for address in addresses:
         if secure and "://" not in address and not address.startswith("unix"):
             address = f"https://{address}"
@@ -88,10 +89,10 @@ def reverse_proxy(one: Directive, upstreams: list[str], route: Route) -> None:
         return
     if len(backends) > 1:
         route.put("balance", "random_two", place)  # Caddy chooses at random unless told otherwise
-    route.put("backend", backends[0] if len(backends) == 1 else backends, place)
+    route.put("backend", shown(backends), place)
     for each in one.block or ():
         _option(each, route, one)
-    if any(made.startswith("https://") for made in backends) and not one.inner("header_up"):
+    if any(url_of(made).startswith("https://") for made in backends) and not one.inner("header_up"):
         route.put("preserve_host", False, place)
 
 
@@ -162,7 +163,7 @@ def _transport(one: Directive, route: Route) -> None:
                 backends = route.value("backend")
                 several = backends if isinstance(backends, list) else [backends]
                 made = [one.replace("http://", "h2c://") for one in several]
-                route.put("backend", made if len(made) > 1 else made[0], place)
+                route.put("backend", shown(made), place)
             elif args in (["2"], ["h2"]):
                 route.put_in(("backend_tls", "http2"), True, place)
         case name if name in _TRANSPORT_NEEDLESS:
@@ -204,7 +205,7 @@ def header_up(args: list[str], one: Directive, route: Route) -> None:
 
 
 def response_field(args: list[str], one: Directive, route: Route) -> None:
-    """``header`` and ``header_down``: one field."""
+    """Take over one field of ``header`` or ``header_down``."""
     name, *values = args or [""]
     if not name or name.startswith("@"):
         return

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 
 _DEPTH = 16  # imports in imports
 _MOST = 50_000  # directives
-_LARGEST = 4 * 1024 * 1024
 _ENVIRONMENT = re.compile(r"\{\$([A-Za-z0-9_]+)(?::([^}]*))?\}")
 
 
@@ -44,7 +44,7 @@ class Directive:
 
 
 def lines_of(text: str, file: str, environment: Mapping[str, str]) -> list[list[Token]]:
-    """The words of each line. Raises `CannotRead`."""
+    """Split a text into lines, and each into its words. Raises `CannotRead`."""
     text = _ENVIRONMENT.sub(lambda found: environment.get(found[1], found[2] or ""), text)
     lines: list[list[Token]] = [[]]
     position, line, length = 0, 1, len(text)
@@ -122,7 +122,7 @@ def _heredoc(text: str, start: int, marker: str, place: Place) -> tuple[str, int
 
 @dataclass(slots=True)
 class Parser:
-    """``notes``: what could not be read, and is left out."""
+    """Reads files with their imports. ``notes`` tell what could not be read, and is left out."""
 
     environment: Mapping[str, str]
     snippets: dict[str, list[Directive]] = field(default_factory=dict)
@@ -130,17 +130,8 @@ class Parser:
     count: int = 0
 
     def file(self, path: str, depth: int = 0) -> list[Directive]:
-        try:
-            with open(path, "rb") as source:
-                data = source.read(_LARGEST + 1)
-            text = data.decode()
-        except FileNotFoundError:
-            raise CannotRead(f"{path}: there is no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CannotRead(f"{path}: it cannot be read ({error})") from None
-        if len(data) > _LARGEST:
-            raise CannotRead(f"{path}: it is larger than {_LARGEST >> 20} MiB")
-        lines = iter(lines_of(text, path, self.environment))
+        """Return the directives of a file, its imports in place. Raises `CannotRead`."""
+        lines = iter(lines_of(read_text(path), path, self.environment))
         return self._block(lines, os.path.dirname(os.path.abspath(path)), depth, None)
 
     def _block(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
+from ..backends import Backend, shown, with_path
 from ..draft import Route
 from ..path_patterns import PathForm
 from . import fields, guards, upstreams
 from .choices import location_condition
 from .directives import Directive, Scope
 from .files import files
+from .needless import WHY
 from .redirects import returned, rewritten
 from .scripts import beside_scripts, interpreter
 from .variables import constants
 from .world import Server
 
 _MOST_BESIDE = 60  # files and folders beside a backend that get a route each
-_SCHEMES = {"http": "http", "https": "https"}
-_GRPC = {"grpc": "h2c", "grpcs": "https", "http": "h2c", "https": "https"}
 # What decides over a request in a location.
 _ANSWERS = ("return", "rewrite", "proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass",
             "scgi_pass", "memcached_pass")  # fmt: skip
@@ -35,7 +34,8 @@ def answer(
     regular: bool = False,
     base: bool = False,
 ) -> None:
-    """Add a route for each shape. ``base``: no location takes it; the server's files do."""
+    """Add a route for each shape. ``base`` is for paths that no location takes, which the files of
+    the server answer."""
     for number, form in enumerate(shapes):
         route = Route(like.place, path=form.path)
         if number:
@@ -66,8 +66,7 @@ def answer(
             and not any(other.path == prefix.rstrip("/") for other in server.site.routes)
         ):
             slash = Route(like.place, path=prefix.rstrip("/"))
-            slash.put("redirect", prefix, like.place)
-            slash.put("status", "301", like.place)
+            slash.redirect(prefix, "301", like.place)
             server.site.add(slash)
 
 
@@ -129,7 +128,7 @@ def _proxy(
     if whole:
         text = whole[1]
         route.put("rewrite", whole[2], passed.place)
-    found = upstreams.target(text, server.world.upstreams, _GRPC if kind == "grpc" else _SCHEMES)
+    found = upstreams.target(text, server.world.upstreams, grpc=kind == "grpc")
     if found is None or not found.backends:
         route.leave(passed.place, str(passed), "which backend that is, only nginx can tell")
         return
@@ -138,8 +137,7 @@ def _proxy(
         path = None  # nginx ignores the URI part where a rewrite changed it
     if path is not None and not regular and prefix:
         backends = _with_uri(route, form, prefix, path, backends, passed)
-    shown = backends[0] if len(backends) == 1 else backends
-    route.put("backend", shown, passed.place)
+    route.put("backend", shown(backends), passed.place)
     if found.upstream is not None:
         for key, (value, place) in found.upstream.keys.items():
             route.put(key, value, place)
@@ -157,20 +155,15 @@ def _proxy(
     if scope.word("proxy_intercept_errors") == "on":
         one = scope.one("proxy_intercept_errors")
         route.put("intercept", True, one.place if one else passed.place)
-    for name in ("proxy_redirect",):
-        for each in scope.all(name):
-            if each.arg in ("off", "default"):
-                continue
-            each.used = True
-            route.leave(
-                each.place, str(each), "Location fields of backends are passed on as they are"
-            )
+    for each in scope.all("proxy_redirect"):
+        if each.arg not in ("off", "default"):
+            route.leave(each.place, str(each), WHY["proxy_redirect"])
 
 
 def _with_uri(
-    route: Route, form: PathForm, prefix: str, path: str, backends: list[Any], passed: Directive
-) -> list[Any]:
-    """``location /a/ { proxy_pass http://b/c/; }``: what the location took is replaced."""
+    route: Route, form: PathForm, prefix: str, path: str, backends: list[Backend], passed: Directive
+) -> list[Backend]:
+    """Replace what the location took: ``location /a/ { proxy_pass http://b/c/; }``."""
     if form.path == prefix and not prefix.endswith("/"):  # exact
         if path != prefix:
             route.put("rewrite", path, passed.place)
@@ -178,7 +171,7 @@ def _with_uri(
     if path == prefix:
         return backends
     if prefix == "/":
-        return upstreams.with_path(backends, path)
+        return with_path(backends, path)
     if path.rstrip("/") == "":
         route.put("strip_prefix", True, passed.place)
         return backends
@@ -190,7 +183,7 @@ def _with_uri(
 
 
 def _tried_backend(server: Server, scope: Scope, route: Route, form: PathForm) -> bool:
-    """``try_files … @name`` with a backend in that location."""
+    """Take over ``try_files … @name``. Return whether a backend in that location answers."""
     tried = scope.one("try_files")
     last = tried.args[-1] if tried is not None and tried.args else ""
     if not last.startswith("@") or last not in server.named or scope.here("alias"):
@@ -206,7 +199,8 @@ def _named(
     name: str,
     tried: Directive | None,
 ) -> bool:
-    """``try_files … @name``: a front controller, or a backend with files beside it."""
+    """Take over the location of ``try_files … @name``: a front controller, or a backend with files
+    beside it. Return whether a backend answers."""
     one = server.named[name]
     one.used = True
     inner = Scope(one.block or [], server.scope)
@@ -267,7 +261,7 @@ def beside(server: Server, scope: Scope, route: Route) -> None:
         route.pass_credentials(route.place)
     if "forward_auth" not in route.keys:
         guards.subrequest(scope, route, server.internal)
-    guards.rates(scope, route, server.world)
+    guards.rates(scope, route, server.world.zones)
     fields.response_fields(scope, route)
     if route.action == "fastcgi":
         for name, place in server.hidden:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..draft import Place, Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from . import conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, REDIRECTS, returned
+from .redirects import REDIRECTS, returned
 from .variables import in_target
 from .world import Server
 
@@ -87,7 +87,7 @@ def location_condition(server: Server, one: Directive, scope: Scope, route: Rout
 
 
 def fixed_answer(server: Server, block: list[Directive]) -> dict[str, Any] | None:
-    """The keys of an answer that is the same for every request."""
+    """Return the keys of an answer that is the same for every request; None where there is none."""
     for one in block:
         if one.name == "return":
             route = Route(one.place)
@@ -98,7 +98,8 @@ def fixed_answer(server: Server, block: list[Directive]) -> dict[str, Any] | Non
 
 
 def by_map(server: Server, one: Directive) -> bool:
-    """``if ($new) { return 301 $new; }`` with a map of paths."""
+    """Add redirects for ``if ($new) { return 301 $new; }`` with a map of paths. Return False where
+    the condition is not of this kind."""
     name = one.arg.lstrip("$")
     if name not in server.world.paths or len(one.args) != 1:
         return False
@@ -122,8 +123,7 @@ def _mapped(server: Server, path: str, target: str, status: str, place: Place) -
         made = filled(target, form, lambda text: in_target(server.scope, text, server.name))
         if made is not None:
             route = Route(place, path=form.path)
-            route.put("redirect", made, place)
-            route.put("status", status, place)
+            route.redirect(made, status, place)
             server.site.add(route)
             continue
         server.site.leave(place, f"{path} {target}", "it has a variable that is not known here")

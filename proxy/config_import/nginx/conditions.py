@@ -13,8 +13,8 @@ _FIELD = re.compile(r"\$(?:http_(\w+)|arg_(\w+)|cookie_(\w+))")
 
 
 def hosts(scope: Scope, names: list[str]) -> list[tuple[list[str], str, str, Place]]:
-    """Names that an ``if ($host …)`` sends elsewhere: which, where to, with what status, where it
-    says so. Those of a block that sends all its names elsewhere are no matter of this."""
+    """Return names that an ``if ($host …)`` sends elsewhere: which, where to, with what status, and
+    the place. A block that sends all its names elsewhere is not meant."""
     found = []
     for one in scope.directives:
         if one.name != "if" or one.args[:1] not in (("$host",), ("$http_host",), ("$server_name",)):
@@ -33,7 +33,7 @@ def hosts(scope: Scope, names: list[str]) -> list[tuple[list[str], str, str, Pla
 
 
 def _names(condition: tuple[str, ...], names: list[str]) -> list[str] | None:
-    """Which of the names a condition means; None where that cannot be told."""
+    """Return which of the names a condition means; None where that cannot be told."""
     if len(condition) != 2:
         return None
     operator, text = condition
@@ -66,7 +66,8 @@ def _sent_elsewhere(one: Directive) -> tuple[str, str] | None:
 
 
 def methods(one: Directive) -> list[str] | None:
-    """The methods that an ``if ($request_method !~ …)`` lets pass."""
+    """Return the methods that an ``if ($request_method !~ …)`` lets pass; None where it is another
+    condition."""
     if one.args[:1] != ("$request_method",) or len(one.args) != 3:
         return None
     if not any(inner.name == "return" and inner.arg[:1] == "4" for inner in one.block or ()):
@@ -79,7 +80,7 @@ def methods(one: Directive) -> list[str] | None:
 
 
 def match(one: Directive) -> dict[str, Any] | None:
-    """The condition as ``match`` has it."""
+    """Return a condition as ``match`` has it; None where ``match`` knows none for it."""
     if not one.args:
         return None
     variable, operator, text = (*one.args, "", "")[:3]
@@ -107,14 +108,15 @@ def match(one: Directive) -> dict[str, Any] | None:
 
 
 def asks_for_certificate(one: Directive) -> bool:
-    """``if ($ssl_client_verify != SUCCESS) { return 403; }``"""
+    """Whether a condition is ``if ($ssl_client_verify != SUCCESS) { return 403; }``."""
     return one.args == ("$ssl_client_verify", "!=", "SUCCESS") and any(
         inner.name == "return" for inner in one.block or ()
     )
 
 
 def required(one: Directive) -> dict[str, Any] | None:
-    """What an ``if`` with != or !~ asks of every request, as ``match`` has it."""
+    """Return what an ``if`` with != or !~ asks of every request, as ``match`` has it; None where
+    ``match`` knows none for it."""
     if len(one.args) != 3 or one.args[1] not in ("!=", "!~", "!~*"):
         return None
     variable, operator, text = one.args
@@ -125,7 +127,8 @@ def required(one: Directive) -> dict[str, Any] | None:
 
 
 def front_controller(one: Directive) -> str | None:
-    """The script of ``if (!-e $request_filename) { rewrite ^ /index.php last; }``."""
+    """Return the script of ``if (!-e $request_filename) { rewrite ^ /index.php last; }``; None
+    where it is another condition."""
     if one.args[:2] not in (("!-e", "$request_filename"), ("!-f", "$request_filename")):
         return None
     for inner in one.block or ():

@@ -41,7 +41,7 @@ class Directive:
         return self.args[0] if self.args else ""
 
     def use(self) -> None:
-        """Mark it and all that stands in it."""
+        """Mark the directive and all that stands in it as taken over."""
         self.used = True
         for inner in self.block or ():
             inner.use()
@@ -61,19 +61,19 @@ class Scope:
         if self.outer is not None:
             self.folder = self.outer.folder
 
-    def here(self, name: str) -> list[Directive]:
-        """Those that stand in this very block."""
-        found = [one for one in self.directives if one.name == name]
+    def here(self, *names: str) -> list[Directive]:
+        """Return the directives of these names that stand in this very block, and mark them."""
+        found = [one for one in self.directives if one.name in names]
         for one in found:
             one.used = True
         return found
 
-    def all(self, name: str) -> list[Directive]:
-        """Those of the innermost block that has any."""
+    def all(self, *names: str) -> list[Directive]:
+        """Return those of the innermost block that has any, and mark those of all blocks."""
         held: list[Directive] = []
         scope: Scope | None = self
         while scope is not None:
-            found = scope.here(name)
+            found = scope.here(*names)
             held = held or found
             scope = scope.outer
         return held
@@ -83,9 +83,15 @@ class Scope:
         return found[-1] if found else None
 
     def word(self, name: str) -> str:
-        """The first argument of a directive, "" where it is not given."""
+        """Return the first argument of a directive, "" where it is not given."""
         found = self.one(name)
         return found.arg if found else ""
+
+    def learn_constants(self) -> None:
+        """Keep what ``set`` says in this very block, where that is the same for every request."""
+        for one in self.here("set"):
+            if len(one.args) == 2 and "$" not in one.args[1]:
+                self.constants[one.args[0].lstrip("$")] = one.args[1]
 
     def constant(self, name: str) -> str | None:
         scope: Scope | None = self
@@ -106,8 +112,8 @@ def walk(directives: Sequence[Directive]) -> Iterator[Directive]:
 
 
 def read(path: str) -> tuple[list[Directive], str, list[tuple[Place, str]]]:
-    """The directives of a file with what it includes; the folder from which relative names start;
-    and what could not be read. Raises `CannotRead`."""
+    """Return the directives of a file with what it includes, the folder from which relative names
+    start, and what could not be read. Raises `CannotRead`."""
     if os.path.isdir(path):
         path = os.path.join(path, "nginx.conf")
     if not os.access(path, os.R_OK):
@@ -125,12 +131,12 @@ def read(path: str) -> tuple[list[Directive], str, list[tuple[Place, str]]]:
 
 
 def _is_whole(found: Sequence[Directive]) -> bool:
-    """Whether it is an nginx.conf, whatever its name, and not the file of one site."""
+    """Whether a file is an nginx.conf, whatever its name, and not the file of one site."""
     return any(one.name in ("http", "events") for one in found)
 
 
 def _prefix(path: str) -> str:
-    """The folder of nginx.conf, which lies above that of a site's own file."""
+    """Return the folder of nginx.conf, which lies above that of a site's own file."""
     folder = os.path.dirname(os.path.abspath(path))
     above = folder
     for _level in range(_LEVELS):

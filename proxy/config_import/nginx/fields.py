@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..draft import Level, Route
-from ..times import duration, seconds, size
+from ..times import seconds, size
 from .directives import Directive, Scope
 from .variables import in_field
 
@@ -85,7 +85,7 @@ def _caching(route: Route, said: list[tuple[str, Directive]]) -> None:
 
 
 def joined_cache_control(said: list[str]) -> str:
-    """Several Cache-Control fields in one, each directive once."""
+    """Join several Cache-Control fields into one, which has each directive once."""
     words: dict[str, str] = {}
     for text in said:
         for word in text.split(","):
@@ -95,7 +95,8 @@ def joined_cache_control(said: list[str]) -> str:
 
 
 def cache_control(args: tuple[str, ...]) -> str | None:
-    """What ``expires`` says; "" for off, None where it cannot be said."""
+    """Return what ``expires`` says as Cache-Control; "" for off, None where it has no such
+    value."""
     words = [word for word in args if word != "modified"]
     if not words or len(words) != len(args) or len(words) > 1:
         return None
@@ -114,7 +115,8 @@ def cache_control(args: tuple[str, ...]) -> str | None:
 
 
 def request_fields(scope: Scope, route: Route, host: str, kind: str = "proxy") -> None:
-    """``proxy_set_header``. ``host`` is the target's, which nginx says unless told otherwise."""
+    """Take over ``proxy_set_header``. ``host`` is the target's, which nginx sends as Host unless it
+    is told otherwise."""
     preserved = kind == "grpc"
     for one in scope.all(f"{kind}_set_header"):
         name, text = (*one.args, "", "")[:2]
@@ -147,7 +149,8 @@ def request_fields(scope: Scope, route: Route, host: str, kind: str = "proxy") -
 
 
 def compression(scope: Scope, level: Level) -> None:
-    """Without ``gzip on`` nginx compresses nothing; here that is done where it is safe."""
+    """Take over ``gzip``. Without ``gzip on`` nginx compresses nothing; this server does where it
+    is safe."""
     gzip = scope.one("gzip")
     level_of = scope.one("gzip_comp_level")
     types, least = scope.one("gzip_types"), scope.one("gzip_min_length")
@@ -180,7 +183,3 @@ def body_size(scope: Scope, level: Level) -> None:
         level.put("body_size", size(found.arg), found.place)
     else:
         level.leave(found.place, str(found), "it is no size")
-
-
-def held(text: str) -> str | None:
-    return duration(text)

@@ -28,8 +28,7 @@ def files(
                 route.put("root", folder or "/", alias.place)
                 route.put("rewrite", f"/{name}", alias.place)
             else:
-                route.put("redirect", f"{prefix}/", alias.place)
-                route.put("status", "301", alias.place)
+                route.redirect(f"{prefix}/", "301", alias.place)
                 return
         else:
             route.put("root", where.rstrip("/") or "/", alias.place)
@@ -47,8 +46,7 @@ def files(
             where += form.path[:-2]
         elif form.loose and form.path == prefix and not regular and tried is None:
             # nginx sends people from a folder's name to the folder.
-            route.put("redirect", f"{form.path}/", route.place)
-            route.put("status", "301", route.place)
+            route.redirect(f"{form.path}/", "301", route.place)
             return
         route.put("root", where or "/", root.place)
     else:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
 
-from ..draft import Draft, Level, Place, Route, Site
+from ..draft import EVERYBODY, Level, Place, Route, Site
 from ..word_lists import words
 from . import fields
 from .directives import Directive, Scope
-
-if TYPE_CHECKING:
-    from .servers import Server
 
 # Directives that keep people out: left out, they are told first.
 NAMES = frozenset(
@@ -30,16 +26,13 @@ NAMES = frozenset(
     )
 )
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Zones(Protocol):
-    zones: dict[str, tuple[str, str, Place]]
+Zone = tuple[str, str, Place]  # by what it counts, the rate, and where that is said
 
 
 def access(scope: Scope, route: Route) -> None:
-    rules = [*_ordered(scope, ("allow", "deny"))]
+    rules = scope.all("allow", "deny")
     if rules:
-        addresses([(one.name, one.arg, one.place, str(one)) for one in rules], route)
+        _addresses(rules, route)
     _passwords(scope, route)
     satisfy = scope.one("satisfy")
     if satisfy is not None and satisfy.arg == "any" and rules and "basic_auth" in route.keys:
@@ -57,55 +50,41 @@ def access(scope: Scope, route: Route) -> None:
             route.close(one.place, str(one), "who may do what is not told apart by method here")
 
 
-def _ordered(scope: Scope, names: tuple[str, ...]) -> list[Directive]:
-    held: list[Directive] = []
-    at: Scope | None = scope
-    while at is not None:
-        found = [one for one in at.directives if one.name in names]
-        for one in found:
-            one.used = True
-        held = held or found
-        at = at.outer
-    return held
-
-
-def addresses(rules: Sequence[tuple[str, str, Place, str]], route: Level) -> None:
-    """``rules``: "allow" or "deny", the network or "all", where, and in their own words."""
+def _addresses(rules: Sequence[Directive], route: Level) -> None:
     allowed: list[str] = []
     denied: list[str] = []
-    place = rules[0][2]
-    for word, network, at, text in rules:
-        if network in ("all", "0.0.0.0/0", "::/0"):
-            if word == "allow":
-                if allowed:
-                    allowed = []
+    for one in rules:
+        network = one.arg
+        if network in ("all", *EVERYBODY):
+            if one.name == "allow":
+                allowed = []
                 break
             if not allowed:
                 route.keys.pop("allow", None)
-                route.put("deny", ["0.0.0.0/0", "::/0"], at)
+                route.put("deny", list(EVERYBODY), one.place)
                 return
             break
         if network == "unix:":
             continue
         if not _network(network):
-            route.close(at, text, "it is no network")
+            route.close(one.place, str(one), "it is no network")
             return
-        if word == "allow":
+        if one.name == "allow":
             allowed.append(network)
             continue
-        before = [one for one in allowed if _overlap(one, network)]
+        before = [each for each in allowed if _overlap(each, network)]
         if before:
             why = f"here deny wins, also over {', '.join(before)}"
-            route.leave(at, text, why, guard=True)
+            route.leave(one.place, str(one), why, guard=True)
         denied.append(network)
     else:
         allowed = []  # nothing denies the rest
         if not denied:
             return
     if allowed:
-        route.put("allow", allowed, place)
+        route.put("allow", allowed, rules[0].place)
     if denied:
-        route.put("deny", denied, place)
+        route.put("deny", denied, rules[0].place)
 
 
 def _network(text: str) -> _Network | None:
@@ -134,7 +113,8 @@ def _passwords(scope: Scope, route: Route) -> None:
 
 
 def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
-    """``all_of_them``: a condition refuses those who show none."""
+    """Take over ``ssl_verify_client``. ``all_of_them``: a condition refuses clients that show no
+    certificate."""
     verify, ca = scope.one("ssl_verify_client"), scope.one("ssl_client_certificate")
     if verify is None or verify.arg == "off":
         return
@@ -148,14 +128,13 @@ def client_certificates(scope: Scope, site: Site, *, all_of_them: bool) -> None:
         site.note(verify.place, "the backend decides: it is told in Client-Cert")
 
 
-def subrequest(scope: Scope, route: Route, asked: dict[str, tuple[str, list[str]]]) -> None:
-    """``auth_request``. ``asked``: of each internal location, the backend's URL."""
+def subrequest(scope: Scope, route: Route, asked: Mapping[str, str]) -> None:
+    """Take over ``auth_request``. ``asked`` has the backend's URL of each internal location."""
     found = scope.one("auth_request")
     if found is None or found.arg == "off":
-        for one in scope.all("auth_request_set"):
-            one.used = True
+        scope.all("auth_request_set")
         return
-    url, _sent = asked.get(found.arg, ("", []))
+    url = asked.get(found.arg)
     copied = []
     taken = {}
     for one in scope.all("auth_request_set"):
@@ -178,13 +157,13 @@ def subrequest(scope: Scope, route: Route, asked: dict[str, tuple[str, list[str]
             route.note(code.place, "where to log in says the answer of the one who is asked")
 
 
-def rates(scope: Scope, route: Route, world: Zones) -> None:
-    """``limit_req``. Requests that nginx lets wait are refused here."""
+def rates(scope: Scope, route: Route, zones: Mapping[str, Zone]) -> None:
+    """Take over ``limit_req``. Requests that nginx lets wait are refused here."""
     said = []
     place = route.place
     for one in scope.all("limit_req"):
         words = dict(word.partition("=")[::2] for word in one.args)
-        zone = world.zones.get(words.get("zone", ""))
+        zone = zones.get(words.get("zone", ""))
         if zone is None:
             route.leave(one.place, str(one), "its zone is not known, or not by address or server")
             continue
@@ -196,8 +175,8 @@ def rates(scope: Scope, route: Route, world: Zones) -> None:
         route.put("rate_limit", said if len(said) > 1 else said[0], place)
 
 
-def zone(directive: Directive) -> tuple[str, tuple[str, str, Place]] | None:
-    """``limit_req_zone``: its name, and by what it counts how much."""
+def zone(directive: Directive) -> tuple[str, Zone] | None:
+    """Read the name of a ``limit_req_zone`` and what it limits. None where no rate here says so."""
     by = {
         "$binary_remote_addr": "address",
         "$remote_addr": "address",
@@ -210,31 +189,3 @@ def zone(directive: Directive) -> tuple[str, tuple[str, str, Place]] | None:
     if by is None or rate is None or not name:
         return None
     return name, (by, f"{rate[1]}/{rate[2]}", directive.place)
-
-
-def client_addresses(scope: Scope, servers: Sequence[Server], draft: Draft) -> None:
-    """``set_real_ip_from``: whose word about the client is taken."""
-    found = scope.here("set_real_ip_from")
-    header = scope.word("real_ip_header")
-    scope.all("real_ip_recursive")
-    for server in servers:
-        found += server.scope.here("set_real_ip_from")
-        header = header or server.scope.word("real_ip_header")
-        server.scope.all("real_ip_recursive")
-    networks = list(dict.fromkeys(one.arg for one in found if one.arg != "unix:"))
-    spoken = any(listen.proxy_protocol for server in servers for listen in server.listens)
-    if not networks:
-        if spoken:
-            draft.leave(draft.place, "listen … proxy_protocol", "name the load balancers' networks")
-        return
-    place = found[0].place
-    if spoken or header == "proxy_protocol":
-        draft.put("proxy_protocol", networks, place)
-    elif header.lower() in ("x-forwarded-for", "", "x-real-ip", "forwarded"):
-        draft.put("trusted_proxies", networks, place)
-        if header.lower() == "x-real-ip":
-            draft.note(place, "the client is read from X-Forwarded-For here, not from X-Real-IP")
-    elif header.lower() == "cf-connecting-ip":
-        draft.put("trusted_proxies", ["cloudflare"], place)
-    else:
-        draft.leave(place, f"real_ip_header {header}", "the client is read from X-Forwarded-For")

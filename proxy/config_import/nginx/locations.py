@@ -12,18 +12,17 @@ from __future__ import annotations
 import os
 import re
 
+from ..backends import url_of
 from ..draft import Route, Site
-from ..path_patterns import PathForm, endings, forms, hides_dot_files
+from ..path_patterns import NO_ROUTE, PathForm, endings, forms, hides_dot_files
 from . import fields, guards, upstreams
 from .answers import act, answer, beside
 from .choices import server_conditions
 from .directives import Directive, Scope
-from .redirects import NO_ROUTE, returned, rewritten
+from .redirects import returned, rewritten
 from .scripts import find_scripts
 from .variables import constants, in_field
 from .world import Server, World
-
-_SCHEMES = {"http": "http", "https": "https"}
 
 
 def compile_server(scope: Scope, site: Site, world: World) -> None:
@@ -63,18 +62,15 @@ def _internals(server: Server, blocks: list[Directive]) -> None:
         if one.args and any(each.name == "internal" for each in one.block or ()):
             passed = [each for each in one.block or () if each.name == "proxy_pass"]
             if passed:
-                found = upstreams.target(
-                    constants(inner, passed[0].arg), server.world.upstreams, _SCHEMES
-                )
+                url = constants(inner, passed[0].arg)
+                found = upstreams.target(url, server.world.upstreams)
                 if found is not None and found.backends:
-                    first = found.backends[0]
-                    url = first["url"] if isinstance(first, dict) else first
                     path = found.path if found.path is not None else one.args[-1]
-                    server.internal[one.args[-1]] = (f"{url}{path}", [])
+                    server.internal[one.args[-1]] = f"{url_of(found.backends[0])}{path}"
 
 
 def _redirects(server: Server) -> None:
-    """``rewrite`` beside the locations: it comes before all of them."""
+    """Take over ``rewrite`` beside the locations, which comes before all of them."""
     for one in server.scope.here("rewrite"):
         rewritten(server, one, server.scope, None)
 
@@ -87,9 +83,7 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
     *modifier, pattern = one.args or ("/",)
     kind = modifier[0] if modifier else ""
     scope = outer.inner(one)
-    for each in scope.here("set"):
-        if len(each.args) == 2 and "$" not in each.args[1]:
-            scope.constants[each.args[0].lstrip("$")] = each.args[1]
+    scope.learn_constants()
     site = server.site
     nested = scope.here("location")
     if pattern.startswith("@"):
@@ -187,8 +181,9 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
 
 
 def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
-    """``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has uploaded. The
-    folders that are meant get a route of files alone; False where none of them is there."""
+    """Take over ``/(?:uploads|files)/.*\\.php$`` denied: no script is run that somebody has
+    uploaded. The folders that are meant get a route of files alone. Return False where none of them
+    is there."""
     root = server.scope.word("root").rstrip("/")
     done = False
     for name in re.findall(r"[a-z-]{3,}", pattern.partition(r"\.")[0]):
@@ -203,7 +198,8 @@ def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
 
 
 def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
-    """A guard for an expression that no route can say: its folder is closed, if it names one."""
+    """Close the folder that an expression names, if any, because no route can say what it
+    guards."""
     found = re.match(r"\^((?:/[A-Za-z0-9_-]+)+)/", pattern)
     if found:
         route = Route(one.place, path=f"{found[1]}/*")
@@ -213,7 +209,7 @@ def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
 
 
 def _endings(server: Server, one: Directive, scope: Scope, names: list[str]) -> None:
-    """A location of files by their endings: how long they are kept, and no more."""
+    """Take over a location of files by their endings: how long they are kept, and no more."""
     said: list[str] = []
     for each in scope.here("expires"):
         text = fields.cache_control(each.args)

@@ -6,13 +6,12 @@ import re
 from typing import Any
 
 from ..draft import Route
-from ..path_patterns import PathForm, filled, forms
+from ..path_patterns import NO_ROUTE, PathForm, filled, forms
 from .directives import Directive, Scope
 from .variables import in_field, in_target
 from .world import Server
 
 REDIRECTS = ("301", "302", "303", "307", "308")
-NO_ROUTE = "a route is an exact path, or all below a folder"
 
 
 def returned(server: Server, one: Directive, route: Route, form: PathForm) -> None:
@@ -24,8 +23,7 @@ def returned(server: Server, one: Directive, route: Route, form: PathForm) -> No
         if made is None:
             route.leave(one.place, str(one), "it has a variable that is not known here")
             return
-        route.put("redirect", made or "/", one.place)
-        route.put("status", code, one.place)
+        route.redirect(made or "/", code, one.place)
         return
     said: dict[str, Any] = {"status": "404" if code in ("444", "499") else code}
     body = in_field(server.scope, text) if text else ""
@@ -78,8 +76,7 @@ def rewritten(
         mine = route is not None and form.path == route.path
         if away:
             held = route if mine and route is not None else Route(one.place, path=form.path)
-            held.put("redirect", made or "/", one.place)
-            held.put("status", "301" if flag == "permanent" else "302", one.place)
+            held.redirect(made or "/", "301" if flag == "permanent" else "302", one.place)
             done = done or mine
             if not mine and (route is None or _within(form.path, route.path)):
                 server.site.add(held)
@@ -93,7 +90,8 @@ def rewritten(
 
 
 def _narrowed(form: PathForm, route: Route | None) -> PathForm:
-    """An expression for every path is, within a location, for those of the location."""
+    """Return an expression for every path as one for the paths of the location in which it
+    stands."""
     if form.path != "/*" or route is None or route.path == "/*":
         return form
     # What a group took of the whole path begins with what the location took.

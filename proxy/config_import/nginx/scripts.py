@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import guards, upstreams
+from . import upstreams
 from .directives import Directive, Scope
 from .needless import FASTCGI_PARAMS
 from .variables import constants
@@ -62,7 +62,7 @@ def beside_scripts(server: Server, inner: Scope, one: Directive) -> None:
     for each in inner.here("if"):
         if each.args[:1] in (("!-f",), ("!-e",)):
             each.use()  # no file, no script
-    inside = guards._ordered(inner, ("allow", "deny"))
+    inside = inner.all("allow", "deny")
     if any(each in (one.block or []) for each in inside):
         for each in inside:
             why = "scripts cannot be guarded apart from the site"

@@ -8,7 +8,7 @@ the default site.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...config.syntax.faults import Wrong
@@ -74,7 +74,7 @@ class Server:
 
 
 def import_nginx(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of nginx. Raises `CannotRead`."""
     directives, folder, errors = read(path)
     draft = Draft(Place(path), source="nginx")
     for place, why in errors:
@@ -91,7 +91,7 @@ def import_nginx(path: str) -> Draft:
     servers = [_server(block, scope, draft) for block in blocks]
     _user(top, draft)
     _listeners(servers, draft)
-    guards.client_addresses(scope, servers, draft)
+    _client_addresses(scope, servers, draft)
     _tls_versions(servers, scope, draft)
     _sites(servers, world, draft)
     world.finish()
@@ -123,11 +123,8 @@ def _server(block: Directive, outer: Scope, draft: Draft) -> Server:
             except Wrong as wrong:
                 why = "a name is written out, or *.name" if name[0] == "~" else str(wrong)
                 draft.leave(block.place, f"server_name {word}", why)
-    server = Server(block, scope, listens, list(dict.fromkeys(names)), nameless)
-    for one in scope.here("set"):
-        if len(one.args) == 2 and "$" not in one.args[1]:
-            scope.constants[one.args[0].lstrip("$")] = one.args[1]
-    return server
+    scope.learn_constants()
+    return Server(block, scope, listens, list(dict.fromkeys(names)), nameless)
 
 
 def _user(top: Scope, draft: Draft) -> None:
@@ -138,20 +135,48 @@ def _user(top: Scope, draft: Draft) -> None:
 
 
 def _listeners(servers: list[Server], draft: Draft) -> None:
-    for kind, secure, usual in (("http", False, ":80"), ("https", True, ":443")):
+    for kind, secure in (("http", False), ("https", True)):
         found: dict[str, Place] = {}
         for server in servers:
             for one in server.listens:
                 if one.secure is secure:
                     found.setdefault(one.address, server.block.place)
         wild = {one for one in found if one.startswith(":")}
-        addresses = [
-            one for one in found if one in wild or f":{one.rpartition(':')[2]}" not in wild
-        ]
-        if addresses and addresses != [usual]:
-            draft.put_in(("listen", kind), addresses, found[addresses[0]])
-            if len(addresses) > 1:
-                draft.note(found[addresses[0]], "here every site is on every port")
+        addresses = {
+            one: place for one, place in found.items()
+            if one in wild or f":{one.rpartition(':')[2]}" not in wild
+        }  # fmt: skip
+        draft.listen_on(kind, addresses)
+        if len(addresses) > 1:
+            draft.note(next(iter(addresses.values())), "here every site is on every port")
+
+
+def _client_addresses(scope: Scope, servers: Sequence[Server], draft: Draft) -> None:
+    """Take over ``set_real_ip_from``: whose word about the client is taken."""
+    found = scope.here("set_real_ip_from")
+    header = scope.word("real_ip_header")
+    scope.all("real_ip_recursive")
+    for server in servers:
+        found += server.scope.here("set_real_ip_from")
+        header = header or server.scope.word("real_ip_header")
+        server.scope.all("real_ip_recursive")
+    networks = list(dict.fromkeys(one.arg for one in found if one.arg != "unix:"))
+    spoken = any(listen.proxy_protocol for server in servers for listen in server.listens)
+    if not networks:
+        if spoken:
+            draft.leave(draft.place, "listen … proxy_protocol", "name the load balancers' networks")
+        return
+    place = found[0].place
+    if spoken or header == "proxy_protocol":
+        draft.put("proxy_protocol", networks, place)
+    elif header.lower() in ("x-forwarded-for", "", "x-real-ip", "forwarded"):
+        draft.put("trusted_proxies", networks, place)
+        if header.lower() == "x-real-ip":
+            draft.note(place, "the client is read from X-Forwarded-For here, not from X-Real-IP")
+    elif header.lower() == "cf-connecting-ip":
+        draft.put("trusted_proxies", ["cloudflare"], place)
+    else:
+        draft.leave(place, f"real_ip_header {header}", "the client is read from X-Forwarded-For")
 
 
 def _tls_versions(servers: Iterable[Server], scope: Scope, draft: Draft) -> None:
@@ -183,7 +208,7 @@ def _sites(servers: list[Server], world: World, draft: Draft) -> None:
 def _split(
     server: Server, world: World, taken: dict[str, Site], secure_names: set[str]
 ) -> list[Site]:
-    """The sites of a block: one, and beside it one for names that are redirected elsewhere."""
+    """Return the sites of a block: one, and another for names that are redirected elsewhere."""
     draft, scope, place = world.draft, server.scope, server.block.place
     _upgrade_conditions(server)
     elsewhere = conditions.hosts(scope, server.names)
@@ -196,8 +221,7 @@ def _split(
         if made is None:
             site.leave(at, target, "it has a variable that is not known here")
         else:
-            site.put("redirect", made, at)
-            site.put("status", status, at)
+            site.redirect(made, status, at)
         _certificates(server, site)
         taken.update(dict.fromkeys(site.names, site))
         found.append(site)
@@ -223,9 +247,7 @@ def _split(
             draft.leave(place, "server without a name", "there is a default site already")
             server.block.use()
             return found
-        site.names = ["localhost"]
-        site.default = True
-        site.note(place, "the block names no host; put its names in the place of localhost")
+        site.stand_for_nameless()
     elif server.nameless and server.default:
         site.default = True
     if not site.names:
@@ -237,7 +259,7 @@ def _split(
     taken.update(dict.fromkeys(site.names, site))
     locations.compile_server(scope, site, world)
     if not server.secure:
-        site.note(place, "it was plain HTTP; here it is HTTPS, and port 80 leads there")
+        site.note_plain()
     _unused(server.block.block or [], site, draft)
     return [*found, site]
 
@@ -263,7 +285,8 @@ def _only_to_https(server: Server, secure_names: set[str]) -> bool:
 
 
 def _leads_to_https(scope: Scope, names: list[str], sites: set[str]) -> bool:
-    """``sites``: names that are served; a redirect to one of these comes in two steps here."""
+    """Whether all redirects of a block lead to https at the same host, or at one of ``sites``,
+    which are names that are served; a redirect to one of these comes in two steps here."""
     found = [one for one in scope.directives if one.name in ("return", "rewrite")]
     roots = [
         one for one in scope.directives
@@ -289,7 +312,7 @@ def _same_host(target: str, names: list[str], sites: set[str]) -> bool:
 
 
 def _upgrade_conditions(server: Server) -> None:
-    """``if ($scheme = http)`` and its like: port 80 leads to https by itself."""
+    """Mark ``if ($scheme = http)`` and its like as taken over: port 80 leads to https by itself."""
     for one in server.scope.directives:
         if one.name == "if" and one.args[:1] in (
             ("$scheme",), ("$https",), ("$http_x_forwarded_proto",), ("$ssl_protocol",),
@@ -305,13 +328,7 @@ def _certificates(server: Server, site: Site) -> None:
     pairs = []
     for chain, key in zip(chains, keys, strict=False):
         if _ORDERED.search(chain.arg) and not any(name.startswith("*") for name in site.names):
-            site.note(
-                chain.place,
-                "the certificate is ordered from now on; treehouse-proxy certs import certbot "
-                "takes over what is there"
-                if "letsencrypt" in chain.arg
-                else "the certificate is ordered from now on",
-            )
+            site.order_certificate(chain.arg, chain.place)
         elif "$" in chain.arg or chain.arg.startswith(("data:", "engine:")):
             site.leave(chain.place, str(chain), "a certificate is a file with a name")
         else:

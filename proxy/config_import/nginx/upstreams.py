@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..backends import Backend, weighted
 from ..draft import Level, Place
 from ..times import duration
 from .directives import Directive, Scope
@@ -17,13 +18,16 @@ _HASHES = {
     "$request_uri": "path",
     "$uri": "path",
 }
+# nginx's schemes, and ours.
+_HTTP = {"http": "http", "https": "https"}
+_GRPC = {"grpc": "h2c", "grpcs": "https", "http": "h2c", "https": "https"}
 _USUAL = ("keepalive", "keepalive_requests", "keepalive_timeout", "keepalive_time", "zone")
 
 
 @dataclass(slots=True)
 class Upstream:
     place: Place
-    servers: list[tuple[str, int]] = field(default_factory=list)  # address, weight
+    servers: list[tuple[str, str]] = field(default_factory=list)  # address, weight
     keys: dict[str, tuple[Any, Place]] = field(default_factory=dict)
     left: list[tuple[Place, str, str]] = field(default_factory=list)
     told: bool = False
@@ -41,7 +45,7 @@ def read_upstream(block: Directive) -> Upstream:
             if "backup" in words:
                 backup.append(one)
                 continue
-            found.servers.append((one.arg, int(words.get("weight") or 1)))
+            found.servers.append((one.arg, words.get("weight") or "1"))
             if "max_fails" in words and words["max_fails"] != "1":
                 why = "a backend that refuses is passed over; breaker leaves it out for a while"
                 if words["max_fails"] != "0":
@@ -61,7 +65,7 @@ def read_upstream(block: Directive) -> Upstream:
             why = "there are no backends that wait for others to fail"
             found.left.append((one.place, str(one), why))
         else:
-            found.servers.append((one.arg, 1))
+            found.servers.append((one.arg, "1"))
     return found
 
 
@@ -87,22 +91,21 @@ class Target:
     scheme: str
     host: str
     path: str | None
-    backends: list[Any]
+    backends: list[Backend]
     upstream: Upstream | None
 
 
-def target(text: str, upstreams: dict[str, Upstream], schemes: dict[str, str]) -> Target | None:
-    """None where the text has a variable, or is no address. ``schemes``: theirs to ours."""
+def target(text: str, upstreams: dict[str, Upstream], *, grpc: bool = False) -> Target | None:
+    """Read the target of a ``proxy_pass`` or ``grpc_pass``. None where the text has a variable, or
+    is no address."""
+    schemes = _GRPC if grpc else _HTTP
     found = re.fullmatch(r"([a-z]+)://(unix:[^:]+|[^/]+)(?::(?=/|$))?(/.*)?", text)
     if not found or found[1] not in schemes or "$" in text:
         return None
     scheme, host, path = schemes[found[1]], found[2], found[3]
     known = upstreams.get(host)
-    servers = known.servers if known else [(host, 1)]
-    backends: list[Any] = []
-    for address, weight in servers:
-        url = _url(scheme, address)
-        backends.append(url if weight == 1 else {"url": url, "weight": str(weight)})
+    servers = known.servers if known else [(host, "1")]
+    backends = [weighted(_url(scheme, address), weight) for address, weight in servers]
     return Target(scheme, host, path, backends, known)
 
 
@@ -114,22 +117,9 @@ def _url(scheme: str, address: str) -> str:
     return f"{scheme}://{address}" if has_port else f"{scheme}://{address}:{port}"
 
 
-def with_path(backends: list[Any], path: str) -> list[Any]:
-    """Put a path behind each backend, which goes before the request's."""
-    path = path.rstrip("/")
-    if not path:
-        return backends
-    made: list[Any] = []
-    for one in backends:
-        if isinstance(one, dict):
-            made.append({**one, "url": one["url"] + path})
-        else:
-            made.append(one + path)
-    return made
-
-
 def timeouts(scope: Scope, level: Level, kind: str) -> None:
-    """``kind``: proxy, grpc or fastcgi. nginx's read timeout is for the head and for each piece."""
+    """Take over timeouts. ``kind`` is proxy, grpc or fastcgi. nginx's read timeout is for the head
+    and for each piece of the body."""
     connect = scope.one(f"{kind}_connect_timeout")
     if connect is not None and duration(connect.arg) and kind != "fastcgi":
         level.put("connect_timeout", duration(connect.arg), connect.place)
@@ -140,7 +130,7 @@ def timeouts(scope: Scope, level: Level, kind: str) -> None:
 
 
 def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> None:
-    """How an https backend is verified. nginx verifies none unless told to."""
+    """Say how an https backend is verified. nginx verifies none unless it is told to."""
     verify = scope.one(f"{kind}_ssl_verify")
     trusted = scope.one(f"{kind}_ssl_trusted_certificate")
     scope.all(f"{kind}_ssl_server_name")
@@ -148,9 +138,6 @@ def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> Non
     if verify is not None and verify.arg == "on":
         if trusted is not None:
             level.put_in(("backend_tls", "ca_file"), trusted.arg, trusted.place)
-        else:
-            level.put("backend_tls", {}, place)
-            del level.keys["backend_tls"]
     else:
         level.put_in(("backend_tls", "insecure"), True, verify.place if verify else place)
         level.note(
@@ -160,7 +147,3 @@ def secure(scope: Scope, level: Level, place: Place, kind: str = "proxy") -> Non
         )
     if name is not None and "$" not in name.arg:
         level.put_in(("backend_tls", "server_name"), name.arg, name.place)
-
-
-def retry_of(scope: Scope) -> None:
-    scope.all("proxy_next_upstream")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..substitution import substituted
 from .directives import Scope
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
@@ -44,7 +45,7 @@ def constants(scope: Scope, text: str) -> str:
 
 
 def in_field(scope: Scope, text: str) -> str | None:
-    """None where a variable has no counterpart here."""
+    """Fill in the value of a field; None where a variable has no counterpart here."""
     return _filled(scope, text, _IN_FIELDS)
 
 
@@ -57,15 +58,6 @@ def in_target(scope: Scope, text: str, server_name: str) -> str | None:
 
 
 def _filled(scope: Scope, text: str, table: dict[str, str]) -> str | None:
-    lost = False
-
-    def fill(found: re.Match[str]) -> str:
-        nonlocal lost
-        name = found[1] or found[2]
-        if name in table:
-            return table[name]
-        lost = True
-        return ""
-
-    made = _VARIABLE.sub(fill, constants(scope, text))
-    return None if lost else made
+    return substituted(
+        _VARIABLE, constants(scope, text), lambda found: table.get(found[1] or found[2])
+    )

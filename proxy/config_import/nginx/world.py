@@ -22,7 +22,7 @@ class World:
         self.upstreams: dict[str, Upstream] = {
             one.arg: read_upstream(one) for one in http.here("upstream")
         }
-        self.zones: dict[str, tuple[str, str, Place]] = {}
+        self.zones: dict[str, guards.Zone] = {}
         for one in http.here("limit_req_zone"):
             found = guards.zone(one)
             if found is None:
@@ -67,7 +67,7 @@ class Server:
     scope: Scope
     world: World
     named: dict[str, Directive] = field(default_factory=dict)
-    internal: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    internal: dict[str, str] = field(default_factory=dict)  # of internal locations, the URL
     php: str = ""  # where scripts are run
     php_place: Place | None = None
     params: dict[str, str] = field(default_factory=dict)  # more for the scripts

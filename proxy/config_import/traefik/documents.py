@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...config.syntax.faults import Path
 from ...config.syntax.yaml_reader import parse
 from ..draft import CannotRead, Place
+from ..source_text import read_text
 
-_LARGEST = 4 * 1024 * 1024
 _LABEL = "traefik."
 
 
@@ -67,14 +68,14 @@ class Node:
         return [one.value for one in found.members() if isinstance(one.value, str)]
 
     def use(self) -> None:
-        """Mark it and all that stands in it."""
+        """Mark the node and all that stands in it as taken over."""
         self.used = True
         inner = self.value.values() if isinstance(self.value, dict) else self.value
         for one in inner if not isinstance(inner, str) else ():
             one.use()
 
     def unused(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """What nobody has asked for: the outermost of it."""
+        """Yield what nobody has asked for, and nothing of what stands in that."""
         inner: Any = ()
         if isinstance(self.value, dict):
             inner = self.value.items()
@@ -97,7 +98,7 @@ class Source:
 
 
 def read(path: str) -> Source:
-    """Raises `CannotRead`."""
+    """Read a file, or a folder of files. Raises `CannotRead`."""
     if os.path.isdir(path):
         names = ("traefik.yml", "traefik.yaml", "traefik.toml")
         found = next((os.path.join(path, one) for one in names
@@ -166,23 +167,14 @@ def _join(tree: Node, other: Node) -> None:
 
 
 def _tree(path: str) -> Node:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CannotRead(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotRead(f"{path}: it cannot be read ({error})") from None
-    if len(data) > _LARGEST:
-        raise CannotRead(f"{path}: it is larger than {_LARGEST >> 20} MiB")
+    text = read_text(path, encoding="utf-8-sig")
     if path.endswith(".toml"):
         return _of_toml(text, path)
     document = parse(text, path, None)
     if document.faults:
         raise CannotRead(str(document.faults[0]))
 
-    def place(at: tuple[str | int, ...]) -> Place:
+    def place(at: Path) -> Place:
         origin = document.origins.of_key(at)
         return Place(path, origin.line)
 
@@ -196,7 +188,7 @@ def _of_toml(text: str, path: str) -> Node:
         raise CannotRead(f"{path}: {error}") from None
     lines = _toml_lines(text)
 
-    def place(at: tuple[str | int, ...]) -> Place:
+    def place(at: Path) -> Place:
         names = [step for step in at if isinstance(step, str)]
         while names:
             line = lines.get(tuple(names))
@@ -209,7 +201,7 @@ def _of_toml(text: str, path: str) -> Node:
 
 
 def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and key. Keys in inline tables have their line."""
+    """Return the line of each table and key. Keys in inline tables have the line of the table."""
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
@@ -226,9 +218,7 @@ def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
     return found
 
 
-def _node(
-    value: Any, at: tuple[str | int, ...], place: Callable[[tuple[str | int, ...]], Place]
-) -> Node:
+def _node(value: Any, at: Path, place: Callable[[Path], Place]) -> Node:
     if isinstance(value, dict):
         inner = {str(key): _node(one, (*at, key), place) for key, one in value.items()}
         return Node(inner, place(at))
@@ -279,7 +269,7 @@ def _compose(tree: Node, path: str) -> Source:
 
 
 def _own_flags(service: Node, made: Node) -> None:
-    """Traefik's own container has its static configuration as flags."""
+    """Take over the flags of Traefik's own container, which are its static configuration."""
     image = service.word("image")
     if not image.partition(":")[0].endswith("traefik"):
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from ..draft import Route
@@ -25,6 +24,7 @@ _TEXTS = {
     "permissionspolicy": "Permissions-Policy",
     "contentsecuritypolicyreportonly": "Content-Security-Policy-Report-Only",
 }
+_REFERENCE = re.compile(r"\$\{?(\d)\}?")
 _OF_CORS = {
     "accesscontrolallowmethods": "methods",
     "accesscontrolallowheaders": "headers",
@@ -41,7 +41,7 @@ def add(kind: str, one: Node, route: Route) -> None:
         case "stripprefix":
             _strip(one, route)
         case "addprefix":
-            _rewrite(route, f"{one.word('prefix')}{_rest(route)}", one)
+            _rewrite(route, f"{one.word('prefix')}{{path}}", one)
         case "replacepath":
             _rewrite(route, one.word("path"), one)
         case "replacepathregex":
@@ -92,10 +92,6 @@ def add(kind: str, one: Node, route: Route) -> None:
             route.close(place, f"the middleware {kind}", "it has no counterpart here")
 
 
-def _rest(route: Route) -> str:
-    return "{path}"
-
-
 def _strip(one: Node, route: Route) -> None:
     for prefix in one.words("prefixes"):
         prefix = prefix.rstrip("/")
@@ -121,7 +117,7 @@ def _replace(one: Node, route: Route) -> None:
     for form in forms(expression) or ():
         if form.path != route.path and not (form.path == "/*" or route.path == "/*"):
             continue
-        made = filled(replacement, form, lambda each: each, r"\$\{?(\d)\}?")
+        made = filled(replacement, form, lambda each: each, _REFERENCE)
         if made is None:
             break
         if form.path == route.path:
@@ -134,13 +130,14 @@ def _replace(one: Node, route: Route) -> None:
 
 
 def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
-    """``redirectRegex``: the expression is for the whole address."""
+    """Take over ``redirectRegex``, whose expression is for the whole address. Return whether that
+    could be done."""
     expression, replacement = one.word("regex"), one.word("replacement")
     status = "301" if one.on("permanent") else "302"
     host, path = _address(expression)
     target: str | None = None
     if host is not None:
-        text = re.sub(r"\$\{?(\d)\}?", r"$\1", replacement)
+        text = _REFERENCE.sub(r"$\1", replacement)
         if path in ("", "/(.*)", "(.*)", "/.*", "$", "/?(.*)", "/?$", "(/.*)?", "(.*)$", "/(.*)$"):
             groups = host.count("(") - host.count("(?:")
             kept = bool(re.search(r"\(", path))
@@ -167,8 +164,7 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
         text = f"redirectRegex {expression}"
         route.leave(one.place, text, "where to is said by a host and what the asterisk takes")
         return False
-    route.put("redirect", target.replace("http://", "https://", 1), one.place)
-    route.put("status", status, one.place)
+    route.redirect(target.replace("http://", "https://", 1), status, one.place)
     return True
 
 
@@ -184,7 +180,8 @@ def is_for(one: Node, hosts: tuple[str, ...]) -> bool:
 
 
 def _address(expression: str) -> tuple[str | None, str]:
-    """The host and the path of an expression for addresses; None where it is none."""
+    """Return the host and the path of an expression for addresses; None as host where it is
+    none."""
     found = re.fullmatch(
         r"\^?(?:https\??|http|\(https\?\)|https\?|\(\?:https\?\)|\.\*):(?://|\\/\\/)"
         r"((?:\(\?:[^)]*\)|\([^)/]*\)|[^/()?$])+)(.*)", expression)  # fmt: skip
@@ -289,6 +286,3 @@ def _rate(one: Node, route: Route) -> None:
     if criterion is not None and not criterion.get("ipStrategy"):
         route.leave(one.place, "rateLimit.sourceCriterion", "rates count by address or by site")
     route.put("rate_limit", said, one.place)
-
-
-Adder = Callable[[str, Node, Route], None]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
 from ..draft import CannotRead, Draft, Place, Route, Site
 from ..shapes import specific_first
-from ..times import duration
 from ..word_lists import words
 from . import middlewares
 from .documents import Node, Source, read
 from .rules import Asked, NotARule, alternatives, asked
+from .services import Services
 
 _STATIC_NEEDLESS = frozenset(
     words(
@@ -41,7 +40,7 @@ class _Router:
 
 
 def import_traefik(path: str) -> Draft:
-    """Raises `CannotRead`."""
+    """Read a configuration of Traefik. Raises `CannotRead`."""
     source = read(path)
     tree = source.tree
     draft = Draft(Place(path), source="Traefik")
@@ -62,6 +61,7 @@ class _World:
         self.source = source
         self.tree = source.tree
         self.draft = draft
+        self.services = Services(source)
         self.plain: set[str] = set()  # entry points without TLS
         self.redirecting: set[str] = set()  # those that lead to https
         self.default: dict[str, list[str]] = {}  # middlewares of entry points
@@ -70,7 +70,7 @@ class _World:
 
     def entry_points(self) -> None:
         found = self.tree.get("entryPoints")
-        addresses: dict[str, list[tuple[str, Place]]] = {"http": [], "https": []}
+        addresses: dict[str, dict[str, Place]] = {"http": {}, "https": {}}
         for name, one in found.items() if found is not None else ():
             address = one.word("address").partition("/")[0]
             secure = one.get("http", "tls") is not None
@@ -93,15 +93,15 @@ class _World:
             if one.word("address").endswith("/udp"):
                 self.draft.leave(one.place, f"entryPoints.{name}", "only HTTP is passed on")
                 continue
-            addresses["http" if name in self.plain else "https"].append((address, one.place))
+            kind = "http" if name in self.plain else "https"
+            addresses[kind].setdefault(address, one.place)
             one.use()
-        for kind, usual_port in (("http", ":80"), ("https", ":443")):
-            words = [address for address, _place in addresses[kind]]
-            if words and words != [usual_port]:
-                self.draft.put_in(("listen", kind), words, addresses[kind][0][1])
+        for kind, named in addresses.items():
+            self.draft.listen_on(kind, named)
 
     def static(self) -> None:
-        """What the static configuration has beside entry points, and what is left of all."""
+        """Take over what the static configuration has beside entry points, and tell what is left of
+        all."""
         resolvers = self.tree.get("certificatesResolvers")
         for _name, one in resolvers.items() if resolvers is not None else ():
             one.used = True
@@ -188,7 +188,7 @@ class _World:
             site.put_in(("tls", "client_auth"), value, one.place)
 
     def _certificate(self, one: Node) -> None:
-        """A certificate serves the names that stand in it: only the file tells which."""
+        """Give a certificate to the sites whose names stand in it, which only its file tells."""
         chain, key = one.word("certFile"), one.word("keyFile")
         names = _names_of(chain)
         one.use()
@@ -318,7 +318,7 @@ class _World:
             self.draft.sites.append(site)
 
     def _middlewares(self, router: _Router) -> list[tuple[str, Node]]:
-        """Kind and content of each, with chains taken apart."""
+        """Return kind and content of each middleware of a router, with chains taken apart."""
         names = [word for point in router.node.words("entryPoints")
                  for word in self.default.get(point, [])]  # fmt: skip
         return self._chain([*names, *router.node.words("middlewares")], 0)
@@ -346,7 +346,7 @@ class _World:
             if kind.lower() == "redirectregex" and middlewares.is_for(one, hosts):
                 middlewares.redirect(one, route, hosts)
                 return
-        self._service(router, route)
+        self.services.answer(router.node, route)
         if route.action is None:
             return
         for kind, one in before:
@@ -355,130 +355,13 @@ class _World:
         if "redirect" in route.keys:
             route.keys.pop("backend", None)
 
-    def _service(self, router: _Router, route: Route) -> None:
-        name = router.node.word("service") or router.node.word("container")
-        bare, _at, provider = name.partition("@")
-        if provider == "internal":
-            why = "the dashboard is here: admin: {listen: 127.0.0.1:2020}"
-            route.leave(router.node.place, f"service {name}", why)
-            return
-        services = self.tree.get("http", "services")
-        one = services.get(bare) if services is not None else None
-        if one is None and services is not None and not router.node.word("service"):
-            container = router.node.word("container")
-            mine = [each for _name, each in services.items() if each.word("container") == container]
-            one = mine[0] if mine else None
-        if one is None:
-            route.leave(
-                router.node.place, f"service {name or '(none)'}", "there is no such service"
-            )
-            return
-        self._backends(bare, one, route, 0)
-
-    def _backends(self, name: str, one: Node, route: Route, depth: int) -> None:
-        one.used = True
-        balancer = one.get("loadBalancer")
-        weighted = one.get("weighted", "services")
-        if weighted is not None and depth == 0:
-            backends: list[Any] = []
-            for each in weighted.members():
-                inner = self.tree.get("http", "services", each.word("name").partition("@")[0])
-                each.use()
-                if inner is None:
-                    continue
-                part = Route(inner.place)
-                self._backends(each.word("name"), inner, part, depth + 1)
-                said = part.value("backend")
-                for url in said if isinstance(said, list) else [said]:
-                    if url is not None:
-                        bare = url if isinstance(url, str) else url["url"]
-                        backends.append({"url": bare, "weight": each.word("weight") or "1"})
-            if backends:
-                route.put("backend", backends, weighted.place)
-            return
-        if balancer is None and not one.word("container"):
-            kinds = ", ".join(key for key, _node in one.items())
-            one.use()
-            route.leave(one.place, f"the service {name} ({kinds})", "it has no counterpart here")
-            return
-        self._balancer(one, balancer or Node({}, one.place), route)
-
-    def _balancer(self, one: Node, balancer: Node, route: Route) -> None:
-        place = balancer.place
-        backends: list[Any] = []
-        servers = balancer.get("servers")
-        for each in servers.members() if servers is not None else ():
-            url = each.word("url").rstrip("/")
-            weight = each.word("weight")
-            each.use()
-            if url:
-                backends.append({"url": url, "weight": weight} if weight else url)
-        container = one.word("container")
-        if not backends and container:
-            scheme = balancer.word("server", "scheme") or "http"
-            url = balancer.word("server", "url")
-            port = balancer.word("server", "port") or self.source.ports.get(container, "")
-            if not url and not port:
-                route.leave(place, f"the service of {container}", "its port is not named")
-                return
-            backends = [url or f"{scheme}://{container}:{port}"]
-            route.note(place, f"{container} is a name within Docker; outside it is an address")
-        if not backends:
-            return
-        backends = [one for one in backends if _is_http(one)] or backends
-        route.put("backend", backends[0] if len(backends) == 1 and isinstance(backends[0], str)
-                  else backends, place)  # fmt: skip
-        if balancer.word("passHostHeader") == "false":
-            route.put("preserve_host", False, place)
-        cookie = balancer.get("sticky", "cookie")
-        if cookie is not None:
-            route.put("sticky_cookie", cookie.word("name") or "treehouse", cookie.place)
-            cookie.use()
-        health = balancer.get("healthCheck")
-        if health is not None and health.word("path"):
-            said = {"path": health.word("path")}
-            for key in ("interval", "timeout"):
-                if duration(health.word(key) or "-"):
-                    said[key] = str(duration(health.word(key)))
-            if health.word("hostname"):
-                said["host"] = health.word("hostname")
-            route.put("health", said, health.place)
-            health.use()
-        self._transport(balancer, route)
-        balancer.use()
-
-    def _transport(self, balancer: Node, route: Route) -> None:
-        name = balancer.word("serversTransport").partition("@")[0]
-        one = self.tree.get("http", "serversTransports", name) if name else None
-        if one is None:
-            return
-        one.use()
-        if one.on("insecureSkipVerify"):
-            route.put_in(("backend_tls", "insecure"), True, one.place)
-        if one.word("serverName"):
-            route.put_in(("backend_tls", "server_name"), one.word("serverName"), one.place)
-        files = one.words("rootCAs")
-        if len(files) == 1 and not one.on("insecureSkipVerify"):
-            route.put_in(("backend_tls", "ca_file"), files[0], one.place)
-        dial = one.word("forwardingTimeouts", "dialTimeout")
-        if dial and duration(dial):
-            route.put("connect_timeout", duration(dial), one.place)
-        head = one.word("forwardingTimeouts", "responseHeaderTimeout")
-        if head and duration(head) and head not in ("0", "0s"):
-            route.put("response_timeout", duration(head), one.place)
-
 
 def _shapes(router: _Router) -> tuple[str, ...]:
     return router.asked.matcher.shapes() or ("/*",)
 
 
-def _is_http(one: Any) -> bool:
-    url = one if isinstance(one, str) else one["url"]
-    return str(url).startswith(("http://", "https://", "h2c://"))
-
-
 def _names_of(path: str) -> set[str]:
-    """The names in a certificate's file; none where it cannot be read."""
+    """Return the names in a certificate's file; none where it cannot be read."""
     if not path or not os.access(path, os.R_OK):
         return set()
     from cryptography import x509

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..path_patterns import forms
-from ..shapes import Matcher
+from ..path_patterns import NO_ROUTE, forms
+from ..shapes import Matcher, beneath
 
 _MOST = 64  # alternatives
 _TOKEN = re.compile(r"\s*(?:(&&|\|\||!|\(|\)|,)|([A-Za-z]+)|(`[^`]*`|\"(?:[^\"\\]|\\.)*\"))")
@@ -19,7 +19,7 @@ Term = tuple[str, tuple[str, ...], bool]  # the function, its words, whether it 
 
 
 class NotARule(Exception):
-    """Why a rule cannot be read."""
+    """Tells why a rule cannot be read."""
 
 
 @dataclass(slots=True)
@@ -83,7 +83,8 @@ class _Parser:
 
 
 def alternatives(rule: str) -> list[list[Term]]:
-    """Raises `NotARule`."""
+    """Read a rule as alternatives, each a list of conditions that must all hold. Raises
+    `NotARule`."""
     tokens = []
     position = 0
     rule = rule.strip()
@@ -110,7 +111,7 @@ class Asked:
 
 
 def asked(terms: list[Term]) -> Asked:
-    """Raises `NotARule`."""
+    """Return for which hosts and requests an alternative is. Raises `NotARule`."""
     hosts: list[str] | None = None
     paths: list[str] | None = None
     excepted: list[str] = []
@@ -136,13 +137,11 @@ def asked(terms: list[Term]) -> Asked:
                     elif name.lower() == "pathregexp":
                         known = forms(word)
                         if known is None:
-                            raise NotARule("a route is an exact path, or all below a folder")
+                            raise NotARule(NO_ROUTE)
                         shapes += [one.path for one in known]
-                    elif word.endswith("/"):
-                        shapes.append(f"{word}*")
                     else:
-                        shapes += [word, f"{word}/*"]
-                        loose = loose or word
+                        shapes += beneath(word)
+                        loose = loose or ("" if word.endswith("/") else word)
                 if negated:
                     excepted += shapes
                 elif paths is None:
@@ -176,7 +175,8 @@ def asked(terms: list[Term]) -> Asked:
 
 
 def _wildcard(word: str) -> str | None:
-    """``{name:.+}.example.org`` and ``^[^.]+\\.example\\.org$`` are ``*.example.org``."""
+    """Return an expression for hosts as a name: ``{name:.+}.example.org`` and
+    ``^[^.]+\\.example\\.org$`` are ``*.example.org``. None where it is none."""
     found = re.fullmatch(
         r"(?:\{[a-z]*:[^}]*\}|\^?(?:\[[^\]]*\][+*]|\.\+|\.\*|\(\.\+\)))((?:\\?\.[A-Za-z0-9-]+)+)\$?",
         word,

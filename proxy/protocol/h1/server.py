@@ -218,13 +218,14 @@ class _Server:
             except asyncio.CancelledError:
                 if not client_left(timeouts):
                     raise
-                self._was_left(exchange, request)
-                return False
+                fault = Fault("client_gone", "the answer was still awaited")
+                fault.backend = request.backend
+                response = self._service.refuse(exchange, fault)
             except Exception as error:
                 response = self._service.failed(exchange, error)
             timeouts.waiting_since = NEVER
             exchange.response = response
-            if response.error == "client_gone":  # within its body; nobody is there to be answered
+            if response.error == "client_gone":  # nobody is there to be answered
                 exchange.error = response.error
                 self._stream.abort()
                 return False
@@ -255,14 +256,6 @@ class _Server:
             await self._tunnel(exchange, response, response.body)
             return False
         return await writer.send(exchange, response, self._close)
-
-    def _was_left(self, exchange: Exchange, request: Request) -> None:
-        """Note that the client has left before there was a response."""
-        fault = Fault("client_gone", "the answer was still awaited")
-        fault.backend = request.backend
-        exchange.error = fault.kind
-        exchange.response = self._service.refuse(exchange, fault)
-        self._stream.abort()
 
     def _decide_close(self, request: Request, response: Response) -> None:
         """Decide what the connection is worth after this response."""

@@ -50,6 +50,16 @@ class Link(Protocol):
         ...
 
 
+class _Ended:
+    """The `Link` of a connection that has ended: nothing is sent any more."""
+
+    def soon(self) -> None: ...
+
+    def drain(self) -> None: ...
+
+    def on_idle(self) -> None: ...
+
+
 class Exchanges:
     """``works`` are those under way, by stream; ``leftovers`` what nobody reads of their bodies."""
 
@@ -360,3 +370,8 @@ class Exchanges:
         if tasks:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.sleep(0)  # their callbacks
+
+    def part(self) -> None:
+        """Let go of the connection, which has ended; a handler may still read what it holds of a
+        body."""
+        self._link = _Ended()

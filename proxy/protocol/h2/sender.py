@@ -232,3 +232,11 @@ class Sender:
         left = patience + work.exchange.sent / _LEAST_RATE - work.stalled
         work.shut_since = now
         work.write_by(now + min(patience, max(left, 0.0)))
+
+    def part(self) -> None:
+        """Let go of the connection, which has ended."""
+        self._on_written = _nobody
+
+
+def _nobody(_all_of_it: bool) -> None:
+    """The connection has ended."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...ipc.messages import AdminAnswer, AskAdmin
+from ...metrics.history import SLOTS
 from ..answers import Answer, Reply
 from ..process_table import Child, Processes
 from ..spawner import Spawner
 from .board import Board
 
 _NOT_ALLOWED: Answer = {"ok": False, "error": "the configuration allows no actions (admin.actions)"}
-_SLOTS = 720
 
 
 class Commands(Protocol):
@@ -48,7 +48,7 @@ class AdminQuestions:
                 reply(board.summary())
             case "points":
                 most = value.get("most")
-                slots = most if isinstance(most, int) and 0 < most <= _SLOTS else _SLOTS
+                slots = most if isinstance(most, int) and 0 < most <= SLOTS else SLOTS
                 reply({**board.points(str(value.get("kind", "")), name, slots)})
             case "find":
                 reply({**board.find(name)})

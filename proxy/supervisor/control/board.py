@@ -12,6 +12,7 @@ import heapq
 import os
 import time
 from collections import Counter, deque
+from itertools import islice
 
 from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
@@ -26,6 +27,7 @@ from ...ipc.documents import (
     ProcessFigures,
     TopDocument,
     TopRow,
+    UpstreamStatus,
     Warned,
 )
 from ...metrics.counters import BUCKETS, labels
@@ -87,25 +89,10 @@ class Board:
 
     # What is asked
 
-    def attention(self) -> tuple[list[Attention], int]:
-        config, overview = self._generations.serving.config, self._overview
-        situation = attention.Situation(
-            certificates=self._registry.statuses(),
-            wanted=[site.names[0] for site in config.sites],
-            certifier_silent=overview.certifier_silent() if has_any(config) else 0.0,
-            rules=config.alerts,
-            upstreams=overview.upstreams(),
-            rates=self.history.lately("backend"),
-            reached=self.history.reached(),
-            refused=overview.refused,
-            undelivered=self._alerting.undelivered(),
-        )
-        return attention.look(situation, time.time())
-
     def top(self) -> TopDocument:
         overview, serving = self._overview, self._generations.serving
-        figures = overview.figures()
-        urgent, more = self.attention()
+        figures, upstreams = overview.figures(), overview.upstreams()
+        urgent, more = self._attention(upstreams)
         return {
             "at": time.time(),
             "version": VERSION,
@@ -118,7 +105,7 @@ class Board:
             "sites": self._top_sites(figures),
             "sites_known": len(serving.config.sites),
             "backends": _top_backends(figures),
-            "upstreams": overview.upstreams()[:_TOP_ROWS],
+            "upstreams": upstreams[:_TOP_ROWS],
             "handshakes": figures["handshakes"],
             "processes": overview.kernel_figures(),
             "attention": urgent,
@@ -126,7 +113,7 @@ class Board:
         }
 
     def _top_sites(self, figures: Figures) -> dict[str, TopRow]:
-        """The busiest: those that lately were, and those that were since the start."""
+        """Return the busiest sites: those that lately were, and those that were since the start."""
         seconds = figures["seconds"]
         wanted = [one["name"] for one in self.history.lately("site")]
         wanted += heapq.nlargest(_TOP_ROWS, seconds, key=lambda host: sum(seconds[host]))
@@ -142,9 +129,10 @@ class Board:
         return rows
 
     def summary(self) -> dict[str, object]:
-        """What the admin page shows first."""
+        """Return what the admin page shows first."""
         overview, serving = self._overview, self._generations.serving
-        urgent, more = self.attention()
+        upstreams = overview.upstreams()
+        urgent, more = self._attention(upstreams)
         history = self.history
         return {
             "at": time.time(),
@@ -160,7 +148,7 @@ class Board:
             "sites": history.lately("site"),
             "others": history.lately("others"),
             "all": history.lately("all"),
-            "backends": self._backends(),
+            "backends": self._backends(upstreams),
             "connections": overview.connections(),
             "handshakes": history.latest("handshakes"),
             "generations": [self._generation(one) for one in self._generations],
@@ -170,7 +158,7 @@ class Board:
         }
 
     def points(self, kind: str, name: str, most: int) -> dict[str, HistoryDocument]:
-        """The last ``most`` slots: of a site or a backend (``main``), or of all."""
+        """Return the last ``most`` slots: of a site or a backend (``main``), or of all."""
         history = self.history
         if kind in ("site", "backend"):
             return {"main": history.document(kind, name, most)}
@@ -183,19 +171,16 @@ class Board:
         }
 
     def find(self, text: str) -> dict[str, list[str]]:
-        """Names of sites, backends and certificates that have ``text`` in them."""
+        """Return names of sites, backends and certificates that have ``text`` in them."""
         config = self._generations.serving.config
         names = (name for site in config.sites for name in site.names)
         urls = (one["url"] for one in self._overview.upstreams())
         certificates = (one["name"] for one in self._registry.statuses())
         groups = {"site": names, "backend": urls, "certificate": certificates}
-        found: dict[str, list[str]] = {}
-        for kind, each in groups.items():
-            found[kind] = [
-                one
-                for one, _place in zip((x for x in each if text in x), range(_FOUND))  # noqa: B905
-            ]
-        return found
+        return {
+            kind: list(islice((one for one in each if text in one), _FOUND))
+            for kind, each in groups.items()
+        }
 
     def site(self, name: str) -> dict[str, object]:
         config = self._generations.serving.config
@@ -223,7 +208,7 @@ class Board:
         return {**status, "routes": _users(config, url)[:_MOST_ROWS]}
 
     def certificate(self, name: str) -> list[CertificateStatus]:
-        """The certificates of a name; with "/rsa" behind it, that one alone."""
+        """Return the certificates of a name; with "/rsa" behind it, that one alone."""
         return [
             one for one in self._registry.statuses() if name == one["name"] or name in one["names"]
         ][:_FOUND]
@@ -233,9 +218,24 @@ class Board:
 
     # Parts
 
-    def _backends(self) -> list[dict[str, object]]:
+    def _attention(self, upstreams: list[UpstreamStatus]) -> tuple[list[Attention], int]:
+        config, overview = self._generations.serving.config, self._overview
+        situation = attention.Situation(
+            certificates=self._registry.statuses(),
+            wanted=[site.names[0] for site in config.sites],
+            certifier_silent=overview.certifier_silent() if has_any(config) else 0.0,
+            rules=config.alerts,
+            upstreams=upstreams,
+            rates=self.history.lately("backend"),
+            reached=self.history.reached(),
+            refused=overview.refused,
+            undelivered=self._alerting.undelivered(),
+        )
+        return attention.look(situation, time.time())
+
+    def _backends(self, upstreams: list[UpstreamStatus]) -> list[dict[str, object]]:
         rates = {one["name"]: one for one in self.history.lately("backend")}
-        found = [{**one, "rates": rates.get(one["url"])} for one in self._overview.upstreams()]
+        found = [{**one, "rates": rates.get(one["url"])} for one in upstreams]
         order = {"no": 0, "untried": 2, "yes": 1}
         found.sort(key=lambda one: (order[str(one["healthy"])], str(one["url"])))
         return [dict(one) for one in found[:_MOST_BACKENDS]]
@@ -258,7 +258,7 @@ class Board:
         }
 
     def _certificates(self) -> dict[str, object]:
-        """How many there are in each state, and those that end first or fail."""
+        """Count the certificates in each state, and list those that end first or fail."""
         statuses = self._registry.statuses()
         first = heapq.nsmallest(
             _MOST_ROWS, statuses, key=lambda one: (not one["attempts"], one["not_after"] or "")
@@ -271,7 +271,7 @@ class Board:
 
 
 def _compact(one: CertificateStatus) -> dict[str, object]:
-    """What the time line shows of a certificate."""
+    """Return what the time line shows of a certificate."""
     keys = (
         "name", "source", "state", "not_before", "not_after", "renew_at", "next_attempt",
         "attempts", "last_error", "served", "ari_window",
@@ -300,7 +300,7 @@ def _route(route: Route) -> dict[str, object]:
 
 
 def _users(config: Config, url: str) -> list[dict[str, str]]:
-    """The routes that lead to a backend."""
+    """Return the routes that lead to a backend."""
     return [
         {"site": site.names[0], "path": route.path}
         for site in config.sites

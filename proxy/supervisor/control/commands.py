@@ -60,7 +60,7 @@ class Commands:
                 self._overview.ask(lambda status: reply({**status}))
             case "top":
                 self._overview.counting = True
-                self._overview.ask(lambda _status: reply({**self._board.top()}))
+                self._overview.refresh(lambda: reply({**self._board.top()}))
             case "reload":
                 self._operations.reload(_WHY, reply)
             case "upgrade":

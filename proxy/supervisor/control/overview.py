@@ -44,7 +44,7 @@ class Overview:
         self._on_demand = on_demand
         self._timers = timers
         self._containers = containers
-        self._started_at = time.time()
+        self.started_at = time.time()  # Unix seconds
         self._retired = counters.empty()  # of workers that have ended
         self._reloads = {"ok": 0, "failed": 0}
         self.refused: tuple[float, str] | None = None  # the last reload: when (Unix), and why
@@ -56,11 +56,6 @@ class Overview:
         self._questions: list[status.Question] = []
 
     # What happens
-
-    @property
-    def started_at(self) -> float:
-        """Unix seconds."""
-        return self._started_at
 
     def reloaded(self, refusal: str | None) -> None:
         """Note the end of a reload; ``refusal``: why nothing was changed."""
@@ -79,7 +74,7 @@ class Overview:
         }
 
     def exporter_ended(self) -> None:
-        """Another one counts from zero."""
+        """Keep what the exporter has counted: the next one counts from zero."""
         self._spans_before = self.spans
 
     def certifier_silent(self) -> float:
@@ -109,13 +104,17 @@ class Overview:
 
     def ask(self, reply: Callable[[Status], None]) -> None:
         """Reply with a status, once the workers have said how they are."""
+        self.refresh(lambda: reply(self._document()))
+
+    def refresh(self, done: Callable[[], None]) -> None:
+        """Ask the workers how they are, and call ``done`` once they have said so."""
         workers = self._processes.workers()
         question = status.Question({one.pid for one in workers}, lambda: answer())
         self._questions.append(question)
 
         def answer() -> None:
             self._questions.remove(question)
-            reply(self._document())
+            done()
 
         for child in workers:
             self._processes.tell_worker(child, AskStats(True, self.counting))
@@ -127,7 +126,7 @@ class Overview:
         self.ask(lambda document: self._send(child, number, document))
 
     def figures(self) -> Figures:
-        """What all workers have counted, those that have ended among them."""
+        """Add up what all workers have counted, those that have ended among them."""
         counted = self._retired
         for one in self._processes.workers():
             if one.stats is not None and one.stats["figures"] is not None:
@@ -157,7 +156,7 @@ class Overview:
         return counts
 
     def kernel_figures(self) -> list[ProcessFigures]:
-        """What the kernel counts of each process."""
+        """Return what the kernel counts of each process."""
         found = []
         own = process_stats.of(os.getpid(), "supervisor")
         if own is not None:
@@ -174,15 +173,13 @@ class Overview:
         return found
 
     def upstreams(self) -> list[UpstreamStatus]:
-        """Every backend, by what all workers said last."""
-        return status.upstreams(
-            [one.stats["upstreams"] for one in self._processes.workers() if one.stats is not None]
-        )
+        """Return every backend, by what all workers said last."""
+        return status.upstreams(self._processes.workers())
 
     def _document(self) -> Status:
         serving = self._generations.serving
         return status.document(
-            started_at=self._started_at,
+            started_at=self.started_at,
             generation=serving.number,
             config=serving.config.source,
             workers=self._processes.workers(),

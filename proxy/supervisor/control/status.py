@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from acme_client.status import CertificateStatus
@@ -59,9 +59,7 @@ def document(
         "listeners": [{"address": one.address, "kind": one.kind} for one in listeners],
         "certificates": certificates,
         "unwanted": unwanted,
-        "upstreams": upstreams(
-            [one.stats["upstreams"] for one in workers if one.stats is not None]
-        ),
+        "upstreams": upstreams(workers),
         "providers": providers,
         "sites": [
             {"names": list(one.names), "source": one.origins.get("names", "")} for one in sites
@@ -81,13 +79,13 @@ def _worker(child: Child) -> WorkerStatus:
     }
 
 
-def upstreams(reports: list[list[UpstreamStatus]]) -> list[UpstreamStatus]:
-    """One entry for each backend, over all workers: figures are added, and workers that have tried
-    the backend vote on its health."""
+def upstreams(workers: Iterable[Child]) -> list[UpstreamStatus]:
+    """Return one entry for each backend, over all workers: figures are added, and workers that have
+    tried the backend vote on its health."""
     entries: dict[str, UpstreamStatus] = {}
     votes: dict[str, list[Health]] = {}
-    for report in reports:
-        for one in report:
+    for stats in (child.stats for child in workers if child.stats is not None):
+        for one in stats["upstreams"]:
             votes.setdefault(one["url"], []).append(one["healthy"])
             entry = entries.get(one["url"])
             if entry is None:

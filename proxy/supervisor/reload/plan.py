@@ -62,7 +62,7 @@ def _sites(old: Config, new: Config) -> Iterator[str]:
 
 
 def _source(site: Site) -> str:
-    """Where a site comes from that stands in no file."""
+    """Tell where a site comes from that stands in no file."""
     source = site.origins.get("names", "")
     return f", from {source}" if source.startswith("container") else ""
 
@@ -112,14 +112,14 @@ def _site(old: Site, new: Site) -> Iterator[str]:
 
 
 def _taken(route: Route) -> str:
-    """Which requests a route takes; no two routes of a site say the same."""
+    """Tell which requests a route takes; no two routes of a site take the same."""
     methods = f"{','.join(route.methods)} " if route.methods else ""
     match = "" if route.match is None else f" where {_said(route.match)}"
     return f"{methods}{route.path}{match}"
 
 
 def _said(match: Match) -> str:
-    """What must be so of a request."""
+    """Spell the conditions on a request."""
     conditions = [f"{name}: {value}" for name, value in match.header]
     conditions += [f"?{name}={value}" for name, value in match.query]
     if match.from_:
@@ -132,7 +132,7 @@ def _entry(one: AddressEntry) -> str:
 
 
 def _route_rules(lead: str, old: Route, new: Route, site: Site, new_site: Site) -> Iterator[str]:
-    """What a route says beside its action, where its site does not say the same."""
+    """Yield what changes in the rules of a route, where its site does not change likewise."""
     for field in dataclasses.fields(new.rules):
         was, is_ = getattr(old.rules, field.name), getattr(new.rules, field.name)
         before, after = getattr(site.rules, field.name), getattr(new_site.rules, field.name)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
@@ -91,8 +92,9 @@ class Reloader:
 
     # The next one
 
-    def reload(self, why: str, reply: Reply) -> None:
-        """Begin to put in force what is on disk now. Nothing else may be under way."""
+    def reload(self, why: str, reply: Reply, told: Collection[str] = ()) -> None:
+        """Begin to put in force what is on disk now. Nothing else may be under way. ``told``:
+        notices of the configuration that are not to be told again."""
         log.info("reloading: %s", why)
         self._notifier.reloading()
         self._reply = reply
@@ -112,18 +114,11 @@ class Reloader:
             self._answer({"ok": False, "error": f"it cannot be put in force: {error!r}"})
             return
         trim()  # reading thousands of sites takes three times what they take in the end
-        for notice in self._fresh(config, why):
-            log.warning("%s", Composed(notice))
+        for notice in config.notices:
+            if notice not in told:
+                log.warning("%s", Composed(notice))
         self._registry.from_files(certificates)
         self._follow(config, listeners)
-
-    def _fresh(self, config: Config, why: str) -> list[str]:
-        """What is to be told of a configuration. Containers come and go without anybody who reads
-        the log: for theirs, only what is new."""
-        if not why.startswith("containers: "):
-            return list(config.notices)
-        told = self._generations.serving.config.notices
-        return [one for one in config.notices if one not in told]
 
     def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
         """Read and open all that a generation needs. Raises what can be wrong with it, and then
@@ -156,12 +151,17 @@ class Reloader:
         return wanted
 
     def follow_disk(self) -> bool:
-        """Begin a reload if the configuration's files have changed, or if somebody has asked for
-        one meanwhile. Whether one has been begun."""
+        """Begin a reload if the configuration's files or the containers have changed, or if
+        somebody has asked for one meanwhile. Whether one has been begun."""
         again, self.asked_again = self.asked_again, False
-        why = "SIGHUP" if again else self._source.changed() or self._containers.changed()
+        told: Collection[str] = ()
+        why = "SIGHUP" if again else self._source.changed()
+        if why is None:
+            why = self._containers.changed()
+            # Containers come and go without anybody who reads the log: what is new is enough.
+            told = self._generations.serving.config.notices
         if why is not None:
-            self.reload(why, unheard)
+            self.reload(why, unheard, told)
         return why is not None
 
     def remember(self) -> None:

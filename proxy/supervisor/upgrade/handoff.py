@@ -144,8 +144,8 @@ _Spelt = tuple[ToSuccessor, tuple[int, ...]]
 
 
 def _spelt(handoff: Handoff) -> Iterator[_Spelt]:
-    """The messages of a handoff, with their descriptors, and the facts last. Those that come with a
-    message may be closed before the next."""
+    """Yield the messages of a handoff with their descriptors, and the facts last. The descriptors
+    of a message may be closed before the next."""
     messages: list[_Spelt] = []
     for one in handoff.listeners:
         at = one.endpoint
@@ -169,7 +169,8 @@ def _spelt(handoff: Handoff) -> Iterator[_Spelt]:
 
 
 def _certificates(certificates: Mapping[OwnCertificate, Bundle]) -> Iterator[_Spelt]:
-    """A message for each where they are few, as every version reads them; else some for all."""
+    """Yield a message for each certificate where they are few, as every version reads them; else
+    one for each pack."""
     if len(certificates) <= _SINGLY:
         for files, bundle in certificates.items():
             (alone,) = repacked([bundle])

@@ -11,11 +11,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
+from ...metrics.history import SLOT, SLOTS
 from ...protocol.message import Fields
 from ...transport.stream import READ_SIZE
 
-EVERY = 5.0  # seconds between two events; the history has such slots
-_SLOTS = 720
+EVERY = SLOT  # seconds between two events
 # A browser that could not be reached for a moment misses no slot.
 _RECENT = 12
 # Milliseconds until a browser connects again.
@@ -58,7 +58,7 @@ class Events:
             self.at_end = True
             return b""
         begun, self._begun = self._begun, True
-        document = await self._ask(_RECENT if begun else _SLOTS)
+        document = await self._ask(_RECENT if begun else SLOTS)
         event = b"event: board\ndata: " + json.dumps(document).encode() + b"\n\n"
         return event if begun else _RETRY + event
 

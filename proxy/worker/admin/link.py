@@ -29,11 +29,11 @@ class AdminLink:
         self._documents: dict[int, asyncio.Future[Document]] = {}
 
     async def overview(self) -> Overview:
-        """What the supervisor knows of all processes. It waits for no worker that hangs."""
+        """Ask what the supervisor knows of all processes. It waits for no worker that hangs."""
         return await self._asked(self._overviews, AskOverview)
 
     async def ask(self, what: str, **value: object) -> Document:
-        """The supervisor's document about something."""
+        """Ask for the supervisor's document about something."""
         return await self._asked(self._documents, lambda number: AskAdmin(number, what, value))
 
     async def _asked(

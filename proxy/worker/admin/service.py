@@ -23,6 +23,7 @@ from ...config.model import Admin, Config
 from ...errors import Fault
 from ...explain import certificate as certificates
 from ...explain import request as requests
+from ...explain.rows import document as rows_document
 from ...protocol.exchange import Exchange
 from ...protocol.message import Fields, Handler, Request, Response
 from ...sites.filters import Chain
@@ -87,7 +88,8 @@ class AdminService(BaseService):
         return request is not None and request.method == b"POST"
 
     def finished(self, exchange: Exchange) -> None:
-        """As of any service, but not counted: a stream of an hour is no slow request."""
+        """Log the exchange as any service does, but do not count it: a stream of an hour is no slow
+        request."""
         counters, self.context.counters = self.context.counters, None
         try:
             super().finished(exchange)
@@ -108,7 +110,7 @@ class AdminService(BaseService):
     # What is asked
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
-        """The answer to somebody who may ask."""
+        """Answer somebody who may ask."""
         path = request.path
         if path == b"/act":
             if request.method != b"POST":
@@ -128,7 +130,7 @@ class AdminService(BaseService):
             case b"/events":
                 return self._events(request)
             case b"/api/explain":
-                return _json(self._explained(request))
+                return self._explained(request)
             case b"/api/certificate":
                 return self._certificate(request)
             case b"/api/site" | b"/api/backend" | b"/api/find":
@@ -150,7 +152,7 @@ class AdminService(BaseService):
         return _json(await self._link.ask(what, name=_given(request, "name")))
 
     async def _certificate(self, request: Request) -> Response:
-        """A certificate as `why` tells of it."""
+        """Tell of a certificate as `why` does."""
         told = await self._link.ask("certificate", name=_given(request, "name"))
         found = cast(list[CertificateStatus], told["certificates"])
         now = time.time()
@@ -164,8 +166,8 @@ class AdminService(BaseService):
         ]
         return _json({"certificates": pages})
 
-    def _explained(self, request: Request) -> Document:
-        """What a request would meet, by the configuration that is in force here."""
+    async def _explained(self, request: Request) -> Response:
+        """Tell what a request would meet, by the configuration that is in force here."""
         lines = _given(request, "fields").splitlines()[:_MOST_FIELDS]
         question = requests.Question(
             _given(request, "method") or "GET",
@@ -174,15 +176,10 @@ class AdminService(BaseService):
             _given(request, "from") or "192.0.2.1",
         )
         try:
-            rows = [
-                {"title": row.title, "text": row.text, "place": row.place}
-                for row, _ in zip(
-                    requests.explain(self._config, question), range(_MOST_LINES), strict=False
-                )
-            ]
+            rows = await requests.explain(self._config, question, _MOST_LINES)
         except (requests.CannotExplain, ValueError) as error:
-            return {"error": str(error)}
-        return {"rows": rows}
+            return _json({"error": str(error)})
+        return _json({"rows": rows_document(rows)})
 
     # The stream
 
@@ -245,7 +242,7 @@ _: type[Handler] = _Pages
 
 
 def _given(request: Request, name: str) -> str:
-    """A parameter of the query, "" where there is none."""
+    """Return a parameter of the query, "" where there is none."""
     try:
         found = parse_qs(request.query.decode("ascii"), max_num_fields=16)
     except ValueError:

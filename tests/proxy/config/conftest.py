@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +8,6 @@ from proxy.config.checks import consistency
 from proxy.config.schema.parse import Parsed, validate
 from proxy.config.syntax.faults import ConfigurationFaults, Fault
 from proxy.config.syntax.yaml_reader import parse
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that the server's user may enter, which pytest's own is not."""
-    made = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 def _read(text: str) -> tuple[Parsed, list[Fault]]:

@@ -27,6 +27,13 @@ class Made:
     def site(self, name: str) -> dict[str, Any]:
         return next(one for one in self.tree["sites"] if name in one["names"])
 
+    def routes(self, name: str = "a.test") -> dict[str, dict[str, Any]]:
+        """Return the routes of a site by their paths; a site without routes is one for all."""
+        site = self.site(name)
+        if "routes" not in site:
+            return {"/*": {key: value for key, value in site.items() if key != "names"}}
+        return {one.pop("path"): one for one in site["routes"]}
+
     def route(self, path: str, name: str = "a.test") -> dict[str, Any]:
         return next(one for one in self.site(name)["routes"] if one["path"] == path)
 

@@ -12,10 +12,7 @@ HOST = "<VirtualHost *:443>\nServerName a.test\n{}\n</VirtualHost>"
 
 
 def routes(imported: Import, text: str) -> dict[str, dict[str, object]]:
-    site = imported("apache", HOST.format(text)).site("a.test")
-    if "routes" not in site:
-        return {"/*": {key: value for key, value in site.items() if key != "names"}}
-    return {one.pop("path"): one for one in site["routes"]}
+    return imported("apache", HOST.format(text)).routes()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,7 @@ SERVER = "server {{ listen 443 ssl; server_name a.test; {} }}"
 
 
 def routes(imported: Import, text: str, more: str = "") -> dict[str, dict[str, object]]:
-    site = imported("nginx", f"{more}\n{SERVER.format(text)}").site("a.test")
-    if "routes" not in site:
-        return {"/*": {key: value for key, value in site.items() if key != "names"}}
-    return {one.pop("path"): one for one in site["routes"]}
+    return imported("nginx", f"{more}\n{SERVER.format(text)}").routes()
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.cli.config_import import PROGRAMS
 from proxy.config.syntax.yaml_reader import parse
 from proxy.config_import.draft import CannotRead, Draft, Place, Route, Site
 from proxy.config_import.proofreading import proofread, refused
-from proxy.config_import.readers import NAMES, read
+from proxy.config_import.readers import read
 from proxy.config_import.writer import scalar, write
 
 HERE = Place("main.conf", 1)
@@ -118,7 +119,7 @@ def test_a_folder_that_is_not_there_is_no_reason_not_to_start(tmp_path: Path) ->
     assert (gone["root"], gone["rewrite"]) == (str(tmp_path), "/gone/{rest}")
 
 
-CASES = [path for name in NAMES for path in sorted((Path(__file__).parent / name).iterdir())]
+CASES = [path for name in PROGRAMS for path in sorted((Path(__file__).parent / name).iterdir())]
 
 
 @settings(max_examples=60, deadline=None)

@@ -147,6 +147,14 @@ def test_python_is_not_asked_for_what_the_command_does_not_read() -> None:
     assert not [one for one in loaded if "nginx" in one or "caddy" in one or one == "crossplane"]
 
 
+def test_a_start_of_the_server_loads_no_reader() -> None:
+    code = "import json, sys, proxy.cli.main; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert "proxy.cli.config_import" in loaded
+    assert not [one for one in loaded if one.startswith(("proxy.config_import", "crossplane"))]
+
+
 def test_a_redirect_of_another_host_lets_requests_pass(imported: Import) -> None:
     text = """
 http:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.sources.containers import Network
+from proxy.config.sources.known_containers import Network
 from proxy.containers import reachability
 from proxy.containers.inspection import container
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,29 +36,18 @@ sites:
       - {{path: /api/inner/*, backend: [http://127.0.0.1:8000, http://127.0.0.1:8001], balance: least_conn, deny: [192.0.2.1]}}
 """
 
+# What `page` gives for the words of a command.
+Page = Callable[..., list[tuple[str, str, str]]]
+
 
 @pytest.fixture
-def config() -> Iterator[Path]:
-    """In a folder that the server's user may enter, which tmp_path is not."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        root = folder / "www"
-        root.mkdir()
-        (root / "index.html").write_text("hello")
-        path = folder / "config.yaml"
-        path.write_text(TEXT.format(folder=folder))
-        yield path
-
-
-def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
-    """Each row: title, text, and the line and column of its place."""
-    done = CliRunner().invoke(program, ["explain", *words, "--json", "--config", str(config)])
-    assert done.exit_code == 0, done.output
-    return [
-        (row["title"], row["text"], row["place"].removeprefix(f"{config}:"))
-        for row in json.loads(done.stdout)
-    ]
+def config(open_folder: Path) -> Path:
+    root = open_folder / "www"
+    root.mkdir()
+    (root / "index.html").write_text("hello")
+    path = open_folder / "config.yaml"
+    path.write_text(TEXT.format(folder=open_folder))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -129,9 +116,9 @@ def page(config: Path, *words: str) -> list[tuple[str, str, str]]:
     ids=lambda one: one[-1] if isinstance(one, list) and isinstance(one[0], str) else "",
 )  # fmt: skip
 def test_a_request_meets(
-    config: Path, words: list[str], expected: list[tuple[str, str, str]]
+    page: Page, words: list[str], expected: list[tuple[str, str, str]]
 ) -> None:
-    found = page(config, *words)
+    found = page(*words)
     for row in expected:
         assert row in found, found
     assert not [row for row in found if "secret" in row[1] or "root" in row[1]]
@@ -148,10 +135,8 @@ def test_a_request_meets(
         (["https://a.test/", "-H", "Content-Length: 1", "-H", "Content-Length: 2"], "400"),
     ],
 )
-def test_a_request_that_would_be_refused_says_why(
-    config: Path, words: list[str], said: str
-) -> None:
-    (title, text, _place) = page(config, *words)[-1]
+def test_a_request_that_would_be_refused_says_why(page: Page, words: list[str], said: str) -> None:
+    (title, text, _place) = page(*words)[-1]
     assert title == "answer"
     assert said in text
 

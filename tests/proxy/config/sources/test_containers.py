@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.sources import containers
-from proxy.config.sources.containers import Container, Network, entries
+from proxy.config.sources import known_containers
+from proxy.config.sources.containers import entries
+from proxy.config.sources.known_containers import Container, Network
 
 BRIDGE = Network("bridge", "172.17.0.2", near=True)
 
@@ -203,17 +204,17 @@ def test_what_lies_on_the_disk(tmp_path: Path) -> None:
         made({"treehouse.domain": "a.test"}, published={"80": ["127.0.0.1", "18080"]}),
         made({}, "b", condition="unwell", networks=(), image_labels=("treehouse.port",)),
     ]
-    assert containers.read(tmp_path) == []
-    (tmp_path / containers.FILE).write_bytes(containers.written(known))
-    assert containers.read(tmp_path) == known
-    assert containers.understood([{"name": "x"}, 5, None]) == []
+    assert known_containers.read(tmp_path) == []
+    (tmp_path / known_containers.FILE).write_bytes(known_containers.written(known))
+    assert known_containers.read(tmp_path) == known
+    assert known_containers.understood([{"name": "x"}, 5, None]) == []
 
 
 def test_no_link_is_followed_and_no_pipe_is_read(tmp_path: Path) -> None:
     other = tmp_path / "other"
-    other.write_bytes(containers.written([made({"treehouse.domain": "a.test"})]))
-    (tmp_path / containers.FILE).symlink_to(other)
-    assert containers.read(tmp_path) == []
-    (tmp_path / containers.FILE).unlink()
-    os.mkfifo(tmp_path / containers.FILE)
-    assert containers.read(tmp_path) == []
+    other.write_bytes(known_containers.written([made({"treehouse.domain": "a.test"})]))
+    (tmp_path / known_containers.FILE).symlink_to(other)
+    assert known_containers.read(tmp_path) == []
+    (tmp_path / known_containers.FILE).unlink()
+    os.mkfifo(tmp_path / known_containers.FILE)
+    assert known_containers.read(tmp_path) == []

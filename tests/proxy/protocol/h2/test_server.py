@@ -13,7 +13,8 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
-from proxy.protocol.message import FileBody, Request, Response, Tunnel
+from proxy.protocol.message import Connection, FileBody, Request, Response, Tunnel
+from proxy.transport.tcp import SocketStream
 from support.h2_peer import (
     CANCEL,
     END_HEADERS,
@@ -712,6 +713,27 @@ async def test_what_was_never_begun_is_closed_with_all_that_it_would_have_awaite
     await client.until(lambda: len(service.ends) == 20)
     gc.collect()
     assert begun == []
+
+
+async def test_an_ended_connection_is_gone_without_the_garbage_collector(
+    service: Told, own_engine: bool
+) -> None:
+    def alive(kind: type) -> int:
+        return sum(isinstance(one, kind) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = {kind: alive(kind) for kind in (Request, Connection, SocketStream)}
+        async with h2_conversation(service, own_engine=own_engine) as client:
+            await client.says(headers(1, GET), headers(3, POST, False), data(3, b"x", end=True))
+            await client.until(lambda: len(service.ends) == 2)
+            assert alive(Connection) == before[Connection] + 1
+            service.requests.clear()
+        del client
+        assert {kind: alive(kind) for kind in before} == before
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_takes_nothing_costs_no_memory(own_engine: bool) -> None:
