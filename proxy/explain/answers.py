@@ -24,11 +24,10 @@ from ..errors import Fault
 from ..handlers.fastcgi.handler import scripts_of
 from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
 from ..handlers.files.document_root import Unreadable
-from ..handlers.files.handler import FileHandler
+from ..handlers.files.handler import FileHandler, below_root
 from ..handlers.redirect import Redirect
 from ..handlers.upstream.request_head import Forwarder, authority
 from ..protocol.message import Request, Response
-from ..protocol.paths import understood
 from ..protocol.trace_context import parent_of
 from ..sites.handlers import told_of_users
 from ..transport.clock import Clock
@@ -70,7 +69,7 @@ def place_of(route: Route) -> str:
 def _scripts(config: Config, route: Route, action: FastCgiAction, request: Request) -> Steps:
     scripts = scripts_of(action)
     try:
-        path = _below(request)
+        path = below_root(request)
     except Fault as fault:
         yield refused(fault)
         return
@@ -99,7 +98,7 @@ def _files(config: Config, route: Route, action: FilesAction, request: Request) 
         if isinstance(response, Fault):
             yield refused(response)
             return
-        path = root / os.fsdecode(_below(request))
+        path = root / os.fsdecode(below_root(request))
         if request.path.endswith(b"/") and action.rules.index:
             names = [path / name for name in action.rules.index]
             found = [name for name in names if name.exists()]
@@ -130,10 +129,6 @@ async def _awaited(handler: FileHandler, request: Request) -> Response | Fault:
         return answer if isinstance(answer, Response) else await answer
     except Fault as fault:
         return fault
-
-
-def _below(request: Request) -> bytes:
-    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
 
 
 def _answer(response: Response) -> str:

@@ -125,7 +125,7 @@ class FilterCode:
         the filter's code raises has become one."""
         try:
             module = importlib.import_module(name.module)
-        except BaseException as error:
+        except BaseException as error:  # code of users may raise SystemExit, too
             raise CannotLoad(told(error)) from None
         made = getattr(module, name.name, None)
         if made is None:
@@ -134,7 +134,7 @@ class FilterCode:
             raise CannotLoad(f"{name} is no class")
         try:
             found: object = made(**json.loads(arguments))
-        except BaseException as error:
+        except BaseException as error:  # code of users may raise SystemExit, too
             raise CannotLoad(told(error)) from None
         hooks = [getattr(found, hook, None) for hook in ("request", "response")]
         if not any(hooks):

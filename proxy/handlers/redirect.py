@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 
 from ..config.model import RedirectAction
+from ..config.syntax.patterns import PLACE
 from ..errors import Fault
 from ..protocol.message import Request, Response
 from ..protocol.paths import below, one_slash, sendable
@@ -22,7 +23,6 @@ from ..protocol.paths import below, one_slash, sendable
 # RFC 3986 §3.4: pchar, slash and question mark. Percent signs stay, for a query is passed on as it
 # came.
 _QUERY_UNSAFE = re.compile(rb"[^A-Za-z0-9/?!$&'()*+,;=:@\-._~%]")
-_PLACE = re.compile(r"\{(rest|path|query|host)\}")
 
 
 class Redirect:
@@ -53,7 +53,7 @@ class Redirect:
         }
 
         def fill(text: str) -> str:
-            return _PLACE.sub(lambda place: values[place[1]], text)
+            return PLACE.sub(lambda place: values[place[1]], text)
 
         location = fill(self._target)
         if query is None:

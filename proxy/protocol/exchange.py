@@ -39,7 +39,7 @@ class Exchange:
     passed since then at the end. ``match`` is the site of its host, None where no site has that
     name. ``tunnel``: it counts as a tunnel. ``user``: who has logged in.
     ``cookies``: the fields Set-Cookie that a login service gives the client with the answer.
-    ``for_filters``: the request as filters of users see it (`sites.own_filters`).
+    ``for_filters``: the request as filters of users see it (`sites.own_messages`).
     """
 
     __slots__ = (

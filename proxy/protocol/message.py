@@ -114,14 +114,15 @@ class FieldBlock:
     """Fields that many requests have in common: each of them holds the same object, so that what
     somebody makes of these fields can be kept by it. A protocol that recognises none makes none.
 
-    ``accept_encoding`` is the last value of that field, if it is among them. None of the fields
-    names a secret, a condition, a range, or what changes the message's framing.
+    ``names`` are theirs. ``accept_encoding`` is the last value of that field, if it is among them.
+    None of the fields names a secret, a condition, a range, or what changes the message's framing.
     """
 
-    __slots__ = ("accept_encoding", "fields")
+    __slots__ = ("accept_encoding", "fields", "names")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
+        self.names = frozenset(name for name, _ in fields)
         accepted = [value for name, value in fields if name == b"accept-encoding"]
         self.accept_encoding = accepted[-1] if accepted else None
 
@@ -138,6 +139,11 @@ class Login:
     user: bytes
     fields: Fields
     password: bool = False
+
+    @staticmethod
+    def visible(name: bytes) -> bytes:
+        """A name without control characters, as ``user`` has it."""
+        return bytes(byte for byte in name if byte >= 0x20 and byte != 0x7F)
 
 
 class Request:
@@ -223,12 +229,33 @@ class Request:
         proxies = connection.proxies
         return connection.peer if proxies is None else proxies.client(connection.peer, self.fields)
 
+    def replace_fields(self, names: frozenset[bytes], given: Fields) -> None:
+        """Put the ``given`` fields in place of all that a client has sent under these names. CGI
+        reads "_" and "-" alike, so what is spelt with the former goes as well."""
+        cached = self.cached_fields
+        if cached is not None and not names.isdisjoint(cached.names):
+            self.cached_fields = None
+            self.uncached_fields = self.fields
+        alone = self.uncached_fields is self.fields
+        self.fields = _without(self.fields, names) + given
+        self.uncached_fields = (
+            self.fields if alone else _without(self.uncached_fields, names) + given
+        )
+
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field, by lower-case name."""
         for key, value in self.fields:
             if key == name:
                 return value
         return None
+
+
+def _without(fields: Fields, names: frozenset[bytes]) -> Fields:
+    return [
+        one
+        for one in fields
+        if one[0] not in names and (b"_" not in one[0] or one[0].replace(b"_", b"-") not in names)
+    ]
 
 
 class FileBody:
@@ -379,6 +406,21 @@ class Response:
             close=self.close,
         )
         made.backend = self.backend
+        return made
+
+    def keep(self, key: object, made: Response | None) -> None:
+        """Keep what a filter has made of this shared response; ``key`` begins with the filter."""
+        if self.kept is None:
+            self.kept = {}
+        self.kept[key] = made
+
+    def changed_once(self, key: object, change: Callable[[Response], Response]) -> Response:
+        """What ``change`` makes of a copy of this shared response: made once, kept and shared."""
+        made = None if self.kept is None else self.kept.get(key)
+        if made is None:
+            made = change(self.copy())
+            made.shared = True
+            self.keep(key, made)
         return made
 
     def set_field(self, name: bytes, value: bytes) -> None:

@@ -28,7 +28,7 @@ _AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00)|\\")
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _NO_SEGMENT = frozenset({b"", b".", b"%2e", b"%2E"})
 _UP = re.compile(rb"(?:^|/)\.\.(?:/|$)")
-_HERE = re.compile(rb"(?<=/)\.(?:/|$)")
+_HERE = re.compile(rb"(?<=/)\.(?:/|\Z)")
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
 _PARAMETERS = re.compile(rb";[^/]*")
 # The same for those who decode first; an encoded slash ends a segment for them as well.

@@ -14,6 +14,7 @@ basic_auth       a request filter: names and passwords (`passwords`)
 forward_auth     a request filter: a login service is asked
 request_limits   a request filter: the size and the pace of bodies
 cross_origin     a filter of both: preflights, and what other origins may do
+own_filters      filters of both that users have written (`own_messages`)
 compression      a response filter: zstd, br, gzip (`encoders`)
 field_rules      filters that change fields of responses as the operator says
 response_fields  filters that add fields to every response of a site      (pure)

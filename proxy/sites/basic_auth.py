@@ -27,7 +27,7 @@ from ..config.schema.rules import BasicAuth
 from ..errors import Fault
 from ..protocol.client_address import subscriber
 from ..protocol.exchange import Exchange
-from ..protocol.message import Fields, Login, Request
+from ..protocol.message import Login, Request
 from . import passwords
 
 _AT_ONCE = 2  # per worker: each takes a core for some 20 ms, and 19 MiB
@@ -49,7 +49,7 @@ class _User:
 
     def __init__(self, name: bytes) -> None:
         self.shown = name.decode("utf-8", "replace")
-        visible = bytes(byte for byte in name if byte >= 0x20 and byte != 0x7F)
+        visible = Login.visible(name)
         self.login = Login(visible, [(b"remote-user", visible)], password=True)
 
 
@@ -63,7 +63,8 @@ class BasicAuthentication:
         realm = rules.realm.replace("\\", "\\\\").replace('"', '\\"')
         challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
         self._fields = [(b"www-authenticate", challenge)]
-        self._gone = {b"remote-user"} if rules.forward else {b"remote-user", b"authorization"}
+        # What the application learns from us alone, or not at all.
+        self._gone = frozenset({b"remote-user"} | (set() if rules.forward else {b"authorization"}))
         self._now = now
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, tuple[float, _User]] = {}  # until when, and who it is
@@ -144,21 +145,7 @@ class BasicAuthentication:
             told = [field for field in request.login.fields if field[0] != b"remote-user"]
             login = Login(login.user, [*told, *login.fields], password=True)
         request.login = login
-        same = request.fields is request.uncached_fields
-        request.fields = self._without_credentials(request.fields)
-        request.uncached_fields = (
-            request.fields if same else self._without_credentials(request.uncached_fields)
-        )
-
-    def _without_credentials(self, fields: Fields) -> Fields:
-        """Leave out what the application learns from us. CGI reads "_" and "-" alike."""
-        gone = self._gone
-        return [
-            field
-            for field in fields
-            if field[0] not in gone
-            and (b"_" not in field[0] or field[0].replace(b"_", b"-") not in gone)
-        ]
+        request.replace_fields(self._gone, [])
 
 
 def _threads() -> ThreadPoolExecutor:

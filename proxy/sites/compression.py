@@ -82,12 +82,10 @@ class Compress:
         fields = dict(response.fields)
         if not self._compressible(response, fields, request.method == b"HEAD"):
             if response.shared:
-                if kept is None:
-                    kept = response.kept = {}
-                kept[self._never] = response
+                response.keep(self._never, response)
             return response
         if response.shared and b"set-cookie" not in fields:
-            _keep(response, self._always, response)
+            response.keep(self._always, response)
         coding = self._coding(request)
         if not coding or (self._careful and _tells_a_secret(request, response, fields)):
             return self._plain(response)
@@ -127,15 +125,7 @@ class Compress:
 
     def _plain(self, response: Response) -> Response:
         """The response as it is, with the word that others may get another."""
-        kept = response.kept
-        if kept is not None and (found := kept.get(self._identity)) is not None:
-            return found
-        plain = response.copy() if response.shared else response
-        _vary(plain)
-        if response.shared:
-            plain.shared = True
-            _keep(response, self._identity, plain)
-        return plain
+        return response.changed_once(self._identity, _vary) if response.shared else _vary(response)
 
     def _compressed(self, request: Request, response: Response, coding: bytes) -> Response:
         kept = response.kept
@@ -155,7 +145,7 @@ class Compress:
             _describe(made, coding)
             if response.shared:
                 made.shared = True
-                _keep(response, (self, coding), made)
+                response.keep((self, coding), made)
             return made
         if isinstance(body, Tunnel):
             return response
@@ -418,17 +408,12 @@ def _describe(response: Response, coding: bytes) -> None:
     _vary(response)
 
 
-def _vary(response: Response) -> None:
+def _vary(response: Response) -> Response:
     for name, value in response.fields:
         if name == b"vary" and (value.strip() == b"*" or _VARY in value.lower()):
-            return
+            return response
     response.add_field(b"vary", _VARY)
-
-
-def _keep(response: Response, key: object, made: Response) -> None:
-    if response.kept is None:
-        response.kept = {}
-    response.kept[key] = made
+    return response
 
 
 def _not_modified(request: Request, response: Response) -> Response:

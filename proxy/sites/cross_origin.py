@@ -94,16 +94,9 @@ class CrossOrigin:
         allowed = None if request is None else self._allowed(request)
         if not response.shared:
             return self._changed(response, allowed)
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {}
-        made = kept.get((self, allowed))
-        if made is None:
-            made = self._changed(response.copy(), allowed)
-            if allowed is None or self._everybody or allowed in self._origins:  # they are few
-                made.shared = True
-                kept[(self, allowed)] = made
-        return made
+        if allowed is None or self._everybody or allowed in self._origins:  # they are few
+            return response.changed_once((self, allowed), lambda copy: self._changed(copy, allowed))
+        return self._changed(response.copy(), allowed)
 
     def _changed(self, response: Response, allowed: bytes | None) -> Response:
         preflight = response.handler == "cors"

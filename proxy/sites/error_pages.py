@@ -23,7 +23,7 @@ from ..handlers.files.media_types import content_type
 from ..handlers.upstream.handler import Upstream
 from ..protocol.exchange import Exchange
 from ..protocol.message import Handler, Request, Response, Tunnel
-from .filters import RequestFilter
+from .filters import RequestFilter, first_answer
 from .rewriting import Rewriting
 from .router import Refusing, Route
 from .site import Match
@@ -108,7 +108,7 @@ class ErrorPages:
             route = router.find(request)
             if isinstance(route.handler, Refusing) or _is_down(response, first, route):
                 return response
-            guards = _guards(route, besides=_guards(first))
+            guards = _besides(route.guards, first.guards)
             for place, guard in enumerate(guards):
                 found = guard.request(asking)
                 if isinstance(found, Response):
@@ -117,7 +117,7 @@ class ErrorPages:
                 if found is not None:
                     return self._guarded(asking, response, route, found, guards[place + 1 :])
             given = route.handler.handle(request)
-        except Exception:
+        except Exception:  # whatever it is: a page that cannot be had leaves the error as it was
             return response
         if isinstance(given, Response):
             return _answered(response, given)
@@ -135,17 +135,12 @@ class ErrorPages:
         request = asking.request
         assert request is not None  # noqa: S101 - made with one
         try:
-            refusal = await found
-            for guard in guards:
-                if refusal is not None:
-                    break
-                given = guard.request(asking)
-                refusal = given if given is None or isinstance(given, Response) else await given
+            refusal = await first_answer(asking, found, guards)
             if refusal is not None:
                 refusal.discard()
                 return response
             page = route.handler.handle(request)
-        except Exception:
+        except Exception:  # whatever it is: a page that cannot be had leaves the error as it was
             return response
         if isinstance(page, Response):
             return _answered(response, page)
@@ -155,7 +150,7 @@ class ErrorPages:
     async def _awaited(response: Response, given: Awaitable[Response]) -> Response:
         try:
             page = await given
-        except Exception:
+        except Exception:  # whatever it is: a page that cannot be had leaves the error as it was
             return response
         return _answered(response, page)
 
@@ -202,9 +197,11 @@ def _request(refused: Request, path: str) -> Request:
     )
 
 
-def _guards(route: Route, besides: tuple[RequestFilter, ...] = ()) -> tuple[RequestFilter, ...]:
-    guards = () if route.chain is None else route.chain.guards
-    return tuple(one for one in guards if not any(one is other for other in besides))
+def _besides(
+    guards: tuple[RequestFilter, ...], asked: tuple[RequestFilter, ...]
+) -> tuple[RequestFilter, ...]:
+    """Those of the filters that are not among those that have been ``asked``."""
+    return tuple(one for one in guards if not any(one is other for other in asked))
 
 
 def _is_down(response: Response, first: Route, page: Route) -> bool:
@@ -239,10 +236,7 @@ def _answered(response: Response, page: Response) -> Response:
     ]
     made.body = page.body
     made.cached = None
-    if alike:
-        if page.kept is None:
-            page.kept = {}
-        if len(page.kept) < _MOST_KEPT:
-            made.shared = True
-            page.kept[key] = made
+    if alike and len(page.kept or ()) < _MOST_KEPT:
+        made.shared = True
+        page.keep(key, made)
     return made

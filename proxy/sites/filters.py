@@ -81,14 +81,7 @@ class Fixed:
         return self._changed_once(response, response.cached)
 
     def settle(self, response: Response) -> Response:
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {}
-        made = kept.get(self)
-        if made is None:
-            made = kept[self] = self._changed(response.copy())
-            made.shared = True
-        return made
+        return response.changed_once(self, self._changed)
 
     def _changed_once(self, response: Response, head: CachedHead) -> Response:
         """Change a response whose head other responses have as well."""
@@ -109,6 +102,20 @@ class Fixed:
         for one in self._filters:
             one.change(response)
         return response
+
+
+async def first_answer(
+    exchange: Exchange, waiting: Awaitable[Response | None], rest: Sequence[RequestFilter]
+) -> Response | None:
+    """The answer of the request filter that is awaited, or else of the first of the ``rest`` that
+    has one; None where all let the request pass. Raises `Fault`."""
+    found = await waiting
+    for one in rest:
+        if found is not None:
+            break
+        given = one.request(exchange)
+        found = given if given is None or isinstance(given, Response) else await given
+    return found
 
 
 class Chain:
@@ -173,12 +180,7 @@ class Chain:
         waiting: Awaitable[Response | None],
         place: int,
     ) -> Response:
-        found = await waiting
-        for one in self.guards[place:]:
-            if found is not None:
-                return found
-            given = one.request(exchange)
-            found = given if given is None or isinstance(given, Response) else await given
+        found = await first_answer(exchange, waiting, self.guards[place:])
         if found is not None:
             return found
         answer = ask(exchange, handler)
@@ -195,9 +197,9 @@ class Chain:
                 break
             settled = made
         else:
-            _keep(response, self, settled)
+            response.keep(self, settled)
             return settled
-        _keep(response, self, None)
+        response.keep(self, None)
         return None
 
     def filtered(self, exchange: Exchange, response: Response, failed: Failed) -> Answer:
@@ -232,9 +234,3 @@ class Chain:
             raise
         rest = Chain((), self._after[place:]).filtered(exchange, response, failed)
         return rest if isinstance(rest, Response) else await rest
-
-
-def _keep(response: Response, key: object, made: Response | None) -> None:
-    if response.kept is None:
-        response.kept = {}
-    response.kept[key] = made

@@ -50,16 +50,7 @@ class LoginAnswers:
             for name, value in exchange.cookies:
                 changed.add_field(name, value)
             return _with_cookies_kept_private(changed)
-        if not response.shared:
-            return _private(response)
-        kept = response.kept
-        if kept is None:
-            kept = response.kept = {}
-        made = kept.get(self)
-        if made is None:
-            made = kept[self] = _private(response.copy())
-            made.shared = True
-        return made
+        return response.changed_once(self, _private) if response.shared else _private(response)
 
 
 def _private(response: Response) -> Response:
@@ -102,7 +93,7 @@ class _Verdict:
         name = next((value for field, value in copied if field == user), b"")
         self.copied = copied
         self.shown = name.decode("utf-8", "replace")
-        visible = bytes(byte for byte in name if byte >= 0x20 and byte != 0x7F)
+        visible = Login.visible(name)
         # Credentials are verified by whoever gets them, and no word of ours.
         self.login = Login(visible, [one for one in copied if one[0] != b"authorization"])
 
@@ -189,16 +180,7 @@ class ForwardAuthentication:
 
     def _admit(self, exchange: Exchange, request: Request, verdict: _Verdict) -> None:
         """Give the request what the service says of its user."""
-        names, copied = self._told, verdict.copied
-        cached = request.cached_fields
-        if cached is not None and any(name in names for name, _ in cached.fields):
-            cached = request.cached_fields = None
-            request.uncached_fields = request.fields
-        alone = request.uncached_fields is request.fields
-        request.fields = _replaced(request.fields, names, copied)
-        request.uncached_fields = (
-            request.fields if alone else _replaced(request.uncached_fields, names, copied)
-        )
+        request.replace_fields(self._told, verdict.copied)
         request.login = verdict.login
         exchange.user = verdict.shown
 
@@ -208,16 +190,6 @@ def believed(rule: ForwardAuth) -> frozenset[bytes]:
     them on another route of the site either."""
     names = frozenset(name.encode() for name in rule.copy)
     return names - {b"authorization", _FOR_THE_CLIENT}
-
-
-def _replaced(fields: Fields, names: frozenset[bytes], copied: Fields) -> Fields:
-    """CGI reads "_" and "-" alike."""
-    kept = [
-        one
-        for one in fields
-        if one[0] not in names and (b"_" not in one[0] or one[0].replace(b"_", b"-") not in names)
-    ]
-    return kept + copied
 
 
 def _stays(location: bytes, request: Request) -> bool:

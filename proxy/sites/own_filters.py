@@ -1,15 +1,12 @@
 """Runs filters that users have written in Python: `use`. A request filter and a response filter.
 
-`proxy.filters` is what such a filter sees, `filters.code` how it is loaded. Here the two worlds
-meet: a request of ours becomes one of theirs, and what they have changed becomes ours again.
+`proxy.filters` is what such a filter sees, `filters.code` how it is loaded, `own_messages` how a
+request of ours becomes one of theirs, and what they have changed becomes ours again.
 
 What a filter does wrong costs its request and a line in the log: what it raises, what it returns
 that is no answer, what it waits for too long, what it reads beyond its bound. A call that holds the
 event loop for more than fifty milliseconds is named, because everybody else has waited meanwhile.
 A filter that never returns is ended with its worker, by the supervisor.
-
-Why it is hard: fields of framing and of forwarding are never a filter's to write, a shared response
-is changed in a copy, and a body that has been read must still go on as if it had not been.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import sys
 import threading
 import time
@@ -26,325 +22,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..config.model import Limits
 from ..config.schema.own_filters import FilterUse
-from ..config.syntax import field_rules
-from ..config.syntax.faults import Wrong
 from ..errors import Fault
-from ..filters import LARGEST_BODY, USUAL_BODY, BodyTooLarge, FieldRefused, Fields, Request
+from ..filters import BodyTooLarge, Request
 from ..filters import Response as Answer
 from ..filters.code import CannotLoad, FilterCode, told
 from ..log import Seldom
 from ..protocol import message
 from ..protocol.exchange import Exchange
-from ..protocol.message import FileBody, StreamBody, Tunnel
-from ..transport.stream import READ_SIZE
+from .own_messages import LiveRequest, LiveResponse, live, plain
 
 log = logging.getLogger("treehouse.filters")
 
 # Seconds for which one call may hold the loop before the log tells of it.
 _TOO_LONG = 0.05
-_BARE = (204, 304)  # RFC 9110 §6.4.1: without content
 # Seconds after which a call that does not end is told of, and between two looks.
 _STUCK_AFTER = 3.0
 _LOOK_EVERY = 1.0
-# Of all bodies that are being read for filters, in a worker: clients that stop before the end of
-# theirs would fill the memory. A few of the largest fit.
-_MOST_COLLECTED_AT_ONCE = 4 * LARGEST_BODY
-# What is said of a body, and no longer true of another.
-_OF_THE_BODY = frozenset(
-    {
-        b"accept-ranges",
-        b"content-encoding",
-        b"content-length",
-        b"content-range",
-        b"content-digest",
-        b"content-md5",
-        b"digest",
-        b"etag",
-        b"last-modified",
-        b"repr-digest",
-    }
-)
-
-
-def _request_name(name: str) -> str:
-    try:
-        return field_rules.request_name(name)
-    except Wrong as wrong:
-        raise FieldRefused(wrong.what) from None
-
-
-def _response_name(name: str) -> str:
-    try:
-        return field_rules.response_name(name)
-    except Wrong as wrong:
-        raise FieldRefused(wrong.what) from None
-
-
-def _fields(raw: message.Fields, rule: Callable[[str], str]) -> Fields:
-    made = Fields((), rule)
-    made._raw = raw
-    return made
-
-
-_NO_LIMITS = Limits()
-
-
-class CollectedBody:
-    """The body of a request that has been read, or replaced; see `message.Body`."""
-
-    def __init__(self, data: bytes, trailers: message.Fields) -> None:
-        self.limits = _NO_LIMITS  # the server's were in force when it was read
-        self._data = data
-        self.length: int | None = len(data)
-        self.trailers = trailers
-        self.received = 0
-
-    async def read(self) -> bytes:
-        piece = self._data[self.received : self.received + READ_SIZE]
-        self.received += len(piece)
-        return piece
-
-    @property
-    def remaining(self) -> int | None:
-        return 0  # of what the client sends
-
-    def buffered(self) -> bytes | None:
-        if self.received:
-            return None
-        self.received = len(self._data)
-        return self._data
-
-    @property
-    def at_end(self) -> bool:
-        return True  # the client has sent all of it
-
-
-class LiveRequest(Request):
-    """A request of ours, as filters see it."""
-
-    def __init__(self, exchange: Exchange, request: message.Request) -> None:
-        fields = _fields(request.fields, _request_name)
-        super().__init__(
-            request.method.decode("latin-1"),
-            request.target.decode("latin-1"),
-            fields=fields,
-            host=request.host.decode("latin-1"),
-            client=request.client,
-            site=exchange.match.site_name if exchange.match is not None else "",
-            scheme=request.connection.scheme.decode("ascii"),
-            user=exchange.user,
-        )
-        self.failed = False
-        self._request = request
-        self._read: bytes | None = None
-        self._replaced = False
-
-    async def body(self, limit: int = USUAL_BODY) -> bytes:
-        if self._read is None:
-            body = self._request.body
-            trailers = [] if body is None else body.trailers
-            self._read = b"" if body is None else await _collected(body, min(limit, LARGEST_BODY))
-            if body is not None:
-                self._request.body = CollectedBody(self._read, trailers)
-        if len(self._read) > limit:
-            raise BodyTooLarge(f"more than {limit} bytes")
-        return self._read
-
-    def set_body(self, body: bytes) -> None:
-        super().set_body(body)
-        self._read = self._body
-        self._replaced = True
-
-    async def finish(self) -> None:
-        """Read what is left of a body that is replaced: the client sends it nevertheless."""
-        body = self._request.body
-        if self._replaced and body is not None and not body.at_end:
-            while await body.read():
-                pass
-
-    @property
-    def waits(self) -> bool:
-        """Whether `finish` has to be awaited."""
-        body = self._request.body
-        return self._replaced and body is not None and not body.at_end
-
-    def apply(self) -> None:
-        """Make what the filter has changed the request's."""
-        request, fields = self._request, self.fields
-        if fields._changed:
-            fields._changed = False
-            request.fields = request.uncached_fields = fields._raw
-            request.cached_fields = None
-        if self._replaced:
-            self._replaced = False
-            request.body = CollectedBody(self._body, [])
-
-
-class _Collecting:
-    """How much of requests' bodies is in memory while their clients send the rest."""
-
-    held = 0  # bytes
-
-
-_collecting = _Collecting()
-
-
-async def _collected(body: message.RequestBody, limit: int) -> bytes:
-    if body.length is not None and body.length > limit:
-        raise BodyTooLarge(f"more than {limit} bytes")
-    pieces, size = [], 0
-    try:
-        while piece := await body.read():
-            size += len(piece)
-            _collecting.held += len(piece)
-            if size > limit:
-                raise BodyTooLarge(f"more than {limit} bytes")
-            if _collecting.held > _MOST_COLLECTED_AT_ONCE:
-                raise Fault("no_capacity", "too many bodies of requests are read by filters")
-            pieces.append(piece)
-    finally:
-        _collecting.held -= size
-    return b"".join(pieces)
-
-
-class Replayed:
-    """A streaming body of which the beginning has been read; see `message.StreamBody`."""
-
-    def __init__(self, pieces: list[bytes], rest: StreamBody) -> None:
-        self._pieces = pieces
-        self._rest = rest
-        self.length = rest.length
-
-    @property
-    def trailers(self) -> message.Fields:
-        return self._rest.trailers
-
-    @property
-    def at_end(self) -> bool:
-        return not self._pieces and self._rest.at_end
-
-    def read_now(self, most: int = READ_SIZE) -> bytes | None:
-        return self._pieces.pop(0) if self._pieces else self._rest.read_now(most)
-
-    async def read(self, most: int = READ_SIZE) -> bytes:
-        return self._pieces.pop(0) if self._pieces else await self._rest.read(most)
-
-    def close(self, complete: bool) -> None:
-        self._rest.close(complete and not self._pieces)
-
-
-class LiveResponse(Answer):
-    """A response of ours, as filters see it. It is changed by `applied`, in a copy if it is
-    shared."""
-
-    def __init__(self, response: message.Response, head_only: bool) -> None:
-        super().__init__(200)
-        self.status = self._status_was = response.status
-        self.fields = _fields(response.fields, _response_name)
-        self._response = response
-        self._head_only = head_only
-        self._read: bytes | None = None
-        self._replaced = False
-
-    async def body(self, limit: int = USUAL_BODY) -> bytes:
-        if self._read is None:
-            self._read = await self._take(min(limit, LARGEST_BODY))
-        if len(self._read) > limit:
-            raise BodyTooLarge(f"more than {limit} bytes")
-        return self._read
-
-    async def _take(self, limit: int) -> bytes:
-        body = self._response.body
-        if self._head_only or isinstance(body, Tunnel):
-            return b""
-        if isinstance(body, bytes):
-            return body
-        if body.length is not None and body.length > limit:
-            raise BodyTooLarge(f"more than {limit} bytes")
-        if isinstance(body, FileBody):
-            data = await asyncio.to_thread(os.pread, body.fd, body.length, body.offset)
-            if len(data) < body.length:
-                raise Fault("file_shrank")
-            return data
-        response = self._own()
-        pieces, size = [], 0
-        while piece := await body.read():
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                response.body = Replayed(pieces, body)
-                raise BodyTooLarge(f"more than {limit} bytes")
-        data = b"".join(pieces)
-        if body.trailers:
-            response.body = Replayed([data], body)
-        else:
-            body.close(True)
-            response.body = data
-            response.cached = None
-        return data
-
-    def set_body(self, body: bytes | str) -> None:
-        super().set_body(body)
-        self._read = self._body
-        self._replaced = True
-
-    @property
-    def present(self) -> message.Response:
-        """The response as it is."""
-        return self._response
-
-    def _own(self) -> message.Response:
-        """The response, which may be changed."""
-        if self._response.shared:
-            self._response = self._response.copy()
-        return self._response
-
-    def applied(self) -> message.Response:
-        """The response with what the filter has changed."""
-        if self.status != self._status_was:
-            if isinstance(self._response.body, Tunnel):
-                raise ValueError("a tunnel keeps its status")
-            status = Answer(self.status).status
-            if status in _BARE:
-                self.set_body(b"")
-            response = self._own()
-            response.status = status
-            response.cached = None
-        if self.fields._changed:
-            response = self._own()
-            response.fields = self.fields._raw
-            response.cached = None
-        if self._replaced and not isinstance(self._response.body, Tunnel):
-            response = self._own()
-            response.discard()
-            response.body = self._body
-            response.handler = "filter"  # it is no file any more, and may hold a secret
-            response.fields = [one for one in response.fields if one[0] not in _OF_THE_BODY]
-            response.cached = None
-            if response.status == 206:  # it is no part of anything now
-                response.status = 200
-        return self._response
-
-    def end(self) -> None:
-        """End the response, in whose place another is sent."""
-        self._response.discard()
-        if not self._response.shared:
-            self._response.body = b""  # whoever gave it may want to end it as well
-
-
-def _plain(answer: Answer) -> message.Response:
-    """A filter's own answer as one of ours."""
-    status = Answer(answer.status).status
-    fields = [one for one in answer.fields._raw if _may_say(one[0])]
-    body = b"" if status in _BARE else answer._body
-    return message.Response(status, fields, body, handler="filter")
-
-
-def _may_say(name: bytes) -> bool:
-    _response_name(name.decode("ascii"))
-    return True
+# What code of users may raise: it costs the request, and never the worker.
+_RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
 @dataclass(slots=True)
@@ -400,7 +96,7 @@ class Watch:
     def _look(self) -> None:
         told_of = None
         while True:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_LOOK_EVERY)  # on a thread of its own: nothing can be awaited here
             running = self._running
             if running is None or running is told_of or self._now() - running[1] < _STUCK_AFTER:
                 continue
@@ -426,7 +122,7 @@ class _Calls:
         began = self._watch.begin(one.name)
         try:
             found = hook(*given)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except _RAISED as error:
             raise self.failed(one, error, given) from None
         finally:
             self._measure(one, hook, began)
@@ -459,7 +155,7 @@ class _Calls:
             if task is not None and task.cancelling():
                 raise  # the client has left
             raise self.failed(one, error, given) from None
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except _RAISED as error:
             raise self.failed(one, error, given) from None
 
     def nonsense(self, one: OwnFilter, found: object, given: tuple[object, ...]) -> Fault:
@@ -530,9 +226,6 @@ class _Measured:
                 thrown = error
 
 
-_NOT_CALLED = object()
-
-
 class RequestHooks:
     """The `request` hooks of filters, in order."""
 
@@ -557,18 +250,17 @@ class RequestHooks:
     async def _later(
         self, request: LiveRequest, place: int, found: object
     ) -> message.Response | None:
-        for one, hook in self._hooks[place:]:
-            if found is _NOT_CALLED:
-                found = self._calls.call(one, hook, request)
+        """The same from ``place`` on, whose hook has returned ``found``."""
+        while True:
             if inspect.isawaitable(found):
                 found = await found
             if found is None:
                 await request.finish()
-            answer = self._answer(one, request, found)
-            if answer is not None:
+            answer = self._answer(self._hooks[place][0], request, found)
+            place += 1
+            if answer is not None or place == len(self._hooks):
                 return answer
-            found = _NOT_CALLED
-        return None
+            found = self._calls.call(*self._hooks[place], request)
 
     def _answer(
         self, one: OwnFilter, request: LiveRequest, found: object
@@ -579,7 +271,7 @@ class RequestHooks:
         if not isinstance(found, Answer) or isinstance(found, LiveResponse):
             raise self._calls.nonsense(one, found, (request,))
         try:
-            return _plain(found)
+            return plain(found)
         except (ValueError, TypeError) as error:
             raise self._calls.failed(one, error, (request,)) from None
 
@@ -613,16 +305,16 @@ class ResponseHooks:
     async def _later(
         self, request: LiveRequest, seen: LiveResponse, place: int, found: object
     ) -> message.Response:
-        response = seen.present
-        for one, hook in self._hooks[place:]:
-            if found is _NOT_CALLED:
-                seen = LiveResponse(response, request.method == "HEAD")
-                found = self._calls.call(one, hook, request, seen)
+        """The same from ``place`` on, whose hook was given ``seen`` and has returned ``found``."""
+        while True:
             if inspect.isawaitable(found):
                 found = await found
-            response = self._applied(one, request, seen, found)
-            found = _NOT_CALLED
-        return response
+            response = self._applied(self._hooks[place][0], request, seen, found)
+            place += 1
+            if place == len(self._hooks):
+                return response
+            seen = LiveResponse(response, request.method == "HEAD")
+            found = self._calls.call(*self._hooks[place], request, seen)
 
     def _applied(
         self, one: OwnFilter, request: LiveRequest, seen: LiveResponse, found: object
@@ -632,22 +324,12 @@ class ResponseHooks:
             if found is seen:
                 return seen.applied()
             if isinstance(found, Answer) and not isinstance(found, LiveResponse):
-                made = _plain(found)
+                made = plain(found)
                 seen.end()
                 return made
         except (ValueError, TypeError) as error:
             raise self._calls.failed(one, error, (request, seen)) from None
         raise self._calls.nonsense(one, found, (request, seen))
-
-
-def live(exchange: Exchange) -> LiveRequest:
-    """The request of an exchange as filters see it: the same for all of them."""
-    found = exchange.for_filters
-    if found is None:
-        assert exchange.request is not None  # noqa: S101 - filters are asked about requests
-        found = exchange.for_filters = LiveRequest(exchange, exchange.request)
-    assert isinstance(found, LiveRequest)  # noqa: S101 - nobody else sets it
-    return found
 
 
 def hooks(

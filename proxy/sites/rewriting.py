@@ -12,17 +12,16 @@ else keeps its spelling, encoded slashes included, because signatures and names 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable
 from urllib.parse import quote
 
 from ..bounded_cache import LONGEST_KEY, remember
+from ..config.syntax.patterns import PLACE
 from ..errors import Fault
 from ..protocol.message import Handler, Request, Response
 from ..protocol.paths import below, in_order
 from ..protocol.rewritten import Rewritten
 
-_PLACE = re.compile(r"\{(rest|path|query|host)\}")
 _MOST_PATHS = 4096
 _QUERY = b"{query}"  # no other part of a query has a brace
 # The path, the parts of its query (None: the client's own), the prefix that a backend is told of.
@@ -40,7 +39,7 @@ class Rewriting:
         self._strip = strip
         self._template, question_mark, query = (template or "{path}").partition("?")
         # Literal text and names of places by turns.
-        self._query = _PLACE.split(query) if question_mark else None
+        self._query = PLACE.split(query) if question_mark else None
         self._asks_query = "{query}" in self._template
         self._made: dict[tuple[bytes, bytes, bytes, bytes], _Made] = {}
 
@@ -84,7 +83,7 @@ class Rewriting:
             # A query that stands in the path must not end it.
             "query": quote(in_path, safe="=&%"),
         }
-        made = _PLACE.sub(lambda place: values[place[1]], self._template)
+        made = PLACE.sub(lambda place: values[place[1]], self._template)
         new = in_order(made.encode("latin-1"))
         prefix = _spelt(matched)
         stripped = prefix.rstrip(b"/") if self._strip or not new.startswith(prefix) else b""

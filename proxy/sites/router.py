@@ -58,6 +58,11 @@ class Route:
         self.rewrites = rewrites
         self.condition = condition
 
+    @property
+    def guards(self) -> tuple[RequestFilter, ...]:
+        """The filters of requests before the handler."""
+        return () if self.chain is None else self.chain.guards
+
 
 class Refusing:
     """Answers every request with a fault."""
@@ -117,7 +122,7 @@ class Router:
         if route.passes_on:
             for plain in without_parameters(path):
                 for one in readings(plain) or ():
-                    if _guards(self._take(one)[0]) != _guards(route):
+                    if self._take(one)[0].guards != route.guards:
                         why = f"{path[:64]!r} meets other filters without its parameters"
                         return self._refused(why)
         return route, prefix
@@ -165,7 +170,3 @@ class Router:
             if path.startswith(prefix):
                 return route, prefix
         return self.none, b"/"
-
-
-def _guards(route: Route) -> tuple[RequestFilter, ...]:
-    return () if route.chain is None else route.chain.guards

@@ -13,7 +13,6 @@ import http.server
 import shutil
 import socket
 import tempfile
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from support.h2_peer import headers
 from support.http.client import context
 from support.http.h2_talk import H2Talk, h2_context, request
 from support.http.login_services import LoginServices
+from support.http.serving import serving
 from support.program.php_fpm import php_fpm
 from support.program.ports import free_ports
 from support.program.server import Server
@@ -426,12 +426,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (folder / "sorry.html").write_text("sorry\n")
     (folder / "rows.py").write_text(FILTERS)
     one, two, dead = free_ports(3)
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    app.daemon_threads = True
-    threading.Thread(target=app.serve_forever, daemon=True).start()
     clients: dict[str, httpx.Client] = {}
     try:
-        with LoginServices() as services, php_fpm(folder):
+        with LoginServices() as services, php_fpm(folder), serving(App) as back:
             config = folder / "config.yaml"
             config.write_text(
                 HEAD.format(
@@ -439,7 +436,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
                     fast="false" if request.param == "h11" else "true",
                 )
                 + "".join(
-                    site(name, rules, of_routes, folder, app.server_address[1], dead)
+                    site(name, rules, of_routes, folder, back, dead)
                     for name, rules, of_routes in [
                         *((row.name, row.rules, row.of_routes) for row in ROWS),
                         (TOGETHER, "\n    ".join(EVERYTHING), ""),
@@ -454,8 +451,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     finally:
         for client in clients.values():
             client.close()
-        app.shutdown()
-        app.server_close()
         shutil.rmtree(folder)
 
 

@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from support.http.client import context
 from support.http.login_services import LoginServices, Verdict, leads_back_to
+from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import Server
 
@@ -187,16 +187,13 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     root.mkdir()
     (root / "x.txt").write_text("hello")
     one, two, dead = free_ports(3)
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    app.daemon_threads = True
-    threading.Thread(target=app.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
     try:
-        with LoginServices() as services:
+        with LoginServices() as services, serving(App) as back:
             config.write_text(
                 CONFIG.format(
                     state=folder / "state", one=one, two=two, dead=dead, folder=folder,
-                    back=app.server_address[1], port=services.port, root=root,
+                    back=back, port=services.port, root=root,
                     fast="false" if request.param == "h11" else "true",
                 )
             )  # fmt: skip
@@ -205,8 +202,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
                 ca = folder / "state/internal-ca/root.pem"
                 yield Place(two, ca, services, server, request.param == "h2")
     finally:
-        app.shutdown()
-        app.server_close()
         shutil.rmtree(folder)
 
 

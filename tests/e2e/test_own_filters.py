@@ -11,7 +11,6 @@ import socket
 import ssl
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ import pytest
 
 from proxy.sites.passwords import hashed
 from support.http.client import context
+from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, Server, treehouse
 
@@ -239,25 +239,21 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (root / "x.txt").write_text("hello")
     (root / "large.txt").write_text("hello" * 100_000)
     one, two = free_ports(2)
-    back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    back.daemon_threads = True
-    threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(
-            state=folder / "state", one=one, two=two, back=back.server_address[1], root=root,
-            folder=folder, hash=hashed("geheim"), fast=str(request.param != "h11").lower(),
-            mark="own:LaterMark" if request.param == "later" else "own:Mark",
-        )
-    )  # fmt: skip
     try:
-        with Server(["--config", str(config)], folder) as server:
-            server.await_log("a.test: certificate obtained")
-            ca = folder / "state/internal-ca/root.pem"
-            yield Place(server, folder, two, request.param == "h2", ca)
+        with serving(Handler) as back:
+            config.write_text(
+                CONFIG.format(
+                    state=folder / "state", one=one, two=two, back=back, root=root,
+                    folder=folder, hash=hashed("geheim"), fast=str(request.param != "h11").lower(),
+                    mark="own:LaterMark" if request.param == "later" else "own:Mark",
+                )
+            )  # fmt: skip
+            with Server(["--config", str(config)], folder) as server:
+                server.await_log("a.test: certificate obtained")
+                ca = folder / "state/internal-ca/root.pem"
+                yield Place(server, folder, two, request.param == "h2", ca)
     finally:
-        back.shutdown()
-        back.server_close()
         shutil.rmtree(folder)
 
 

@@ -23,6 +23,7 @@ from backports import zstd
 
 from proxy.sites.passwords import hashed
 from support.http.client import context
+from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import Server
 
@@ -162,23 +163,19 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (root / "huge.txt").write_bytes(LONG * 100)
     (folder / "office.txt").write_text("# the office\n198.51.100.0/24  # floor 2\n")
     one, two = free_ports(2)
-    back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    back.daemon_threads = True
-    threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(
-            state=folder / "state", one=one, two=two, back=back.server_address[1], root=root,
-            folder=folder, hash=HASH, fast="false" if request.param == "h11" else "true",
-        )
-    )  # fmt: skip
     try:
-        with Server(["--config", str(config)], folder) as server:
-            server.await_log("a.test: certificate obtained")
-            yield Place(two, folder / "state/internal-ca/root.pem", http2=request.param == "h2")
+        with serving(Handler) as back:
+            config.write_text(
+                CONFIG.format(
+                    state=folder / "state", one=one, two=two, back=back, root=root,
+                    folder=folder, hash=HASH, fast="false" if request.param == "h11" else "true",
+                )
+            )  # fmt: skip
+            with Server(["--config", str(config)], folder) as server:
+                server.await_log("a.test: certificate obtained")
+                yield Place(two, folder / "state/internal-ca/root.pem", http2=request.param == "h2")
     finally:
-        back.shutdown()
-        back.server_close()
         shutil.rmtree(folder)
 
 

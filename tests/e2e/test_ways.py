@@ -8,7 +8,6 @@ import http.server
 import json
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 
 from proxy.sites.passwords import hashed
 from support.http.client import context, https
+from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import Server
 
@@ -167,26 +167,22 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     (folder / "sorry.html").write_text(PAGE)
     (folder / "secret.txt").write_text("outside")
     one, two, down, late = free_ports(4)
-    back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    back.daemon_threads = True
-    threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(
-            state=folder / "state", one=one, two=two, down=down, late=late, back=back.server_address[1],
-            root=root, folder=folder, hash=HASH,
-            fast="false" if request.param == "h11" else "true",
-        )
-    )  # fmt: skip
     try:
-        with Server(["--config", str(config)], folder) as server:
-            for name in NAMES:
-                server.await_log(f"{name}: certificate obtained")
-            ca = folder / "state/internal-ca/root.pem"
-            yield Place(two, ca, request.param == "h2", server, late)
+        with serving(Echo) as back:
+            config.write_text(
+                CONFIG.format(
+                    state=folder / "state", one=one, two=two, down=down, late=late, back=back,
+                    root=root, folder=folder, hash=HASH,
+                    fast="false" if request.param == "h11" else "true",
+                )
+            )  # fmt: skip
+            with Server(["--config", str(config)], folder) as server:
+                for name in NAMES:
+                    server.await_log(f"{name}: certificate obtained")
+                ca = folder / "state/internal-ca/root.pem"
+                yield Place(two, ca, request.param == "h2", server, late)
     finally:
-        back.shutdown()
-        back.server_close()
         shutil.rmtree(folder)
 
 
@@ -328,16 +324,11 @@ def test_a_request_that_waits_for_its_app_is_asked_for_the_new_path(place: Place
             for number in range(6)
         ]  # fmt: skip
         assert not wait(asked, 0.5).done
-        app = http.server.ThreadingHTTPServer(("127.0.0.1", place.late), Echo)
-        threading.Thread(target=app.serve_forever, daemon=True).start()
-        try:
+        with serving(Echo, place.late):
             for number, one in enumerate(asked):
                 response = one.result(30)
                 assert response.status_code == 200
                 assert sent_on(response) == (f"/{number}", "/waits")
-        finally:
-            app.shutdown()
-            app.server_close()
 
 
 def test_who_waits_in_vain_gets_the_page(place: Place) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from .faults import Wrong, nearest, shown
 
 PLACEHOLDERS = ("rest", "path", "query", "host")
+PLACE = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 # Placeholders of other programs, and ours; the query goes along unless the target has one.
 _OF_NGINX = {

@@ -21,14 +21,14 @@ from functools import partial
 from ...config import model
 from ...config.model import FastCgiAction
 from ...errors import Fault
+from ...protocol.collected import Collector
 from ...protocol.fastcgi import records
 from ...protocol.fastcgi.client import FastCgiConnection
 from ...protocol.fastcgi.parameters import Script, parameters
 from ...protocol.h1.response_parser import FastResponseParser
 from ...protocol.message import Body, Request, Response
-from ...protocol.paths import one_slash, sendable, understood
 from ..files.document_root import DocumentRoot, Unreadable
-from ..files.handler import FileHandler
+from ..files.handler import FileHandler, below_root, with_slash
 from ..upstream.backend import Backend
 from ..upstream.context import UpstreamContext
 from ..upstream.handler import Upstream
@@ -66,7 +66,12 @@ class ScriptServers(Upstream):
     """The FastCGI servers of a route."""
 
     action: FastCgiAction
-    _collecting = 0  # bytes of bodies
+
+    def __init__(
+        self, action: FastCgiAction, context: UpstreamContext, told: frozenset[bytes]
+    ) -> None:
+        super().__init__(action, context, told)
+        self._collector = Collector(_MOST_COLLECTED_AT_ONCE)
 
     def run(self, request: Request, script: Script) -> Awaitable[Response]:
         """Return the script's response. Raises `Fault`."""
@@ -76,19 +81,9 @@ class ScriptServers(Upstream):
         return self.send(request, ScriptPayload(request, script, None))
 
     async def _run_collected(self, request: Request, body: Body, script: Script) -> Response:
-        pieces, size = [], 0
-        try:
-            while piece := await body.read():
-                size += len(piece)
-                self._collecting += len(piece)
-                if size > _MOST_COLLECTED:
-                    raise Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
-                if self._collecting > _MOST_COLLECTED_AT_ONCE:
-                    raise Fault("no_capacity", "too many bodies of requests are being collected")
-                pieces.append(piece)
-        finally:
-            self._collecting -= size
-        return await self.send(request, ScriptPayload(request, script, b"".join(pieces)))
+        too_large = Fault("length_required", f"more than {_MOST_COLLECTED} bytes in chunks")
+        whole = await self._collector.whole(body, _MOST_COLLECTED, too_large)
+        return await self.send(request, ScriptPayload(request, script, whole))
 
     def pool(
         self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
@@ -132,11 +127,6 @@ def scripts_of(action: FastCgiAction) -> Scripts:
     )
 
 
-def below_root(request: Request) -> bytes:
-    """The path that is asked for, relative to the document root. Raises `Fault` ("bad_path")."""
-    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
-
-
 class FastCgiHandler:
     """Answers from one document root with scripts."""
 
@@ -170,10 +160,7 @@ class FastCgiHandler:
             case SendFile():
                 return self._files.handle(request)
             case AddSlash():
-                asked = request.original
-                query = b"?" + asked.query if b"?" in asked.target else b""
-                location = one_slash(sendable(asked.path) + b"/" + query)
-                return Response(308, [(b"location", location)], handler="static")
+                return with_slash(request)
             case Unreadable(why):
                 raise self._files.fault(request, "unreadable", why)
             case Nothing():

@@ -10,6 +10,7 @@ partial        responses with parts of a file
 media_types    Content-Type by a file's name                     (pure)
 cache_control  Cache-Control by a file's name                    (pure)
 accept         what a client wants to read, by Accept            (pure)
+quality        the weights in Accept and Accept-Encoding         (pure)
 listing        what a folder holds
 folder_pages   the response that says so
 pieces         bytes that are handed out in pieces               (pure)

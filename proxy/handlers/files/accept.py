@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ...protocol.message import Request
+from .quality import quality_of
 
-_QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 _LONGEST = 2048  # of Accept; what stands behind that is nobody's wish
-HTML = "text/html"
-XHTML = "application/xhtml+xml"
-JSON = "application/json"
+HTML = b"text/html"
+XHTML = b"application/xhtml+xml"
+JSON = b"application/json"
 
 
 class Accept:
     """The wishes of a request. ``given``: whether it has any."""
 
     def __init__(self, values: Iterable[bytes]) -> None:
-        self._qualities: dict[str, float] = {}
-        text = b",".join(values)[:_LONGEST].decode("latin-1").lower()
-        for element in text.split(","):
-            kind, *parameters = (part.strip() for part in element.split(";"))
-            if "/" in kind:
-                self._qualities[kind] = max(_quality(parameters), self._qualities.get(kind, 0.0))
+        self._qualities: dict[bytes, float] = {}
+        text = b",".join(values)[:_LONGEST].lower()
+        for element in text.split(b","):
+            kind, *parameters = (part.strip() for part in element.split(b";"))
+            if b"/" in kind:
+                self._qualities[kind] = max(quality_of(parameters), self._qualities.get(kind, 0.0))
         self.given = bool(self._qualities)
 
-    def named(self, kind: str) -> float:
+    def named(self, kind: bytes) -> float:
         """How much a media type is wanted that is named, or whose family is; 0 where neither is."""
-        family = f"{kind.partition('/')[0]}/*"
+        family = kind.partition(b"/")[0] + b"/*"
         return self._qualities.get(kind, self._qualities.get(family, 0.0))
 
-    def quality(self, kind: str) -> float:
+    def quality(self, kind: bytes) -> float:
         """How much a media type is wanted, from 0 to 1."""
         if not self.given:
             return 1.0
-        family = f"{kind.partition('/')[0]}/*"
-        for one in (kind, family, "*/*"):
+        family = kind.partition(b"/")[0] + b"/*"
+        for one in (kind, family, b"*/*"):
             if one in self._qualities:
                 return self._qualities[one]
         return 0.0
@@ -45,12 +44,3 @@ class Accept:
 def accept_of(request: Request) -> Accept:
     """The wishes of a request."""
     return Accept(value for name, value in request.fields if name == b"accept")
-
-
-def _quality(parameters: Iterable[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            value = value.strip()
-            return float(value) if _QUALITY.fullmatch(value) else 0.0
-    return 1.0

@@ -191,10 +191,6 @@ class DocumentRoot:
         finally:
             os.close(folder)
 
-    def denied(self, path: bytes) -> str:
-        """What keeps the folder at ``path`` from being listed, for the operator."""
-        return self._denied(path)
-
     def name(self, path: bytes) -> str:
         """The full name of what is at ``path``, for messages."""
         return os.fsdecode(os.path.join(self._path, path))
@@ -220,7 +216,7 @@ class DocumentRoot:
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO):
             return None
         if error.errno in (errno.EACCES, errno.EPERM):
-            return Directory() if self._is_directory(path) else Unreadable(self._denied(path))
+            return Directory() if self._is_directory(path) else Unreadable(self.denied(path))
         if error.errno == errno.EXDEV:
             return Unreadable(
                 f"{self.name(path)} leads out of the document root by a link: put what it leads to"
@@ -248,8 +244,9 @@ class DocumentRoot:
         root = os.fsdecode(self._given)
         return Unreadable(f"{root} was removed or replaced since the start: reload the server")
 
-    def _denied(self, path: bytes) -> str:
-        """Whose right is missing, and the command that gives it."""
+    def denied(self, path: bytes) -> str:
+        """Whose right is missing for what is at ``path``, and the command that gives it: for the
+        operator."""
         target = os.path.realpath(os.path.join(self._path, path))
         user = f"the server's user (uid {os.geteuid()})"
         folders = [target]

@@ -92,7 +92,7 @@ class Unhashed:
     identity: Identity
 
 
-Key = tuple[bytes, bytes | None]
+Key = tuple[bytes, tuple[bytes, ...]]  # the path, and the codings that the client takes
 Outcome = Representation | Unhashed | Directory | Elsewhere | Unreadable | None
 
 
@@ -116,7 +116,8 @@ class FileCache:
         Raises OSError where a file that is not in the cache cannot be opened for want of
         descriptors or memory.
         """
-        key = (path, accept_encoding)
+        # Not by the whole field: its length and its spellings are the client's to choose.
+        key = (path, acceptable(accept_encoding))
         present = self.kept.get(key)
         if present is not None and now - present.checked < _TRUSTED:
             return present
@@ -129,13 +130,13 @@ class FileCache:
 
     def _look(self, key: Key, present: Representation | None, now: float) -> Outcome:
         """What the file system has at the path now."""
-        path, accept_encoding = key
+        path, codings = key
         found = self.root.find(path)
         if not isinstance(found, Found):
             self._forget(key)
             return found
         try:
-            return self._choose(key, path, found, acceptable(accept_encoding), present, now)
+            return self._choose(key, path, found, codings, present, now)
         finally:
             os.close(found.fd)
 

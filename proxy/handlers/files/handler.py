@@ -117,16 +117,12 @@ class FileHandler:
     def _name(self, request: Request) -> bytes:
         """The path of the file below the root; for a directory, that of its index."""
         key = (request.path, request.matched)
-        path = self._below_root(request)
+        path = below_root(request)
         if _is_folder(path) and self._index:
             path += self._index[0]
         if len(request.path) <= LONGEST_KEY:
             remember(self._paths, key, path, _MOST_PATHS)
         return path
-
-    @staticmethod
-    def _below_root(request: Request) -> bytes:
-        return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
 
     def _look(self, accept_encoding: bytes | None, path: bytes) -> Outcome:
         return self._files.get(path, accept_encoding, self._clock.now)
@@ -143,7 +139,7 @@ class FileHandler:
     ) -> Answer:
         """The answer where ``found``, at ``named``, is no file whose bytes are here. Raises `Fault`
         and OSError."""
-        path = self._below_root(request)
+        path = below_root(request)
         folder = _is_folder(path)
         if not folder and isinstance(found, Directory):
             # A path that was rewritten may lack a slash that the client's has.
@@ -169,7 +165,7 @@ class FileHandler:
             # 302: the link may lead elsewhere tomorrow, and nobody should remember this one.
             return _redirect(302, found.target)
         if isinstance(found, Directory) and not folder:
-            return self._with_slash(request.original)
+            return with_slash(request)
         if self._fallback is not None and _wants_page(request):
             instead = look(self._fallback)
             if isinstance(instead, Representation | Unhashed):
@@ -200,11 +196,6 @@ class FileHandler:
 
     def _note_guess(self, key: tuple[bytes, bytes], name: bytes) -> None:
         """Nothing to note: only `GuessingFileHandler` keeps guesses."""
-
-    @staticmethod
-    def _with_slash(request: Request) -> Response:
-        query = b"?" + request.query if b"?" in request.target else b""
-        return _redirect(308, one_slash(sendable(request.path) + b"/" + query))
 
     def _missing(self, instead: Outcome) -> str:
         if isinstance(instead, Unreadable):
@@ -311,22 +302,32 @@ def file_handler(root: Path, clock: Clock, rules: FileRules) -> FileHandler:
     return (GuessingFileHandler if guesses else FileHandler)(root, clock, rules)
 
 
+def below_root(request: Request) -> bytes:
+    """The path that is asked for, relative to the document root. Raises `Fault` ("bad_path")."""
+    return understood(request.path).removeprefix(request.matched).removeprefix(b"/")
+
+
+def with_slash(request: Request) -> Response:
+    """The redirect to the folder that a client has asked for without the slash at its end."""
+    asked = request.original
+    query = b"?" + asked.query if b"?" in asked.target else b""
+    return _redirect(308, one_slash(sendable(asked.path) + b"/" + query))
+
+
 def _page(found: Representation, kind: str, varies: Fields) -> Response:
     """The response with a page in place of a fault's words; the same each time, so that filters
     may keep what they make of it."""
-    fields = [*_only(found.fields, _OF_PAGES), *varies]
     plain = found.response
     if plain is None:
-        return Response(404, fields, _whole(found).body, handler="error", error=kind)
-    if plain.kept is None:
-        plain.kept = {}
-    key = _page, kind
-    made = plain.kept.get(key)
-    if made is None:
-        made = plain.kept[key] = Response(
-            404, fields, plain.body, handler="error", error=kind, shared=True
-        )
-    return made
+        return _as_error(_whole(found), kind, varies)
+    return plain.changed_once((_page, kind), lambda page: _as_error(page, kind, varies))
+
+
+def _as_error(page: Response, kind: str, varies: Fields) -> Response:
+    page.status, page.handler, page.error = 404, "error", kind
+    page.fields = [*_only(page.fields, _OF_PAGES), *varies]
+    page.cached = None
+    return page
 
 
 def _by_accept(answer: Answer) -> Answer:
@@ -335,18 +336,12 @@ def _by_accept(answer: Answer) -> Answer:
         return _later_by_accept(answer)
     if _VARY in answer.fields:
         return answer
-    if not answer.shared:
-        answer.add_field(*_VARY)
-        return answer
-    kept = answer.kept
-    if kept is None:
-        kept = answer.kept = {}
-    made = kept.get(_by_accept)
-    if made is None:
-        made = kept[_by_accept] = answer.copy()
-        made.add_field(*_VARY)
-        made.shared = True
-    return made
+    return answer.changed_once(_by_accept, _varying) if answer.shared else _varying(answer)
+
+
+def _varying(answer: Response) -> Response:
+    answer.add_field(*_VARY)
+    return answer
 
 
 async def _later_by_accept(waiting: Awaitable[Response]) -> Response:

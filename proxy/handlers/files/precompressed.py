@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+
+from .quality import quality_of
 
 # In the order we prefer: what a browser that takes all of them loads fastest.
 NEIGHBOURS: tuple[tuple[bytes, bytes], ...] = (
@@ -11,7 +12,6 @@ NEIGHBOURS: tuple[tuple[bytes, bytes], ...] = (
     (b"zstd", b".zst"),
     (b"gzip", b".gz"),
 )
-_QUALITY = re.compile(rb"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 
 @lru_cache(maxsize=512)
@@ -26,7 +26,7 @@ def acceptable(field: bytes | None) -> tuple[bytes, ...]:
     for element in field.lower().split(b","):
         coding, *parameters = (part.strip() for part in element.split(b";"))
         if coding:
-            qualities[coding] = _quality(parameters)
+            qualities[coding] = quality_of(parameters)
     identity = qualities.get(b"identity", 0.0)
     rest = qualities.get(b"*", 0.0)
     found = [
@@ -38,12 +38,3 @@ def acceptable(field: bytes | None) -> tuple[bytes, ...]:
         for quality, _, coding in sorted(found, reverse=True)
         if quality > 0 and quality >= identity
     )
-
-
-def _quality(parameters: list[bytes]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition(b"=")
-        if name.strip() == b"q":
-            value = value.strip()
-            return float(value) if _QUALITY.fullmatch(value) else 0.0
-    return 1.0

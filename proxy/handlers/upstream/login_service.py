@@ -91,7 +91,7 @@ class ServiceQuestion:
             self._passed_on(request.fields), request.connection,
         )  # fmt: skip
         block = request.cached_fields
-        if block is not None and not any(name in self.left_out for name, _ in block.fields):
+        if block is not None and self.left_out.isdisjoint(block.names):
             asked.uncached_fields = self._passed_on(request.uncached_fields)
             asked.cached_fields = block
         asked.id = request.id

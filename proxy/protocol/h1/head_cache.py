@@ -57,4 +57,4 @@ class HeadTemplate:
         self.before_size, self.after_size = len(self.before), len(self.after)
         self.host = host
         self.block = FieldBlock([*self.before_fields, *self.between_fields, *self.after_fields])
-        self.names = frozenset(name for name, _ in self.block.fields)
+        self.names = self.block.names

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Fault
-from proxy.protocol.paths import _resolved, below, in_order, readings
+from proxy.protocol.paths import _resolved, below, in_order, readings, understood
 
 PIECES = [b"/", b"//", b".", b"..", b"%2e", b"%2f", b"\\", b"%5c", b";", b"%00", b"a", b"%252f"]
 
@@ -36,6 +36,13 @@ def every_combination(path: bytes) -> set[bytes]:
 @settings(max_examples=400, deadline=None)
 def test_readings_are_every_combination_of_what_programs_do(path: bytes) -> None:
     assert readings(path) == every_combination(path)
+
+
+@pytest.mark.parametrize("path", [b"/a/.%0A", b"/a/.%0D", b"/a/.%20", b"/a/.b"])
+def test_only_a_dot_that_is_a_whole_segment_is_taken_out(path: bytes) -> None:
+    assert understood(b"/a/.") == b"/a/"
+    assert understood(path) == unquote_to_bytes(path)
+    assert readings(path) == {unquote_to_bytes(path)}
 
 
 @pytest.mark.parametrize(

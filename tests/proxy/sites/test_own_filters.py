@@ -11,8 +11,8 @@ from proxy.errors import Fault
 from proxy.filters import BodyTooLarge
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Fields, Request
-from proxy.sites import own_filters
-from proxy.sites.own_filters import LiveRequest
+from proxy.sites import own_messages
+from proxy.sites.own_messages import LiveRequest
 
 PEER = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
 PIECE = b"x" * 1000
@@ -48,7 +48,7 @@ def live(body: Arriving) -> LiveRequest:
 
 
 async def test_bodies_that_do_not_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_filters, "_MOST_COLLECTED_AT_ONCE", 10_000)
+    monkeypatch.setattr(own_messages._collector, "most", 10_000)
     rest = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(live(Arriving(3, rest)).body()) for _ in range(3)]

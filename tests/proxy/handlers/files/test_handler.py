@@ -19,7 +19,8 @@ from proxy.handlers.files.document_root import DocumentRoot, Found
 from proxy.handlers.files.handler import FileHandler
 from proxy.handlers.files.precompressed import acceptable
 from proxy.handlers.files.ranges import Unsatisfiable, parse
-from proxy.protocol.message import Connection, FileBody, Request, Response
+from proxy.protocol.message import FileBody, Response
+from support.http.of_files import body, field, request
 
 
 @dataclass
@@ -70,23 +71,7 @@ def static(root: Path, clock: Hands) -> Iterator[FileHandler]:
 async def ask(
     static: FileHandler, target: bytes, method: bytes = b"GET", **fields: str
 ) -> Response:
-    connection = Connection("192.0.2.1", 1, "192.0.2.2", 443)
-    spelt = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-    return static.handle(Request(method, target, b"1.1", b"a", b"a", spelt, connection))
-
-
-def body(response: Response) -> bytes:
-    found = response.body
-    if isinstance(found, bytes):
-        return found
-    assert isinstance(found, FileBody)
-    data = os.pread(found.fd, found.length, found.offset)
-    found.release()
-    return data
-
-
-def field(response: Response, name: str) -> str | None:
-    return next((value.decode() for key, value in response.fields if key == name.encode()), None)
+    return static.handle(request(target, method, **fields))
 
 
 SENT = {
@@ -233,6 +218,13 @@ async def test_a_neighbour_is_sent_to_those_who_take_it(root: Path, static: File
     assert body(await ask(static, b"/a.txt", accept_encoding="br;q=0, gzip;q=0")) == b"0123456789"
     os.utime(root / "a.txt.br", (1, 1))
     assert body(await ask(static, b"/a.txt", accept_encoding="br, identity;q=0.1")) == b"0123456789"
+
+
+async def test_spellings_of_one_wish_share_what_is_kept(static: FileHandler) -> None:
+    shared = await ask(static, b"/a.txt", accept_encoding="gzip, br")
+    for spelt in ("br,gzip", "GZIP , br;q=1.0", "br, gzip, " + "x" * 4000):
+        assert await ask(static, b"/a.txt", accept_encoding=spelt) is shared
+    assert await ask(static, b"/a.txt", accept_encoding="gzip, br;q=0.5") is not shared
 
 
 async def test_methods(static: FileHandler) -> None:

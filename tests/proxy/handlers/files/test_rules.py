@@ -27,9 +27,10 @@ from proxy.handlers.files.handler import FileHandler, file_handler
 from proxy.handlers.files.listing import Entry
 from proxy.handlers.files.listing_page import page
 from proxy.handlers.files.pieces import PIECE, Pieces
-from proxy.protocol.message import Connection, FileBody, Request, Response
+from proxy.protocol.message import Response
 from proxy.protocol.rewritten import Rewritten
 from proxy.transport.clock import Clock
+from support.http.of_files import body, field, request
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -61,12 +62,6 @@ def make(root: Path) -> Iterator[Make]:
         one.close()
 
 
-def request(target: bytes, method: bytes = b"GET", **fields: str) -> Request:
-    connection = Connection("192.0.2.1", 1, "192.0.2.2", 443)
-    spelt = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-    return Request(method, target, b"1.1", b"a", b"a", spelt, connection)
-
-
 async def ask(
     handler: FileHandler, target: bytes, method: bytes = b"GET", **fields: str
 ) -> Response:
@@ -78,25 +73,6 @@ async def ask(
         if isinstance(fault.page, Response):
             return fault.page
         return Response(fault.what.status, fault.fields, fault.kind.encode(), error=fault.kind)
-
-
-def body(response: Response) -> bytes:
-    found = response.body
-    if isinstance(found, FileBody):
-        data = os.pread(found.fd, found.length, found.offset)
-        found.release()
-        return data
-    if isinstance(found, Pieces):
-        pieces = []
-        while piece := found.read_now():
-            pieces.append(piece)
-        return b"".join(pieces)
-    assert isinstance(found, bytes)
-    return found
-
-
-def field(response: Response, name: str) -> str | None:
-    return next((value.decode() for key, value in response.fields if key == name.encode()), None)
 
 
 # Indexes and endings
@@ -524,13 +500,13 @@ def test_a_page_cannot_be_broken_by_a_name() -> None:
 )
 def test_accept_says_how_much_a_type_is_wanted(field: bytes, html: float, json: float) -> None:
     accept = Accept([field])
-    assert accept.quality("text/html") == html
-    assert accept.quality("application/json") == json
+    assert accept.quality(b"text/html") == html
+    assert accept.quality(b"application/json") == json
 
 
 @given(st.binary(max_size=3000))
 def test_no_accept_field_is_too_much(field: bytes) -> None:
     began = time.monotonic()
-    assert 0.0 <= Accept([field]).quality("text/html") <= 1.0
+    assert 0.0 <= Accept([field]).quality(b"text/html") <= 1.0
     assert time.monotonic() - began < 1
-    assert re.fullmatch(r"[01](\.\d+)?", str(Accept([field]).named("text/html")))
+    assert re.fullmatch(r"[01](\.\d+)?", str(Accept([field]).named(b"text/html")))
