@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import processes
+from . import load, processes
 from .peers import REPOSITORY
 
 _HTTP, _HTTPS, _BACKEND = 18496, 18497, 18498
@@ -97,23 +97,17 @@ def _await_server(ca: Path) -> ssl.SSLContext:
     while True:
         with contextlib.suppress(OSError):
             context = ssl.create_default_context(cafile=str(ca))
-            _connect(context).close()
+            load.connect(context, _HTTPS).close()
             return context
         if time.monotonic() > deadline:
             raise TimeoutError("the server does not answer")
         time.sleep(0.1)
 
 
-def _connect(context: ssl.SSLContext) -> ssl.SSLSocket:
-    raw = socket.create_connection(("127.0.0.1", _HTTPS), timeout=10)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(raw, server_hostname="localhost")
-
-
 def _measure(context: ssl.SSLContext, title: str) -> None:
     taken: list[float] = []
     end = time.monotonic() + _SECONDS
-    with _connect(context) as sock:
+    with load.connect(context, _HTTPS) as sock:
         while time.monotonic() < end:
             begun = time.perf_counter()
             sock.sendall(b"GET /small.txt HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -140,18 +134,18 @@ def _measure_http2(context: ssl.SSLContext, title: str, downloads: int) -> None:
     using.set_alpn_protocols(["h2"])
     taken: list[float] = []
     passed = 0
-    with _connect(using) as sock:
+    with load.connect(using, _HTTPS) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         sock.sendall(_HELLO)
         for stream in range(1, 2 * downloads, 2):
-            sock.sendall(_get(stream, b"/large.bin"))
+            sock.sendall(load.get_frame(stream, b"/large.bin"))
         held = bytearray()
         stream, asked, next_at = 2 * downloads - 1, 0.0, time.perf_counter()
         end = next_at + _SECONDS
         while (now := time.perf_counter()) < end or asked:
             if not asked and now >= next_at:
                 stream += 2
-                sock.sendall(_get(stream, b"/small.txt"))
+                sock.sendall(load.get_frame(stream, b"/small.txt"))
                 asked = time.perf_counter()
             sock.settimeout(10 if asked or downloads else max(next_at - now, 1e-4))
             try:
@@ -174,12 +168,6 @@ def _measure_http2(context: ssl.SSLContext, title: str, downloads: int) -> None:
     _say(title, taken, passed / 2**20 if downloads else 0.0)
 
 
-def _get(stream: int, path: bytes) -> bytes:
-    """HEADERS of a GET, without a table (RFC 7541 §6.1, §6.2.2)."""
-    block = b"\x82\x87\x01\x09localhost\x04" + bytes([len(path)]) + path
-    return struct.pack(">HBBBL", 0, len(block), 1, 5, stream) + block
-
-
 @contextlib.contextmanager
 def _downloads() -> Iterator[None]:
     """Four connections with four streams each, until the end."""
@@ -197,7 +185,7 @@ def _downloads() -> Iterator[None]:
 def _flood(context: ssl.SSLContext) -> None:
     os.nice(10)
     while True:
-        with contextlib.suppress(OSError), _connect(context) as sock:
+        with contextlib.suppress(OSError), load.connect(context, _HTTPS) as sock:
             sock.sendall(_HEAD)
             while True:
                 sock.sendall(_CHUNKS)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import random
 import selectors
-import socket
 import ssl
 import struct
 import sys
@@ -21,6 +20,8 @@ import time
 from hpack import Encoder
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from . import load
 
 _HELLO = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -66,9 +67,7 @@ def _prepare(path: str, new_cookie_every: int, seed: int) -> list[bytes]:
 
 class _Connection:
     def __init__(self, port: int, using: ssl.SSLContext, frames: list[bytes]) -> None:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = using.wrap_socket(raw, server_hostname="localhost")
+        self.sock = load.connect(using, port)
         self.sock.sendall(_HELLO)
         self.sock.setblocking(False)
         self.frames = frames

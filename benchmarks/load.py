@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -150,20 +151,35 @@ def client_context(ca: Path) -> ssl.SSLContext:
     return context
 
 
-def ask(
-    context: ssl.SSLContext, peer: Peer, session: ssl.SSLSession | None = None
+def connect(
+    context: ssl.SSLContext,
+    port: int,
+    name: str = "localhost",
+    session: ssl.SSLSession | None = None,
 ) -> ssl.SSLSocket:
-    """A connection on which one request has been answered; it stays open."""
-    raw = socket.create_connection(("127.0.0.1", peer.port), timeout=10)
+    """A connection to a server on this machine, on which nothing has been asked."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock = context.wrap_socket(raw, server_hostname="localhost", session=session)
-    sock.sendall(_HEAD % (peer.probe, b"keep-alive"))
+    return context.wrap_socket(raw, server_hostname=name, session=session)
+
+
+def _hear(sock: ssl.SSLSocket) -> None:
+    """Read until the 100 bytes of a peer's ``probe`` have come."""
     heard = b""
     while not heard.endswith(b"x" * 100):
         piece = sock.recv(65536)
         if not piece:
             raise ConnectionError("the server ended before its answer")
         heard += piece
+
+
+def ask(
+    context: ssl.SSLContext, peer: Peer, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
+    """A connection on which one request has been answered; it stays open."""
+    sock = connect(context, peer.port, session=session)
+    sock.sendall(_HEAD % (peer.probe, b"keep-alive"))
+    _hear(sock)
     return sock
 
 
@@ -197,22 +213,18 @@ def idle_connections(ca: Path, peer: Peer, count: int, http2: bool = False) -> l
 
 def ask_http2(context: ssl.SSLContext, peer: Peer) -> ssl.SSLSocket:
     """`ask` over HTTP/2: a connection on which one request has been answered; it stays open."""
-    raw = socket.create_connection(("127.0.0.1", peer.port), timeout=10)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock = context.wrap_socket(raw, server_hostname="localhost")
-    path = peer.probe
-    block = b"\x82\x87\x01\x09localhost\x04" + bytes([len(path)]) + path
+    sock = connect(context, peer.port)
     sock.sendall(
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
         + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-        + bytes([0, 0, len(block), 1, 5, 0, 0, 0, 1])
-        + block
+        + get_frame(1, peer.probe)
         + bytes([0, 0, 0, 4, 1, 0, 0, 0, 0])  # the acknowledgement of the server's
     )
-    heard = b""
-    while not heard.endswith(b"x" * 100):
-        piece = sock.recv(65536)
-        if not piece:
-            raise ConnectionError("the server ended before its answer")
-        heard += piece
+    _hear(sock)
     return sock
+
+
+def get_frame(stream: int, path: bytes) -> bytes:
+    """HEADERS of a GET over HTTP/2, without a table (RFC 7541 §6.1, §6.2.2)."""
+    block = b"\x82\x87\x01\x09localhost\x04" + bytes([len(path)]) + path
+    return struct.pack(">HBBBL", 0, len(block), 1, 5, stream) + block

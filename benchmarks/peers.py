@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -73,6 +74,15 @@ def version(name: str) -> str:
     }[name]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, check=True)
     return (done.stdout or done.stderr).splitlines()[0].strip()
+
+
+def commit() -> str:
+    """The commit that is measured; "unknown" without git."""
+    if not shutil.which("git"):
+        return "unknown"
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
 
 
 def caddy() -> str:

@@ -11,10 +11,8 @@ import argparse
 import datetime
 import os
 import platform
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -273,16 +271,10 @@ def _page(
     rounds: int,
     seconds: float,
 ) -> str:
-    commit = "unknown"
-    if shutil.which("git"):
-        said = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-        )
-        commit = said.stdout.strip() or commit
     versions = "\n".join(f"- {peer.name}: {peers.version(peer.name)}" for peer in PEERS)
     return f"""# Side by side
 
-Made by `make bench` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {commit};
+Made by `make bench` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {peers.commit()};
 Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores.
 {rounds} rounds of {seconds} seconds each, peers alternated; medians; the spread is half the
 distance between the best and the worst round. Server on core 0, load and backend on core 1, TLS 1.3

@@ -15,9 +15,7 @@ import argparse
 import datetime
 import os
 import random
-import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -244,13 +242,11 @@ class Server:
         if self._context is None:
             self._context = load.client_context(self.sites.ca)
         begun = time.monotonic()
-        with socket.create_connection(("127.0.0.1", many_sites.PORT), 10) as raw:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._context.wrap_socket(raw, server_hostname=name) as sock:
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % name.encode())  # fmt: skip
-                answer = b""
-                while piece := sock.recv(65536):
-                    answer += piece
+        with load.connect(self._context, many_sites.PORT, name) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % name.encode())  # fmt: skip
+            answer = b""
+            while piece := sock.recv(65536):
+                answer += piece
         if not answer.startswith(b"HTTP/1.1 200"):
             raise ConnectionError(f"{name} answered {answer[:40]!r}")
         return time.monotonic() - begun
@@ -285,13 +281,9 @@ def _obtained(folder: Path) -> int:
 
 
 def _heading() -> dict[str, str]:
-    commit = "unknown"
-    if shutil.which("git"):
-        words = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(words, cwd=HERE, capture_output=True, text=True).stdout.strip()
     return {
         "when": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": commit,
+        "commit": peers.commit(),
         "servers": ", ".join(f"{one} {peers.version(one)}" for one in many_sites.COMMANDS),
     }
 

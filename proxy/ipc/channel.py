@@ -18,6 +18,8 @@ import json
 import os
 import socket
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .codec import JsonObject
 
@@ -33,25 +35,33 @@ _MAX_FDS = 8
 _FDS_AT_ONCE = 6
 # Messages likewise: whoever reads has others to serve.
 _AT_ONCE = 256
-SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class ChannelClosed(Exception):
     """The other side is gone."""
 
 
-def sealed(name: str, content: bytes) -> int:
-    """A read-only memfd with this content; the caller closes it."""
+@contextmanager
+def sealing(name: str) -> Iterator[int]:
+    """Make a memfd that is written to in here and that nobody can change afterwards; the caller
+    closes it, unless something is raised."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.fchmod(fd, 0o600)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+        yield fd
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)
         raise
+
+
+def sealed(name: str, content: bytes) -> int:
+    """A read-only memfd with this content; the caller closes it."""
+    with sealing(name) as fd:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
     return fd
 
 

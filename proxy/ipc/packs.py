@@ -12,11 +12,10 @@ from memfd to memfd: the supervisor, which does that, never has a key in its own
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Sequence
 
-from .channel import SEALS, sealed
+from .channel import sealed, sealing
 from .codec import Malformed
 
 # Certificates in one pack: some 2 KB each.
@@ -99,9 +98,7 @@ def alone(content: bytes) -> Bundle:
 def repacked(bundles: Sequence[Bundle]) -> list[Bundle]:
     """The same contents in one new pack, in the same order; the bundles given stay as they are.
     Raises `OSError`."""
-    fd = os.memfd_create("certificates", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.fchmod(fd, 0o600)
+    with sealing("certificates") as fd:
         for one in bundles:
             offset, left = one.offset, one.length
             while left:
@@ -109,11 +106,7 @@ def repacked(bundles: Sequence[Bundle]) -> list[Bundle]:
                 if copied == 0:
                     raise OSError("a pack is shorter than it was")
                 offset, left = offset + copied, left - copied
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-        pack = Pack(fd)
-    except BaseException:
-        os.close(fd)
-        raise
+    pack = Pack(fd)
     offset, made = 0, []
     for one in bundles:
         made.append(pack.bundle(offset, one.length))

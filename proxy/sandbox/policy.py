@@ -231,15 +231,16 @@ def _hook(config: Config, here: Surroundings) -> Policy:
 
 
 def _dns_provider(config: Config, here: Surroundings) -> Policy:
-    ports = {DNS.number: DNS.why, 443: "a DNS provider's interface"}
-    for dns in config.acme.dns:
-        for number in _named_ports(dns):
-            ports.setdefault(number, f"what acme.dns says of {dns.provider}")
+    named = (
+        Port(number, f"what acme.dns says of {dns.provider}")
+        for dns in config.acme.dns
+        for number in _named_ports(dns)
+    )
     return Policy(
         descriptors=1024,
         read=(*base(here), Grant(Path("/dev/urandom"), "random numbers", optional=True)),
         write=(Grant(scratch(config), "its own files (TMPDIR and HOME)"),),
-        connect=tuple(Port(number, ports[number]) for number in sorted(ports)),
+        connect=_each_once(DNS, Port(443, "a DNS provider's interface"), *named),
     )
 
 
@@ -307,6 +308,7 @@ def nowhere(config: Config) -> Iterator[Grant]:
 
 
 def _each_once(*ports: Port) -> tuple[Port, ...]:
+    """In the order of their numbers; of several with the same number the first stays."""
     whys: dict[int, str] = {}
     for port in ports:
         whys.setdefault(port.number, port.why)
@@ -385,19 +387,16 @@ def _is_address(host: str) -> bool:
 
 
 def _ca_ports(acme: Acme) -> Iterator[Port]:
-    ports: dict[int, str] = {}
     for authority in (acme, *acme.fallback):
         parts = urlsplit(authority.directory)
         if parts.scheme in ("http", "https"):
-            ports.setdefault(parts.port or 443, f"the CA at {parts.hostname}")
+            yield Port(parts.port or 443, f"the CA at {parts.hostname}")
     # A directory's other URLs may be anywhere; chains name their issuers with plain HTTP.
-    ports.setdefault(443, "what a CA's directory refers to")
-    ports.setdefault(80, "issuers and figures that CAs give out over plain HTTP")
+    yield Port(443, "what a CA's directory refers to")
+    yield Port(80, "issuers and figures that CAs give out over plain HTTP")
     for dns in acme.dns:
         if dns.server:
-            ports.setdefault(dns.server.port, f"DNS updates at {dns.server.host}")
+            yield Port(dns.server.port, f"DNS updates at {dns.server.host}")
     for resolver in acme.resolvers:
-        ports.setdefault(resolver.port, f"the resolver {resolver.host}")
-    ports.setdefault(DNS.number, DNS.why)
-    for port in sorted(ports):
-        yield Port(port, ports[port])
+        yield Port(resolver.port, f"the resolver {resolver.host}")
+    yield DNS

@@ -6,14 +6,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from ..syntax.address_sets import AddressEntry, parse_entry
 from ..syntax.expressions import Expression
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Many, Section, from_folder, pairs, section
+from ..syntax.field_rules import IN_TOKENS
+from ..syntax.kinds import Many, Section, pairs, section
+from .rules import AddressWord
 
 PATTERN = "re:"
-_METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}")
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_METHOD = re.compile(rf"{IN_TOKENS}{{1,32}}")
+_NAME = re.compile(rf"{IN_TOKENS}{{1,128}}")
 
 
 def parse_method(text: str) -> str:
@@ -41,9 +42,6 @@ def parse_test(text: str) -> str:
         return text
     Expression(text.removeprefix(PATTERN))
     return text
-
-
-AddressWord = Annotated[AddressEntry, from_folder(parse_entry)]
 
 
 @section

@@ -76,7 +76,7 @@ def _parse_hash_key(text: str) -> HashKey:
     match kind:
         case "address" | "path" if not name:
             return HashKey(kind)
-        case "header" | "cookie" if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        case "header" | "cookie" if re.fullmatch(rf"{field_rules.IN_TOKENS}+", name):
             return HashKey(kind, name.lower() if kind == "header" else name)
     raise Wrong(
         f"{shown(text)} is nothing to hash by", "write address, path, header:NAME or cookie:NAME"
@@ -97,7 +97,7 @@ def _parse_media_type(text: str) -> str:
 
 
 def _parse_cookie_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
+    if not re.fullmatch(rf"{field_rules.IN_TOKENS}{{1,64}}", text):
         raise Wrong(f"{shown(text)} is not the name of a cookie", "use letters, digits, - and _")
     return text
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 
 from .faults import Wrong, shown
+from .field_rules import IN_TOKENS
 
 _ORIGIN = re.compile(
     r"([a-z][a-z0-9+.-]*)://(\*\.)?([a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?",
     re.ASCII,
 )
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_TOKEN = re.compile(rf"{IN_TOKENS}{{1,128}}")
 _OWN_PORTS = {"http": "80", "https": "443"}
 
 

@@ -11,7 +11,8 @@ import re
 
 from .faults import Wrong, nearest, shown
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+IN_TOKENS = r"[A-Za-z0-9!#$%&'*+.^_`|~-]"  # a character that tokens may have
+_NAME = re.compile(rf"{IN_TOKENS}{{1,128}}")
 _VALUE = re.compile(r"[\x20-\x7e]{0,8192}")
 PLACE = re.compile(r"\{([a-z_]+)\}")
 PLACES = ("host", "path", "query", "id", "scheme", "client")

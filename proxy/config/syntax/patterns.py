@@ -83,10 +83,7 @@ def parse_site_path(text: str) -> str:
 
 def parse_rewrite(text: str) -> str:
     """The path, and perhaps the query, that is asked for instead. Raises `Wrong`."""
-    _check_places(text)
-    literal = _PLACEHOLDER.sub("", text)
-    if "{" in literal or "}" in literal:
-        raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
+    literal = _without_places(text)
     if "://" in text:
         raise Wrong(
             f"{shown(text)} is another address",
@@ -122,10 +119,7 @@ def same_requests(path: str) -> tuple[bool, bytes]:
 
 def parse_redirect(text: str) -> str:
     """Raises `Wrong`."""
-    _check_places(text)
-    literal = _PLACEHOLDER.sub("", text)
-    if "{" in literal or "}" in literal:
-        raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
+    literal = _without_places(text)
     if not _TARGET_CHARACTERS.fullmatch(literal):
         raise Wrong(
             f"{shown(text)} has characters that a URL cannot have", "percent-encode them (%20)"
@@ -142,8 +136,9 @@ def parse_redirect(text: str) -> str:
     return text
 
 
-def _check_places(text: str) -> None:
-    """Raise `Wrong` for a place that nothing here fills in."""
+def _without_places(text: str) -> str:
+    """Return the text without its placeholders. Raises `Wrong` for one that nothing here fills
+    in."""
     if not text.isprintable():
         raise Wrong(
             f"{shown(text)} has a line break or control character", "a target is one line of text"
@@ -157,6 +152,10 @@ def _check_places(text: str) -> None:
             raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", f"write {_OF_CADDY[name]}")
         if name not in PLACEHOLDERS:
             raise Wrong(f"{shown(f'{{{name}}}')} is not a placeholder", nearest(name, PLACEHOLDERS))
+    literal = _PLACEHOLDER.sub("", text)
+    if "{" in literal or "}" in literal:
+        raise Wrong(f"{shown(text)} has a brace without its partner", "percent-encode it (%7B)")
+    return literal
 
 
 def placeholders(target: str) -> set[str]:
