@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from support.http.client import Talk, context, https
-from support.http.strict_backend import Script, StrictBackend
+from support.http.strict_backend import Script, StrictBackend, Witness
 from support.http.strict_h2_backend import StrictH2Backend, lengthless
 from support.program.ports import free_ports
 from support.program.server import Server
@@ -21,9 +21,7 @@ TOWARDS_H2 = "h2c backend"
 
 
 class Proxied:
-    def __init__(
-        self, server: Server, port: int, ca: Path, backend: StrictBackend | StrictH2Backend
-    ) -> None:
+    def __init__(self, server: Server, port: int, ca: Path, backend: Witness) -> None:
         self.server = server
         self.backend = backend
         self.expected: dict[int, tuple[list[bytes], bytes]] = {}

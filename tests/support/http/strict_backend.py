@@ -18,6 +18,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from ..program.ports import free_ports
 
@@ -48,10 +49,12 @@ class Says:
 Script = Callable[[bytes, bytes], Says | None]  # of method and target; None: an echo
 
 
-class StrictBackend:
-    def __init__(self, script: Script | None = None, port: int = 0) -> None:
-        self._script = script or (lambda _method, _target: None)
-        # Not any port of the kernel's: one that dies must be able to come back.
+class Witness:
+    """What strict backends of every version have in common: a thread for each connection, and the
+    messages that were heard, by their tags. A subclass reads a connection to its end (`_converse`)."""
+
+    def __init__(self, port: int = 0) -> None:
+        # Not any port of the kernel's: a backend that dies must be able to come back.
         self.port = port or free_ports(1)[0]
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
         self.whole: dict[int, list[bytes]] = defaultdict(list)
@@ -63,14 +66,14 @@ class StrictBackend:
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 
-    def __enter__(self) -> StrictBackend:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """It is gone, with all its connections."""
+        """End the listener and all its connections."""
         self._over = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -95,15 +98,27 @@ class StrictBackend:
             thread.join()
 
     def _serve(self, sock: socket.socket) -> None:
-        reader = _Reader(sock)
         try:
-            while self._exchange(sock, reader):
-                pass
+            self._converse(sock)
         except (OSError, EOFError):
             pass
         finally:
             self._open.discard(sock)
             sock.close()
+
+    def _converse(self, sock: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class StrictBackend(Witness):
+    def __init__(self, script: Script | None = None, port: int = 0) -> None:
+        self._script = script or (lambda _method, _target: None)
+        super().__init__(port)
+
+    def _converse(self, sock: socket.socket) -> None:
+        reader = _Reader(sock)
+        while self._exchange(sock, reader):
+            pass
 
     def _exchange(self, sock: socket.socket, reader: _Reader) -> bool:
         try:

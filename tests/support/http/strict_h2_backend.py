@@ -8,10 +8,7 @@ length than it says, is `ill_formed`; one without a tag is a stray.
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 from h2.config import H2Configuration
@@ -19,8 +16,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 
-from ..program.ports import free_ports
-from .strict_backend import HEAD_END, TAG, echo, without_ours
+from .strict_backend import HEAD_END, TAG, Witness, echo, without_ours
 
 Fields = list[tuple[bytes, bytes]]
 _ONE_CONNECTION = (b"connection", b"transfer-encoding", b"keep-alive", b"upgrade")
@@ -36,88 +32,38 @@ class _Request:
         return [value for key, value in self.fields if key == name]
 
 
-class StrictH2Backend:
-    """See `StrictBackend`."""
+class StrictH2Backend(Witness):
+    """Echoes, as a `StrictBackend` without a script does."""
 
-    def __init__(self) -> None:
-        (self.port,) = free_ports(1)
-        self.whole: dict[int, list[bytes]] = defaultdict(list)
-        self.begun: dict[int, list[bytes]] = defaultdict(list)
-        self.strays: list[bytes] = []
-        self.ill_formed: list[bytes] = []
-        self.reset = 0
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
-        self._open: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
-
-    def __enter__(self) -> StrictH2Backend:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in list(self._open):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-
-    def _accept(self) -> None:
-        threads = []
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                break
-            self._open.add(sock)
-            thread = threading.Thread(target=self._serve, args=(sock,))
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
-
-    def _serve(self, sock: socket.socket) -> None:
+    def _converse(self, sock: socket.socket) -> None:
         config = H2Configuration(client_side=False, header_encoding=None)
         h2 = H2Connection(config)
         h2.initiate_connection()
         open_: dict[int, _Request] = {}
-        try:
-            sock.sendall(h2.data_to_send())
-            while data := sock.recv(65536):
-                try:
-                    events = h2.receive_data(data)
-                except ProtocolError as error:
-                    self.ill_formed.append(repr(error).encode() + b" in " + data)
-                    sock.sendall(h2.data_to_send())
-                    return
-                for event in events:
-                    match event:
-                        case RequestReceived():
-                            self._begins(open_, event)
-                        case DataReceived():
-                            open_[event.stream_id].body += event.data
-                            h2.acknowledge_received_data(
-                                event.flow_controlled_length, event.stream_id
-                            )
-                        case TrailersReceived():
-                            open_[event.stream_id].trailers = [
-                                (bytes(n), bytes(v)) for n, v in event.headers
-                            ]
-                        case StreamReset():
-                            open_.pop(event.stream_id, None)
-                            self.reset += 1
-                        case StreamEnded():
-                            self._answer(h2, event.stream_id, open_.pop(event.stream_id))
+        sock.sendall(h2.data_to_send())
+        while data := sock.recv(65536):
+            try:
+                events = h2.receive_data(data)
+            except ProtocolError as error:
+                self.ill_formed.append(repr(error).encode() + b" in " + data)
                 sock.sendall(h2.data_to_send())
-        except OSError:
-            pass
-        finally:
-            self._open.discard(sock)
-            sock.close()
+                return
+            for event in events:
+                match event:
+                    case RequestReceived():
+                        self._begins(open_, event)
+                    case DataReceived():
+                        open_[event.stream_id].body += event.data
+                        h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    case TrailersReceived():
+                        open_[event.stream_id].trailers = [
+                            (bytes(n), bytes(v)) for n, v in event.headers
+                        ]
+                    case StreamReset():
+                        open_.pop(event.stream_id, None)
+                    case StreamEnded():
+                        self._answer(h2, event.stream_id, open_.pop(event.stream_id))
+            sock.sendall(h2.data_to_send())
 
     def _begins(self, open_: dict[int, _Request], event: RequestReceived) -> None:
         fields = [(bytes(name), bytes(value)) for name, value in event.headers]
