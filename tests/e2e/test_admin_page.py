@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from support.http.backend_app import Application, serving
+from support.http.backend_app import Application, running, serving
 from support.http.client import http, https
 from support.program.browser import barriers, browser, overflow
 from support.program.ports import free_ports
@@ -90,10 +90,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with (
         serving(Well) as first,
         serving(Well) as second,
-        socketserver.ThreadingTCPServer(("127.0.0.1", rude), Rude) as unwell,
+        running(socketserver.ThreadingTCPServer(("127.0.0.1", rude), Rude)),
     ):
-        thread = threading.Thread(target=unwell.serve_forever)
-        thread.start()
         (folder / "config.yaml").write_text(
             f"""
 listen: {{http: ["127.0.0.1:{one}"], https: ["127.0.0.1:{two}"]}}
@@ -113,8 +111,6 @@ sites:
                 server.await_log("certificate obtained")
                 yield World(server, folder, two, admin, (first, second))
         finally:
-            unwell.shutdown()
-            thread.join()
             shutil.rmtree(folder)
 
 

@@ -5,10 +5,8 @@ twice. Over HTTP/1.1 with and without the fast parser, and over HTTP/2."""
 from __future__ import annotations
 
 import base64
-import http.server
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import httpx
 import pytest
 
 from proxy.sites.passwords import hashed
+from support.http.backend_app import Application, serving
 from support.http.client import context, https
 from support.program.ports import free_ports
 from support.program.server import Server
@@ -51,9 +50,7 @@ sites:
 """
 
 
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class App(Application):
     def do_GET(self) -> None:
         if self.headers.get("Upgrade"):
             self.wfile.write(
@@ -80,9 +77,6 @@ class App(http.server.BaseHTTPRequestHandler):
             self.wfile.write(SECRET.encode())
 
     do_HEAD = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @dataclass
@@ -111,28 +105,24 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     for name in ("www/sorry.html", "sorry.html"):
         (folder / name).write_text("sorry " * 300)
     one, two, down = free_ports(3)
-    back = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    back.daemon_threads = True
-    threading.Thread(target=back.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(
-            folder=folder, one=one, two=two, down=down, back=back.server_address[1],
-            hash=hashed("geheim"), secret=SECRET.strip(),
-            fast="false" if request.param == "h11" else "true",
-        )
-    )  # fmt: skip
     try:
-        with Server(["--config", str(config)], folder) as server:
-            server.await_log("certificate obtained")
-            ca = folder / "state/internal-ca/root.pem"
-            http2 = request.param == "h2"
-            transport = httpx.HTTPTransport(verify=context(ca), http1=not http2, http2=http2)
-            with httpx.Client(transport=transport, timeout=30) as client:
-                yield Place(client, two, ca)
+        with serving(App) as back:
+            config.write_text(
+                CONFIG.format(
+                    folder=folder, one=one, two=two, down=down, back=back,
+                    hash=hashed("geheim"), secret=SECRET.strip(),
+                    fast="false" if request.param == "h11" else "true",
+                )
+            )  # fmt: skip
+            with Server(["--config", str(config)], folder) as server:
+                server.await_log("certificate obtained")
+                ca = folder / "state/internal-ca/root.pem"
+                http2 = request.param == "h2"
+                transport = httpx.HTTPTransport(verify=context(ca), http1=not http2, http2=http2)
+                with httpx.Client(transport=transport, timeout=30) as client:
+                    yield Place(client, two, ca)
     finally:
-        back.shutdown()
-        back.server_close()
         shutil.rmtree(folder)
 
 

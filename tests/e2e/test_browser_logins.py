@@ -3,7 +3,6 @@ where a page of another site makes it ask."""
 
 from __future__ import annotations
 
-import http.server
 import shutil
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from support.http.backend_app import Application, serving
 from support.http.chromium import Chromium
 from support.program.ports import free_ports
 from support.program.server import Server
@@ -32,13 +32,13 @@ sites:
       - {{path: /*, backend: "http://127.0.0.1:{port}"}}
 """
 EVENT = b"data: " + b"the same again " * 100 + b"\n\n"
+HTML = "text/html; charset=utf-8"
 BIG = b"<p>a token, and what the request says</p>\n" * 500
 
 
-class App(http.server.BaseHTTPRequestHandler):
+class App(Application):
     """An app, and in the same process its login service: whoever has the cookie is alice."""
 
-    protocol_version = "HTTP/1.1"
     more = threading.Event()
     asked: ClassVar[list[tuple[str, str | None, str | None]]] = []
 
@@ -48,38 +48,29 @@ class App(http.server.BaseHTTPRequestHandler):
             self._verdict(cookie or "")
         elif path == "/login/":
             target = parse_qs(urlsplit(self.path).query)["rd"][0]
-            self._page(f"<form method=post action='/login/?rd={target}'>".encode())
+            self.answers(
+                Content_Type=HTML, body=f"<form method=post action='/login/?rd={target}'>".encode()
+            )
         elif path == "/events":
             self._events()
         else:
             self.asked.append((path, self.headers.get("Sec-Fetch-Site"), cookie))
             who = self.headers.get("Remote-User", "nobody").encode()
-            self._page(BIG if path == "/big" else b"<p id=who>" + who)
+            self.answers(BIG if path == "/big" else b"<p id=who>" + who, Content_Type=HTML)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(303)
-        self.send_header("Location", parse_qs(urlsplit(self.path).query)["rd"][0])
-        self.send_header("Set-Cookie", "session=alice; Secure; HttpOnly; Path=/; SameSite=None")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.answers(
+            status=303,
+            Location=parse_qs(urlsplit(self.path).query)["rd"][0],
+            Set_Cookie="session=alice; Secure; HttpOnly; Path=/; SameSite=None",
+        )
 
     def _verdict(self, cookie: str) -> None:
-        known = "session=alice" in cookie
-        self.send_response(200 if known else 302)
-        if known:
-            self.send_header("Remote-User", "alice")
+        if "session=alice" in cookie:
+            self.answers(Remote_User="alice")
         else:
-            self.send_header("Location", f"/login/?rd={self.headers['X-Forwarded-Uri']}")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _page(self, text: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+            self.answers(status=302, Location=f"/login/?rd={self.headers['X-Forwarded-Uri']}")
 
     def _events(self) -> None:
         """Two events; the second one only when the test says so."""
@@ -92,9 +83,6 @@ class App(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             self.more.wait(30)
         self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @dataclass
@@ -110,21 +98,17 @@ def place() -> Iterator[Place]:
     root.mkdir()
     (root / "index.html").write_text("<!doctype html><title>elsewhere</title>")
     one, two = free_ports(2)
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    app.daemon_threads = True
-    threading.Thread(target=app.serve_forever, daemon=True).start()
-    config, state, port = folder / "config.yaml", folder / "state", app.server_address[1]
-    config.write_text(CONFIG.format(one=one, two=two, state=state, root=root, port=port))
+    config, state = folder / "config.yaml", folder / "state"
     try:
-        with Server(["--config", str(config)], folder) as server:
-            for name in ("evil.test", "app.test"):
-                server.await_log(f"{name}: certificate obtained")
-            with Chromium(folder, two, [state / "internal-ca/root.pem"]) as browser:
-                yield Place(browser)
+        with serving(App) as port:
+            config.write_text(CONFIG.format(one=one, two=two, state=state, root=root, port=port))
+            with Server(["--config", str(config)], folder) as server:
+                for name in ("evil.test", "app.test"):
+                    server.await_log(f"{name}: certificate obtained")
+                with Chromium(folder, two, [state / "internal-ca/root.pem"]) as browser:
+                    yield Place(browser)
     finally:
         App.more.set()
-        app.shutdown()
-        app.server_close()
         shutil.rmtree(folder)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
-import threading
 from pathlib import Path
 from typing import ClassVar
 
 from proxy.sites.passwords import hashed
+from support.http.backend_app import Application, serving
 from support.http.chromium import Chromium
 from support.program.server import Server
 
@@ -28,27 +27,18 @@ sites:
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 
 
-class Api(http.server.BaseHTTPRequestHandler):
+class Api(Application):
     """Allows everybody everything, which is not for it to say."""
 
-    protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.asked.append(self.command)
-        self.send_response(200)
-        self.send_header("Access-Control-Allow-Origin", "*")
-        self.send_header("X-Count", str(len(self.asked)))
-        self.send_header("X-Hidden", "yes")
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        self.wfile.write(b"done")
+        count = str(len(self.asked))
+        self.answers(b"done", Access_Control_Allow_Origin="*", X_Count=count, X_Hidden="yes")
 
     do_PUT = do_OPTIONS = do_DELETE = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def script(method: str, fields: dict[str, str]) -> str:
@@ -67,16 +57,14 @@ def test_scripts_of_the_listed_origin_get_through_and_no_others(
     root = folder / "www"
     root.mkdir()
     (root / "index.html").write_text("<!doctype html><title>page</title>")
-    api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    api.daemon_threads = True
-    threading.Thread(target=api.serve_forever, daemon=True).start()
     (one, two), state = ports, folder / "state"
     config = folder / "config.yaml"
-    config.write_text(
-        CONFIG.format(one=one, two=two, state=state, root=root, port=api.server_address[1],
-                      hash=hashed("geheim"))
-    )  # fmt: skip
-    try:
+    with serving(Api) as port:
+        config.write_text(
+            CONFIG.format(
+                one=one, two=two, state=state, root=root, port=port, hash=hashed("geheim")
+            )
+        )
         with Server(["--config", str(config)], folder) as server:
             for name in ("app.test", "evil.test", "api.test"):
                 server.await_log(f"{name}: certificate obtained")
@@ -93,6 +81,3 @@ def test_scripts_of_the_listed_origin_get_through_and_no_others(
                 assert browser.does(put) == "blocked"
                 assert browser.does(script("GET", {})) == "blocked"
                 assert Api.asked == ["PUT"]
-    finally:
-        api.shutdown()
-        api.server_close()

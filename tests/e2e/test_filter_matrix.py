@@ -23,10 +23,10 @@ import pytest
 
 from proxy.sites.passwords import hashed
 from support.h2_peer import headers
+from support.http.backend_app import serving
 from support.http.client import context
 from support.http.h2_talk import H2Talk, h2_context, request
 from support.http.login_services import LoginServices
-from support.http.serving import serving
 from support.program.php_fpm import php_fpm
 from support.program.ports import free_ports
 from support.program.server import Server

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.http.backend_app import serving
 from support.http.client import context
 from support.http.login_services import LoginServices, Verdict, leads_back_to
-from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import Server
 

@@ -3,14 +3,13 @@ by their documentation."""
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 from pathlib import Path
 
 import pytest
 
+from support.http.backend_app import Application, serving
 from support.http.client import https
 from support.http.login_services import LoginServices, leads_back_to
 from support.program.server import REPOSITORY, Server
@@ -26,20 +25,12 @@ RECIPES = {
 }
 
 
-class App(http.server.BaseHTTPRequestHandler):
+class App(Application):
     """Answers with the fields that it was sent."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         text = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answers(text)
 
 
 @pytest.mark.parametrize("title", RECIPES)
@@ -49,35 +40,28 @@ def test_a_visitor_logs_in_and_the_app_learns_who_it_is(
     found = re.search(rf"^### {title}\n.*?```yaml\n(.*?)```", COOKBOOK, re.MULTILINE | re.DOTALL)
     assert found is not None
     asked_at, field = RECIPES[title]
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    app.daemon_threads = True
-    threading.Thread(target=app.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    try:
-        with LoginServices() as services:
-            config.write_text(
-                f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
-                f"state: {folder / 'state'}\nacme: {{directory: internal}}\n"
-                + found[1].replace(f":{asked_at}", f":{services.port}")
-                .replace(":3000", f":{app.server_address[1]}")
-            )  # fmt: skip
-            with Server(["--config", str(config)], folder) as server:
-                server.await_log(f"{NAME}: certificate obtained")
-                ca = folder / "state/internal-ca/root.pem"
-                with https(ports[1], NAME, ca) as talk:
-                    page = f"Accept: text/html\r\n{field}: root\r\n"
-                    stranger = talk.asks("/notes?id=1", NAME, fields=page)
-                    assert stranger.status in (302, 307)
-                    back = leads_back_to(stranger["location"])
-                    assert back in (f"https://{NAME}/notes?id=1", "/notes?id=1")
-                    user = talk.asks("/notes?id=1", NAME, fields=page + "Cookie: session=alice\r\n")
-                    assert user.status == 200
-                    told = [value for name, value in json.loads(user.body) if name == field]
-                    assert told == ["alice"]
-                    # What the service serves itself is open to strangers.
-                    for path in re.findall(r"path: (/\S+)\*, backend", found[1])[:-1]:
-                        assert talk.asks(f"{path}start", NAME, fields=page).status == 404
-                        assert services.asked[-1].target == f"{path}start"
-    finally:
-        app.shutdown()
-        app.server_close()
+    with serving(App) as port, LoginServices() as services:
+        config.write_text(
+            f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
+            f"state: {folder / 'state'}\nacme: {{directory: internal}}\n"
+            + found[1].replace(f":{asked_at}", f":{services.port}")
+            .replace(":3000", f":{port}")
+        )  # fmt: skip
+        with Server(["--config", str(config)], folder) as server:
+            server.await_log(f"{NAME}: certificate obtained")
+            ca = folder / "state/internal-ca/root.pem"
+            with https(ports[1], NAME, ca) as talk:
+                page = f"Accept: text/html\r\n{field}: root\r\n"
+                stranger = talk.asks("/notes?id=1", NAME, fields=page)
+                assert stranger.status in (302, 307)
+                back = leads_back_to(stranger["location"])
+                assert back in (f"https://{NAME}/notes?id=1", "/notes?id=1")
+                user = talk.asks("/notes?id=1", NAME, fields=page + "Cookie: session=alice\r\n")
+                assert user.status == 200
+                told = [value for name, value in json.loads(user.body) if name == field]
+                assert told == ["alice"]
+                # What the service serves itself is open to strangers.
+                for path in re.findall(r"path: (/\S+)\*, backend", found[1])[:-1]:
+                    assert talk.asks(f"{path}start", NAME, fields=page).status == 404
+                    assert services.asked[-1].target == f"{path}start"

@@ -22,8 +22,8 @@ import httpx
 import pytest
 
 from proxy.sites.passwords import hashed
+from support.http.backend_app import serving
 from support.http.client import context
-from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, Server, treehouse
 

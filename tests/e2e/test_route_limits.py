@@ -3,10 +3,8 @@ of HTTP, for bodies that say their length and for those that do not."""
 
 from __future__ import annotations
 
-import http.server
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import httpx
 import pytest
 
 from support.h2_peer import data, headers
+from support.http.backend_app import Application, serving
 from support.http.client import context, https
 from support.http.h2_talk import H2Talk, h2_context, request
 from support.program.ports import free_ports
@@ -38,32 +37,17 @@ sites:
 """
 
 
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class App(Application):
     taken: ClassVar[list[int]] = []
 
     def do_POST(self) -> None:
-        if "Content-Length" in self.headers:
-            size = len(self.rfile.read(int(self.headers["Content-Length"])))
-        else:
-            size = 0
-            while length := int(self.rfile.readline() or b"0", 16):
-                size += len(self.rfile.read(length))
-                self.rfile.readline()
-            self.rfile.readline()
-        self.taken.append(size)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
         try:
-            super().handle()
-        except (ConnectionError, ValueError):
-            return  # a body that is cut off
+            body = self.body()
+        except ValueError:  # a chunk without a size: the body was cut off
+            self.close_connection = True
+            return
+        self.taken.append(len(body))
+        self.answers()
 
 
 @dataclass
@@ -78,19 +62,15 @@ def place() -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     one, two = free_ports(2)
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    app.daemon_threads = True
-    threading.Thread(target=app.serve_forever, daemon=True).start()
     config = folder / "config.yaml"
-    port = app.server_address[1]
-    config.write_text(CONFIG.format(state=folder / "state", one=one, two=two, port=port))
     try:
-        with Server(["--config", str(config)], folder) as server:
-            server.await_log("b.test: certificate obtained")
-            yield Place(server, two, folder / "state/internal-ca/root.pem")
+        with serving(App) as port:
+            config.write_text(CONFIG.format(state=folder / "state", one=one, two=two, port=port))
+            with Server(["--config", str(config)], folder) as server:
+                for name in ("a.test", "b.test"):
+                    server.await_log(f"{name}: certificate obtained")
+                yield Place(server, two, folder / "state/internal-ca/root.pem")
     finally:
-        app.shutdown()
-        app.server_close()
         shutil.rmtree(folder)
 
 

@@ -8,7 +8,6 @@ import re
 import signal
 import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.http.backend_app import Application, serving
+from support.http.backend_app import Application, running, serving
 from support.http.client import context, http, https
 from support.http.collector import Collector, Span
 from support.http.login_services import LoginServices
@@ -74,12 +73,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     one, two, admin, dead = free_ports(4)
     with (
         serving(Echo) as echo,
-        socketserver.ThreadingTCPServer(("127.0.0.1", dead), Dead) as dying,
+        running(socketserver.ThreadingTCPServer(("127.0.0.1", dead), Dead)),
         LoginServices() as services,
         Collector() as collector,
     ):
-        thread = threading.Thread(target=dying.serve_forever)
-        thread.start()
         (folder / "config.yaml").write_text(
             f"""
 listen: {{http: ["127.0.0.1:{one}"], https: ["127.0.0.1:{two}"]}}
@@ -106,8 +103,6 @@ sites:
                 server.await_log("certificate obtained")
                 yield World(server, collector, two, one, admin, folder, echo, dead)
         finally:
-            dying.shutdown()
-            thread.join()
             shutil.rmtree(folder)
 
 

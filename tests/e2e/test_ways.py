@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from proxy.sites.passwords import hashed
+from support.http.backend_app import serving
 from support.http.client import context, https
-from support.http.serving import serving
 from support.program.ports import free_ports
 from support.program.server import Server
 
@@ -324,7 +324,7 @@ def test_a_request_that_waits_for_its_app_is_asked_for_the_new_path(place: Place
             for number in range(6)
         ]  # fmt: skip
         assert not wait(asked, 0.5).done
-        with serving(Echo, place.late):
+        with serving(Echo, port=place.late):
             for number, one in enumerate(asked):
                 response = one.result(30)
                 assert response.status_code == 200

@@ -30,6 +30,8 @@ from typing import Any, Protocol
 import trustme
 from cryptography import x509
 
+from support.http.backend_app import Served
+
 from .ca_persist import Persist
 from .chains import DAY, certified, joined, split
 from .pebble import Pebble
@@ -288,7 +290,7 @@ class WithStatus:
         return json.dumps(document).encode()
 
 
-class Faults:
+class Faults(Served):
     """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
     ``explanation``: its explanationURL. ``profiles``: names to descriptions. ``persist``: offers
     dns-persist-01 in the place of dns-01. ``identities``: its caaIdentities. ``begins``, ``ends``:
@@ -313,18 +315,8 @@ class Faults:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         served = authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends)
         served.configure_cert(context)
-        self._server = _Server(("127.0.0.1", 0), self._handler(), context)
-        self.directory = f"https://127.0.0.1:{self._server.server_address[1]}/dir"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Faults:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_Server(("127.0.0.1", 0), self._handler(), context))
+        self.directory = f"https://127.0.0.1:{self.port}/dir"
 
     def add(self, kind: str, fault: Fault, times: int = 1) -> None:
         """Requests for resources of this kind, or of any by "*", meet the fault so many times."""

@@ -14,7 +14,6 @@ import json
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 import trustme
+
+from support.http.backend_app import running
 
 ZONE = "example.test"
 SECRET = "s3cret-token-of-the-account"
@@ -106,14 +107,9 @@ class Interfaces(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def interfaces() -> Iterator[Interfaces]:
-    with Interfaces() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Interfaces()
+    with running(server):
+        yield server
 
 
 def redirected(server: Interfaces, folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,20 @@ class Echo(Application):
         self.answers(self.path.encode())
 
 with serving(Echo) as port:
+
+`running` and `Served` are the same for servers of any protocol.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socketserver
 import ssl
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 _LOOKS_UP_EVERY = 0.02  # seconds in which a server notices that it is to end
 
@@ -81,17 +84,41 @@ class _Server(ThreadingHTTPServer):
 @contextlib.contextmanager
 def serving(
     handler: type[BaseHTTPRequestHandler],
+    *,
     address: str = "127.0.0.1",
     port: int = 0,
     context: ssl.SSLContext | None = None,
 ) -> Iterator[int]:
     """The port at which it is served meanwhile."""
     server = _Server((address, port), handler, context)
+    with running(server):
+        yield server.server_address[1]
+
+
+@contextlib.contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[None]:
+    """Let the server answer, on a thread of its own; close it in the end."""
     thread = threading.Thread(target=server.serve_forever, args=(_LOOKS_UP_EVERY,))
     thread.start()
     try:
-        yield server.server_address[1]
+        yield
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Served:
+    """A server with more to it than a port. It listens from the beginning, and answers from ``with``
+    to its end."""
+
+    def __init__(self, server: socketserver.TCPServer) -> None:
+        self._running = running(server)
+        self.port: int = server.server_address[1]
+
+    def __enter__(self) -> Self:
+        self._running.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.__exit__(None, None, None)

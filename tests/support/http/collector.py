@@ -21,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from .backend_app import Served
+
 
 @dataclass
 class Span:
@@ -37,7 +39,7 @@ class Span:
     state: str
 
 
-class Collector:
+class Collector(Served):
     """``refuses``: answers 503 while it is set."""
 
     def __init__(self) -> None:
@@ -66,18 +68,8 @@ class Collector:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Collector:
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _take(self, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)

@@ -11,13 +11,14 @@ A visitor with the cookie ``session=alice`` is alice.
 
 from __future__ import annotations
 
-import http.server
 import threading
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import ClassVar, Self
+from http.server import ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
+
+from .backend_app import Application, Served
 
 
 @dataclass
@@ -44,16 +45,14 @@ class Verdict:
     body: bytes = b""
 
 
-class LoginServices:
+class LoginServices(Served):
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.answers: dict[str, Verdict] = {}  # by path: what a test wants to hear
         self.hang = threading.Event()
         services = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(Application):
             def do_GET(self) -> None:
                 asked = Asked(
                     self.command, self.path,
@@ -70,24 +69,11 @@ class LoginServices:
 
             do_POST = do_HEAD = do_PUT = do_OPTIONS = do_GET
 
-            def log_message(self, *_: object) -> None:
-                pass
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *_: object) -> None:
         self.hang.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*_)
 
     # What each answers
 

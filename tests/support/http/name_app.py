@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from .backend_app import Served
 
-class NameApp:
+
+class NameApp(Served):
     """Says which names are wanted: those in ``allowed``; ``asked`` has every question."""
 
     def __init__(self) -> None:
@@ -27,15 +28,5 @@ class NameApp:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/allowed"
-
-    def __enter__(self) -> NameApp:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}/allowed"

@@ -18,10 +18,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from support.http.backend_app import Served
+
 _WITHIN = 40.0
 
 
-class Webhook:
+class Webhook(Served):
     """``refuse``: how many requests to answer 503 first."""
 
     def __init__(self, *, refuse: int = 0) -> None:
@@ -45,19 +47,8 @@ class Webhook:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
         self.url = f"http://127.0.0.1:{self.port}/hooks/s3cret?channel=ops"
-
-    def __enter__(self) -> Webhook:
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def await_document(self, within: float = _WITHIN) -> dict[str, Any]:
         return self.documents.get(timeout=within)
@@ -72,7 +63,7 @@ class Webhook:
                     return one
 
 
-class MailServer:
+class MailServer(Served):
     """``certificate``: a PEM file with chain and key; STARTTLS is offered with it, or with
     ``implicit`` TLS is spoken from the first byte. ``login``: user and password, asked for."""
 
@@ -100,19 +91,9 @@ class MailServer:
                         owner._converse(sock, context, implicit, login)
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-
-    def __enter__(self) -> MailServer:
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        super().__init__(server)
 
     def await_mail(self, within: float = _WITHIN) -> tuple[str, list[str], str]:
         """Sender, recipients, the message."""

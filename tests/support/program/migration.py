@@ -21,7 +21,6 @@ import shutil
 import socket
 import socketserver
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from urllib.parse import urljoin, urlsplit
 
 import trustme
 
-from support.http.backend_app import Application, serving
+from support.http.backend_app import Application, running, serving
 from support.program.netns import Netns
 from support.program.php_fpm import php_fpm
 
@@ -202,14 +201,8 @@ class _OnSocket(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 def _on_socket(path: Path) -> Iterator[None]:
     server = _OnSocket(str(path), Echo)
     os.chmod(path, 0o666)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with running(server):
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _files(srv: Path) -> None:
