@@ -8,6 +8,7 @@ attempt_queue  which attempts begin now                       (pure)
 commands     what people ask of the certifier                   (pure)
 replies      one answer for the two certificates of a name
 pace         how fast renewals begin: in small batches          (pure)
+batches      loads and serves many certificates at a time
 executors    threads for CAs, for the store, for the workers
 keeper       takes certificates from the store, has them served, writes them
 attempt      one attempt at a certificate, from the lock to the proof

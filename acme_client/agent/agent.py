@@ -10,14 +10,12 @@ longer.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ..certificates.managed import Task
@@ -30,7 +28,6 @@ from ..issuers.interface import Issuer
 from ..issuers.internal import InternalCa, InternalIssuer, how_to_trust
 from ..link import (
     INTERNAL,
-    PUBLISHED_TOGETHER,
     Authority,
     Command,
     Link,
@@ -44,6 +41,7 @@ from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell, timestamp
 from .attempt import LEASE, Obtainer
+from .batches import Batches
 from .ca_requests import CaRequests
 from .executors import Executors
 from .keeper import CertificateKeeper
@@ -146,8 +144,7 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = Scheduler(settings)
-        self._to_load: deque[Run] = deque()
-        self._to_serve: deque[Run] = deque()
+        self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changes: Callable[[], set[str]] | None = None
         self._unreadable = False
@@ -294,34 +291,11 @@ class Agent:
             case Task.ASK | Task.REVOKE:
                 self._executors.ask(run.directory, lambda: self._work(run))
             case Task.LOAD:
-                self._to_load.append(run)
-                if len(self._to_load) == 1:
-                    self._executors.store(self._load_all)
+                self._batches.load(run)
             case Task.SERVE:
-                self._to_serve.append(run)
-                if len(self._to_serve) == 1:
-                    self._executors.publish(self._serve_all)
+                self._batches.serve(run)
             case _:
                 self._executors.store(lambda: self._work(run))
-
-    def _load_all(self) -> None:
-        """Load, in a thread, the certificates that wait for it. Hand some on at a time, so that
-        they are served while the others are loaded."""
-        while not self._stopping.is_set() and (runs := _some(self._to_load)):
-            for run in runs:
-                with _faults_logged(run.managed.name):
-                    self._keeper.load(run.managed)
-            self._happened(*map(Finished, runs))
-
-    def _serve_all(self) -> None:
-        """Have the certificates served, in a thread, that wait for it: as many together as have
-        come. At a start thousands wait, and each would wait for an answer of its own."""
-        while not self._stopping.is_set() and (runs := _some(self._to_serve)):
-            with _faults_logged(runs[0].managed.name):
-                self._keeper.serve_again([run.managed for run in runs])
-                for run in runs:
-                    self._keeper.report(run.managed)
-            self._happened(*map(Finished, runs))
 
     def _work(self, run: Run) -> None:
         """Do, in a thread, what the scheduler wants."""
@@ -425,27 +399,6 @@ class Agent:
             return account_files.has_key(self._store, authority.directory)
         except OSError:
             return True
-
-
-@contextlib.contextmanager
-def _faults_logged(name: str) -> Iterator[None]:
-    """Log whatever goes wrong with this certificate, or with those that are served with it: no
-    fault of ours may keep the others from being loaded and served."""
-    try:
-        yield
-    except LinkBroken:
-        log.debug("%s: the supervisor is gone", name)  # the main thread ends by it
-    except Exception:
-        log.exception("%s: a fault in the certifier itself", name)
-
-
-def _some(waiting: deque[Run]) -> list[Run]:
-    """Take out of the queue as many certificates as are served together."""
-    runs: list[Run] = []
-    with contextlib.suppress(IndexError):  # another thread has taken the last
-        while len(runs) < PUBLISHED_TOGETHER:
-            runs.append(waiting.popleft())
-    return runs
 
 
 def perform(

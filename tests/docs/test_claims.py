@@ -52,6 +52,8 @@ _OF_OTHERS = frozenset(
         "docs",
         "pgrep",
         "unrecognized_name",
+        "ProxyPass",
+        "A2592000",
     ]
 )
 _NAME = re.compile(r"[A-Za-z_][\w.]*(?:\(\))?")
