@@ -140,7 +140,8 @@ class Store(Protocol):
     def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
         """Return a function that names the folders in this one that have changed since its last
         call, whoever changed them; at the first call, since now. ``wake`` is called, by any thread,
-        when there may be something to name, where the store hears of changes: a disk does not."""
+        when there may be something to name, where the store hears of changes: a disk does not.
+        Another machine's are named when they have been heard of."""
         ...
 
     def session(self) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.etcd.api import EtcdApi
+from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
+from acme_client.storage.etcd.store import EtcdStore
 from acme_client.storage.store import Conflict, Edit, Fenced, Store, is_anothers
+from support.etcd import Etcd
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}
@@ -21,14 +25,39 @@ def peer(store: Store) -> Store:
     """Another process with the same store."""
     if isinstance(store, DirectoryStore):
         return DirectoryStore(store.root)
+    if isinstance(store, EtcdStore):
+        PEERS.append(EtcdStore(EtcdApi(store.api.endpoints), store.prefix, SEALS))
+        return PEERS[-1]
     assert isinstance(store, MemoryStore)
     return store.peer()
 
 
-@pytest.fixture(params=["directory", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+PEERS: list[EtcdStore] = []
+SEALS = Seals(read_secrets(new_secret()))
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    with Etcd() as running:
+        yield running
+
+
+@pytest.fixture(params=["directory", "memory", "etcd"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Every implementation there is."""
-    return DirectoryStore(tmp_path) if request.param == "directory" else MemoryStore()
+    if request.param == "directory":
+        yield DirectoryStore(tmp_path)
+        return
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    running: Etcd = request.getfixturevalue("etcd")
+    prefix = f"/treehouse/{request.node.name}/"
+    made = EtcdStore(EtcdApi(running.endpoints), prefix, SEALS)
+    PEERS.append(made)
+    yield made
+    while PEERS:
+        PEERS.pop().close()
 
 
 def test_what_is_not_there_is_empty(store: Store) -> None:
@@ -232,15 +261,26 @@ def test_of_many_who_want_the_lock_one_gets_it(store: Store) -> None:
 
 def test_changes_are_noticed_whoever_made_them(store: Store) -> None:
     store.store(FOLDER, OLD)
-    changed = store.watch("certificates")
+    woken = threading.Event()
+    changed = store.watch("certificates", woken.set)
+
+    def until(names: set[str]) -> set[str]:
+        """What has changed, as soon as the store has heard of it all; a disk is looked at."""
+        found = changed()
+        while not names <= found and not isinstance(store, DirectoryStore):
+            assert woken.wait(10)
+            woken.clear()
+            found |= changed()
+        return found
+
     assert changed() == set()
     store.store(FOLDER, {"meta.json": b"{}"})
     store.store("certificates/other", OLD)
-    assert changed() == {"example.org", "other"}
+    assert until({"example.org", "other"}) == {"example.org", "other"}
     assert changed() == set()
     store.store(FOLDER, NEW)
-    store.delete("certificates/other")
-    assert changed() == {"example.org", "other"}
+    peer(store).delete("certificates/other")
+    assert until({"example.org", "other"}) == {"example.org", "other"}
 
 
 def test_changes_wake_who_watches(store: Store) -> None:
