@@ -207,7 +207,7 @@ def interpreter(
 
 
 def environment(directives: Sequence[Directive], held: Held, site: Site) -> dict[str, str]:
-    """Return what ``SetEnv`` tells scripts; ``PassEnv`` hands on what only Apache's own process
+    """Return what SetEnv tells scripts; PassEnv hands on what only Apache's own process
     has."""
     told: dict[str, str] = {}
     for scope in (directives, *(section.directives for section in held.folders)):
