@@ -159,7 +159,7 @@ class Ledger:
                 if time.monotonic() > deadline:
                     log.warning("the ledger for %s is locked by another process", directory)
                     break
-                time.sleep(_TRY_AGAIN)
+                time.sleep(_TRY_AGAIN)  # a lock that is let go tells nobody
         try:
             yield
         finally:

@@ -1,6 +1,6 @@
 """Files that survive a crash.
 
-store      the contract: files that change together or not at all; locks; notes
+store      the contract: files that change together or not at all; locks, fenced; notes
 directory  a store on a local disk
 lease      the lock of a folder on a local disk
 sessions   which processes with a store live

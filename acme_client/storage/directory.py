@@ -16,16 +16,30 @@ hand, are taken over as a version of their own.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .atomic import Disk
 from .lease import LeaseFile
 from .sessions import Sessions
-from .store import Files, Lock, Names, Store, demand_known
+from .store import (
+    ANYTHING,
+    Changes,
+    Conflict,
+    Edit,
+    Fenced,
+    Files,
+    Lock,
+    Names,
+    Store,
+    demand_known,
+)
 
 
 def open_store(location: Path | str) -> Store:
@@ -39,6 +53,8 @@ def open_store(location: Path | str) -> Store:
 
 # In a folder that root puts right when the server's user changes.
 _SESSIONS = "ledgers/.sessions"
+# Locked while several edits are made in one step.
+_STEP = "ledgers/.step"
 
 
 # Files that are stored alone; others are links, unless somebody has put files in their place.
@@ -68,6 +84,7 @@ class DirectoryStore:
         self._disk = disk or Disk()
         self._now = now
         self._sessions = Sessions(root / _SESSIONS, now)
+        self._locks: weakref.WeakSet[LeaseFile] = weakref.WeakSet()
 
     def tidy(self) -> None:
         self._disk.sweep(self.root)
@@ -83,6 +100,9 @@ class DirectoryStore:
         return self._sessions.is_over(mark)
 
     def close(self) -> None:
+        for lock in list(self._locks):
+            with contextlib.suppress(OSError):  # the end of the process ends it
+                lock.release()
         self._sessions.close()
 
     def list(self, folder: str) -> Names:
@@ -139,6 +159,33 @@ class DirectoryStore:
         self._point_at_current(path, files)
         self._prune(path, keep={added, current})
 
+    def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
+        for edit in edits:
+            demand_known(edit.folder)
+        with self._one_step():
+            if by is not None and not by.holds():
+                raise Fenced(errno.EPERM, "the lock has been lost", str(self.root))
+            for edit in edits:
+                if edit.replaces is not ANYTHING and self.mark(edit.folder) != edit.replaces:
+                    raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
+            for edit in edits:
+                if edit.files:
+                    self.store(edit.folder, edit.files)
+                else:
+                    self.delete(edit.folder)
+
+    @contextlib.contextmanager
+    def _one_step(self) -> Iterator[None]:
+        """Inside, nobody else makes edits that depend on what is there."""
+        self._disk.make_folder((self.root / _STEP).parent)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self.root / _STEP, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
     def append(self, folder: str, file: str, data: bytes) -> None:
         demand_known(folder)
         path = self.root / folder
@@ -174,9 +221,12 @@ class DirectoryStore:
         path = self.root / folder
         self._disk.make_folder(path)
         lock = LeaseFile(path / ".lock", self._now)
-        return lock if lock.take(lease) else None
+        if not lock.take(lease):
+            return None
+        self._locks.add(lock)
+        return lock
 
-    def watch(self, folder: str) -> Callable[[], set[str]]:
+    def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
         seen = self._marks(folder)
 
         def changed() -> set[str]:

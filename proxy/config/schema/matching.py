@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, ClassVar
 
+from ..syntax.address_sets import AddressEntry, AddressFile
 from ..syntax.expressions import Expression
 from ..syntax.faults import Wrong, shown
 from ..syntax.field_rules import IN_TOKENS
@@ -42,6 +43,10 @@ def parse_test(text: str) -> str:
     return text
 
 
+def _spelled(entry: AddressEntry) -> str:
+    return f"file:{entry.list_file}" if isinstance(entry, AddressFile) else entry.name
+
+
 @section
 class Match(Section):
     """What must be so of a request that a route takes: all of it."""
@@ -66,6 +71,13 @@ class Match(Section):
     from_: Many[AddressWord] = Field(
         default=(), key="from", description="Networks of clients, as in allow."
     )
+
+    def __str__(self) -> str:
+        conditions = [f"{name}: {value}" for name, value in self.header]
+        conditions += [f"?{name}={value}" for name, value in self.query]
+        if self.from_:
+            conditions.append(f"from {', '.join(map(_spelled, self.from_))}")
+        return " and ".join(conditions)
 
     @classmethod
     def _way_out(cls, given: object) -> str:

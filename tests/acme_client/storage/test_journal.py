@@ -49,8 +49,7 @@ def reread(store: Store) -> dict[str, Any]:
 
 @pytest.fixture(params=[DirectoryStore, MemoryStore])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    made: Store = request.param(tmp_path)
-    return made
+    return MemoryStore() if request.param is MemoryStore else DirectoryStore(tmp_path)
 
 
 def test_what_is_kept_is_read_by_another_process(store: Store) -> None:
