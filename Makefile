@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress
+PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
 
 .PHONY: help
 help: ## this list
