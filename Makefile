@@ -94,9 +94,27 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
+# Debian packages that making and trying packages needs; nothing else does.
+PACKAGERS := mmdebstrap debian-archive-keyring dpkg-dev
+DIST ?= dist
+BUILD := PYTHON=$(CURDIR)/$(BIN)/python packaging/
+
+.PHONY: wheel
+wheel: $(READY) ## dist/*.whl, with the version of the tag
+	@$(BUILD)wheel $(DIST)
+
+.PHONY: deb
+deb: wheel packagers ## dist/*.deb for Debian 12 and 13, each built in its own Debian; root
+	@$(BUILD)deb bookworm $(DIST)
+	@$(BUILD)deb trixie $(DIST)
+
+.PHONY: packagers
+packagers:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGERS)"
+
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
-	@for name in run dev; do \
+	@for name in run dev packages; do \
 	  $(BIN)/pip-compile -q --upgrade --strip-extras --allow-unsafe --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/$$name.txt requirements/$$name.in; \
 	done
