@@ -26,14 +26,14 @@ _CR = ord("\r")
 
 
 class Inline(Protocol):
-    """Is called with what comes while a request is waited for, within the readiness callback, and
-    returns whether it has dealt with it; see `h1`. ``begun``: it has read a request that is not
-    finished."""
+    """``arrived`` is called with what comes while a request is waited for, within the readiness
+    callback, and returns whether it has dealt with it; see `h1`. ``begun``: it has read a request
+    that is not finished."""
 
     @property
     def begun(self) -> bool: ...
 
-    def __call__(self, data: bytes) -> bool: ...
+    def arrived(self, data: bytes) -> bool: ...
 
 
 class RequestReader:
@@ -84,7 +84,7 @@ class RequestReader:
         stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
         self.timeouts.idle = True
         try:
-            return await stream.read(READ_SIZE, inline)
+            return await stream.read(READ_SIZE, None if inline is None else inline.arrived)
         except StreamBroken:
             return b""  # nothing is lost
         finally:

@@ -37,12 +37,13 @@ from .lingering import ends_soon, linger, read_over
 from .reader import RequestReader
 from .request_body import RequestBody
 from .serializer import serialise
-from .strict_parser import HEAD_END
+from .strict_parser import HEAD_END, Parsed
 from .tunnel import relay
 from .writer import ResponseWriter, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
+_CR = ord("\r")
 
 
 async def serve(
@@ -139,29 +140,40 @@ class _Server:
         """Whether a request has been read that is not finished yet."""
         return self._exchange is not None
 
-    def __call__(self, data: bytes) -> bool:
+    def arrived(self, data: bytes) -> bool:
         """Whether ``data`` has been dealt with: a whole head, whose response is sent. A head whose
         response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
-        end = data.find(HEAD_END) + 4
         # Else a piece of a head, or more than one: `RequestReader.head` takes it apart.
-        return end == len(data) and end >= 4 and data[0] != 0x0D and self._begin(data)
+        if data[-4:] != HEAD_END or data[0] == _CR:
+            return False
+        if self._fast_parser is not None:
+            parsed = self._fast_parser.parse(data, self._connection)
+            if parsed is not None:
+                return self._ask(parsed)
+        return data.find(HEAD_END) + 4 == len(data) and self._ask(self._parse_strictly(data))
 
     def _begin(self, head: bytes) -> bool:
-        """Parse a complete head and ask the service; whether the response was sent at once, which
-        ends the exchange. Raises `Fault` for what is no request."""
-        service, connection = self._service, self._connection
+        """Parse a complete head and ask the service, as `_ask` does. Raises `Fault` for what is no
+        request."""
         fast_parser = self._fast_parser
-        parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
-        if parsed is None:
-            try:
-                parsed = strict_parser.parse(head, connection, service.limits)
-            except Fault:
-                self._reader.partial = head
-                raise
+        parsed = fast_parser.parse(head, self._connection) if fast_parser is not None else None
+        return self._ask(self._parse_strictly(head) if parsed is None else parsed)
+
+    def _parse_strictly(self, head: bytes) -> Parsed:
+        try:
+            return strict_parser.parse(head, self._connection, self._service.limits)
+        except Fault:
+            self._reader.partial = head
+            raise
+
+    def _ask(self, parsed: Parsed) -> bool:
+        """Ask the service for the response to a request; whether it was sent at once, which ends
+        the exchange."""
+        service = self._service
         request, length, close, h11_connection = parsed
         if length:
             request.body = RequestBody(self._reader, request, length, h11_connection)
-        exchange = self._exchange = Exchange(connection, request, time.monotonic())
+        exchange = self._exchange = Exchange(self._connection, request, time.monotonic())
         answer = service.handle(exchange)
         if type(answer) is Response:
             exchange.response = answer
