@@ -59,6 +59,7 @@ class RequestReader:
         ``inline`` raises.
         """
         data, skipped = self._held, 0
+        self._held = b""
         while True:
             if not data:
                 data = await self._wait_for_head(inline)
@@ -73,7 +74,6 @@ class RequestReader:
             end = data.find(strict_parser.HEAD_END)
         end += len(strict_parser.HEAD_END)
         if end == len(data):
-            self._held = b""
             return data
         self._held = data[end:]
         return data[:end]
@@ -164,6 +164,10 @@ class RequestReader:
     @property
     def buffered(self) -> int:
         return len(self._held)
+
+    def hold(self, data: bytes) -> None:
+        """Keep what has come for later."""
+        self._held += data
 
     def put_back(self, data: bytes) -> None:
         self._held = data + self._held
