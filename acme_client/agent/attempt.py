@@ -98,7 +98,7 @@ class Obtainer:
             raise
         except IssuanceError as problem:
             self._failed(managed, authority, problem, problem.challenge or challenge, begun)
-        except Exception as error:
+        except Exception as error:  # an attempt always ends in its record
             log.exception("%s: a fault in the certifier itself", managed.name)
             self._failed(
                 managed, authority, IssuanceError("internal", repr(error)), challenge, begun

@@ -57,7 +57,7 @@ class CaRequests:
         except IssuanceError as problem:
             managed.record = transitions.on_ari_failed(record, self._now(), problem.not_before)
             log.info("%s: no word on when to renew: %s", managed.name, problem.text)
-        except Exception as error:
+        except Exception as error:  # renewal goes on without ARI
             managed.record = transitions.on_ari_failed(record, self._now())
             log.exception("%s: a fault in the certifier itself: %r", managed.name, error)
         else:
@@ -145,7 +145,7 @@ class CaRequests:
             what()
         except IssuanceError as problem:
             return problem.text
-        except Exception as error:
+        except Exception as error:  # told to whoever asked
             log.exception("%s: a fault in the certifier itself", about)
             return repr(error)
         return None

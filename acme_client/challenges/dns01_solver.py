@@ -183,7 +183,7 @@ class DnsRecords:
             if provider.needs_zone and not record.zone:
                 record = replace(record, zone=self.servers.zone(record.name))
             provider.cleanup(record)
-        except Exception as error:
+        except Exception as error:  # the note stays, and with it the next try
             if not isinstance(error, IssuanceError):
                 log.exception("%s: a fault in the certifier itself", record.name)
             log.warning(

@@ -117,6 +117,7 @@ class Life:
     def start(self) -> None:
         """Start the certifier's parts as `Agent` does, with what is in the store."""
         self.fuse = 0
+        self.store.close()  # as the kernel does for a process that has ended
         repository, ledgers = CertificateRepository(self.store), Ledger(self.store, self.clock)
         keeper = CertificateKeeper(
             repository,

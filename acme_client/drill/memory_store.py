@@ -9,11 +9,9 @@ import copy
 import errno
 import itertools
 import os
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-from ..storage.store import demand_known
+from ..storage.store import ANYTHING, Changes, Conflict, Edit, Fenced, Lock, demand_known
 
 
 class Crash(BaseException):
@@ -22,26 +20,23 @@ class Crash(BaseException):
 
 class MemoryStore:
     """``crash`` is asked before and after each change; where it says so, `Crash` is raised.
-    ``now`` is for leases only, ``root`` for nothing. ``full``: whether the disk takes nothing at
-    the moment."""
+    ``full``: whether the disk takes nothing at the moment."""
 
     def __init__(
         self,
-        root: Path | None = None,
         *,
-        now: Callable[[], float] = time.time,
         crash: Callable[[], bool] = lambda: False,
         full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._together: dict[str, dict[str, bytes]] = {}
         self._before: dict[str, dict[str, bytes]] = {}
         self._alone: dict[str, dict[str, bytes]] = {}
-        self._leases: dict[str, tuple[int, float]] = {}
+        self._locks: dict[str, _Lock] = {}
+        self._wakes: list[tuple[str, Callable[[], object]]] = []
         self._marks: dict[str, int] = {}
         self._sessions: set[str] = set()
         self._session = ""
         self._count = itertools.count(1)
-        self._now = now
         self.crash = crash
         self.full = full
 
@@ -65,8 +60,21 @@ class MemoryStore:
             if held:
                 self._before[folder] = held
             self._together[folder] = {**held, **files}
-        self._marks[folder] = next(self._count)
-        self._point()
+        self._changed(folder)
+
+    def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
+        for edit in edits:
+            demand_known(edit.folder)
+        if by is not None and not by.holds():
+            raise Fenced(errno.EPERM, "the lock has been lost")
+        for edit in edits:
+            if edit.replaces is not ANYTHING and self.mark(edit.folder) != edit.replaces:
+                raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
+        for edit in edits:
+            if edit.files:
+                self.store(edit.folder, edit.files)
+            else:
+                self.delete(edit.folder)
 
     def append(self, folder: str, file: str, data: bytes) -> None:
         self._begin_write(folder)
@@ -75,8 +83,7 @@ class MemoryStore:
             alone[file] = alone.get(file, b"") + data[: len(data) // 2]
             raise Crash
         alone[file] = alone.get(file, b"") + data
-        self._marks[folder] = next(self._count)
-        self._point()
+        self._changed(folder)
 
     def mark(self, folder: str) -> object:
         return self._marks.get(folder)
@@ -88,15 +95,19 @@ class MemoryStore:
                 kept.pop(folder, None)
             else:
                 kept.get(folder, {}).pop(file, None)
-        self._marks[folder] = next(self._count)
-        self._point()
+        self._changed(folder)
 
-    def lock(self, folder: str, lease: float) -> _Lease | None:
-        one = _Lease(self._leases, folder, self._now, next(self._count))
-        return one if one.take(lease) else None
+    def lock(self, folder: str, lease: float) -> Lock | None:
+        holder = self._locks.get(folder)
+        if holder is not None and holder.holds():
+            return None
+        lock = self._locks[folder] = _Lock(next(self._count), self.session(), self._sessions)
+        return lock
 
-    def watch(self, folder: str) -> Callable[[], set[str]]:
+    def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
         below = folder + "/"
+        if wake is not None:
+            self._wakes.append((below, wake))
         seen = dict(self._marks)
 
         def changed() -> set[str]:
@@ -141,34 +152,27 @@ class MemoryStore:
         if self.full():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
 
+    def _changed(self, folder: str) -> None:
+        self._marks[folder] = next(self._count)
+        self._point()
+        for below, wake in self._wakes:
+            if folder.startswith(below):
+                wake()
+
     def _point(self) -> None:
         if self.crash():
             raise Crash
 
 
-class _Lease:
-    def __init__(
-        self,
-        leases: dict[str, tuple[int, float]],
-        folder: str,
-        now: Callable[[], float],
-        holder: int,
-    ) -> None:
-        self._leases, self._folder, self._now, self._holder = leases, folder, now, holder
+class _Lock:
+    def __init__(self, token: int, session: str, sessions: set[str]) -> None:
+        self.token = token
+        self._session = session
+        self._sessions = sessions
+        self._given_back = False
 
-    def take(self, lease: float) -> bool:
-        holder, until = self._leases.get(self._folder, (0, 0.0))
-        if holder not in (0, self._holder) and self._now() < until <= self._now() + 3600:
-            return False
-        self._leases[self._folder] = (self._holder, self._now() + lease)
-        return True
-
-    def renew(self, lease: float) -> bool:
-        if self._leases.get(self._folder, (0, 0.0))[0] != self._holder:
-            return False
-        self._leases[self._folder] = (self._holder, self._now() + lease)
-        return True
+    def holds(self) -> bool:
+        return not self._given_back and self._session in self._sessions
 
     def release(self) -> None:
-        if self._leases.get(self._folder, (0, 0.0))[0] == self._holder:
-            del self._leases[self._folder]
+        self._given_back = True

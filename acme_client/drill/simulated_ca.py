@@ -213,7 +213,7 @@ class SimulatedCa:
         lifetime = self.lifetimes.get(frozenset(names), self.lifetime)
         root = self._roots.get(lifetime)
         if root is None:
-            store = MemoryStore(now=lambda: self.now)
+            store = MemoryStore()
             root = self._roots[lifetime] = InternalCa(store, lifetime, lambda: self.now)
         return root.issue(names, key_type)
 

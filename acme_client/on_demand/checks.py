@@ -72,7 +72,7 @@ class CheckThreads:
                 why = self._objection(rule, name)
             except CannotTell as reason:
                 finding = Finding(name, "untold", str(reason), rule)
-            except Exception as error:
+            except Exception as error:  # the thread serves other names
                 log.exception("%s: a fault in the certifier itself", name)
                 finding = Finding(name, "untold", repr(error), rule)
             else:

@@ -1,7 +1,9 @@
-"""The lock of a folder on a local disk: a lease in a file.
+"""The lock of a folder on a local disk: a file that names its holder.
 
-A holder may die or hang, so that a lock ends by itself after a while. Its holder may renew it; a
-holder that is known to have died holds nothing.
+A holder that lives keeps a byte of the file locked by the kernel, which lets go of it however the
+holder ends: so a lock is held for as long as its holder lives, and whoever comes after one that was
+killed need not wait. On a file system without such locks nobody can tell; there a lock is a lease
+that ends by itself.
 """
 
 from __future__ import annotations
@@ -21,13 +23,10 @@ from .byte_lock import is_byte_locked, lock_byte
 
 
 class LeaseFile:
-    """A lock as a file that names its holder and the end of the lease; read and written only
-    while it is locked by the kernel, which is for microseconds.
+    """A lock as a file, read and written only while it is locked by the kernel, which is for
+    microseconds. The file stays when the lock is given back, with the last token."""
 
-    A holder that lives also keeps a byte of the file locked by the kernel, which lets go of it
-    however the holder ends: whoever comes after one that was killed need not wait for the end of
-    its lease. A file system without such locks leaves it at the lease.
-    """
+    token = 0
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path = path
@@ -39,25 +38,21 @@ class LeaseFile:
         with self._opened() as fd:
             found, now = _lease(fd), self._now()
             # A lease that ends later than any could was written by a clock that ran ahead.
-            lasts = now < found.until <= now + _LONGEST_LEASE
-            if found.holder not in (None, self._holder) and lasts and not found.abandoned(fd):
+            if found.holder is not None and found.lasts(fd, now):
                 return False
-            held = self._hold_on()
-            self._write(fd, lease, held)
+            self.token = found.token + 1
+            self._write(fd, now + lease, self._hold_on())
             return True
 
-    def renew(self, lease: float) -> bool:
+    def holds(self) -> bool:
         with self._opened() as fd:
             found = _lease(fd)
-            if found.holder != self._holder:
-                return False
-            self._write(fd, lease, found.held)
-            return True
+            return found.holder == self._holder and (found.held or self._now() < found.until)
 
     def release(self) -> None:
         with self._opened() as fd:
             if _lease(fd).holder == self._holder:
-                os.ftruncate(fd, 0)
+                _put(fd, {"version": _LEASE_VERSION, "token": self.token})
         self._let_go()
 
     def _hold_on(self) -> bool:
@@ -76,15 +71,15 @@ class LeaseFile:
         finally:
             os.close(fd)
 
-    def _write(self, fd: int, lease: float, held: bool) -> None:
+    def _write(self, fd: int, until: float, held: bool) -> None:
         content = {
             "version": _LEASE_VERSION,
             "holder": self._holder,
-            "until": self._now() + lease,
+            "until": until,
             "held": held,
+            "token": self.token,
         }
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(content).encode(), 0)
+        _put(fd, content)
 
 
 _LONGEST_LEASE = 3600.0
@@ -98,10 +93,14 @@ class _Lease:
     holder: str | None = None
     until: float = 0.0
     held: bool = False  # whether the holder has the byte locked while it lives
+    token: int = 0
 
-    def abandoned(self, fd: int) -> bool:
-        """Whether its holder has died."""
-        return self.held and not is_byte_locked(fd, _HELD_BYTE)
+    def lasts(self, fd: int, now: float) -> bool:
+        """Whether its holder lives, as far as anybody can tell."""
+        if self.held:
+            return is_byte_locked(fd, _HELD_BYTE)
+        # A lease that ends later than any could was written by a clock that ran ahead.
+        return now < self.until <= now + _LONGEST_LEASE
 
 
 def _lease(fd: int) -> _Lease:
@@ -112,6 +111,17 @@ def _lease(fd: int) -> _Lease:
         return _Lease("", os.fstat(fd).st_mtime + _LONGEST_LEASE)
     try:
         content = json.loads(data)
-        return _Lease(str(content["holder"]), float(content["until"]), content.get("held") is True)
-    except (ValueError, KeyError, TypeError):
+        token = content.get("token")
+        known = token if isinstance(token, int) and 0 < token < 2**63 else 0
+        if "holder" not in content:
+            return _Lease(token=known)
+        return _Lease(
+            str(content["holder"]), float(content["until"]), content.get("held") is True, known
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
         return _Lease()
+
+
+def _put(fd: int, content: dict[str, object]) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(content).encode(), 0)

@@ -8,9 +8,11 @@ after a kill or a power cut in the middle of a `store`, sees all of the new file
 ones. A key and its chain are stored together; so they never part.
 
 Locks are for those who act on the same thing at the same time: two certifiers during an upgrade, a
-command beside a running server. A lock is a lease, because a holder may die or hang; who wants to
-hold it longer than that renews it, and one that is known to have died holds nothing. After getting
-the lock, look again: somebody may have been faster.
+command beside a running server, two machines. A lock belongs to the session that took it and ends
+with it: one whose holder is known to have died holds nothing. After getting the lock, look again:
+somebody may have been faster. A holder that was paused for long may have lost its lock without
+noticing, so a lock has a token, which only grows from holder to holder of a folder, and `change`
+refuses what is written under a lock that is lost.
 
 A note is a document about something that must be undone outside the store (a challenge that workers
 answer, a record in the DNS). It carries the mark of the process that wrote it (`Store.session`).
@@ -19,7 +21,8 @@ While that process lives, nobody else undoes the note; afterwards anybody may.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 # The top folders. Root sets owners and modes of these and of nothing else; a folder that is missing
@@ -35,7 +38,10 @@ FOLDERS = (
     "on-demand",
 )
 
+ANYTHING = object()  # in the place of a mark: whatever is there
+
 Files = Mapping[str, bytes]
+Changes = Callable[[], set[str]]
 Names = list[str]  # said here, because `list` means something else inside the classes
 
 
@@ -45,9 +51,38 @@ def demand_known(folder: str) -> None:
         raise ValueError(f"{folder}: no folder of the store (FOLDERS)")
 
 
+class Unreachable(OSError):
+    """The store is elsewhere and does not answer. Whether it has done what it was told is not
+    known."""
+
+
+class Fenced(OSError):
+    """What was to be written under a lock is refused: the lock is no longer its writer's."""
+
+
+class Conflict(OSError):
+    """What was to be replaced is no longer what it was."""
+
+
+class Full(OSError):
+    """The store takes nothing more until a person makes room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What is to change in one folder: ``files`` are stored in it together; without any, the folder
+    is deleted. ``replaces``: only if `Store.mark` of the folder is still this."""
+
+    folder: str
+    files: Files | None = None
+    replaces: object = ANYTHING
+
+
 class Lock(Protocol):
-    def renew(self, lease: float) -> bool:
-        """Hold the lock for ``lease`` seconds from now; returns False when somebody else has it."""
+    token: int  # greater than those of all holders before, of the same folder
+
+    def holds(self) -> bool:
+        """Whether nobody else can have it, as far as this holder knows without asking anybody."""
         ...
 
     def release(self) -> None:
@@ -76,6 +111,12 @@ class Store(Protocol):
         """Put these files into the folder, together. Those not named stay as they are."""
         ...
 
+    def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
+        """Make several edits in one step, as far as the store can: on a disk they are made in their
+        order, and who dies in the middle has made the first of them. ``by``: only while this lock
+        holds. Raises `Fenced` or `Conflict`; then nothing has changed."""
+        ...
+
     def append(self, folder: str, file: str, data: bytes) -> None:
         """Add to the end of a file that was stored alone, or make it. Who is killed meanwhile, or
         loses power, may leave a part of it there."""
@@ -91,13 +132,16 @@ class Store(Protocol):
         ...
 
     def lock(self, folder: str, lease: float) -> Lock | None:
-        """Take the lock of a folder for ``lease`` seconds; returns None while somebody else has
-        it."""
+        """Take the lock of a folder until it is given back or this session ends; returns None while
+        somebody else has it. Where nobody can tell whether a holder lives, on a file system without
+        locks, it ends after ``lease`` seconds."""
         ...
 
-    def watch(self, folder: str) -> Callable[[], set[str]]:
+    def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
         """Return a function that names the folders in this one that have changed since its last
-        call, whoever changed them; at the first call, since now."""
+        call, whoever changed them; at the first call, since now. ``wake`` is called, by any thread,
+        when there may be something to name, where the store hears of changes: a disk does not.
+        Another machine's are named when they have been heard of."""
         ...
 
     def session(self) -> str:
@@ -118,7 +162,8 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """End the session. The store can be used further; its next session is another one."""
+        """End the session, with its locks. The store can be used further; its next session is
+        another one."""
         ...
 
 

@@ -31,7 +31,7 @@ from ..config.checks.accounts import NOBODY
 from ..config.load import Options, load, state_directory
 from ..config.model import Config
 from ..config.sources.flags import DEFAULT_CONFIG
-from ..ipc.control_client import NotRunning, ask
+from ..ipc.control_client import DoesNotAnswer, NotRunning, ask
 from ..system import preload, privileges
 from ..system.state_directory import StateUnusable, prepare
 
@@ -223,6 +223,8 @@ def _what_now(request: Request, around: Surroundings, taken: bool) -> str:
         return "nothing was changed"
     try:
         answer = ask(around.state, {"command": "look"}, _SEEN_WITHIN)
+    except DoesNotAnswer:
+        return "the running server does not answer, and uses them when it goes on or is restarted"
     except NotRunning:
         return "a server that starts on this state directory uses them"
     if answer.get("ok"):

@@ -36,7 +36,7 @@ from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
 from .schema.tracing import Tracing
-from .syntax.kinds import already_read, section
+from .syntax.sections import already_read, section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [

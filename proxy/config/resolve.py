@@ -26,7 +26,7 @@ from .schema.rules import BackendRules, Compression, Rules
 from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
-from .syntax.kinds import Section, already_read
+from .syntax.sections import Section, already_read
 
 _FILE_RULES = tuple(FileRules.known_keys())
 _BACKEND_RULES = tuple(BackendRules.known_keys())

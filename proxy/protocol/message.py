@@ -178,6 +178,7 @@ class Request:
         "method",
         "path",
         "query",
+        "sent_fields",
         "target",
         "trace",
         "uncached_fields",
@@ -186,6 +187,7 @@ class Request:
     )
 
     trace: Trace
+    sent_fields: Fields  # see `set_fields`
 
     def __init__(
         self,
@@ -231,9 +233,25 @@ class Request:
         proxies = connection.proxies
         return connection.peer if proxies is None else proxies.client(connection.peer, self.fields)
 
+    @property
+    def fields_as_sent(self) -> Fields:
+        """The fields as the client sent them, whatever filters have made of them since."""
+        try:
+            return self.sent_fields
+        except AttributeError:  # no filter has changed any
+            return self.fields
+
+    def set_fields(self, fields: Fields) -> None:
+        """Put these fields in place of all that there are. What the client sent stays known as
+        ``sent_fields``, which requests that no filter changes do not have."""
+        self.sent_fields = self.fields_as_sent
+        self.fields = self.uncached_fields = fields
+        self.cached_fields = None
+
     def replace_fields(self, names: frozenset[bytes], given: Fields) -> None:
         """Put the ``given`` fields in place of all that a client has sent under these names. CGI
         reads "_" and "-" alike, so what is spelt with the former goes as well."""
+        self.sent_fields = self.fields_as_sent
         cached = self.cached_fields
         if cached is not None and not names.isdisjoint(cached.names):
             self.cached_fields = None

@@ -64,7 +64,7 @@ class BasicAuthentication:
         challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
         self._fields = [(b"www-authenticate", challenge)]
         # What the application learns from us alone, or not at all.
-        self._gone = frozenset({b"remote-user"} | (set() if rules.forward else {b"authorization"}))
+        self.takes = frozenset({b"remote-user"} | (set() if rules.forward else {b"authorization"}))
         self._now = now
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, tuple[float, _User]] = {}  # until when, and who it is
@@ -145,7 +145,7 @@ class BasicAuthentication:
             told = [field for field in request.login.fields if field[0] != b"remote-user"]
             login = Login(login.user, [*told, *login.fields], password=True)
         request.login = login
-        request.replace_fields(self._gone, [])
+        request.replace_fields(self.takes, [])
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-from ..config.schema.matching import PATTERN
+from ..config.schema.matching import PATTERN, Match
 from ..config.syntax.expressions import Expression
 from ..protocol.client_address import from_text, network
 from ..protocol.message import Request
@@ -16,23 +16,23 @@ _LONGEST_SEARCHED = 4096
 
 
 class Condition:
-    """``methods``: those that are taken, none for all; HEAD goes with GET. ``header`` and
-    ``query``: what one of the values of that name must be; ``networks``: where the client must be,
-    in CIDR notation, None for anywhere. ``answers_preflights``: a CORS preflight is taken where the
-    method that it asks about is."""
+    """``methods``: those that are taken, none for all; HEAD goes with GET. ``match``: what the
+    configuration asks for of fields and query. ``networks``: where the client must be, in CIDR
+    notation, None for anywhere. ``answers_preflights``: a CORS preflight is taken where the method
+    that it asks about is."""
 
     def __init__(
         self,
         methods: tuple[str, ...] = (),
-        header: tuple[tuple[str, str], ...] = (),
-        query: tuple[tuple[str, str], ...] = (),
+        match: Match | None = None,
         networks: tuple[str, ...] | None = None,
         answers_preflights: bool = False,
     ) -> None:
         taken = [*methods, "HEAD"] if "GET" in methods and "HEAD" not in methods else methods
         self.methods = tuple(one.encode() for one in taken)
-        self._header = [(name.encode(), _test(value)) for name, value in header]
-        self._query = [(name, _test(value)) for name, value in query]
+        match = match or Match()
+        self._header = [(name.encode(), _test(value)) for name, value in match.header]
+        self._query = [(name, _test(value)) for name, value in match.query]
         self._networks = None if networks is None else tuple(map(network, networks))
         self._answers_preflights = answers_preflights
 

@@ -8,8 +8,11 @@ get their page; a backend's own only where `intercept` says so.
 Why it is hard: the page is asked for on behalf of somebody who has just been refused something.
 The filters before the page's route are asked whether this client may have it, but for those that
 stand before the refused route as well: whoever puts both behind one password wants this page shown
-to those who lack it. A page that cannot be had, for whatever reason, leaves the error as it was; an
-error of the page's own never has a page, so nothing goes in circles.
+to those who lack it. What filters have made of the refused request, or would have (a password taken
+out, a token of the login service's put in), was for that request's backend. So the page is asked
+for with what the client itself has sent, without the fields that those filters take. A page that
+cannot be had, for whatever reason, leaves the error as it was; an error of the page's own never has
+a page, so nothing goes in circles.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from ..errors import FAULTS, Blame
 from ..handlers.files.media_types import content_type
 from ..handlers.upstream.handler import Upstream
 from ..protocol.exchange import Exchange
-from ..protocol.message import Handler, Request, Response, Tunnel
-from .filters import RequestFilter, first_answer
+from ..protocol.message import Fields, Handler, Request, Response, Tunnel
+from .filters import RequestFilter, TakingFilter, first_answer
 from .rewriting import Rewriting
 from .router import Refusing, Route
 from .site import Match
@@ -99,12 +102,12 @@ class ErrorPages:
         refused, match = exchange.request, exchange.match
         if refused is None or not isinstance(match, Match):
             return response
-        request = _request(refused, path)
-        asking = Exchange(exchange.connection, request, exchange.started)
-        asking.match = match
         router = match.site.router
         try:
-            first = router.find(refused)
+            first = router.find(_as_sent(refused))
+            request = _request(refused, path, first.guards)
+            asking = Exchange(exchange.connection, request, exchange.started)
+            asking.match = match
             route = router.find(request)
             if isinstance(route.handler, Refusing) or _is_down(response, first, route):
                 return response
@@ -182,13 +185,30 @@ def _read(path: Path) -> Response:
     return Response(200, fields, body, handler="static", shared=True)
 
 
-def _request(refused: Request, path: str) -> Request:
-    """The request for a page, on behalf of the client that was refused."""
+def _as_sent(refused: Request) -> Request:
+    """The request as the client sent it: filters may have changed a field that routes go by."""
+    if refused.fields is refused.fields_as_sent:
+        return refused
+    return _request_with(refused, refused.method, refused.target, refused.fields_as_sent)
+
+
+def _request(refused: Request, path: str, asked: tuple[RequestFilter, ...]) -> Request:
+    """The request for a page, on behalf of the client that was refused. ``asked`` are the filters
+    of the route that refused it."""
     method = b"HEAD" if refused.method == b"HEAD" else b"GET"
-    fields = [field for field in refused.fields if field[0] in _ASKED_WITH]
+    sent = refused.fields_as_sent
+    taken = {name for one in asked if isinstance(one, TakingFilter) for name in one.takes}
+    if refused.fields is not sent:
+        now = set(refused.fields)
+        taken.update(name for name, value in sent if (name, value) not in now)
+    fields = [field for field in sent if field[0] in _ASKED_WITH and field[0] not in taken]
+    return _request_with(refused, method, path.encode(), fields)
+
+
+def _request_with(refused: Request, method: bytes, target: bytes, fields: Fields) -> Request:
     return Request(
         method,
-        path.encode(),
+        target,
         refused.version,
         refused.authority,
         refused.host,

@@ -47,6 +47,14 @@ class RequestFilter(Protocol):
         ...
 
 
+@runtime_checkable
+class TakingFilter(RequestFilter, Protocol):
+    """``takes``: the names of request fields that are for this filter alone (the password that it
+    verifies), or that it writes for the handler. They are nobody else's."""
+
+    takes: frozenset[bytes]
+
+
 class ResponseFilter(Protocol):
     def response(self, exchange: Exchange, response: Response) -> Answer:
         """The response to go on with; the same object where nothing is to be changed."""

@@ -109,7 +109,7 @@ class ForwardAuthentication:
     ) -> None:
         self._service = service
         self._names = tuple(name.encode() for name in rule.copy)
-        self._told = frozenset(self._names) - {_FOR_THE_CLIENT}
+        self.takes = frozenset(self._names) - {_FOR_THE_CLIENT}
         self._gives_cookies = _FOR_THE_CLIENT in self._names
         # The name of the user, where a field has it: for logs, and for applications by CGI.
         users = (one for one in self._names if one.endswith((b"-user", b"-username")))
@@ -154,7 +154,7 @@ class ForwardAuthentication:
         response = await self._service.ask(request, subrequest)
         if not 200 <= response.status < 300:
             return self._refusal(request, response)
-        names = self._told
+        names = self.takes
         copied = [field for field in response.fields if field[0] in names]
         cookies = [field for field in response.fields if field[0] == _FOR_THE_CLIENT]
         await end(response)
@@ -180,7 +180,7 @@ class ForwardAuthentication:
 
     def _admit(self, exchange: Exchange, request: Request, verdict: _Verdict) -> None:
         """Give the request what the service says of its user."""
-        request.replace_fields(self._told, verdict.copied)
+        request.replace_fields(self.takes, verdict.copied)
         request.login = verdict.login
         exchange.user = verdict.shown
 

@@ -68,13 +68,8 @@ def condition_of(route: ConfiguredRoute) -> Condition | None:
     match, preflights = route.match, route.rules.cors is not None
     if match is None:
         return Condition(route.methods, answers_preflights=preflights) if route.methods else None
-    return Condition(
-        route.methods,
-        match.header,
-        match.query,
-        networks(match.from_) if match.from_ else None,
-        preflights,
-    )
+    found = networks(match.from_) if match.from_ else None
+    return Condition(route.methods, match, found, preflights)
 
 
 def rewrites(route: ConfiguredRoute) -> bool:

@@ -161,8 +161,7 @@ class LiveRequest(Request):
         request, fields = self._request, self.fields
         if fields._changed:
             fields._changed = False
-            request.fields = request.uncached_fields = fields._raw
-            request.cached_fields = None
+            request.set_fields(fields._raw)
         if self._replaced:
             self._replaced = False
             request.body = CollectedBody(self._body, [])

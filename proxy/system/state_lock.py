@@ -58,7 +58,7 @@ class StateLock:
                 return cls(fd)
             except BlockingIOError:
                 if time.monotonic() < until:
-                    time.sleep(_LOOK_EVERY)
+                    time.sleep(_LOOK_EVERY)  # a lock that is let go tells nobody
                     continue
                 holder = _holder(fd)
                 os.close(fd)

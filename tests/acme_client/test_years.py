@@ -71,7 +71,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def in_memory(now: Callable[[], float], crash: Callable[[], bool]) -> Store:
-    return MemoryStore(now=now, crash=crash)
+    return MemoryStore(crash=crash)
 
 
 def on_disk(folder: Path) -> MakeStore:
@@ -347,7 +347,7 @@ def test_the_agent_lives_as_the_simulation_does(information: bool) -> None:
     ca = CheapCa(lifetime, random.Random(1), outages, information=information)
     ca.clock = lambda: ca.now
     link = Leaping(ca, until)
-    lead_an_agent(link, sets, MemoryStore(now=ca.clock))
+    lead_an_agent(link, sets, MemoryStore())
     assert link.lapses == []
     assert set(link.states.values()) <= {State.FRESH.value, State.DUE.value}
     assert ca.limits_hit == []
@@ -360,7 +360,7 @@ def test_what_stood_in_while_the_clock_was_wrong_makes_way_when_it_is_right() ->
     """A start with a clock that is behind, and nothing that tells of the certificate on disk."""
     ca = CheapCa(90 * DAY, random.Random(1), information=False)
     ca.clock = lambda: ca.now - (30 * DAY if ca.now < START + HOUR else 0)
-    store = MemoryStore(now=ca.clock)
+    store = MemoryStore()
     for begun in (START - 70 * DAY, START - 10 * DAY):
         said = {"names": ["a.org"], "serial": f"{int(begun):x}"}
         said |= {"not_before": begun, "not_after": begun + 90 * DAY}

@@ -15,11 +15,11 @@ import pytest
 from proxy.config.schema.document import Document, Site
 from proxy.config.schema.parse import subsection
 from proxy.config.schema.site import Route
-from proxy.config.syntax.kinds import Section
+from proxy.config.syntax.sections import Section
+from support import cookbook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REFERENCE = (REPOSITORY / "config/reference.yaml").read_text()
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
 SCHEMA = json.loads((REPOSITORY / "config/schema.json").read_text())
 
 
@@ -69,4 +69,4 @@ def test_every_key_has_its_places(key: str) -> None:
     name = key.rpartition(".")[2]
     assert name in IN_SCHEMA
     assert stands_in(REFERENCE, name), f"{key} is missing in config/reference.yaml"
-    assert stands_in(COOKBOOK, name), f"{key} is missing in docs/cookbook.md"
+    assert stands_in(cookbook.TEXT, name), f"{key} is missing in docs/cookbook/"

@@ -110,9 +110,12 @@ def place() -> Iterator[Place]:
     (folder / "spa/imprint.html").write_text("imprint")
     (folder / "spa/assets/app.js").write_text(SCRIPT)
     for name in ("show.php", "config.php.bak", "config.php~", "old.phps", "a.txt", "sorry.html",
-                 "404.html"):  # fmt: skip
+                 "404.html", "show.php.gz", "show.php.zip"):  # fmt: skip
         (folder / "php").mkdir(exist_ok=True)
         (folder / "php" / name).write_text(f"this is {name}")
+    for link, target in {"run.txt": "show.php", "again.php": "show.php", "none.php": "a.txt",
+                         "b.txt": "a.txt", "packed": "show.php.gz"}.items():  # fmt: skip
+        (folder / "php" / link).symlink_to(target)
     (folder / "page/404.html").write_text("<h1>lost</h1>" * 100)
     (folder / "page/index.html").write_text("home")
     one, two = free_ports(2)
@@ -289,9 +292,10 @@ def test_files_beside_scripts_have_the_same_rules(place: Place) -> None:
     """PHP-FPM is not there: what does not need it works, its page for errors among it."""
     listed = json.loads(place.asks("php.test", "/", "Accept: application/json\r\n").body)
     names = [one["name"] for one in listed]
-    assert names == ["404.html", "a.txt", "show.php", "sorry.html"]
+    assert names == ["404.html", "a.txt", "again.php", "b.txt", "show.php", "sorry.html"]
     assert place.asks("php.test", "/a.txt")["cache-control"] == "no-cache"
-    for target in ("/nothing", "/config.php.bak", "/old.phps", "/nothing/"):
+    for target in ("/nothing", "/config.php.bak", "/old.phps", "/nothing/", "/show.php.gz",
+                   "/run.txt", "/none.php", "/packed"):  # fmt: skip
         answer = place.asks("php.test", target)
         assert (answer.status, answer.body) == (404, b"this is 404.html")
     answer = place.asks("php.test", "/show.php")

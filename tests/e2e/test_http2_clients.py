@@ -1,5 +1,5 @@
-"""HTTP/2 with the clients that people use, at the real program: a browser, the clients of Go and Node,
-curl, nghttp, h2load, httpx. (grpcio has files of its own.)"""
+"""HTTP/2 with the clients that people use, at the real program: a browser, the clients of Go, Java
+and Node, curl, nghttp, h2load, httpx. (grpcio has files of its own.)"""
 
 from __future__ import annotations
 
@@ -122,6 +122,15 @@ def test_chromium_comes_over_http2(running: Running, browser: Chromium) -> None:
     assert (page["protocol"], page["status"]) == ("h2", 200)
     assert browser.does("document.body.innerText") == "hello"
     assert running.server.await_access(host="a.test", target="/")["protocol"] == "HTTP/2.0"
+
+
+@needs("chromium")
+def test_chromium_says_in_its_net_log_that_it_speaks_http2(browser: Chromium) -> None:
+    answered = browser.await_net_log("HTTP2_SESSION_RECV_HEADERS")
+    assert ":status: 200" in answered["headers"]
+    assert browser.await_net_log("HTTP2_SESSION")["host"].startswith("a.test:443")
+    assert not browser.net_log("HTTP2_SESSION_RECV_INVALID_HEADER")
+    assert not browser.net_log("HTTP2_SESSION_RECV_GOAWAY")
 
 
 @needs("chromium")
@@ -248,6 +257,30 @@ def test_node(running: Running) -> None:
         "streams": 128,
         "failure": None,
     }
+
+
+@needs("javac")
+def test_java(running: Running) -> None:
+    hosts = running.folder / "hosts"
+    hosts.write_text("127.0.0.1 a.test\n")
+    since = len(running.server.access)
+    told = saw(
+        subprocess.run(
+            ["java", f"-Djdk.net.hosts.file={hosts}", str(CLIENTS / "Client.java"),
+             str(running.port), str(running.ca)],
+            capture_output=True, text=True, timeout=120, check=False,
+        )
+    )  # fmt: skip
+    assert told == {
+        "version": "HTTP_2",
+        "pages": 100,
+        "upload": True,
+        "download": DOWNLOAD,
+        "head": str(len(PAGE)),
+        "after": "/app/after",
+    }
+    running.server.await_access(since=since, target="/app/after")
+    running.server.await_access(since=since, handler="upstream", error="client_gone")
 
 
 async def test_httpx_asks_a_hundred_at_once_on_one_connection(running: Running) -> None:

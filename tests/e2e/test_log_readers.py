@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from support import cookbook
 from support.http.client import https
-from support.program.server import REPOSITORY, Server
-
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
+from support.program.server import Server
 
 
 def run(*command: str | Path) -> str:
@@ -67,7 +66,11 @@ def test_fail2ban_finds_the_addresses_of_the_cookbooks_filter(
     served: tuple[Server, Path], folder: Path
 ) -> None:
     _, path = served
-    (wanted,) = re.findall(r"^    failregex = (.*)$", COOKBOOK, re.MULTILINE)
+    (wanted,) = re.findall(
+        r"^    failregex = (.*)$",
+        cookbook.PAGES["Access lines, for people and for tools"],
+        re.MULTILINE,
+    )
     rules = folder / "treehouse-proxy.conf"
     rules.write_text(f"[Definition]\nfailregex = {wanted}\n")
     said = run("fail2ban-regex", "--print-all-matched", path, rules)
@@ -80,7 +83,7 @@ def test_logrotate_with_the_cookbooks_file(
     server, path = served
     (rules,) = re.findall(
         r"^    (/var/log/treehouse-proxy/access.log \{.*?^    \})",
-        COOKBOOK,
+        cookbook.PAGES["Access lines, for people and for tools"],
         re.MULTILINE | re.DOTALL,
     )
     text = rules.replace("/var/log/treehouse-proxy/access.log", str(path))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from support import cookbook
 from support.http.backend_app import Application, serving
 from support.http.client import https
 from support.http.login_services import LoginServices, leads_back_to
-from support.program.server import REPOSITORY, Server
+from support.program.server import Server
 
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
 NAME = "app.example.org"
 # A recipe: the port of the service, and the field that tells the app who it is.
 RECIPES = {
@@ -37,15 +37,13 @@ class App(Application):
 def test_a_visitor_logs_in_and_the_app_learns_who_it_is(
     folder: Path, ports: tuple[int, int], title: str
 ) -> None:
-    found = re.search(rf"^### {title}\n.*?```yaml\n(.*?)```", COOKBOOK, re.MULTILINE | re.DOTALL)
-    assert found is not None
     asked_at, field = RECIPES[title]
     config = folder / "config.yaml"
     with serving(App) as port, LoginServices() as services:
         config.write_text(
             f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
             f"state: {folder / 'state'}\nacme: {{directory: internal}}\n"
-            + found[1].replace(f":{asked_at}", f":{services.port}")
+            + cookbook.first_yaml(title).replace(f":{asked_at}", f":{services.port}")
             .replace(":3000", f":{port}")
         )  # fmt: skip
         with Server(["--config", str(config)], folder) as server:
@@ -62,6 +60,6 @@ def test_a_visitor_logs_in_and_the_app_learns_who_it_is(
                 told = [value for name, value in json.loads(user.body) if name == field]
                 assert told == ["alice"]
                 # What the service serves itself is open to strangers.
-                for path in re.findall(r"path: (/\S+)\*, backend", found[1])[:-1]:
+                for path in re.findall(r"path: (/\S+)\*, backend", cookbook.first_yaml(title))[:-1]:
                     assert talk.asks(f"{path}start", NAME, fields=page).status == 404
                     assert services.asked[-1].target == f"{path}start"

@@ -86,6 +86,9 @@ FILES = {
     "uploads/cat.jpg": "<?php echo 'run';",
     "config.php.bak": "<?php $secret = 1;",
     "config.php~": "<?php $secret = 1;",
+    "show.php.gz": "<?php $secret = 1;",
+    "show.php.br": "<?php $secret = 1;",
+    "show.php-2024": "<?php $secret = 1;",
     "shell.phtml": "<?php $secret = 1;",
     "plain/index.html": "<p>plain",
     ".hidden/x.php": SHOW,
@@ -248,7 +251,8 @@ def test_a_path_that_can_be_read_in_two_ways_is_refused(place: Place, path: str)
 
 @pytest.mark.parametrize("site", ["a.test", "strict.test"])
 @pytest.mark.parametrize(
-    "path", ["/readme.txt", "/config.php.bak", "/config.php~", "/shell.phtml", "/SHOW.PHP",
+    "path", ["/readme.txt", "/config.php.bak", "/config.php~", "/show.php.gz", "/show.php%2Ebr",
+             "/show.php-2024", "/shell.phtml", "/SHOW.PHP",
              "/picture.php", "/uploads/cat.jpg/x.php", "/style.css/x.php"]
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])

@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from support import cookbook
 from support.http.client import context
 from support.program.php_fpm import PhpFpm, program
 from support.program.ports import free_ports
-from support.program.server import REPOSITORY, Server
+from support.program.server import Server
 
 pytestmark = pytest.mark.skipif(not program(), reason="needs php-fpm")
 
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
 WORDPRESS, ADMINER = Path("/usr/share/wordpress"), Path("/etc/adminer")
 # As `laravel new` and `symfony new` make them, as far as the server sees it: everything that is no
 # file goes to public/index.php, and what lies beside public is out of reach.
@@ -38,12 +38,6 @@ FRAMEWORK = {
     " 'query' => $_GET, 'info' => $_SERVER['PATH_INFO'] ?? '', 'client' => $_SERVER['REMOTE_ADDR']]);",
     ".env": "SECRET=1",
 }
-
-
-def recipe(title: str) -> str:
-    """The YAML of a recipe."""
-    section = COOKBOOK.split(f"### {title}\n", 1)[1]
-    return re.search(r"```yaml\n(.*?)```", section, re.DOTALL)[1]  # type: ignore[index] # it has one
 
 
 @dataclass
@@ -91,7 +85,7 @@ def place() -> Iterator[Place]:
     fpm.start()
     one, two = free_ports(2)
     text = "\n".join(
-        recipe(title).removeprefix("sites:\n")
+        cookbook.first_yaml(title).removeprefix("sites:\n")
         for title in ("WordPress", "Laravel, Symfony", "Adminer, phpMyAdmin")
     )
     for theirs, ours in roots.items():

@@ -22,18 +22,17 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from support import cookbook
 from support.http.client import context, https
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, Server
 
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
 # A recipe: its title, its code, and the command that starts it.
 RECIPES = {
     title: (code, command)
-    for title, code, command in re.findall(
-        r"^### ([^\n]+)\n\n(?:[^#`\n][^\n]*\n)*\n?```(?:python|js)\n(.*?)```\n\n    (\S[^\n]+)\n",
-        COOKBOOK,
-        re.MULTILINE | re.DOTALL,
+    for title, text in cookbook.PAGES.items()
+    for code, command in re.findall(
+        r"```(?:python|js)\n(.*?)```\n\n    (\S[^\n]+)\n", text, re.DOTALL
     )
 }
 NAME = "app.example.org"

@@ -25,7 +25,7 @@ from support.program.server import Server
 HASH = hashed("geheim")
 RIGHT = "Basic " + base64.b64encode(b"alice:geheim").decode()
 PAGE = "<h1>Sorry, said at length</h1>" + "<p>again and again</p>" * 100
-NAMES = ("a.test", "b.test", "c.test", "d.test", "e.test")
+NAMES = ("a.test", "b.test", "c.test", "d.test", "e.test", "f.test")
 CONFIG = """\
 state: {state}
 listen: {{http: ['127.0.0.1:{one}'], https: ['127.0.0.1:{two}']}}
@@ -88,6 +88,16 @@ sites:
       - {{path: /locked, methods: [PUT], respond: 204, basic_auth: {{users: {{alice: "{hash}"}}}}}}
       - {{path: /errors/*, root: {root}/errors}}
       - {{path: /shared/*, methods: [GET], cors: {{origins: ["https://app.test"]}}, respond: {{body: shared}}}}
+  - names: [f.test]
+    forward_auth: {{url: 'http://127.0.0.1:{back}/login', copy: [Authorization, Remote-User]}}
+    error_pages: {{"5xx": /page, 401: /page}}
+    intercept: true
+    routes:
+      - {{path: /page, backend: 'http://127.0.0.1:{back}', forward_auth: off}}
+      - {{path: /fails/open/*, backend: 'http://127.0.0.1:{back}', forward_auth: off}}
+      - {{path: /fails/basic/*, backend: 'http://127.0.0.1:{back}', forward_auth: off, basic_auth: {{users: {{alice: "{hash}"}}}}}}
+      - {{path: /basic/*, backend: 'http://127.0.0.1:{back}', forward_auth: off, basic_auth: {{users: {{alice: "{hash}"}}}}}}
+      - {{path: /*, backend: 'http://127.0.0.1:{back}'}}
 """
 
 
@@ -111,6 +121,9 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Set-Cookie", "session=1")
+        if self.path == "/login":
+            self.send_header("Authorization", "Bearer of-the-service")
+            self.send_header("Remote-User", "alice")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -504,6 +517,29 @@ def test_a_page_that_fails_leaves_the_error_as_it_was(place: Place) -> None:
     assert place.asks("/teapot").status_code == 418
     response = place.asks("/gone/x")
     assert (response.status_code, response.text) == (410, "")
+
+
+def told_of_page(response: httpx.Response) -> dict[str, str]:
+    """The fields that the backend with the page was asked with."""
+    assert response.json()["target"] == "/page"
+    return dict(response.json()["fields"])
+
+
+def test_what_is_for_one_backend_is_not_told_to_the_one_with_the_page(place: Place) -> None:
+    """A login service's token, and a password that is verified here, right or wrong."""
+    app = place.asks("/app/x", host="f.test", Authorization=RIGHT)
+    assert dict(app.json()["fields"])["authorization"] == "Bearer of-the-service"
+    for fields in ({}, {"Authorization": RIGHT}):
+        response = place.asks("/fails/x", host="f.test", Cookie="a=1", **fields)
+        told = told_of_page(response)
+        assert (response.status_code, told["cookie"]) == (500, "a=1")
+        assert told.keys().isdisjoint({"authorization", "remote-user"})
+    for path, status, password in [("/fails/basic/x", 500, RIGHT), ("/basic/x", 401, RIGHT + "x")]:
+        response = place.asks(path, host="f.test", Authorization=password)
+        assert response.status_code == status
+        assert told_of_page(response).keys().isdisjoint({"authorization", "remote-user"})
+    own = place.asks("/fails/open/x", host="f.test", Authorization="Bearer of-the-client")
+    assert told_of_page(own)["authorization"] == "Bearer of-the-client"
 
 
 def test_an_upgrade_that_is_refused_gets_the_page(place: Place) -> None:

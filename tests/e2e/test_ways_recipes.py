@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from support import cookbook
 from support.http.client import Answer, https
 from support.program.ports import free_ports
-from support.program.server import REPOSITORY, Server
+from support.program.server import Server
 
-COOKBOOK = (REPOSITORY / "docs/cookbook.md").read_text()
 BROWSER = "Accept: text/html,*/*;q=0.8\r\n"
 FILES = {
     "app/dist/index.html": "the app", "app/dist/assets/app-1234.js": "script",
@@ -93,7 +93,7 @@ class Site:
 @contextmanager
 def served(title: str, srv: Path, app: int) -> Iterator[Site]:
     """The recipe under this title."""
-    (text,) = re.findall(rf"^## {title}\n\n```yaml\n(.*?)```", COOKBOOK, re.MULTILINE | re.DOTALL)
+    text = cookbook.first_yaml(title)
     one, two = free_ports(2)
     text = text.replace("/srv/", f"{srv}/").replace(":3000", f":{app}")
     config = srv / "config.yaml"

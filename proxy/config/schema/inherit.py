@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..syntax.faults import Path
-from ..syntax.kinds import already_read
+from ..syntax.sections import already_read
 from .rules import AddsUp, Rules
 
 _KEYS = frozenset(Rules.known_keys())

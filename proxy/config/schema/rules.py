@@ -18,31 +18,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax import field_rules
 from ..syntax.address_sets import AddressEntry, parse_entry
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
     SIZE,
     File,
-    Many,
-    Section,
     Switch,
-    alone,
-    already_read,
     count,
     duration,
     from_folder,
     number_word,
     one_of,
     pairs,
-    section,
     size,
     word,
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
+from ..syntax.sections import Before, Field, Many, Section, alone, already_read, section
 from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
@@ -129,6 +123,7 @@ def joined(outer: Any, inner: Any) -> Any:
     )  # fmt: skip
 
 
+@section
 class _FieldRules(Section):
     @classmethod
     def other_word(cls, word: str) -> str | None:
@@ -224,9 +219,7 @@ class StickyCookie(Section):
     )
 
 
-StickyCookieEntry = Annotated[
-    StickyCookie, BeforeValidator(alone("name"), json_schema_input_type=str | StickyCookie)
-]
+StickyCookieEntry = Annotated[StickyCookie, Before(alone("name"), written_as=str | StickyCookie)]
 
 
 @section
@@ -354,7 +347,7 @@ class BasicAuth(Section):
 
 BasicAuthEntry = Annotated[
     BasicAuth | None,
-    BeforeValidator(off_is_none, json_schema_input_type=BasicAuth | Literal["off"] | None),
+    Before(off_is_none, written_as=BasicAuth | Literal["off"] | None),
 ]
 
 
@@ -410,9 +403,7 @@ def _mode_alone(given: object) -> object:
     return {"mode": given.lower()} if isinstance(given, str) else given
 
 
-CompressionEntry = Annotated[
-    Compression, BeforeValidator(_mode_alone, json_schema_input_type=bool | str | Compression)
-]
+CompressionEntry = Annotated[Compression, Before(_mode_alone, written_as=bool | str | Compression)]
 
 
 @section

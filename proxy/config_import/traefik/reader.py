@@ -286,6 +286,9 @@ class _World:
         for router in routers:
             shapes += router.asked.matcher.paths or ("/*",)
             shapes += router.asked.matcher.except_paths
+            for kind, one in self._middlewares(router):
+                if kind.lower() == "redirectregex":
+                    shapes += middlewares.redirected_paths(one)
         for shape in specific_first(shapes):
             for router in routers:
                 matcher = router.asked.matcher
@@ -343,8 +346,9 @@ class _World:
         before = self._middlewares(router)
         for kind, one in before:
             one.use()
-            if kind.lower() == "redirectregex" and middlewares.is_for(one, hosts):
-                middlewares.redirect(one, route, hosts)
+            if kind.lower() != "redirectregex" or not middlewares.is_for(one, hosts):
+                continue
+            if middlewares.redirect(one, route, hosts):
                 return
         self.services.answer(router.node, route)
         if route.action is None:

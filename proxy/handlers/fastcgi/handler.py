@@ -141,7 +141,7 @@ class FastCgiHandler:
         self._scripts = scripts_of(action)
         files = replace(action.files, index=self._scripts.pages, fallback=None, extensions=())
         self._files = FileHandler(
-            action.root, context.clock, files, self._scripts.hides, self._scripts.is_source
+            action.root, context.clock, files, self._scripts.answers, self._scripts.is_source
         )
         self._clock = context.clock
         self._root = rules.script_root.encode() if rules.script_root else self._scripts.root.path

@@ -8,7 +8,7 @@ below the root, whose name ends as names of scripts do: the name that was asked 
 Everything else goes to the front controller, if there is one: a script that is always the same.
 
 What never leaves as a file either: the source of a script, whatever link or spelling leads to it,
-and what editors leave beside it (config.php~, config.php.bak).
+and copies of it (`source_names`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,8 @@ from dataclasses import dataclass
 
 from ...bounded_cache import remember
 from ..files.document_root import DocumentRoot, Entry, Unreadable
+from .source_names import source_names
 
-# Endings of source that no server shows (Debian's mod_php: "ph(ar|p|tml)" and "phps"), and what
-# editors and people append to them.
-_SOURCE = re.compile(
-    rb"\.(?:php[0-9]*|phtml|pht|phps|phar)"
-    rb"(?:\.(?:bak|backup|old|orig|save|swp|tmp|dist|sample|copy|[0-9]+)|[~#_])*\Z",
-    re.IGNORECASE,
-)
 _TRUSTED = 1.0  # seconds for which what was found is believed, as `file_cache` does
 _MOST_FOUND = 4096
 _LONGEST_KNOWN = 512
@@ -79,6 +73,7 @@ class Scripts:
         # Not "$", which a line feed may follow: /admin.php%0A would run what another route guards.
         self._split = re.compile(rb"[^/](?:%b)(?=/|\Z)" % split)
         self._index = index.encode()
+        self.is_source = source_names(endings)
         self.pages = tuple(page for page in pages if not self.is_source(page.encode()))
         self._listing = listing
         self._front_controller = front_controller
@@ -145,14 +140,14 @@ class Scripts:
             return Run(self._index)
         return entry if isinstance(entry, Unreadable) else Nothing()
 
-    def hides(self, name: bytes) -> bool:
-        """Whether a file of this name is source that is neither run nor sent."""
-        return self.is_source(name) and not name.endswith(self._endings)
+    def answers(self, path: bytes) -> bool:
+        """Whether a request for ``path``, as for `find`, is answered by the file there: run if it
+        is a script, else sent. Raises `OSError` for want of descriptors or memory."""
+        match self._look_for(path):
+            case Run(script, path_info):
+                return script == path and not path_info
+            case found:
+                return isinstance(found, SendFile)
 
     def _is_script(self, entry: Entry) -> bool:
         return stat.S_ISREG(entry.mode) and entry.name.endswith(self._endings)
-
-    def is_source(self, name: bytes) -> bool:
-        """Whether a file of this name is source, or a copy of some, which is never sent."""
-        last = name.rpartition(b"/")[2]
-        return last.lower().endswith(self._endings) or _SOURCE.search(last) is not None

@@ -42,9 +42,9 @@ class FolderPages:
     """Lists the folders of a document root by ``rules``."""
 
     def __init__(
-        self, root: DocumentRoot, rules: Listing, hides: Callable[[bytes], bool] | None = None
+        self, root: DocumentRoot, rules: Listing, answers: Callable[[bytes], bool] | None = None
     ) -> None:
-        self._listings = Listings(root, hides)
+        self._listings = Listings(root, answers)
         self._rules = rules
         self._pages: dict[_Key, _Page] = {}
 

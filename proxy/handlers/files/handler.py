@@ -56,15 +56,16 @@ class FileHandler:
         root: Path,
         clock: Clock,
         rules: FileRules = _USUAL,
-        hides: Callable[[bytes], bool] | None = None,
+        answers: Callable[[bytes], bool] | None = None,
         keeps: Callable[[bytes], bool] | None = None,
     ) -> None:
-        """``hides``: whether a file of this name is not listed; ``keeps``: whether it is not sent,
-        under whatever name."""
+        """``answers``: whether the file at a path below the root answers a request for it, where
+        sending files is not all that the route does; ``keeps``: whether the file of this name is
+        not sent, under whatever name."""
         self._root = DocumentRoot(root)
         sent = self._root if keeps is None else DocumentRoot(root, keeps)
         self._files = FileCache(sent, CacheControl(rules.cache_control))
-        self._folders = FolderPages(self._root, rules.listing, hides)
+        self._folders = FolderPages(self._root, rules.listing, answers)
         self._clock = clock
         self._rules = rules
         self._index = [name.encode() for name in rules.index]

@@ -59,11 +59,11 @@ class Folder:
 
 @dataclass(slots=True)
 class Listings:
-    """What the folders of a document root hold. Used in a thread. ``hides``: whether a file of this
-    name is not sent."""
+    """What the folders of a document root hold. Used in a thread. ``answers``: whether the file at
+    a path answers a request for it; without, that is what this module finds itself."""
 
     root: DocumentRoot
-    hides: Callable[[bytes], bool] | None = None
+    answers: Callable[[bytes], bool] | None = None
     _folders: dict[bytes, Folder] = field(default_factory=dict)
     _keys: dict[Identity, bool] = field(default_factory=dict)  # whether a file holds a private key
 
@@ -94,8 +94,6 @@ class Listings:
 
     def _entry(self, path: bytes, folder: int, name: bytes) -> Entry | None:
         """What is called so in a folder; None where nothing would be sent."""
-        if self.hides is not None and self.hides(name):
-            return None
         reference = quote(name, safe="!$&'()*+,;=@-._~")
         if "%" in reference and not _reads_as(reference, name):
             return None
@@ -111,7 +109,7 @@ class Listings:
                 return None
             if not os.access(name, wanted, dir_fd=folder, effective_ids=True):
                 return None
-            if not is_folder and self._is_key(path + name, status):
+            if not is_folder and not self._is_answered(path + name, status):
                 return None
         except OSError:
             return None
@@ -126,9 +124,15 @@ class Listings:
         if not isinstance(found, Found):
             return None
         os.close(found.fd)
-        if self._is_key(path, found.status):
+        if not self._is_answered(path, found.status):
             return None
         return _made(name, reference, False, found.status)
+
+    def _is_answered(self, path: bytes, status: os.stat_result) -> bool:
+        """Whether the file at ``path`` is what a request for it gets. Raises OSError."""
+        if self.answers is not None and not self.answers(path):
+            return False
+        return not self._is_key(path, status)
 
     def _is_key(self, path: bytes, status: os.stat_result) -> bool:
         """Whether a file holds a private key, or cannot be looked into."""

@@ -179,7 +179,7 @@ class Backend:
             except Unasked as error:
                 if not self._passing:
                     self.last_error = str(error)
-            except Exception:
+            except Exception:  # checks go on as long as the server does
                 log.exception("the check of %s failed inside the server", self.config.url)
             await asyncio.sleep(health.interval)
 

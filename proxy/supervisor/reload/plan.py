@@ -20,7 +20,6 @@ from ...config.model import (
     FastCgiAction,
     FilesAction,
     KeyType,
-    Match,
     OnDemand,
     ProxyAction,
     RedirectAction,
@@ -28,7 +27,6 @@ from ...config.model import (
     Route,
     Site,
 )
-from ...config.syntax.address_sets import AddressEntry, AddressFile
 from ...config.syntax.addresses import spell_address
 from . import immutable
 
@@ -114,21 +112,8 @@ def _site(old: Site, new: Site) -> Iterator[str]:
 def _taken(route: Route) -> str:
     """Tell which requests a route takes; no two routes of a site take the same."""
     methods = f"{','.join(route.methods)} " if route.methods else ""
-    match = "" if route.match is None else f" where {_said(route.match)}"
+    match = "" if route.match is None else f" where {route.match}"
     return f"{methods}{route.path}{match}"
-
-
-def _said(match: Match) -> str:
-    """Spell the conditions on a request."""
-    conditions = [f"{name}: {value}" for name, value in match.header]
-    conditions += [f"?{name}={value}" for name, value in match.query]
-    if match.from_:
-        conditions.append(f"from {', '.join(map(_entry, match.from_))}")
-    return " and ".join(conditions)
-
-
-def _entry(one: AddressEntry) -> str:
-    return f"file:{one.list_file}" if isinstance(one, AddressFile) else one.name
 
 
 def _route_rules(lead: str, old: Route, new: Route, site: Site, new_site: Site) -> Iterator[str]:

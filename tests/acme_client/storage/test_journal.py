@@ -15,6 +15,7 @@ from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.journal import Journal
+from acme_client.storage.shared_sync import Durable
 from acme_client.storage.store import Store
 
 FOLDER = "ledgers/ca.example"
@@ -49,8 +50,7 @@ def reread(store: Store) -> dict[str, Any]:
 
 @pytest.fixture(params=[DirectoryStore, MemoryStore])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    made: Store = request.param(tmp_path)
-    return made
+    return MemoryStore() if request.param is MemoryStore else DirectoryStore(tmp_path)
 
 
 def test_what_is_kept_is_read_by_another_process(store: Store) -> None:
@@ -82,7 +82,7 @@ def test_ten_thousand_changes_take_bytes_for_what_has_changed(tmp_path: Path) ->
             written += len(data)
             super().append(path, data)
 
-        def _sync_folder(self, path: Path) -> None:
+        def _settle(self, several: list[Durable]) -> None:
             pass
 
     store = DirectoryStore(tmp_path, Counting())

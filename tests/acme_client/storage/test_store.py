@@ -1,4 +1,4 @@
-"""The contract of a store, and a disk that ends the process, fills up or fails at every step."""
+"""A store on a disk that ends the process, fills up or fails at every step."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from acme_client.drill.memory_store import MemoryStore
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore, open_store
-from acme_client.storage.store import Store, is_anothers
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}
@@ -37,198 +34,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-def peer(store: Store) -> Store:
-    """Another process with the same store."""
-    if isinstance(store, DirectoryStore):
-        return DirectoryStore(store.root, now=store._now)
-    assert isinstance(store, MemoryStore)
-    return store.peer()
-
-
-@pytest.fixture(params=[DirectoryStore, MemoryStore])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Store:
-    """Every implementation there is; each is `make(folder, now=)`."""
-    made: Store = request.param(tmp_path, now=clock)
-    return made
-
-
-# The contract
-
-
-def test_what_is_not_there_is_empty(store: Store) -> None:
-    assert store.list("certificates") == []
-    assert store.load(FOLDER) == {}
-    assert store.previous(FOLDER) == {}
-    store.delete(FOLDER)
-    store.delete(FOLDER, "meta.json")
-
-
-def test_what_is_stored_is_loaded(store: Store) -> None:
-    store.store(FOLDER, OLD)
-    assert store.load(FOLDER) == OLD
-    assert store.list("certificates") == ["example.org"]
-
-
-def test_files_not_named_stay(store: Store) -> None:
-    store.store(FOLDER, OLD)
-    store.store(FOLDER, {"meta.json": b"{}"})
-    store.store(FOLDER, {"fullchain.pem": b"new chain"})
-    assert store.load(FOLDER) == {**OLD, "fullchain.pem": b"new chain", "meta.json": b"{}"}
-
-
-def test_the_files_before_are_kept_and_only_those(store: Store) -> None:
-    for turn in range(5):
-        store.store(FOLDER, {"a": b"%d" % turn, "b": b"%d" % turn})
-        store.store(FOLDER, {"meta.json": b"%d" % turn})
-    assert store.load(FOLDER) == {"a": b"4", "b": b"4", "meta.json": b"4"}
-    assert store.previous(FOLDER) == {"a": b"3", "b": b"3"}
-
-
-def test_one_file_or_all_of_a_folder_can_be_taken_away(store: Store) -> None:
-    store.store(FOLDER, {"meta.json": b"{}"})
-    store.store("certificates/other", {"meta.json": b"{}"})
-    store.store(FOLDER, OLD)
-    store.delete(FOLDER, "meta.json")
-    assert store.load(FOLDER) == OLD
-    store.delete(FOLDER)
-    assert store.load(FOLDER) == {}
-    assert store.list("certificates") == ["other"]
-
-
-def test_one_of_several_that_were_stored_together_can_be_taken_away(store: Store) -> None:
-    store.store(FOLDER, {"a": b"1", "b": b"1", "c": b"1"})
-    store.delete(FOLDER, "b")
-    assert store.load(FOLDER) == {"a": b"1", "c": b"1"}
-    store.store(FOLDER, {"a": b"2"})
-    assert store.load(FOLDER) == {"a": b"2", "c": b"1"}
-    for name in ("a", "c"):
-        store.delete(FOLDER, name)
-    assert store.load(FOLDER) == {}
-
-
-def test_the_lock_of_a_folder_is_one_persons_until_given_back(store: Store) -> None:
-    mine = store.lock(FOLDER, 60)
-    assert mine is not None
-    assert store.lock(FOLDER, 60) is None
-    assert store.lock("certificates/other", 60) is not None
-    mine.release()
-    theirs = store.lock(FOLDER, 60)
-    assert theirs is not None
-    assert not mine.renew(60)
-    mine.release()  # too late: theirs stays
-    assert store.lock(FOLDER, 60) is None
-
-
-def test_a_lease_ends_unless_it_is_renewed(store: Store, clock: Clock) -> None:
-    mine = store.lock(FOLDER, 60)
-    assert mine is not None
-    clock.now += 50
-    assert mine.renew(60)
-    clock.now += 50
-    assert store.lock(FOLDER, 60) is None
-    clock.now += 11
-    assert store.lock(FOLDER, 60) is not None
-
-
-def test_a_lease_taken_while_the_clock_ran_ahead_is_nobodys(store: Store, clock: Clock) -> None:
-    clock.now += 10 * 365 * 86400
-    assert store.lock(FOLDER, 60) is not None
-    clock.now -= 10 * 365 * 86400
-    assert store.lock(FOLDER, 60) is not None
-
-
-def test_a_lock_is_not_among_the_files(store: Store) -> None:
-    store.lock(FOLDER, 60)
-    assert store.load(FOLDER) == {}
-
-
-def test_of_many_who_want_the_lock_one_gets_it(store: Store) -> None:
-    barrier = threading.Barrier(8)
-    got: list[object] = []
-
-    def want() -> None:
-        barrier.wait()
-        got.append(store.lock(FOLDER, 60))
-
-    threads = [threading.Thread(target=want) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert len([one for one in got if one is not None]) == 1
-
-
-def test_changes_are_noticed_whoever_made_them(store: Store) -> None:
-    store.store(FOLDER, OLD)
-    changed = store.watch("certificates")
-    assert changed() == set()
-    store.store(FOLDER, {"meta.json": b"{}"})
-    store.store("certificates/other", OLD)
-    assert changed() == {"example.org", "other"}
-    assert changed() == set()
-    store.store(FOLDER, NEW)
-    store.delete("certificates/other")
-    assert changed() == {"example.org", "other"}
-
-
-def test_a_mark_is_its_processes_until_the_session_ends(store: Store) -> None:
-    other = peer(store)
-    mark, theirs = store.session(), other.session()
-    assert store.is_ours(mark)
-    assert store.is_ours(store.session())
-    assert not other.is_ours(mark)
-    assert not store.is_ours(theirs)
-    assert not other.is_over(mark)
-    assert not store.is_over(theirs)
-    assert not store.is_over(mark)
-    assert is_anothers(other, mark)
-    assert not is_anothers(store, mark)
-    store.close()
-    assert other.is_over(mark)
-    assert store.is_over(mark)
-    assert not is_anothers(other, mark)
-    assert not store.is_over(theirs)
-    assert not store.is_ours(mark)
-    assert not other.is_over(store.session())
-
-
-@pytest.mark.parametrize("mark", [None, "", "somebody", 7, "0123-x", "../../etc"])
-def test_a_mark_that_no_session_has_made_holds_nothing(store: Store, mark: object) -> None:
-    assert not is_anothers(store, mark)
-
-
-def test_a_session_is_among_neither_the_files_nor_the_folders(store: Store) -> None:
-    store.session()
-    store.tidy()
-    assert store.list("certificates") == []
-    assert store.load("certificates") == {}
-
-
-def test_a_reader_sees_all_of_one_version_whatever_is_written(store: Store) -> None:
-    """Chain and key never part, however often they change meanwhile."""
-    store.store(FOLDER, {"chain": b"0", "key": b"0"})
-    over = threading.Event()
-    parted: list[dict[str, bytes]] = []
-    loads = 0
-
-    def read() -> None:
-        nonlocal loads
-        while not over.is_set():
-            files = store.load(FOLDER)
-            loads += 1
-            if len(files) != 2 or len(set(files.values())) != 1:
-                parted.append(files)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for turn in range(60):
-        store.store(FOLDER, {"chain": b"%d" % turn, "key": b"%d" % turn})
-    over.set()
-    reader.join()
-    assert loads > 1
-    assert parted == []
 
 
 # On a disk
@@ -570,34 +375,6 @@ def test_a_folder_that_nobody_knows_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="FOLDERS"):
         DirectoryStore(tmp_path).store("notes/today", {"a": b"b"})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_appended_stands_behind_what_was_there(store: Store) -> None:
-    before = store.mark(FOLDER)
-    store.append(FOLDER, "a.log", b"one")
-    store.append(FOLDER, "a.log", b"two")
-    assert store.load(FOLDER) == {"a.log": b"onetwo"}
-    store.store(FOLDER, {"a.log": b"anew"})
-    peer(store).append(FOLDER, "a.log", b"!")
-    assert store.load(FOLDER) == {"a.log": b"anew!"}
-    assert store.mark(FOLDER) != before
-
-
-def test_a_mark_changes_with_what_is_in_the_folder_whoever_changed_it(store: Store) -> None:
-    marks = [store.mark(FOLDER)]
-    for change in (
-        lambda: store.append(FOLDER, "a.log", b"x"),
-        lambda: peer(store).append(FOLDER, "a.log", b"x"),
-        lambda: store.store(FOLDER, {"meta.json": b"{}"}),
-        lambda: peer(store).store(FOLDER, OLD),
-        lambda: store.delete(FOLDER, "meta.json"),
-    ):
-        change()
-        assert store.mark(FOLDER) == store.mark(FOLDER)
-        marks.append(store.mark(FOLDER))
-    assert len(set(map(repr, marks))) == len(marks)
-    store.store("certificates/another", OLD)
-    assert store.mark(FOLDER) == marks[-1]
 
 
 def test_a_file_that_is_made_by_appending_is_for_the_owner_alone(tmp_path: Path) -> None:

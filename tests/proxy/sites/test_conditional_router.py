@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.schema.matching import parse_test
+from proxy.config.schema.matching import Match, parse_test
 from proxy.config.syntax.faults import Wrong
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
@@ -57,17 +57,17 @@ def route(path: str, name: str, condition: Condition | None = None, **more: obje
 ROUTES = ConditionalRouter(
     [
         route("/a/*", "post", Condition(("POST",))),
-        route("/a/*", "two", Condition((), (("x-version", "re:^2"),))),
-        route("/a/*", "beta", Condition(("GET",), (), (("beta", "1"),))),
+        route("/a/*", "two", Condition((), Match(header=(("x-version", "re:^2"),)))),
+        route("/a/*", "beta", Condition(("GET",), Match(query=(("beta", "1"),)))),
         route("/a/b", "exact", Condition(("PUT",))),
         route("/a/*", "first"),
         route("/a/*", "never"),
         route("/only/*", "get", Condition(("GET",))),
         route("/only/*", "delete", Condition(("DELETE",))),
         route("/only/deep/*", "patch", Condition(("PATCH",))),
-        route("/only/matched/*", "x", Condition(("PUT",), (("x", "*"),))),
-        route("/near/*", "near", Condition((), (), (), ("192.0.2.0/24",))),
-        route("/far/*", "far", Condition((), (), (), ("198.51.100.0/24",))),
+        route("/only/matched/*", "x", Condition(("PUT",), Match(header=(("x", "*"),)))),
+        route("/near/*", "near", Condition((), None, ("192.0.2.0/24",))),
+        route("/far/*", "far", Condition((), None, ("198.51.100.0/24",))),
     ]
 )
 
@@ -129,7 +129,7 @@ def test_a_conditional_site_decides_as_the_site_of_the_routes_that_are_left(
     path: bytes, method: bytes, version: str
 ) -> None:
     guarded = Chain([Guard()])
-    get, two = Condition(("GET",)), Condition((), (("x-version", "2"),))
+    get, two = Condition(("GET",)), Condition((), Match(header=(("x-version", "2"),)))
     routes = [
         Route("/admin/*", Named("a"), guarded, passes_on=True, condition=get),
         Route("/admin/*", Named("b"), guarded, passes_on=True, condition=two),
@@ -175,12 +175,12 @@ def test_a_value_is_a_word_or_anything_or_an_expression(
     asked: Request,
     fits: bool,
 ) -> None:
-    assert Condition((), fields, query).matches(asked) is fits
+    assert Condition((), Match(header=fields, query=query)).matches(asked) is fits
 
 
 def test_several_lines_of_a_field_are_several_values() -> None:
     asked = Request(b"GET", b"/", b"1.1", b"a", b"a", [(b"x", b"a"), (b"x", b"b")], PEER)
-    assert Condition((), (("x", "b"),)).matches(asked)
+    assert Condition((), Match(header=(("x", "b"),))).matches(asked)
 
 
 @pytest.mark.parametrize("text", ["re:(", r"re:(a)\1+", "re:a(?=b)", "re:(a{60}){60}"])
@@ -194,7 +194,7 @@ def test_an_expression_that_has_no_bound_is_refused(text: str) -> None:
 )
 def test_an_expression_that_ends_is_taken_and_does_not_take_long(text: str) -> None:
     assert parse_test(text) == text
-    condition = Condition((), (("x", text),))
+    condition = Condition((), Match(header=(("x", text),)))
     began = time.monotonic()
     for value in ("a" * 4096, "ab" * 2048, "\t" * 4096):
         condition.matches(request(b"/", x=value))

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config import model
 from proxy.config.schema.answers import ErrorPage, parse_codes
+from proxy.config.schema.matching import Match
 from proxy.config.syntax.faults import Wrong
 from proxy.protocol.exchange import Exchange
-from proxy.protocol.message import Connection, Response
+from proxy.protocol.message import Connection, Request, Response
+from proxy.sites.conditional_router import router_of
+from proxy.sites.conditions import Condition
 from proxy.sites.error_pages import ErrorPages
+from proxy.sites.filters import Chain
+from proxy.sites.router import Route
+from proxy.sites.site import Match as SiteMatch
+from proxy.sites.site import Site
 
 PEER = Connection("192.0.2.9", 4711, "192.0.2.1", 443, b"https")
 EXCHANGE = Exchange(PEER)
@@ -132,3 +140,59 @@ def test_statuses_are_numbers_lists_and_classes(text: str, codes: tuple[int | st
     for wrong in ("", "200", "6xx", "404-410", "4x4", "\uff14\uff10\uff14"):
         with pytest.raises(Wrong):
             parse_codes(wrong)
+
+
+class _Backend:
+    """Keeps what it is asked for, and answers as it is told."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.asked: list[Request] = []
+
+    def handle(self, request: Request) -> Response:
+        self.asked.append(request)
+        return Response(self.status, [], b"from a backend", handler="upstream")
+
+
+class _Token:
+    """Gives requests what only their own backend may see, as filters of users do."""
+
+    def request(self, exchange: Exchange) -> None:
+        request = exchange.request
+        assert request is not None
+        kept = [field for field in request.fields if field[0] in (b"accept", b"host")]
+        request.set_fields([*kept, (b"authorization", b"Bearer secret"), (b"cookie", b"secret=1")])
+
+
+def test_a_page_is_asked_for_with_what_the_client_has_sent() -> None:
+    """Neither with what a filter put in nor with what it took out; and the filters that are not
+    asked again are those of the route that the client's own request takes."""
+    app, other, page = _Backend(500), _Backend(500), _Backend(200)
+    shared = Chain((_Token(),))
+    site = Site(model.Site(names=("a.test",), routes=()))
+    site.router = router_of(
+        [
+            Route(
+                "/app", app, shared, condition=Condition((), Match(header=(("x-version", "2"),)))
+            ),
+            Route("/app", other),
+            Route("/page", page, shared),
+        ]
+    )
+    sent = [(b"accept", b"text/html"), (b"authorization", b"Bearer own"), (b"cookie", b"a=1"),
+            (b"x-version", b"2")]  # fmt: skip
+    request = Request(b"GET", b"/app", b"1.1", b"a.test", b"a.test", sent, PEER)
+    exchange = Exchange(PEER, request)
+    exchange.match = SiteMatch(site, b"a.test")
+    route = site.router.find(request)
+    for guard in route.guards:
+        guard.request(exchange)
+    error = route.handler.handle(request)
+    assert isinstance(error, Response)
+    pages = ErrorPages((ErrorPage((500,), path="/page"),), intercept=True)
+    answered = pages.response(exchange, error)
+    assert isinstance(answered, Response)
+    assert (answered.status, len(app.asked), len(other.asked)) == (500, 1, 0)
+    assert app.asked[0].field(b"authorization") == b"Bearer secret"
+    (asked,) = page.asked
+    assert asked.fields == [(b"accept", b"text/html")]

@@ -37,6 +37,7 @@ class Chromium:
         database = home / ".pki/nssdb"
         database.mkdir(parents=True)
         self.log = home / "output.log"
+        self._net_log = home / "net-export.json"
         does = ["certutil", "-d", f"sql:{database}"]
         subprocess.run([*does, "-N", "--empty-password"], check=True, timeout=60)
         for root in roots:
@@ -49,7 +50,8 @@ class Chromium:
                     "--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync",
                     "--disable-component-update", "--disable-features=DialMediaRouteProvider",
                     f"--host-resolver-rules=MAP * 127.0.0.1:{port}", "--remote-debugging-port=0",
-                    f"--user-data-dir={home / 'profile'}", "about:blank",
+                    f"--user-data-dir={home / 'profile'}", f"--log-net-log={self._net_log}",
+                    "about:blank",
                 ],
                 env={"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
@@ -137,3 +139,25 @@ class Chromium:
     def answer(self, end: str) -> dict[str, Any]:
         """The last answer whose URL ends so."""
         return [one for one in self.answers if one["url"].endswith(end)][-1]
+
+    def net_log(self, kind: str) -> list[dict[str, Any]]:
+        """The parameters of all events of this kind in what the browser's net-export has by now."""
+        head, *events = self._net_log.read_text().splitlines() or ["{},"]
+        number = (
+            json.loads(head.rstrip(",") + "}").get("constants", {}).get("logEventTypes", {})[kind]
+        )
+        found = []
+        for line in events:
+            with contextlib.suppress(ValueError):  # what stands around the events; one half written
+                event = json.loads(line.rstrip(","))
+                if event["type"] == number and "params" in event:
+                    found.append(event["params"])
+        return found
+
+    def await_net_log(self, kind: str) -> dict[str, Any]:
+        """The first event of this kind. The browser writes them some at a time."""
+        deadline = time.monotonic() + _WITHIN
+        while not (found := self.net_log(kind)):
+            assert time.monotonic() < deadline, kind
+            self.does("await fetch(location.href)")
+        return found[0]

@@ -1,0 +1,8 @@
+"""A store on etcd, shared by several machines.
+
+store    the contract on keys and transactions; locks and sessions under a lease
+watch    hears of changes, and misses none
+lease    what ends when its holder is gone
+api      the calls, over the JSON gateway
+sealing  nobody who has a copy of the engine's data can read or forge it
+"""

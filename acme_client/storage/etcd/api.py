@@ -1,0 +1,292 @@
+"""Calls etcd over its JSON gateway (`/v3/…`, etcd's "API reference").
+
+Written here and not taken from a library, because what a client must do in a cluster that has
+faults is what the kept libraries leave out: go on to another member, log in again, resume a watch
+(docs/decisions/cluster.md has the comparison). What is left is a handful of POSTs.
+
+Any thread may call; each call has a connection to itself. A call waits at most `_ANSWERS_WITHIN`
+for each member. Whether a call that got no answer was carried out is not known.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..store import Full, Unreachable
+
+Body = Mapping[str, Any]
+Answer = dict[str, Any]
+
+_ANSWERS_WITHIN = 3.0
+# A stream that says nothing for so long is begun anew, perhaps with another member.
+_SILENT_AT_MOST = 30.0
+_LONGEST_LINE = 64 << 20
+_LONGEST_ANSWER = 256 << 20
+
+# Codes of gRPC (`google.rpc.Code`).
+_INVALID, _EXHAUSTED, _OUT_OF_RANGE, _UNAVAILABLE, _UNAUTHENTICATED = 3, 8, 11, 14, 16
+_DENIED = 7
+_NOT_FOUND = 5
+
+
+class Refused(OSError):
+    """The engine has answered that it will not do this. ``code`` is gRPC's."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(errno.EACCES if code in (_DENIED, _UNAUTHENTICATED) else errno.EIO, text)
+        self.code = code
+
+    @property
+    def compacted(self) -> bool:
+        """Whether the history that was asked for is gone."""
+        return self.code == _OUT_OF_RANGE
+
+    @property
+    def not_found(self) -> bool:
+        return self.code == _NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    user: str
+    password: str = field(repr=False)
+
+
+class EtcdApi:
+    """``endpoints`` are URLs of members; ``tls`` is for those with https."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
+        answers_within: float = _ANSWERS_WITHIN,
+    ) -> None:
+        self.endpoints = tuple(endpoints)
+        self._tls = tls
+        self._login = login
+        self._answers_within = answers_within
+        self._token = ""
+        self._first = 0  # the member that answered last
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[http.client.HTTPConnection]] = {}
+        self.answered_at = 0.0  # by `time.monotonic`; 0: never
+        self.fault = ""  # why there was no answer last time; empty: there was one
+
+    # Calls
+
+    def call(self, path: str, body: Body) -> Answer:
+        """Return the answer to one call. Raises `Unreachable`, `Full` or `Refused`."""
+        try:
+            return self._anywhere(path, body)
+        except Refused as refusal:
+            if self._login is None or not _wants_a_login(refusal):
+                raise
+            self._log_in()
+            return self._anywhere(path, body)
+
+    def of_member(self, endpoint: str, path: str, body: Body) -> Answer:
+        """Return the answer of this member. Raises as `call`."""
+        try:
+            return self._at(endpoint, path, body)
+        except Refused as refusal:
+            if self._login is None or not _wants_a_login(refusal):
+                raise
+            self._log_in()
+            return self._at(endpoint, path, body)
+
+    def close(self) -> None:
+        """Close connections that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+
+    def stream(
+        self, path: str, body: Body, opened: Callable[[socket.socket], object]
+    ) -> Iterator[Answer]:
+        """Yield what a call has to say until it ends: by `Unreachable`, `Refused` or the end of a
+        silence. A member that loses its leader ends it, and so does whoever shuts down the socket
+        that was ``opened``."""
+        number = self._first
+        endpoint = self.endpoints[number % len(self.endpoints)]
+        connection = self._connection(endpoint, self._answers_within)
+        begun = False
+        try:
+            response = self._send(connection, path, body)
+            if response.status != http.client.OK:
+                raise _error(response.read(_LONGEST_ANSWER), response.status)
+            if connection.sock is not None:
+                connection.sock.settimeout(_SILENT_AT_MOST)
+                opened(connection.sock)
+            while line := response.readline(_LONGEST_LINE):
+                begun = True
+                yield _result(line)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, Refused | Unreachable | Full):
+                raise
+            if begun and isinstance(error, TimeoutError):
+                return
+            self._first = number + 1
+            raise _unreachable(endpoint, error) from None
+        finally:
+            connection.close()
+
+    # Inside
+
+    def _anywhere(self, path: str, body: Body) -> Answer:
+        first, troubles = self._first, []
+        for number in range(first, first + len(self.endpoints)):
+            endpoint = self.endpoints[number % len(self.endpoints)]
+            try:
+                answer = self._at(endpoint, path, body)
+            except Unreachable as trouble:
+                troubles.append(str(trouble.strerror))
+                continue
+            except Refused as refusal:
+                if refusal.code != _UNAVAILABLE:
+                    self._answered(number)
+                    raise
+                troubles.append(f"{endpoint}: {refusal.strerror}")
+                continue
+            self._answered(number)
+            return answer
+        self.fault = "; ".join(troubles)
+        raise Unreachable(errno.EHOSTUNREACH, self.fault)
+
+    def _answered(self, number: int) -> None:
+        self._first = number % len(self.endpoints)
+        self.answered_at = time.monotonic()
+        self.fault = ""
+
+    def _at(self, endpoint: str, path: str, body: Body) -> Answer:
+        with self._lock:
+            idle = self._idle.get(endpoint)
+            kept = idle.pop() if idle else None
+        reused = kept is not None
+        connection = kept or self._connection(endpoint, self._answers_within)
+        try:
+            try:
+                response = self._send(connection, path, body)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                if not reused:
+                    raise
+                connection.close()  # it had been idle for too long
+                response = self._send(connection, path, body)
+            data = response.read(_LONGEST_ANSWER)
+            status = response.status
+            answer = _result(data) if status == http.client.OK else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            connection.close()
+            if isinstance(error, Refused | Unreachable | Full):
+                raise
+            raise _unreachable(endpoint, error) from None
+        with self._lock:
+            self._idle.setdefault(endpoint, []).append(connection)
+        if answer is None:
+            raise _error(data, status)
+        return answer
+
+    def _send(
+        self, connection: http.client.HTTPConnection, path: str, body: Body
+    ) -> http.client.HTTPResponse:
+        fields = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
+        if self._token:
+            fields["Authorization"] = self._token
+        connection.request("POST", path, json.dumps(body), fields)
+        return connection.getresponse()
+
+    def _connection(self, endpoint: str, timeout: float) -> http.client.HTTPConnection:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+
+    def _log_in(self) -> None:
+        if self._login is None:
+            return
+        self._token = ""
+        said = {"name": self._login.user, "password": self._login.password}
+        self._token = str(self._anywhere("/v3/auth/authenticate", said).get("token", ""))
+
+
+def encoded(text: str | bytes) -> str:
+    """Return a key or a value as the gateway wants it."""
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def decoded(value: Any) -> bytes:
+    """Return a key or a value that the gateway has said; empty where it has said none."""
+    try:
+        return base64.b64decode(value or "", validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        return b""
+
+
+def number(value: Any) -> int:
+    """Return a number: 64 bits are text in JSON, and 0 is left out."""
+    try:
+        return int(value or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
+def below(prefix: str) -> dict[str, str]:
+    """Return the range of all keys that begin with a prefix."""
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return {"key": encoded(prefix), "range_end": encoded(end)}
+
+
+def _wants_a_login(refusal: Refused) -> bool:
+    return refusal.code == _UNAUTHENTICATED or (
+        refusal.code == _INVALID and "user name is empty" in str(refusal.strerror)
+    )
+
+
+def _result(data: bytes) -> Answer:
+    """Return an answer, or what a line of a stream has. Raises ValueError, `Refused`."""
+    answer = json.loads(data)
+    if not isinstance(answer, dict):
+        raise ValueError("no object")
+    if "error" in answer:
+        raise _error(data, http.client.OK)
+    result = answer.get("result", answer)
+    return result if isinstance(result, dict) else {}
+
+
+def _error(data: bytes, status: int) -> OSError:
+    try:
+        said = json.loads(data)
+        said = said["error"] if isinstance(said.get("error"), dict) else said
+        text = str(said.get("message") or said.get("error"))
+        code = number(said.get("grpc_code") or said.get("code"))
+    except (ValueError, AttributeError, KeyError):
+        if status == http.client.NOT_FOUND:
+            return Refused("it has no JSON gateway (enable-grpc-gateway), or is no etcd", 0)
+        return Unreachable(errno.EPROTO, f"an answer with status {status} that is no etcd's")
+    if code == _EXHAUSTED and "space exceeded" in text:
+        return Full(errno.ENOSPC, "etcd takes nothing more: its quota is used up (alarm NOSPACE)")
+    return Refused(text, code)
+
+
+def _unreachable(endpoint: str, error: Exception) -> Unreachable:
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = f"its certificate is not trusted: {error.verify_message}"
+    elif isinstance(error, TimeoutError):
+        words = "no answer in time"
+    return Unreachable(errno.EHOSTUNREACH, f"{endpoint}: {words or type(error).__name__}")

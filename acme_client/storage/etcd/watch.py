@@ -1,0 +1,159 @@
+"""Hears which folders change in the engine, and misses none.
+
+A thread reads the engine's stream of changes, from the revision after the last that it knows. What
+makes it hard is that the stream may end anywhere: by a member that dies or loses its leader, by a
+compaction of the history that we have not read yet, or by an engine that was restored from a backup
+and so went back. After each of these, what is there is compared with what was known, and what
+differs counts as changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+from .api import Answer, EtcdApi, Refused, below, decoded, encoded, number
+
+log = logging.getLogger("treehouse.certifier")
+
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+_PAGE = 2000
+
+
+class Watch:
+    """``prefix`` ends in "/"; changed are the folders right below it. Raises OSError when it cannot
+    be told what is there now; later troubles are the thread's."""
+
+    def __init__(self, api: EtcdApi, prefix: str, wake: Callable[[], object]) -> None:
+        self._api = api
+        self._prefix = prefix
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._changed: set[str] = set()
+        self._closed = threading.Event()
+        self._socket: socket.socket | None = None
+        self._known: dict[str, int] = {}
+        self.revision = self._compare()
+        self.changed()
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def changed(self) -> set[str]:
+        """Return the folders that have changed since the last call."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            return changed
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed.set()
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    # In the thread
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closed.is_set():
+            try:
+                if self._follow():
+                    failures = 0
+            except Refused as refusal:
+                if refusal.compacted:
+                    self._look_again("the history that we have not read is gone")
+                    continue
+                failures += 1
+            except OSError:
+                failures += 1
+            if failures:
+                self._closed.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
+
+    def _follow(self) -> bool:
+        """Read the stream to its end; returns whether it has begun."""
+        begun = False
+        request = {**below(self._prefix), "start_revision": str(self.revision + 1)}
+        said = {"create_request": request}
+        for answer in self._api.stream("/v3/watch", said, self._opened):
+            if self._closed.is_set():
+                break
+            if answer.get("canceled"):
+                if number(answer.get("compact_revision")):
+                    self._look_again("the history that we have not read is gone")
+                break
+            revision = number(answer.get("header", {}).get("revision"))
+            if answer.get("created"):
+                begun = True
+                if revision < self.revision:
+                    self._look_again("the engine was restored from a backup")
+                    break
+                continue
+            self._take(answer)
+            self.revision = max(self.revision, revision)
+        return begun
+
+    def _opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._socket = connection
+            if self._closed.is_set():
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _take(self, answer: Answer) -> None:
+        keys = set()
+        for event in answer.get("events") or ():
+            pair = event.get("kv") or {}
+            key = decoded(pair.get("key")).decode("utf-8", "replace")
+            keys.add(key)
+            if event.get("type") == "DELETE":
+                self._known.pop(key, None)
+            else:
+                self._known[key] = number(pair.get("mod_revision"))
+        self._note(keys)
+
+    def _look_again(self, why: str) -> None:
+        log.info("the cluster's store is compared with what is known: %s", why)
+        try:
+            self.revision = self._compare()
+        except OSError:
+            self._closed.wait(1.0)
+
+    def _compare(self) -> int:
+        """Note what differs from what is known; returns the store's revision when that was read."""
+        found: dict[str, int] = {}
+        span: dict[str, str] = below(self._prefix)
+        at = 0
+        while True:
+            asked = {**span, "keys_only": True, "limit": str(_PAGE)}
+            if at:
+                asked["revision"] = str(at)
+            answer = self._api.call("/v3/kv/range", asked)
+            at = at or number(answer.get("header", {}).get("revision"))
+            pairs = answer.get("kvs") or []
+            for pair in pairs:
+                key = decoded(pair.get("key"))
+                found[key.decode("utf-8", "replace")] = number(pair.get("mod_revision"))
+            if not answer.get("more") or not pairs:
+                break
+            span = {**span, "key": _after(pairs[-1].get("key"))}
+        self._note(
+            {
+                key
+                for key in self._known.keys() | found.keys()
+                if self._known.get(key) != found.get(key)
+            }
+        )
+        self._known = found
+        return at
+
+    def _note(self, keys: set[str]) -> None:
+        names = {key.removeprefix(self._prefix).partition("/")[0] for key in keys}
+        if names:
+            with self._lock:
+                self._changed |= names
+            self._wake()
+
+
+def _after(key: object) -> str:
+    return encoded(decoded(key) + b"\0")

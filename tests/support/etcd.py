@@ -1,0 +1,126 @@
+"""A real etcd for tests: Debian's, of three members, each on loopback ports of its own.
+
+with Etcd() as etcd:
+    EtcdApi(etcd.endpoints)
+    etcd.kill(0)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from acme_client.storage.etcd.api import EtcdApi
+from support.program.ports import free_ports
+
+
+class Etcd:
+    """``members`` of them; ``arguments``: further ones for each member."""
+
+    def __init__(self, members: int = 3, arguments: tuple[str, ...] = ()) -> None:
+        # In memory: every write waits for its members' disks.
+        memory = Path("/dev/shm")
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="etcd-", dir=memory if memory.is_dir() else None)
+        )
+        self.arguments = arguments
+        ports = free_ports(2 * members)
+        self.clients, self._peers = ports[:members], ports[members:]
+        self.endpoints = tuple(f"http://127.0.0.1:{port}" for port in self.clients)
+        self.tls: ssl.SSLContext | None = None
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        for number in range(len(self.clients)):
+            self.start(number)
+        self.await_quorum()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in list(self._running):
+            self.kill(number)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, number: int) -> None:
+        """Start one member, with what it has on its disk."""
+        peers = [f"http://127.0.0.1:{port}" for port in self._peers]
+        cluster = ",".join(f"m{each}={url}" for each, url in enumerate(peers))
+        with (self.folder / f"log{number}").open("ab") as log:
+            self._running[number] = subprocess.Popen(
+                [
+                    "etcd", "--name", f"m{number}", "--data-dir", str(self.folder / f"m{number}"),
+                    "--listen-client-urls", self.endpoints[number],
+                    "--advertise-client-urls", self.endpoints[number],
+                    "--listen-peer-urls", peers[number],
+                    "--initial-advertise-peer-urls", peers[number],
+                    "--initial-cluster", cluster, "--logger", "zap", "--log-outputs", "stderr",
+                    *self.arguments,
+                ],
+                stdout=log, stderr=log, env={**os.environ, "ETCD_UNSUPPORTED_ARCH": ""},
+            )  # fmt: skip
+
+    def kill(self, number: int) -> None:
+        running = self._running.pop(number)
+        with contextlib.suppress(ProcessLookupError):
+            running.send_signal(signal.SIGCONT)
+            running.kill()
+        running.wait()
+
+    def kill_all(self) -> None:
+        for number in list(self._running):
+            self.kill(number)
+
+    def restore(self, snapshot: Path) -> None:
+        """Have all members, which do not run, begin with what a snapshot has."""
+        peers = [f"http://127.0.0.1:{port}" for port in self._peers]
+        cluster = ",".join(f"m{each}={url}" for each, url in enumerate(peers))
+        for number, peer in enumerate(peers):
+            folder = self.folder / f"m{number}"
+            shutil.rmtree(folder)
+            subprocess.run(
+                [
+                    "etcdctl", "snapshot", "restore", str(snapshot), "--name", f"m{number}",
+                    "--data-dir", str(folder), "--initial-cluster", cluster,
+                    "--initial-advertise-peer-urls", peer,
+                ],
+                env={**os.environ, "ETCDCTL_API": "3"}, check=True, capture_output=True,
+            )  # fmt: skip
+
+    def start_all(self) -> None:
+        for number in range(len(self.clients)):
+            if number not in self._running:
+                self.start(number)
+        self.await_quorum()
+
+    def await_quorum(self, within: float = 60.0) -> None:
+        """Return when a write passes."""
+        deadline = time.monotonic() + within
+        while True:
+            api = EtcdApi(self.endpoints, self.tls)
+            try:
+                api.call("/v3/kv/put", {"key": "L3F1b3J1bQ==", "value": ""})
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    log = (self.folder / "log0").read_text("utf-8", "replace")
+                    raise TimeoutError(f"etcd has no quorum: {error}\n{log[-3000:]}") from None
+                time.sleep(0.05)  # polling another program: it has no event to await
+            finally:
+                api.close()
+
+    def ctl(self, *words: str) -> str:
+        """Return what ``etcdctl`` says."""
+        done = subprocess.run(
+            ["etcdctl", "--endpoints", ",".join(self.endpoints), *words],
+            env={**os.environ, "ETCDCTL_API": "3"},
+            capture_output=True, text=True, check=True, timeout=30,
+        )  # fmt: skip
+        return done.stdout
