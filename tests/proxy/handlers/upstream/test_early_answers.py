@@ -382,10 +382,9 @@ async def test_filters_of_the_answer(way: str, lanes: bool) -> None:
             said.asked.clear()
             await all_.client.says(GET % b"x")
             await said.asked.wait()
-            (exchange,) = all_.client.deadlines.exchanges
-            assert waits_without_its_task(exchange)
             await said.says(answer(b"body"))
             heard = await all_.client.hears(b"internal" if "fails" in way else b"body")
             assert (b"\r\nx-signed: yes\r\n" in heard) is ("fails" not in way)
         assert [one["in_flight"] for one in all_.upstream.status()] == [0]
-        assert all_.backend.connections == 1
+        # h11 streams a body, and what is thrown away unread ends its connection.
+        assert all_.backend.connections == (1 if lanes or "fails" not in way else 3)
