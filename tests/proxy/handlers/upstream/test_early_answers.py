@@ -387,4 +387,4 @@ async def test_filters_of_the_answer(way: str, lanes: bool) -> None:
             assert (b"\r\nx-signed: yes\r\n" in heard) is ("fails" not in way)
         assert [one["in_flight"] for one in all_.upstream.status()] == [0]
         # h11 streams a body, and what is thrown away unread ends its connection.
-        assert all_.backend.connections == (1 if lanes or "fails" not in way else 3)
+        assert all_.backend.connections == (1 if lanes or "fails" not in way else 2)
