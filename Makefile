@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
+PACKAGES := debootstrap pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
 
 .PHONY: help
 help: ## this list
@@ -45,6 +45,10 @@ test: $(READY_DEV) packages check ## everything: the gate, then the real program
 	echo "attackers, alone"; \
 	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
 	exit $$status
+
+.PHONY: test-matrix
+test-matrix: $(READY_DEV) packages ## the suite on Debian 13, its systemd, fast tests on each Python; QUICK=1
+	PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: bench
 bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
@@ -90,12 +94,33 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
+# Debian packages that making and trying packages needs; nothing else does.
+PACKAGERS := mmdebstrap debian-archive-keyring dpkg-dev
+DIST ?= dist
+BUILD := PYTHON=$(CURDIR)/$(BIN)/python packaging/
+
+.PHONY: wheel
+wheel: $(READY) ## dist/*.whl, with the version of the tag
+	@$(BUILD)wheel $(DIST)
+
+.PHONY: deb
+deb: wheel packagers ## dist/*.deb for Debian 12 and 13, each built in its own Debian; root
+	@$(BUILD)deb bookworm $(DIST)
+	@$(BUILD)deb trixie $(DIST)
+
+.PHONY: packagers
+packagers:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGERS)"
+
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
-	@for name in run dev; do \
+	@for name in run dev packages; do \
 	  $(BIN)/pip-compile -q --upgrade --strip-extras --allow-unsafe --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/$$name.txt requirements/$$name.in; \
 	done
+
+.PHONY: environment
+environment: $(READY_DEV)
 
 .PHONY: packages
 packages:

@@ -68,6 +68,8 @@ class Connection:
     handshake: tuple[float, float, bool] | None = None
     protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
+    # A host, and what the access log says of it and the connection.
+    named_in_log: tuple[bytes, str, str] | None = None
 
 
 class Body(Protocol):
