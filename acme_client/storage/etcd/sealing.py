@@ -9,7 +9,7 @@ A file of secrets has one in each line, 32 bytes in hexadecimal digits. The firs
 open: so a new secret is put before the old one on all machines, everything is sealed anew, and then
 the old one goes. There is no secret by default.
 
-Pure, but for the random numbers.
+No I/O but for the random numbers, which are the kernel's.
 """
 
 from __future__ import annotations
