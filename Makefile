@@ -16,7 +16,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: run
-run: $(READY) ## a demo site over HTTPS, with the built-in CA; no root, no internet
+run: $(READY) compiled ## a demo site over HTTPS, with the built-in CA; no root, no internet
 	@config/demo/run $(BIN)/python
 
 .PHONY: check
@@ -37,7 +37,7 @@ TWO_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 2 --dist loadf
 H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
 
 .PHONY: test
-test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
+test: $(READY_DEV) compiled packages check ## everything: the gate, then the real program with real peers
 	@echo "the real program with real peers"; \
 	$(TWO_FILES) --ignore=$(ALONE); status=$$?; \
 	echo "once more with h11 alone: what speaks HTTP"; \
@@ -51,11 +51,11 @@ test-matrix: $(READY_DEV) packages ## the suite on Debian 13, its systemd, fast 
 	PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: bench
-bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
+bench: $(READY_DEV) compiled packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
 
 .PHONY: scale
-scale: $(READY_DEV) packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
+scale: $(READY_DEV) compiled packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.scale $(if $(QUICK),--quick)
 
 .PHONY: floods
@@ -121,6 +121,11 @@ lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.tx
 
 .PHONY: environment
 environment: $(READY_DEV)
+
+# As pip does for what it installs; with PYTHONDONTWRITEBYTECODE each start would compile all sources.
+.PHONY: compiled
+compiled: $(VENV)/bin/pip
+	@$(BIN)/python -m compileall -q proxy acme_client
 
 .PHONY: packages
 packages:

@@ -9,9 +9,11 @@ comment says. Each part of the program is handed only its branch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..filters.code import FilterCode
 from .schema.access import ForwardAuth

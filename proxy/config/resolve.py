@@ -10,9 +10,11 @@ import functools
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..filters.code import FilterCode
 from . import model

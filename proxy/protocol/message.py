@@ -16,8 +16,9 @@ dataclass costs four times as much to make.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream

@@ -5,10 +5,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Annotated, ClassVar, get_args
 
+from acme_client.late_dataclass import dataclass
 from acme_client.link import HookStyle
 
 from ..syntax.addresses import parse_directory_url, parse_name_server, parse_resolver

@@ -6,9 +6,10 @@ its place, `error_pages` give errors another body.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown

@@ -7,8 +7,9 @@ with `AddsUp` joins the values of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax.faults import Path
 from ..syntax.sections import already_read

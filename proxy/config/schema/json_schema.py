@@ -44,7 +44,7 @@ def _section(section: type[Section], described: dict[str, Any]) -> dict[str, Any
     """Describe a section, and add each that it holds to those that are described."""
     made: dict[str, Any] = {"additionalProperties": False}
     described[section.__name__] = made
-    if section.__doc__ and not section.__doc__.startswith(f"{section.__name__}("):
+    if section.__doc__ and section.__doc__ != section.__name__:
         made["description"] = inspect.cleandoc(section.__doc__)
     known = section.known_keys()
     made["properties"] = {

@@ -7,10 +7,11 @@ others; `Parsed.broken` says what is missing, because a later check must not com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, get_args
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, slip_of
 from ..syntax.names import parse_name

@@ -15,8 +15,10 @@ is a `File` whose key ends in ``_file``: it is watched, and whether it can be re
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax import field_rules
 from ..syntax.address_sets import AddressEntry, parse_entry

@@ -184,6 +184,8 @@ def wide_section(cls: type[T]) -> type[T]:
 
 
 def _made(cls: type[T], named: bool) -> type[T]:
+    if cls.__doc__ is None:
+        cls.__doc__ = cls.__name__  # else `dataclass` composes a signature for it
     # What these would compile for each class, `Section` has.
     make = dataclasses.dataclass(init=False, repr=False, eq=False, match_args=False, kw_only=named)
     made = make(cls)

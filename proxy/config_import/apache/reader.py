@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name

@@ -8,7 +8,8 @@ order: so for each host the routers are gone through by priority, once for each 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
