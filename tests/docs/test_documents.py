@@ -14,7 +14,6 @@ from proxy.cli.main import program
 from proxy.config.checks import consistency
 from proxy.config.schema.parse import validate
 from proxy.config.syntax.yaml_reader import parse
-from proxy.errors import FAULTS
 from support import cookbook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -125,14 +124,6 @@ def test_every_yaml_of_config_is_yaml() -> None:
     assert found
     for path in found:
         yaml.safe_load(path.read_text())
-
-
-def test_the_index_of_errors_tells_what_each_means() -> None:
-    index = (REPOSITORY / "docs/errors/README.md").read_text()
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", index, re.MULTILINE)
-    assert {name: int(status) for status, name in rows} == {
-        name: kind.status for name, kind in FAULTS.items()
-    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
