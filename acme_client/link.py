@@ -12,10 +12,11 @@ of the certifier; ``receive`` only from its main thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .late_dataclass import dataclass
 from .status import CertificateStatus
 
 INTERNAL = "internal"

@@ -9,7 +9,8 @@ further, so that no traceback of theirs can reach a log line or a client.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 
 class Blame(enum.Enum):

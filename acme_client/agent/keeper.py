@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..certificates import ca_choice, recovery, transitions
 from ..certificates.lifecycle import PAUSED
@@ -21,6 +21,7 @@ from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
 from ..gathering import Gathering
+from ..late_dataclass import dataclass
 from ..link import INTERNAL, PUBLISHED_AT_ONCE, PUBLISHED_TOGETHER, Dns, Link, Served
 from ..names import covers
 from ..text import spell, timestamp

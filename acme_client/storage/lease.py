@@ -15,9 +15,9 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..late_dataclass import dataclass
 from . import documents
 from .byte_lock import is_byte_locked, lock_byte
 

@@ -19,9 +19,9 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ..gathering import Gathering
+from ..late_dataclass import dataclass
 
 # Fewer than this are never worth a syncfs: it took as long as five fsyncs on an idle SSD (ext4).
 TOGETHER_FROM = 8

@@ -22,8 +22,9 @@ While that process lives, nobody else undoes the note; afterwards anybody may.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from ..late_dataclass import dataclass
 
 # The top folders. Root sets owners and modes of these and of nothing else; a folder that is missing
 # here could one day keep a server from starting.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from acme_client.importers.safe_tree import Tree, Unreadable
 from acme_client.importers.selection import Site, accounts, places
 from acme_client.importers.sources import SOURCES, Source
 from acme_client.importers.writer import Outcome, Writer
+from acme_client.late_dataclass import dataclass
 from acme_client.link import INTERNAL
 from acme_client.on_demand.policy import takes
 from acme_client.storage.directory import open_store

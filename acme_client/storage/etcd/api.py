@@ -20,10 +20,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
 
 Body = Mapping[str, Any]

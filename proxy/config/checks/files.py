@@ -27,8 +27,8 @@ from ..schema.site import Route
 from ..syntax.address_sets import AddressEntry, AddressFile, read_list
 from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
-from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
+from ..syntax.sections import Section
 from ..values import Backend
 from . import certificates, pages
 from .mounts import Mounts

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from acme_client.late_dataclass import dataclass
 
 from .real_paths import RealPaths
 

@@ -4,7 +4,8 @@ looks when it may not be asked."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.model import Config
 from ...ipc import control_client
