@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -61,6 +62,8 @@ def understood(line: str) -> None:
     """The command line parses, down to the last option."""
     name, *words = shlex.split(line, comments=True)
     assert name == "treehouse-proxy"
+    if words == ["--version"]:
+        return
     if words[0].startswith("-"):
         words = ["run", *words]
     command: click.Command = program
@@ -69,6 +72,25 @@ def understood(line: str) -> None:
         assert found is not None, line
         command = found
     command.make_context(name, words)
+
+
+COMMANDS = sorted(
+    {
+        (page.name, line)
+        for page in PAGES
+        for line in re.findall(r"(?<!`)`((?:sudo )?treehouse-proxy [^`\n]*)`", page.read_text())
+    }
+)
+
+
+@pytest.mark.parametrize(("_page", "line"), COMMANDS)
+def test_a_command_within_a_sentence_is_one(_page: str, line: str) -> None:
+    """Words in capitals stand for what people put there, and bars between words for a choice; what
+    a command needs may be left out."""
+    line = re.sub(r"\b[A-Z]+\b(?! https)", "example.org", line.removeprefix("sudo "))
+    line = re.sub(r"\|\S+", "", line)
+    with contextlib.suppress(click.MissingParameter):
+        understood(line)
 
 
 def test_the_readmes_commands_and_file() -> None:
