@@ -40,6 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = build(REPOSITORY / "mkdocs.yml", made)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
+    assert not list(made.rglob("*.py*"))
     return made
 
 
