@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
+READY_DOCS := $(VENV)/.ready-docs-$(shell cat requirements/docs.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
 PACKAGES := debootstrap pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
 
@@ -20,7 +21,7 @@ run: $(READY) compiled ## a demo site over HTTPS, with the built-in CA; no root,
 	@config/demo/run $(BIN)/python
 
 .PHONY: check
-check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
+check: $(READY_DEV) $(READY_DOCS) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -49,6 +50,11 @@ test: $(READY_DEV) compiled packages check ## everything: the gate, then the rea
 .PHONY: test-matrix
 test-matrix: $(READY_DEV) packages ## the suite on Debian 13, its systemd, fast tests on each Python; QUICK=1
 	PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: docs
+docs: $(READY_DOCS) ## the documentation as a site, in site/: searchable, also without a network or a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
 
 .PHONY: bench
 bench: $(READY_DEV) compiled packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
@@ -114,7 +120,7 @@ packagers:
 
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
-	@for name in run dev packages; do \
+	@for name in run dev docs packages; do \
 	  $(BIN)/pip-compile -q --upgrade --strip-extras --allow-unsafe --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/$$name.txt requirements/$$name.in; \
 	done
@@ -155,6 +161,11 @@ $(VENV)/bin/pip:
 $(READY): $(VENV)/bin/pip requirements/run.txt
 	@echo "installing the program's Python packages into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(READY_DOCS): $(VENV)/bin/pip requirements/docs.txt
+	@echo "installing the Python packages for the documentation into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch $@
 
 $(READY_DEV): $(VENV)/bin/pip requirements/dev.txt

@@ -20,7 +20,12 @@ from .options import NAME, PATH, server_options
 
 @click.group()
 def certs() -> None:
-    """Certificate operations."""
+    """Certificate operations.
+
+    \b
+    sudo treehouse-proxy certs list
+    sudo treehouse-proxy certs renew example.org
+    """
 
 
 @certs.command(name="list")
