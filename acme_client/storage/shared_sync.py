@@ -118,17 +118,22 @@ class SharedSync:
         return True
 
     def _heard_of(self, group: list[_Waiting]) -> set[int] | None:
-        """Return a descriptor for each file system of the group. None where it was opened just now:
-        it hears only of failures that come after it."""
+        """Return a descriptor for each file system of the group. None where it was opened just now,
+        for it hears only of failures that come after it, and where it cannot be opened."""
         found, anew = set(), False
         for one in group:
-            folder = os.path.dirname(one.several[0].path)
-            device = os.stat(folder).st_dev
-            if device not in self._file_systems:
-                anew = True
-                self._file_systems[device] = os.open(
-                    folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                )
+            # A folder itself: what it lies in may be closed to this process (Landlock).
+            path = one.several[0].path
+            folder = path if os.path.isdir(path) else os.path.dirname(path)
+            try:
+                device = os.stat(folder).st_dev
+                if device not in self._file_systems:
+                    anew = True
+                    self._file_systems[device] = os.open(
+                        folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                    )
+            except OSError:
+                return None  # each fsync tells of its own
             found.add(self._file_systems[device])
         return None if anew else found
 

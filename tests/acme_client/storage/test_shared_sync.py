@@ -59,6 +59,14 @@ def test_a_few_are_synced_one_by_one(tmp_path: Path) -> None:
     assert steps.taken == [("fsync", one.path) for one in several]
 
 
+def test_nothing_is_opened_above_what_is_to_be_durable(tmp_path: Path) -> None:
+    """The certifier may enter its state, and not what that lies in."""
+    sync = SharedSync(Steps(), together_from=1)
+    sync.settle([Durable(str(tmp_path))])
+    opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in sync._file_systems.values()]
+    assert opened == [str(tmp_path)]
+
+
 def test_many_are_synced_by_one_syncfs_once_it_hears_of_failures(tmp_path: Path) -> None:
     steps = Steps()
     sync = SharedSync(steps)
