@@ -31,6 +31,8 @@ def configuration(page: str) -> str:
 @pytest.fixture(scope="module")
 def machine(trixie: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     with Booted(trixie, tmp_path_factory.mktemp("machine")) as booted:
+        # The suite may have left some in the folder below, which an overlay cannot rename.
+        booted.run("rm", "-rf", "/var/lib/treehouse-proxy", "/var/lib/private/treehouse-proxy")
         booted.write(CONFIG, configuration("first"))
         for unit in (REPOSITORY / "config/systemd").iterdir():
             booted.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
