@@ -16,7 +16,6 @@ hand, are taken over as a version of their own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import time
@@ -28,18 +27,7 @@ from typing import NamedTuple
 from .atomic import Disk
 from .lease import LeaseFile
 from .sessions import Sessions
-from .store import (
-    ANYTHING,
-    Changes,
-    Conflict,
-    Edit,
-    Fenced,
-    Files,
-    Lock,
-    Names,
-    Store,
-    demand_known,
-)
+from .store import Changes, Edit, Files, Lock, Names, Store, demand_known, make_edits
 
 
 def open_store(location: Path | str) -> Store:
@@ -163,20 +151,11 @@ class DirectoryStore:
         for edit in edits:
             demand_known(edit.folder)
         with self._one_step():
-            if by is not None and not by.holds():
-                raise Fenced(errno.EPERM, "the lock has been lost", str(self.root))
-            for edit in edits:
-                if edit.replaces is not ANYTHING and self.mark(edit.folder) != edit.replaces:
-                    raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
-            for edit in edits:
-                if edit.files:
-                    self.store(edit.folder, edit.files)
-                else:
-                    self.delete(edit.folder)
+            make_edits(self, edits, by)
 
     @contextlib.contextmanager
     def _one_step(self) -> Iterator[None]:
-        """Inside, nobody else makes edits that depend on what is there."""
+        """Let no other process make edits that depend on what is there."""
         self._disk.make_folder((self.root / _STEP).parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self.root / _STEP, flags, 0o600)
@@ -266,7 +245,7 @@ class DirectoryStore:
 
     def _add_version(self, path: Path, files: Files) -> str:
         numbers, current = _versions(path), _current(path)
-        # What a writer that was cut off has left must not be taken for a version one day.
+        # A folder that a writer left half-made must not be taken for a version later.
         if current is not None and numbers and numbers[-1] > _number(current):
             self._prune(path, keep={_version(one) for one in numbers if one <= _number(current)})
         version = _version(numbers[-1] + 1 if numbers else 1)
