@@ -144,7 +144,7 @@ class EtcdStore:
                 else:
                     for last in folders[edit.folder].values:
                         key = self._key(edit.folder, last)
-                        operations[key] = {"request_delete_range": {"key": encoded(key)}}
+                        operations[key] = _removal(key)
                     folders[edit.folder].values.clear()
             return compares, list(operations.values())
 
@@ -165,14 +165,10 @@ class EtcdStore:
             seen = self._folder(folder)
             compares = self._is_still(folder, seen)
             if file is None:
-                return compares, [
-                    {"request_delete_range": {"key": encoded(self._key(folder, last))}}
-                    for last in seen.values
-                ]
+                return compares, [_removal(self._key(folder, last)) for last in seen.values]
             operations: Operations = []
             if file in seen.values:
-                key = encoded(self._key(folder, file))
-                return [], [{"request_delete_range": {"key": key}}]
+                return [], [_removal(self._key(folder, file))]
             held = self._opened_together(folder, seen, _TOGETHER)
             if held.pop(file, None) is not None:
                 operations.append(self._put(folder, _TOGETHER, _joined(held)))
@@ -402,8 +398,7 @@ class _EtcdLock:
 
     def release(self) -> None:
         self._given_back = True
-        gone = {"request_delete_range": {"key": encoded(self.key)}}
-        self._store._transaction(_fence(self), [gone])
+        self._store._transaction(_fence(self), [_removal(self.key)])
 
 
 def _fence(by: object) -> Operations:
@@ -418,6 +413,10 @@ def _fence(by: object) -> Operations:
             "create_revision": str(by.token),
         }
     ]
+
+
+def _removal(key: str) -> Operation:
+    return {"request_delete_range": {"key": encoded(key)}}
 
 
 def _joined(files: Files) -> bytes:
