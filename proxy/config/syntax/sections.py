@@ -397,11 +397,12 @@ def _after(mark: Before, reads: Reader) -> Reader:
 
 
 def _each(annotation: Any) -> Reader:
+    reads = reader(annotation)
+
     def read(given: Any, base: Path, at: KeyPath, slips: list[Slip]) -> Any:
         if not isinstance(given, (list, tuple)):
             slips.append(Slip(at, Wrong("a list belongs here", "begin each entry with a dash")))
             return FAILED
-        reads = reader(annotation)
         return tuple(reads(one, base, (*at, number), slips) for number, one in enumerate(given))
 
     return read
