@@ -70,7 +70,7 @@ def _stand_in(cls: type[Any], name: str, left: list[str], frozen: bool, eq: bool
 
 
 def _compile(cls: type[Any], left: list[str], frozen: bool, eq: bool) -> None:
-    # What `dataclasses` writes names the fields, and nothing else of the class that it is in.
+    # The functions that `dataclasses` writes use the fields of a class, and nothing else of it.
     fields = [(one.name, one.type, one) for one in dataclasses.fields(cls)]
     own: dict[str, Any] = {"__doc__": cls.__doc__}
     if hasattr(cls, "__post_init__"):
@@ -91,7 +91,7 @@ def _refuse_deletion(_self: object, name: str) -> None:
     raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-# What is copied or pickled of an object that has slots and takes no assignment.
+# How objects that have slots and take no assignment are copied and pickled.
 
 
 def _state(made: Any) -> list[Any]:

@@ -161,8 +161,8 @@ class CertificateSpec:
 # Encrypt advises its clients so), and a hundred new sites still have their certificates within
 # minutes.
 ATTEMPTS_AT_ONCE = 4
-# The built-in CA has nobody to be polite to: its certificates wait for the disk and for workers,
-# which do for many at once what they do for one.
+# The built-in CA is part of this program: its certificates wait for the disk and for workers, which
+# take as long for many certificates at once as for one.
 INTERNAL_ATTEMPTS_AT_ONCE = 32
 
 

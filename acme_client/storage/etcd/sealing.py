@@ -1,4 +1,4 @@
-"""Seals what lies in the engine: whoever has a copy of its data can neither read it nor forge it.
+"""Seals the documents in the engine: a copy of its data can neither be read nor forged.
 
 A document is encrypted and authenticated (AES-256-GCM, NIST SP 800-38D) together with the key that
 it lies under, so that one that was copied to another name does not open there. The machines of a
@@ -33,7 +33,7 @@ _OF_ACCOUNTS = frozenset({"accounts", "internal-ca"})
 
 
 class NotOpened(ValueError):
-    """A document is not what anybody with one of the secrets has sealed for this key."""
+    """A document was not sealed for this key with one of the secrets."""
 
 
 class SecretFault(ValueError):

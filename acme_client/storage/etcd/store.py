@@ -42,7 +42,7 @@ from .watch import Watch
 
 _TOGETHER, _BEFORE = ":together", ":before"
 _LOCK, _SESSION = ":lock/", ":session/"
-# What a transaction may have by the engine's default, `--max-txn-ops`.
+# Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
@@ -57,7 +57,7 @@ class Unreadable(OSError):
 
 
 class Folder(NamedTuple):
-    """What one folder has: sealed values by the last part of their key, and their revisions."""
+    """The keys of one folder: sealed values by the last part of a key, and their revisions."""
 
     values: dict[str, bytes]
     revisions: dict[str, int]
@@ -99,8 +99,8 @@ class EtcdStore:
         return self._files(folder, self._folder(folder))
 
     def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable, object]]:
-        """Yield all folders in this one: name, files, mark. What cannot be opened is yielded in the
-        place of the files."""
+        """Yield all folders in this one: name, files, mark. For a folder that cannot be opened, the
+        fault is yielded in the place of the files."""
         start = f"{self.prefix}{folder}/"
         found: dict[str, Folder] = {}
         for key, value, revision in self._range(start):
@@ -196,7 +196,7 @@ class EtcdStore:
         )
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
-        # A call that was made twice, because nobody answered the first time, finds itself.
+        # A call that was made twice, because its first answer was lost, finds its own lock.
         for found in answer["responses"][0].get("response_range", {}).get("kvs", ()):
             if decoded(found.get("value")) == ours.encode():
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
@@ -355,7 +355,7 @@ class EtcdStore:
         compose: Callable[[], tuple[Operations, Operations]],
         by: Lock | None = None,
     ) -> None:
-        """Make a step that depends on what it has read, again as long as somebody is faster."""
+        """Make a step that depends on what it has read; again while other writers are faster."""
         fence = _fence(by)
         if by is not None and not by.holds():
             raise Fenced(errno.EPERM, "the lock has been lost")
