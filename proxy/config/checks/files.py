@@ -52,14 +52,15 @@ def check(
     fault, and clients will notice, goes to ``notices``.
     """
     roots = list(_roots(parsed))
-    places = [(path, file, True, reader) for path, file in roots]
-    places += [(path, file, False, reader) for path, file in _read_later(parsed)]
-    looked_at: dict[tuple[str, bool], Trouble | None] = {}  # thousands of sites may have one root
-    for path, file, directory, needed_by in places:
-        one = str(file), directory
-        if one not in looked_at:
-            looked_at[one] = _trouble(file, directory, needed_by)
-        trouble = looked_at[one]
+    places = [(path, file, True) for path, file in roots]
+    places += [(path, file, False) for path, file in _read_later(parsed)]
+
+    @cache  # thousands of sites may have one root
+    def looked_at(file: str, directory: bool) -> Trouble | None:
+        return _trouble(FilePath(file), directory, reader)
+
+    for path, file, directory in places:
+        trouble = looked_at(str(file), directory)
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
         if trouble is None and path[-1] == "webhook_file":
