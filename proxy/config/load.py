@@ -53,6 +53,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             slips |= found  # and once more without them
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
+        notices += _nothing(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:
@@ -94,6 +95,16 @@ def _descriptors(parsed: Parsed) -> Iterator[Fault]:
     trouble = descriptors.shortfall(parsed.document.limits.connections, most, len(parsed.sites))
     if trouble is not None:
         yield parsed.origins.fault(("limits", "connections"), *trouble)
+
+
+def _nothing(parsed: Parsed) -> Iterator[Fault]:
+    """As a package is installed: the server runs, waits for sites, and is not to seem to serve."""
+    given = parsed.document.given
+    if parsed.sites or "sites" in parsed.broken or given & {"sites_dir", "providers"}:
+        return
+    if parsed.document.include:
+        remedy = f"write a site in {parsed.document.include[0]}, then reload"
+        yield parsed.origins.fault(("include",), "there is no site yet: nothing is served", remedy)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:
