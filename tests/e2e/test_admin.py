@@ -215,7 +215,7 @@ sites:
         ends = "treehouse_certificate_not_after_seconds"
         assert now(ends, name="shop") == found(ends, name="a.test")  # the first to end
         assert now.absent(ends, name="a.test")
-        assert now("treehouse_certificate_renewals_total", name="shop", outcome="obtained") >= 1
+        assert now("treehouse_certificate_renewals_total", name="shop", outcome="ok") >= 1
         assert found.kinds["treehouse_request_seconds"] == "histogram"
         assert found.kinds["treehouse_requests"] == "counter"
         assert found.kinds["treehouse_connections"] == "gauge"
