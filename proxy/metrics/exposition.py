@@ -45,7 +45,8 @@ _PROCESS: dict[_ProcessFigure, str] = {
 
 
 class _Overview(Collector):
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Overview, shared: Mapping[str, str]) -> None:
+        self._shared = shared
         self._status = overview["status"]
         self._counters = overview["figures"]
         self._overview = overview
@@ -130,22 +131,7 @@ class _Overview(Collector):
         generation = GaugeMetricFamily("treehouse_generation", "The one that serves.")
         generation.add_metric([], self._status["generation"] or 0)
         yield generation
-        ends = GaugeMetricFamily(
-            "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
-        )
-        renewals = CounterMetricFamily(
-            "treehouse_certificate_renewals",
-            "Attempts that have ended.",
-            labels=["name", "outcome"],
-        )
-        for certificate in self._status["certificates"]:
-            if certificate["not_after"]:
-                end = datetime.fromisoformat(certificate["not_after"]).timestamp()
-                ends.add_metric([certificate["name"]], end)
-        for name, outcome, count in self._overview["renewals"]:
-            renewals.add_metric([name, outcome], count)
-        yield ends
-        yield renewals
+        yield from self._certificates()
         reloads = CounterMetricFamily("treehouse_reloads", "Reloads.", labels=["outcome"])
         for outcome, count in self._overview["reloads"].items():
             reloads.add_metric([outcome], count)
@@ -168,6 +154,38 @@ class _Overview(Collector):
             spans.add_metric([outcome], count)
         yield spans
         yield from self._processes()
+
+    def _certificates(self) -> Iterator[Metric]:
+        """Of certificates that share a label, the one that ends first, and the sum of attempts."""
+        ends = GaugeMetricFamily(
+            "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
+        )
+        renewals = CounterMetricFamily(
+            "treehouse_certificate_renewals",
+            "Attempts that have ended.",
+            labels=["name", "outcome"],
+        )
+        first: dict[str, str] = {}
+        for one in self._status["certificates"]:
+            end = one["not_after"]
+            if end:
+                label = self._label(one["name"], one["on_demand_for"])
+                first[label] = min(first.get(label, end), end)  # RFC 3339, all in UTC
+        for label, end in first.items():
+            ends.add_metric([label], datetime.fromisoformat(end).timestamp())
+        ended: Counter[tuple[str, str]] = Counter()
+        for name, outcome, count in self._overview["renewals"]:
+            ended[self._label(name), outcome] += count
+        for key, count in ended.items():
+            renewals.add_metric(list(key), count)
+        yield ends
+        yield renewals
+
+    def _label(self, name: str, on_demand_for: str | None = None) -> str:
+        """What a certificate is told under: its name, or what its site shares with others."""
+        if not self._shared:
+            return name
+        return self._shared.get(on_demand_for or name.partition("/")[0], name)
 
     def _processes(self) -> Iterator[Metric]:
         """Names and meaning as in the library's own collector, which knows one process only."""
@@ -216,11 +234,14 @@ def _histogram(
     return family
 
 
-def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
+def render(
+    overview: Overview, accept: str = "", shared: Mapping[str, str] = MappingProxyType({})
+) -> tuple[bytes, bytes]:
     """Return content type and text: OpenMetrics where ``accept`` names it, else Prometheus' own
-    format."""
+    format. ``shared``: by the first name of a site the label that its certificates are told under,
+    where the configuration has one."""
     registry = CollectorRegistry()
-    registry.register(_Overview(overview))
+    registry.register(_Overview(overview, shared))
     if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:
         plain: bytes = generate_latest(registry)
         return CONTENT_TYPE, plain
