@@ -125,7 +125,10 @@ class Booted:
     def put(self, path: str, content: bytes) -> None:
         """A file in there, as it is."""
         subprocess.run(
-            self.command("sh", "-c", 'cat > "$1"', "sh", path), input=content, check=True, timeout=60
+            self.command("sh", "-c", 'cat > "$1"', "sh", path),
+            input=content,
+            check=True,
+            timeout=60,
         )
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
