@@ -343,6 +343,11 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """The certifier has nothing to do until it is asked something, and may be ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class CertifierAnswer:
     ticket: int
     value: dict[str, object]
@@ -385,7 +390,16 @@ class Report:
 
 
 FromCertifier = (
-    Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Warned | Truncated
+    Alive
+    | Loaded
+    | Idle
+    | CertifierAnswer
+    | Publish
+    | Present
+    | Retract
+    | Report
+    | Warned
+    | Truncated
 )
 
 
