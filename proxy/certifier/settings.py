@@ -49,8 +49,8 @@ def needs(config: Config) -> object:
         (one.names, one.internal, one.certificates, one.key_types, one.on_demand)
         for one in config.sites
     ]
-    files = {path: mark(path) for path in referred(config.acme)}
-    return config.state, config.acme, sites, files
+    files = {path: mark(path) for path in referred((config.acme, config.cluster))}
+    return config.state, config.acme, config.cluster, sites, files
 
 
 def settings(config: Config) -> Settings:

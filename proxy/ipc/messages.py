@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 from .codec import AS_IT_IS, Vocabulary
 from .documents import Overview, WorkerStats
@@ -383,8 +383,24 @@ class Report:
     status: CertificateStatus | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportCluster:
+    """How this machine stands in its cluster."""
+
+    status: ClusterStatus
+
+
 FromCertifier = (
-    Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Warned | Truncated
+    Alive
+    | Loaded
+    | CertifierAnswer
+    | Publish
+    | Present
+    | Retract
+    | Report
+    | ReportCluster
+    | Warned
+    | Truncated
 )
 
 

@@ -50,6 +50,7 @@ from ..ipc.messages import (
     Publish,
     Ready,
     Report,
+    ReportCluster,
     Retract,
     Stats,
     Truncated,
@@ -325,6 +326,8 @@ class Supervisor:
                 parts.registry.retract(message)
             case Report(name, status):
                 parts.registry.report(name, status)
+            case ReportCluster(cluster):
+                parts.registry.cluster = cluster
             case Warned(warned):
                 parts.board.warned(warned)
             case Truncated(ticket):

@@ -46,10 +46,12 @@ _LOCK, _SESSION = ":lock/", ":session/"
 _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
-_PAGE = 500
+_PAGE = 200
 
 Operation = Mapping[str, Any]
-Operations = list[Operation]  # said here, because `list` means something else inside the class
+# Said here, because `list` means something else inside the class.
+Operations = list[Operation]
+Numbers = list[int]
 
 
 class Unreadable(OSError):
@@ -61,6 +63,7 @@ class Folder(NamedTuple):
 
     values: dict[str, bytes]
     revisions: dict[str, int]
+    at: int = 0  # the store's revision when it was read
 
     @property
     def mark(self) -> object:
@@ -98,21 +101,35 @@ class EtcdStore:
     def load(self, folder: str) -> dict[str, bytes]:
         return self._files(folder, self._folder(folder))
 
-    def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable, object]]:
-        """Yield all folders in this one: name, files, mark. What cannot be opened is yielded in the
-        place of the files."""
+    def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable]]:
+        """Yield all folders in this one: name, files. What cannot be opened is yielded in the place
+        of the files. No more than a page of them is in memory."""
         start = f"{self.prefix}{folder}/"
-        found: dict[str, Folder] = {}
+        present, one = "", Folder({}, {})
+        # The keys of a folder come one after the other: they begin alike, up to a slash.
         for key, value, revision in self._range(start):
             name, slash, last = key.removeprefix(start).partition("/")
-            if slash and "/" not in last:
-                one = found.setdefault(name, Folder({}, {}))
-                one.values[last], one.revisions[last] = value, revision
-        for name, one in found.items():
+            if not slash or "/" in last:
+                continue
+            if name != present:
+                if present:
+                    yield present, self._files_or_fault(f"{folder}/{present}", one)
+                present, one = name, Folder({}, {})
+            one.values[last], one.revisions[last] = value, revision
+        if present:
+            yield present, self._files_or_fault(f"{folder}/{present}", one)
+
+    def load_alone(self, folder: str) -> tuple[dict[str, bytes | Unreadable], int]:
+        """Return the files of a folder that were stored alone, each for itself, and the revision of
+        the store at which they were these."""
+        found: dict[str, bytes | Unreadable] = {}
+        seen = self._folder(folder)
+        for last, value in seen.values.items():
             try:
-                yield name, self._files(f"{folder}/{name}", one), one.mark
+                found[last] = self._opened(folder, last, value)
             except Unreadable as fault:
-                yield name, fault, one.mark
+                found[last] = fault
+        return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
         return self._opened_together(folder, self._folder(folder), _BEFORE)
@@ -206,6 +223,36 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
+    def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
+        """Take what one owner has until it gives it back, whether or not it lives. Returns the lock
+        and the owner; no lock where that is another one. Raises OSError, `Unreadable`."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+        put = {"key": encoded(key), "value": encoded(self._seals.seal(key, folder, owner.encode()))}
+        read = {"request_range": {"key": encoded(key)}}
+        answer = self._transaction([free], [{"request_put": put}], [read])
+        if answer.get("succeeded"):
+            return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
+        (found,) = answer["responses"][0]["response_range"]["kvs"]
+        try:
+            has = self._seals.open(key, folder, decoded(found.get("value"))).decode()
+        except (NotOpened, UnicodeDecodeError) as why:
+            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+        if has != owner:
+            return None, has
+        return _EtcdLock(self, key, number(found.get("create_revision")), None), owner
+
+    def owner(self, folder: str) -> str | None:
+        """Return who has claimed a folder. Raises OSError, `Unreadable`."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
+        for found in answer.get("kvs") or ():
+            try:
+                return self._seals.open(key, folder, decoded(found.get("value"))).decode()
+            except (NotOpened, UnicodeDecodeError) as why:
+                raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+        return None
+
     def session(self) -> str:
         return f"{self._session().name:x}"
 
@@ -256,13 +303,18 @@ class EtcdStore:
     def _key(self, folder: str, last: str) -> str:
         return f"{self.prefix}{folder}/{last}"
 
-    def _range(self, start: str, *, keys_only: bool = False) -> Iterator[tuple[str, bytes, int]]:
-        """Read all keys that begin so, in pages: key, value, revision."""
+    def _range(
+        self, start: str, *, keys_only: bool = False, at: Numbers | None = None
+    ) -> Iterator[tuple[str, bytes, int]]:
+        """Read all keys that begin so, in pages: key, value, revision. ``at`` takes the store's
+        revision of each page."""
         span = below(start)
         while True:
             asked = {**span, "limit": str(_PAGE), "keys_only": keys_only}
             answer = self.api.call("/v3/kv/range", asked)
             pairs = answer.get("kvs") or []
+            if at is not None:
+                at.append(number(answer.get("header", {}).get("revision")))
             for one in pairs:
                 key = decoded(one.get("key")).decode("utf-8", "replace")
                 yield key, decoded(one.get("value")), number(one.get("mod_revision"))
@@ -274,11 +326,12 @@ class EtcdStore:
     def _folder(self, folder: str, *, keys_only: bool = False) -> Folder:
         found = Folder({}, {})
         start = f"{self.prefix}{folder}/"
-        for key, value, revision in self._range(start, keys_only=keys_only):
+        at: Numbers = []
+        for key, value, revision in self._range(start, keys_only=keys_only, at=at):
             last = key.removeprefix(start)
             if "/" not in last:
                 found.values[last], found.revisions[last] = value, revision
-        return found
+        return found._replace(at=at[0])
 
     def _is_still(self, folder: str, seen: Folder) -> Operations:
         """Conditions that a folder is as it was seen: its keys, and no others."""
@@ -346,6 +399,12 @@ class EtcdStore:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreadable(errno.EBADMSG, f"{self._key(folder, last)} is no document") from None
 
+    def _files_or_fault(self, folder: str, seen: Folder) -> dict[str, bytes] | Unreadable:
+        try:
+            return self._files(folder, seen)
+        except Unreadable as fault:
+            return fault
+
     def _files(self, folder: str, seen: Folder) -> dict[str, bytes]:
         alone = {
             last: self._opened(folder, last, value)
@@ -390,7 +449,9 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
+    """``lease`` None: it is held until it is given back."""
+
+    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
         self.token = token
         self.key = key
         self._store = store
@@ -398,7 +459,7 @@ class _EtcdLock:
         self._given_back = False
 
     def holds(self) -> bool:
-        return not self._given_back and self._lease.lives()
+        return not self._given_back and (self._lease is None or self._lease.lives())
 
     def release(self) -> None:
         self._given_back = True
