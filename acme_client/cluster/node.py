@@ -163,6 +163,7 @@ class Node:
             try:
                 if changes is None:
                     changes = shared.watch(CERTIFICATES, self._stir.set)
+                    shared.watch_claims(self._stir.set)
                     self._begin(shared, replica)
                 else:
                     with self._lock:
@@ -225,8 +226,9 @@ class Node:
             claim, orderer = shared.claim(ORDERER, self._settings.node)
         else:
             orderer = shared.owner(ORDERER)
-            if orderer == self._settings.node:
-                orderer = None  # left over from when this node was to order
+            if orderer == self._settings.node:  # from when it was to order: it gives that back
+                shared.disown(ORDERER)
+                orderer = None
         self._claim = claim
         if orderer != self._known_orderer:
             if self._settings.order and claim is None:
@@ -250,14 +252,18 @@ class Node:
             while to_take and claim is None and not self._closing.is_set():
                 taken |= replica.take(next(iter(to_take)), orders=False)
                 to_take.pop()
+            while to_take and claim is not None and not self._closing.is_set():
+                name = replica.differs(next(iter(to_take)))
+                to_take.pop()
+                if name is not None:
+                    to_offer.add(name)
             while to_offer and claim is not None and not self._closing.is_set():
                 replica.offer(next(iter(to_offer)), claim)
                 to_offer.pop()
         finally:
             with self._lock:
-                if claim is None:
-                    self._to_take |= to_take
-                else:
+                self._to_take |= to_take
+                if claim is not None:
                     self._to_offer |= to_offer
             if taken:
                 self._look()

@@ -13,6 +13,7 @@ that it knows.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -75,6 +76,22 @@ class Replica:
             self._refuse(name, str(fault.strerror))
             return False
         return self._take(name, files, orders=orders)
+
+    def differs(self, folder: str) -> str | None:
+        """Return the name of a certificate that the engine has another one of than we have offered,
+        or cannot be opened there; None for the others. Raises OSError."""
+        name = _name(folder)
+        if name is None or name not in self.wanted:
+            return None
+        digest = None
+        with contextlib.suppress(Unreadable):
+            files = self._shared.load(f"{FOLDER}/{folder}")
+            if CHAIN in files and KEY in files:
+                digest = digest_of(CertificateAndKey(files[CHAIN], files[KEY]))
+        if digest is not None and digest == self._there.get(name):
+            return None
+        self._there.pop(name, None)
+        return name
 
     def _take(self, name: str, files: Mapping[str, bytes], *, orders: bool) -> bool:
         if CHAIN not in files or KEY not in files:

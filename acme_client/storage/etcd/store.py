@@ -253,6 +253,37 @@ class EtcdStore:
                 raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
         return None
 
+    def disown(self, folder: str) -> None:
+        """Take a claim away, whoever has it."""
+        key = encoded(f"{self.prefix}{_LOCK}{folder}")
+        self._transaction([], [{"request_delete_range": {"key": key}}])
+
+    def seal_anew(self) -> tuple[int, Names]:
+        """Seal everything with the first secret; returns how many documents were, and the keys of
+        those that cannot be opened. What somebody else writes meanwhile stays. Raises OSError."""
+        done, closed = 0, []
+        for key, value, revision in self._range(self.prefix):
+            rest = key.removeprefix(self.prefix)
+            if rest.startswith(_SESSION) or not value:
+                continue
+            folder = rest.removeprefix(_LOCK) if rest.startswith(_LOCK) else rest.rpartition("/")[0]
+            try:
+                sealed = self._seals.seal(key, folder, self._seals.open(key, folder, value))
+            except NotOpened:
+                if not rest.startswith(_LOCK):
+                    closed.append(key)
+                continue
+            # The lease stays what it is; and so does the claim's token, its revision of creation.
+            put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
+            same = {
+                "key": encoded(key),
+                "target": "MOD",
+                "result": "EQUAL",
+                "mod_revision": str(revision),
+            }
+            done += bool(self._transaction([same], [{"request_put": put}]).get("succeeded"))
+        return done, closed
+
     def session(self) -> str:
         return f"{self._session().name:x}"
 
@@ -276,6 +307,10 @@ class EtcdStore:
                 self.api.call("/v3/kv/put", put)
                 self._lease = lease
             return self._lease
+
+    def watch_claims(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` called when a claim has been taken or given back."""
+        self._watches.append(Watch(self.api, f"{self.prefix}{_LOCK}", wake))
 
     # Others
 
