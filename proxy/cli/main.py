@@ -26,6 +26,7 @@ from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .cluster import cluster
 from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
@@ -482,4 +483,5 @@ def drill(
 
 
 program.add_command(certs)
+program.add_command(cluster)
 program.add_command(config)
