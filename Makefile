@@ -8,19 +8,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-16)
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
+READY_DOCS := $(VENV)/.ready-docs-$(shell cat requirements/docs.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
+PACKAGES := debootstrap pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client
 
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: run
-run: $(READY) ## a demo site over HTTPS, with the built-in CA; no root, no internet
+run: $(READY) compiled ## a demo site over HTTPS, with the built-in CA; no root, no internet
 	@config/demo/run $(BIN)/python
 
 .PHONY: check
-check: $(READY_DEV) ## format, lint, types, import contracts, fast tests
+check: $(READY_DEV) $(READY_DOCS) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,7 +38,7 @@ TWO_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 2 --dist loadf
 H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
 
 .PHONY: test
-test: $(READY_DEV) packages check ## everything: the gate, then the real program with real peers
+test: $(READY_DEV) compiled packages check ## everything: the gate, then the real program with real peers
 	@echo "the real program with real peers"; \
 	$(TWO_FILES) --ignore=$(ALONE); status=$$?; \
 	echo "once more with h11 alone: what speaks HTTP"; \
@@ -46,12 +47,21 @@ test: $(READY_DEV) packages check ## everything: the gate, then the real program
 	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
 	exit $$status
 
+.PHONY: test-matrix
+test-matrix: $(READY_DEV) packages ## the suite on Debian 13, its systemd, fast tests on each Python; QUICK=1
+	PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: docs
+docs: $(READY_DOCS) ## the documentation as a site, in site/: searchable, also without a network or a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
 .PHONY: bench
-bench: $(READY_DEV) packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
+bench: $(READY_DEV) compiled packages ## side by side with nginx, HAProxy, Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
 
 .PHONY: scale
-scale: $(READY_DEV) packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
+scale: $(READY_DEV) compiled packages ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.scale $(if $(QUICK),--quick)
 
 .PHONY: floods
@@ -90,12 +100,38 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
+# Debian packages that making and trying packages needs; nothing else does.
+PACKAGERS := mmdebstrap debian-archive-keyring dpkg-dev
+DIST ?= dist
+BUILD := PYTHON=$(CURDIR)/$(BIN)/python packaging/
+
+.PHONY: wheel
+wheel: $(READY) ## dist/*.whl, with the version of the tag
+	@$(BUILD)wheel $(DIST)
+
+.PHONY: deb
+deb: wheel packagers ## dist/*.deb for Debian 12 and 13, each built in its own Debian; root
+	@$(BUILD)deb bookworm $(DIST)
+	@$(BUILD)deb trixie $(DIST)
+
+.PHONY: packagers
+packagers:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(PACKAGERS)"
+
 .PHONY: lock
 lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.txt
-	@for name in run dev; do \
+	@for name in run dev docs packages; do \
 	  $(BIN)/pip-compile -q --upgrade --strip-extras --allow-unsafe --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/$$name.txt requirements/$$name.in; \
 	done
+
+.PHONY: environment
+environment: $(READY_DEV)
+
+# As pip does for what it installs; with PYTHONDONTWRITEBYTECODE each start would compile all sources.
+.PHONY: compiled
+compiled: $(VENV)/bin/pip
+	@$(BIN)/python -m compileall -q proxy acme_client
 
 .PHONY: packages
 packages:
@@ -125,6 +161,11 @@ $(VENV)/bin/pip:
 $(READY): $(VENV)/bin/pip requirements/run.txt
 	@echo "installing the program's Python packages into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(READY_DOCS): $(VENV)/bin/pip requirements/docs.txt
+	@echo "installing the Python packages for the documentation into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch $@
 
 $(READY_DEV): $(VENV)/bin/pip requirements/dev.txt

@@ -20,6 +20,7 @@ server by ``link.Link`` only, and never imports ``proxy``.
     text           moments, lengths of time, text of others            (pure)
     names          names of hosts: one spelling, wildcards             (pure)
     gcra           counting events against a rate                      (pure)
+    late_dataclass `dataclass` that compiles a class when it is used   (pure)
 
 ``acme``, ``josepy`` and ``requests`` are imported in ``issuers`` only, and by the agent only once
 the certificates on the disk are being served. dnspython is imported in ``challenges`` and

@@ -8,7 +8,8 @@ CA's own words where there are any.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from .late_dataclass import dataclass
 
 
 class Blame(enum.Enum):

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .errors import ProblemDocument
+from .late_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ of the certifier; ``receive`` only from its main thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .late_dataclass import dataclass
 from .status import CertificateStatus
 
 INTERNAL = "internal"
@@ -160,6 +161,14 @@ class CertificateSpec:
 # Encrypt advises its clients so), and a hundred new sites still have their certificates within
 # minutes.
 ATTEMPTS_AT_ONCE = 4
+# The built-in CA is part of this program: its certificates wait for the disk and for workers, which
+# take as long for many certificates at once as for one.
+INTERNAL_ATTEMPTS_AT_ONCE = 32
+
+
+def attempts_at_once(directory: str) -> int:
+    return INTERNAL_ATTEMPTS_AT_ONCE if directory == INTERNAL else ATTEMPTS_AT_ONCE
+
 
 # A certificate on demand is not renewed when no client has asked for its name for so many seconds.
 FORGET = 30 * 86400.0
@@ -254,6 +263,9 @@ class Taken:
 
 # Certificates that are published at once, at most.
 PUBLISHED_TOGETHER = 256
+# Threads that tell the workers of certificates. Each waits until all workers have acknowledged what
+# it sent, and what has come meanwhile is sent together.
+PUBLISHED_AT_ONCE = 2
 
 
 class Link(Protocol):

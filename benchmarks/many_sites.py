@@ -22,6 +22,7 @@ from acme_client.issuers import internal
 from acme_client.link import INTERNAL, Authority
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
+from acme_client.storage.shared_sync import Durable
 from acme_client.x509.verify import CertificateAndKey, read
 
 from . import peers
@@ -33,12 +34,8 @@ _LIFETIME = 90 * 86400.0
 class _Unsynced(Disk):
     """Writes at once: a state directory that is made for a measurement survives no power cut."""
 
-    def _sync_folder(self, path: Path) -> None:
+    def _settle(self, several: list[Durable]) -> None:
         pass
-
-    def write(self, path: Path, data: bytes) -> None:
-        path.write_bytes(data)
-        path.chmod(0o600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -17,23 +18,32 @@ def tree(root: int) -> Iterator[int]:
     """``root`` and all its descendants."""
     yield root
     for task in Path(f"/proc/{root}/task").glob("*/children"):
-        for child in task.read_text().split():
+        try:
+            children = task.read_text().split()
+        except OSError:  # a thread that has ended meanwhile
+            continue
+        for child in children:
             yield from tree(int(child))
 
 
 def cpu_seconds(root: int) -> float:
     """User and system time of the tree, with that of children that have been waited for."""
-    total = 0
-    for pid in tree(root):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(fields[at]) for at in (11, 12, 13, 14))
-    return total / _TICKS
+    return sum(sum(_ticks(pid)) for pid in tree(root)) / _TICKS
 
 
 def own_cpu_seconds(pid: int) -> float:
     """User and system time of one process alone."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(_ticks(pid)[:2]) / _TICKS
+
+
+def _ticks(pid: int) -> list[int]:
+    """User and system time of a process, and of children that it has waited for; nothing for one
+    that has ended since it was seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return [0, 0, 0, 0]
+    return [int(fields[at]) for at in (11, 12, 13, 14)]
 
 
 def pss_kib(root: int) -> int:
@@ -42,10 +52,11 @@ def pss_kib(root: int) -> int:
 
 
 def own_pss_kib(pid: int) -> int:
-    """Proportional set size of one process."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
+    """Proportional set size of one process; 0 of one that has ended since it was seen."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
     return 0
 
 

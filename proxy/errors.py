@@ -9,7 +9,8 @@ further, so that no traceback of theirs can reach a log line or a client.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 
 class Blame(enum.Enum):
@@ -85,7 +86,6 @@ FAULTS: dict[str, Kind] = {
     "no_certificate": Kind(
         503, _OURS, "The certificate for this name is still being obtained.", retry_after=30
     ),
-    "shutting_down": Kind(503, _OURS, "The server is shutting down.", True),
     "file_shrank": Kind(500, _OURS, "The file became shorter while it was being sent.", True),
     "filter_failed": Kind(500, _OURS, "Something went wrong here."),
     "internal": Kind(500, _OURS, "Something went wrong here."),

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from ..certificates import ca_choice
 from ..certificates.lifecycle import State
 from ..certificates.managed import ManagedCertificate
-from ..link import ATTEMPTS_AT_ONCE, INTERNAL
+from ..link import INTERNAL, attempts_at_once
 from .pace import Pace, in_hurry
 
 # Of those who stand in one CA's queue and must wait (for their site's other certificate, or for the
-# next batch), so many are passed over before the rest of the queue waits with them.
-_PASSED_OVER = 2 * ATTEMPTS_AT_ONCE + 2
+# next batch), so many more than two for each attempt under way are passed over before the rest of
+# the queue waits with them.
+_PASSED_OVER = 2
 
 Urgency = tuple[bool, bool, bool, float]
 
@@ -66,8 +67,9 @@ class AttemptQueue:
 
     def _take_at(self, directory: str, now: float) -> Iterator[tuple[str, ManagedCertificate]]:
         queue = self._queues[directory]
+        at_once = attempts_at_once(directory)
         passed_over = []
-        while queue and self._under_way[directory] < ATTEMPTS_AT_ONCE:
+        while queue and self._under_way[directory] < at_once:
             entry = heapq.heappop(queue)
             _urgency, number, managed = entry
             if self._last.get(managed.name) != number:
@@ -77,7 +79,7 @@ class AttemptQueue:
                 continue
             if self._is_busy(managed) or not self._has_turn(managed, directory, now):
                 passed_over.append(entry)
-                if len(passed_over) == _PASSED_OVER:
+                if len(passed_over) == 2 * at_once + _PASSED_OVER:
                     break
                 continue
             self.drop(managed.name)

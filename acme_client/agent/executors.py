@@ -13,13 +13,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..link import ATTEMPTS_AT_ONCE, LinkBroken
+from ..link import PUBLISHED_AT_ONCE, LinkBroken, attempts_at_once
 
 log = logging.getLogger("treehouse.certifier")
-
-# Threads that tell the workers of certificates from the store. Each waits until all workers have
-# acknowledged what it sent, and what has come meanwhile is sent together.
-PUBLISHED_AT_ONCE = 2
 
 Work = Callable[[], None]
 
@@ -34,7 +30,7 @@ class Executors:
         self._begun: dict[object, float] = {}  # of what is being worked at
 
     def attempt(self, directory: str, work: Work) -> None:
-        self._submit(f"attempt {directory}", ATTEMPTS_AT_ONCE, work)
+        self._submit(f"attempt {directory}", attempts_at_once(directory), work)
 
     def ask(self, directory: str, work: Work) -> None:
         """After what was asked of this CA before."""

@@ -20,7 +20,9 @@ from ..certificates.record import Proof
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
-from ..link import INTERNAL, Dns, Link
+from ..gathering import Gathering
+from ..late_dataclass import dataclass
+from ..link import INTERNAL, PUBLISHED_AT_ONCE, PUBLISHED_TOGETHER, Dns, Link, Served
 from ..names import covers
 from ..text import spell, timestamp
 from ..x509.verify import CertificateAndKey, in_its_dates
@@ -28,6 +30,15 @@ from ..x509.verify import CertificateAndKey, in_its_dates
 log = logging.getLogger("treehouse.certifier")
 
 _NAMED = 3  # names in a line of the log about many
+
+
+@dataclass(slots=True)
+class _New:
+    """A new certificate that workers are told of, and what they said."""
+
+    served: Served
+    acknowledged: bool = False
+    refusal: str | None = None
 
 
 class CertificateKeeper:
@@ -51,6 +62,9 @@ class CertificateKeeper:
         self._dns = dns or Dns()
         self._tells_each = tells_each
         self._unservable: dict[str, str] = {}  # what was logged last, by name
+        self._publishing = Gathering(
+            self._publish_new, most=PUBLISHED_TOGETHER, at_once=PUBLISHED_AT_ONCE
+        )
 
     # What is in the store
 
@@ -206,15 +220,21 @@ class CertificateKeeper:
 
     def serve(self, managed: ManagedCertificate) -> None:
         """Have all workers serve a new certificate. Raises `IssuanceError` when a worker cannot."""
-        taken = self._link.publish([managed.as_served()], new=True)
-        refusal = taken.refusals.get(managed.name)
-        if refusal is not None:
+        new = _New(managed.as_served())
+        self._publishing.do(new)
+        if new.refusal is not None:
             managed.served = False
-            raise IssuanceError("unproven", _unservable(refusal))
-        managed.served = taken.acknowledged
+            raise IssuanceError("unproven", _unservable(new.refusal))
+        managed.served = new.acknowledged
         if not managed.served:
             managed.republish_at = self._now() + TELL_AGAIN
             log.warning("%s: not all workers have taken the certificate yet", managed.name)
+
+    def _publish_new(self, several: list[_New]) -> None:
+        taken = self._link.publish([one.served for one in several], new=True)
+        for one in several:
+            one.acknowledged = taken.acknowledged
+            one.refusal = taken.refusals.get(one.served.name)
 
     def report(self, managed: ManagedCertificate) -> None:
         self._link.report(managed.name, managed.status())

@@ -10,10 +10,11 @@ other actions need no answer, except where their text says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ..certificates.managed import ManagedCertificate, Task
+from ..late_dataclass import dataclass
 from ..link import Authority, Command, OnDemandRule
 from ..on_demand.checks import Finding
 from ..on_demand.known_names import Changes, Remembered

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
+from ..late_dataclass import dataclass
 from ..link import INTERNAL, CertificateSpec, Served
 from ..names import typed
 from ..status import AriWindow, AttemptStatus, CertificateStatus, certificate_status

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import ProblemDocument
+from ..late_dataclass import dataclass
 from ..storage import documents
 from ..x509.verify import CertificateAndKey, CertificateInfo
 from .lifecycle import State

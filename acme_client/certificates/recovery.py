@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
 
 from ..errors import IssuanceError
+from ..late_dataclass import dataclass
 from ..names import covers
 from ..x509 import loadable
 from ..x509.verify import CertificateAndKey, CertificateInfo, in_its_dates, read

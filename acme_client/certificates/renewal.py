@@ -10,7 +10,8 @@ Pure: time and random generator are parameters. Moments are Unix seconds.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+from ..late_dataclass import dataclass
 
 # Renew when this part of the lifetime is left (Let's Encrypt's advice): it leaves room for a long
 # outage, and for short lifetimes (Let's Encrypt: under ten days) the room must be larger.

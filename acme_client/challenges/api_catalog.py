@@ -19,8 +19,9 @@ import os
 import pkgutil
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
+
+from ..late_dataclass import dataclass
 
 EXTRA = "dns"
 INSTALL = "pip install 'treehouse-proxy[dns]'"

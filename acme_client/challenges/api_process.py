@@ -24,11 +24,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 from ..errors import IssuanceError, NotSet
+from ..late_dataclass import dataclass
 from ..link import DnsApi
 from ..text import printable, signal_name
 from . import api_calls

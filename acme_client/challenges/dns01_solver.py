@@ -21,10 +21,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import IssuanceError, NotSet
+from ..late_dataclass import dataclass
 from ..link import Dns, DnsZone, ProviderSettings
 from ..storage import documents
 from ..storage.store import Store, is_anothers

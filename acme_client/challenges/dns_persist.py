@@ -20,9 +20,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ..late_dataclass import dataclass
 from .dns_names import zone_file_text
 
 KIND = "dns-persist-01"

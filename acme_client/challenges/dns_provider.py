@@ -12,9 +12,9 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ..late_dataclass import dataclass
 from ..link import DnsApi, DnsHook, DnsUpdates, ProviderSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import dns.edns
 import dns.exception
@@ -29,6 +28,7 @@ import dns.rdatatype
 import dns.resolver
 
 from ..errors import IssuanceError
+from ..late_dataclass import dataclass
 from .dns_names import enclosing
 
 dns.rdata.load_all_types()  # type: ignore[no-untyped-call]

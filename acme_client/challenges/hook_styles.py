@@ -15,10 +15,11 @@ calls them in a way of its own, which is kept here to the letter:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from ..late_dataclass import dataclass
 from ..link import DnsHook, acme_sh
 from .dns_provider import TxtRecord
 

@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from ..storage.store import ANYTHING, Changes, Conflict, Edit, Fenced, Lock, demand_known
+from ..storage.store import Changes, Edit, Lock, demand_known, make_edits
 
 
 class Crash(BaseException):
@@ -65,16 +65,7 @@ class MemoryStore:
     def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
         for edit in edits:
             demand_known(edit.folder)
-        if by is not None and not by.holds():
-            raise Fenced(errno.EPERM, "the lock has been lost")
-        for edit in edits:
-            if edit.replaces is not ANYTHING and self.mark(edit.folder) != edit.replaces:
-                raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
-        for edit in edits:
-            if edit.files:
-                self.store(edit.folder, edit.files)
-            else:
-                self.delete(edit.folder)
+        make_edits(self, edits, by)
 
     def append(self, folder: str, file: str, data: bytes) -> None:
         self._begin_write(folder)

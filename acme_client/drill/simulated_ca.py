@@ -13,7 +13,7 @@ import bisect
 import collections
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from cryptography import x509
@@ -23,6 +23,7 @@ from ..certificates.renewal import Suggestion, Window
 from ..errors import IssuanceError
 from ..issuers.interface import Issued, Order
 from ..issuers.internal import InternalCa
+from ..late_dataclass import dataclass
 from ..rate_limits.published import registered_domain
 from ..x509.verify import CertificateAndKey, CertificateInfo
 from .memory_store import MemoryStore
@@ -73,7 +74,7 @@ class Bucket:
 Span = tuple[float, float]
 
 
-@dataclass
+@dataclass()
 class SimulatedCa:
     """``outages``: unreachable, or 503 with a Retry-After, turn by turn. ``incidents``: moments at
     which the windows of all certificates of before become "now". ``broken``: names whose validation

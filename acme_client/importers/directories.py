@@ -5,8 +5,9 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from ..late_dataclass import dataclass
 
 # Directories that other programs use under names of their own, or by default. SSL.com is not
 # here: one host of it has two.

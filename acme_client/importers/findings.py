@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ..late_dataclass import dataclass
 from ..x509.verify import UNREADABLE, CertificateAndKey
 from .safe_tree import Tree, Unreadable
 

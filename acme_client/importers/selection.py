@@ -13,9 +13,9 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from ..errors import IssuanceError
+from ..late_dataclass import dataclass
 from ..names import canonical, covers, wildcard_of
 from ..x509.verify import CertificateAndKey, CertificateInfo, verify_pair
 from .findings import Account, Certificate, Skipped

@@ -4,9 +4,9 @@ program is a reader and a line here."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..late_dataclass import dataclass
 from . import acme_sh, caddy, certbot, lego, traefik
 from .directories import Directories
 from .findings import Findings

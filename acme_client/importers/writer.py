@@ -11,7 +11,7 @@ if the operator asks for that. What OpenSSL does not load is not written.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..certificates import transitions
 from ..certificates.record import Record
@@ -19,6 +19,7 @@ from ..certificates.repository import CertificateRepository
 from ..errors import IssuanceError
 from ..issuers import account_files
 from ..issuers.account_files import ACCOUNT, KEY, NEXT_KEY
+from ..late_dataclass import dataclass
 from ..storage.store import Store
 from ..text import timestamp
 from ..x509 import loadable

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
 from ..challenges.dns_persist import PersistRecord
+from ..late_dataclass import dataclass
 from ..x509.verify import CertificateAndKey
 
 

@@ -12,6 +12,7 @@ root stay content until it really ends.
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -78,12 +79,15 @@ class InternalCa:
 
     def _root(self, now: float) -> _Root:
         with self._lock:
-            kept = [_read(self._store.load(FOLDER)), _read(self._store.previous(FOLDER))]
-            # A root from the future was made while the clock was wrong.
-            usable = [one for one in kept if one and one[0].not_valid_before_utc.timestamp() <= now]
-            for one in usable:
+            usable: list[_Root] = []
+            for load in (self._store.load, self._store.previous):
+                one = _read(load(FOLDER))
+                # A root from the future was made while the clock was wrong.
+                if one is None or one[0].not_valid_before_utc.timestamp() > now:
+                    continue
                 if one[0].not_valid_after_utc.timestamp() - ROOT_REPLACED_BEFORE_END > now:
                     return one
+                usable.append(one)
             return self._replace(usable[0] if usable else None, now)
 
     def _replace(self, old: _Root | None, now: float) -> _Root:
@@ -152,12 +156,18 @@ def how_to_trust(state: Path) -> str:
 
 
 def _read(files: dict[str, bytes]) -> _Root | None:
+    return _parsed(files.get(ROOT, b""), files.get(ROOT_KEY, b""), files.get(CROSS, b""))
+
+
+@functools.lru_cache(maxsize=2)  # thousands of certificates are made in a row
+def _parsed(root: bytes, key: bytes, cross: bytes) -> _Root | None:
     try:
-        root = x509.load_pem_x509_certificate(files[ROOT])
-        key = keys.from_pem(files[ROOT_KEY])
-        cross = files.get(CROSS)
-        return root, key, x509.load_pem_x509_certificate(cross) if cross else None
-    except (KeyError, ValueError):
+        return (
+            x509.load_pem_x509_certificate(root),
+            keys.from_pem(key),
+            x509.load_pem_x509_certificate(cross) if cross else None,
+        )
+    except ValueError:
         return None
 
 

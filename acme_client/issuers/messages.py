@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..certificates.renewal import Window
 from ..errors import IssuanceError, ProblemDocument
+from ..late_dataclass import dataclass
 from ..names import canonical
 from .problem_documents import ACME, said, words
 

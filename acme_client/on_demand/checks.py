@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
+from ..late_dataclass import dataclass
 from ..link import OnDemandRule
 from .ask_url import CannotTell, ask
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ..late_dataclass import dataclass
 from ..names import hostname
 from ..storage.journal import Journal
 from ..storage.store import Store

@@ -12,9 +12,9 @@ and the oldest entry makes room.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from ..gcra import gcra
+from ..late_dataclass import dataclass
 from ..names import wildcard_of
 
 _HOUR = 3600.0

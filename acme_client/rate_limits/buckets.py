@@ -20,12 +20,13 @@ were written, and if that is ahead of now, they all move back by the difference 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from ..certificates.retry import RETRY_AFTER_MOST
 from ..gcra import gcra
+from ..late_dataclass import dataclass
 from ..text import spell_exactly
 from .published import (
     Cost,

@@ -212,6 +212,7 @@ class LedgerReservation:
         self._kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         self._force = force
         self._taken: tuple[Cost, ...] = ()
+        self._reserved = False
         self._may_be_issued = False
 
     def reserve(self, *, exempt: bool) -> None:
@@ -219,6 +220,7 @@ class LedgerReservation:
         kind = OrderKind.EXEMPT if exempt else self._kind
         before = _of_certificates(self._taken)
         self._taken = ()
+        self._reserved = True
         self._taken = self._ledger.reserve(self._directory, self._names, kind, before, self._force)
 
     def finalizing(self) -> None:
@@ -227,6 +229,8 @@ class LedgerReservation:
 
     def commit(self, problem: IssuanceError | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
+        if problem is None and not self._reserved:  # the built-in CA counts nothing
+            return
         give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
         if give_back or problem is None or problem.kind != "limits":
             self._ledger.commit(self._directory, self._names, give_back, problem)

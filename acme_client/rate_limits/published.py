@@ -9,10 +9,11 @@ import enum
 import functools
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from publicsuffixlist import PublicSuffixList
+
+from ..late_dataclass import dataclass
 
 _DAY = 86400.0
 

@@ -16,7 +16,6 @@ hand, are taken over as a version of their own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import time
@@ -28,18 +27,7 @@ from typing import NamedTuple
 from .atomic import Disk
 from .lease import LeaseFile
 from .sessions import Sessions
-from .store import (
-    ANYTHING,
-    Changes,
-    Conflict,
-    Edit,
-    Fenced,
-    Files,
-    Lock,
-    Names,
-    Store,
-    demand_known,
-)
+from .store import Changes, Edit, Files, Lock, Names, Store, demand_known, make_edits
 
 
 def open_store(location: Path | str) -> Store:
@@ -104,6 +92,7 @@ class DirectoryStore:
             with contextlib.suppress(OSError):  # the end of the process ends it
                 lock.release()
         self._sessions.close()
+        self._disk.close()
 
     def list(self, folder: str) -> Names:
         try:
@@ -140,7 +129,6 @@ class DirectoryStore:
     def store(self, folder: str, files: Files) -> None:
         demand_known(folder)
         path = self.root / folder
-        self._disk.make_folder(path)
         current = _current(path)
         held = _read_files(path / current) if current else {}
         if len(files) == 1 and not held.keys() & files.keys():
@@ -153,30 +141,21 @@ class DirectoryStore:
                 current = self._add_version(path, by_hand)
         added = self._add_version(path, {**held, **files})
         # Links where nothing is may lead nowhere for a moment: so all files appear by the one
-        # rename of `current`. Real files make way for links only after it.
-        self._point_at_current(path, [name for name in files if not (path / name).exists()])
-        self._disk.link(path / "current", added)
-        self._point_at_current(path, files)
+        # rename of `current`. Real files make way for links only when that is durable.
+        first = [name for name in files if not (path / name).exists()]
+        self._disk.link(path, {**_not_yet(path, first), "current": added})
+        self._disk.link(path, _not_yet(path, files))
         self._prune(path, keep={added, current})
 
     def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
         for edit in edits:
             demand_known(edit.folder)
         with self._one_step():
-            if by is not None and not by.holds():
-                raise Fenced(errno.EPERM, "the lock has been lost", str(self.root))
-            for edit in edits:
-                if edit.replaces is not ANYTHING and self.mark(edit.folder) != edit.replaces:
-                    raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
-            for edit in edits:
-                if edit.files:
-                    self.store(edit.folder, edit.files)
-                else:
-                    self.delete(edit.folder)
+            make_edits(self, edits, by)
 
     @contextlib.contextmanager
     def _one_step(self) -> Iterator[None]:
-        """Inside, nobody else makes edits that depend on what is there."""
+        """Let no other process make edits that depend on what is there."""
         self._disk.make_folder((self.root / _STEP).parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self.root / _STEP, flags, 0o600)
@@ -214,7 +193,7 @@ class DirectoryStore:
         held = _read_files(path / current) if current else {}
         if held.pop(file, None) is not None:
             added = self._add_version(path, held)
-            self._disk.link(path / "current", added)
+            self._disk.link(path, {"current": added})
             self._prune(path, keep={added, current})
 
     def lock(self, folder: str, lease: float) -> Lock | None:
@@ -265,24 +244,32 @@ class DirectoryStore:
         return marks
 
     def _add_version(self, path: Path, files: Files) -> str:
-        numbers = _versions(path)
+        numbers, current = _versions(path), _current(path)
+        # A folder that a writer left half-made must not be taken for a version later.
+        if current is not None and numbers and numbers[-1] > _number(current):
+            self._prune(path, keep={_version(one) for one in numbers if one <= _number(current)})
         version = _version(numbers[-1] + 1 if numbers else 1)
-        self._disk.make_folder(path / version)
-        for name, data in files.items():
-            self._disk.write(path / version / name, data)
+        self._disk.add_folder(path / version, files)
         return version
-
-    def _point_at_current(self, path: Path, names: Iterable[str]) -> None:
-        for name in names:
-            target = f"current/{name}"
-            if not (path / name).is_symlink() or os.readlink(path / name) != target:
-                self._disk.link(path / name, target)
 
     def _prune(self, path: Path, keep: set[str | None]) -> None:
         for number in _versions(path):
             if _version(number) not in keep:
                 with contextlib.suppress(OSError):  # the next store tries again
-                    self._disk.remove(path / _version(number))
+                    self._disk.clear_away(path / _version(number))
+
+
+def _not_yet(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the links to the current version that are not there, by name."""
+    targets = {name: f"current/{name}" for name in names}
+    return {name: to for name, to in targets.items() if _target(path / name) != to}
+
+
+def _target(path: Path) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def _version(number: int) -> str:

@@ -15,9 +15,9 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..late_dataclass import dataclass
 from . import documents
 from .byte_lock import is_byte_locked, lock_byte
 
@@ -37,7 +37,6 @@ class LeaseFile:
     def take(self, lease: float) -> bool:
         with self._opened() as fd:
             found, now = _lease(fd), self._now()
-            # A lease that ends later than any could was written by a clock that ran ahead.
             if found.holder is not None and found.lasts(fd, now):
                 return False
             self.token = found.token + 1

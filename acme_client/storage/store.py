@@ -21,9 +21,11 @@ While that process lives, nobody else undoes the note; afterwards anybody may.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from ..late_dataclass import dataclass
 
 # The top folders. Root sets owners and modes of these and of nothing else; a folder that is missing
 # here could one day keep a server from starting.
@@ -172,3 +174,18 @@ def is_anothers(store: Store, mark: object) -> bool:
     """Whether a note with this mark belongs to another process, which lives. A note without a mark
     is by an earlier version."""
     return isinstance(mark, str) and not store.is_ours(mark) and not store.is_over(mark)
+
+
+def make_edits(store: Store, edits: Sequence[Edit], by: Lock | None) -> None:
+    """Make edits one after the other, as `Store.change` does, while nobody else makes any. Raises
+    `Fenced` or `Conflict`; then nothing has changed."""
+    if by is not None and not by.holds():
+        raise Fenced(errno.EPERM, "the lock has been lost")
+    for edit in edits:
+        if edit.replaces is not ANYTHING and store.mark(edit.folder) != edit.replaces:
+            raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
+    for edit in edits:
+        if edit.files:
+            store.store(edit.folder, edit.files)
+        else:
+            store.delete(edit.folder)

@@ -11,13 +11,12 @@ Pure: the files' contents, the site's names and the time go in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from ..late_dataclass import dataclass
 from ..names import covers
 from ..text import timestamp
 from . import pem

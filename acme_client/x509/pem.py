@@ -21,11 +21,13 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+
+from ..late_dataclass import dataclass
 
 # RFC 7468 §5.1 has the first; the others are OpenSSL's, from before and beside the RFC.
 CERTIFICATE = "CERTIFICATE"

@@ -11,7 +11,7 @@ Pure: PEM and the time go in, `CertificateInfo` or an `IssuanceError` come out.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from ..errors import IssuanceError
+from ..late_dataclass import dataclass
 from ..names import canonical, covers
 from . import keys, pem
 from .chain_order import issued_by, ordered

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus
 
 from ..config.model import Alerts

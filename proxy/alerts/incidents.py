@@ -11,11 +11,12 @@ The time is a parameter, in Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any, Literal
 
 from acme_client.errors import ProblemDocument
 from acme_client.explain import explained
+from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus, validity
 from acme_client.text import moment
 

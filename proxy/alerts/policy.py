@@ -8,9 +8,10 @@ script that could call nothing would be of no use. It writes nothing, and sees n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Alerts, Config
 from ..config.schema.alerts import Way

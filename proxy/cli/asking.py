@@ -12,12 +12,13 @@ import click
 from ..config.load import ConfigurationFaults, Options, state_directory
 from ..exit_status import FAILED, USAGE
 from ..ipc import control_client
-from ..ipc.control_client import NotRunning
+from ..ipc.control_client import DoesNotAnswer, NotRunning
 from ..ipc.documents import Status
 from ..log import displayable
 from .next_steps import as_typed, not_running
 
-# Reloading waits for new workers, stopping for connections under way; the server bounds both.
+# Reloading waits for new workers, stopping for connections under way; the server bounds both. One
+# that hangs is not waited for so long (`control_client.ask`).
 PATIENCE = 300.0
 
 
@@ -47,6 +48,8 @@ def ask(config: Path | None, state: Path | None, request: dict[str, Any]) -> dic
         answer = control_client.ask(state_directory(config, state), request, PATIENCE)
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
+    except DoesNotAnswer as error:
+        complain(str(error), FAILED)
     except NotRunning as error:
         complain(not_running(str(error), config, state), FAILED)
     if answer.get("ok") is False:

@@ -13,14 +13,19 @@ from acme_client.text import printable
 from ..config.load import ConfigurationFaults, Options, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..ipc import control_client
-from ..ipc.control_client import NotRunning
+from ..ipc.control_client import DoesNotAnswer, NotRunning
 from .asking import PATIENCE, ask, complain, status_of
 from .options import NAME, PATH, server_options
 
 
 @click.group()
 def certs() -> None:
-    """Certificate operations."""
+    """Certificate operations.
+
+    \b
+    sudo treehouse-proxy certs list
+    sudo treehouse-proxy certs renew example.org
+    """
 
 
 @certs.command(name="list")
@@ -87,6 +92,8 @@ def forget(name: str, config: Path | None, state: Path | None) -> None:
         click.echo(answer["message"])
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
+    except DoesNotAnswer as error:
+        complain(str(error), FAILED)
     except NotRunning:
         try:
             click.echo(offline.forget(where, name, Options(config=config)))

@@ -18,7 +18,11 @@ PROGRAMS = ("nginx", "caddy", "traefik", "apache")  # those that `config_import.
 
 @click.group()
 def config() -> None:
-    """Configurations of other programs."""
+    """Configurations of other programs.
+
+    \b
+    treehouse-proxy config import nginx /etc/nginx/nginx.conf
+    """
 
 
 @config.command(name="import")

@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from acme_client.drill.simulated_ca import DAY, HOUR, SimulatedCa, Span
 from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Issuer
 from acme_client.issuers.internal import InternalCa, InternalIssuer
+from acme_client.late_dataclass import dataclass
 from acme_client.link import INTERNAL, CertificateSpec, Served
 from acme_client.storage.directory import open_store
 from acme_client.x509.verify import CertificateInfo, examine

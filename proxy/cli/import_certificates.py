@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from acme_client.importers.safe_tree import Tree, Unreadable
 from acme_client.importers.selection import Site, accounts, places
 from acme_client.importers.sources import SOURCES, Source
 from acme_client.importers.writer import Outcome, Writer
+from acme_client.late_dataclass import dataclass
 from acme_client.link import INTERNAL
 from acme_client.on_demand.policy import takes
 from acme_client.storage.directory import open_store
@@ -31,7 +31,7 @@ from ..config.checks.accounts import NOBODY
 from ..config.load import Options, load, state_directory
 from ..config.model import Config
 from ..config.sources.flags import DEFAULT_CONFIG
-from ..ipc.control_client import NotRunning, ask
+from ..ipc.control_client import DoesNotAnswer, NotRunning, ask
 from ..system import preload, privileges
 from ..system.state_directory import StateUnusable, prepare
 
@@ -223,6 +223,8 @@ def _what_now(request: Request, around: Surroundings, taken: bool) -> str:
         return "nothing was changed"
     try:
         answer = ask(around.state, {"command": "look"}, _SEEN_WITHIN)
+    except DoesNotAnswer:
+        return "the running server does not answer, and uses them when it goes on or is restarted"
     except NotRunning:
         return "a server that starts on this state directory uses them"
     if answer.get("ok"):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from dataclasses import dataclass
 
+from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus, validity
 
 from ..ipc.documents import Status

@@ -14,11 +14,12 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+
+from acme_client.late_dataclass import dataclass
 
 
 class CannotTrust(Exception):

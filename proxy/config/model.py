@@ -9,9 +9,11 @@ comment says. Each part of the program is handed only its branch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..filters.code import FilterCode
 from .schema.access import ForwardAuth
@@ -37,7 +39,7 @@ from .schema.providers import Docker, Providers
 from .schema.rules import BackendRules, BackendTls, Breaker, Health, Rules, StickyCookie
 from .schema.scripts import FastCgi
 from .schema.tracing import Tracing
-from .syntax.kinds import already_read, section
+from .syntax.sections import already_read, section
 from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [

@@ -10,9 +10,11 @@ import functools
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..filters.code import FilterCode
 from . import model
@@ -26,7 +28,7 @@ from .schema.rules import BackendRules, Compression, Rules
 from .schema.site import ACTIONS, Route, Serving, responds
 from .syntax.faults import Origins
 from .syntax.faults import Path as KeyPath
-from .syntax.kinds import Section, already_read
+from .syntax.sections import Section, already_read
 
 _FILE_RULES = tuple(FileRules.known_keys())
 _BACKEND_RULES = tuple(BackendRules.known_keys())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from .substitution import substituted
 

@@ -7,8 +7,10 @@ through its rules for each shape of path that any of them names: what covers the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from .path_patterns import PathForm
 

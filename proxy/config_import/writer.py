@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.syntax.faults import Path, one_line
 from .draft import Draft, Left, Level, Place, Site

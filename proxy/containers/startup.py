@@ -3,7 +3,7 @@ loads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Config
 from .door import Door

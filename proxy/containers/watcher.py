@@ -20,8 +20,10 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import urlsplit
+
+from acme_client.late_dataclass import dataclass
 
 from .. import log as logs
 from .. import sandbox

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any, Literal
 
+from acme_client.late_dataclass import dataclass
 from acme_client.text import printable
 
 # ok: as it should be. attention: works, or may work, and somebody should know. wrong: keeps a

@@ -4,8 +4,10 @@ document. Pure."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.schema.own_filters import FilterUse
 from ..config.schema.rules import UNLIMITED, BasicAuth

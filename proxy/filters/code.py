@@ -25,9 +25,11 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import CodeType, ModuleType
+
+from acme_client.late_dataclass import dataclass
 
 # Not to be replaced by what lies in a folder.
 _NOT_FROM_FOLDERS = frozenset({*sys.stdlib_module_names, "proxy", "acme_client"})

@@ -7,8 +7,9 @@ here because those are older than the classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from acme_client.late_dataclass import dataclass
 
 from .codec import Vocabulary
 from .messages import Ready

@@ -14,9 +14,10 @@ versions of the program say to each other (`handoff_messages`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
+from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus, ClusterStatus
 
 from .codec import AS_IT_IS, Vocabulary

@@ -11,7 +11,7 @@ An `Exchange` never decides anything and never does I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from acme_client.late_dataclass import dataclass
 
 from .message import Connection, Fields, HostMatch, Request, Response
 

@@ -16,8 +16,9 @@ dataclass costs four times as much to make.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream
@@ -67,6 +68,8 @@ class Connection:
     handshake: tuple[float, float, bool] | None = None
     protocol_state: Any = None  # what the protocol keeps of it, for itself alone
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
+    # A host, and what the access log says of it and the connection.
+    named_in_log: tuple[bytes, str, str] | None = None
 
 
 class Body(Protocol):

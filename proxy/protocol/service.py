@@ -32,14 +32,14 @@ from ..config.model import Limits
 from ..errors import Fault
 from ..transport.clock import Clock
 from ..transport.deadlines import Deadlines
-from ..transport.stream import Stream
+from ..transport.stream import ClientStream
 from .exchange import Exchange
 from .message import Connection, Response
 
 # The whole life of a connection in one protocol: answers requests until the client or we have had
 # enough. The caller closes the transport. A table of these, by the names of ALPN (RFC 7301), is
 # what the acceptor chooses from.
-Serve = Callable[[Stream, Connection, "Service", Deadlines], Awaitable[None]]
+Serve = Callable[[ClientStream, Connection, "Service", Deadlines], Awaitable[None]]
 
 
 class Service(Protocol):

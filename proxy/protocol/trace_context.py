@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from acme_client.late_dataclass import dataclass
 
 from .message import Fields
 

@@ -18,9 +18,10 @@ import errno
 import os
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from . import landlock
 from .grants import Grant, Policy

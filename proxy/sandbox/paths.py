@@ -6,8 +6,9 @@ from __future__ import annotations
 import importlib.util
 import ssl
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from acme_client.late_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

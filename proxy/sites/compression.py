@@ -1,9 +1,10 @@
 """Compresses responses: zstd, br or gzip, as the client prefers. A response filter.
 
-A small cached file is compressed once for each coding, and kept with its response. A larger file is
-compressed as it is sent for the first time, and kept within a bound. A backend's answer is
-compressed as it streams, and flushed whenever the backend has nothing more to say at the moment: so
-a server-sent event is never held back.
+A small cached file is compressed once for each coding, and kept with its response. A larger one is
+compressed as it is sent for the first time, and so is a large body that is there as a whole (that
+of a filter, a page for errors); both are kept within a bound where others get them as well. A
+backend's answer is compressed as it streams, and flushed whenever the backend has nothing more to
+say at the moment: so a server-sent event is never held back.
 
 What is never compressed: parts (206), what is encoded already, ``no-transform``, types that gain
 nothing, and bodies that are too small. Under ``auto`` also nothing whose length may tell a secret
@@ -16,21 +17,17 @@ are gone, and a HEAD must say what a GET would.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 
 from ..config.schema.rules import Compression
-from ..errors import Fault
+from ..handlers.files.pieces import Pieces
 from ..handlers.files.precompressed import acceptable
 from ..protocol.exchange import Exchange
-from ..protocol.message import Fields, FileBody, Request, Response, StreamBody, Tunnel
+from ..protocol.message import FileBody, Request, Response, StreamBody, Tunnel
+from .compressed_bodies import TURN, CompressedBody, FileStream, Unsent
 from .encoders import Encoder, Level, affordable, encoder
 
-_READ = 64 * 1024
-# Bytes that are compressed before other connections get their turn: some milliseconds.
-_TURN = 256 * 1024
 # A file of at most this size is kept compressed; all of them together.
 _KEPT_FILE = 4 * 1024 * 1024
 _KEPT_ALL = 32 * 1024 * 1024
@@ -133,12 +130,13 @@ class Compress:
             return found
         made = response.copy() if response.shared else response
         body = response.body
-        if request.method == b"HEAD" and not (isinstance(body, bytes) and body):
+        at_once = isinstance(body, bytes) and len(body) <= TURN
+        if request.method == b"HEAD" and not (at_once and body):
             # Nothing of it is sent, and how long it would be nobody knows.
-            made.body = _Unsent(response)
+            made.body = Unsent(response)
             _describe(made, coding)
             return made
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and at_once:
             if not body:
                 return self._plain(response)
             made.body = _whole(encoder(coding, self._level), body)
@@ -149,12 +147,36 @@ class Compress:
             return made
         if isinstance(body, Tunnel):
             return response
-        compressed = self._streamed(body, coding)
+        compressed = (
+            self._in_pieces(response, body, coding)
+            if isinstance(body, bytes)
+            else self._streamed(body, coding)
+        )
         if compressed is None:
             return self._plain(response)
         made.body = compressed
         _describe(made, coding)
         return made
+
+    def _in_pieces(self, response: Response, body: bytes, coding: bytes) -> StreamBody | None:
+        """The compressed body of a response that holds more bytes than one turn compresses; None
+        where too many are under way."""
+        level = affordable(coding, self._level)
+        if level is None:
+            return None
+        stream = CompressedBody(Pieces(body), encoder(coding, level))
+        if response.shared and len(body) <= _KEPT_FILE and level == self._level:
+            stream.collect(lambda whole: self._keep_with(response, coding, whole))
+        return stream
+
+    def _keep_with(self, response: Response, coding: bytes, whole: bytes | None) -> None:
+        """Keep what was made of a response that others get as well with it."""
+        if whole is not None:
+            made = response.copy()
+            made.body = whole
+            _describe(made, coding)
+            made.shared = True
+            response.keep((self, coding), made)
 
     def _streamed(self, body: FileBody | StreamBody, coding: bytes) -> bytes | StreamBody | None:
         """The compressed body; None where too many are under way."""
@@ -171,7 +193,7 @@ class Compress:
             return None
         if not isinstance(body, FileBody):
             return CompressedBody(body, encoder(coding, level))
-        stream = CompressedBody(_FileStream(body), encoder(coding, level))
+        stream = CompressedBody(FileStream(body), encoder(coding, level))
         if (
             file is not None
             and file not in self._collecting
@@ -195,151 +217,9 @@ class Compress:
             self._kept_bytes -= len(oldest)
 
 
-class CompressedBody:
-    """A `StreamBody` that compresses another, and flushes when that has nothing more at hand."""
-
-    length: int | None = None
-
-    def __init__(self, source: StreamBody, made: Encoder) -> None:
-        self._source = source
-        self._encoder: Encoder | None = made  # until the end, for it holds memory
-        self._unflushed = False
-        self._ended = False
-        self._work = 0
-        self._collected: list[bytes] | None = None
-        self._take: Callable[[bytes | None], None] | None = None
-
-    def collect(self, take: Callable[[bytes | None], None]) -> None:
-        """Call ``take`` once: with all bytes when they have been made, with None if they never
-        are."""
-        self._collected = []
-        self._take = take
-
-    @property
-    def trailers(self) -> Fields:
-        return self._source.trailers
-
-    @property
-    def at_end(self) -> bool:
-        return self._ended
-
-    def read_now(self, most: int = _READ) -> bytes | None:
-        while not self._ended:
-            if self._work >= _TURN:
-                return None  # others come first; `read` goes on
-            piece = self._source.read_now(most)
-            if piece is None:
-                return self._flushed()
-            if made := self._fed(piece):
-                return made
-        return b""
-
-    async def read(self, most: int = _READ) -> bytes:
-        if self._work >= _TURN:
-            self._work = 0
-            await asyncio.sleep(0)
-        while (made := self.read_now(most)) is None:
-            if self._work >= _TURN:
-                self._work = 0
-                await asyncio.sleep(0)
-                continue
-            piece = await self._source.read(most)
-            if made := self._fed(piece):
-                break
-            if self._ended:
-                return b""
-        return made
-
-    def close(self, complete: bool) -> None:
-        self._encoder = None
-        if self._collected is not None and self._take is not None:
-            self._take(None)
-        self._collected = None
-        self._source.close(complete)
-
-    def _fed(self, piece: bytes) -> bytes:
-        assert self._encoder is not None  # noqa: S101 - nothing is read behind the end
-        if not piece:
-            self._ended = True
-            rest = self._encoder.finish()
-            self._encoder = None
-            return self._gathered(rest)
-        self._work += len(piece)
-        self._unflushed = True
-        return self._gathered(self._encoder.feed(piece))
-
-    def _flushed(self) -> bytes | None:
-        """What the receiver must have before we wait; None where that is nothing."""
-        if not self._unflushed or self._encoder is None:
-            return None
-        self._unflushed = False
-        return self._gathered(self._encoder.flush()) or None
-
-    def _gathered(self, made: bytes) -> bytes:
-        if self._collected is not None:
-            self._collected.append(made)
-            if self._ended and self._take is not None:
-                self._take(b"".join(self._collected))
-                self._collected = None
-        return made
-
-
 def _file_key(body: FileBody, coding: bytes) -> tuple[object, ...]:
     status = os.fstat(body.fd)
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, coding
-
-
-class _Unsent:
-    """In place of the body of an answer to HEAD, of which nothing is sent (a `StreamBody`)."""
-
-    length: int | None = None
-    trailers: Fields = []  # noqa: RUF012 # nothing has none
-    at_end = True
-
-    def __init__(self, response: Response) -> None:
-        self._body = response.body
-
-    def read_now(self, most: int = _READ) -> bytes | None:
-        return b""
-
-    async def read(self, most: int = _READ) -> bytes:
-        return b""
-
-    def close(self, complete: bool) -> None:
-        if isinstance(self._body, FileBody):
-            self._body.release()
-        elif not isinstance(self._body, bytes):
-            self._body.close(complete)
-
-
-class _FileStream:
-    """An open file as a `StreamBody`. The page cache answers nearly always."""
-
-    trailers: Fields = []  # noqa: RUF012 # a file has none
-
-    def __init__(self, body: FileBody) -> None:
-        self._body = body
-        self._at = body.offset
-        self._end = body.offset + body.length
-        self.length: int | None = body.length
-
-    @property
-    def at_end(self) -> bool:
-        return self._at >= self._end
-
-    def read_now(self, most: int = _READ) -> bytes | None:
-        wanted = min(max(most, _READ), self._end - self._at)
-        piece = os.pread(self._body.fd, wanted, self._at) if wanted else b""
-        if wanted and not piece:
-            raise Fault("file_shrank")
-        self._at += len(piece)
-        return piece
-
-    async def read(self, most: int = _READ) -> bytes:
-        return self.read_now(most) or b""
-
-    def close(self, complete: bool) -> None:
-        self._body.release()
 
 
 def _whole(made: Encoder, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 Level = Literal["fast", "usual", "best"]
@@ -66,11 +67,21 @@ class _Held:
 
 
 class _Gzip(_Held):
+    """Made when it is fed first. Its tables are written whole when it is made, 350 KiB; between the
+    head of an answer and its body those of other answers would push them out of the cache."""
+
     def __init__(self, level: int, holds: int) -> None:
         super().__init__(holds)
+        self._level = level
+
+    @cached_property
+    def _made(self) -> Any:
         # 31: a window of 32 KiB, and the header and trailer of gzip (RFC 1952).
-        self._made = _libraries()[b"gzip"].compressobj(level, zlib.DEFLATED, 31)
-        self.feed: Callable[[bytes], bytes] = self._made.compress
+        return _libraries()[b"gzip"].compressobj(self._level, zlib.DEFLATED, 31)
+
+    def feed(self, data: bytes) -> bytes:
+        made: bytes = self._made.compress(data)
+        return made
 
     def flush(self) -> bytes:
         flushed: bytes = self._made.flush(zlib.Z_SYNC_FLUSH)

@@ -25,9 +25,10 @@ belongs to many requests: a filter changes a copy of it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+from ..protocol.early_answer import Done, EarlyAnswer
 from ..protocol.exchange import Exchange
 from ..protocol.message import CachedHead, Handler, Response
 
@@ -149,7 +150,9 @@ class Chain:
     def changed(self, exchange: Exchange, answer: Answer, failed: Failed) -> Answer:
         """What the response filters make of an answer."""
         if not isinstance(answer, Response):
-            return self._changed_later(exchange, answer, failed)
+            if isinstance(answer, EarlyAnswer):
+                return _Filtered(self, exchange, answer, failed)
+            return self.changed_later(exchange, answer, failed)
         if answer.shared and self._settling is not None:
             kept = answer.kept
             settled = _UNASKED if kept is None else kept.get(self, _UNASKED)
@@ -159,9 +162,10 @@ class Chain:
                 return settled
         return self.filtered(exchange, answer, failed)
 
-    async def _changed_later(
+    async def changed_later(
         self, exchange: Exchange, waiting: Awaitable[Response], failed: Failed
     ) -> Response:
+        """`changed`, for an answer that has to be awaited."""
         try:
             response = await waiting
         except Exception as error:
@@ -242,3 +246,40 @@ class Chain:
             raise
         rest = Chain((), self._after[place:]).filtered(exchange, response, failed)
         return rest if isinstance(rest, Response) else await rest
+
+
+class _Filtered(EarlyAnswer):
+    """What a chain makes of an answer that can be begun early."""
+
+    __slots__ = ("_answer", "_chain", "_done", "_exchange", "_failed", "_filtering")
+
+    def __init__(
+        self, chain: Chain, exchange: Exchange, answer: EarlyAnswer, failed: Failed
+    ) -> None:
+        self._chain = chain
+        self._exchange = exchange
+        self._answer = answer
+        self._failed = failed
+        self._done: Done | None = None
+        self._filtering: Awaitable[Response] | None = None  # a filter has to wait for something
+
+    def begin(self, done: Done) -> bool:
+        self._done = done
+        return self._answer.begin(self._answered)
+
+    def _answered(self, response: Response | None) -> None:
+        done, self._done = self._done, None
+        assert done is not None  # noqa: S101 - it has begun
+        if response is not None:
+            filtered = self._chain.filtered(self._exchange, response, self._failed)
+            if isinstance(filtered, Response):
+                response = filtered
+            else:
+                response, self._filtering = None, filtered
+        done(response)
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        if self._filtering is not None:
+            return self._filtering.__await__()
+        chain = self._chain
+        return chain.changed_later(self._exchange, self._answer, self._failed).__await__()

@@ -18,9 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.schema.own_filters import FilterUse
 from ..errors import Fault

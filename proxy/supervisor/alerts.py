@@ -15,9 +15,10 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from acme_client.late_dataclass import dataclass
 from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 

@@ -13,8 +13,10 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from acme_client.late_dataclass import dataclass
 
 from ..ipc.messages import ToWorker
 from .process_table import Child, Processes

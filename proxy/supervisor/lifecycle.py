@@ -7,7 +7,7 @@ it ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from acme_client.late_dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -9,7 +9,9 @@ what crashes the certifier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from acme_client.late_dataclass import dataclass
 
 from ..ipc.messages import CertificateUsed, CertifierCommand, OnDemandResult, WantCertificate
 from .answers import Answer

@@ -16,9 +16,9 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from acme_client.late_dataclass import dataclass
 from acme_client.text import signal_name
 
 from ..ipc.channel import Channel, ChannelClosed

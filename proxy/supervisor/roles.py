@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Literal, Never, TypeVar
+
+from acme_client.late_dataclass import dataclass
 
 from ..alerts.policy import Delivery
 from ..certifier import process as certifier

@@ -16,7 +16,8 @@ import logging
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Config, Site
 from ..ipc.messages import CertificateFacts, Probe, ProbeResult

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Config
 from ..containers.door import Door

@@ -19,8 +19,9 @@ import logging
 import selectors
 import signal
 import time
-from dataclasses import dataclass
 from typing import assert_never
+
+from acme_client.late_dataclass import dataclass
 
 from .. import log as logs
 from ..certifier import settings as certifier

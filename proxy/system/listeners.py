@@ -29,8 +29,10 @@ import shlex
 import socket
 import sys
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Address, Admin, Listen
 from .port_owner import Holder, find_holder

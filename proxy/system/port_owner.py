@@ -14,8 +14,9 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from acme_client.late_dataclass import dataclass
 
 _LISTEN = "0A"  # include/net/tcp_states.h
 _COMMAND = 80  # characters of a command line that still fit into a message

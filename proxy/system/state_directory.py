@@ -24,9 +24,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from acme_client.late_dataclass import dataclass
 from acme_client.storage.store import FOLDERS
 
 # The documented top level; a file on its way to one of these names begins with it.

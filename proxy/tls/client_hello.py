@@ -9,7 +9,8 @@ more than it needs to find them: whatever is wrong with a ClientHello is OpenSSL
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 _HANDSHAKE = 22  # ContentType
 _CLIENT_HELLO = 1  # HandshakeType

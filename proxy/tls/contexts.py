@@ -28,9 +28,9 @@ import logging
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
+from acme_client.late_dataclass import dataclass
 from acme_client.x509.trust_bundle import authorities
 
 from ..config.model import ClientAuth, Tls

@@ -24,8 +24,9 @@ import contextlib
 import ctypes
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 # openssl/ssl.h
 _CTRL_MODE, _CTRL_CLEAR_MODE = 33, 78

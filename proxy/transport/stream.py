@@ -31,6 +31,8 @@ class HandshakeRefused(StreamBroken):
 # Is called with what has come (never b""), in the readiness callback; returns whether it has dealt
 # with it.
 OnData = Callable[[bytes], bool]
+# Is called with what has come (b"" at the end), or with what has broken the stream.
+Hears = Callable[[bytes | StreamBroken], None]
 
 
 class Stream(Protocol):
@@ -82,6 +84,19 @@ class Stream(Protocol):
 
     def abort(self) -> None:
         """End at once with a reset, so that the peer cannot take what it has for the whole."""
+        ...
+
+
+class ClientStream(Stream, Protocol):
+    """A connection of a client's own, on which protocols are spoken."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether a `read` is waiting."""
+        ...
+
+    def interrupt(self, error: Exception | None = None) -> None:
+        """End the `read` that is waiting, as if the peer had ended its side, or with an error."""
         ...
 
 

@@ -24,7 +24,7 @@ import struct
 from collections.abc import Awaitable
 
 from .deadlines import NEVER, Deadlines
-from .stream import READ_SIZE, SMALL_READ, OnData, StreamBroken, StreamTimeout, reason
+from .stream import READ_SIZE, SMALL_READ, Hears, OnData, StreamBroken, StreamTimeout, reason
 
 
 class SocketStream:
@@ -37,6 +37,7 @@ class SocketStream:
         "_deadlines",
         "_failed",
         "_fd",
+        "_hears",
         "_limit",
         "_loop",
         "_on_data",
@@ -70,6 +71,7 @@ class SocketStream:
         self._room: select.poll | None = None
         self._limit = READ_SIZE
         self._on_data: OnData | None = None
+        self._hears: Hears | None = None
         self._closed = False
         self._failed = False
         self._abrupt = False
@@ -91,6 +93,7 @@ class SocketStream:
         self._limit = limit
         self._on_data = on_data
         self._watching = False
+        self._hears = None
         if self._failed:
             at_once = self._receive_now()
             if at_once is not None:
@@ -101,6 +104,44 @@ class SocketStream:
             self._reader_armed = True
             self._loop.add_reader(self._fd, self._on_readable)
         return waiter
+
+    def hear(self, hears: Hears) -> bool:
+        """Have ``hears`` called with what comes next, or with what has broken the stream: once, in
+        the readiness callback. A `read` takes its place. False where somebody must `read`."""
+        if self._closed or self._failed:
+            return False
+        self._limit = READ_SIZE
+        self._watching = False
+        self._hears = hears
+        if not self._reader_armed:
+            self._reader_armed = True
+            self._loop.add_reader(self._fd, self._on_readable)
+        return True
+
+    def _tell(self, hears: Hears) -> None:
+        """Tell who hears what has come."""
+        said: bytes | StreamBroken | None
+        try:
+            said = self._receive()
+        except (OSError, ssl.SSLError) as error:
+            said = StreamBroken(reason(error))
+        if said is not None:
+            self._hears = None
+            hears(said)
+
+    @property
+    def reading(self) -> bool:
+        """Whether a `read` is waiting."""
+        return self._reading is not None and not self._reading.done()
+
+    def interrupt(self, error: Exception | None = None) -> None:
+        """End the `read` that is waiting, as if the peer had ended its side, or with an error."""
+        waiter, self._reading = self._reading, None
+        if waiter is not None and not waiter.done():
+            if error is None:
+                waiter.set_result(b"")
+            else:
+                waiter.set_exception(error)
 
     def read_now(self, limit: int) -> bytes | None:
         """Return what has come already; None when nothing has, b"" at the end."""
@@ -113,6 +154,9 @@ class SocketStream:
     def _on_readable(self) -> None:
         waiter = self._reading
         if waiter is None or waiter.done():
+            if self._hears is not None:
+                self._tell(self._hears)
+                return
             ready = self._ready
             if ready is not None and not ready.done():
                 ready.set_result(None)
@@ -164,6 +208,8 @@ class SocketStream:
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
                 self._on_readable()
+        if self._hears is not None:
+            self._on_readable()
         self._on_writable()
 
     def watch_idle(self) -> None:
@@ -335,6 +381,8 @@ class SocketStream:
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
                 events |= select.POLLIN
+        if self._hears is not None:
+            events |= select.POLLIN
         if self._writing is not None and not self._writing.done():
             events |= select.POLLOUT
         return events
@@ -347,6 +395,9 @@ class SocketStream:
         for waiter in (self._reading, self._writing, self._ready):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)
+        hears, self._hears = self._hears, None
+        if hears is not None:
+            hears(error)
 
     async def send_eof(self) -> None:
         with contextlib.suppress(OSError):

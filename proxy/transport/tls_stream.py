@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from . import openssl
-from .stream import READ_SIZE, HandshakeRefused, OnData, StreamBroken, reason
+from .stream import READ_SIZE, HandshakeRefused, Hears, OnData, StreamBroken, reason
 from .tcp import SocketStream
 
 # One read of OpenSSL's gives one record at most (RFC 8446 §5.1); a larger buffer is only allocated.
@@ -63,6 +63,10 @@ class TlsStream(SocketStream):
                 waiter.set_result(data)
                 return waiter
         return SocketStream.read(self, limit, on_data)
+
+    def hear(self, hears: Hears) -> bool:
+        # Bytes that are decrypted already would tell nobody.
+        return not self._more_decrypted and SocketStream.hear(self, hears)
 
     def _receive(self) -> bytes | None:
         limit = self._limit

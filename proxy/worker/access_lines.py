@@ -80,9 +80,14 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
         part = exchange.partial or PartialHead()
         words = b" ".join(one for one in (part.method, part.target) if one is not None)
         host = _within(part.host or b"-").replace(" ", "\\u0020")
+        parties, tls = f"{_within(exchange.client)} {host}", connection.tls_version or "-"
         asked, request_id, taken = _quote((words or b"-").decode("latin-1")), "-", _TENTHS[0]
     else:
-        host = _known.get(request.host) or _within(request.host) or "-"
+        # From request to request of a connection they are the same: looked up once.
+        known = connection.named_in_log
+        if known is None or known[0] != request.host or connection.proxies is not None:
+            known = connection.named_in_log = _named(exchange, request)
+        _host, parties, tls = known
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
         request_id = own_id
         if request.id:
@@ -90,17 +95,20 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
             if not (request_id.isascii() and request_id.isprintable()):
                 request_id = _quote(request_id)[1:-1]
         tenths = int(exchange.duration * 10000 + 0.5)
-        taken = _TENTHS[tenths] if 0 <= tenths < 1000 else f"{tenths / 10:.1f}ms"
-    client = connection.peer
-    if connection.proxies is not None:
-        client = exchange.client
-    peer = _known.get(client) or _within(client)
+        taken = _TENTHS[tenths] if tenths < 1000 else f"{tenths / 10:.1f}ms"
     return (
-        f"{moment} access {peer} {host} {asked} {response.status} {exchange.sent}"
+        f"{moment} access {parties} {asked} {response.status} {exchange.sent}"
         f" {taken} {response.handler or '-'} {response.backend or '-'}"
-        f" {request_id} {connection.tls_version or '-'}"
-        f" {exchange.error or response.error or '-'}\n"
+        f" {request_id} {tls} {exchange.error or response.error or '-'}\n"
     )
+
+
+def _named(exchange: Exchange, request: Request) -> tuple[bytes, str, str]:
+    """What `text_line` says of a connection and a host: the host as it came; client and host; the
+    version of TLS."""
+    host = _known.get(request.host) or _within(request.host) or "-"
+    parties = f"{_within(exchange.client)} {host}"
+    return request.host, parties, exchange.connection.tls_version or "-"
 
 
 def combined_line(moment: str, exchange: Exchange, _own_id: str = "") -> str:

@@ -55,7 +55,7 @@ class AccessLog:
         self._id_prefix = f"{random.getrandbits(48):x}-"
         self._serial = count()
         self._lines: list[str] = []
-        self._millisecond = -1
+        self._since = self._until = 0.0  # Unix seconds of the millisecond that has this moment
         self._moment = ""
         self._tell_at = float("-inf")
 
@@ -67,10 +67,8 @@ class AccessLog:
             if own is None:
                 return
             make = own
-        now = int(time.time() * 1000)
-        if now != self._millisecond:
-            self._millisecond = now
-            self._moment = self._say(*divmod(now, 1000))
+        if not self._since <= time.time() < self._until:
+            self._look_at_clock()
         lines = self._lines
         if not lines:
             self._loop.call_soon(self.flush)
@@ -78,6 +76,11 @@ class AccessLog:
         lines.append(make(self._moment, exchange, own_id))
         if len(lines) > _GATHER:
             self.flush()
+
+    def _look_at_clock(self) -> None:
+        millisecond = int(time.time() * 1000)
+        self._since, self._until = millisecond / 1000, (millisecond + 1) / 1000
+        self._moment = self._say(*divmod(millisecond, 1000))
 
     def flush(self) -> None:
         if self._lines:

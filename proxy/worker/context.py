@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Limits
 from ..handlers.http01 import Http01Handler

@@ -20,9 +20,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Literal
 
+from acme_client.late_dataclass import dataclass
 from acme_client.names import hostname
 from acme_client.on_demand.policy import Refusals, takes
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..protocol.client_address import unmapped
 

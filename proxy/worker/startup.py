@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..config.model import Config
 from ..ipc.connection_counters import CounterMemory

@@ -15,7 +15,7 @@ import pytest
 from proxy.config.schema.document import Document, Site
 from proxy.config.schema.parse import subsection
 from proxy.config.schema.site import Route
-from proxy.config.syntax.kinds import Section
+from proxy.config.syntax.sections import Section
 from support import cookbook
 
 REPOSITORY = Path(__file__).resolve().parents[2]

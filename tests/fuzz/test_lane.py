@@ -36,6 +36,21 @@ def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
             assert sorted(request.fields) == sorted([*usual, *request.uncached_fields])
 
 
+@settings(max_examples=500, deadline=None)
+@given(
+    st.one_of(st.lists(st.one_of(structured, mutated(), plain), min_size=2, max_size=3), kindred())
+)
+def test_several_heads_at_once_are_none(heads: list[bytes]) -> None:
+    # Whoever asks the lane about all that has come relies on it: the second would be a field.
+    lane, client = FastParser(LIMITS), connection()
+    whole = [head for head in map(cut, heads) if head is not None]
+    for head in whole * 3:
+        lane.parse(head, client)
+    for first in whole:
+        for second in whole:
+            assert lane.parse(first + second, client) is None
+
+
 def test_a_habit_is_what_a_client_says_each_time() -> None:
     lane, client = FastParser(LIMITS), connection()
     head = (

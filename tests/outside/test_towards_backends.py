@@ -379,9 +379,11 @@ async def test_nobody_waits_for_longer_than_was_said_nor_more_than_the_queue_hol
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     async with holding(port, 3, wait_for_backend=0.4, max_queued=2) as (clients, upstream, told):
+        assert upstream._held is not None
         for number, client in enumerate(clients):
             await client.says(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
-            while len(told.requests) <= number:
+            # Asked, and found nobody there: so they wait in this order.
+            while len(told.requests) <= number or len(upstream._held) < min(number + 1, 2):
                 await asyncio.sleep(0)
         assert b" 503 " in await clients[2].hears(b"no_capacity")
         for client in clients[:2]:

@@ -20,10 +20,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
 
 Body = Mapping[str, Any]
@@ -96,16 +97,6 @@ class EtcdApi:
                 raise
             self._log_in()
             return self._anywhere(path, body)
-
-    def of_member(self, endpoint: str, path: str, body: Body) -> Answer:
-        """Return the answer of this member. Raises as `call`."""
-        try:
-            return self._at(endpoint, path, body)
-        except Refused as refusal:
-            if self._login is None or not _wants_a_login(refusal):
-                raise
-            self._log_in()
-            return self._at(endpoint, path, body)
 
     def close(self) -> None:
         """Close connections that are not in use."""

@@ -1,4 +1,4 @@
-"""Seals what lies in the engine: whoever has a copy of its data can neither read it nor forge it.
+"""Seals the documents in the engine: a copy of its data can neither be read nor forged.
 
 A document is encrypted and authenticated (AES-256-GCM, NIST SP 800-38D) together with the key that
 it lies under, so that one that was copied to another name does not open there. The machines of a
@@ -9,7 +9,7 @@ A file of secrets has one in each line, 32 bytes in hexadecimal digits. The firs
 open: so a new secret is put before the old one on all machines, everything is sealed anew, and then
 the old one goes. There is no secret by default.
 
-Pure, but for the random numbers.
+No I/O but for the random numbers, which are the kernel's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OF_ACCOUNTS = frozenset({"accounts", "internal-ca"})
 
 
 class NotOpened(ValueError):
-    """A document is not what anybody with one of the secrets has sealed for this key."""
+    """A document was not sealed for this key with one of the secrets."""
 
 
 class SecretFault(ValueError):

@@ -42,7 +42,7 @@ from .watch import Watch
 
 _TOGETHER, _BEFORE = ":together", ":before"
 _LOCK, _SESSION = ":lock/", ":session/"
-# What a transaction may have by the engine's default, `--max-txn-ops`.
+# Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
@@ -59,7 +59,7 @@ class Unreadable(OSError):
 
 
 class Folder(NamedTuple):
-    """What one folder has: sealed values by the last part of their key, and their revisions."""
+    """The keys of one folder: sealed values by the last part of a key, and their revisions."""
 
     values: dict[str, bytes]
     revisions: dict[str, int]
@@ -161,7 +161,7 @@ class EtcdStore:
                 else:
                     for last in folders[edit.folder].values:
                         key = self._key(edit.folder, last)
-                        operations[key] = {"request_delete_range": {"key": encoded(key)}}
+                        operations[key] = _removal(key)
                     folders[edit.folder].values.clear()
             return compares, list(operations.values())
 
@@ -182,14 +182,10 @@ class EtcdStore:
             seen = self._folder(folder)
             compares = self._is_still(folder, seen)
             if file is None:
-                return compares, [
-                    {"request_delete_range": {"key": encoded(self._key(folder, last))}}
-                    for last in seen.values
-                ]
+                return compares, [_removal(self._key(folder, last)) for last in seen.values]
             operations: Operations = []
             if file in seen.values:
-                key = encoded(self._key(folder, file))
-                return [], [{"request_delete_range": {"key": key}}]
+                return [], [_removal(self._key(folder, file))]
             held = self._opened_together(folder, seen, _TOGETHER)
             if held.pop(file, None) is not None:
                 operations.append(self._put(folder, _TOGETHER, _joined(held)))
@@ -217,7 +213,7 @@ class EtcdStore:
         )
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
-        # A call that was made twice, because nobody answered the first time, finds itself.
+        # A call that was made twice, because its first answer was lost, finds its own lock.
         for found in answer["responses"][0].get("response_range", {}).get("kvs", ()):
             if decoded(found.get("value")) == ours.encode():
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
@@ -453,7 +449,7 @@ class EtcdStore:
         compose: Callable[[], tuple[Operations, Operations]],
         by: Lock | None = None,
     ) -> None:
-        """Make a step that depends on what it has read, again as long as somebody is faster."""
+        """Make a step that depends on what it has read; again while other writers are faster."""
         fence = _fence(by)
         if by is not None and not by.holds():
             raise Fenced(errno.EPERM, "the lock has been lost")
@@ -498,8 +494,7 @@ class _EtcdLock:
 
     def release(self) -> None:
         self._given_back = True
-        gone = {"request_delete_range": {"key": encoded(self.key)}}
-        self._store._transaction(_fence(self), [gone])
+        self._store._transaction(_fence(self), [_removal(self.key)])
 
 
 def _fence(by: object) -> Operations:
@@ -514,6 +509,10 @@ def _fence(by: object) -> Operations:
             "create_revision": str(by.token),
         }
     ]
+
+
+def _removal(key: str) -> Operation:
+    return {"request_delete_range": {"key": encoded(key)}}
 
 
 def _joined(files: Files) -> bytes:

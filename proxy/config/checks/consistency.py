@@ -38,7 +38,9 @@ _NAMES_PER_CERTIFICATE = 100
 
 def check(parsed: Parsed) -> Iterator[Fault]:
     sections = parsed.document.given | parsed.broken
-    if not parsed.sites and not sections & {"sites", "sites_dir", "providers"}:
+    # Where sites come from later, as with include: sites.d/*.yaml, there may be none yet.
+    awaited = bool(sections & {"sites", "sites_dir", "providers"} or parsed.document.include)
+    if not parsed.sites and not awaited:
         yield parsed.origins.fault(
             (),
             "there is no site",

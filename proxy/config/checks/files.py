@@ -27,8 +27,8 @@ from ..schema.site import Route
 from ..syntax.address_sets import AddressEntry, AddressFile, read_list
 from ..syntax.addresses import parse_webhook
 from ..syntax.faults import Fault, Path, Wrong
-from ..syntax.kinds import Section
 from ..syntax.password_hashes import NotAHash, read_users
+from ..syntax.sections import Section
 from ..values import Backend
 from . import certificates, pages
 from .mounts import Mounts
@@ -52,10 +52,15 @@ def check(
     fault, and clients will notice, goes to ``notices``.
     """
     roots = list(_roots(parsed))
-    places = [(path, file, True, reader) for path, file in roots]
-    places += [(path, file, False, reader) for path, file in _read_later(parsed)]
-    for path, file, directory, needed_by in places:
-        trouble = _trouble(file, directory, needed_by)
+    places = [(path, file, True) for path, file in roots]
+    places += [(path, file, False) for path, file in _read_later(parsed)]
+
+    @cache  # thousands of sites may have one root
+    def looked_at(file: str, directory: bool) -> Trouble | None:
+        return _trouble(FilePath(file), directory, reader)
+
+    for path, file, directory in places:
+        trouble = looked_at(str(file), directory)
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
         if trouble is None and path[-1] == "webhook_file":
@@ -375,32 +380,59 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
     if is_other:
         yield origins.fault(("state",), f"{state} is not a directory", "name another")
         return
-    mounts = Mounts()
-    real = RealPaths()
-    identity_of = cache(_identity)
-    above_state = set(_way_up(real.of(state), identity_of))
-    own, place = identity_of(real.of(state)), mounts.position(state)
+    relation = cache(_Relation(state).of)
     for path, root in roots:
-        found = real.of(root)
-        identity = identity_of(found)
+        match relation(str(root)):
+            case "above":
+                yield origins.fault(
+                    ("state",),
+                    f"the state directory {state} lies in the document root {root}, "
+                    "and its keys would be served",
+                    "keep it elsewhere, such as /var/lib/treehouse-proxy",
+                )
+            case "inside":
+                yield origins.fault(
+                    path,
+                    f"the document root {root} lies in the state directory {state}",
+                    "keep the two apart",
+                )
+
+
+class _Relation:
+    """How document roots lie to the state directory."""
+
+    def __init__(self, state: FilePath) -> None:
+        self._mounts = Mounts()
+        self._real = RealPaths()
+        self._identities = cache(_identity)
+        real = self._real.of(state)
+        self._above = set(_way_up(real, self._identities))
+        self._own, self._place = self._identities(real), self._mounts.position(state)
+        self._below: dict[str, bool] = {}
+
+    def of(self, root: str) -> Literal["above", "inside"] | None:
+        real = self._real.of(root)
+        identity = self._identities(real)
         if identity is None:
-            continue
-        position = mounts.position(root)
-        if identity in above_state or (place and position and place.lies_in(position)):
-            yield origins.fault(
-                ("state",),
-                f"the state directory {state} lies in the document root {root}, "
-                "and its keys would be served",
-                "keep it elsewhere, such as /var/lib/treehouse-proxy",
-            )
-        elif own is not None and (
-            own in _way_up(found, identity_of) or (place and position and position.lies_in(place))
-        ):
-            yield origins.fault(
-                path,
-                f"the document root {root} lies in the state directory {state}",
-                "keep the two apart",
-            )
+            return None
+        place, position = self._place, self._mounts.position(FilePath(root))
+        if identity in self._above or (place and position and place.lies_in(position)):
+            return "above"
+        if self._own is None:
+            return None
+        if self._is_below(real) or (place and position and position.lies_in(place)):
+            return "inside"
+        return None
+
+    def _is_below(self, real: str) -> bool:
+        """Whether a directory is the state directory or lies below it."""
+        known = self._below.get(real)
+        if known is None:
+            above = os.path.dirname(real)
+            known = self._identities(real) == self._own
+            known = known or (above != real and self._is_below(above))
+            self._below[real] = known
+        return known
 
 
 def _way_up(

@@ -9,10 +9,12 @@ another if its position does.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from acme_client.late_dataclass import dataclass
 
 from .real_paths import RealPaths
 
@@ -22,17 +24,18 @@ _TABLE = Path("/proc/self/mountinfo")
 @dataclass(frozen=True, slots=True)
 class Position:
     device: str  # of the file system, as the kernel numbers it
-    path: PurePosixPath  # from its own root
+    path: str  # from its own root
 
     def lies_in(self, other: Position) -> bool:
-        return self.device == other.device and self.path.is_relative_to(other.path)
+        if self.device != other.device:
+            return False
+        return self.path == other.path or self.path.startswith(other.path.rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
-    device: str
-    shown: PurePosixPath
-    point: PurePosixPath
+    shown: Position
+    point: str
 
 
 class Mounts:
@@ -46,32 +49,32 @@ class Mounts:
             except OSError:
                 table = ""
         self._real = RealPaths()
-        self._positions: dict[str, Position | None] = {}
         # A later one on the same point hides the earlier.
-        self._mounts = {mount.point: mount for mount in _parsed(table)}
+        self._positions: dict[str, Position | None] = {
+            mount.point: mount.shown for mount in _parsed(table)
+        }
 
     def position(self, path: Path) -> Position | None:
         """Return the position of a directory, which need not exist yet."""
-        text = self._real.of(path)
-        if text not in self._positions:
-            self._positions[text] = self._position(PurePosixPath(text))
-        return self._positions[text]
+        return self._position(self._real.of(path))
 
-    def _position(self, real: PurePosixPath) -> Position | None:
-        for above in (real, *real.parents):
-            found = self._mounts.get(above)
-            if found is not None:
-                return Position(found.device, found.shown / real.relative_to(above))
-        return None
+    def _position(self, real: str) -> Position | None:
+        if real in self._positions:
+            return self._positions[real]
+        above, name = os.path.split(real)
+        at = self._position(above) if name else None
+        found = None if at is None else Position(at.device, f"{at.path.rstrip('/')}/{name}")
+        self._positions[real] = found
+        return found
 
 
 def _parsed(table: str) -> Iterator[_Mount]:
     for line in table.splitlines():
         words = line.split(" ")
         if len(words) >= 5:
-            yield _Mount(words[2], _path(words[3]), _path(words[4]))
+            yield _Mount(Position(words[2], _path(words[3])), _path(words[4]))
 
 
-def _path(word: str) -> PurePosixPath:
+def _path(word: str) -> str:
     """Decode a path: space, tab, newline and backslash stand in the table in octal."""
-    return PurePosixPath(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word))
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
+
+from acme_client.late_dataclass import dataclass
 
 from .real_paths import RealPaths
 

@@ -15,10 +15,11 @@ class RealPaths:
 
     def of(self, path: str | os.PathLike[str]) -> str:
         """What `os.path.realpath` says."""
-        text = os.path.abspath(path) if os.pardir not in os.fspath(path) else os.fspath(path)
-        known = self._known.get(text)
+        given = os.fspath(path)
+        known = self._known.get(given)
         if known is None:
-            known = self._known[text] = self._found(text)
+            text = given if os.pardir in given else os.path.abspath(given)
+            known = self._known[given] = self._known[text] = self._found(text)
         return known
 
     def _found(self, text: str) -> str:

@@ -6,12 +6,11 @@ The rules on addresses and passwords stand in `rules`, which has these keys with
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax import cross_origin, field_rules
 from ..syntax.faults import Fault, Origins, Path, Wrong, shown
-from ..syntax.kinds import File, Many, Section, Switch, already_read, duration, section, word
+from ..syntax.kinds import File, Switch, duration, word
 from ..syntax.names import parse_name
+from ..syntax.sections import Before, Field, Many, Section, already_read, section
 from ..syntax.service_urls import parse_service_url
 from ..values import ServiceUrl
 
@@ -125,11 +124,9 @@ class Cors(Section):
 
 ForwardAuthEntry = Annotated[
     ForwardAuth | None,
-    BeforeValidator(off_is_none, json_schema_input_type=ForwardAuth | Literal["off"] | None),
+    Before(off_is_none, written_as=ForwardAuth | Literal["off"] | None),
 ]
-CorsEntry = Annotated[
-    Cors | None, BeforeValidator(off_is_none, json_schema_input_type=Cors | Literal["off"] | None)
-]
+CorsEntry = Annotated[Cors | None, Before(off_is_none, written_as=Cors | Literal["off"] | None)]
 
 
 class AccessRules(Protocol):

@@ -5,30 +5,18 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field
-
+from acme_client.late_dataclass import dataclass
 from acme_client.link import HookStyle
 
 from ..syntax.addresses import parse_directory_url, parse_name_server, parse_resolver
 from ..syntax.environment import FromVariable
 from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown
-from ..syntax.kinds import (
-    Email,
-    File,
-    Many,
-    Section,
-    Token,
-    duration,
-    mapping,
-    one_of,
-    parse_file,
-    section,
-    word,
-)
+from ..syntax.kinds import Email, File, Token, duration, mapping, one_of, parse_file, word
+from ..syntax.sections import Field, Many, Section, section
 from ..values import Address
 from ..values import KeyType as KeyTypeName
 

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
 from ..syntax.addresses import parse_mail_server, parse_webhook
 from ..syntax.faults import Fault, Origins, Path, Wrong, shown
-from ..syntax.kinds import Email, File, Many, Section, Token, count, duration, one_of, section, word
+from ..syntax.kinds import Email, File, Token, count, duration, one_of, word
+from ..syntax.sections import Field, Many, Section, section
 from ..syntax.units import parse_duration
 from ..values import Address, Runway
 
@@ -60,7 +59,7 @@ class Alerts(Section):
 
     webhook: Annotated[str, word(parse_webhook)] | None = Field(
         default=None,
-        repr=False,  # its path is often a secret
+        secret=True,  # its path is often a secret
         description="A URL that gets a JSON document by POST.",
     )
     webhook_file: File | None = Field(

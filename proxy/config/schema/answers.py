@@ -6,26 +6,16 @@ its place, `error_pages` give errors another body.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from acme_client.late_dataclass import dataclass
 
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import (
-    Section,
-    Switch,
-    already_read,
-    duration,
-    mapping,
-    number_word,
-    one_of,
-    section,
-    word,
-)
+from ..syntax.kinds import Switch, duration, mapping, number_word, one_of, word
 from ..syntax.patterns import parse_redirect, parse_rewrite, parse_site_path
+from ..syntax.sections import Before, Field, Section, already_read, section
 
 _FILE = "file:"
 _LONGEST_BODY = 64 * 1024
@@ -122,7 +112,7 @@ class Respond(Section):
     status: Annotated[int, number_word(_parse_own_status)] = Field(
         default=200, description="200 to 599, but for redirects."
     )
-    body: Annotated[str, BeforeValidator(_parse_body)] = Field(default="", description="Its text.")
+    body: Annotated[str, Before(_parse_body)] = Field(default="", description="Its text.")
     content_type: Annotated[str, word(_parse_content_type)] = Field(
         default="text/plain; charset=utf-8", description="What the text is."
     )
@@ -145,9 +135,7 @@ def _status_alone(given: object) -> object:
     return {"status": str(given)} if isinstance(given, int) else given
 
 
-RespondEntry = Annotated[
-    Respond, BeforeValidator(_status_alone, json_schema_input_type=bool | int | str | Respond)
-]
+RespondEntry = Annotated[Respond, Before(_status_alone, written_as=bool | int | str | Respond)]
 
 
 @section

@@ -13,29 +13,23 @@ same, and null means "not given" everywhere.
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax.address_sets import with_sets
 from ..syntax.addresses import parse_ask_url, parse_listen, parse_network, parse_own_address
 from ..syntax.faults import Wrong, nearest, shown
 from ..syntax.kinds import (
     Account,
     File,
-    Many,
-    Section,
     Switch,
-    already_read,
     count,
     duration,
     number_word,
     one_of,
     place_or,
-    section,
     size,
-    wide_section,
     word,
 )
 from ..syntax.names import parse_name, parse_name_pattern
+from ..syntax.sections import Before, Field, Many, Section, already_read, section, wide_section
 from ..values import Address
 from .access import ForwardAuth
 from .acme import Acme, KeyType
@@ -340,9 +334,7 @@ def _off_alone(given: object) -> object:
     return {"lines": "false"} if str(given).lower() in ("off", "false", "no", "none") else given
 
 
-SiteLogEntry = Annotated[
-    SiteLog, BeforeValidator(_off_alone, json_schema_input_type=SiteLog | Literal["off"])
-]
+SiteLogEntry = Annotated[SiteLog, Before(_off_alone, written_as=SiteLog | Literal["off"])]
 
 
 @wide_section
@@ -389,7 +381,7 @@ class Document(Rules):
     tls: Tls = Field(default=already_read(Tls), description="TLS rules of all sites.")
     log: Log = Field(default=already_read(Log), description="Logs.")
     limits: Limits = Field(default=already_read(Limits), description="What one client may take.")
-    trusted_proxies: Annotated[Many[Network], BeforeValidator(with_sets)] = Field(
+    trusted_proxies: Annotated[Many[Network], Before(with_sets)] = Field(
         default=(),
         description="Networks whose forwarding fields are believed; cloudflare, private and "
         "loopback stand for whole sets.",

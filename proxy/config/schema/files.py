@@ -3,12 +3,11 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax import field_rules
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Many, Section, already_read, one_of, pairs, section, word
+from ..syntax.kinds import one_of, pairs, word
 from ..syntax.patterns import parse_site_path
+from ..syntax.sections import Before, Field, Many, Section, already_read, section
 
 
 def _parse_file_name(text: str) -> str:
@@ -75,9 +74,7 @@ def _switch_alone(given: object) -> object:
     return given
 
 
-ListingEntry = Annotated[
-    Listing, BeforeValidator(_switch_alone, json_schema_input_type=bool | str | Listing)
-]
+ListingEntry = Annotated[Listing, Before(_switch_alone, written_as=bool | str | Listing)]
 
 
 @section

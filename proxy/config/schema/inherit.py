@@ -7,11 +7,12 @@ with `AddsUp` joins the values of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from acme_client.late_dataclass import dataclass
+
 from ..syntax.faults import Path
-from ..syntax.kinds import already_read
+from ..syntax.sections import already_read
 from .rules import AddsUp, Rules
 
 _KEYS = frozenset(Rules.known_keys())

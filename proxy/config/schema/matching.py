@@ -3,14 +3,12 @@
 import re
 from typing import Annotated, ClassVar
 
-from pydantic import Field
-from pydantic.fields import FieldInfo
-
 from ..syntax.address_sets import AddressEntry, AddressFile
 from ..syntax.expressions import Expression
 from ..syntax.faults import Wrong, shown
 from ..syntax.field_rules import IN_TOKENS
-from ..syntax.kinds import Many, Section, pairs, section
+from ..syntax.kinds import pairs
+from ..syntax.sections import Field, Many, Section, section
 from .rules import AddressWord
 
 PATTERN = "re:"
@@ -71,7 +69,7 @@ class Match(Section):
         default=(), description="NAME: VALUE of parameters of the query, likewise."
     )
     from_: Many[AddressWord] = Field(
-        default=(), alias="from", description="Networks of clients, as in allow."
+        default=(), key="from", description="Networks of clients, as in allow."
     )
 
     def __str__(self) -> str:
@@ -87,11 +85,6 @@ class Match(Section):
         if isinstance(given, str):
             return "here that is path: /api/*, beside match: {header: ..., query: ..., from: ...}"
         return super()._way_out(given)
-
-    @classmethod
-    def known_keys(cls) -> dict[str, FieldInfo]:
-        """Return every key; ``from`` is a word of Python's, and has another name within."""
-        return {field.alias or name: field for name, field in super().known_keys().items()}
 
 
 setattr(Match, "from", property(lambda match: match.from_))

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, ValidationInfo
-from pydantic.fields import FieldInfo
-
 from ...filters.code import FilterName
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Reading, Section, alone, duration, from_folder, section
+from ..syntax.kinds import duration, from_folder
+from ..syntax.sections import Before, Field, Reading, Section, alone, section
 from ..syntax.yaml_reader import PlainWord
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -52,9 +50,7 @@ class _Arguments(Reading):
 
     schema: Mapping[str, Any] = {"type": "object"}
 
-    def read(self, given: object, _info: ValidationInfo) -> str:
-        if isinstance(given, str):
-            return given  # made by code
+    def read(self, given: object, _base: Path) -> str:
         if not isinstance(given, dict):
             raise Wrong("a mapping of NAME: VALUE belongs here", "write with: {NAME: VALUE}")
         for name in given:
@@ -75,16 +71,11 @@ class FilterUse(Section):
         description="MODULE:CLASS; the module lies beside the configuration, or is installed."
     )
     with_: Annotated[str, _Arguments()] = Field(
-        default="{}", alias="with", description="What the class is made of, by name."
+        default="{}", key="with", description="What the class is made of, by name."
     )
     timeout: Annotated[float, duration("10ms", "1h")] = Field(
         default=30.0, description="How long one call may wait for something; then 500."
     )
-
-    @classmethod
-    def known_keys(cls) -> dict[str, FieldInfo]:
-        """Return every key; ``with`` is a word of Python's, and has another name within."""
-        return {field.alias or name: field for name, field in super().known_keys().items()}
 
     def __repr__(self) -> str:
         return str(self.use)  # what it is made of may be secret
@@ -93,6 +84,4 @@ class FilterUse(Section):
 setattr(FilterUse, "with", property(lambda use: use.with_))
 
 
-FilterEntry = Annotated[
-    FilterUse, BeforeValidator(alone("use"), json_schema_input_type=str | FilterUse)
-]
+FilterEntry = Annotated[FilterUse, Before(alone("use"), written_as=str | FilterUse)]

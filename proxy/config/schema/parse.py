@@ -6,18 +6,16 @@ others; `Parsed.broken` says what is missing, because a later check must not com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from acme_client.late_dataclass import dataclass
 
-from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, shown, slip_of
-from ..syntax.kinds import Section
+from ..syntax.faults import Fault, Origins, Path, Wrong, nearest, slip_of
 from ..syntax.names import parse_name
+from ..syntax.sections import Section, Slip
 from . import synonyms
 from .document import Document, Site
 from .rules import Rules
@@ -51,10 +49,6 @@ class Parsed:
                 yield ("sites", index, "routes", number), route
 
 
-_DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
-_SITE: TypeAdapter[Site] = TypeAdapter(Site)
-
-
 def validate(
     tree: dict[str, Any],
     origins: Origins,
@@ -66,7 +60,7 @@ def validate(
     faults: list[Fault] = []
     notices: list[Fault] = []
     broken = set(broken_before)
-    context = {"base": base or FilePath()}
+    folder = base or FilePath()
     rest = present_names(tree, Document, (), origins, notices, faults)
     broken |= {str(fault.key).partition(".")[0].partition("[")[0] for fault in faults}
     raw_sites = rest.pop("sites", None)
@@ -76,20 +70,21 @@ def validate(
         faults.append(origins.fault(("sites",), "a list belongs here", _LIST_OF_SITES))
     elif raw_sites:
         for index, raw in enumerate(raw_sites):
-            try:
-                given = {} if raw is None else raw
-                sites.append((index, _SITE.validate_python(given, context=context)))
-            except ValidationError as error:
-                faults += _faults(error, Site, ("sites", index), origins)
+            slips: list[Slip] = []
+            site = Site.read(raw, folder, ("sites", index), slips)
+            if slips:
+                faults += _faults(slips, Site, 2, origins)
+            else:
+                sites.append((index, site))
     if len(faults) > before:
         broken.add("sites")
-    try:
-        document = _DOCUMENT.validate_python(rest, context=context)
-    except ValidationError as error:
-        faults += _faults(error, Document, (), origins)
-        broken |= {str(each["loc"][0]) for each in error.errors(include_url=False)}
+    slips = []
+    document = Document.read(rest, folder, (), slips)
+    if slips:
+        faults += _faults(slips, Document, 0, origins)
+        broken |= {str(one.path[0]) for one in slips}
         sound = {key: value for key, value in rest.items() if key not in broken}
-        document = _DOCUMENT.validate_python(sound, context=context)
+        document = Document.read(sound, folder, (), [])
     return Parsed(document, tuple(sites), frozenset(broken), origins, tuple(notices)), faults
 
 
@@ -130,34 +125,30 @@ def present_names(
     return made
 
 
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
-_NO_LIST = ("a list belongs here", "begin each entry with a dash")
 _LIST_OF_SITES = "begin each with a dash, like - names: [example.org]"
 
 
 def _faults(
-    error: ValidationError, section: type[Section], prefix: Path, origins: Origins
+    slips: Sequence[Slip], section: type[Section], start: int, origins: Origins
 ) -> Iterator[Fault]:
-    told = error.errors(include_url=False)
-    unknown = [each["loc"] for each in told if each["type"] in _UNKNOWN]
-    for each in told:
-        loc = each["loc"]
-        path = prefix + loc
-        match each["type"]:
-            case kind if kind in _UNKNOWN:
+    """Tell what is wrong in a section; ``start`` is the length of the path to it."""
+    unknown = [one.path[start:] for one in slips if one.wrong == "unknown"]
+    for path, wrong in slips:
+        within = path[start:]
+        match wrong:
+            case "unknown":
                 yield origins.fault_of_key(
-                    path, "this key is not known", _remedy(str(loc[-1]), _section_at(section, loc))
+                    path,
+                    "this key is not known",
+                    _remedy(str(path[-1]), _section_at(section, within)),
                 )
-            case kind if kind in _MISSING:
-                if any(_stands_for(other, loc, section) for other in unknown):
+            case "missing":
+                if any(_stands_for(other, within, section) for other in unknown):
                     continue  # the remedy there is the same
-                described = _section_at(section, loc).known_keys()[str(loc[-1])].description
+                described = _section_at(section, within).known_keys()[str(path[-1])].description
                 yield origins.fault_of_key(path, "this key is missing", f"add it: {described}")
-            case "tuple_type":
-                yield origins.fault(path, *_NO_LIST)
             case _:
-                yield origins.fault(path, *_said(each))
+                yield origins.fault(path, wrong.what, wrong.remedy)
 
 
 def _stands_for(unknown: Path, missing: Path, section: type[Section]) -> bool:
@@ -166,13 +157,6 @@ def _stands_for(unknown: Path, missing: Path, section: type[Section]) -> bool:
         return False
     remedy = _remedy(str(unknown[-1]), _section_at(section, unknown))
     return f"{missing[-1]}:" in remedy or f"mean {missing[-1]}?" in remedy
-
-
-def _said(each: ErrorDetails) -> tuple[str, str]:
-    error = each.get("ctx", {}).get("error")
-    if isinstance(error, Wrong):
-        return error.what, error.remedy
-    return f"{shown(each['input'])} does not fit here: {each['msg']}", "see config/reference.yaml"
 
 
 def _section_at(section: type[Section], loc: Path) -> type[Section]:

@@ -3,10 +3,9 @@
 import re
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, alone, section, word
+from ..syntax.kinds import word
+from ..syntax.sections import Before, Field, Section, alone, section
 
 
 def _parse_engine(text: str) -> str:
@@ -39,7 +38,7 @@ class Docker(Section):
     )
 
 
-DockerEntry = Annotated[Docker, BeforeValidator(alone("url"), json_schema_input_type=str | Docker)]
+DockerEntry = Annotated[Docker, Before(alone("url"), written_as=str | Docker)]
 
 
 @section

@@ -15,10 +15,10 @@ is a `File` whose key ends in ``_file``: it is watched, and whether it can be re
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from acme_client.late_dataclass import dataclass
 
 from ..syntax import field_rules
 from ..syntax.address_sets import AddressEntry, parse_entry
@@ -26,23 +26,19 @@ from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import (
     SIZE,
     File,
-    Many,
-    Section,
     Switch,
-    alone,
-    already_read,
     count,
     duration,
     from_folder,
     number_word,
     one_of,
     pairs,
-    section,
     size,
     word,
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
+from ..syntax.sections import Before, Field, Many, Section, alone, already_read, section
 from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
@@ -129,6 +125,7 @@ def joined(outer: Any, inner: Any) -> Any:
     )  # fmt: skip
 
 
+@section
 class _FieldRules(Section):
     @classmethod
     def other_word(cls, word: str) -> str | None:
@@ -224,9 +221,7 @@ class StickyCookie(Section):
     )
 
 
-StickyCookieEntry = Annotated[
-    StickyCookie, BeforeValidator(alone("name"), json_schema_input_type=str | StickyCookie)
-]
+StickyCookieEntry = Annotated[StickyCookie, Before(alone("name"), written_as=str | StickyCookie)]
 
 
 @section
@@ -354,7 +349,7 @@ class BasicAuth(Section):
 
 BasicAuthEntry = Annotated[
     BasicAuth | None,
-    BeforeValidator(off_is_none, json_schema_input_type=BasicAuth | Literal["off"] | None),
+    Before(off_is_none, written_as=BasicAuth | Literal["off"] | None),
 ]
 
 
@@ -410,9 +405,7 @@ def _mode_alone(given: object) -> object:
     return {"mode": given.lower()} if isinstance(given, str) else given
 
 
-CompressionEntry = Annotated[
-    Compression, BeforeValidator(_mode_alone, json_schema_input_type=bool | str | Compression)
-]
+CompressionEntry = Annotated[Compression, Before(_mode_alone, written_as=bool | str | Compression)]
 
 
 @section

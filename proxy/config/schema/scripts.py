@@ -3,11 +3,10 @@
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax.addresses import parse_fastcgi
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Many, Section, Switch, count, pairs, section, word
+from ..syntax.kinds import Switch, count, pairs, word
+from ..syntax.sections import Before, Field, Many, Section, section
 from ..values import Backend
 
 FastCgiUrl = Annotated[Backend, word(parse_fastcgi)]
@@ -89,6 +88,4 @@ def _url_alone(given: Any) -> Any:
     return {"url": given} if isinstance(given, str | list) else given
 
 
-FastCgiEntry = Annotated[
-    FastCgi, BeforeValidator(_url_alone, json_schema_input_type=str | list[str] | FastCgi)
-]
+FastCgiEntry = Annotated[FastCgi, Before(_url_alone, written_as=str | list[str] | FastCgi)]

@@ -8,12 +8,11 @@ are the business of `checks.files`.
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
-
 from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origins, Path, shown
-from ..syntax.kinds import File, Many, Section, Switch, alone, count, section, wide_section, word
+from ..syntax.kinds import File, Switch, count, word
 from ..syntax.patterns import is_prefix, parse_route_path, placeholders
+from ..syntax.sections import Before, Field, Many, Section, alone, section, wide_section
 from ..values import Backend
 from .answers import NO_RESPONSE
 from .files import FileRules
@@ -41,9 +40,7 @@ class WeightedBackend(Section):
     drain: Switch = Field(default=False, description="In maintenance: no new client is sent there.")
 
 
-BackendEntry = Annotated[
-    WeightedBackend, BeforeValidator(alone("url"), json_schema_input_type=str | WeightedBackend)
-]
+BackendEntry = Annotated[WeightedBackend, Before(alone("url"), written_as=str | WeightedBackend)]
 
 
 @wide_section

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

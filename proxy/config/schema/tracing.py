@@ -4,10 +4,9 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field
-
 from ..syntax.faults import Wrong, shown
-from ..syntax.kinds import Section, section, word
+from ..syntax.kinds import word
+from ..syntax.sections import Field, Section, section
 
 # Where collectors take traces (OpenTelemetry's protocol, OTLP/HTTP).
 _PATH = "/v1/traces"

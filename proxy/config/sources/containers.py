@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..schema.site import ACTIONS
 from ..syntax import yaml_reader

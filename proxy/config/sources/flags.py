@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax.addresses import parse_host, parse_listen, spell_address
 from ..syntax.faults import Fault, Origin, Origins, Wrong

@@ -19,9 +19,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..syntax.addresses import parse_backend
 from ..syntax.faults import Fault, Origin, Wrong, shown

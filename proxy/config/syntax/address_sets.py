@@ -6,8 +6,9 @@ changes seldom, and is shipped with its date; whoever needs a newer one keeps a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from acme_client.late_dataclass import dataclass
 
 from .addresses import parse_network
 from .faults import Wrong, nearest, shown

@@ -11,8 +11,9 @@ and names a flag or an entry of the sites directory where there is no line to na
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
+
+from acme_client.late_dataclass import dataclass
 
 Path = tuple[str | int, ...]  # sites → 0 → names: the way from the root of the document to a value
 

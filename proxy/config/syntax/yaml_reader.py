@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
+
+from acme_client.late_dataclass import dataclass
 
 from .environment import FromVariable, expand
 from .faults import Fault, Origin, Origins, Path, Wrong, one_line, shown, spell

@@ -29,9 +29,11 @@ def add(directives: Sequence[Directive], route: Route) -> None:
         if route.action == "backend":
             _header(one, route, "request_headers")
     for one in here(directives, "errordocument"):
-        if len(one.args) != 2 or route.action in ("redirect", "respond"):
+        if len(one.args) != 2 or route.action == "redirect":
             continue
         status, page = one.args
+        if route.action == "respond" and route.value("respond") != {"status": status}:
+            continue
         if page.startswith("/"):
             # A backend that cannot be reached is 503 there and 502 here.
             there = route.value("error_pages") or {}

@@ -44,6 +44,9 @@ NEEDLESS = frozenset(
     )
 )
 
+# With these values alone. A path's %2F is no slash here, and goes on as it came.
+NEEDLESS_SO = frozenset({("allowencodedslashes", "nodecode"), ("allowencodedslashes", "off")})
+
 WHY = {
     "if": "expressions are a filter in Python here (use)",
     "scriptalias": "CGI has no counterpart; see fastcgi",

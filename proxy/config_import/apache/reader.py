@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
@@ -19,7 +20,7 @@ from ..shapes import beneath, covers, specific_first
 from ..word_lists import words
 from . import access, fields, proxying, redirects, rewriting, sections
 from .directives import Directive, Reader, here, last, walk
-from .needless import NEEDLESS, WHY
+from .needless import NEEDLESS, NEEDLESS_SO, WHY
 
 _ORDERED = re.compile(r"/(?:letsencrypt|acme(?:\.sh)?|dehydrated|md)/|snakeoil")
 
@@ -46,6 +47,9 @@ class _Said:
     held: sections.Held
     front: tuple[str, Place] | None  # what is asked for where there is no file
     php: tuple[str, Place] | None  # where scripts are run
+    environment: dict[str, str]  # what scripts are told beside CGI's parameters
+    extensions: tuple[list[str], Place] | None  # endings that are tried behind a path
+    spared: dict[Place, set[str]]  # paths that the rule of a place does not take
 
 
 def import_apache(path: str) -> Draft:
@@ -238,13 +242,14 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     folder = root.arg.rstrip("/") if root is not None else ""
     held = sections.gather(whole, folder, site)
     rules: list[Route] = [*held.refused, *rewrites.routes]
+    spared = dict(rewrites.spared)
     rules += redirects.redirects(own, site)
     passed = proxying.passes(whole, site)
     for one in held.locations:
         passed += proxying.inside(one.directives, one.path, whole, site)
         rules += redirects.redirects(one.directives, site, one.path)
     aliases = redirects.aliases(own, site)
-    front = rewrites.front
+    front, extensions = rewrites.front, rewrites.extensions
     for section in held.folders:
         inner = rewriting.read(
             section.directives, host.names, site, f"{section.path.rstrip('*') or '/'}"
@@ -252,6 +257,8 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
         rules += inner.routes
         rules += redirects.redirects(section.directives, site)
         front = inner.front or front
+        extensions = inner.extensions or extensions
+        spared.update(inner.spared)
         for names, target, _status, at in inner.elsewhere:
             site.leave(at, f"{' '.join(names)} to {target}", "put it into the VirtualHost")
     php = sections.interpreter(whole, held, site)
@@ -259,8 +266,10 @@ def _compile(host: _Host, site: Site, rewrites: rewriting.Rewrites) -> None:
     shapes += [rule.path for rule in rules]
     shapes += [path for one in passed for path in beneath(one.path)]
     shapes += [path for path, _folder, _place in aliases]
+    shapes += [path for rule in rules for path in spared.get(rule.place, ())]
     shapes += [one.path for one in (*held.folders, *held.locations)]
-    said = _Said(rules, passed, aliases, root, held, front, php)
+    environment = sections.environment(whole, held, site) if php is not None else {}
+    said = _Said(rules, passed, aliases, root, held, front, php, environment, extensions, spared)
     for shape in specific_first(shapes):
         _shape(shape, said, site)
 
@@ -270,7 +279,7 @@ def _shape(shape: str, said: _Said, site: Site) -> None:
     held = said.held
     rewritten: Route | None = None
     for rule in said.rules:
-        if not covers(rule.path, shape):
+        if not covers(rule.path, shape) or shape in said.spared.get(rule.place, ()):
             continue
         if "rewrite" in rule.keys:
             rewritten = rewritten or rule
@@ -305,9 +314,9 @@ def _shape(shape: str, said: _Said, site: Site) -> None:
     sections.later(held, shape, route)
     route.pass_credentials(place)
     site.add(route)
-    if "methods" in route.keys and shape != "/*":
+    if "methods" in route.keys:
         rest = Route(place, path=shape)  # other methods would try on, at a route for more paths
-        rest.put("respond", {"status": "405"}, route.keys["methods"].place)
+        rest.put("respond", {"status": "403"}, route.keys["methods"].place)
         site.add(rest)
 
 
@@ -338,13 +347,15 @@ def _files(shape: str, route: Route, said: _Said) -> None:
 def _of_files(shape: str, route: Route, said: _Said) -> None:
     held, front, php = said.held, said.front, said.php
     sections.files(held, shape, route)
+    if said.extensions is not None:
+        route.put("extensions", *said.extensions)
     fallback = route.keys.get("fallback")
     controller = front[0] if front is not None and shape == "/*" else ""
     if fallback is not None and str(fallback.value).endswith(".php"):
         controller = str(fallback.value)
         del route.keys["fallback"]
     if php is not None and not any(covers(path, shape) for path in held.no_scripts):
-        route.run_scripts(php[0], php[1], controller)
+        route.run_scripts(*php, controller, said.environment)
     elif controller.endswith(".php"):
         place = front[1] if front is not None else route.place
         route.leave(place, controller, "who runs scripts is not said")
@@ -359,7 +370,7 @@ def _unused(directives: Sequence[Directive], level: Level) -> None:
     for one in walk(directives):
         if one.used or one.name == "virtualhost":
             continue
-        if one.name in NEEDLESS:
+        if one.name in NEEDLESS or (one.name, one.arg.lower()) in NEEDLESS_SO:
             one.use()
             continue
         if one.name in _SECTIONS:

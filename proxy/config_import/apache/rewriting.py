@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..draft import Level, Place, Route
 from ..path_patterns import NO_ROUTE, PathForm, filled, forms
@@ -31,12 +33,15 @@ _VARIABLES = {
 
 @dataclass(slots=True)
 class Rewrites:
-    """What a section's rules say. ``elsewhere``: names that are sent to other hosts."""
+    """What a section's rules say. ``elsewhere``: names that are sent to other hosts. ``spared``:
+    paths that the rule of a place does not take."""
 
     routes: list[Route] = field(default_factory=list)
     front: tuple[str, Place] | None = None  # what is asked for where there is no file
     elsewhere: list[tuple[list[str], str, str, Place]] = field(default_factory=list)
     to_https: bool = False
+    extensions: tuple[list[str], Place] | None = None  # endings that are tried behind a path
+    spared: dict[Place, set[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,14 @@ def read(
         elif one.name == "rewriterule":
             one.used = True
             if on and len(one.args) >= 2:
-                _rule(one, conditions, names, level, base, found)
+                asked = []
+                for each in conditions:
+                    path = _spared(each)
+                    if path:
+                        found.spared.setdefault(one.place, set()).add(path)
+                    else:
+                        asked.append(each)
+                _rule(one, asked, names, level, base, found)
             conditions = []
         elif one.name == "rewritemap":
             one.used = True
@@ -135,6 +147,10 @@ def _rule(
     if hosts and not files and not others and flags.status:
         _by_host(hosts, target, flags.status, names, one, level, found)
         return
+    ending = "" if flags.status else _ending(target, tests)
+    if ending:
+        found.extensions = ([*(found.extensions or ([],))[0], ending], one.place)
+        return
     if files and all(test[1] in ("!-f", "!-d", "!-l") for test in files) and not flags.status:
         path = target.partition("?")[0]
         if path.startswith("/") or re.fullmatch(r"[\w./-]+", path):
@@ -150,6 +166,30 @@ def _rule(
         level.leave(one.place, text, "its conditions have no counterpart", guard=guard)
         return
     _by_path(one, pattern, target, flags, asked, level, base, found)
+
+
+def _spared(condition: Directive) -> str:
+    """Return the path that a condition like ``%{REQUEST_URI} !=/sorry.html`` keeps from its rule;
+    "" for any other condition."""
+    wanted = condition.args[1] if len(condition.args) > 1 else ""
+    path = re.fullmatch(r"!(?:=|\^)(/[\w./\\-]*?)\$?", wanted)
+    if condition.arg != "%{REQUEST_URI}" or path is None or path[1].endswith("/"):
+        return ""
+    return path[1].replace("\\", "")
+
+
+def _ending(target: str, tests: Sequence[tuple[str, str]]) -> str:
+    """Return the ending that a rule like ``RewriteRule ^(.*)$ $1.html`` tries behind a path, where
+    there is such a file or where the path alone is none; "" for any other rule."""
+    asked = re.fullmatch(r"/?(?:\$1|%\{REQUEST_(?:URI|FILENAME)\})(\.\w+)", target)
+    if asked is None or not tests:
+        return ""
+    whole = {f"{name}{asked[1]}" for name in (*_FILE, "%{DOCUMENT_ROOT}/$1", "%{DOCUMENT_ROOT}$1")}
+    fits = all(
+        (name in whole and test == "-f") or (name in _FILE and test in ("!-f", "!-d"))
+        for name, test in tests
+    )
+    return asked[1] if fits else ""
 
 
 def _cased(wanted: str, flags: list[str]) -> str:

@@ -206,6 +206,18 @@ def interpreter(
     return None
 
 
+def environment(directives: Sequence[Directive], held: Held, site: Site) -> dict[str, str]:
+    """Return what SetEnv tells scripts; PassEnv hands on what only Apache's own process
+    has."""
+    told: dict[str, str] = {}
+    for scope in (directives, *(section.directives for section in held.folders)):
+        for one in here(scope, "setenv"):
+            told[one.arg] = one.args[1] if len(one.args) > 1 else ""
+        for one in here(scope, "passenv"):
+            site.leave(one.place, str(one), "write it into params of fastcgi: {NAME: VALUE}")
+    return told
+
+
 def _fcgi(text: str) -> str:
     socket = re.match(r"unix:([^|]+)\|fcgi:", text)
     if socket:

@@ -7,8 +7,10 @@ are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..draft import Place, Route, Site
 from ..shapes import Matcher

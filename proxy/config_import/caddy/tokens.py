@@ -11,7 +11,9 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from acme_client.late_dataclass import dataclass
 
 from ..draft import CannotRead, Place
 from ..source_text import read_text

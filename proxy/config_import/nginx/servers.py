@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..backends import Backend, weighted
 from ..draft import Level, Place

@@ -3,8 +3,10 @@ for all its locations."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..draft import Draft, Place, Route, Site
 from ..path_patterns import PathForm

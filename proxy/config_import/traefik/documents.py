@@ -12,8 +12,10 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Path
 from ...config.syntax.yaml_reader import parse

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..draft import Route
-from ..path_patterns import filled, forms
+from ..path_patterns import PathForm, filled, forms
 from ..times import size
 from .documents import Node
 
@@ -130,8 +130,9 @@ def _replace(one: Node, route: Route) -> None:
 
 
 def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
-    """Take over ``redirectRegex``, whose expression is for the whole address. Return whether that
-    could be done."""
+    """Take over ``redirectRegex``, whose expression is for the whole address. Return whether the
+    route is a redirect now: not where the expression takes other paths, and not where it has no
+    counterpart, which is told."""
     expression, replacement = one.word("regex"), one.word("replacement")
     status = "301" if one.on("permanent") else "302"
     host, path = _address(expression)
@@ -155,17 +156,36 @@ def redirect(one: Node, route: Route, hosts: tuple[str, ...] = ()) -> bool:
             elif groups == 1 and len(hosts) == 1 and host == "(.*)":
                 made = made.replace("$1", hosts[0])
             target = made if "$" not in made else None
-        else:
-            found = forms(f"^{path}")
-            form = next((each for each in found or () if each.path == route.path), None)
-            if form is not None and "(" not in host:
+        elif found := _forms(path):
+            form = next((each for each in found if each.path == route.path), None)
+            if form is None:
+                return False  # it takes other paths, which have routes of their own
+            if "(" not in host:
                 target = filled(text, form, lambda each: each)
+            elif host == "(.*)" and len(hosts) == 1:
+                # The path's groups are counted behind the host's.
+                of_path = re.sub(r"\$([2-9])", lambda number: f"${int(number[1]) - 1}",
+                                 text.replace("$1", hosts[0]))  # fmt: skip
+                target = filled(of_path, form, lambda each: each)
     if target is None:
         text = f"redirectRegex {expression}"
         route.leave(one.place, text, "where to is said by a host and what the asterisk takes")
         return False
     route.redirect(target.replace("http://", "https://", 1), status, one.place)
     return True
+
+
+def redirected_paths(one: Node) -> list[str]:
+    """Return the paths that a ``redirectRegex`` takes out of a router's, as routes have them."""
+    host, path = _address(one.word("regex"))
+    return [] if host is None else [form.path for form in _forms(path)]
+
+
+def _forms(path: str) -> list[PathForm]:
+    """Return the routes that an expression for an address's path takes; none where that is every
+    path, or no route says it. A dot at a name's beginning means itself, as in /.well-known."""
+    found = forms("^" + re.sub(r"(?<=/)\.(?=[a-z])", r"\\.", path)) if path else None
+    return [one for one in found or () if one.path != "/*"]
 
 
 def is_for(one: Node, hosts: tuple[str, ...]) -> bool:

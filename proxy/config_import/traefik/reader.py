@@ -8,7 +8,8 @@ order: so for each host the routers are gone through by priority, once for each 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.syntax.faults import Wrong
 from ...config.syntax.names import parse_name
@@ -286,6 +287,9 @@ class _World:
         for router in routers:
             shapes += router.asked.matcher.paths or ("/*",)
             shapes += router.asked.matcher.except_paths
+            for kind, one in self._middlewares(router):
+                if kind.lower() == "redirectregex":
+                    shapes += middlewares.redirected_paths(one)
         for shape in specific_first(shapes):
             for router in routers:
                 matcher = router.asked.matcher
@@ -343,8 +347,9 @@ class _World:
         before = self._middlewares(router)
         for kind, one in before:
             one.use()
-            if kind.lower() == "redirectregex" and middlewares.is_for(one, hosts):
-                middlewares.redirect(one, route, hosts)
+            if kind.lower() != "redirectregex" or not middlewares.is_for(one, hosts):
+                continue
+            if middlewares.redirect(one, route, hosts):
                 return
         self.services.answer(router.node, route)
         if route.action is None:

@@ -6,8 +6,10 @@ The rule is brought into alternatives, of which each is a list of conditions tha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from acme_client.late_dataclass import dataclass
 
 from ..path_patterns import NO_ROUTE, forms
 from ..shapes import Matcher, beneath

@@ -81,7 +81,8 @@ class Services:
                 route.leave(place, f"the service of {container}", "its port is not named")
                 return
             backends = [url or f"{scheme}://{container}:{port}"]
-            route.note(place, f"{container} is a name within Docker; outside it is an address")
+            if not url:
+                route.note(place, f"{container} is a name within Docker; outside it is an address")
         if not backends:
             return
         backends = [one for one in backends if _is_http(one)] or backends

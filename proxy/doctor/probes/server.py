@@ -4,11 +4,12 @@ looks when it may not be asked."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.model import Config
 from ...ipc import control_client
-from ...ipc.control_client import NotRunning, ask
+from ...ipc.control_client import DoesNotAnswer, NotRunning, ask
 from ...ipc.documents import Status
 from ..findings import Finding
 
@@ -22,6 +23,7 @@ class Server:
     status: Status | None
     nonce: tuple[str, str] | None
     why: str | None = None
+    hangs: bool = False
 
     @property
     def hidden(self) -> bool:
@@ -34,7 +36,7 @@ def find(config: Config, hosts: Sequence[str]) -> Server:
     try:
         status = control_client.status(config.state, _ASKED_WITHIN)
     except NotRunning as reason:
-        return Server(None, None, str(reason))
+        return Server(None, None, str(reason), isinstance(reason, DoesNotAnswer))
     asked = [host for host in hosts if not host.startswith("*.")]
     nonce = None
     if asked:
@@ -52,6 +54,8 @@ def speaks(server: Server) -> Finding:
         return Finding(
             "ok", about, f"runs: pid {server.status['pid']} as uid {server.status['uid']}"
         )
+    if server.hangs:
+        return Finding("wrong", about, server.why or "", "systemctl restart treehouse-proxy")
     if server.hidden:
         return Finding("unknown", about, server.why or "", "ask as root")
     return Finding("ok", about, "does not run; this is what can be seen before its start")

@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.errors import IssuanceError
+from acme_client.late_dataclass import dataclass
 from acme_client.link import INTERNAL, Authority, CertificateSpec
 from acme_client.status import CertificateStatus
 from acme_client.storage.directory import open_store

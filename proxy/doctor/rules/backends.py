@@ -8,8 +8,9 @@ nor that a port speaks FastCGI or TLS. So each of these has its own sentence and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..findings import Finding
 

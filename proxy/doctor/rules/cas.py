@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from acme_client.explain import explained
+from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus, validity
 from acme_client.text import moment
 

@@ -8,8 +8,10 @@ CAA is RFC 8659: the closest ancestor that has any record decides, ``issue`` for
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from acme_client.late_dataclass import dataclass
 
 from ..findings import Finding
 

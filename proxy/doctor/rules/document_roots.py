@@ -7,7 +7,8 @@ that drop this is the trap of the first day. A visitor sees 404, as for a typing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..findings import Finding
 

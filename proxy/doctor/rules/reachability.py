@@ -8,9 +8,10 @@ behind something". On port 443 it is the certificate that says whose server it i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ..findings import Finding
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...bounded_cache import remember
 from ..files.document_root import DocumentRoot, Entry, Unreadable

@@ -20,8 +20,9 @@ import re
 import shlex
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from acme_client.late_dataclass import dataclass
 
 _OPENAT2 = 437  # asm-generic/unistd.h: the same on every architecture since 5.6
 _RESOLVE = 0x08 | 0x02  # RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS

@@ -17,8 +17,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import formatdate
+
+from acme_client.late_dataclass import dataclass
 
 from ...bounded_cache import remember
 from ...protocol.h1.serializer import SerialisedHead, serialise

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...bounded_cache import remember
 from ...config.schema.files import Listing

@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Literal
 from urllib.parse import parse_qsl, quote
+
+from acme_client.late_dataclass import dataclass
 
 from ...bounded_cache import remember
 from ...errors import Fault

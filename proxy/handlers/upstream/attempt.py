@@ -14,7 +14,7 @@ from ...errors import Fault
 from ...protocol.h1.client import BackendConnection, NoResponse
 from ...protocol.h1.response_parser import ResponseHead
 from ...protocol.message import Request, Response, ResponseBody, Tunnel
-from ...transport.stream import StreamBroken, StreamTimeout
+from ...transport.stream import Hears, StreamBroken, StreamTimeout
 from .backend import Backend
 from .pool import Connection
 from .request_body import Payload, Upload
@@ -41,7 +41,22 @@ class Route(Protocol):
 
 
 class Attempt:
-    __slots__ = ("_backend", "_connection", "_payload", "_request", "_route", "_upload")
+    """``kept``: its connection had answered a request before. ``began`` is for who measures it."""
+
+    __slots__ = (
+        "_begun",
+        "_broken",
+        "_connection",
+        "_payload",
+        "_request",
+        "_rest",
+        "_route",
+        "_sent",
+        "_upload",
+        "backend",
+        "began",
+        "kept",
+    )
 
     def __init__(
         self,
@@ -50,41 +65,91 @@ class Attempt:
         connection: Connection,
         request: Request,
         payload: Payload,
+        began: float = 0.0,
     ) -> None:
         self._route = route
-        self._backend = backend
+        self.backend = backend
         self._connection = connection
         self._request = request
         self._payload = payload
         self._upload: Upload | None = None
+        self._begun = False  # `send` has been called
+        self._sent = 0  # bytes that it had to send
+        self._rest: bytes | memoryview = b""  # of them
+        self._broken: StreamBroken | None = None  # while they were sent
+        self.began = began
+        self.kept = not connection.fresh
 
-    async def run(self) -> Response:
-        """Return the response. Raises `Fault`, or `NoResponse` when the connection ended before the
-        first byte of a response."""
-        connection, payload, patience = self._connection, self._payload, self._route.patience
+    def send(self) -> None:
+        """Send the head, and the body if it is all here, as far as that is possible at once. Raises
+        `Fault` where nothing may be sent; the attempt is over then."""
+        self._begun = True
         try:
-            data = self._route.message(self._request, self._backend, connection, payload)
-        except Fault:  # a loop; nothing has been sent
+            data = self._route.message(self._request, self.backend, self._connection, self._payload)
+        except Fault:  # a loop
             self._settle(True)
             raise
-        sent, kept = len(data), not connection.fresh
+        self._sent = len(data)
         try:
-            rest = connection.send_now(data, patience)
-            data = b""  # else it would be held while the response is waited for
+            self._rest = self._connection.send_now(data, self._route.patience)
+        except StreamBroken as error:
+            self._broken = error
+        except BaseException:
+            self._settle(False)
+            raise
+
+    def hear(self, hears: Hears) -> bool:
+        """Have ``hears`` called with what the backend says, for `answer`; False where `run` has to
+        be awaited. So it may be later, too."""
+        connection = self._connection
+        if (
+            self._broken is not None
+            or self._rest
+            or not isinstance(connection, BackendConnection)
+            or not connection.hear(hears)
+        ):
+            return False
+        connection.request_sent = True
+        return True
+
+    def answer(self, said: bytes | StreamBroken) -> Response | None:
+        """Return the response that the backend has begun to say; None where `run` has to be
+        awaited."""
+        connection = self._connection
+        assert isinstance(connection, BackendConnection)  # noqa: S101 - `hear` has looked
+        head = connection.head_now(said, self._request.method)
+        if head is None:
+            return None
+        self.backend.succeeded()
+        return self._response(head)
+
+    async def run(self) -> Response:
+        """Return the response; sends the request first, unless `send` has. Raises `Fault`, or
+        `NoResponse` when the connection ended before the first byte of a response."""
+        if not self._begun:
+            self.send()
+        connection, payload, patience = self._connection, self._payload, self._route.patience
+        try:
+            if self._broken is not None:
+                raise self._broken
+            rest, self._rest = self._rest, b""  # else it would be held while anybody is waited for
             if payload.follows is not None:
                 if rest:
                     await connection.send(rest, patience)
                 self._upload = Upload(self._request, payload.follows, connection, patience)
             else:
                 connection.request_sent = not rest or await self._send_rest(rest)
+            rest = b""
             head = await connection.head(self._request.method, patience, self._request.upgrade)
             if head.status < 200:
                 head = await self._final_head(head)
-            elif head.status == 408 and head.close and kept and payload.follows is None:
+            elif head.status == 408 and head.close and self.kept and payload.follows is None:
                 # RFC 9110 §15.5.9: said to an idle connection, at which no request had come.
                 raise NoResponse("408, to an idle connection", unseen=True)
         except BaseException as error:
-            unseen = bool(data) or (payload.follows is None and connection.never_read(sent))
+            unseen = self._broken is not None or (
+                payload.follows is None and connection.never_read(self._sent)
+            )
             if self._upload is not None:
                 await self._upload.stop()
             self._settle(False)
@@ -94,7 +159,7 @@ class Attempt:
                 unseen = unseen or (isinstance(error, NoResponse) and error.unseen)
                 raise NoResponse(str(error), unseen) from None
             raise
-        self._backend.succeeded()
+        self.backend.succeeded()
         return self._response(head)
 
     async def _send_rest(self, rest: bytes | memoryview) -> bool:
@@ -164,18 +229,18 @@ class Attempt:
         """The attempt is over: the connection goes back, or ends if its response was not read."""
         if self._upload is not None and not self._upload.complete:
             self._upload.abandon()
-        self._backend.in_flight -= 1
+        self.backend.in_flight -= 1
         if whole:
-            self._backend.pool.give_back(self._connection)
+            self.backend.pool.give_back(self._connection)
         else:
-            self._backend.pool.end(self._connection)
+            self.backend.pool.end(self._connection)
 
     def _translate(self, fault: Fault) -> Fault:
         """Return the fault that really ended the body: the client's, if its request body broke off;
         else the backend's, which is logged here because the response is already under way."""
         if self._upload is not None and self._upload.fault is not None:
             return self._upload.fault
-        self._route.tell(self._request, self._backend, fault)
+        self._route.tell(self._request, self.backend, fault)
         return fault
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from ...protocol.message import Request
 from ...transport.clock import Clock

@@ -24,7 +24,7 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from ...config import model
@@ -40,6 +40,7 @@ from .backend import Backend
 from .balancing import Policy, policy
 from .connector import NotAllowed, speaks_http2, tls_context
 from .context import UpstreamContext
+from .early import BackendAnswer
 from .h2_pool import H2Pool
 from .held_requests import HeldRequests
 from .pool import Connection, Pool
@@ -88,6 +89,11 @@ class Upstream:
         self._held: HeldRequests | None = None
         if action.wait_for_backend:
             self._held = HeldRequests(action.max_queued, context.clock, self._probe)
+        self._begins_early = (
+            self._held is None
+            and context.tracer is None
+            and not any(isinstance(one.pool, H2Pool) for one in self._backends)
+        )
 
     def pool(
         self, config: model.Backend, tls: ssl.SSLContext | None, parser: FastResponseParser | None
@@ -127,10 +133,13 @@ class Upstream:
 
     # An exchange
 
-    def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Return the backend's response. Raises `Fault`; its detail names the backend, the site and
         the request."""
-        return self.send(request, Payload(request))
+        payload = Payload(request)
+        if self._begins_early:
+            return BackendAnswer(self, request, payload)
+        return self.send(request, payload)
 
     def send(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
         """`handle`, for a request whose body has been looked at."""
@@ -158,41 +167,47 @@ class Upstream:
                 payload.lost = False
                 await held.wait(until, fault)
 
-    async def ask(self, request: Request, payload: Payload) -> Response:
-        """As `handle`, with what is sent behind the head."""
+    async def ask(
+        self,
+        request: Request,
+        payload: Payload,
+        backend: Backend | None = None,
+        attempt: Attempt | None = None,
+    ) -> Response:
+        """As `handle`, with what is sent behind the head. ``backend`` has been chosen already, and
+        ``attempt`` been begun with it."""
         tried: list[Backend] = []
         tracer = self.context.tracer
         fresh = False
-        backend: Backend | None = None
         try:
             while True:
-                backend = self._choose(request, tried)
+                if backend is None:
+                    backend = self._choose(request, tried)
                 tried.append(backend)
                 if tracer is not None:
                     tracer.attempt(request, self.purpose, backend.config.url)
-                connection = None if fresh else backend.pool.take(payload.repeatable)
-                try:
-                    if connection is None:
-                        connection = await backend.pool.open(fresh)
-                except Fault as fault:
-                    self._count(request, backend, fault)
-                    if len(tried) < len(self._backends):
-                        continue  # nothing has been sent
-                    raise
-                backend.in_flight += 1
-                kept = not connection.fresh
-                counters = self.context.counters
-                began = time.monotonic() if counters is not None else 0.0
-                attempt = Attempt(self, backend, connection, request, payload)
+                if attempt is None:
+                    connection = None if fresh else backend.pool.take(payload.repeatable)
+                    try:
+                        if connection is None:
+                            connection = await backend.pool.open(fresh)
+                    except Fault as fault:
+                        self._count(request, backend, fault)
+                        if len(tried) < len(self._backends):
+                            backend = None
+                            continue  # nothing has been sent
+                        raise
+                    attempt = self._begun(request, payload, backend, connection)
                 try:
                     response = await attempt.run()
                 except NoResponse as nothing:
                     broken = Fault("backend_broke_off", str(nothing))
                     again = payload.repeatable or nothing.unseen
-                    if kept:  # its age, and not the backend's fault
+                    if attempt.kept:  # its age, and not the backend's fault
                         if again and not fresh:
                             tried.pop()
                             fresh = True
+                            backend = attempt = None
                             continue
                         self._name(request, backend, broken)
                         self.context.count(backend.config.url, "broke_off")
@@ -201,27 +216,62 @@ class Upstream:
                     self._count(request, backend, broken)
                     backend.failed(self.context.clock.now, str(nothing))
                     if again and len(tried) < len(self._backends):
+                        backend = attempt = None
                         continue
                     raise broken from None
                 except Fault as fault:
                     self._count(request, backend, fault)
                     raise
-                response.backend = backend.config.url
-                if tracer is not None:
-                    tracer.answered(request, response.status)
-                if self.action.breaker is not None:
-                    backend.count(self.context.clock.now, response.status >= 500)
-                if counters is not None:
-                    outcome = "error" if response.status >= 500 else "ok"
-                    counters.upstream(backend.config.url, outcome, time.monotonic() - began)
-                if self._sticky is not None:
-                    self._sticky.bind(request, response, backend)
+                self.answered(request, response, attempt)
                 return response
         except asyncio.CancelledError:  # the client has left (`Timeouts.on_disconnect`)
             if backend is not None:
                 request.backend = backend.config.url
                 self.context.count(backend.config.url, "client_gone")
             raise
+
+    # Begun early
+
+    def choose(self, request: Request) -> Backend | None:
+        """Return the backend whose turn it is; None where no one may be asked."""
+        try:
+            return self._choose(request, [])
+        except Fault:
+            return None  # which `ask` tells
+
+    def attempt(self, request: Request, payload: Payload, backend: Backend) -> Attempt | None:
+        """Send the request on a kept connection; None where there is none, or it may not be
+        sent."""
+        connection = backend.pool.take(payload.repeatable)
+        if connection is None:
+            return None
+        attempt = self._begun(request, payload, backend, connection)
+        try:
+            attempt.send()
+        except Fault:
+            return None  # likewise
+        return attempt
+
+    def _begun(
+        self, request: Request, payload: Payload, backend: Backend, connection: Connection
+    ) -> Attempt:
+        backend.in_flight += 1
+        began = time.monotonic() if self.context.counters is not None else 0.0
+        return Attempt(self, backend, connection, request, payload, began)
+
+    def answered(self, request: Request, response: Response, attempt: Attempt) -> None:
+        """Note that an attempt has led to a response."""
+        backend, context = attempt.backend, self.context
+        response.backend = backend.config.url
+        if context.tracer is not None:
+            context.tracer.answered(request, response.status)
+        if self.action.breaker is not None:
+            backend.count(context.clock.now, response.status >= 500)
+        if context.counters is not None:
+            outcome = "error" if response.status >= 500 else "ok"
+            context.counters.upstream(backend.config.url, outcome, time.monotonic() - attempt.began)
+        if self._sticky is not None:
+            self._sticky.bind(request, response, backend)
 
     async def _probe(self) -> bool:
         """Whether one of the backends takes connections."""

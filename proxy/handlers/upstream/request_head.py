@@ -85,15 +85,28 @@ class OwnFields:
         )
         self._removed = tuple(b"%b: " % name.encode() for name in rules.remove)
         self._without: dict[bytes, bytes] = {}  # lines, as they are without those; bounded
-        self._given = (*rules.set, *rules.add)
-        fixed = not any(PLACE.search(value) for _, value in self._given)
-        self._lines = b"".join(self._line(one, None) for one in self._given) if fixed else None
+        # With places to be filled in; names have none.
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in (*rules.set, *rules.add))
+        places = set(PLACE.findall(self._lines))
+        self._fixed = None if places else self._lines.encode()
+        # What is filled in is the same for all requests of a client to a host.
+        self._by_client = places <= {"client", "host", "scheme"}
+        self._known: dict[tuple[str, bytes, bytes], bytes] = {}  # bounded
 
     def lines(self, request: Request) -> bytes:
         """Return the lines that a request gets."""
-        if self._lines is not None:
-            return self._lines
-        return b"".join(self._line(one, request) for one in self._given)
+        if self._fixed is not None:
+            return self._fixed
+        if not self._by_client:
+            return filled(self._lines, request)
+        connection = request.connection
+        client = connection.peer if connection.proxies is None else request.client
+        key = client, request.host, connection.scheme
+        known = self._known.get(key)
+        if known is None:
+            known = filled(self._lines, request)
+            remember(self._known, key, known, _MOST_KNOWN)
+        return known
 
     def without_removed(self, lines: bytes) -> bytes:
         """Return lines of ours without those that are to be left out."""
@@ -105,11 +118,6 @@ class OwnFields:
             known = b"\r\n".join(kept)
             remember(self._without, lines, known, _MOST_BLOCKS)
         return known
-
-    @staticmethod
-    def _line(field: tuple[str, str], request: Request | None) -> bytes:
-        name, value = field
-        return b"%b: %b\r\n" % (name.encode(), filled(value, request))
 
 
 class Forwarder:

@@ -12,7 +12,8 @@ environment: the field Proxy is left out, which no standard has (CVE-2016-5385, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ...version import VERSION
 from ..message import Request

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from ...errors import Fault
 from ...transport.clock import Clock
-from ...transport.stream import READ_SIZE, SMALL_READ, StreamBroken, StreamTimeout
+from ...transport.stream import READ_SIZE, SMALL_READ, Hears, StreamBroken, StreamTimeout
 from ...transport.tcp import SocketStream
 from ..message import Fields, StreamBody
 from . import response_parser
@@ -52,7 +52,9 @@ class BackendConnection:
         "_flows",
         "_held",
         "_interim",
+        "_met",
         "_parser",
+        "_waited_for",
         "fresh",
         "good_until",
         "idle_since",
@@ -70,6 +72,8 @@ class BackendConnection:
         self._parser = parser
         self._held = b""
         self._interim = 0
+        self._met: StreamBroken | None = None  # what has broken the stream before `head` was called
+        self._waited_for = False  # a head, and its deadline stands
         self._flows = False  # so much came at once that there may be more by now
         self._closes = False  # the backend has said so
         self.fresh = True
@@ -95,6 +99,31 @@ class BackendConnection:
         self.stream.deadline = self._clock.now + patience
         return self.stream.write(data)
 
+    def hear(self, hears: Hears) -> bool:
+        """Have ``hears`` called with what comes next, which is for `head_now`; the deadline is that
+        of `send_now`. False where `head` must be awaited; so it may be later, too."""
+        self._waited_for = not self._held and self.stream.hear(hears)
+        return self._waited_for
+
+    def head_now(self, said: bytes | StreamBroken, method: bytes) -> ResponseHead | None:
+        """Return the final head that ``said`` begins with. None where it does not, or not plainly:
+        then `head` must be awaited, which goes on with what was said."""
+        if not isinstance(said, bytes):
+            self._met = said
+            return None
+        end = said.find(HEAD_END) + len(HEAD_END)
+        found = None
+        if end >= len(HEAD_END) and self._parser is not None:
+            found = self._parser.parse(said[:end], method)
+        if found is None or found.status == 408:  # which may be the end of an idle connection
+            self._held = said
+            return None
+        self._held = said[end:]
+        self._waited_for = self.fresh = False
+        self.keep_alive = found.keep_alive
+        self._closes = found.close
+        return found
+
     async def head(
         self, method: bytes, patience: float, upgrade: bytes | None = None
     ) -> ResponseHead:
@@ -103,9 +132,14 @@ class BackendConnection:
         Raises `NoResponse` when there was none at all, `Fault` for anything else that is wrong.
         """
         stream = self.stream
-        stream.deadline = self._clock.now + patience
+        if self._waited_for:
+            self._waited_for = False
+        else:
+            stream.deadline = self._clock.now + patience
         data = self._held
         try:
+            if self._met is not None:
+                raise self._met
             if not data:
                 data = await stream.read()
             while (end := data.find(HEAD_END)) < 0:

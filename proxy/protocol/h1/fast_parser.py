@@ -39,6 +39,7 @@ _LONGEST_LINE = 256
 _MOST_HOSTS = 1024
 _MOST_TEMPLATES = 512
 _VERSION = b" HTTP/1.1\r\n"
+_SLASH = ord("/")
 
 # Only lines of these names are remembered: they come again, and hold no secret. What an application
 # makes of a field of its own (X-Api-Key and its kin) nobody here can know.
@@ -120,30 +121,55 @@ class FastParser:
         self._templates: dict[tuple[bytes, bytes, bytes], HeadTemplate] = {}
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
+        """The request of a complete head, or None to decline. What has an empty line before its
+        end is declined, too: it is a head and more."""
         limits = self._limits
-        line, version, rest = head.partition(_VERSION)
-        method, _, target = line.partition(b" ")
+        end = head.find(_VERSION)
+        method, _, target = head[:end].partition(b" ")
         if (
-            not version
+            end < 0
             or method not in _METHODS
-            or target[:1] != b"/"
+            or not target
+            or target[0] != _SLASH
             or BAD in target.translate(TARGET_MARKS)
             or len(target) > limits.target_size
             or len(head) > limits.header_size
         ):
             return None
+        begin = end + len(_VERSION)
         for template in connection.protocol_state or ():
-            size = template.before_size
+            middle, last = begin + template.before_size, len(head) - template.after_size
             if (
-                rest[:size] == template.before
-                and rest[-template.after_size :] == template.after
-                and len(rest) >= size + template.after_size
+                head[begin:middle] == template.before
+                and head[last:] == template.after
+                and middle <= last
             ):
-                varying = rest[size : -template.after_size]
-                parsed = self._as_usual(method, target, varying, template, connection)
+                # Nearly always a single line varies: a cookie.
+                spelt, _, value = head[middle:last].partition(b": ")
+                value, ended, more = value.partition(b"\r\n")
+                name = _OF_NO_CONCERN.get(spelt)
+                if (
+                    name is not None
+                    and ended
+                    and not more
+                    and not template.between
+                    and name not in template.names
+                    and BAD not in value.translate(VALUE_MARKS)
+                    and template.count < limits.header_count
+                ):
+                    varied = [(name, value.strip(OWS))]
+                    host = template.host
+                    request = Request(
+                        method, target, b"1.1", host[1], host[2],
+                        [*template.before_fields, *varied, *template.after_fields], connection,
+                    )  # fmt: skip
+                    request.uncached_fields = varied
+                    request.cached_fields = template.block
+                    return request, 0, False, None
+                parsed = self._as_usual(method, target, head[middle:last], template, connection)
                 if parsed is not None:
                     return parsed
-        return self._line_by_line(method, target, rest, connection)
+        return self._line_by_line(method, target, head[begin:], connection)
 
     def _as_usual(
         self,
@@ -196,7 +222,7 @@ class FastParser:
         spelt, _, value = varying.partition(b": ")
         name = _OF_NO_CONCERN.get(spelt)
         value = value[:-2]
-        # One line only, or the mark of its CRLF would be found. Nearly always a cookie.
+        # One line only, or the mark of its CRLF would be found.
         if name is not None and BAD not in value.translate(VALUE_MARKS):
             return None if name in template.names else ([(name, value.strip(OWS))], None)
         if spelt == b"Content-Length" and CONTENT_LENGTH.fullmatch(value):

@@ -30,7 +30,8 @@ MAX_SIZE = 2048
 class HeadTemplate:
     """``before``, ``between`` and ``after`` are whole lines with their CRLF; ``after`` ends with
     the empty one, and ``between`` is empty where the lines that vary stand together. ``host`` is
-    what the fast parser knows of the Host line, which is among them."""
+    what the fast parser knows of the Host line, which is among them. ``count`` is how many lines
+    they are."""
 
     __slots__ = (
         "after",
@@ -42,6 +43,7 @@ class HeadTemplate:
         "between",
         "between_fields",
         "block",
+        "count",
         "host",
         "names",
     )
@@ -58,3 +60,4 @@ class HeadTemplate:
         self.host = host
         self.block = FieldBlock([*self.before_fields, *self.between_fields, *self.after_fields])
         self.names = self.block.names
+        self.count = len(self.block.fields)

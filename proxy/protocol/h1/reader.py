@@ -26,14 +26,14 @@ _CR = ord("\r")
 
 
 class Inline(Protocol):
-    """Is called with what comes while a request is waited for, within the readiness callback, and
-    returns whether it has dealt with it; see `h1`. ``begun``: it has read a request that is not
-    finished."""
+    """``arrived`` is called with what comes while a request is waited for, within the readiness
+    callback, and returns whether it has dealt with it; see `h1`. ``begun``: it has read a request
+    that is not finished."""
 
     @property
     def begun(self) -> bool: ...
 
-    def __call__(self, data: bytes) -> bool: ...
+    def arrived(self, data: bytes) -> bool: ...
 
 
 class RequestReader:
@@ -59,6 +59,7 @@ class RequestReader:
         ``inline`` raises.
         """
         data, skipped = self._held, 0
+        self._held = b""
         while True:
             if not data:
                 data = await self._wait_for_head(inline)
@@ -73,7 +74,6 @@ class RequestReader:
             end = data.find(strict_parser.HEAD_END)
         end += len(strict_parser.HEAD_END)
         if end == len(data):
-            self._held = b""
             return data
         self._held = data[end:]
         return data[:end]
@@ -84,7 +84,7 @@ class RequestReader:
         stream.deadline = self.service.clock.now + self.limits.keepalive_timeout
         self.timeouts.idle = True
         try:
-            return await stream.read(READ_SIZE, inline)
+            return await stream.read(READ_SIZE, None if inline is None else inline.arrived)
         except StreamBroken:
             return b""  # nothing is lost
         finally:
@@ -164,6 +164,10 @@ class RequestReader:
     @property
     def buffered(self) -> int:
         return len(self._held)
+
+    def hold(self, data: bytes) -> None:
+        """Keep what has come for later."""
+        self._held += data
 
     def put_back(self, data: bytes) -> None:
         self._held = data + self._held

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
 import h11
+
+from acme_client.late_dataclass import dataclass
 
 from ...bounded_cache import remember
 from ...errors import Fault

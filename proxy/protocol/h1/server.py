@@ -26,7 +26,8 @@ from collections.abc import Awaitable
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
-from ...transport.stream import Stream
+from ...transport.stream import ClientStream
+from ..early_answer import EarlyAnswer
 from ..exchange import Exchange
 from ..message import Connection, Request, Response, Tunnel
 from ..service import Service
@@ -37,16 +38,18 @@ from .lingering import ends_soon, linger, read_over
 from .reader import RequestReader
 from .request_body import RequestBody
 from .serializer import serialise
-from .strict_parser import HEAD_END
+from .strict_parser import HEAD_END, Parsed
 from .tunnel import relay
 from .writer import ResponseWriter, client_left, ends_with_connection
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
+_CR = ord("\r")
+_P = ord("P")  # POST, PUT, PATCH
 
 
 async def serve(
-    stream: Stream,
+    stream: ClientStream,
     connection: Connection,
     service: Service,
     deadlines: Deadlines,
@@ -75,7 +78,7 @@ async def serve(
 
 
 async def refuse(
-    stream: Stream, connection: Connection, service: Service, fault: Fault, seen: bytes = b""
+    stream: ClientStream, connection: Connection, service: Service, fault: Fault, seen: bytes = b""
 ) -> None:
     """Answer something that never became a request, and begins with ``seen``, with ``fault``."""
     server = _Server(stream, connection, service, Timeouts(stream, _nobody_waits))
@@ -111,7 +114,7 @@ class _Server:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: ClientStream,
         connection: Connection,
         service: Service,
         timeouts: Timeouts,
@@ -139,29 +142,57 @@ class _Server:
         """Whether a request has been read that is not finished yet."""
         return self._exchange is not None
 
-    def __call__(self, data: bytes) -> bool:
+    def arrived(self, data: bytes) -> bool:
         """Whether ``data`` has been dealt with: a whole head, whose response is sent. A head whose
         response cannot be sent at once is begun, and `one` goes on with it. Raises `Fault`."""
-        end = data.find(HEAD_END) + 4
+        if self._exchange is not None:
+            self._reader.hold(data)  # more than was asked for, while an early answer is under way
+            return False
         # Else a piece of a head, or more than one: `RequestReader.head` takes it apart.
-        return end == len(data) and end >= 4 and data[0] != 0x0D and self._begin(data)
+        if data[-4:] != HEAD_END or data[0] == _CR:
+            return data[0] == _P and self._arrived_with_body(data)
+        parsed = None
+        if self._fast_parser is not None:
+            parsed = self._fast_parser.parse(data, self._connection)
+        if parsed is None:
+            if data.find(HEAD_END) + 4 != len(data):
+                return False
+            parsed = self._parse_strictly(data)
+        return self._ask(parsed) or self._begin_early()
+
+    def _arrived_with_body(self, data: bytes) -> bool:
+        """The same for a plain head with a body, or its beginning."""
+        end = data.find(HEAD_END) + 4
+        if self._fast_parser is None or end < 4:
+            return False
+        parsed = self._fast_parser.parse(data[:end], self._connection)
+        if parsed is None or not parsed[1]:
+            return False
+        self._reader.hold(data[end:])
+        return self._ask(parsed) or self._begin_early()
 
     def _begin(self, head: bytes) -> bool:
-        """Parse a complete head and ask the service; whether the response was sent at once, which
-        ends the exchange. Raises `Fault` for what is no request."""
-        service, connection = self._service, self._connection
+        """Parse a complete head and ask the service, as `_ask` does. Raises `Fault` for what is no
+        request."""
         fast_parser = self._fast_parser
-        parsed = fast_parser.parse(head, connection) if fast_parser is not None else None
-        if parsed is None:
-            try:
-                parsed = strict_parser.parse(head, connection, service.limits)
-            except Fault:
-                self._reader.partial = head
-                raise
+        parsed = fast_parser.parse(head, self._connection) if fast_parser is not None else None
+        return self._ask(self._parse_strictly(head) if parsed is None else parsed)
+
+    def _parse_strictly(self, head: bytes) -> Parsed:
+        try:
+            return strict_parser.parse(head, self._connection, self._service.limits)
+        except Fault:
+            self._reader.partial = head
+            raise
+
+    def _ask(self, parsed: Parsed) -> bool:
+        """Ask the service for the response to a request; whether it was sent at once, which ends
+        the exchange."""
+        service = self._service
         request, length, close, h11_connection = parsed
         if length:
             request.body = RequestBody(self._reader, request, length, h11_connection)
-        exchange = self._exchange = Exchange(connection, request, time.monotonic())
+        exchange = self._exchange = Exchange(self._connection, request, time.monotonic())
         answer = service.handle(exchange)
         if type(answer) is Response:
             exchange.response = answer
@@ -178,11 +209,70 @@ class _Server:
                 self._answered += 1
                 self._stream.deadline = service.clock.now + self._patience
                 return True
-        elif request.version == b"1.1":
-            request.inform = self._informer.of(request)  # before anybody awaits the answer
         self._close = close
         self._answer = answer
         return False
+
+    # Answers that are begun where their requests arrive
+
+    def _begin_early(self) -> bool:
+        """Begin the answer that is awaited, if it can be begun without the task."""
+        answer, service = self._answer, self._service
+        if (
+            not isinstance(answer, EarlyAnswer)
+            or self._close
+            or service.draining
+            or self._reader.buffered
+            or not answer.begin(self._answered_early)
+        ):
+            return False
+        # The task goes on waiting for the next request. It is not idle meanwhile.
+        self._stream.deadline = NEVER
+        timeouts = self._timeouts
+        timeouts.idle = False
+        timeouts.waiting_since = service.clock.now
+        return True
+
+    def _answered_early(self, response: Response | None) -> None:
+        """Send the response that was begun early, within the readiness callback of the backend. The
+        task is woken where that cannot be, and where ``response`` is None."""
+        exchange, stream = self._exchange, self._stream
+        if exchange is None:
+            return
+        if response is not None:
+            exchange.response = self._answer = response
+        if not stream.reading:
+            return  # the task is on its way
+        try:
+            if response is not None and self._sent_early(exchange, response):
+                return
+        except Exception as error:
+            stream.interrupt(error)  # which fails as it would have without being early
+        else:
+            stream.interrupt()
+
+    def _sent_early(self, exchange: Exchange, response: Response) -> bool:
+        service, request = self._service, exchange.request
+        assert request is not None  # noqa: S101 - it was handed to the service
+        body = request.body
+        if (
+            response.close
+            or service.draining
+            or self._answered >= self._most
+            or (body is not None and not body.at_end)
+            or self._writer.send_plain(exchange, request, response) is None
+        ):
+            return False
+        self._exchange = self._answer = None
+        service.finished(exchange)
+        if body is not None:
+            request.body = None  # see `finish`
+        self._answered += 1
+        self._stream.deadline = service.clock.now + self._patience
+        timeouts = self._timeouts
+        timeouts.idle = True
+        timeouts.waiting_since = NEVER
+        return True
 
     # The connection's task
 
@@ -190,12 +280,21 @@ class _Server:
         """Read a request and answer it; whether the connection goes on."""
         try:
             head = await self._reader.head(self)
-            if not head:
+            if not head and not self.begun:
                 return False
             answered = not self.begun and self._begin(head)
         except Fault as fault:
             await self.refuse(fault)
             return False
+        except asyncio.CancelledError:
+            if not self.begun:
+                raise
+            # Of an answer that was begun early: whoever waits for it is to be told.
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - a coroutine runs in one
+            task.uncancel()
+            task.cancel()
+            answered = False
         if not answered and not await self._go_on():
             return False
         if self._answered % _TURN == 0 and self._reader.buffered:
@@ -211,6 +310,8 @@ class _Server:
         if response is None:  # else it was known at once
             answer, self._answer = self._answer, None
             assert isinstance(answer, Awaitable)  # noqa: S101 - or it would be in the exchange
+            if request.version == b"1.1":
+                request.inform = self._informer.of(request)
             timeouts = self._timeouts
             timeouts.waiting_since = self._service.clock.now
             try:

@@ -12,8 +12,9 @@ it asks `window` first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from .events import Event
 from .hpack import Field

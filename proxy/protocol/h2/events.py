@@ -5,7 +5,9 @@ A server is told `Head`, a client `Answer`; the rest is the same for both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from acme_client.late_dataclass import dataclass
 
 from .hpack import Field
 from .priority import DEFAULT, Priority

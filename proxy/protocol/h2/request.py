@@ -13,7 +13,8 @@ Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..h1.chunked import is_forbidden_trailer
 from ..h1.grammar import (

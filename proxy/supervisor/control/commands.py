@@ -56,6 +56,8 @@ class Commands:
 
     def hear(self, request: Answer, reply: Reply) -> None:
         match request.get("command"):
+            case "alive":
+                reply({"ok": True})
             case "status":
                 self._overview.ask(lambda status: reply({**status}))
             case "top":

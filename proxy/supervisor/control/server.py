@@ -19,9 +19,11 @@ import selectors
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
+
+from acme_client.late_dataclass import dataclass
 
 from ..answers import Answer, Reply
 from ..timers import Timers

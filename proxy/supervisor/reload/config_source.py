@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...config.load import Options, load
 from ...config.model import Config
+from . import unchanged
 from .file_watch import FileWatch
 
 
@@ -20,10 +21,10 @@ class ConfigSource:
         """The configuration as it stands on disk now. Raises `ConfigurationFaults`."""
         return load(self._options, now_uid=self._started_as)
 
-    def reread(self) -> Config:
-        """The same for a reload: `changed` compares with what was read here. Raises
-        `ConfigurationFaults`."""
-        return self._watch.reread(self.read)
+    def reread(self, present: Config) -> Config:
+        """The same for a reload: `changed` compares with what was read here. What is as it is in
+        ``present`` takes no memory twice. Raises `ConfigurationFaults`."""
+        return self._watch.reread(lambda: unchanged.shared(present, self.read()))
 
     def changed(self) -> str | None:
         """What differs on disk from the configuration in force, for people; None for nothing. Each

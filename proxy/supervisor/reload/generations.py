@@ -16,8 +16,10 @@ import os
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.model import Config
 from ...ipc.connection_counters import CounterMemory

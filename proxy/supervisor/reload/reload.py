@@ -137,7 +137,8 @@ class Reloader:
 
     def _wanted(self) -> Config:
         """The configuration on disk, except for settings that need a restart."""
-        present, wanted = self._generations.serving.config, self._source.reread()
+        present = self._generations.serving.config
+        wanted = self._source.reread(present)
         for difference in immutable.differences(present, wanted):
             log.warning("%s; until then it stays as it is", difference)
         return immutable.kept(present, wanted)

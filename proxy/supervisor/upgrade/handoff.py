@@ -26,9 +26,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import assert_never
+
+from acme_client.late_dataclass import dataclass
 
 from ...config.model import OwnCertificate
 from ...containers.door import Door

@@ -1,7 +1,8 @@
 """The stream of server-sent events that the page lives on: every few seconds what has changed.
 
 One event has all that the page shows, which is bounded, and the last rows of its charts; the first
-one has the whole hour. All streams of a worker share the answers of the supervisor. When the worker
+one has the whole hour. Where the supervisor does not answer, an event says so, and the stream goes
+on. All streams of a worker share the answers of the supervisor. When the worker
 drains, its streams end, and each browser connects again by itself: to the generation that serves.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from ...metrics.history import SLOT, SLOTS
 from ...protocol.message import Fields
 from ...transport.stream import READ_SIZE
+from .link import Unanswered
 
 EVERY = SLOT  # seconds between two events
 # A browser that could not be reached for a moment misses no slot.
@@ -38,6 +40,7 @@ class Events:
         self._draining = draining
         self._ended = ended
         self._begun = False
+        self._whole = False  # the whole hour has been sent
         self.length: int | None = None
         self.trailers: Fields = []
         self.at_end = False
@@ -58,8 +61,14 @@ class Events:
             self.at_end = True
             return b""
         begun, self._begun = self._begun, True
-        document = await self._ask(_RECENT if begun else SLOTS)
-        event = b"event: board\ndata: " + json.dumps(document).encode() + b"\n\n"
+        try:
+            document = await self._ask(_RECENT if self._whole else SLOTS)
+        except Unanswered as error:
+            self._whole = False  # what is missed meanwhile may be more than the recent slots
+            event = b"event: silence\ndata: " + json.dumps(str(error)).encode() + b"\n\n"
+        else:
+            self._whole = True
+            event = b"event: board\ndata: " + json.dumps(document).encode() + b"\n\n"
         return event if begun else _RETRY + event
 
     def close(self, complete: bool) -> None:

@@ -394,6 +394,7 @@ async function show(focus) {
 
 // Events
 
+let silent = false;
 function listen() {
   source?.close();
   const [kind, name] = where(), scope = PAGES[kind].scope?.[0] ?? "all";
@@ -404,11 +405,17 @@ function listen() {
     token = told.token;
     ahead = board.at - Date.now() / 1000;
     byId("live").textContent = "live";
+    if (silent) { say(""); silent = false; }
     byId("acts").hidden = token === null;
     byId("facts").replaceChildren(`${board.version}, generation ${board.generation}, process ${board.pid}, started `, moment(board.started_at));
     await show(false);
     if (PAGES[kind].scope && where().join("/") === `${kind}/${name}`) feed(`${kind}/${name}`, scope, told.history);
     document.documentElement.dataset.events = Number(document.documentElement.dataset.events ?? 0) + 1;
+  });
+  source.addEventListener("silence", (event) => {
+    byId("live").textContent = "no answer";
+    say(JSON.parse(event.data));
+    silent = true;
   });
   source.addEventListener("error", () => {
     byId("live").textContent = "connecting again";

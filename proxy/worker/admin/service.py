@@ -32,7 +32,7 @@ from ..services import BaseService
 from .access import Access
 from .assets import ASSETS, SECURITY
 from .events import Document, Events
-from .link import AdminLink
+from .link import AdminLink, Unanswered
 
 # Streams of a worker at once; each costs an answer of the supervisor now and then.
 _MOST_STREAMS = 32
@@ -42,6 +42,8 @@ _MOST_BODY = 16 * 1024
 _MOST_FIELDS = 100
 # Steps of a request that is explained; a page of them is a mistake.
 _MOST_LINES = 500
+# Seconds for a reload or a renewal, as for those that are asked for on the command line.
+_ACTS_WITHIN = 300.0
 
 
 class AdminService(BaseService):
@@ -106,6 +108,12 @@ class AdminService(BaseService):
         response = super().refuse(exchange, fault)
         response.fields = [*response.fields, *SECURITY]
         return response
+
+    def failed(self, exchange: Exchange, error: Exception) -> Response:
+        if isinstance(error, Unanswered):
+            text = f"{error}\n".encode()
+            return _content(b"text/plain; charset=utf-8", text, 504)
+        return super().failed(exchange, error)
 
     # What is asked
 
@@ -225,7 +233,10 @@ class AdminService(BaseService):
         if not isinstance(action, str) or not isinstance(name, str):
             return _json({"ok": False, "error": "an action is {action, name}, both texts"}, 400)
         self._summary = None
-        return _json(await self._link.ask("act", action=action, name=name))
+        await self._board()  # a supervisor that hangs is not waited for so long
+        document = await self._link.ask("act", _ACTS_WITHIN, action=action, name=name)
+        self._summary = None
+        return _json(document)
 
 
 class _Pages:

@@ -25,6 +25,7 @@ from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.journal import Journal
+from support.threads import run_together
 
 LE = "https://acme-v02.api.letsencrypt.org/directory"
 OTHER = "https://ca.example/directory"
@@ -427,11 +428,7 @@ def test_of_many_at_once_only_as_many_as_the_ca_allows(tmp_path: Path, clock: Cl
                 continue
             admitted.append(number)
 
-    threads = [threading.Thread(target=order, args=(number,)) for number in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    run_together(8, order)
     assert len(admitted) == 9
 
 

@@ -15,6 +15,7 @@ from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
 from acme_client.storage.store import Conflict, Edit, Fenced, Store, is_anothers
 from support.etcd import Etcd
+from support.threads import run_together
 
 FOLDER = "certificates/example.org"
 OLD = {"fullchain.pem": b"old chain", "privkey.pem": b"old key"}
@@ -212,11 +213,7 @@ def test_of_many_who_replace_the_same_one_succeeds(store: Store) -> None:
         else:
             outcomes.append(data)
 
-    threads = [threading.Thread(target=replace, args=(number,)) for number in range(6)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    run_together(6, replace)
     (won,) = [one for one in outcomes if one is not None]
     assert store.load(FOLDER) == {"fullchain.pem": won, "privkey.pem": won}
 

@@ -18,6 +18,7 @@ from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
 from support.acme.certifier import FakeServer
+from support.threads import run_together
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 CHALLENGE = Challenge("http-01", "a.example", "tok-en", "tok-en.thumb")
@@ -104,11 +105,7 @@ def test_many_threads_of_two_processes_lose_no_count(tmp_path: Path) -> None:
             reservation.commit(None)
             admitted.append(number)
 
-    threads = [threading.Thread(target=order, args=(number,)) for number in range(12)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    run_together(12, order)
     assert len(admitted) == 49, "of fifty for the domain, the last is kept"
 
 

@@ -15,6 +15,7 @@ from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.journal import Journal
+from acme_client.storage.shared_sync import Durable
 from acme_client.storage.store import Store
 
 FOLDER = "ledgers/ca.example"
@@ -81,7 +82,7 @@ def test_ten_thousand_changes_take_bytes_for_what_has_changed(tmp_path: Path) ->
             written += len(data)
             super().append(path, data)
 
-        def _sync_folder(self, path: Path) -> None:
+        def _settle(self, several: list[Durable]) -> None:
             pass
 
     store = DirectoryStore(tmp_path, Counting())

@@ -17,7 +17,7 @@ from proxy.config.checks import consistency
 from proxy.config.resolve import Surroundings, resolve
 from proxy.config.schema.document import Document
 from proxy.config.schema.parse import subsection, validate
-from proxy.config.syntax.kinds import Section
+from proxy.config.syntax.sections import Section
 from proxy.config.syntax.yaml_reader import parse
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"

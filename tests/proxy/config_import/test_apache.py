@@ -111,7 +111,7 @@ Require all denied
 </Location>"""))  # fmt: skip
     mine = [one for one in made.site("a.test")["routes"] if one["path"] == "/x/*"]
     assert mine[0]["methods"] == ["GET", "POST", "HEAD"]
-    assert mine[1]["respond"] == {"status": 405}
+    assert mine[1]["respond"] == {"status": 403}
 
 
 def test_a_section_that_nobody_knows_is_told_first_where_it_guards(imported: Import) -> None:

@@ -16,7 +16,7 @@ from proxy.config.schema.document import Site as SiteSection
 from proxy.config.schema.parse import subsection
 from proxy.config.schema.rules import Rules
 from proxy.config.schema.site import Route as RouteSection
-from proxy.config.syntax.kinds import Section
+from proxy.config.syntax.sections import Section
 from proxy.explain import settings
 from proxy.explain.request import Question, explain
 

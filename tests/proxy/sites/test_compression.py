@@ -26,8 +26,9 @@ from proxy.protocol.message import (
     Response,
     StreamBody,
 )
-from proxy.sites import encoders
-from proxy.sites.compression import Compress, CompressedBody
+from proxy.sites import compression, encoders
+from proxy.sites.compressed_bodies import TURN, CompressedBody
+from proxy.sites.compression import Compress
 from proxy.sites.encoders import encoder, load
 
 load()
@@ -269,6 +270,60 @@ def test_a_shared_response_is_compressed_once() -> None:
     never.shared = True
     assert compress.response(exchange(b"gzip"), never) is never
     assert compress.response(exchange(b"gzip"), never) is never
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_large_body_is_compressed_in_turns_with_others(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter may give a body of 64 MiB; whoever else is connected waits for some milliseconds."""
+    body, fed, most = TEXT * 1300, 0, 0
+
+    class Counting:
+        def __init__(self, made: encoders.Encoder) -> None:
+            self._made = made
+            self.flush, self.finish = made.flush, made.finish
+
+        def feed(self, data: bytes) -> bytes:
+            nonlocal fed
+            fed += len(data)
+            return self._made.feed(data)
+
+    async def others() -> None:
+        nonlocal fed, most
+        while True:
+            most, fed = max(most, fed), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(
+        compression, "encoder", lambda coding, level: Counting(encoder(coding, level))
+    )
+    compress = Compress(Compression())
+    response = answer(body)
+    response.shared = shared
+    talk = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    made = compress.response(exchange(b"gzip"), response)
+    assert isinstance(made.body, CompressedBody)
+    assert b"content-length" not in dict(made.fields)
+    found = b""
+    while True:
+        piece = made.body.read_now()
+        if piece is None:
+            piece = await made.body.read()
+        if not piece:
+            break
+        found += piece
+    made.body.close(True)
+    talk.cancel()
+    assert decoder(b"gzip")(found) == body
+    assert len(body) > 10 * TURN
+    assert 0 < most <= TURN + 64 * 1024
+    again = compress.response(exchange(b"gzip"), response)
+    assert (again.body == found) is shared  # kept only where others get it as well
+    head = compress.response(exchange(b"gzip", method=b"HEAD"), answer(body))
+    assert dict(head.fields)[b"content-encoding"] == b"gzip"
+    assert not isinstance(head.body, bytes)
 
 
 def test_a_304_has_the_entity_tag_that_the_client_knows() -> None:

@@ -49,12 +49,13 @@ class Told:
     ready: dict[bytes, Response] = field(default_factory=dict)
 
     def handle(self, exchange: Exchange) -> Response | Awaitable[Response]:
-        assert exchange.request is not None
-        return self.ready.get(exchange.request.path) or self._answer(exchange.request)
-
-    async def _answer(self, request: Request) -> Response:
+        request = exchange.request
+        assert request is not None
+        ready = self.ready.get(request.path)
+        if ready is not None:
+            return ready
         self.requests.append(request)
-        return await self.answer_with(request)
+        return self.answer_with(request)
 
     def failed(self, exchange: Exchange, error: Exception) -> Response:
         if isinstance(error, Fault):

@@ -32,13 +32,16 @@ def http_backend(port: int) -> Backend:
 
 
 @contextlib.asynccontextmanager
-async def three(script: Script, lanes: bool, **options: object) -> AsyncIterator[Three]:
+async def three(
+    script: Script, lanes: bool, limits: Limits | None = None, **options: object
+) -> AsyncIterator[Three]:
     async with raw_backend(script) as backend:
         action = ProxyAction((http_backend(backend.port),), **options)  # type: ignore[arg-type]
         deadlines = Deadlines()
         context = UpstreamContext(asyncio.get_running_loop(), deadlines, Clock(), (), lanes)
         upstream = Upstream(action, context)
-        service = Told(FastParser(Limits()) if lanes else None, upstream.handle)
+        limits = limits or Limits()
+        service = Told(FastParser(limits) if lanes else None, upstream.handle, limits)
         try:
             async with conversation(service) as client:
                 yield Three(client, backend, upstream, service, deadlines)

@@ -50,6 +50,7 @@ DIFFERENCES: dict[str, frozenset[str]] = {
     "hidden": frozenset({"status"}),
     "source-shown": frozenset({"status"}),
     "which-backend": frozenset(),
+    "by-ending": frozenset({"access-control-allow-origin"}),
     "port-in-host": frozenset({"body"}),
 }
 FIELDS = (

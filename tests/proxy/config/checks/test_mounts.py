@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +19,7 @@ nonsense
 
 
 def at(device: str, path: str) -> Position:
-    return Position(device, PurePosixPath(path))
+    return Position(device, path)
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,10 @@ def test_further_sites_come_from_other_files(here):
     assert config.include == (here / "sites.d/*.yaml", here / "more.d/*.yaml")
 
 
+def test_an_include_may_match_nothing_yet_even_where_there_is_no_other_site(here):
+    assert load_text(here, "include: sites.d/*.yaml\n").sites == ()
+
+
 def test_faults_of_included_files_stand_at_their_place(here):
     (here / "one.yaml").write_text("sites:\n  - names: [b.test]\n    rot: www\nworkers: 3\n")
     (here / "two.yaml").write_text("sites: [\n")

@@ -11,6 +11,7 @@ from proxy.config.schema.rules import RequestFieldRules
 from proxy.errors import Fault
 from proxy.handlers.upstream.request_head import OURS, PSEUDONYM, Forwarder, end_to_end
 from proxy.protocol import claims
+from proxy.protocol.client_address import TrustedProxies
 from proxy.protocol.h1.grammar import FIELD_LINE, HOP_BY_HOP
 from proxy.protocol.message import Connection, Fields, Login, Request
 
@@ -279,3 +280,37 @@ def test_what_a_trusted_proxy_says_of_the_client_goes_on() -> None:
     got = forwarded([HOST, *said, (b"x_forwarded_prefix", b"/b")], "192.0.2.0/24")
     assert [field for field in got if field in said] == said
     assert not [name for name, _ in got if b"_" in name]
+
+
+def test_own_fields_follow_who_asks_and_for_what() -> None:
+    rules = RequestFieldRules(
+        set=(("x-client", "{client}"), ("x-site", "{scheme}://{host}")), add=(("x-fixed", "a b"),)
+    )
+    by_client, by_path = (
+        Forwarder(("192.0.2.0/24",), rules=rules),
+        Forwarder(
+            (), rules=RequestFieldRules(set=(("x-path", "{path}"), ("x-client", "{client}")))
+        ),
+    )
+
+    def own(forwarder: Forwarder, peer: Connection, host: bytes, path: bytes) -> list[bytes]:
+        fields = [HOST, (b"x-forwarded-for", b"203.0.113.7"), (b"x-client", b"forged")]
+        request = Request(b"GET", path, b"1.1", host, host, fields, peer)
+        lines = forwarder.head(request, None, b"").split(b"\r\n")
+        names = (b"x-client: ", b"x-site: ", b"x-fixed: ", b"x-path: ")
+        return [line for line in lines if line.startswith(names)]
+
+    trusted = Connection("192.0.2.9", 1, "192.0.2.2", 443, b"http")
+    trusted.proxies = TrustedProxies(("192.0.2.0/24",))
+    for _ in range(2):  # the second time they are known
+        assert own(by_client, PEER, b"a.test", b"/") == [
+            b"x-client: 192.0.2.1", b"x-site: https://a.test", b"x-fixed: a b"
+        ]  # fmt: skip
+        assert own(by_client, PEER, b"b.test", b"/")[1] == b"x-site: https://b.test"
+        assert own(by_client, trusted, b"a.test", b"/") == [
+            b"x-client: 203.0.113.7", b"x-site: http://a.test", b"x-fixed: a b"
+        ]  # fmt: skip
+        for path in (b"/one", b"/two"):
+            assert own(by_path, PEER, b"a.test", path) == [
+                b"x-path: " + path, b"x-client: 192.0.2.1"
+            ]  # fmt: skip

@@ -44,7 +44,7 @@ class World:
 
     # The source of the configuration, the spawner, the overview
 
-    def reread(self) -> Config:
+    def reread(self, _present: Config) -> Config:
         return self.wanted()
 
     def start_workers(self, generation: Generation) -> None:

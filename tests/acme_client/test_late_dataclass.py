@@ -1,0 +1,131 @@
+"""Dataclasses that compile their methods late are what `dataclasses` makes of the same classes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from dataclasses import FrozenInstanceError, field
+from typing import ClassVar
+
+import pytest
+
+from acme_client.late_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    x: int
+    y: int = 0
+    tags: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    known: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Point):
+    z: int = 0
+
+
+@dataclass(slots=True)
+class Counter:
+    name: str
+    seen: list[int] = field(default_factory=list)
+    doubled: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.doubled = 2 * len(self.name)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Quiet:
+    word: str
+
+    def __repr__(self) -> str:
+        return "quiet"
+
+
+@dataclass(slots=True, eq=False)
+class Itself:
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    value: int = 0
+
+
+STANDARD = {
+    cls: dataclasses.make_dataclass(
+        cls.__name__,
+        [(one.name, one.type, one) for one in dataclasses.fields(cls)],
+        frozen=frozen,
+        eq=eq,
+        namespace={"__post_init__": vars(cls)["__post_init__"]} if cls is Counter else {},
+    )
+    for cls, frozen, eq in ((Point, True, True), (Placed, True, True), (Counter, False, True),
+                            (Itself, False, False))
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "named"),
+    [(Point, (1,), {}), (Point, (1, 2), {"tags": ("a",)}), (Placed, (1, 2), {"z": 3}),
+     (Counter, ("abc",), {}), (Counter, ("abc", [1]), {})],
+)  # fmt: skip
+def test_an_object_is_made_shown_and_compared_as_by_dataclasses(cls, values, named) -> None:
+    made, standard = cls(*values, **named), STANDARD[cls](*values, **named)
+    assert repr(made) == repr(standard)
+    assert dataclasses.astuple(made) == dataclasses.astuple(standard)
+    assert made == cls(*values, **named)
+    assert dataclasses.replace(made) == made
+    assert cls.__match_args__ == STANDARD[cls].__match_args__
+    assert (cls.__hash__ is None) == (STANDARD[cls].__hash__ is None)
+    for wrong in ((), (1, 2, 3, 4, 5, 6)):
+        with pytest.raises(TypeError):
+            cls(*wrong)
+
+
+def test_a_frozen_object_is_a_value() -> None:
+    assert Point(1, tags=("a",)) == Point(1) != Point(2)
+    assert Point(1) != Placed(1)
+    assert {Point(1): "here"}[Point(1)] == "here"
+    assert hash(Point(1, 2)) == hash(STANDARD[Point](1, 2))
+    point = Point(1)
+    with pytest.raises(FrozenInstanceError):
+        point.x = 2
+    with pytest.raises(FrozenInstanceError):
+        del point.x
+    assert not hasattr(point, "__dict__")
+
+
+@pytest.mark.parametrize("made", [Point(1, 2, ("a",)), Placed(1, z=4), Quiet("a")])
+def test_an_object_is_copied_and_pickled(made) -> None:
+    assert pickle.loads(pickle.dumps(made)) == copy.copy(made) == copy.deepcopy(made) == made
+
+
+def test_a_method_that_the_class_has_stays() -> None:
+    assert repr(Quiet("secret")) == "quiet"
+    assert Quiet("a") == Quiet("a")
+
+
+def test_an_object_without_equality_is_itself() -> None:
+    one = Itself()
+    one.value = 5
+    assert one != Itself(5)
+    assert {one}
+
+
+def test_a_class_of_the_standard_library_s_may_derive_from_one() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Further(Point):
+        more: str = ""
+
+    assert Further(1, more="a") == Further(1, more="a") != Further(1)
+
+
+def test_nothing_is_compiled_before_it_is_used() -> None:
+    compiled = STANDARD[Point].__init__.__code__.co_filename
+    assert Unused.__init__.__code__.co_filename != compiled
+    first = Unused()
+    assert Unused.__init__.__code__.co_filename == compiled
+    assert first == Unused()

@@ -1,0 +1,59 @@
+"""The Pythons of this machine that the program may be run by."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+OLDEST = (3, 11)
+_ASK = (
+    "import json, platform, ssl, sys; print(json.dumps([platform.python_implementation(), "
+    "sys.version_info[:3], ssl.OPENSSL_VERSION, sys.executable]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    path: Path
+    version: tuple[int, int, int]
+    openssl: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+def found() -> list[Python]:
+    """Every CPython from 3.11 on with `ssl`: Debian's, those of PATH, those of pyenv; the oldest
+    first, and each version once."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [Path("/usr/bin"), *map(Path, os.environ["PATH"].split(":"))]
+    folders += sorted(root.glob("versions/*/bin"))
+    pythons: dict[tuple[int, int, int], Python] = {}
+    asked: set[Path] = set()
+    for folder in folders:
+        for path in sorted(folder.glob("python3.[0-9]*")):
+            if not path.name[len("python3.") :].isdecimal() or path.resolve() in asked:
+                continue
+            asked.add(path.resolve())
+            python = _asked(path)
+            if python is not None:
+                pythons.setdefault(python.version, python)
+    return [pythons[version] for version in sorted(pythons)]
+
+
+def _asked(path: Path) -> Python | None:
+    """None for what is no CPython of ours, or does not start."""
+    try:
+        done = subprocess.run(
+            [path, "-I", "-c", _ASK], capture_output=True, text=True, timeout=30, check=True
+        )
+        kind, (major, minor, micro), openssl, itself = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    if kind != "CPython" or (major, minor) < OLDEST:
+        return None
+    return Python(Path(itself), (major, minor, micro), openssl)
