@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ..late_dataclass import dataclass
 from ..storage.etcd.api import EtcdApi, Login
 from ..storage.etcd.sealing import Seals, read_secrets
 from ..storage.etcd.store import EtcdStore

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acme_client.cluster.node import ORDERER
+
 from acme_client.storage.etcd.api import EtcdApi, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
-
 from support.acme.pebble import Pebble
 from support.etcd import Etcd
 from support.program.server import Server, treehouse

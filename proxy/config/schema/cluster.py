@@ -7,10 +7,9 @@ from ipaddress import ip_address
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field
-
 from ..syntax.faults import Fault, Origins, Wrong, shown
-from ..syntax.kinds import File, Many, Section, Switch, Token, section, word
+from ..syntax.kinds import File, Switch, Token, word
+from ..syntax.sections import Field, Many, Section, section
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from acme_client.late_dataclass import dataclass
 
 from ..findings import Finding
 
