@@ -75,7 +75,7 @@ class MemberStatus(TypedDict):
 class ClusterStatus(TypedDict):
     """How this machine stands in its cluster. ``orderer``: who orders certificates, as far as this
     machine knows; ``fault``: why the engine cannot be asked; ``refused``: why what the engine has
-    is not taken, by certificate."""
+    is not taken, by certificate; ``behind``: certificates that have not been taken yet."""
 
     name: str
     node: str
@@ -84,6 +84,7 @@ class ClusterStatus(TypedDict):
     connected: bool
     fault: str | None
     refused: dict[str, str]
+    behind: int
     members: list[MemberStatus]
 
 

@@ -1,7 +1,9 @@
 """Several machines, one set of certificates: one orders them, the others take them.
 
 settings    which cluster, which node, and how the engine is reached
-node        the life of this machine in the cluster: who orders, who is there, what is told
+node        who orders certificates, and when they move
 replica     certificates between the engine and the local disk
+company     which machines are there
 challenges  every machine answers them before the CA is told to look
+faults      why the engine cannot be asked, told once
 """

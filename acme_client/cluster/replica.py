@@ -48,6 +48,10 @@ class Replica:
         self._there: dict[str, str] = {}  # digests of what the engine has, by name
         self.refused: dict[str, str] = {}  # why what the engine has is not taken, by name
 
+    def refused_folders(self) -> set[str]:
+        """Name what was not taken: it may be wanted by now, or what is here may have ended."""
+        return {folder_name(one) for one in self.refused}
+
     # From the engine
 
     def take_all(self, *, orders: bool) -> bool:
@@ -112,7 +116,7 @@ class Replica:
             self._refuse(name, why)
             return False
         self.refused.pop(name, None)
-        if not self._is_better(facts, here, orders=orders):
+        if not self._is_better(name, facts, here, orders=orders):
             return False
         folder = f"{FOLDER}/{folder_name(name)}"
         if META in files:
@@ -127,7 +131,12 @@ class Replica:
             raise IssuanceError("unproven", f"it is for other names: {', '.join(facts.names)}")
 
     def _is_better(
-        self, facts: CertificateInfo, here: CertificateAndKey | None, *, orders: bool
+        self,
+        name: str,
+        facts: CertificateInfo,
+        here: CertificateAndKey | None,
+        *,
+        orders: bool,
     ) -> bool:
         if here is None:
             return True
@@ -135,9 +144,20 @@ class Replica:
             _sound, ours = read(here)
         except IssuanceError:
             return True
+        if ours.not_after <= self._now():
+            return facts.not_after > ours.not_after
+        lost = [
+            one
+            for one in self.wanted[name]
+            if covers(ours.names, one) and not covers(facts.names, one)
+        ]
+        if lost and not orders:
+            self._refuse(name, f"it is not for {', '.join(lost)}, which what is here is for")
+        if lost:
+            return False
         if orders:
             return facts.not_before > ours.not_before
-        return facts.not_before >= ours.not_before or ours.not_after <= self._now()
+        return facts.not_before >= ours.not_before
 
     def _here(self, name: str) -> CertificateAndKey | None:
         files = self._local.load(f"{FOLDER}/{folder_name(name)}")

@@ -10,6 +10,8 @@ from ..storage.etcd.api import EtcdApi, Login
 from ..storage.etcd.sealing import Seals, read_secrets
 from ..storage.etcd.store import EtcdStore
 
+VERSION = 1  # of the documents in the engine, and of the cluster's format
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +16,10 @@ from ..config.model import Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
 from .options import PATH, server_options
+
+if TYPE_CHECKING:
+    from acme_client.cluster.settings import ClusterSettings
+    from acme_client.storage.etcd.store import EtcdStore
 
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
 
@@ -92,41 +99,53 @@ def check(config: Path | None, state: Path | None) -> None:
 def join(take_over: bool, config: Path | None, state: Path | None) -> None:
     """Say what this machine is in the cluster, or have it be the one that orders certificates.
 
-    A machine joins by being started with cluster in its configuration. Take over only when the
-    machine that ordered before is gone, or has order: false.
+    A machine joins by being started with cluster in its configuration. Take over when the machine
+    that ordered before is gone or has left.
 
     \b
     sudo treehouse-proxy cluster join --take-over
     """
-    from acme_client.cluster.node import ORDERER
-
-    from ..certifier.cluster import settings
+    from acme_client.cluster.node import NOBODY, ORDERER
 
     here = _configured(config, state)
-    if here.cluster is None:
-        complain("the configuration has no cluster", USAGE)
-    if take_over and not here.cluster.order:
+    if take_over and here.cluster is not None and not here.cluster.order:
         complain("cluster.order is false here: this machine is to order nothing", USAGE)
-    wanted = settings(here.cluster)
-    if wanted.fault:
-        complain(wanted.fault, FAILED)
-    try:
-        store = wanted.store()
-    except ValueError as why:
-        complain(f"cluster.secret_file: {why}", FAILED)
-    try:
+    with _store(here) as (wanted, store):
         orderer = store.owner(ORDERER)
         if take_over and orderer != wanted.node:
-            store.disown(ORDERER)
-            _claim, orderer = store.claim(ORDERER, wanted.node)
-            click.echo(f"{orderer} orders the certificates of {wanted.name} from now on")
-        else:
-            who = "this machine" if orderer == wanted.node else orderer or "nobody yet"
-            click.echo(f"{wanted.name}: this machine is {wanted.node}; who orders: {who}")
-    except OSError as error:
-        complain(f"etcd: {error.strerror or error}", FAILED)
-    finally:
-        store.close()
+            store.give(ORDERER, wanted.node)
+            click.echo(f"{wanted.node} orders the certificates of {wanted.name} from now on")
+            if orderer not in (None, NOBODY):
+                click.echo(f"{orderer} takes them, as soon as it hears of it")
+            return
+        who = "nobody yet" if orderer in (None, NOBODY) else orderer
+        who = "this machine" if orderer == wanted.node else who
+        click.echo(f"{wanted.name}: this machine is {wanted.node}; who orders: {who}")
+
+
+@cluster.command()
+@server_options
+def leave(config: Path | None, state: Path | None) -> None:
+    """Give back what this machine does for the others, before cluster is taken out here.
+
+    \b
+    sudo treehouse-proxy cluster leave
+    """
+    from acme_client.cluster.node import NOBODY, ORDERER
+
+    here = _configured(config, state)
+    with _store(here) as (wanted, store):
+        if store.owner(ORDERER) == wanted.node:
+            store.give(ORDERER, NOBODY)
+            click.echo(
+                f"nobody orders certificates for {wanted.name} now; on another machine: "
+                "treehouse-proxy cluster join --take-over"
+            )
+        click.echo(
+            f"take cluster out of the configuration, and reload. {here.state} has all certificates "
+            "of this machine's sites; it orders for itself then, as another customer of the CA: "
+            "names that other machines serve too are ordered twice"
+        )
 
 
 @cluster.command()
@@ -140,9 +159,20 @@ def rekey(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster rekey
     """
+    here = _configured(config, state)
+    with _store(here) as (wanted, store):
+        done, closed = store.seal_anew()
+    click.echo(f"{done} documents of {wanted.name} are sealed with the first secret")
+    for key in closed:
+        click.echo(f"{key}: cannot be opened, and stays as it is", err=True)
+    sys.exit(FAILED if closed else OK)
+
+
+@contextlib.contextmanager
+def _store(here: Config) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
+    """Open what the machines share; a fault of it ends the command."""
     from ..certifier.cluster import settings
 
-    here = _configured(config, state)
     if here.cluster is None:
         complain("the configuration has no cluster", USAGE)
     wanted = settings(here.cluster)
@@ -153,15 +183,11 @@ def rekey(config: Path | None, state: Path | None) -> None:
     except ValueError as why:
         complain(f"cluster.secret_file: {why}", FAILED)
     try:
-        done, closed = store.seal_anew()
+        yield wanted, store
     except OSError as error:
-        complain(f"etcd: {error.strerror or error}; what was sealed anew stays so", FAILED)
+        complain(f"etcd: {error.strerror or error}", FAILED)
     finally:
         store.close()
-    click.echo(f"{done} documents are sealed with the first secret of {here.cluster.secret_file}")
-    for key in closed:
-        click.echo(f"{key}: cannot be opened, and stays as it is", err=True)
-    sys.exit(FAILED if closed else OK)
 
 
 def _configured(config: Path | None, state: Path | None) -> Config:

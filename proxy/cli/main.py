@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -31,6 +31,9 @@ from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
+
+if TYPE_CHECKING:
+    from ..ipc.documents import Status as ServerStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -211,7 +214,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
             click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
         for number, certificate in enumerate(found):
-            page = whys.page(certificate, time.time(), running=running)
+            page = whys.page(certificate, time.time(), running=running, cluster=document["cluster"])
             for line in ("",) * bool(number) + tuple(page):
                 click.echo(as_typed(line, config, state))
         return
@@ -372,6 +375,7 @@ def stop(config: Path | None, state: Path | None) -> None:
 )
 @click.option("--attention", is_flag=True, help="Only what needs attention.")
 @click.option("--all", "every", is_flag=True, help="All certificates, not the first fifty.")
+@click.option("--cluster", "of_cluster", is_flag=True, help="The machines of the cluster.")
 def status(
     names: tuple[str, ...],
     config: Path | None,
@@ -379,6 +383,7 @@ def status(
     as_json: bool,
     attention: bool,
     every: bool,
+    of_cluster: bool,
 ) -> None:
     """Show processes, listeners, certificates and backends.
 
@@ -389,17 +394,39 @@ def status(
     sudo treehouse-proxy status
     sudo treehouse-proxy status --attention
     sudo treehouse-proxy status --json | jq .upstreams
+    sudo treehouse-proxy status --cluster
     """
     from .selection import Selection
 
     selection = Selection(names, attention, every or bool(names))
     document = selection.of(status_of(config, state))
+    if of_cluster:
+        _status_of_cluster(document, as_json=as_json)
+        return
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
     from .status_table import show
 
     show(document, selection)
+
+
+def _status_of_cluster(document: ServerStatus, *, as_json: bool) -> None:
+    from .status_table import show_cluster
+
+    found = document["cluster"]
+    if found is None:
+        runs = document["pid"] is not None
+        complain(
+            "the running server has no cluster, or has not reached it yet"
+            if runs
+            else "no server runs; treehouse-proxy cluster check asks etcd itself",
+            FAILED,
+        )
+    elif as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show_cluster(found)
 
 
 @program.command()

@@ -167,7 +167,23 @@ class _Overview(Collector):
         for outcome, count in self._overview["spans"].items():
             spans.add_metric([outcome], count)
         yield spans
+        yield from self._cluster()
         yield from self._processes()
+
+    def _cluster(self) -> Iterator[Metric]:
+        status = self._status["cluster"]
+        if status is None:
+            return
+        for name, said, figure in (
+            ("members", "Machines that are there.", len(status["members"])),
+            ("engine_up", "1 while etcd does all that it is asked for.", status["connected"]),
+            ("orders", "1 where this machine orders certificates.", status["orders"]),
+            ("certificates_behind", "Not taken yet.", status["behind"]),
+            ("certificates_refused", "Not taken, because unusable.", len(status["refused"])),
+        ):
+            family = GaugeMetricFamily(f"treehouse_cluster_{name}", said)
+            family.add_metric([], float(figure))
+            yield family
 
     def _processes(self) -> Iterator[Metric]:
         """Names and meaning as in the library's own collector, which knows one process only."""

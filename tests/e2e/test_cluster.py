@@ -8,12 +8,13 @@ DNS names.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,12 @@ from typing import Any
 
 import pytest
 
-from acme_client.storage.etcd.api import EtcdApi, encoded
+from acme_client.storage.etcd.api import EtcdApi, below, decoded, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
 from support.acme.pebble import Pebble
 from support.etcd import Etcd
+from support.program.ports import free_ports
 from support.program.server import Server, treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
@@ -130,6 +132,7 @@ class Cluster:
         self.secret_file.write_text(self.secret + "\n")
         self.secret_file.chmod(0o644)
         self.nodes: list[Node] = []
+        self.serial = ""  # of what all of them serve
 
     def node(self, number: int, *, order: bool = False) -> Node:
         made = Node(self, number, order=order)
@@ -151,18 +154,34 @@ class Cluster:
         api = EtcdApi(self.etcd.endpoints)
         answer = api.call("/v3/kv/range", {"key": encoded(PREFIX + key)})
         api.close()
-        import base64
-
-        return base64.b64decode(answer["kvs"][0]["value"])
+        return decoded(answer["kvs"][0]["value"])
 
 
-@pytest.fixture
-def cluster(folder: Path, root: Path, ports: tuple[int, int]) -> Iterator[Cluster]:
-    with Etcd() as etcd, Pebble(ports[0], ports[1]) as ca:
-        made = Cluster(folder, root, ports, etcd, ca)
-        yield made
-        for node in made.nodes:
-            node.stop()
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three machines; the first orders, and the CA has come to the second for it."""
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    os.chmod(folder, 0o755)
+    root = folder / "www"
+    root.mkdir()
+    (root / "index.html").write_text("<p>hello\n")
+    one, other = free_ports(2)
+    try:
+        with Etcd() as etcd, Pebble(one, other) as ca:
+            made = Cluster(folder, root, (one, other), etcd, ca)
+            try:
+                first, second, third = made.node(1, order=True), made.node(2), made.node(3)
+                made.led_to(second)  # the CA comes to a machine that does not order
+                second.start()
+                third.start()
+                first.start()
+                made.serial = first.await_served()
+                yield made
+            finally:
+                for node in made.nodes:
+                    node.stop()
+    finally:
+        shutil.rmtree(folder)
 
 
 def orders(ca: Pebble) -> int:
@@ -170,16 +189,16 @@ def orders(ca: Pebble) -> int:
     return len(re.findall(r"Added order", ca.log()))
 
 
-def test_one_machine_orders_and_the_others_take_serve_and_answer_for_it(cluster: Cluster) -> None:
-    first, second, third = (
-        cluster.node(1, order=True), cluster.node(2), cluster.node(3),
-    )  # fmt: skip
-    cluster.led_to(second)  # the CA comes to a machine that does not order
-    second.start()
-    third.start()
-    first.start()
-    serial = first.await_served()
-    assert second.await_served() == third.await_served() == serial
+def said(node: Node, *words: str) -> str:
+    """What a command says on a machine."""
+    done = treehouse(*words, "--config", str(node.config))
+    return done.stdout + done.stderr
+
+
+def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    serial = cluster.serial
+    assert second.await_served(serial) == third.await_served(serial)
     assert orders(cluster.ca) == 1
     assert first.status()["orders"]
     for node in (second, third):
@@ -191,24 +210,141 @@ def test_one_machine_orders_and_the_others_take_serve_and_answer_for_it(cluster:
     assert [(one["node"], one["orders"]) for one in members] == [
         ("web-1", True), ("web-2", False), ("web-3", False),
     ]  # fmt: skip
+    page = said(first, "status", "--cluster")
+    assert "cluster shop: this machine, web-1, orders certificates; 3 machines are there" in page
+    assert "web-1 orders it, web-2 takes it" in said(second, "why", NAME)
+    # What lies in the engine cannot be read.
+    api = EtcdApi(cluster.etcd.endpoints)
+    found = api.call("/v3/kv/range", below("/"))["kvs"]
+    assert len(found) > 5
+    assert not [one for one in found if b"PRIVATE" in decoded(one.get("value"))]
 
-    # A renewal reaches them within moments; the CA comes to the third.
+
+def test_a_renewal_reaches_the_others_within_a_second(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
     cluster.led_to(third)
     refused = treehouse("certs", "renew", NAME, "--config", str(second.config))
     assert refused.returncode != 0
     assert "this node orders no certificates (cluster.order: false); web-1 does" in (
         refused.stdout + refused.stderr
     )
+    before = cluster.serial
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
     assert renewed.returncode == 0, renewed.stderr
-    new = first.await_served()
-    assert new != serial
-    assert second.await_served(new) == third.await_served(new) == new
+    cluster.serial = first.await_served()
+    assert cluster.serial != before
+    since = time.monotonic()
+    assert second.await_served(cluster.serial) == third.await_served(cluster.serial)
+    assert time.monotonic() - since < 5.0  # of which the machine is busy for the most
     assert orders(cluster.ca) == 2
     (entry,) = second.running.status(second.state)["certificates"]
     assert (entry["state"], entry["served"]) == ("fresh", True)
-    # What lies in the engine cannot be read.
-    everything = cluster.etcd.ctl("get", "--prefix", "/", "--write-out", "json")
-    assert b"PRIVATE KEY" not in b"".join(
-        __import__("base64").b64decode(one["value"]) for one in json.loads(everything)["kvs"]
+
+
+def test_what_cannot_be_opened_is_told_once_and_what_is_here_stays(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    first.stop()  # it would mend what the test breaks
+    key = f"certificates/{NAME}/:together"
+    sound = cluster.get(key)
+    strange = Seals(read_secrets(new_secret())).seal(PREFIX + key, "certificates", b"x")
+    moved = cluster.get("cluster/format/format.json")
+    for value, why in (
+        (b"garbage", "nobody of this cluster has sealed it, or it is cut off"),
+        (sound[:40], "it is damaged, forged, or was sealed for another key"),
+        (strange, "it was sealed with another secret"),
+        (moved, "it is damaged, forged, or was sealed for another key"),
+    ):
+        since = len(second.running.log)
+        cluster.put(key, value)
+        cluster.put(key, value)
+        second.running.await_log(f"what is here stays.*{re.escape(why)}", since=since)
+        assert second.served() == third.served() == cluster.serial
+    page = second.running.await_status(
+        second.state, lambda document: NAME in document["cluster"]["refused"]
     )
+    assert page["cluster"]["connected"]
+    assert "is not taken" in said(second, "why", NAME)
+    told = [one for one in second.running.log if "what is here stays" in one["message"]]
+    assert len(told) == 4
+    # The machine that orders comes back, and offers what it has.
+    first.start()
+    second.running.await_status(second.state, lambda document: not document["cluster"]["refused"])
+    assert cluster.get(key) != moved
+    assert first.await_served() == cluster.serial
+    assert orders(cluster.ca) == 2
+
+
+def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    cluster.etcd.kill_all()
+    second.kill()
+    second.start()
+    assert second.await_served() == cluster.serial
+    reloaded = treehouse("reload", "--config", str(second.config))
+    assert reloaded.returncode == 0, reloaded.stderr
+    assert second.await_served() == cluster.serial
+    told = second.running.await_status(
+        second.state, lambda document: (document["cluster"] or {}).get("fault")
+    )
+    assert not told["cluster"]["connected"]
+    checked = treehouse("cluster", "check", "--config", str(second.config))
+    assert checked.returncode == 1
+    assert "gives no answer" in checked.stdout
+    assert "what is on the disk is served meanwhile" in checked.stdout
+    # Who orders goes on without it, and the others take that when it is back.
+    cluster.led_to(first)
+    renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
+    assert renewed.returncode == 0, renewed.stderr + first.running.text()
+    cluster.serial = first.await_served()
+    assert second.served() != cluster.serial
+    cluster.etcd.start_all()
+    for node in (second, third):
+        node.await_served(cluster.serial, within=40)
+        node.running.await_status(
+            node.state, lambda document: (document["cluster"] or {}).get("connected"), within=30
+        )
+    checked = treehouse("cluster", "check", "--config", str(second.config))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "web-1 orders, this node takes" in checked.stdout
+
+
+def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster: Cluster) -> None:
+    first, second, _third = cluster.nodes
+    store = cluster.store()
+    before = store.load("cluster/format")
+    store.store("cluster/format", {"format.json": b'{"version": 2}'})
+    for node in (first, second):
+        node.running.await_log("the cluster is used by a newer version of this program", within=40)
+        assert node.served() == cluster.serial
+    renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
+    assert renewed.returncode == 0, renewed.stderr
+    newest = first.await_served()
+    assert second.served() == cluster.serial != newest
+    store.store("cluster/format", before)
+    store.close()
+    cluster.serial = second.await_served(newest, within=40)
+
+
+def test_another_machine_takes_over_and_the_first_only_takes(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    assert "this machine is to order nothing" in said(second, "cluster", "join", "--take-over")
+    left = said(first, "cluster", "leave")
+    assert "nobody orders certificates for shop now" in left
+    first.running.await_status(first.state, lambda document: not document["cluster"]["orders"])
+    refused = said(first, "certs", "renew", NAME)
+    assert "no machine of the cluster orders certificates" in refused
+    second.order = True
+    second.write()
+    assert treehouse("reload", "--config", str(second.config)).returncode == 0
+    assert "who orders: nobody yet" in said(second, "cluster", "join")
+    taken = said(second, "cluster", "join", "--take-over")
+    assert "web-2 orders the certificates of shop from now on" in taken
+    second.running.await_status(
+        second.state, lambda document: (document["cluster"] or {}).get("orders")
+    )
+    cluster.led_to(third)
+    renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(second.config))
+    assert renewed.returncode == 0, renewed.stderr + second.running.text()
+    cluster.serial = second.await_served()
+    assert first.await_served(cluster.serial) == third.await_served(cluster.serial)
+    assert first.status()["orderer"] == "web-2"

@@ -45,6 +45,7 @@ _LOCK, _SESSION = ":lock/", ":session/"
 # Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
+_REVISIONS = {"create_revision", "mod_revision"}
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
 
@@ -230,29 +231,31 @@ class EtcdStore:
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
         (found,) = answer["responses"][0]["response_range"]["kvs"]
-        try:
-            has = self._seals.open(key, folder, decoded(found.get("value"))).decode()
-        except (NotOpened, UnicodeDecodeError) as why:
-            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+        has = self._owner_in(key, folder, found)
         if has != owner:
             return None, has
-        return _EtcdLock(self, key, number(found.get("create_revision")), None), owner
+        return _EtcdLock(self, key, number(found.get("mod_revision")), None), owner
 
     def owner(self, folder: str) -> str | None:
         """Return who has claimed a folder. Raises OSError, `Unreadable`."""
         key = f"{self.prefix}{_LOCK}{folder}"
         answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
         for found in answer.get("kvs") or ():
-            try:
-                return self._seals.open(key, folder, decoded(found.get("value"))).decode()
-            except (NotOpened, UnicodeDecodeError) as why:
-                raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+            return self._owner_in(key, folder, found)
         return None
 
-    def disown(self, folder: str) -> None:
-        """Take a claim away, whoever has it."""
-        key = encoded(f"{self.prefix}{_LOCK}{folder}")
-        self._transaction([], [{"request_delete_range": {"key": key}}])
+    def give(self, folder: str, owner: str) -> None:
+        """Give a claim to this owner, whoever has it: who had it is fenced off."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        sealed = self._seals.seal(key, folder, owner.encode())
+        put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
+        self._transaction([], [put])
+
+    def _owner_in(self, key: str, folder: str, found: Mapping[str, Any]) -> str:
+        try:
+            return self._seals.open(key, folder, decoded(found.get("value"))).decode()
+        except (NotOpened, UnicodeDecodeError) as why:
+            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
 
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
@@ -269,7 +272,7 @@ class EtcdStore:
                 if not rest.startswith(_LOCK):
                     closed.append(key)
                 continue
-            # The lease stays what it is; and so does the claim's token, its revision of creation.
+            # The lease stays what it is, and so does a lock's token, its revision of creation.
             put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
             same = {
                 "key": encoded(key),
@@ -324,7 +327,7 @@ class EtcdStore:
             watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None:
+        if lease is not None and not self.api.fault:  # else nobody would hear it
             with contextlib.suppress(OSError):  # it ends by itself
                 lease.end()
         self.api.close()
@@ -463,7 +466,10 @@ class EtcdStore:
                 return
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
-                if number(found[0].get("create_revision")) != number(one["create_revision"]):
+                if any(
+                    number(found[0].get(each)) != number(one.get(each))
+                    for each in one.keys() & _REVISIONS
+                ):
                     raise Fenced(errno.EPERM, "the lock has been lost")
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
@@ -489,6 +495,10 @@ class _EtcdLock:
         self._lease = lease
         self._given_back = False
 
+    @property
+    def leased(self) -> bool:
+        return self._lease is not None
+
     def holds(self) -> bool:
         return not self._given_back and (self._lease is None or self._lease.lives())
 
@@ -501,14 +511,10 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    return [
-        {
-            "key": encoded(by.key),
-            "target": "CREATE",
-            "result": "EQUAL",
-            "create_revision": str(by.token),
-        }
-    ]
+    # A claim is its owner's until somebody else is written into it.
+    target, revision = ("CREATE", "create_revision") if by.leased else ("MOD", "mod_revision")
+    key = encoded(by.key)
+    return [{"key": key, "target": target, "result": "EQUAL", revision: str(by.token)}]
 
 
 def _removal(key: str) -> Operation:

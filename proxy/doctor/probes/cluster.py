@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from acme_client.cluster.node import FORMAT, ORDERER
+from acme_client.cluster.node import FORMAT, NOBODY, ORDERER
 from acme_client.cluster.replica import FOLDER
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.storage.etcd.api import EtcdApi, Refused, number
@@ -63,6 +63,7 @@ def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts])
             store.load(FORMAT)
             took = 1000 * (time.monotonic() - begun)
             orderer = store.owner(ORDERER)
+            orderer = None if orderer == NOBODY else orderer
             certificates = len(store.list(FOLDER))
         except Unreadable as fault:
             secret = str(fault.strerror)
