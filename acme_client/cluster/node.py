@@ -32,6 +32,7 @@ from .settings import VERSION, ClusterSettings
 log = logging.getLogger("treehouse.certifier")
 
 # What is claimed, and the folder of what is known of the cluster, here and in the engine.
+OWN = "cluster"
 ORDERER = "cluster/orderer"
 NOBODY = "-"  # it was given back by a person, and a person gives it to another machine
 FORMAT, FORMAT_FILE = "cluster/format", "format.json"
@@ -156,6 +157,7 @@ class Node:
                 if changes is None:
                     changes = shared.watch(CERTIFICATES, self._stir.set)
                     shared.watch_claims(self._stir.set)
+                    shared.watch(OWN, self._stir.set)
                     self._begin(shared, replica)
                 else:
                     with self._lock:

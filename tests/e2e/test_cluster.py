@@ -216,6 +216,7 @@ def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> N
     # What lies in the engine cannot be read.
     api = EtcdApi(cluster.etcd.endpoints)
     found = api.call("/v3/kv/range", below("/"))["kvs"]
+    api.close()
     assert len(found) > 5
     assert not [one for one in found if b"PRIVATE" in decoded(one.get("value"))]
 
@@ -248,9 +249,9 @@ def test_what_cannot_be_opened_is_told_once_and_what_is_here_stays(cluster: Clus
     sound = cluster.get(key)
     strange = Seals(read_secrets(new_secret())).seal(PREFIX + key, "certificates", b"x")
     moved = cluster.get("cluster/format/format.json")
+    # The log quiets what it has said before, so each reason is the first of its kind.
     for value, why in (
         (b"garbage", "nobody of this cluster has sealed it, or it is cut off"),
-        (sound[:40], "it is damaged, forged, or was sealed for another key"),
         (strange, "it was sealed with another secret"),
         (moved, "it is damaged, forged, or was sealed for another key"),
     ):
@@ -265,11 +266,12 @@ def test_what_cannot_be_opened_is_told_once_and_what_is_here_stays(cluster: Clus
     assert page["cluster"]["connected"]
     assert "is not taken" in said(second, "why", NAME)
     told = [one for one in second.running.log if "what is here stays" in one["message"]]
-    assert len(told) == 4
+    assert len(told) == 3
+    cluster.put(key, sound[:40])
     # The machine that orders comes back, and offers what it has.
     first.start()
     second.running.await_status(second.state, lambda document: not document["cluster"]["refused"])
-    assert cluster.get(key) != moved
+    assert cluster.get(key) not in (moved, sound[:40])
     assert first.await_served() == cluster.serial
     assert orders(cluster.ca) == 2
 
