@@ -26,7 +26,11 @@ _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
 
 @click.group()
 def cluster() -> None:
-    """Machines that share their certificates by etcd."""
+    """Machines that share their certificates by etcd.
+
+    \b
+    sudo treehouse-proxy cluster check
+    """
 
 
 @cluster.command()
