@@ -233,6 +233,8 @@ class Scheduler:
         self._busy_sites[managed.wanted.names[0]] -= 1
         if task is Task.ATTEMPT:
             self._queue.ended(directory)
+            if managed.no_place_until > self._now:
+                self._queue.hold(directory, managed.no_place_until)
         elif directory:
             self._asking[directory] -= 1
         managed.task = None
