@@ -482,12 +482,14 @@ def drill(
 
 
 def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -> float:
-    """Return for how many days a trouble lasts. Raises `click.UsageError` for what makes no drill."""
+    """Return for how many days a trouble lasts. Raises `click.UsageError` for what is no drill."""
     if kind == "backend":
         if url is None:
             raise click.UsageError("which backend? drill backend http://127.0.0.1:3000")
         if days is not None or after:
-            raise click.UsageError("a backend is gone for as long as it takes: no --days, no --after")
+            raise click.UsageError(
+                "a backend is gone for as long as it takes: no --days, no --after"
+            )
         return 0.0
     if url is not None:
         raise click.UsageError(f"only a backend has a URL: drill {kind}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -19,6 +19,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Timestamp
+
+from acme_client.status import StateName
 
 from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
@@ -127,47 +129,92 @@ class _Overview(Collector):
         for state in ("starting", "serving", "draining"):
             workers.add_metric([state], states[state])
         yield workers
+        streams = GaugeMetricFamily(
+            "treehouse_streams", "Requests and tunnels under way.", labels=["state"]
+        )
+        for state in ("serving", "draining"):
+            workers_so = [one for one in self._status["workers"] if one["state"] == state]
+            streams.add_metric([state], sum(one["streams"] for one in workers_so))
+        yield streams
         generation = GaugeMetricFamily("treehouse_generation", "The one that serves.")
         generation.add_metric([], self._status["generation"] or 0)
         yield generation
+        yield from self._certificates()
+        for name, said, label, counts in (
+            ("reloads", "Reloads.", "outcome", self._overview["reloads"]),
+            (
+                "on_demand",
+                "Names that somebody waited for.",
+                "outcome",
+                self._overview["on_demand"],
+            ),
+            ("trace_spans", "Spans for the collector.", "outcome", self._overview["spans"]),
+            (
+                "crashes",
+                "Processes that ended before their time.",
+                "role",
+                self._overview["crashes"],
+            ),
+            ("warnings", "Warnings and errors in the log.", "level", self._overview["warnings"]),
+        ):
+            yield _counter(f"treehouse_{name}", said, counts, label)
+        attention, undelivered = self._overview["attention"], self._overview["undelivered"]
+        for name, said, label, counts in (
+            ("attention", "What the admin page says needs it.", "level", attention),
+            ("alerts_undelivered", "That wait for a channel that fails.", "channel", undelivered),
+        ):
+            family = GaugeMetricFamily(f"treehouse_{name}", said, labels=[label])
+            for value, count in counts.items():
+                family.add_metric([value], count)
+            yield family
+        last = GaugeMetricFamily(
+            "treehouse_certifier_last_pass_seconds", "When its main loop last said that it runs."
+        )
+        last.add_metric([], self._overview["certifier_heard"])
+        yield last
+        build = GaugeMetricFamily("treehouse_build_info", "Always 1.", labels=["version"])
+        build.add_metric([self._status["version"]], 1)
+        yield build
+        yield from self._processes()
+
+    def _certificates(self) -> Iterator[Metric]:
+        certificates = self._status["certificates"]
+        states = GaugeMetricFamily("treehouse_certificates", "By their state.", labels=["state"])
+        counts = Counter(one["state"] for one in certificates)
+        for known in get_args(StateName):
+            states.add_metric([known], counts[known])
+        yield states
         ends = GaugeMetricFamily(
             "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
+        )
+        renews = GaugeMetricFamily(
+            "treehouse_certificate_renew_at_seconds",
+            "When it is renewed, Unix time.",
+            labels=["name"],
+        )
+        served = GaugeMetricFamily(
+            "treehouse_certificate_served", "1 where visitors get it, else 0.", labels=["name"]
+        )
+        failed = GaugeMetricFamily(
+            "treehouse_certificate_failed_attempts",
+            "That failed since the last success.",
+            labels=["name"],
         )
         renewals = CounterMetricFamily(
             "treehouse_certificate_renewals",
             "Attempts that have ended.",
             labels=["name", "outcome"],
         )
-        for certificate in self._status["certificates"]:
-            if certificate["not_after"]:
-                end = datetime.fromisoformat(certificate["not_after"]).timestamp()
-                ends.add_metric([certificate["name"]], end)
+        for certificate in certificates:
+            labelled = [certificate["name"]]
+            for family, at in ((ends, certificate["not_after"]), (renews, certificate["renew_at"])):
+                if at:
+                    family.add_metric(labelled, datetime.fromisoformat(at).timestamp())
+            served.add_metric(labelled, float(certificate["served"]))
+            failed.add_metric(labelled, certificate["attempts"])
         for name, outcome, count in self._overview["renewals"]:
             renewals.add_metric([name, outcome], count)
-        yield ends
-        yield renewals
-        reloads = CounterMetricFamily("treehouse_reloads", "Reloads.", labels=["outcome"])
-        for outcome, count in self._overview["reloads"].items():
-            reloads.add_metric([outcome], count)
-        yield reloads
-        asked = CounterMetricFamily(
-            "treehouse_on_demand", "Names that somebody waited for.", labels=["outcome"]
-        )
-        for outcome, count in self._overview["on_demand"].items():
-            asked.add_metric([outcome], count)
-        yield asked
-        last = GaugeMetricFamily(
-            "treehouse_certifier_last_pass_seconds", "When its main loop last said that it runs."
-        )
-        last.add_metric([], self._overview["certifier_heard"])
-        yield last
-        spans = CounterMetricFamily(
-            "treehouse_trace_spans", "Spans for the collector.", labels=["outcome"]
-        )
-        for outcome, count in self._overview["spans"].items():
-            spans.add_metric([outcome], count)
-        yield spans
-        yield from self._processes()
+        yield from (ends, renews, served, failed, renewals)
 
     def _processes(self) -> Iterator[Metric]:
         """Names and meaning as in the library's own collector, which knows one process only."""
@@ -216,12 +263,26 @@ def _histogram(
     return family
 
 
+def _prefers_openmetrics(accept: str) -> bool:
+    """Whether the field Accept names OpenMetrics, and nothing of Prometheus' own before it."""
+    weights: dict[str, float] = {}
+    for one in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[kind] = max(weights.get(kind, 0.0), float(weight))
+        except ValueError:
+            continue
+    wanted = weights.get(_OPENMETRICS, 0.0)
+    return wanted > 0 and wanted >= weights.get("text/plain", 0.0)
+
+
 def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
     """Return content type and text: OpenMetrics where ``accept`` names it, else Prometheus' own
     format."""
     registry = CollectorRegistry()
     registry.register(_Overview(overview))
-    if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:
+    if not _prefers_openmetrics(accept):
         plain: bytes = generate_latest(registry)
         return CONTENT_TYPE, plain
     text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
