@@ -47,7 +47,8 @@ _PROCESS: dict[_ProcessFigure, str] = {
 
 
 class _Overview(Collector):
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Overview, shared: Mapping[str, str]) -> None:
+        self._shared = shared
         self._status = overview["status"]
         self._counters = overview["figures"]
         self._overview = overview
@@ -140,25 +141,15 @@ class _Overview(Collector):
         generation.add_metric([], self._status["generation"] or 0)
         yield generation
         yield from self._certificates()
+        attention, undelivered = self._overview["attention"], self._overview["undelivered"]
         for name, said, label, counts in (
             ("reloads", "Reloads.", "outcome", self._overview["reloads"]),
-            (
-                "on_demand",
-                "Names that somebody waited for.",
-                "outcome",
-                self._overview["on_demand"],
-            ),
+            ("on_demand", "Names that were waited for.", "outcome", self._overview["on_demand"]),
             ("trace_spans", "Spans for the collector.", "outcome", self._overview["spans"]),
-            (
-                "crashes",
-                "Processes that ended before their time.",
-                "role",
-                self._overview["crashes"],
-            ),
+            ("crashes", "Processes that ended by themselves.", "role", self._overview["crashes"]),
             ("warnings", "Warnings and errors in the log.", "level", self._overview["warnings"]),
         ):
             yield _counter(f"treehouse_{name}", said, counts, label)
-        attention, undelivered = self._overview["attention"], self._overview["undelivered"]
         for name, said, label, counts in (
             ("attention", "What the admin page says needs it.", "level", attention),
             ("alerts_undelivered", "That wait for a channel that fails.", "channel", undelivered),
@@ -178,43 +169,56 @@ class _Overview(Collector):
         yield from self._processes()
 
     def _certificates(self) -> Iterator[Metric]:
+        """Of certificates that share a label, the one that ends first, the one that is renewed
+        first, the most failures in a row, and the sum of attempts."""
         certificates = self._status["certificates"]
         states = GaugeMetricFamily("treehouse_certificates", "By their state.", labels=["state"])
-        counts = Counter(one["state"] for one in certificates)
-        for known in get_args(StateName):
-            states.add_metric([known], counts[known])
+        known = Counter(one["state"] for one in certificates)
+        for state in get_args(StateName):
+            states.add_metric([state], known[state])
         yield states
-        ends = GaugeMetricFamily(
-            "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
+        ends: dict[str, str] = {}
+        renews: dict[str, str] = {}
+        failed: dict[str, int] = {}
+        for one in certificates:
+            label = self._label(one["name"], one["on_demand_for"])
+            for first, moment in ((ends, one["not_after"]), (renews, one["renew_at"])):
+                if moment:
+                    first[label] = min(first.get(label, moment), moment)  # RFC 3339, all in UTC
+            failed[label] = max(failed.get(label, 0), one["attempts"])
+        for name, said, first in (
+            ("not_after", "When it ends, Unix time.", ends),
+            ("renew_at", "When it is renewed, Unix time.", renews),
+        ):
+            family = GaugeMetricFamily(
+                f"treehouse_certificate_{name}_seconds", said, labels=["name"]
+            )
+            for label, moment in first.items():
+                family.add_metric([label], datetime.fromisoformat(moment).timestamp())
+            yield family
+        failures = GaugeMetricFamily(
+            "treehouse_certificate_failed_attempts", "Since the last success.", labels=["name"]
         )
-        renews = GaugeMetricFamily(
-            "treehouse_certificate_renew_at_seconds",
-            "When it is renewed, Unix time.",
-            labels=["name"],
-        )
-        served = GaugeMetricFamily(
-            "treehouse_certificate_served", "1 where visitors get it, else 0.", labels=["name"]
-        )
-        failed = GaugeMetricFamily(
-            "treehouse_certificate_failed_attempts",
-            "That failed since the last success.",
-            labels=["name"],
-        )
+        for label, count in failed.items():
+            failures.add_metric([label], count)
+        yield failures
         renewals = CounterMetricFamily(
             "treehouse_certificate_renewals",
             "Attempts that have ended.",
             labels=["name", "outcome"],
         )
-        for certificate in certificates:
-            labelled = [certificate["name"]]
-            for family, at in ((ends, certificate["not_after"]), (renews, certificate["renew_at"])):
-                if at:
-                    family.add_metric(labelled, datetime.fromisoformat(at).timestamp())
-            served.add_metric(labelled, float(certificate["served"]))
-            failed.add_metric(labelled, certificate["attempts"])
+        ended: Counter[tuple[str, str]] = Counter()
         for name, outcome, count in self._overview["renewals"]:
-            renewals.add_metric([name, outcome], count)
-        yield from (ends, renews, served, failed, renewals)
+            ended[self._label(name), outcome] += count
+        for key, count in ended.items():
+            renewals.add_metric(list(key), count)
+        yield renewals
+
+    def _label(self, name: str, on_demand_for: str | None = None) -> str:
+        """What a certificate is told under: its name, or what its site shares with others."""
+        if not self._shared:
+            return name
+        return self._shared.get(on_demand_for or name.partition("/")[0], name)
 
     def _processes(self) -> Iterator[Metric]:
         """Names and meaning as in the library's own collector, which knows one process only."""
@@ -277,11 +281,14 @@ def _prefers_openmetrics(accept: str) -> bool:
     return wanted > 0 and wanted >= weights.get("text/plain", 0.0)
 
 
-def render(overview: Overview, accept: str = "") -> tuple[bytes, bytes]:
+def render(
+    overview: Overview, accept: str = "", shared: Mapping[str, str] = MappingProxyType({})
+) -> tuple[bytes, bytes]:
     """Return content type and text: OpenMetrics where ``accept`` names it, else Prometheus' own
-    format."""
+    format. ``shared``: by the first name of a site the label that its certificates are told under,
+    where the configuration has one."""
     registry = CollectorRegistry()
-    registry.register(_Overview(overview))
+    registry.register(_Overview(overview, shared))
     if not _prefers_openmetrics(accept):
         plain: bytes = generate_latest(registry)
         return CONTENT_TYPE, plain

@@ -31,7 +31,6 @@ NAMES = {
     "treehouse_certificates": ("gauge", {"state"}),
     "treehouse_certificate_not_after_seconds": ("gauge", {"name"}),
     "treehouse_certificate_renew_at_seconds": ("gauge", {"name"}),
-    "treehouse_certificate_served": ("gauge", {"name"}),
     "treehouse_certificate_failed_attempts": ("gauge", {"name"}),
     "treehouse_certificate_renewals": ("counter", {"name", "outcome"}),
     "treehouse_certifier_last_pass_seconds": ("gauge", set()),
