@@ -392,7 +392,11 @@ def status(
     from .selection import Selection
 
     selection = Selection(names, attention, every or bool(names))
-    document = selection.of(status_of(config, state))
+    whole = status_of(config, state)
+    document = selection.of(whole)
+    if names and not document["certificates"] and not selection.knows(whole):
+        there = ", ".join(one["name"] for one in whole["certificates"][:10]) or "none"
+        complain(f"no certificate is for {' or '.join(names)}; there are: {there}", FAILED)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
