@@ -28,11 +28,12 @@ check: $(READY_DEV) $(READY_DOCS) ## format, lint, types, import contracts, fast
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not program and not pebble"
 
-# Attackers and whoever must not notice them share the machine with nobody else.
-ALONE := tests/e2e/test_attacks.py
-# The real program waits more than it works, so two files of tests are at it at a time. The tests of
+# Attackers and whoever must not notice them share the machine with nobody else; nor do workers that
+# are to share the load.
+ALONE := tests/e2e/test_attacks.py tests/e2e/test_workers.py
+# The real program waits more than it works, so three files of tests are at it at a time. The tests of
 # a file stay together, for the servers that they share.
-TWO_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 2 --dist loadfile --no-loadscope-reorder
+THREE_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 3 --dist loadfile --no-loadscope-reorder
 
 # What speaks HTTP and has not both modes in its parameters, as test_behaviour and tests/conformance do.
 H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
@@ -40,10 +41,10 @@ H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py lim
 .PHONY: test
 test: $(READY_DEV) compiled packages accelerated check ## everything: the gate, then the real program with real peers
 	@echo "the real program with real peers"; \
-	$(TWO_FILES) --ignore=$(ALONE); status=$$?; \
+	$(THREE_FILES) $(addprefix --ignore=,$(ALONE)); status=$$?; \
 	echo "once more with h11 alone: what speaks HTTP"; \
-	TREEHOUSE_PURE_PYTHON=1 TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(TWO_FILES) $(H11_TOO) || status=1; \
-	echo "attackers, alone"; \
+	TREEHOUSE_PURE_PYTHON=1 TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(THREE_FILES) $(H11_TOO) || status=1; \
+	echo "what must have the machine for itself"; \
 	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
 	exit $$status
 

@@ -29,10 +29,15 @@ Urgency = tuple[bool, bool, bool, float]
 
 class AttemptQueue:
     """CAs go by their directory. ``is_busy`` tells whether a thread is at work on a certificate of
-    the same site."""
+    the same site; ``ordering`` how many machines order, which share a CA's batches."""
 
-    def __init__(self, is_busy: Callable[[ManagedCertificate], bool]) -> None:
+    def __init__(
+        self,
+        is_busy: Callable[[ManagedCertificate], bool],
+        ordering: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._is_busy = is_busy
+        self._ordering = ordering
         # An entry counts while it is the certificate's last.
         self._queues: dict[str, list[tuple[Urgency, int, ManagedCertificate]]] = {}
         self._last: dict[str, int] = {}
@@ -92,6 +97,7 @@ class AttemptQueue:
         if not has_time(managed, now):
             return True
         pace = self._paces.setdefault(directory, Pace())
+        pace.among = self._ordering()
         wait = pace.wait(now)
         if wait:
             self.next_batch = min(self.next_batch or now + wait, now + wait)

@@ -155,7 +155,7 @@ class Ledger:
         """Hold the folder's lock, if it can be had."""
         lock, deadline = None, time.monotonic() + _LOCKED_WITHIN
         with contextlib.suppress(OSError):  # told when the ledger cannot be written
-            while (lock := self._store.lock(_folder(directory), _LOCK_LASTS)) is None:
+            while (lock := self._store.lock(folder_of(directory), _LOCK_LASTS)) is None:
                 if time.monotonic() > deadline:
                     log.warning("the ledger for %s is locked by another process", directory)
                     break
@@ -185,7 +185,7 @@ class Ledger:
     def _journal(self, directory: str) -> Journal:
         journal = self._journals.get(directory)
         if journal is None:
-            journal = Journal(self._store, _folder(directory), FILE, VERSION)
+            journal = Journal(self._store, folder_of(directory), FILE, VERSION)
             self._journals[directory] = journal
         return journal
 
@@ -261,7 +261,7 @@ def _waits(refusal: Refusal) -> IssuanceError:
     )
 
 
-def _folder(directory: str) -> str:
+def folder_of(directory: str) -> str:
     host = folder_name(urlsplit(directory).hostname or "unknown")
     mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
     return f"{_FOLDER}/{host}_{mark}"

@@ -59,6 +59,10 @@ def _said(error: click.UsageError) -> str | None:
     if isinstance(error, click.NoSuchOption):
         option = _OPTION_OF.get(error.option_name)
         return option and f"No such option '{error.option_name}'; here that is {option}."
+    if isinstance(error, click.MissingParameter):
+        return _missing(error)
+    if isinstance(error, click.BadParameter):
+        return _bad_value(error)
     word = _last_word(error.message)
     if word is None:
         return None
@@ -68,6 +72,23 @@ def _said(error: click.UsageError) -> str | None:
     if _is_configuration(word):
         return f"'{word}' is no command; a configuration is given with --config {word}"
     return None
+
+
+def _missing(error: click.MissingParameter) -> str | None:
+    """Return what is missing on one line, with what it may be."""
+    if error.param is None or not isinstance(error.param.type, click.Choice):
+        return None
+    return f"One of these has to follow: {', '.join(error.param.type.choices)}."
+
+
+def _bad_value(error: click.BadParameter) -> str | None:
+    """Return in plain words that a value is no number."""
+    value, found, rest = error.message.partition(" is not a valid ")
+    if not found or not rest.startswith(("float", "integer")):
+        return None
+    name = error.param.opts[0] if error.param is not None else "the value"
+    whole = "whole " if rest.startswith("integer") else ""
+    return f"{name}: {value} is no {whole}number."
 
 
 def _last_word(message: str) -> str | None:

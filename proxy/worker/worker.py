@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, assert_never
 import uvloop
 
 from .. import log as logs
-from .. import sandbox
+from .. import open_files, sandbox
 from ..config.model import Config, Site, SiteLog
 from ..filters.code import CannotLoad
 from ..ipc.channel import Channel
@@ -101,6 +101,8 @@ def run(init: WorkerInit, channel: Channel) -> int:
     logs.set_up(f"worker {init.number}", config.log.format, config.log.level)
     confine_process()
     random.seed()  # the state inherited by fork is every worker's
+    policy = sandbox.policies(config)["worker"]
+    open_files.raise_to(policy.descriptors)  # document roots are opened before it is confined
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -108,7 +110,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     except CannotLoad as error:
         log.error("the filter %s", error)
         return 1
-    sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    sandbox.apply(policy, config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")

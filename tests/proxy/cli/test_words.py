@@ -28,6 +28,17 @@ TYPED = [
     (["check", "--upstream", "x"], "here that is --backend"),
     (["--verbose"], "here that is --log-level"),
     (["chekc"], "Did you mean 'check'"),
+    (["drill"], "One of these has to follow: outage, clock, disk, backend, revocation."),
+    (["drill", "outage", "--days", "soon"], "--days: 'soon' is no number."),
+    (["top", "--interval", "1s"], "--interval: '1s' is no number."),
+    (["run", "--https-port", "https"], "--https-port: 'https' is no whole number."),
+    (["drill", "outage", "--days", "0"], "more than 0 for drill outage"),
+    (["drill", "disk", "--days", "-2"], "more than 0 for drill disk"),
+    (["drill", "revocation", "--days", "-2"], "more than 0 for drill revocation"),
+    (["drill", "clock", "--days", "0"], "2 is ahead, -2 is behind"),
+    (["drill", "backend"], "drill backend http://127.0.0.1:3000"),
+    (["drill", "backend", "http://127.0.0.1:1", "--days", "2"], "no --days, no --after"),
+    (["drill", "clock", "http://127.0.0.1:1"], "only a backend has a URL: drill clock"),
 ]
 
 
