@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
+from ..accelerated import lane
 from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
@@ -32,6 +33,8 @@ from .options import NAME, server_options, site_options
 from .words import explained
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FORM = "pure Python" if lane is None else "accelerated lane"
 
 
 class _RunByDefault(click.Group):
@@ -66,7 +69,9 @@ class _RunByDefault(click.Group):
 
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="treehouse-proxy")
+@click.version_option(
+    VERSION, prog_name="treehouse-proxy", message=f"%(prog)s, version %(version)s ({_FORM})"
+)
 def program() -> None:
     """HTTPS in front of an app or a folder, with its privileges dropped for good.
 
