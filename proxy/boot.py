@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 
 from . import log as logs
+from . import open_files
+from .config.checks import descriptors
 from .config.load import ConfigurationFaults, Options, load
 from .config.model import Config
 from .containers.door import Door, opened
@@ -84,6 +86,7 @@ def run(options: Options) -> int:
     except (StateUnusable, CertificateUnusable, OSError) as error:
         log.error("%s", error)
         return USAGE
+    open_files.raise_to(descriptors.wanted(config))  # the hard limit too, where we still may
     if os.geteuid() == 0:
         preload.while_root(config.uid, config.gid, config.filter_code)
     _drop(config, listeners, handoff)

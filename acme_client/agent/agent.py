@@ -151,7 +151,7 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = (
-            Scheduler(settings) if cluster is None else Scheduler(settings, cluster.refusal)
+            Scheduler(settings) if cluster is None else Scheduler(settings, refusal=cluster.refusal)
         )
         self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -444,4 +444,6 @@ def perform(
             requests.ask(managed)
         case Task.REVOKE:
             return requests.revoke(managed, run.reason)
+        case Task.SHARE:
+            obtainer.share(managed)
     return None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import resource
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from .. import open_files
 from .checks import consistency, descriptors, own_filters
 from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
@@ -52,7 +53,8 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
         if found:
             slips |= found  # and once more without them
             continue
-        notices = [*draft.notices, *slips.values(), *parsed.notices, *_descriptors(parsed)]
+        notices = [*draft.notices, *slips.values(), *parsed.notices]
+        notices += _nothing(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:
@@ -70,7 +72,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
     if faults or identity is None or state is None:
         raise ConfigurationFaults(faults, notices)
     here = Surroundings(state, *identity, draft.source, tuple(map(str, notices)), code)
-    return resolve(parsed, here)
+    return _with_descriptors(resolve(parsed, here), parsed)
 
 
 def _left_out(faults: Iterable[Fault], entries: Mapping[Origin, Origin]) -> dict[Origin, Fault]:
@@ -88,12 +90,28 @@ def _state_of(draft: Draft, now_uid: int) -> Path | None:
     return draft.base / word if isinstance(word, str) else _default_state(now_uid, os.environ)
 
 
-def _descriptors(parsed: Parsed) -> Iterator[Fault]:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = None if hard == resource.RLIM_INFINITY else hard
-    trouble = descriptors.shortfall(parsed.document.limits.connections, most, len(parsed.sites))
+def _with_descriptors(config: Config, parsed: Parsed) -> Config:
+    """The configuration, with a notice where descriptors are too few for all connections. Raises
+    `ConfigurationFaults` where they are too few to start."""
+    most = open_files.most()
+    trouble = descriptors.unstartable(config, most)
     if trouble is not None:
-        yield parsed.origins.fault(("limits", "connections"), *trouble)
+        raise ConfigurationFaults([parsed.origins.fault(("sites",), *trouble)])
+    trouble = descriptors.shortfall(config, most)
+    if trouble is None:
+        return config
+    notice = str(parsed.origins.fault(("limits", "connections"), *trouble))
+    return replace(config, notices=(*config.notices, notice))
+
+
+def _nothing(parsed: Parsed) -> Iterator[Fault]:
+    """As a package is installed: the server runs, waits for sites, and is not to seem to serve."""
+    given = parsed.document.given
+    if parsed.sites or "sites" in parsed.broken or given & {"sites_dir", "providers"}:
+        return
+    if parsed.document.include:
+        remedy = f"write a site in {parsed.document.include[0]}, then reload"
+        yield parsed.origins.fault(("include",), "there is no site yet: nothing is served", remedy)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:

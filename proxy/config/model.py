@@ -197,6 +197,8 @@ class Site:
     rate_limits: tuple[RateLimit, ...] = ()
     on_demand: OnDemand | None = None
     log: SiteLog = field(default_factory=SiteLog)
+    # What its figures are told under: None is each name by itself, "" is all sites together.
+    metrics_label: str | None = None
     rules: Rules = field(default_factory=Rules)  # what holds where no route says otherwise
     # Where each key that was given stands, like "names" (FILE:LINE:COL, or a flag).
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -32,6 +32,7 @@ from .syntax.sections import Section, already_read
 
 _FILE_RULES = tuple(FileRules.known_keys())
 _BACKEND_RULES = tuple(BackendRules.known_keys())
+_LABELS = {"each": None, "off": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def _admin_site(parsed: Parsed, admin: schema.Admin) -> model.Site:
 def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
     document, at = parsed.document, ("sites", index)
     rules = innermost(((), document), (at, site))
+    label = site.metrics_label or document.metrics_label
     routes = tuple(
         _route(
             route.path,
@@ -180,6 +182,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
         rate_limits=model.rate_limits(rules.rules),
         on_demand=site.on_demand,
         log=site.log,
+        metrics_label=_LABELS.get(label, label),
         rules=rules.rules,
         origins={key: sys.intern(str(parsed.origins.of_key((*at, key)))) for key in site.given},
     )

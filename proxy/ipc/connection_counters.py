@@ -137,16 +137,18 @@ class ConnectionCounters:
         """Count one more for this address, unless there were more than ``most`` of it then. Whether
         it was counted; if so, `release_for` must follow. `acquire` comes first."""
         most = min(most, _COUNT)
-        tag, first, second = self._hashed(address)
         place = self._places.get(address)
+        hashed = None
         if place is None:
+            tag, first, second = hashed = self._hashed(address)
             place = self._free(first, second)
             if place is None:
                 return False
             self._places[address] = place
             self._words[place] = tag << _COUNT_BITS
         self._words[place] += 1
-        if self._of(tag, first, second) <= most:
+        # Where all addresses together have no more, this one has not either.
+        if self.total(CONNECTIONS) <= most or self._of(*(hashed or self._hashed(address))) <= most:
             return True
         self.release_for(address)
         return False

@@ -2,7 +2,8 @@
 
 Counting costs a dictionary entry and a comparison or two per request; everything else (names,
 labels, text) happens when somebody asks. The number of label sets is bounded: hosts are the
-configured ones, methods the common ones, everything else is "other".
+configured ones, or what they share (``metrics_label``), methods the common ones, everything else is
+"other".
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Counters:
         """Count a finished exchange."""
         request, response = exchange.request, exchange.response
         assert response is not None  # noqa: S101 - it is finished
-        host = exchange.match.label if exchange.match is not None else b""
+        host = exchange.match.counted if exchange.match is not None else b""
         method = b"other"
         received = 0
         if request is not None:

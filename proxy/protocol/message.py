@@ -32,14 +32,15 @@ Inform = Callable[[int, Fields], Awaitable[None]]
 
 
 class HostMatch:
-    """The site that a host has found: ``site_name`` is the first of its names, ``label`` what
-    requests for this host are counted under."""
+    """The site that a host has found: ``site_name`` is the first of its names, ``label`` the name
+    that it was found by, ``counted`` what its requests are counted under."""
 
-    __slots__ = ("label", "site_name")
+    __slots__ = ("counted", "label", "site_name")
 
-    def __init__(self, site_name: str, label: bytes) -> None:
+    def __init__(self, site_name: str, label: bytes, counted: bytes | None = None) -> None:
         self.site_name = site_name
         self.label = label
+        self.counted = label if counted is None else counted
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ from urllib.parse import urlsplit
 
 from acme_client.link import acme_sh
 
-from ..config.checks.descriptors import beside
+from ..config.checks.descriptors import certificates, for_certificates, wanted
 from ..config.model import (
     Acme,
     Cluster,
@@ -146,7 +146,7 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
     return Policy(
         # What children and listeners need, and room for a reload; hundreds of certificates lie in
         # one.
-        descriptors=8192 + 16 * config.workers + beside(_certificates(config)),
+        descriptors=8192 + 16 * config.workers + for_certificates(certificates(config)),
         read=(Grant(Path("/"), "configurations to come, and the document roots they name"),),
         write=(Grant(config.state, "the control socket; the certifier's store"), *write),
         append=(*append, *nowhere(config)),
@@ -158,19 +158,9 @@ def _supervisor(config: Config, here: Surroundings) -> Policy:
     )
 
 
-def _certificates(config: Config) -> int:
-    return sum(
-        len(site.certificates or site.key_types)
-        + (site.on_demand.max_names if site.on_demand else 0)
-        for site in config.sites
-    )
-
-
 def _worker(config: Config, here: Surroundings) -> Policy:
     return Policy(
-        # For each connection of a client one to a backend or an open file; the files kept open; and
-        # the certificates.
-        descriptors=2 * config.limits.connections + 2048 + beside(_certificates(config)),
+        descriptors=wanted(config),
         read=(*_roots(config), *_backend_trust(config), *base(here)),
         connect=tuple(_backend_ports(config)),
         hidden=config.state,

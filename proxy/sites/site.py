@@ -38,7 +38,8 @@ class Match(HostMatch):
     __slots__ = ("site",)
 
     def __init__(self, site: Site, label: bytes) -> None:
-        super().__init__(site.name, label)
+        shared = site.config.metrics_label
+        super().__init__(site.name, label, None if shared is None else shared.encode())
         self.site = site
 
 

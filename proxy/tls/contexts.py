@@ -24,17 +24,19 @@ OpenSSL takes the rules of verification from the context that a connection began
 
 from __future__ import annotations
 
+import _ssl
 import logging
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 from acme_client.late_dataclass import dataclass
 from acme_client.x509.trust_bundle import authorities
 
+from ..bounded_cache import LONGEST_KEY, remember
 from ..config.model import ClientAuth, Tls
 from ..name_table import NameTable, covers
+from ..transport.tls_socket import TlsSocket
 from .context_cache import Bundle, ContextCache, load
 from .shared_names import SharedNames
 
@@ -43,6 +45,8 @@ log = logging.getLogger("treehouse.worker")
 # Mozilla's "intermediate" list of TLS 1.2 suites that are both AEAD and forward-secret.
 # Anything older has no place on a server set up in 2026; TLS 1.3 suites are OpenSSL's own.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!MD5:!DSS:!PSK"
+# Spellings of names that are remembered; clients choose them, by a wildcard as many as they like.
+_MOST_CHOSEN = 1000
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -55,7 +59,6 @@ def protocols(http2: bool) -> list[str]:
 def server_context(tls: Tls, http2: bool = True) -> ssl.SSLContext:
     """A context with our policy and without a certificate. ``http2``: whether it is offered."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslsocket_class = ServerSocket
     context.minimum_version = _VERSIONS[tls.min_version]
     context.set_ciphers(CIPHERS)
     context.options |= (
@@ -128,6 +131,7 @@ class Certificates:
         self._by_site: dict[str, tuple[Served, ...]] = {}
         self._by_host: SharedNames[Served] = SharedNames()
         self._contexts: ContextCache[Served] = ContextCache(self._context)
+        self._chosen: dict[str, Served] = {}  # by the name in a ClientHello, as it was sent
 
     def do_without_http2(self, site: str) -> None:
         """The site's certificates, those put from now on, do not offer it."""
@@ -226,6 +230,7 @@ class Certificates:
         held[name].bundle.release()
 
     def _replace(self, site: str, following: tuple[Served, ...]) -> None:
+        self._chosen.clear()
         for served in self._by_site.pop(site, ()):
             self._by_host.remove(served)
             self._contexts.drop(served)
@@ -253,17 +258,25 @@ class Certificates:
     def listen_with(self, base: ssl.SSLContext) -> None:
         """Make ``base`` choose from this table. What was chosen is kept on the `ServerSocket`."""
 
-        def on_name(sock: Any, server_name: str | None, _base: ssl.SSLContext) -> int | None:
-            served = self.choose(server_name, "" if server_name else sock.getsockname()[0])
+        chosen = self._chosen
+
+        def on_name(
+            sock: ServerSocket, server_name: str | None, _base: ssl.SSLContext
+        ) -> int | None:
+            served = chosen.get(server_name) if server_name else None
             if served is None:
-                sock.unknown_name = server_name or ""
-                return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+                served = self.choose(server_name, "" if server_name else sock.getsockname()[0])
+                if served is None:
+                    sock.unknown_name = server_name or ""
+                    return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+                if server_name and len(server_name) < LONGEST_KEY:
+                    remember(chosen, server_name, served, _MOST_CHOSEN)
             if served.asks_clients:
                 # OpenSSL takes the verification's rules from the context that a connection began
                 # with, and this one began with another: its ClientHello was none that we read.
                 return int(ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE)
             try:
-                sock.context = self._contexts.get(served)
+                sock.inner.context = self._contexts.get(served)
             except (ssl.SSLError, OSError, MemoryError) as error:
                 log.error("the certificate for %s cannot be loaded: %s", served.name, error)
                 return int(ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)
@@ -271,16 +284,23 @@ class Certificates:
             sock.requested_name = server_name
             return None
 
-        base.sni_callback = on_name
+        # The property of `ssl.SSLContext` puts a function around it that looks whether the name is
+        # one by IDNA. OpenSSL's name is ASCII already, and what is no name finds no certificate.
+        vars(_ssl._SSLContext)["sni_callback"].__set__(base, on_name)
 
 
 def _is_same(held: Held, names: tuple[str, ...], not_after: float, digest: str) -> bool:
     return (held.digest, held.names, held.not_after) == (digest, names, not_after)
 
 
-class ServerSocket(ssl.SSLSocket):
-    """An accepted connection that remembers which certificate was chosen for it."""
+class ServerSocket(TlsSocket):
+    """An accepted connection that remembers which certificate was chosen for it. ``unknown_name``:
+    the name asked for, if there is nothing for it ("": no name)."""
 
-    served: Served | None = None
-    requested_name: str | None = None
-    unknown_name: str | None = None  # the name asked for, if there is nothing for it ("": no name)
+    __slots__ = ("requested_name", "served", "unknown_name")
+
+    def __init__(self, fd: int, family: int) -> None:
+        super().__init__(fd, family)
+        self.served: Served | None = None
+        self.requested_name: str | None = None
+        self.unknown_name: str | None = None

@@ -28,6 +28,8 @@ from typing import Any
 
 from acme_client.late_dataclass import dataclass
 
+from .tls_socket import TlsSocket
+
 # openssl/ssl.h
 _CTRL_MODE, _CTRL_CLEAR_MODE = 33, 78
 _MODE_AUTO_RETRY = 4
@@ -84,13 +86,15 @@ _openssl = _found()
 AVAILABLE = _openssl is not None
 
 
-def inner(sock: ssl.SSLSocket) -> Any:
-    """The object behind an `ssl.SSLSocket`; None when the peer has gone already.
+def inner(sock: ssl.SSLSocket | TlsSocket) -> Any:
+    """The object behind a socket that speaks TLS; None when the peer has gone already.
 
     The socket's own methods come down to this object's, and check what `TlsStream` has checked: two
     frames for each read or write, as dear as parsing a field line, and for each step of the
     handshake a system call that makes the socket non-blocking once more.
     """
+    if isinstance(sock, TlsSocket):
+        return sock.inner
     return sock._sslobj  # type: ignore[attr-defined] # see above
 
 
@@ -108,18 +112,18 @@ def disable_auto_retry(inner: Any) -> None:
         _openssl.ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)
 
 
-def send_close_notify(sock: ssl.SSLSocket) -> None:
+def send_close_notify(sock: ssl.SSLSocket | TlsSocket) -> None:
     """Say that nothing more will be sent (RFC 8446 §6.1), and wait for nothing. One attempt: what
     finds no room is not said.
 
     `ssl.SSLSocket.unwrap` asks OpenSSL twice, and the second time for the peer's notice as well:
     where data has come instead, a record of that data is lost, and reading goes on behind it.
     """
-    inner = sock._sslobj  # type: ignore[attr-defined] # what this module is about
-    if inner is None:
+    tls = inner(sock)
+    if tls is None:
         return
     if _openssl is not None:
-        _openssl.shutdown(_pointer(inner, _AT_SSL))
+        _openssl.shutdown(_pointer(tls, _AT_SSL))
         _openssl.clear_error()  # or the next operation would take its error for its own
         return
     with contextlib.suppress(OSError, ssl.SSLError, ValueError):

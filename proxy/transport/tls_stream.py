@@ -1,4 +1,5 @@
-"""A stream over TLS, directly on the descriptor: a non-blocking `ssl.SSLSocket`.
+"""A stream over TLS, directly on the descriptor: a non-blocking `TlsSocket`, or for backends an
+`ssl.SSLSocket`.
 
 That is simpler than the event loop's own TLS transports, as fast as the best of them, and lets a
 ClientHello be looked at before anything is decided.
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from . import openssl
 from .stream import READ_SIZE, HandshakeRefused, Hears, OnData, StreamBroken, reason
 from .tcp import SocketStream
+from .tls_socket import TlsSocket
 
 # One read of OpenSSL's gives one record at most (RFC 8446 §5.1); a larger buffer is only allocated.
 _RECORD = 16 * 1024
@@ -27,7 +29,7 @@ class TlsStream(SocketStream):
     """
 
     __slots__ = ("_decrypt", "_encrypt", "_more_decrypted")
-    _sock: ssl.SSLSocket
+    _sock: ssl.SSLSocket | TlsSocket
 
     async def handshake(self) -> None:
         """Raises `HandshakeRefused` and `StreamBroken`."""
@@ -85,7 +87,7 @@ class TlsStream(SocketStream):
             return b""
         except ssl.SSLEOFError:
             # A FIN without close_notify.
-            if self._sock.suppress_ragged_eofs:  # type: ignore[attr-defined] # not in typeshed
+            if self._sock.suppress_ragged_eofs:  # type: ignore[union-attr] # not in typeshed
                 return b""
             raise
 

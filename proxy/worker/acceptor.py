@@ -24,9 +24,11 @@ from ..protocol.client_address import UNIX, TrustedProxies, subscriber
 from ..protocol.message import Connection
 from ..protocol.service import Serve, Service
 from ..system.listeners import Listener
+from ..tls.contexts import ServerSocket
 from ..transport.deadlines import Deadlines
 from ..transport.stream import StreamBroken
 from ..transport.tcp import SocketStream
+from ..transport.tls_socket import accept
 from . import proxy_protocol
 from .context import WorkerContext
 from .tls_accept import OURSELVES, TlsAcceptor
@@ -94,7 +96,8 @@ class Acceptor:
 
     def _arm(self, listener: Listener) -> None:
         if self._accepting:
-            self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
+            sock = listener.sock
+            self._loop.add_reader(sock.fileno(), self._accept, listener, int(sock.family))
 
     def stop_accepting(self) -> None:
         self._accepting = False
@@ -110,9 +113,9 @@ class Acceptor:
         even into the kernel's buffers."""
         self.deadlines.expire_silent(self.deadlines.idle())
 
-    def _accept(self, listener: Listener) -> None:
+    def _accept(self, listener: Listener, family: int) -> None:
         try:
-            sock, address = listener.sock.accept()
+            sock, address = accept(listener.sock, family, ServerSocket)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -130,7 +133,6 @@ class Acceptor:
         if not self._counts.acquire(CONNECTIONS, self._limits.connections + share):
             self._turn_away(sock, "connections", peer)
             return
-        sock.setblocking(False)
         local, local_port = _peer(sock.getsockname())
         connection = Connection(peer, peer_port, local, local_port)
         if listener.kind != "admin" and self._proxies.trusts(peer):

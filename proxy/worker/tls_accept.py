@@ -31,6 +31,7 @@ from ..tls.contexts import Served, ServerSocket
 from ..transport.deadlines import Deadlines
 from ..transport.stream import HandshakeRefused, StreamBroken, StreamTimeout
 from ..transport.tcp import SocketStream
+from ..transport.tls_socket import adopt
 from ..transport.tls_stream import TlsStream
 from .context import WorkerContext
 from .handshake_log import HandshakeLog
@@ -78,12 +79,13 @@ class TlsAcceptor:
 
     async def serve(self, sock: socket.socket, connection: Connection, service: Service) -> None:
         """Speak with a client over TLS until the connection ends; it is closed then."""
+        tls = sock if isinstance(sock, ServerSocket) else adopt(sock, ServerSocket)
         try:
-            tls = self._base.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        except OSError:  # the peer has gone already
-            sock.close()
+            tls.begin(self._base)
+        except OSError as error:
+            log.error("a connection cannot be served over TLS: %s", error)
+            tls.close()
             return
-        assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the base context in tls.py
         stream = TlsStream(tls, self._loop, self._deadlines, client=True)
         stream.deadline = self._clock.look() + self._limits.handshake_timeout
         number = next(self._numbers)
@@ -180,10 +182,8 @@ class TlsAcceptor:
         except (ssl.SSLError, OSError) as error:
             log.error("the certificate for %s cannot be loaded: %s", served.name, error)
             raise StreamBroken("the certificate cannot be loaded") from None
-        tls = context.wrap_socket(
-            stream.take_socket(), server_side=True, do_handshake_on_connect=False
-        )
-        assert isinstance(tls, ServerSocket)  # noqa: S101 - told to the context in tls.py
+        tls = adopt(stream.take_socket(), ServerSocket)
+        tls.begin(context)
         tls.served = served
         if hello is not None and hello.server_name:
             tls.requested_name = hello.server_name.decode("ascii", "replace")
@@ -208,9 +208,8 @@ class TlsAcceptor:
     async def _answer_challenge(self, stream: TlsStream, context: ssl.SSLContext) -> None:
         """Answer a TLS-ALPN-01 challenge: the handshake is the answer, nothing follows (RFC 8737
         §3)."""
-        tls = context.wrap_socket(
-            stream.take_socket(), server_side=True, do_handshake_on_connect=False
-        )
+        tls = adopt(stream.take_socket(), ServerSocket)
+        tls.begin(context)
         answering = TlsStream(tls, self._loop, self._deadlines, client=True)
         answering.deadline = self._clock.look() + self._limits.handshake_timeout
         try:
@@ -237,9 +236,9 @@ class TlsAcceptor:
             raise
         _note(connection, tls)
         if tracer is not None:
-            connection.handshake = began, time.monotonic(), bool(tls.session_reused)
+            connection.handshake = began, time.monotonic(), tls.session_reused
         if counters is not None:
-            counters.handshake(connection, bool(tls.session_reused), "ok")
+            counters.handshake(connection, tls.session_reused, "ok")
 
     def _report(self, error: StreamBroken, connection: Connection, tls: ServerSocket) -> None:
         now = self._clock.now
@@ -298,7 +297,7 @@ def _note(connection: Connection, tls: ServerSocket) -> None:
         connection.certificate_names = tls.served.names
         if tls.served.asks_clients:
             connection.mtls_site = tls.served.name
-            certificate = tls.getpeercert(binary_form=True)
+            certificate = tls.peer_certificate()
             if certificate:
                 # RFC 9440 §2.2, a byte sequence of RFC 8941
                 encoded = base64.b64encode(certificate)

@@ -95,7 +95,8 @@ class Tracer:
             root.error = error
         self._send(trace.trace_id, trace.state, trace.spans)
         if self.counters is not None:
-            self.counters.exemplar(site, exchange.duration, trace.trace_id)
+            counted = exchange.match.counted.decode() if exchange.match is not None else ""
+            self.counters.exemplar(counted, exchange.duration, trace.trace_id)
 
     # Attempts at backends: `handlers.upstream.context.AttemptTracer`
 

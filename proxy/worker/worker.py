@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, assert_never
 import uvloop
 
 from .. import log as logs
-from .. import sandbox
+from .. import open_files, sandbox
 from ..config.model import Config, Site, SiteLog
 from ..filters.code import CannotLoad
 from ..ipc.channel import Channel
@@ -59,7 +59,7 @@ from ..metrics import process_stats
 from ..metrics.counters import Counters
 from ..protocol.client_address import subscriber
 from ..protocol.h1 import server as h1
-from ..protocol.h1.fast_parser import FastParser
+from ..protocol.h1.fast_parser import new_parser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve, Service
@@ -101,6 +101,8 @@ def run(init: WorkerInit, channel: Channel) -> int:
     logs.set_up(f"worker {init.number}", config.log.format, config.log.level)
     confine_process()
     random.seed()  # the state inherited by fork is every worker's
+    policy = sandbox.policies(config)["worker"]
+    open_files.raise_to(policy.descriptors)  # document roots are opened before it is confined
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -108,7 +110,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     except CannotLoad as error:
         log.error("the filter %s", error)
         return 1
-    sandbox.apply(sandbox.policies(config)["worker"], config.sandbox)
+    sandbox.apply(policy, config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
@@ -373,7 +375,7 @@ class Worker:
 
 def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """The server of each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
-    fast_parser = FastParser(config.limits) if config.fast_lane else None
+    fast_parser = new_parser(config.limits) if config.fast_lane else None
     return {
         USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
         "h2": partial(h2.serve, shared=http2),

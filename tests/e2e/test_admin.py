@@ -193,6 +193,29 @@ sites:
         assert found("treehouse_reloads_total", outcome="ok") == 1
         assert found("treehouse_reloads_total", outcome="failed") == 1
         assert found(requests, **static) == before
+        # Labels that sites share, and none at all.
+        shared = "metrics_label: off\n" + text.replace(
+            "    routes:", "    metrics_label: shop\n    routes:"
+        )
+        redirects = "redirect: https://a.test"
+        shared += f"  - {{names: [b.test], {redirects}, metrics_label: shop}}\n"
+        path.write_text(shared + f"  - {{names: [c.test], {redirects}}}\n")
+        assert treehouse("reload", "--state", str(folder / "state")).returncode == 0
+        server.await_log("b.test: certificate obtained")
+        server.await_log("c.test: certificate obtained")
+        assert found.absent(requests, site="", status="308")
+        for host in ("a.test", "www.a.test", "b.test", "c.test", "c.test"):
+            assert http(one).asks("/", host).status == 308
+        now = Figures(three)
+        assert now(requests, site="shop", status="308") == 3
+        assert now("treehouse_request_seconds_count", site="shop") == 3
+        assert now(requests, site="", status="308") == 2
+        for name in ("b.test", "c.test"):
+            assert now.absent(requests, site=name)
+        ends = "treehouse_certificate_not_after_seconds"
+        assert now(ends, name="shop") == found(ends, name="a.test")  # the first to end
+        assert now.absent(ends, name="a.test")
+        assert now("treehouse_certificate_renewals_total", name="shop", outcome="ok") >= 1
         assert found.kinds["treehouse_request_seconds"] == "histogram"
         assert found.kinds["treehouse_requests"] == "counter"
         assert found.kinds["treehouse_connections"] == "gauge"

@@ -144,7 +144,7 @@ def test_a_worker_at_its_limit_of_descriptors_still_gets_certificates(
     path = config(folder, root, more="workers: 1\nlimits: {connections_per_address: 1000}")
     server = Server(["--config", str(path)], folder, prefix=("prlimit", "--nofile=256:256"))
     with server:
-        server.await_log("may have 256 open files, which is enough for 128 connections")
+        server.await_log("may have 256 open files, which is enough for 127 connections")
         server.await_log("a.test: certificate obtained")
         port = secure_port(server, state)
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(400)]

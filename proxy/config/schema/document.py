@@ -29,7 +29,16 @@ from ..syntax.kinds import (
     word,
 )
 from ..syntax.names import parse_name, parse_name_pattern
-from ..syntax.sections import Before, Field, Many, Section, already_read, section, wide_section
+from ..syntax.sections import (
+    SWITCH,
+    Before,
+    Field,
+    Many,
+    Section,
+    already_read,
+    section,
+    wide_section,
+)
 from ..values import Address
 from .access import ForwardAuth
 from .acme import Acme, KeyType
@@ -146,6 +155,20 @@ class Log(Section):
 
 
 Http2 = Annotated[Literal["auto", "off"], one_of("auto", "off")]
+
+
+def _parse_label(text: str) -> str:
+    if SWITCH.get(text.lower()) is False:
+        return "off"
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        return text
+    raise Wrong(
+        f"{shown(text)} is no label for metrics",
+        "write each, off, or a word of letters, digits, dots, underscores and hyphens",
+    )
+
+
+MetricsLabel = Annotated[str, word(_parse_label)]
 
 
 @section
@@ -356,6 +379,9 @@ class Site(Serving):
         default=None, description="Other names, certified when somebody comes for them."
     )
     http2: Http2 | None = Field(default=None, description="As at the top, for this site alone.")
+    metrics_label: MetricsLabel | None = Field(
+        default=None, description="As at the top, for this site alone."
+    )
     log: SiteLogEntry = Field(
         default=already_read(SiteLog), description="off, or what the site's access lines tell."
     )
@@ -404,6 +430,11 @@ class Document(Rules):
     http2: Http2 = Field(default="auto", description="Offer HTTP/2 to clients, by ALPN.")
     websocket_over_http2: Switch = Field(
         default=False, description="Let WebSockets share an HTTP/2 connection (RFC 8441)."
+    )
+    metrics_label: MetricsLabel = Field(
+        default="each",
+        description="What the figures of sites are told under: each is each name by itself; off "
+        "is all together; a word is shared by all sites that say it.",
     )
     fast_lane: Switch = Field(
         default=True, description="Read requests without asking h11 or h2 about each."

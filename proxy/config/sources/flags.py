@@ -89,6 +89,12 @@ def _spell(value: object) -> str:
     return str(value.absolute()) if isinstance(value, Path) else str(value)
 
 
+def _has_comma_for_dot(word: str) -> bool:
+    """Whether a list of names may be a single name with a comma where a dot is meant."""
+    names = word.split(",")
+    return len(names) > 1 and any(name and "." not in name for name in names)
+
+
 @dataclass(slots=True)
 class Draft:
     """A tree of words that is still being put together."""
@@ -188,6 +194,12 @@ class Draft:
             return
         if not (options.root or options.backend):
             self._miss_site(Origin("--domain"), *_NOTHING)
+            return
+        if slips := [word for word in options.domain if _has_comma_for_dot(word)]:
+            meant = slips[0].replace(",", ".")
+            what = f'"{slips[0]}" names a host without a dot'
+            remedy = f"write {meant} if a dot is meant; else give each name a --domain of its own"
+            self._miss_site(Origin("--domain"), what, remedy)
             return
         names = [name for word in options.domain for name in word.split(",")]
         site: dict[str, Any] = {"names": names}

@@ -94,6 +94,8 @@ def _site(old: Site, new: Site) -> Iterator[str]:
     if old.log != new.log:
         told = f"tell {', '.join(new.log.fields) or 'everything'}" if new.log.lines else "are off"
         yield f"site {name}: access lines {told}"
+    if old.metrics_label != new.metrics_label:
+        yield f"site {name}: figures are told under {_counted(new.metrics_label)}"
     if old.default != new.default:
         yield f"site {name}: " + ("the default site" if new.default else "not the default site")
     if old.internal != new.internal and not new.certificates:
@@ -108,6 +110,10 @@ def _site(old: Site, new: Site) -> Iterator[str]:
         yield f"site {name}: another certificate of your own, or none"
     if old.key_types != new.key_types and not new.certificates:
         yield f"site {name}: keys are {', '.join(old.key_types)} → {', '.join(new.key_types)}"
+
+
+def _counted(label: str | None) -> str:
+    return "each of its names" if label is None else label or "no label, with those of others"
 
 
 def _taken(route: Route) -> str:

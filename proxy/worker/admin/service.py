@@ -14,6 +14,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -66,6 +67,11 @@ class AdminService(BaseService):
         self._link = link
         self._access = Access(admin, secret)
         self._chain = chain
+        self._shared_labels = {
+            site.names[0]: site.metrics_label
+            for site in config.sites
+            if site.metrics_label is not None
+        }
         self._pages = _Pages(self)
         self._streams = 0
         self._summary: tuple[float, Document] | None = None
@@ -152,9 +158,11 @@ class AdminService(BaseService):
     async def _metrics(self, request: Request) -> Response:
         from ...metrics import exposition  # 3 MiB that nobody needs who does not ask
 
-        accept = request.field(b"accept") or b""
-        kind, text = exposition.render(await self._link.overview(), accept.decode("latin-1"))
-        return _content(kind, text)
+        accept = (request.field(b"accept") or b"").decode("latin-1")
+        overview = await self._link.overview()
+        # In a thread: the series of thousands of names take seconds.
+        work = partial(exposition.render, overview, accept, self._shared_labels)
+        return _content(*await asyncio.to_thread(work))
 
     async def _about(self, what: str, request: Request) -> Response:
         return _json(await self._link.ask(what, name=_given(request, "name")))

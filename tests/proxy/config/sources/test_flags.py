@@ -107,6 +107,8 @@ def test_backends_of_every_kind(here):
         (Options(backend=("http://x:1",)), "--backend: there is no name to serve this under"),
         (Options(domain=("a.test",)), "--domain: there is nothing to serve under this name"),
         (Options(domain=("a..test",), root=Path("www")), '--domain: "a..test" is not a domain name'),
+        (Options(domain=("example,org",), root=Path("www")), 'without a dot (write example.org if'),
+        (Options(domain=("www.example,org",), root=Path("www")), "(write www.example.org if a dot is"),
         (Options(domain=("a.test,",), root=Path("www")), "--domain: there is no value"),
         (Options(domain=("a.test",), root=Path("x")), "--root: "),
         (Options(domain=("a.test",), backend=("x:1",)), '--backend: "x:1" does not say how'),
