@@ -44,8 +44,8 @@ def has_any(config: Config) -> bool:
 
 def may_rest(config: Config) -> bool:
     """Whether no certifier has to run where nobody asks it anything: every site brings its
-    certificates."""
-    return not has_any(config)
+    certificates, and no other machine counts on this one."""
+    return config.cluster is None and not has_any(config)
 
 
 def needs(config: Config) -> object:
@@ -55,8 +55,8 @@ def needs(config: Config) -> object:
         (one.names, one.internal, one.certificates, one.key_types, one.on_demand)
         for one in config.sites
     ]
-    files = {path: mark(path) for path in referred(config.acme)}
-    return config.state, config.acme, sites, files
+    files = {path: mark(path) for path in referred((config.acme, config.cluster))}
+    return config.state, config.acme, config.cluster, sites, files
 
 
 def settings(config: Config) -> Settings:

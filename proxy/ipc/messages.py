@@ -18,7 +18,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 from .codec import AS_IT_IS, Vocabulary
 from .documents import Overview, WorkerStats
@@ -389,6 +389,13 @@ class Report:
     status: CertificateStatus | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportCluster:
+    """How this machine stands in its cluster."""
+
+    status: ClusterStatus
+
+
 FromCertifier = (
     Alive
     | Loaded
@@ -398,6 +405,7 @@ FromCertifier = (
     | Present
     | Retract
     | Report
+    | ReportCluster
     | Warned
     | Truncated
 )
