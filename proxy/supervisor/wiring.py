@@ -84,7 +84,7 @@ def supervisor(startup: Startup) -> Supervisor:
         succession, generations, spawner, reloader, shutdown, notifier, startup.own,
         startup.lock, started_as=startup.started_as, sandbox=startup.sandbox, containers=containers,
     )  # fmt: skip
-    operations = Operations(lifecycle, reloader, upgrade, shutdown)
+    operations = Operations(lifecycle, reloader, upgrade, shutdown, timers)
     commands = control.handler = Commands(
         requests, registry, overview, board, generations, ProbeTokens(registry, timers),
         reloader, operations,
@@ -93,7 +93,8 @@ def supervisor(startup: Startup) -> Supervisor:
         Parts(
             selector, timers, lifecycle, processes, deliveries, registry, requests, generations,
             overview, on_demand, self_check, alerting, containers, board, spawner, reloader,
-            succession, shutdown, operations, AdminQuestions(processes, board, commands, spawner),
+            succession, shutdown, operations,
+            AdminQuestions(processes, board, commands, spawner, lifecycle),
             control, notifier,
         ),
         successor=handoff is not None,
