@@ -65,17 +65,19 @@ class Together:
         self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str
     ) -> Lock | None:
         lock: Lock
-        again = SLOT_AGAIN
         try:
             stack.enter_context(self._slots.one(directory))
-            again = BUSY_AGAIN
+        except Busy:
+            managed.no_place_until = self._now() + SLOT_AGAIN
+            return None
+        try:
             lock = stack.enter_context(self._repository.alone(managed.name))
         except Busy:
-            managed.postponed_until = self._now() + again
+            managed.postponed_until = self._now() + BUSY_AGAIN
             return None
         except Unreachable:
             if not self._peers.away:
-                managed.postponed_until = self._now() + again
+                managed.postponed_until = self._now() + BUSY_AGAIN
                 return None
             lock = Unlocked()
         except OSError as error:

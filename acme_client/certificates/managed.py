@@ -71,7 +71,8 @@ class ManagedCertificate:
     under_way: str = ""  # the machine that makes an attempt
     asks: bool = True  # False: another machine asks when to renew it
     ready_since: float | None = None  # since when it has called for an attempt
-    postponed_until: float = 0.0  # another machine is at work on it, or has the place at the CA
+    postponed_until: float = 0.0  # another machine is at work on it
+    no_place_until: float = 0.0  # other machines have all places at the CA
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 
     @property

@@ -13,25 +13,32 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
+from ..accelerated import lane
 from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .cluster import cluster
 from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
 
+if TYPE_CHECKING:
+    from ..ipc.documents import Status as ServerStatus
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FORM = "pure Python" if lane is None else "accelerated lane"
 
 
 class _RunByDefault(click.Group):
@@ -66,7 +73,9 @@ class _RunByDefault(click.Group):
 
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="treehouse-proxy")
+@click.version_option(
+    VERSION, prog_name="treehouse-proxy", message=f"%(prog)s, version %(version)s ({_FORM})"
+)
 def program() -> None:
     """HTTPS in front of an app or a folder, with its privileges dropped for good.
 
@@ -210,7 +219,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
             click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
         for number, certificate in enumerate(found):
-            page = whys.page(certificate, time.time(), running=running)
+            page = whys.page(certificate, time.time(), running=running, cluster=document["cluster"])
             for line in ("",) * bool(number) + tuple(page):
                 click.echo(as_typed(line, config, state))
         return
@@ -364,6 +373,40 @@ def stop(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
+@click.option("--wait", default="30s", metavar="TIME", help="Until it stops; 30s unless given.")
+@click.option("--cancel", is_flag=True, help="Take clients again.")
+@server_options
+def drain(wait: str, cancel: bool, config: Path | None, state: Path | None) -> None:
+    """Have balancers send nobody here any more, and stop after a while.
+
+    Until then everything is served, and /healthz of the admin listener answers 503. Give balancers
+    the time that they need to notice: an interval of theirs, times the failures that they wait for.
+
+    \b
+    sudo treehouse-proxy drain --wait 15s
+    sudo treehouse-proxy drain --cancel
+    """
+    from ..config.syntax.faults import Wrong
+    from ..config.syntax.units import parse_duration
+
+    if cancel:
+        ask(config, state, {"command": "drain", "cancel": True})
+        click.echo("it takes clients again: /healthz answers 200")
+        return
+    try:
+        seconds = parse_duration(wait)
+    except Wrong as wrong:
+        complain(f"--wait: {wrong.what}: {wrong.remedy}", USAGE)
+    told = ask(config, state, {"command": "drain", "seconds": seconds})
+    if told.get("seen"):
+        click.echo(f"/healthz answers 503 from now on; the server stops in {wait}")
+    else:
+        click.echo(
+            f"the server stops in {wait}; no balancer sees that, for want of admin: {{listen}}"
+        )
+
+
+@program.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @server_options
 @click.option(
@@ -371,6 +414,7 @@ def stop(config: Path | None, state: Path | None) -> None:
 )
 @click.option("--attention", is_flag=True, help="Only what needs attention.")
 @click.option("--all", "every", is_flag=True, help="All certificates, not the first fifty.")
+@click.option("--cluster", "of_cluster", is_flag=True, help="The machines of the cluster.")
 def status(
     names: tuple[str, ...],
     config: Path | None,
@@ -378,6 +422,7 @@ def status(
     as_json: bool,
     attention: bool,
     every: bool,
+    of_cluster: bool,
 ) -> None:
     """Show processes, listeners, certificates and backends.
 
@@ -388,17 +433,43 @@ def status(
     sudo treehouse-proxy status
     sudo treehouse-proxy status --attention
     sudo treehouse-proxy status --json | jq .upstreams
+    sudo treehouse-proxy status --cluster
     """
     from .selection import Selection
 
     selection = Selection(names, attention, every or bool(names))
-    document = selection.of(status_of(config, state))
+    whole = status_of(config, state)
+    if of_cluster:
+        _status_of_cluster(whole, as_json=as_json)
+        return
+    document = selection.of(whole)
+    if names and not document["certificates"] and not selection.knows(whole):
+        there = ", ".join(one["name"] for one in whole["certificates"][:10]) or "none"
+        complain(f"no certificate is for {' or '.join(names)}; there are: {there}", FAILED)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
     from .status_table import show
 
     show(document, selection)
+
+
+def _status_of_cluster(document: ServerStatus, *, as_json: bool) -> None:
+    from .status_table import show_cluster
+
+    found = document["cluster"]
+    if found is None:
+        runs = document["pid"] is not None
+        complain(
+            "the running server has no cluster, or has not reached it yet"
+            if runs
+            else "no server runs; treehouse-proxy cluster check asks etcd itself",
+            FAILED,
+        )
+    elif as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show_cluster(found)
 
 
 @program.command()
@@ -457,22 +528,22 @@ def drill(
     from . import drill as drills
     from . import drill_report
 
-    if (kind == "backend") != (url is not None):
-        raise click.UsageError("write drill backend URL, and no URL for the others")
+    length = _drilled_for(kind, url, days, after)
     try:
         config = load(Options(**given), now_uid=os.geteuid())
         if url is not None:
             routes = drills.without_backend(config, url)
-            for line in drill_report.backend_lines(url, routes):
-                click.echo(printable(line) if line else "")
+            if as_json:
+                click.echo(json.dumps(drill_report.backend_document(url, routes), indent=2))
+            else:
+                for line in drill_report.backend_lines(url, routes):
+                    click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
-        usual = {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
-        length = usual if days is None else days
         outcome = drills.play(config, kind, length, after=after)  # type: ignore[arg-type] # one of them
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except drills.CannotDrill as error:
-        complain(str(error), FAILED)
+        complain(str(error), FAILED if isinstance(error, drills.CannotRead) else USAGE)
     if as_json:
         click.echo(json.dumps(drill_report.document(outcome), indent=2))
     else:
@@ -481,5 +552,28 @@ def drill(
     sys.exit(FAILED if outcome.lapsed else OK)
 
 
+def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -> float:
+    """Return for how many days a trouble lasts. Raises `click.UsageError` for what is no drill."""
+    if kind == "backend":
+        if url is None:
+            raise click.UsageError("which backend? drill backend http://127.0.0.1:3000")
+        if days is not None or after:
+            raise click.UsageError(
+                "a backend is gone for as long as it takes: no --days, no --after"
+            )
+        return 0.0
+    if url is not None:
+        raise click.UsageError(f"only a backend has a URL: drill {kind}")
+    if days is None:
+        return {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
+    if kind == "clock":
+        if not days:
+            raise click.UsageError("--days 0 is a clock that is right; 2 is ahead, -2 is behind")
+    elif days < 0 or (days == 0 and kind != "revocation"):
+        raise click.UsageError(f"--days says how long it lasts: more than 0 for drill {kind}")
+    return days
+
+
 program.add_command(certs)
+program.add_command(cluster)
 program.add_command(config)

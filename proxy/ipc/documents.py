@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 Health = Literal["yes", "no", "untried"]
 WorkerState = Literal["starting", "serving", "draining"]
@@ -93,7 +93,8 @@ class Status(TypedDict):
     """The document of ``status --json``. Where no server runs, the state directory alone speaks:
     ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
     ``config``: the file that it was started with, None where it was started by flags.
-    ``unwanted``: certificates that are kept and that no site wants, by name."""
+    ``unwanted``: certificates that are kept and that no site wants, by name. ``cluster``: None
+    where there is none, and until the certifier has said how it stands."""
 
     version: str
     pid: int | None
@@ -108,6 +109,7 @@ class Status(TypedDict):
     unwanted: list[str]
     upstreams: list[UpstreamStatus]
     providers: list[ProviderStatus]
+    cluster: ClusterStatus | None
     sites: list[SiteStatus]
 
 
@@ -126,7 +128,9 @@ class ProcessFigures(TypedDict):
 class Overview(TypedDict):
     """What the supervisor knows of all processes: for the admin listener. ``renewals``: name,
     outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds;
-    ``spans`` of traces by outcome, empty where there are no traces."""
+    ``spans`` of traces by outcome, empty where there are no traces; ``crashes``: of processes, by
+    their role; ``attention``: things to look at, by level; ``undelivered``: alerts that wait, by
+    channel; ``warnings``: lines of the log by level."""
 
     status: Status
     figures: Figures
@@ -137,6 +141,10 @@ class Overview(TypedDict):
     certifier_heard: float
     spans: dict[str, int]
     on_demand: dict[str, int]
+    crashes: dict[str, int]
+    attention: dict[str, int]
+    undelivered: dict[str, int]
+    warnings: dict[str, int]
 
 
 class Rates(TypedDict):
@@ -181,6 +189,12 @@ class Warned(TypedDict):
     level: str
     process: str
     text: str
+
+
+class WarnedLine(Warned):
+    """A line that came ``times`` times, the last time at ``at``."""
+
+    times: int
 
 
 class TopRow(TypedDict):

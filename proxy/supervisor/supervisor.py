@@ -44,6 +44,7 @@ from ..ipc.messages import (
     FromCertifier,
     FromDocker,
     FromWorker,
+    Idle,
     Loaded,
     NotTaken,
     Present,
@@ -51,6 +52,7 @@ from ..ipc.messages import (
     Publish,
     Ready,
     Report,
+    ReportCluster,
     Retract,
     Stats,
     Truncated,
@@ -70,7 +72,7 @@ from .lifecycle import Lifecycle
 from .liveness import EVERY, Liveness
 from .on_demand import OnDemand
 from .operations import Operations
-from .process_table import Child, Processes
+from .process_table import Child, Processes, describe_exit
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
@@ -195,7 +197,7 @@ class Supervisor:
         if child.role is EXPORTER:
             parts.overview.exporter_ended()
         if child.role is CERTIFIER:
-            parts.registry.certifier_ended()
+            parts.registry.certifier_ended(rests=parts.spawner.certifier_rests)
             parts.requests.certifier_ended()
         if parts.lifecycle.stopping:
             parts.shutdown.finish_if_empty()
@@ -216,17 +218,21 @@ class Supervisor:
                 elif child.state == "draining":
                     parts.spawner.start_exporter()
                 else:
-                    parts.spawner.replace(child, how)
+                    self._replace(child, how)
             case "with its generation":
                 generation = parts.generations.find(child.generation)
                 if generation is not None and generation.state == "serving":
-                    parts.spawner.replace(child, how)
+                    self._replace(child, how)
                 else:
                     parts.reloader.ended(child, how)
             case "never":
                 pass
             case _:
                 assert_never(child.role.restart)
+
+    def _replace(self, child: Child, how: int) -> None:
+        self._parts.overview.crashed(child, describe_exit(how))
+        self._parts.spawner.replace(child, how)
 
     def _beat(self) -> None:
         """Ask every worker how it is, and kill each child that hangs, for another to start."""
@@ -240,6 +246,8 @@ class Supervisor:
                 parts.processes.kill(child)
             elif child.role is WORKER:
                 parts.processes.tell_worker(child, AskStats(counting=parts.overview.counting))
+        if parts.spawner.certifier_rests:
+            parts.overview.heard_certifier()  # its silence is no sign of anything
         parts.board.beat(now)
         parts.self_check.beat(now)
         parts.notifier.watchdog()
@@ -295,7 +303,7 @@ class Supervisor:
             case CertificateUsed():
                 parts.on_demand.used(message)
             case AskOverview(number):
-                parts.overview.send(child, number)
+                parts.board.send(child, number)
             case Stats(stats):
                 parts.overview.heard_worker(child, stats)
             case AskAdmin():
@@ -316,6 +324,9 @@ class Supervisor:
                 parts.registry.loaded()
                 self._on_loaded()
                 parts.on_demand.certifier_ready()
+            case Idle():
+                if not parts.requests.waiting and not parts.lifecycle.stopping:
+                    parts.spawner.rest_certifier()
             case CertifierAnswer():
                 parts.requests.answered(message)
             case Publish():
@@ -326,6 +337,8 @@ class Supervisor:
                 parts.registry.retract(message)
             case Report(name, status):
                 parts.registry.report(name, status)
+            case ReportCluster(cluster):
+                parts.registry.cluster = cluster
             case Warned(warned):
                 parts.board.warned(warned)
             case Truncated(ticket):

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from acme_client.agent.pace import BATCH
 from acme_client.certificates import recovery
-from acme_client.drill.life import Life
+from acme_client.drill.life import ORDER_TAKES, Life
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.drill.simulated_ca import DAY, START
 from acme_client.x509 import loadable, verify
@@ -74,7 +75,7 @@ def demand_peace(cluster: Cluster) -> None:
 @pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
 @pytest.mark.parametrize("nodes", [1, 3, 10])
 def test_several_machines_order_and_ask_as_often_as_one(nodes: int, information: bool) -> None:
-    names, lifetime, days = sites(20), 45 * DAY, 75.0
+    names, lifetime, days = sites(15), 45 * DAY, 50.0
     cluster = cluster_of(nodes, names, lifetime, information=information)
     cluster.run(START + days * DAY)
     demand_peace(cluster)
@@ -85,4 +86,31 @@ def test_several_machines_order_and_ask_as_often_as_one(nodes: int, information:
         assert len(life.visitors.served_until) == len(names)
         held = {one.record.serial for one in life.certificates.values()}
         assert held == {one.record.serial for one in cluster.lives[0].certificates.values()}
-    assert len(makers(cluster)) == min(nodes, 3) or len(makers(cluster)) > 3
+    assert len(makers(cluster)) >= min(nodes, 3)
+
+
+# Limits
+
+
+def test_more_names_of_one_domain_than_the_ca_allows_get_theirs_one_by_one() -> None:
+    cluster = cluster_of(3, [(f"{n}.example.org",) for n in range(60)], 90 * DAY)
+    cluster.run(START + DAY)
+    demand_peace(cluster)
+    # 50 in a week, less the one that is left, and those that have come back.
+    assert cluster.orders == pytest.approx(49 + 50 / 7, abs=2)
+
+
+def test_many_certificates_at_once_are_ordered_by_few_at_a_time() -> None:
+    """Ten machines at one address and one account: eight attempts at a time, in small batches."""
+    cluster = cluster_of(10, sites(30), 90 * DAY)
+    cluster.run(START + 600.0)
+    demand_peace(cluster)
+    assert cluster.orders == 30
+    assert max(cluster.ca.orders_by_minute.values()) <= 8 * 60 / ORDER_TAKES
+    cluster.ca.incidents.append(START + 5 * DAY)
+    cluster.run(START + 6 * DAY)
+    demand_peace(cluster)
+    assert cluster.orders == 60
+    later = [orders for minute, orders in cluster.ca.orders_by_minute.items()
+             if minute * 60 > START + DAY]  # fmt: skip
+    assert max(later) <= 2 * BATCH

@@ -42,7 +42,7 @@ from acme_client.drill.memory_store import Crash, MemoryStore
 from acme_client.drill.simulated_ca import DIRECTORY, SimulatedCa
 from acme_client.issuers.interface import Issued, Issuer, Order
 from acme_client.link import Authority, CertificateSpec, Served, Taken
-from acme_client.rate_limits.ledger import Ledger
+from acme_client.rate_limits.shared_ledger import SharedLedger
 from acme_client.storage.store import Lock, Unreachable
 
 SESSION_LASTS = 15.0
@@ -260,7 +260,7 @@ class ClusterLife(Life):
         engine: Any = self.engine
         repository = SharedRepository(self.store, engine)
         self._changes = repository.watch()
-        ledger = Ledger(self.store, self.clock)
+        ledger = SharedLedger(self.store, engine, self.peers, self.clock)
         keeper = self._keeper(repository)
         together = Together(keeper, repository, Slots(engine), self.peers, self.clock)
         return (
