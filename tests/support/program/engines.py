@@ -290,9 +290,10 @@ class Podman:
         self._image()
         self.come_back()
 
-    def do(self, *words: str) -> str:
+    def do(self, *words: str, within: float = 60) -> str:
+        """What podman prints. Raises OSError with its words."""
         done = subprocess.run(
-            [*self._command, *words], capture_output=True, text=True, timeout=60, check=False
+            [*self._command, *words], capture_output=True, text=True, timeout=within, check=False
         )
         if done.returncode:
             raise OSError(f"podman {words[0]}: {done.stderr}")
