@@ -10,6 +10,7 @@ longer.
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import random
@@ -162,6 +163,7 @@ class Agent:
         self._executors.store(self._challenges.clear)
         if self._settings.on_demand:
             self._executors.store(self._recall_names)
+        gc.disable()  # what is loaded stays, and looking through it for garbage takes as long again
         self._perform(self._scheduler.start(self._now()))
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
@@ -240,6 +242,8 @@ class Agent:
             case Answer(ticket, value):
                 self._answer(ticket, dict(value))
             case AllLoaded():
+                gc.freeze()
+                gc.enable()
                 self._link.loaded()
                 self._tell_of_many()
                 self._look_at = self._now() + LOOK_EVERY
